@@ -1,0 +1,37 @@
+# Every target makes .venv and installs what it needs.
+PY := .venv/bin/python
+PYTHON ?= python3
+
+.PHONY: demo test check slow fix bench golden clean
+
+# torch comes first and at a version that has a CPU build everywhere; the package allows a range.
+.venv/.dev: pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet torch==2.13.0
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/.dev
+	$(PY) examples/demo/run.py --out demo
+
+test: .venv/.dev
+	$(PY) -m pytest -n 2
+
+check: .venv/.dev
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+slow: .venv/.dev
+	$(PY) -m pytest -n 2 -m slow
+
+fix: .venv/.dev
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: .venv/.dev
+	$(PY) benchmarks/merge.py
+
+clean:
+	rm -rf .venv demo bench

@@ -1,0 +1,1 @@
+"""The adapter on disk: names, settings, tensors, reading and writing."""

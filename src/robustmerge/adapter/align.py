@@ -1,0 +1,112 @@
+"""Which modules several adapters share, and every way in which they cannot be merged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from ..errors import MergeError, few
+from .config import FILE
+from .reader import Adapter
+
+Missing = Literal["refuse", "zero", "drop"]
+
+
+def same_base(adapters: Sequence[Adapter]) -> None:
+    """Check that all adapters name one base model.
+
+    Raises:
+        MergeError: They do not.
+    """
+    if len({a.config.base for a in adapters}) > 1:
+        raise MergeError(
+            "adapters disagree on the base model",
+            where="\n".join(f"{a.label}/{FILE}   {a.config.base or '(none)'}" for a in adapters),
+            hint="adapters merge only on the model they were trained on; --same-base if these are "
+            "names of the same model",
+        )
+
+
+def modules(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
+    """Canonical names of the modules to merge, in natural order.
+
+    Args:
+        adapters: The adapters.
+        missing: What to do with a module that some lack: refuse, treat it as a zero update there,
+            or drop it from the result.
+
+    Raises:
+        MergeError: A module is missing somewhere (under "refuse"), or differs in shape or kind.
+    """
+    names = _shared([(a.label, a.modules) for a in adapters], missing, "modules")
+    for name in names:
+        found = [(a, a.modules[name]) for a in adapters if name in a.modules]
+        _same(name, [(a.label, list(m.shape)) for a, m in found], "shape")
+        _same(name, [(a.label, m.part.value) for a, m in found], "kind")
+    return names
+
+
+def extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
+    """Canonical names of the parameters trained whole that go into the result.
+
+    Raises:
+        MergeError: One is missing somewhere (under "refuse"), or shapes differ.
+    """
+    names = _shared([(a.label, a.extras) for a in adapters], missing, "fully trained tensors")
+    for name in names:
+        found = [(a.label, list(a.extras[name].spec.shape)) for a in adapters if name in a.extras]
+        _same(name, found, "shape")
+    return names
+
+
+def same_setting(adapters: Sequence[Adapter], field: str) -> object:
+    """A setting that must be the same everywhere.
+
+    Raises:
+        MergeError: It is not.
+    """
+    _same(field, [(f"{a.label}/{FILE}", a.config.raw.get(field)) for a in adapters], "value")
+    return adapters[0].config.raw.get(field)
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorting key that puts layer 10 after layer 9."""
+    return tuple((int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"[.]", name))
+
+
+def _shared(
+    tables: list[tuple[str, Mapping[str, object]]], missing: Missing, what: str
+) -> list[str]:
+    union = sorted({name for _, table in tables for name in table}, key=natural)
+    lacking = {
+        label: gone for label, table in tables if (gone := [n for n in union if n not in table])
+    }
+    if not lacking or missing == "zero":
+        return union
+    if missing == "drop":
+        common = [n for n in union if all(n in table for _, table in tables)]
+        if not common and what == "modules":
+            raise MergeError("the adapters have no module in common", where=_lines(lacking, union))
+        return common
+    raise MergeError(
+        f"not all adapters have the same {what}",
+        where=_lines(lacking, union),
+        hint="--missing zero treats them as no update, --missing drop leaves them out",
+    )
+
+
+def _lines(lacking: Mapping[str, list[str]], union: list[str]) -> str:
+    return "\n".join(
+        f"{label} lacks {len(gone)} of {len(union)}: {few(gone)}" for label, gone in lacking.items()
+    )
+
+
+def _same(name: str, found: Iterable[tuple[str, object]], what: str) -> None:
+    found = list(found)
+    if any(value != found[0][1] for _, value in found):
+        raise MergeError(
+            f"adapters disagree on the {what} of {name}",
+            where="\n".join(f"{label}   {value}" for label, value in found),
+            hint="they were trained on different models or with different settings",
+        )

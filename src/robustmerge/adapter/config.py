@@ -1,0 +1,206 @@
+"""adapter_config.json: the scaling of every module, and what cannot be merged as plain LoRA."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import MergeError
+
+FILE = "adapter_config.json"
+
+# Settings that change what the adapter computes without leaving a tensor to notice it by.
+_REFUSED: Mapping[str, str] = {
+    "use_dora": "DoRA rescales the base weight's columns, which no sum of LoRA updates does; train "
+    "without use_dora, or fold each adapter into the base and merge whole models",
+    "lora_bias": "the bias of lora_B has no place in a plain LoRA; train with lora_bias=false",
+    "use_qalora": "QALoRA pools the layer's input; train with use_qalora=false",
+    "alora_invocation_tokens": "an activated LoRA acts on some tokens only; merge it with none",
+    "layer_replication": "the adapter was trained on a model with replicated layers",
+    "target_parameters": "LoRA on bare parameters (experts of a MoE) is not supported; target the "
+    "linear modules instead",
+    "use_bdlora": "block-diagonal LoRA is not supported; train plain LoRA",
+    "arrow_config": "Arrow routes between adapters at inference; merge the experts themselves",
+    "kasa_config": "KaSA changes the base weights; train plain LoRA",
+    "monteclora_config": "MonteCLoRA samples its factors; train plain LoRA",
+    "megatron_config": "Megatron adapters split tensors over ranks; export to plain PEFT first",
+}
+
+_PLAIN = frozenset(
+    {
+        *("peft_type", "task_type", "auto_mapping", "peft_version", "runtime_config"),
+        *("base_model_name_or_path", "revision", "inference_mode", "fan_in_fan_out", "bias"),
+        *("r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern"),
+        *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+        *("modules_to_save", "trainable_token_indices", "ensure_weight_tying"),
+        *("init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
+        *("velora_config", "qalora_group_size", "megatron_core", "enable_lora", "merge_weights"),
+    }
+)
+"""Settings that leave the forward pass a plain LoRA's, or that are read here."""
+
+_CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initializations that replace the base weights by a residual."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The settings of one adapter.
+
+    Attributes:
+        path: The file they were read from.
+        raw: The file's content.
+    """
+
+    path: Path
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> AdapterConfig:
+        """Read the settings of an adapter folder.
+
+        Raises:
+            MergeError: No such file, not JSON, or settings that no plain LoRA has.
+        """
+        path = folder / FILE
+        raw = read_json(path)
+        config = cls(path, raw)
+        config._refuse()
+        return config
+
+    @property
+    def base(self) -> str:
+        """Name or path of the base model, '' where unknown."""
+        return str(self.raw.get("base_model_name_or_path") or "")
+
+    @property
+    def rank(self) -> int:
+        """The rank of modules that no pattern names."""
+        return self._positive("r", self.raw.get("r", 8))
+
+    @property
+    def alpha(self) -> float:
+        """The alpha of modules that no pattern names."""
+        return self._number("lora_alpha", self.raw.get("lora_alpha", 8))
+
+    @property
+    def rslora(self) -> bool:
+        """Whether the scaling is alpha / sqrt(rank) rather than alpha / rank."""
+        return bool(self.raw.get("use_rslora"))
+
+    def names(self, field: str) -> tuple[str, ...]:
+        """A setting that is a list of names or nothing."""
+        value = self.raw.get(field) or ()
+        if isinstance(value, str) or not all(isinstance(v, str) for v in value):
+            raise self._wrong(field, value, "a list of names")
+        return tuple(value)
+
+    def rank_of(self, module: str) -> int:
+        """The rank the settings give a module, named as in the file."""
+        return self._positive("rank_pattern", self._by_pattern("rank_pattern", module, self.rank))
+
+    def scaling(self, module: str, rank: int) -> float:
+        """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        alpha = self._number("alpha_pattern", self._by_pattern("alpha_pattern", module, self.alpha))
+        return alpha / (math.sqrt(rank) if self.rslora else rank)
+
+    def _by_pattern(self, field: str, module: str, default: object) -> object:
+        """PEFT's rule: the first pattern that matches the whole name or a dotted tail of it."""
+        patterns = self.raw.get(field) or {}
+        if not isinstance(patterns, dict):
+            raise self._wrong(field, patterns, "a table of patterns")
+        for pattern, value in patterns.items():
+            try:
+                if re.match(rf"(.*\.)?({pattern})$", module):
+                    return value
+            except re.error as error:
+                raise self._wrong(field, pattern, f"a regular expression ({error})") from None
+        return default
+
+    def _refuse(self) -> None:
+        kind = str(self.raw.get("peft_type") or "LORA").upper()
+        if kind != "LORA":
+            raise MergeError(
+                f"adapter of type {kind}",
+                where=str(self.path),
+                hint="only LoRA adapters are merged; PEFT can convert some types to LoRA",
+            )
+        for field, advice in _REFUSED.items():
+            if self.raw.get(field):
+                raise MergeError(
+                    f"{field} is set, which is not plain LoRA", where=str(self.path), hint=advice
+                )
+        if (bias := self.raw.get("bias") or "none") != "none":
+            raise MergeError(
+                f"bias = {bias!r}: trained biases of the base model are part of this adapter",
+                where=str(self.path),
+                hint="servers refuse such adapters and PEFT loads no second one; "
+                "train with bias='none'",
+            )
+        start = self.raw.get("init_lora_weights")
+        if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
+            raise MergeError(
+                f"init_lora_weights = {start!r}: the update belongs to changed base weights",
+                where=str(self.path),
+                hint="save it as plain LoRA: PEFT's save_pretrained with "
+                "path_initial_model_for_weight_conversion",
+            )
+        unknown = sorted(k for k, v in self.raw.items() if v and k not in _PLAIN | _REFUSED.keys())
+        if unknown:
+            raise MergeError(
+                f"unknown setting {unknown[0]} = {self.raw[unknown[0]]!r}, which may change what "
+                "the adapter computes",
+                where=str(self.path),
+                hint="if a plain LoRA computes the same, delete the line from the file",
+            )
+
+    def _positive(self, field: str, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self._wrong(field, value, "a positive whole number")
+        return value
+
+    def _number(self, field: str, value: object) -> float:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+        ):
+            raise self._wrong(field, value, "a number")
+        return float(value)
+
+    def _wrong(self, field: str, value: object, wanted: str) -> MergeError:
+        return MergeError(
+            f"{field} = {value!r} is not {wanted}", where=str(self.path), hint="mend the file"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        MergeError: Missing, unreadable, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MergeError(
+            f"no {path.name}",
+            where=str(path.parent),
+            hint="an adapter folder has one beside its weights",
+        ) from None
+    except OSError as error:
+        raise MergeError(f"cannot read the file: {error.strerror}", where=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise MergeError(
+            f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"
+        ) from None
+    if not isinstance(content, dict):
+        raise MergeError(
+            "does not hold a JSON object", where=str(path), hint="fetch or mend the file"
+        )
+    return content

@@ -1,0 +1,242 @@
+"""One adapter: a lazy view of a folder in which every module's update is complete.
+
+Scalings (alpha / rank and its kin) are folded into B here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import MergeError
+from ..factors import Factors
+from . import layout
+from .config import AdapterConfig
+from .keys import Key, Part, parse
+from .source import locate
+from .tensors import Spec, TensorFile, open_tensors
+
+_PAIRS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
+_NON_LORA = "non_lora_trainables.bin"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor is: its file, its name there, and what the header says of it."""
+
+    file: TensorFile
+    name: str
+    spec: Spec
+
+    def __str__(self) -> str:
+        return f"{self.file.path}  {self.name}"
+
+    def read(self) -> Tensor:
+        """The tensor in float32 (float64 stays).
+
+        Raises:
+            MergeError: It holds NaN or infinity.
+        """
+        tensor = self.file.read(self.name)
+        # The sum is not finite if an entry is not; the reverse is checked only then.
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+            bad = int((~tensor.isfinite()).sum())
+            raise MergeError(
+                f"{bad} of {tensor.numel()} values are NaN or infinite",
+                where=str(self),
+                hint="the training run diverged or the file is damaged; use another checkpoint",
+            )
+        return tensor
+
+
+@dataclass(frozen=True)
+class Module:
+    """One adapted module, from the headers alone.
+
+    Attributes:
+        name: Canonical name.
+        written: Name in the file, without the prefix.
+        part: Part.A for linear layers, Part.EMBEDDING_A for embeddings.
+        A: The first factor [rank d_in].
+        B: The second factor [d_out rank].
+        scaling: What the file's B A is multiplied by.
+    """
+
+    name: str
+    written: str
+    part: Part
+    A: Place
+    B: Place
+    scaling: float
+
+    @property
+    def rank(self) -> int:
+        """Rank of the update."""
+        return self.A.spec.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the delta: (d_out, d_in)."""
+        return self.B.spec.shape[0], self.A.spec.shape[1]
+
+
+class Adapter:
+    """An adapter folder.
+
+    Attributes:
+        label: What the user called it.
+        folder: Where it is.
+        config: Its settings.
+        modules: The adapted modules by canonical name.
+        extras: Parameters trained whole (projector, modules_to_save), by canonical name.
+        bases: Copies of base weights that PEFT saves beside embedding LoRA.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        """Read settings and headers; no tensor is read.
+
+        Raises:
+            MergeError: Anything that is not a complete, plain LoRA adapter.
+        """
+        self.label = str(source)
+        self.folder = locate(self.label)
+        self.config = AdapterConfig.read(self.folder)
+        self.weights = _weights_file(self.folder, self.label)
+        self.files = [open_tensors(self.weights)]
+        if (self.folder / _NON_LORA).is_file():
+            self.files.append(open_tensors(self.folder / _NON_LORA))
+        parsed = self._parse()
+        self.modules: Mapping[str, Module] = self._pair(parsed)
+        self.extras: Mapping[str, Place] = self._whole(parsed, (Part.FULL, Part.TOKENS))
+        self.bases: Mapping[str, Place] = self._whole(parsed, (Part.BASE,))
+        self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
+        if not self.modules:
+            raise MergeError("no LoRA tensors in the file", where=str(self.weights))
+
+    @property
+    def layout(self) -> str:
+        """How the modules are named; the original LLaVA code's folders are told by their files."""
+        if len(self.files) > 1 or any(".mm_projector." in n for n in self.written.values()):
+            return layout.LLAVA
+        return layout.detect(self.written.values())
+
+    def factors(self, name: str) -> Factors:
+        """A module's update in float32 (float64 stays), scaling folded into B."""
+        module = self.modules[name]
+        A, B = module.A.read(), module.B.read()
+        return Factors(A, B if module.scaling == 1 else B.mul_(module.scaling))
+
+    def close(self) -> None:
+        """Release the files."""
+        for file in self.files:
+            file.close()
+
+    def _parse(self) -> list[tuple[Key, Place]]:
+        """Every tensor of the folder, its name taken apart."""
+        parsed = []
+        seen: dict[tuple[str, Part, str], str] = {}
+        for file in self.files:
+            for name, spec in file.specs.items():
+                place = Place(file, name, spec)
+                key = parse(name)
+                if key is None:
+                    raise MergeError(
+                        "a tensor that has no place in a LoRA adapter",
+                        where=str(place),
+                        hint="remove it, or save the adapter with PEFT's save_pretrained",
+                    )
+                identity = (layout.canonical(key.module), key.part, key.leaf)
+                if identity in seen:
+                    raise MergeError(
+                        "two tensors are the same parameter",
+                        where=f"{file.path}\n{seen[identity]}\n{name}",
+                        hint="keep one of them; a trained state may hold several adapters",
+                    )
+                seen[identity] = name
+                self._refuse(key, place)
+                parsed.append((key, place))
+        return parsed
+
+    def _refuse(self, key: Key, place: Place) -> None:
+        if key.part is Part.MAGNITUDE:
+            raise MergeError(
+                "a DoRA magnitude vector, which no sum of LoRA updates respects",
+                where=str(place),
+                hint="train without use_dora, or fold each adapter into the base",
+            )
+        if key.part is Part.LORA_BIAS:
+            raise MergeError(
+                "a bias of lora_B, which plain LoRA does not have",
+                where=str(place),
+                hint="train with lora_bias=false",
+            )
+
+    def _pair(self, parsed: list[tuple[Key, Place]]) -> dict[str, Module]:
+        parts: dict[str, dict[Part, Place]] = defaultdict(dict)
+        lora = {*_PAIRS, *_PAIRS.values()}
+        for key, place in parsed:
+            if key.part in lora:
+                parts[key.module][key.part] = place
+        modules = (self._module(written, found) for written, found in parts.items())
+        return {module.name: module for module in modules}
+
+    def _module(self, written: str, found: dict[Part, Place]) -> Module:
+        part = next((a for a in _PAIRS if a in found), None)
+        if part is None or _PAIRS[part] not in found or len(found) != 2:
+            there = next(iter(found.values()))
+            raise MergeError(
+                f"{written} has {', '.join(sorted(p.value for p in found))} only; "
+                "an update needs both factors",
+                where=str(there),
+                hint="the file is incomplete; save or fetch the adapter again",
+            )
+        A, B = found[part], found[_PAIRS[part]]
+        self._check_shapes(written, A, B)
+        rank = A.spec.shape[0]
+        scaling = self.config.scaling(written, rank)
+        return Module(layout.canonical(written), written, part, A, B, scaling)
+
+    def _check_shapes(self, written: str, A: Place, B: Place) -> None:
+        a, b = A.spec.shape, B.spec.shape
+        if len(a) != 2 or len(b) != 2:
+            raise MergeError(
+                f"factors of shape {list(a)} and {list(b)}; those of a linear layer have two axes",
+                where=str(A),
+                hint="LoRA on convolutions is not supported; leave those layers out of training",
+            )
+        if a[0] != b[1] or 0 in (*a, *b):
+            raise MergeError(
+                f"A is {list(a)} and B is {list(b)}: A's rows and B's columns must be the rank",
+                where=f"{A}\n{B}",
+                hint="the file is damaged or was written by another tool",
+            )
+        if a[0] != self.config.rank_of(written):
+            raise MergeError(
+                f"{written} has rank {a[0]} in its tensors and "
+                f"{self.config.rank_of(written)} in its settings, so its scaling is unknown",
+                where=f"{A}\n{self.config.path}",
+                hint="the settings belong to another adapter; find the right file, or correct r "
+                "and rank_pattern",
+            )
+
+    def _whole(self, parsed: list[tuple[Key, Place]], parts: tuple[Part, ...]) -> dict[str, Place]:
+        return {
+            f"{layout.canonical(key.module)}.{key.leaf}".lstrip("."): place
+            for key, place in parsed
+            if key.part in parts
+        }
+
+
+def _weights_file(folder: Path, label: str) -> Path:
+    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise MergeError(
+        "no adapter_model.safetensors or adapter_model.bin",
+        where=label,
+        hint="an adapter folder is what PEFT's save_pretrained writes",
+    )

@@ -1,0 +1,104 @@
+"""The settings of a merged adapter: plain LoRA that every runtime reads."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from . import layout
+from .reader import Adapter, Module
+
+_BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d+)\.(?P<rest>.+)")
+
+
+def plain_lora(
+    first: Adapter,
+    modules: Sequence[Module],
+    names: Sequence[str],
+    rank: int,
+    base: str,
+    extras: Iterable[str],
+) -> dict[str, Any]:
+    """adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
+
+    Args:
+        first: The first adapter, whose task type and wiring are kept.
+        modules: The merged modules.
+        names: Their names in the layout that is written.
+        rank: The uniform rank.
+        base: Base model.
+        extras: Names of parameters trained whole that go into the adapter, as written.
+    """
+    raw = first.config.raw
+    targets, exclude = _targets([m.name for m in modules], names)
+    kept = ("auto_mapping", "revision", "trainable_token_indices", "ensure_weight_tying")
+    return {
+        "peft_type": "LORA",
+        "task_type": raw.get("task_type"),
+        "base_model_name_or_path": base or None,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": bool(raw.get("fan_in_fan_out", False)),
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "target_modules": targets,
+        "exclude_modules": exclude,
+        "modules_to_save": saved_modules(first.config.names("modules_to_save"), extras) or None,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "use_rslora": False,
+        "use_dora": False,
+        **{field: raw[field] for field in kept if raw.get(field)},
+    }
+
+
+def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
+    """What `modules_to_save` must name for PEFT to load these parameters.
+
+    Entries of the first adapter are kept where they cover a parameter; a projector from elsewhere
+    is named whole, anything else by its own module.
+    """
+    found: list[str] = []
+    for name in extras:
+        if "trainable_tokens_delta" in name or ".base_layer." in name:
+            continue
+        parts = name.split(".")[:-1]
+        entry = next((e for e in listed if _covers(e, parts)), None)
+        if entry is None:
+            entry = next((p for p in parts if p in ("multi_modal_projector", "connector")), None)
+        found.append(entry or ".".join(parts))
+    return list(dict.fromkeys(found))
+
+
+def _covers(entry: str, parts: list[str]) -> bool:
+    wanted = entry.split(".")
+    return any(parts[i : i + len(wanted)] == wanted for i in range(len(parts)))
+
+
+def _targets(canonical: Sequence[str], written: Sequence[str]) -> tuple[list[str], str | None]:
+    """What `target_modules` and `exclude_modules` must be to select exactly these modules.
+
+    Servers want short names. They are used where every block of the language model has the same
+    modules and nothing outside is adapted; vision towers with the same leaf names are excluded by
+    pattern. Otherwise modules are named in full.
+    """
+    if any(layout.tower(name) != "language" for name in canonical):
+        return list(written), None
+    blocks: dict[tuple[str, int], set[str]] = defaultdict(set)
+    leaves: set[str] = set()
+    for name in written:
+        match = _BLOCK.fullmatch(name)
+        if match is None:
+            return list(written), None
+        blocks[match["stem"], int(match["number"])].add(match["rest"])
+        leaves.add(name.rpartition(".")[2])
+    stems = {stem for stem, _ in blocks}
+    numbers = sorted(number for _, number in blocks)
+    complete = len(stems) == 1 and numbers == list(range(len(numbers)))
+    if not complete or len({frozenset(rest) for rest in blocks.values()}) > 1:
+        return list(written), None
+    return sorted(leaves), layout.NOT_LANGUAGE

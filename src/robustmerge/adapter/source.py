@@ -1,0 +1,78 @@
+"""Where an adapter or a base model is: a local folder, or a repository on the Hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import MergeError
+
+_HUB_ID = re.compile(
+    r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<subfolder>[\w./-]+))?"
+)
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_BESIDE = ("adapter_config.json", "non_lora_trainables.bin", "config.json")
+
+
+def locate(source: str) -> Path:
+    """The local folder of an adapter, downloaded first where it is on the Hub.
+
+    Args:
+        source: A path, or `owner/name[@revision][:subfolder]`. An existing path wins.
+
+    Raises:
+        MergeError: Neither a folder nor a repository that can be reached.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise MergeError("not a folder", where=source, hint="give the adapter's folder, not a file")
+    match = _HUB_ID.fullmatch(source)
+    if match is None or source.startswith((".", "/", "~")):
+        raise MergeError(
+            "no such folder, and not a Hub id",
+            where=source,
+            hint="a Hub id is owner/name[@revision][:subfolder]",
+        )
+    return _download(source, match["repo"], match["revision"], match["subfolder"])
+
+
+def _download(source: str, repo: str, revision: str | None, subfolder: str | None) -> Path:
+    if subfolder and (".." in subfolder.split("/") or subfolder.startswith("/")):
+        raise MergeError(
+            "the subfolder leaves the repository", where=source, hint="name a folder in it"
+        )
+    prefix = f"{subfolder.rstrip('/')}/" if subfolder else ""
+    folder = Path()
+    # The .bin twin of a safetensors file would double the download, so it is asked for second.
+    for weights in _WEIGHTS:
+        wanted = [prefix + name for name in (weights, *_BESIDE)]
+        folder = Path(snapshot(source, repo, revision, wanted)) / prefix
+        if (folder / weights).is_file():
+            return folder
+    raise MergeError(
+        f"the repository has neither {_WEIGHTS[0]} nor {_WEIGHTS[1]}",
+        where=source,
+        hint="name the folder that holds the adapter: owner/name:subfolder",
+    )
+
+
+def snapshot(source: str, repo: str, revision: str | None, wanted: list[str]) -> str:
+    """Download the wanted files of a repository; returns the folder they are in.
+
+    Raises:
+        MergeError: The Hub refuses, or cannot be reached and the cache lacks the repository.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(repo, revision=revision, allow_patterns=wanted)
+    except Exception as error:  # the client's HTTP library, and so its errors, differ by version
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise MergeError(
+            f"cannot be fetched from the Hub: {reason[0]}",
+            where=source,
+            hint="there is no such folder here; check the name, the network, and `hf auth login` "
+            "for private or gated repositories",
+        ) from None

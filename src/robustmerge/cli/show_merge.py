@@ -1,0 +1,109 @@
+"""What `robustmerge merge` prints. Imports torch, so it is imported late."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..engine.merge import merge_recipe
+from ..engine.plan import Plan, make_plan
+from ..engine.recipe import Recipe
+from ..engine.report import Report
+
+
+def run(
+    recipe: Recipe,
+    output: Path,
+    *,
+    device: str,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Merge, with a progress bar on stderr, and print what was done."""
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"merging {len(recipe.adapters)} adapters", total=None)
+        report = merge_recipe(
+            recipe,
+            output,
+            device=device,
+            workers=workers,
+            force=force,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print(json.dumps({"output": str(output), "seconds": report.seconds, **report.record()}))
+    else:
+        _print_report(report)
+
+
+def plan(recipe: Recipe, *, as_json: bool) -> None:
+    """Check everything that can be checked without reading tensors, and print the plan."""
+    planned = make_plan(recipe)
+    facts = _plan_facts(planned)
+    if as_json:
+        print(json.dumps({"recipe": recipe.to_dict(), **facts}))
+        return
+    _print_facts({"dry run": "nothing was read or written", **facts})
+    _print_warnings(planned.warnings)
+
+
+def _plan_facts(planned: Plan) -> dict[str, str]:
+    rank = planned.rank
+    return {
+        "method": _method(planned),
+        "adapters": ", ".join(a.label for a in planned.adapters),
+        "modules": str(len(planned.jobs)),
+        "rank": str(rank) if rank else f"by energy, {planned.recipe.energy:g}",
+        "type": planned.dtype,
+        "layout": planned.layout,
+        "extras": ", ".join(e.name for e in planned.extras) or "none",
+    }
+
+
+def _print_report(report: Report) -> None:
+    mean, least = report.energy
+    ranks = sorted({r for m in report.modules for r in m.ranks})
+    facts = {
+        "method": _method(report.plan),
+        "modules": str(len(report.modules)),
+        "rank": f"{report.rank} (inputs {', '.join(map(str, ranks))})",
+        "energy kept": f"{mean:.1%} on average, {least:.1%} at least",
+        "time": f"{report.seconds:.1f} s",
+        "written to": str(report.output),
+    }
+    if report.plan.extras:
+        facts["extras"] = (
+            f"{len(report.plan.extras)} fully trained tensors, {report.plan.recipe.extras}"
+        )
+    _print_facts(facts)
+    _print_warnings(report.warnings)
+    print(f"\nnext: robustmerge check {report.output} --base BASE_MODEL")
+    print(f"      PeftModel.from_pretrained(base_model, {str(report.output)!r})")
+
+
+def _method(planned: Plan) -> str:
+    given = ", ".join(f"{k}={v}" for k, v in planned.recipe.parameters.items())
+    return f"{planned.method.name} ({given})" if given else planned.method.name
+
+
+def _print_facts(facts: dict[str, str]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def _print_warnings(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        Console(stderr=True, soft_wrap=True).print(f"note: {warning}", markup=False)

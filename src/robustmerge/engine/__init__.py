@@ -1,0 +1,1 @@
+"""From a recipe to an adapter: recipe, plan, run."""

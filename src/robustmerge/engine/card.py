@@ -1,0 +1,50 @@
+"""The model card of a merged adapter, with the metadata the Hub reads."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from .report import Report
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def model_card(report: Report) -> str:
+    """README.md: what was merged and how, and how to load it."""
+    plan, recipe = report.plan, report.plan.recipe
+    base = recipe.base or plan.adapters[0].config.base
+    metadata = {"library_name": "peft", "tags": ["lora", "merge", "robustmerge"]}
+    if _HUB_ID.fullmatch(base):
+        metadata = {"base_model": base, **metadata}
+    weights = recipe.weights or (1.0,) * len(plan.adapters)
+    rows = "\n".join(
+        f"| {a.label} | {w:g} | {max(m.rank for m in a.modules.values())} |"
+        for a, w in zip(plan.adapters, weights, strict=True)
+    )
+    mean, least = report.energy
+    return f"""---
+{yaml.safe_dump(metadata, sort_keys=False).strip()}
+---
+
+# Merged adapter
+
+{len(plan.adapters)} LoRA adapters of `{base or "an unnamed base model"}` merged into one by \
+[RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, without training.
+
+| adapter | weight | rank |
+| --- | --- | --- |
+{rows}
+
+Method `{recipe.method}` ({plan.method.paper}), scale {recipe.scale:g}, rank {report.rank}, \
+{len(report.modules)} modules; {mean:.1%} of the merged updates' energy is kept at that rank \
+(least: {least:.1%}). `merge.json` has the full recipe, the hashes of inputs and output, and every \
+module's share.
+
+```python
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base_model, "this folder or repository")
+```
+"""

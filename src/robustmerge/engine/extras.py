@@ -1,0 +1,63 @@
+"""Parameters trained whole (projector, modules_to_save): merged by a policy of their own.
+
+    mean   Σ_t w_t P_t / Σ_t w_t
+    sum    P_base + Σ_t w_t (P_t - P_base), which needs the base
+
+Where the base is given, an adapter that lacks a parameter counts as unchanged base there. The
+global scale does not act on them: it belongs to the low-rank updates.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import MergeError
+from .plan import Extra, Plan
+
+
+def merge_extra(plan: Plan, extra: Extra) -> Tensor:
+    """Merge one parameter, in float32; memory: three times the parameter.
+
+    Raises:
+        MergeError: The policy needs a base that is not there, or copies that must agree do not.
+    """
+    if extra.copied:
+        return _the_same(plan, extra)
+    weights = plan.recipe.weights or (1.0,) * len(plan.adapters)
+    places = [a.extras.get(extra.name) for a in plan.adapters]
+    base = plan.base.tensors.get(extra.name) if plan.base else None
+    if base is None and (plan.recipe.extras == "sum" or None in places):
+        raise MergeError(
+            f"{extra.name} can only be merged as a change of the base, which is not there",
+            where=", ".join(a.label for a in plan.adapters),
+            hint="--base MODEL; or --extras mean with --missing drop",
+        )
+    start = base.read() if base else torch.zeros(extra.spec.shape)
+    total = torch.zeros(extra.spec.shape, dtype=torch.float64)
+    for weight, place in zip(weights, places, strict=True):
+        if place is not None:
+            total += weight * (place.read() - start).double()
+    if plan.recipe.extras == "mean":
+        if sum(weights) == 0:
+            raise MergeError(
+                f"weights {list(weights)} sum to zero, so {extra.name} has no weighted mean",
+                hint="other weights, or --extras sum with --base",
+            )
+        total /= sum(weights)
+    return (start + total).float()
+
+
+def _the_same(plan: Plan, extra: Extra) -> Tensor:
+    """A copy of a base weight: passed on if all adapters that have it agree."""
+    holders = [a for a in plan.adapters if extra.name in a.bases]
+    first = holders[0].bases[extra.name]
+    tensor = first.read()
+    for other in holders[1:]:
+        if not torch.equal(tensor, other.bases[extra.name].read()):
+            raise MergeError(
+                f"the adapters carry different copies of the base weight {extra.name}",
+                where=f"{first}\n{other.bases[extra.name]}",
+                hint="the vocabularies differ or the weight was trained; they have no common base",
+            )
+    return tensor

@@ -1,0 +1,207 @@
+"""The whole of it: plan, run, write. This is what the command and `robustmerge.merge` call."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from ..adapter import layout
+from ..adapter.config import FILE
+from ..adapter.keys import full_name
+from ..adapter.settings import plain_lora
+from ..adapter.tensors import DTYPES, SafetensorsFile, Spec, sha256
+from ..adapter.writer import SafetensorsWriter, check_target, whole_folder, write_json
+from ..errors import MergeError
+from .card import model_card
+from .extras import merge_extra
+from .plan import Plan, factor_names, make_plan
+from .recipe import Recipe
+from .report import ModuleReport, Report
+from .run import Merged, Progress, Run
+
+WEIGHTS = "adapter_model.safetensors"
+BESIDE = "non_lora.safetensors"
+RECORD = "merge.json"
+
+
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def merge_recipe(
+    recipe: Recipe,
+    output: str | Path,
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Merge adapters into one adapter folder.
+
+    Args:
+        recipe: What to merge, and how.
+        output: The folder to write; it appears whole or not at all.
+        device: Where to compute.
+        workers: Modules computed side by side; all cores where not given.
+        force: Replace an adapter that is already there.
+        progress: Called after every module.
+
+    Raises:
+        MergeError: Something the user can mend; nothing was written.
+    """
+    started = perf_counter()
+    output = Path(output).expanduser()
+    plan = make_plan(recipe)
+    try:
+        check_target(output, [a.folder for a in plan.adapters], force=force)
+        run = Run(plan, device=device, workers=workers)
+        with whole_folder(output) as folder, _hashes(plan) as hashes:
+            run.survey()
+            rank = run.rank(progress)
+            check_space(plan, rank, folder)
+            modules = _write_tensors(run, rank, folder, progress)
+            _write_settings(plan, rank, folder)
+            inputs = [future.result() for future in hashes]
+            report = Report.of(plan, rank, modules, inputs, _outputs(folder))
+            write_json(folder / RECORD, report.record())
+            (folder / "README.md").write_text(model_card(report), encoding="utf-8")
+    finally:
+        for adapter in plan.adapters:
+            adapter.close()
+    return report.finished(output, perf_counter() - started)
+
+
+def check_space(plan: Plan, rank: int, folder: Path) -> None:
+    """Check that the disk holds the result.
+
+    Raises:
+        MergeError: It does not.
+    """
+    specs = plan.lora_specs(rank) | plan.extra_specs()
+    needed = sum(_size(spec) for spec in specs.values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise MergeError(
+            f"the disk has {free / 1e6:.0f} MB free, the result needs {needed / 1e6:.0f} MB",
+            where=str(folder.parent),
+            hint="free some space or choose another disk",
+        )
+
+
+def _write_tensors(run: Run, rank: int, folder: Path, progress: Progress) -> list[ModuleReport]:
+    """Stream every tensor into its file; the factors themselves are not kept."""
+    plan = run.plan
+    inside = plan.recipe.extras_in == "adapter" and plan.layout != layout.LLAVA
+    extras = plan.extra_specs()
+    reports = []
+    with _writer(folder / WEIGHTS, plan.lora_specs(rank) | (extras if inside else {})) as writer:
+        for merged in run.modules(rank, progress):
+            a, b = factor_names(merged.job)
+            with _naming(merged):
+                writer.write(a, merged.factors.A)
+                writer.write(b, merged.factors.B)
+            reports.append(ModuleReport.of(merged))
+        if inside:
+            for extra in plan.extras:
+                writer.write(full_name(extra.written), merge_extra(plan, extra))
+    if plan.extras and plan.recipe.extras_in == "beside":
+        _write_beside(plan, folder)
+    elif plan.layout == layout.LLAVA:
+        _write_original(plan, folder)
+    return reports
+
+
+def _write_beside(plan: Plan, folder: Path) -> None:
+    """Fully trained parameters in a file of their own, under the base model's names."""
+    with _writer(folder / BESIDE, {e.written: e.spec for e in plan.extras}) as writer:
+        for extra in plan.extras:
+            writer.write(extra.written, merge_extra(plan, extra))
+
+
+def _write_original(plan: Plan, folder: Path) -> None:
+    """The files that the original LLaVA code loads."""
+    merged = {
+        full_name(e.written): merge_extra(plan, e).to(DTYPES[e.spec.dtype]) for e in plan.extras
+    }
+    torch.save(merged, folder / "non_lora_trainables.bin")
+    source = SafetensorsFile(folder / WEIGHTS)
+    stored: dict[str, Tensor] = {
+        name: source.read(name).to(DTYPES[spec.dtype]) for name, spec in source.specs.items()
+    }
+    torch.save(stored, folder / "adapter_model.bin")
+    for adapter in plan.adapters:
+        if (adapter.folder / "config.json").is_file():
+            shutil.copyfile(adapter.folder / "config.json", folder / "config.json")
+            return
+
+
+def _write_settings(plan: Plan, rank: int, folder: Path) -> None:
+    first = plan.adapters[0]
+    modules = [
+        next(a.modules[job.name] for a in plan.adapters if job.name in a.modules)
+        for job in plan.jobs
+    ]
+    inside = plan.recipe.extras_in == "adapter" and plan.layout != layout.LLAVA
+    settings = plain_lora(
+        first,
+        modules,
+        [job.written for job in plan.jobs],
+        rank,
+        plan.recipe.base or first.config.base,
+        [extra.written for extra in plan.extras] if inside else [],
+    )
+    write_json(folder / FILE, settings)
+
+
+def _outputs(folder: Path) -> dict[str, str]:
+    return {file.name: sha256(file) for file in sorted(folder.iterdir())}
+
+
+@contextmanager
+def _hashes(plan: Plan) -> Iterator[list[Future[dict[str, str]]]]:
+    """Hash the inputs while the modules are computed."""
+
+    def hashed(files: Sequence[Path]) -> dict[str, str]:
+        return {file.name: sha256(file) for file in files}
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield [
+            pool.submit(hashed, [adapter.config.path, *(file.path for file in adapter.files)])
+            for adapter in plan.adapters
+        ]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _writer(path: Path, specs: dict[str, Spec]) -> Iterator[SafetensorsWriter]:
+    writer = SafetensorsWriter(path, specs)
+    try:
+        yield writer
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+
+
+@contextmanager
+def _naming(merged: Merged) -> Iterator[None]:
+    """Errors about a merged tensor name the module by the name the user knows."""
+    try:
+        yield
+    except MergeError as error:
+        raise MergeError(error.problem, where=merged.job.name, hint=error.hint) from None
+
+
+def _size(spec: Spec) -> int:
+    return math.prod(spec.shape) * DTYPES[spec.dtype].itemsize

@@ -1,0 +1,124 @@
+"""What a merge did: kept beside the weights as merge.json, and printed as a table."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+
+from .. import __version__
+from .plan import Plan
+from .run import Merged
+
+
+@dataclass(frozen=True)
+class ModuleReport:
+    """One module's line.
+
+    Attributes:
+        name: Canonical name.
+        ranks: The inputs' ranks.
+        energy: Share of the merged update's energy that the output's rank keeps.
+        notes: Remarks of the method.
+    """
+
+    name: str
+    ranks: tuple[int, ...]
+    energy: float
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, merged: Merged) -> ModuleReport:
+        """The line of a merged module."""
+        return cls(merged.job.name, merged.job.ranks, merged.energy, merged.notes)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished merge.
+
+    Attributes:
+        plan: What was done.
+        rank: The output's uniform rank.
+        modules: One line per module.
+        inputs: SHA-256 of each adapter's files.
+        files: SHA-256 of the output's files.
+        output: Where it was written.
+        seconds: How long it took.
+    """
+
+    plan: Plan
+    rank: int
+    modules: tuple[ModuleReport, ...]
+    inputs: tuple[dict[str, str], ...]
+    files: dict[str, str]
+    output: Path | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        rank: int,
+        modules: Sequence[ModuleReport],
+        inputs: Sequence[dict[str, str]],
+        files: dict[str, str],
+    ) -> Report:
+        """Gather what was done."""
+        return cls(plan, rank, tuple(modules), tuple(inputs), files)
+
+    def finished(self, output: Path, seconds: float) -> Report:
+        """The report with its place and time."""
+        return replace(self, output=output, seconds=seconds)
+
+    @property
+    def energy(self) -> tuple[float, float]:
+        """Mean and least share of energy kept over modules."""
+        kept = [m.energy for m in self.modules]
+        return sum(kept) / len(kept), min(kept)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The plan's warnings, and how many modules have remarks."""
+        noted = [m.name for m in self.modules if m.notes]
+        if not noted:
+            return self.plan.warnings
+        return (*self.plan.warnings, f"{len(noted)} modules have remarks, such as {noted[0]}")
+
+    def record(self) -> dict[str, Any]:
+        """The content of merge.json; the same inputs give the same record."""
+        plan = self.plan
+        return {
+            "robustmerge": __version__,
+            "recipe": plan.recipe.to_dict(),
+            "parameters": dict(plan.method.configure(plan.recipe.parameters)),
+            "inputs": [
+                {"source": a.label, "base": a.config.base, "sha256": hashes}
+                for a, hashes in zip(plan.adapters, self.inputs, strict=True)
+            ],
+            "output": {
+                "layout": plan.layout,
+                "dtype": plan.dtype,
+                "rank": self.rank,
+                "sha256": self.files,
+            },
+            "energy": {"mean": self.energy[0], "least": self.energy[1]},
+            "warnings": list(self.warnings),
+            "modules": {
+                m.name: {"ranks": list(m.ranks), "energy": m.energy, "notes": list(m.notes)}
+                for m in self.modules
+            },
+            "extras": [extra.name for extra in plan.extras],
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "safetensors": safetensors.__version__,
+            },
+        }

@@ -1,0 +1,176 @@
+"""Carry out a plan: modules side by side, tensors streamed to disk in a fixed order.
+
+Every module is computed by one thread on its own, so the bytes that come out do not depend on how
+many work. Memory: a few modules' factors per worker, whatever the number of modules and adapters.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from ..adapter.reader import Adapter
+from ..errors import MergeError
+from ..factors import Factors, Noted, Stack, Update
+from ..linalg import fit, rank_for_energy
+from .plan import Job, Plan
+
+T = TypeVar("T")
+R = TypeVar("R")
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One module's result.
+
+    Attributes:
+        job: What was asked.
+        factors: The merged update at the output's rank.
+        energy: Share of the merged update's energy kept at that rank.
+        notes: Remarks of the method.
+    """
+
+    job: Job
+    factors: Factors
+    energy: float
+    notes: tuple[str, ...]
+
+
+class Run:
+    """A plan being carried out on a device by some workers."""
+
+    def __init__(self, plan: Plan, *, device: str = "cpu", workers: int | None = None) -> None:
+        """Check the device; nothing is read yet.
+
+        Raises:
+            MergeError: There is no such device, or the number of workers is not positive.
+        """
+        if workers is not None and workers < 1:
+            raise MergeError(f"{workers} workers cannot work", where="--workers")
+        self.plan = plan
+        self.device = _device(device)
+        self.workers = workers or _cores()
+        self._surveyed: dict[str, object] = {}
+
+    def survey(self) -> None:
+        """The method's first pass over all modules, where it has one."""
+        survey = self.plan.method.survey
+        if survey is None:
+            return
+        jobs = self.plan.jobs
+        parameters = [dict(job.parameters) for job in jobs]
+        found = survey(lambda: (self.stack(job) for job in jobs), parameters)
+        if found is not None:
+            self._surveyed = {"surveyed": found}
+
+    def rank(self, progress: Progress) -> int:
+        """The output's uniform rank; where it goes by energy, that takes a pass of its own."""
+        planned, energy = self.plan.rank, self.plan.recipe.energy
+        if planned is not None:
+            return planned
+        assert energy is not None
+
+        def needed(job: Job) -> int:
+            return rank_for_energy(self._update(job)[0], energy, job.full_rank)
+
+        return max(self._each(needed, self.plan.jobs, progress))
+
+    def modules(self, rank: int, progress: Progress) -> Iterator[Merged]:
+        """Every module's result, in the plan's order."""
+
+        def merge(job: Job) -> Merged:
+            update, notes = self._update(job)
+            factors, energy = fit(update, rank)
+            return Merged(job, factors, energy, notes)
+
+        return self._each(merge, self.plan.jobs, progress)
+
+    def stack(self, job: Job) -> Stack:
+        """Read one module's updates."""
+        factors = tuple(self._factors(adapter, job) for adapter in self.plan.adapters)
+        found = [a.modules.get(job.name) for a in self.plan.adapters]
+        scalings = tuple(m.scaling if m else 1.0 for m in found)
+        return Stack(job.name, factors, job.weights, scalings)
+
+    def _factors(self, adapter: Adapter, job: Job) -> Factors:
+        if job.name not in adapter.modules:
+            return Factors(
+                torch.zeros(0, job.shape[1], device=self.device),
+                torch.zeros(job.shape[0], 0, device=self.device),
+            )
+        factors = adapter.factors(job.name)
+        if self.device.type == "cpu":
+            return factors
+        return Factors(factors.A.to(self.device), factors.B.to(self.device))
+
+    def _update(self, job: Job) -> tuple[Update, tuple[str, ...]]:
+        result = self.plan.method(self.stack(job), **job.parameters, **self._surveyed)
+        update, notes = (result.update, result.notes) if isinstance(result, Noted) else (result, ())
+        return update.scaled(job.scale), notes
+
+    def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
+        todo = list(items)
+        with _one_thread_each(), ThreadPoolExecutor(self.workers, initializer=_single) as pool:
+            for done, result in enumerate(_ordered(pool, work, todo, 2 * self.workers), 1):
+                progress(done, len(todo))
+                yield result
+
+
+def _ordered(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], items: list[T], ahead: int
+) -> Iterator[R]:
+    """Results in order, computed at most `ahead` items in advance."""
+    waiting: deque[Future[R]] = deque()
+    upcoming = iter(items)
+    try:
+        for item in upcoming:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Torch's own threads off: sums come out the same whoever computes them, and QR is faster."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _single() -> None:
+    torch.set_num_threads(1)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise MergeError(
+            f"no device {name!r}", where="--device", hint="cpu, cuda or cuda:0"
+        ) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise MergeError("no CUDA device here", where=f"--device {name}", hint="--device cpu")
+    return device

@@ -1,0 +1,45 @@
+"""The one error a user sees: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class MergeError(Exception):
+    """Something the user can mend.
+
+    Attributes:
+        problem: What is wrong, with the values in it.
+        where: The file, module or option concerned; several lines show both sides of a mismatch.
+        hint: What to do.
+    """
+
+    def __init__(self, problem: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        if self.where:
+            first, *rest = self.where.splitlines()
+            lines += [f"  where: {first}", *(f"         {line}" for line in rest)]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> MergeError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
+    return MergeError(f"unknown {kind} {name!r}", where=where, hint=hint)
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … and {len(names) - most} more"

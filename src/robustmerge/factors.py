@@ -1,0 +1,164 @@
+"""The only shapes a merge method sees: one module's low-rank updates, stacked over adapters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .errors import MergeError
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A low-rank update of one linear layer: delta = B @ A, every scaling folded into B."""
+
+    A: Float[Tensor, "rank d_in"]
+    B: Float[Tensor, "d_out rank"]
+
+    @property
+    def rank(self) -> int:
+        """Number of rank-one directions, zero ones included."""
+        return self.A.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the delta: (d_out, d_in)."""
+        return self.B.shape[0], self.A.shape[1]
+
+    def dense(self) -> Float[Tensor, "d_out d_in"]:
+        """The delta B @ A itself; costs d_out * d_in entries."""
+        return self.B @ self.A
+
+    def pad(self, rank: int) -> Factors:
+        """The same update with zero directions appended up to `rank`."""
+        missing = rank - self.rank
+        if missing == 0:
+            return self
+        pad = torch.nn.functional.pad
+        return Factors(pad(self.A, (0, 0, 0, missing)), pad(self.B, (0, missing)))
+
+    def scaled(self, by: float) -> Factors:
+        """The update multiplied by a number."""
+        return self if by == 1.0 else Factors(self.A, self.B * by)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """An update of full shape, as entry-wise methods on deltas give."""
+
+    delta: Float[Tensor, "d_out d_in"]
+
+    def scaled(self, by: float) -> Dense:
+        """The update multiplied by a number."""
+        return self if by == 1.0 else Dense(self.delta * by)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """An update with remarks for the report, such as directions that took no part."""
+
+    update: Factors | Dense
+    notes: tuple[str, ...]
+
+
+Update = Factors | Dense
+Result = Factors | Dense | Noted
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One module's updates, one per adapter, in the order the user gave.
+
+    An adapter without this module has rank 0 here, which is a zero update.
+
+    Attributes:
+        module: Canonical dotted name; random methods derive their seed from it.
+        factors: The updates; all of one shape, ranks may differ.
+        weights: The user's coefficient for each adapter.
+        scalings: What reading folded into each B (alpha / r and its kin). The updates are complete
+            without it; only flavors that reproduce a tool which splits it differently look at it.
+    """
+
+    module: str
+    factors: tuple[Factors, ...]
+    weights: tuple[float, ...]
+    scalings: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        factors: list[Factors] | tuple[Factors, ...],
+        weights: list[float] | tuple[float, ...] | None = None,
+        *,
+        module: str = "module",
+        scalings: tuple[float, ...] | None = None,
+    ) -> Stack:
+        """Build a stack with unit weights and scalings unless told otherwise."""
+        n = len(factors)
+        return cls(
+            module,
+            tuple(factors),
+            tuple(weights) if weights is not None else (1.0,) * n,
+            scalings if scalings is not None else (1.0,) * n,
+        )
+
+    def __len__(self) -> int:
+        return len(self.factors)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of every delta: (d_out, d_in)."""
+        return self.factors[0].shape
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Rank of each adapter's update."""
+        return tuple(f.rank for f in self.factors)
+
+    @property
+    def A(self) -> Float[Tensor, "task rank d_in"]:  # noqa: N802 (the papers' letter)
+        """All A, zero-padded to the largest rank."""
+        return torch.stack([f.pad(max(self.ranks)).A for f in self.factors])
+
+    @property
+    def B(self) -> Float[Tensor, "task d_out rank"]:  # noqa: N802 (the papers' letter)
+        """All B, zero-padded to the largest rank."""
+        return torch.stack([f.pad(max(self.ranks)).B for f in self.factors])
+
+    def share(self) -> tuple[float, ...]:
+        """The weights divided by their sum, for methods that average.
+
+        Raises:
+            MergeError: The weights sum to zero.
+        """
+        total = sum(self.weights)
+        if total == 0:
+            raise MergeError(
+                f"weights {list(self.weights)} sum to zero, so there is no weighted mean",
+                where=self.module,
+                hint="choose other weights, or a method that sums, such as task-arithmetic",
+            )
+        return tuple(w / total for w in self.weights)
+
+    def reweighted(self, weights: tuple[float, ...]) -> Stack:
+        """The same updates under other coefficients."""
+        return replace(self, weights=weights)
+
+    def generator(self, seed: int, *path: object) -> torch.Generator:
+        """A random stream of its own for this module and `path`, whatever the traversal order."""
+        text = "/".join(map(str, (seed, self.module, *path)))
+        digest = hashlib.sha256(text.encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def weighted_sum(tensors: Sequence[Tensor], by: Sequence[float | Tensor]) -> Tensor:
+    """Σ by_t tensors_t; every `by` is a number or broadcasts over its tensor."""
+    total = tensors[0] * by[0]
+    for tensor, factor in zip(tensors[1:], by[1:], strict=True):
+        total += tensor * factor
+    return total

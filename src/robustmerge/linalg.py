@@ -1,0 +1,173 @@
+"""Everything spectral: exact singular value decompositions in the small core space.
+
+An update of rank R lives in R output and R input directions. Thin QR of the stacked factors finds
+them, and what is left is a core of R x R numbers, R being the sum of the adapters' ranks: 128 for
+eight adapters of rank 16, where the layer itself has 4096 x 11008. Frobenius norms, inner products
+and singular values are those of the full matrices.
+
+All of it runs in float64: where adapters share an initialization their A's differ by little, and
+that little is what tells the tasks apart.
+
+Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .factors import Factors, Stack, Update
+
+_EXACT_DENSE = 512
+"""Smaller side up to which a dense update is decomposed exactly."""
+
+
+@dataclass(frozen=True)
+class SVD:
+    """Singular value decomposition U diag(S) Vh, float64, largest first.
+
+    Attributes:
+        U: Left directions.
+        S: Singular values.
+        Vh: Right directions.
+        energy: Sum of all squared singular values, those not computed included.
+    """
+
+    U: Float[Tensor, "d_out k"]
+    S: Float[Tensor, " k"]
+    Vh: Float[Tensor, "k d_in"]
+    energy: float
+
+    def cut(self, rank: int) -> tuple[Factors, float]:
+        """The best update of this rank (Eckart-Young), and the share of energy it keeps.
+
+        The square root of each singular value goes to either side, which keeps both factors in
+        the range of half-precision types.
+        """
+        S = self.S[:rank]
+        root = S.sqrt()
+        factors = Factors(root[:, None] * self.Vh[:rank], self.U[:, :rank] * root)
+        return factors, _share(float(S.square().sum()), self.energy)
+
+
+@dataclass(frozen=True)
+class Core:
+    """A stack in core space: delta_t = Q_B M_t Q_A exactly.
+
+    Attributes:
+        Q_B: Orthonormal basis of all output directions.
+        Q_A: Orthonormal basis of all input directions, as rows.
+        M: Each adapter's core; weights are not applied.
+    """
+
+    Q_B: Float[Tensor, "d_out p"]
+    Q_A: Float[Tensor, "q d_in"]
+    M: Float[Tensor, "task p q"]
+
+    def lift(self, M: Float[Tensor, "p q"]) -> Factors:
+        """The update whose core is M, at rank min(p, q)."""
+        if M.shape[0] <= M.shape[1]:
+            return Factors(M @ self.Q_A, self.Q_B)
+        return Factors(self.Q_A, self.Q_B @ M)
+
+
+def core(stack: Stack) -> Core:
+    """Take a stack to core space.
+
+    Cost: O((d_out + d_in) R^2) for the sum of ranks R; memory O((d_out + d_in) R).
+    """
+    A = torch.cat([f.A for f in stack.factors]).double()  # [R d_in]
+    B = torch.cat([f.B for f in stack.factors], dim=1).double()  # [d_out R]
+    Q_B, R_B = torch.linalg.qr(B)
+    Q_At, R_At = torch.linalg.qr(A.T)
+    cores = [
+        b @ a.T for b, a in zip(R_B.split(stack.ranks, 1), R_At.split(stack.ranks, 1), strict=True)
+    ]
+    return Core(Q_B, Q_At.T, torch.stack(cores))
+
+
+def concat(stack: Stack) -> Factors:
+    """The exact weighted sum of the updates, at the sum of their ranks."""
+    A = torch.cat([f.A for f in stack.factors])
+    B = torch.cat([f.B * w for f, w in zip(stack.factors, stack.weights, strict=True)], dim=1)
+    return Factors(A, B)
+
+
+def svd(update: Update, rank: int | None = None) -> SVD:
+    """Decompose an update; `rank` says how many directions the caller will use at most.
+
+    Factors are decomposed exactly and without forming B @ A. Dense updates with both sides above
+    512 are decomposed to `rank` directions by subspace iteration, run until the captured energy
+    stops growing.
+    """
+    if isinstance(update, Factors):
+        return _svd_of_product(update)
+    smaller = min(update.delta.shape)
+    if rank is None or smaller <= _EXACT_DENSE or 2 * rank >= smaller:
+        return _svd_of_matrix(update.delta.double())
+    return _leading(update.delta, rank)
+
+
+def fit(update: Update, rank: int) -> tuple[Factors, float]:
+    """The update as factors of exactly this rank, and the share of its energy they keep.
+
+    Factors that fit are returned as they are, zero-padded; others are cut to the best
+    approximation.
+    """
+    if isinstance(update, Factors) and update.rank <= rank:
+        return update.pad(rank), 1.0
+    factors, kept = svd(update, rank).cut(rank)
+    return factors.pad(rank), kept
+
+
+def rank_for_energy(update: Update, energy: float, most: int) -> int:
+    """Smallest rank that keeps this share of the update's energy, at most `most`."""
+    decomposed = svd(update, most)
+    kept = decomposed.S.square().cumsum(0)
+    # Rounding in the sum must not ask for one direction more than there are.
+    wanted = energy * decomposed.energy * (1 - 1e-12)
+    return min(int((kept < wanted).sum()) + 1, most, max(len(decomposed.S), 1))
+
+
+def _svd_of_product(update: Factors) -> SVD:
+    Q_B, R_B = torch.linalg.qr(update.B.double())
+    Q_At, R_At = torch.linalg.qr(update.A.double().T)
+    U, S, Vh = torch.linalg.svd(R_B @ R_At.T, full_matrices=False)
+    return SVD(Q_B @ U, S, Vh @ Q_At.T, float(S.square().sum()))
+
+
+def _svd_of_matrix(delta: Float[Tensor, "d_out d_in"]) -> SVD:
+    U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
+    return SVD(U, S, Vh, float(S.square().sum()))
+
+
+def _leading(delta: Float[Tensor, "d_out d_in"], rank: int) -> SVD:
+    """Leading directions by block subspace iteration (Halko et al. 2011, algorithm 4.4)."""
+    width = min(rank + max(8, rank // 2), *delta.shape)
+    noise = torch.Generator().manual_seed(0)
+    start = torch.randn(delta.shape[1], width, generator=noise, dtype=delta.dtype)
+    Q = torch.linalg.qr(delta @ start.to(delta.device)).Q
+    captured = -1.0
+    for _ in range(64):
+        P = torch.linalg.qr(delta.T @ Q).Q
+        Y = delta @ P
+        Q = torch.linalg.qr(Y).Q
+        energy = float(torch.linalg.svdvals(Y)[:rank].double().square().sum())
+        if energy <= captured * (1 + 1e-5):
+            break
+        captured = energy
+    U, S, Vh = torch.linalg.svd((Q.T @ delta).double(), full_matrices=False)
+    return SVD((Q.double() @ U)[:, :rank], S[:rank], Vh[:rank], _energy(delta))
+
+
+def _energy(delta: Float[Tensor, "d_out d_in"]) -> float:
+    """Sum of squares, by bands of rows so that no float64 copy of the whole is made."""
+    bands = torch.split(delta, 256)
+    return float(sum(band.double().square().sum().item() for band in bands))
+
+
+def _share(part: float, whole: float) -> float:
+    return min(part / whole, 1.0) if whole > 0 else 1.0

@@ -1,0 +1,97 @@
+"""One parameter of a method, as its signature declares it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Interval
+
+from ..errors import MergeError, unknown
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named value with a type, a default and bounds."""
+
+    name: str
+    type: type
+    default: Any
+    bounds: Interval | None
+    choices: tuple[str, ...]
+    doc: str
+
+    @classmethod
+    def of(cls, name: str, hint: Any, default: Any, doc: str) -> Parameter:
+        """Read one parameter of a signature; int, float, bool and Literal of strings are known."""
+        bounds = None
+        if get_origin(hint) is Annotated:
+            hint, *extras = get_args(hint)
+            bounds = next((e for e in extras if isinstance(e, Interval)), None)
+        if get_origin(hint) is Literal:
+            return cls(name, str, default, None, get_args(hint), doc)
+        if hint not in (int, float, bool):
+            raise TypeError(f"parameter {name}: cannot be configured as {hint!r}")
+        return cls(name, hint, default, bounds, (), doc)
+
+    @property
+    def domain(self) -> str:
+        """The admissible values in words."""
+        if self.choices:
+            return " | ".join(self.choices)
+        if self.type is bool:
+            return "true | false"
+        return f"{self.type.__name__} {self._interval()}".strip()
+
+    def check(self, value: Any, method: str) -> Any:
+        """The value in this parameter's type; strings are parsed.
+
+        Raises:
+            MergeError: Not a value of that type, or out of bounds.
+        """
+        where = f"parameter {self.name} of method {method}"
+        if self.choices:
+            if value not in self.choices:
+                raise unknown(f"value of {self.name}", str(value), self.choices, where=where)
+            return value
+        parsed = self._parse(value)
+        if parsed is None or not self._within(parsed):
+            raise MergeError(
+                f"{self.name} = {value!r} is not possible", where=where, hint=f"it is {self.domain}"
+            )
+        return parsed
+
+    def _parse(self, value: Any) -> bool | int | float | None:
+        if self.type is bool:
+            word = str(value).lower()
+            return True if word in _TRUE else False if word in _FALSE else None
+        if isinstance(value, bool):
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return None
+        if self.type is float:
+            return number
+        return int(number) if number == int(number) else None
+
+    def _within(self, value: float) -> bool:
+        b = self.bounds
+        if value != value or value in (float("inf"), float("-inf")):
+            return False
+        return b is None or (
+            (b.gt is None or value > b.gt)  # type: ignore[operator]  # bounds are numbers here
+            and (b.ge is None or value >= b.ge)  # type: ignore[operator]
+            and (b.lt is None or value < b.lt)  # type: ignore[operator]
+            and (b.le is None or value <= b.le)  # type: ignore[operator]
+        )
+
+    def _interval(self) -> str:
+        b = self.bounds
+        if b is None:
+            return ""
+        low = f"> {b.gt}" if b.gt is not None else f">= {b.ge}" if b.ge is not None else ""
+        high = f"< {b.lt}" if b.lt is not None else f"<= {b.le}" if b.le is not None else ""
+        return " and ".join(part for part in (low, high) if part)

@@ -1,0 +1,144 @@
+r"""RobustMerge: prune both factors, then give each direction back what pruning took.
+
+    Â_t = the largest entries of A_t        B̂_t = the largest entries of B_t
+    s_t[i] = Σ_j |A_t[i,j]| / Σ_j |Â_t[i,j]|, raised to the clamp quantile of its own adapter
+    A = gain_A Σ_t w_t Â_t                  B = gain_B Σ_t (w_t s_t / Σ_u w_u s_u) B̂_t
+
+Directions that lose more to pruning are lifted more, so that the weak ones survive the sum. This is
+the arithmetic of the authors' released code: a product of sums, of the input rank. Cross terms
+B_t A_u between adapters are part of it, so it is meant for adapters whose A's share an
+initialization (`robustmerge show` tells). With the released gains an update is multiplied by 4.
+
+Thresholds and scales are taken at each adapter's own rank. A direction whose row of A is pruned
+whole has no share (the released code writes NaN there), nor has one that an adapter of smaller rank
+lacks.
+
+Source: Zeng et al., RobustMerge, NeurIPS 2025, arXiv:2502.17159, section 4; released code,
+llava/model/builder.py of AuroraZengfh/RobustMerge, whose constants are the defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..factors import Factors, Noted, Stack, weighted_sum
+from ._registry import Density, Quantile, method
+from ._sparse import keep_largest
+
+
+@method(
+    "robustmerge",
+    paper="Zeng et al., NeurIPS 2025, arXiv:2502.17159 (released code)",
+    gauge_invariant=False,
+    checked="outputs of the released arithmetic (golden files), 1e-6 in float32",
+)
+def robustmerge(
+    stack: Stack,
+    *,
+    density: Density = 0.2,
+    clamp: Quantile = 0.8,
+    gain_A: float = 2.0,
+    gain_B: float = 2.0,
+    prune: bool = True,
+    scaling: bool = True,
+    normalize: bool = True,
+    scale_from: Literal["inter", "A", "B", "both"] = "inter",
+) -> Noted:
+    """Merge the factors with complementary scaling.
+
+    Args:
+        stack: The module's updates.
+        density: Share of each factor's entries that is kept, largest first.
+        clamp: Quantile of an adapter's scales below which they are raised to it; 0 for no clamp.
+        gain_A: Multiplies the merged A.
+        gain_B: Multiplies the merged B.
+        prune: Prune at all; off, every scale is 1.
+        scaling: Scale at all; off, A is a plain sum and B a plain mean.
+        normalize: Divide the scales by their sum over adapters.
+        scale_from: Whose loss is made good, and where. inter is the method: A's loss per direction,
+            on B. A, B and both are the paper's Table 7: each factor's loss per input or output
+            coordinate, on itself.
+    """
+    kept = [prune_factors(f, density) if prune else f for f in stack.factors]
+    A, B = [k.A for k in kept], [k.B for k in kept]
+    left = [(a != 0).any(1).to(a.dtype) for a in A]
+    shares = left
+    if scaling and scale_from == "inter":
+        shares = [losses(f.A, a, clamp) for f, a in zip(stack.factors, A, strict=True)]
+    if scaling and scale_from in ("A", "both"):
+        A = _compensate([f.A.T for f in stack.factors], [a.T for a in A], clamp, normalize)
+        A = [a.T for a in A]
+    if scaling and scale_from in ("B", "both"):
+        B = _compensate([f.B for f in stack.factors], B, clamp, normalize)
+
+    rank = max(stack.ranks)
+    s = torch.stack([_pad(x, rank) for x in shares])  # [task rank]
+    w = torch.tensor(stack.weights, dtype=s.dtype, device=s.device)
+    ws = w[:, None] * s
+    if normalize:
+        total = ws.abs().sum(0)
+        ws = (ws / total).where(total > 0, 0)
+    merged = Factors(
+        gain_A * weighted_sum([_pad(a.T, rank) for a in A], list(w.abs())).T,
+        gain_B * weighted_sum([_pad(b, rank) for b in B], list(ws)),
+    )
+    return Noted(merged, _notes(left))
+
+
+def prune_factors(factors: Factors, density: float) -> Factors:
+    """Keep the largest entries of A and of B.
+
+    The released threshold is the int(n (1 - density))-th smallest magnitude, itself kept, so that
+    one entry more than the density says survives.
+    """
+
+    def prune(x: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
+        return keep_largest(x, x.numel() - int(x.numel() * (1 - density)) + 1)
+
+    return Factors(prune(factors.A), prune(factors.B))
+
+
+def losses(
+    full: Float[Tensor, "n d"], kept: Float[Tensor, "n d"], clamp: float = 0
+) -> Float[Tensor, " n"]:
+    """How many times pruning shrank each row, in L1; 0 for a row of which nothing is left.
+
+    Rows below the clamp quantile of all rows that are left are raised to it.
+    """
+    left = kept.abs().sum(1)
+    lost = (full.abs().sum(1) / left).where(left > 0, 0)
+    ranked = lost[left > 0].sort().values
+    if clamp > 0 and len(ranked) > 0:
+        floor = ranked[int(len(ranked) * clamp)]
+        lost = lost.clamp_min(floor).where(left > 0, 0)
+    return lost
+
+
+def _compensate(
+    full: list[Float[Tensor, "n _"]],
+    kept: list[Float[Tensor, "n _"]],
+    clamp: float,
+    normalize: bool,
+) -> list[Float[Tensor, "n _"]]:
+    """Each factor's rows lifted by what they lost; normalized, the mean over adapters is 1."""
+    s = torch.stack([losses(f, k, clamp) for f, k in zip(full, kept, strict=True)])
+    if normalize:
+        s = (len(s) * s / s.sum(0)).where(s.sum(0) > 0, 0)
+    return [k * x[:, None] for k, x in zip(kept, s, strict=True)]
+
+
+def _pad(x: Float[Tensor, "... n"], rank: int) -> Float[Tensor, "... rank"]:
+    return torch.nn.functional.pad(x, (0, rank - x.shape[-1])) if x.shape[-1] < rank else x
+
+
+def _notes(left: list[Float[Tensor, " _"]]) -> tuple[str, ...]:
+    dead = [f"direction {i} of adapter {t + 1}" for t, x in enumerate(left) for i in _zeros(x)]
+    return (f"pruned whole, no part in the merge: {', '.join(dead)}",) if dead else ()
+
+
+def _zeros(x: Float[Tensor, " _"]) -> list[int]:
+    return [int(i) for i in (x == 0).nonzero().flatten()]
