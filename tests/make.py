@@ -45,7 +45,7 @@ def stack(
 ) -> Stack:
     """A stack of random updates."""
     made = [factors(d_out, d_in, r, seed * 1000 + t, dtype) for t, r in enumerate(ranks)]
-    return Stack.of(made, list(weights) if weights is not None else None)
+    return Stack.of(made, [float(w) for w in weights] if weights is not None else None)
 
 
 def adapter(

@@ -1,0 +1,266 @@
+"""Folders in, one folder out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from make import LLM, adapter, deltas, trio
+from safetensors.torch import load_file
+
+from robustmerge import methods
+from robustmerge.adapter.tensors import sha256
+from robustmerge.engine.merge import merge_recipe
+from robustmerge.engine.recipe import Override, Recipe
+from robustmerge.engine.report import Report
+from robustmerge.factors import Factors, Stack
+
+SUM: dict[str, Any] = {"method": "task-arithmetic", "rank": "full"}
+
+
+def merge(sources: list[str], output: Path, **settings: Any) -> Report:
+    return merge_recipe(Recipe(adapters=tuple(sources), **settings), output)
+
+
+def total(sources: list[str], weights: list[float] | None = None) -> dict[str, torch.Tensor]:
+    """The exact weighted sum of the adapters' updates."""
+    found = [deltas(s) for s in sources]
+    by = weights or [1.0] * len(found)
+    names = {name for d in found for name in d}
+    return {n: sum(w * d[n] for w, d in zip(by, found, strict=True) if n in d) for n in names}
+
+
+def assert_close(
+    got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 1e-5
+) -> None:
+    assert got.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert (got[name] - tensor).norm() <= tolerance * tensor.norm(), name
+
+
+def test_the_default_method_on_folders(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    report = merge(sources, tmp_path / "out")
+    merged = deltas(tmp_path / "out")
+    files = [load_file(Path(s) / "adapter_model.safetensors") for s in sources]
+    method = methods.get("robustmerge")
+    for name in LLM:
+        key = f"base_model.model.{name}.lora_%s.weight"
+        stack = Stack.of([Factors(f[key % "A"], 2 * f[key % "B"]) for f in files])
+        update = method(stack, **method.configure({})).update  # type: ignore[union-attr]
+        torch.testing.assert_close(merged[name].float(), update.dense(), rtol=1e-4, atol=1e-5)
+    assert report.rank == 4
+    assert report.energy == (1.0, 1.0)
+
+
+def test_every_scale_is_folded(tmp_path: Path) -> None:
+    """Unequal ranks and alphas, rsLoRA: the exact sum still is the exact sum."""
+    sources = [
+        str(adapter(tmp_path / "plain", seed=0, rank=4, alpha=8)),
+        str(adapter(tmp_path / "small", seed=1, rank=2, alpha=16)),
+        str(adapter(tmp_path / "rslora", seed=2, rank=9, alpha=6, use_rslora=True)),
+    ]
+    merge(sources, tmp_path / "out", **SUM)
+    assert_close(deltas(tmp_path / "out"), total(sources))
+
+
+def test_rank_and_alpha_patterns(tmp_path: Path) -> None:
+    patterned = adapter(
+        tmp_path / "p",
+        rank=4,
+        alpha=8,
+        ranks={n: 2 for n in LLM if n.endswith("v_proj")},
+        rank_pattern={"v_proj": 2},
+        alpha_pattern={r"layers\.1\.self_attn.v_proj": 3, "down_proj": 12},
+    )
+    merge([str(patterned)], tmp_path / "out", **SUM)
+    tensors = load_file(patterned / "adapter_model.safetensors")
+    scalings = {"q_proj": 8 / 4, "v_proj": 8 / 2, "down_proj": 12 / 4}
+    for name, got in deltas(tmp_path / "out").items():
+        scaling = scalings[name.rpartition(".")[2]]
+        if name.endswith("layers.1.self_attn.v_proj"):
+            scaling = 3 / 2
+        a, b = (tensors[f"base_model.model.{name}.lora_{x}.weight"].double() for x in "AB")
+        torch.testing.assert_close(got, scaling * b @ a, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rank", "expected"), [("input", 4), ("full", 12), (7, 7), ("7", 7), (40, 40)]
+)
+def test_the_rank_asked_for(tmp_path: Path, rank: int | str, expected: int) -> None:
+    sources = trio(tmp_path)
+    report = merge(sources, tmp_path / "out", method="task-arithmetic", rank=rank)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert report.rank == config["r"] == config["lora_alpha"] == expected
+    shapes = {
+        t.shape[0]
+        for n, t in load_file(tmp_path / "out" / "adapter_model.safetensors").items()
+        if "lora_A" in n
+    }
+    assert shapes == {expected}
+    sums = total(sources)
+    for module in report.modules:
+        S = torch.linalg.svdvals(sums[module.name])
+        kept = float(S[:expected].square().sum() / S.square().sum())
+        assert module.energy == pytest.approx(kept, abs=1e-6)
+
+
+def test_the_rank_by_energy_is_the_smallest_that_serves_every_module(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    report = merge(sources, tmp_path / "out", method="task-arithmetic", rank="energy:0.8")
+    needed = []
+    for tensor in total(sources).values():
+        share = torch.linalg.svdvals(tensor).square().cumsum(0)
+        needed.append(int((share / share[-1] < 0.8).sum()) + 1)
+    assert report.rank == max(needed)
+    assert all(m.energy >= 0.8 for m in report.modules)
+
+
+def test_full_rank_never_exceeds_the_layer(tmp_path: Path) -> None:
+    sources = [str(adapter(tmp_path / str(i), seed=i, rank=8)) for i in range(3)]
+    assert merge(sources, tmp_path / "out", **SUM).rank == 16
+    assert_close(deltas(tmp_path / "out"), total(sources))
+
+
+def test_weights_and_scale(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    merge(sources, tmp_path / "out", weights=(1.0, 0.0, -0.5), scale=0.3, **SUM)
+    expected = {n: 0.3 * t for n, t in total(sources, [1, 0, -0.5]).items()}
+    assert_close(deltas(tmp_path / "out"), expected)
+
+
+def test_overrides_by_pattern_and_the_last_one_wins(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    overrides = (
+        Override("*.mlp.*", scale=0.5),
+        Override("*.layers.1.mlp.*", scale=3.0, weights=(0.0, 1.0, 0.0)),
+    )
+    merge(sources, tmp_path / "out", modules=overrides, **SUM)
+    got, plain, second = deltas(tmp_path / "out"), total(sources), total(sources[1:2])
+    low = "model.language_model.layers.0."
+    high = "model.language_model.layers.1."
+    for name, expected in {
+        low + "mlp.down_proj": 0.5 * plain[low + "mlp.down_proj"],
+        high + "mlp.down_proj": 3 * second[high + "mlp.down_proj"],
+        high + "self_attn.q_proj": plain[high + "self_attn.q_proj"],
+    }.items():
+        torch.testing.assert_close(got[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_overrides_change_parameters_of_the_method(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    merge(sources, tmp_path / "plain")
+    overrides = (Override("*.mlp.*", parameters={"gain_A": 6}),)
+    merge(sources, tmp_path / "out", modules=overrides)
+    got, plain = deltas(tmp_path / "out"), deltas(tmp_path / "plain")
+    for name, tensor in plain.items():
+        factor = 3 if ".mlp." in name else 1
+        torch.testing.assert_close(got[name], factor * tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_missing_modules_count_as_zero_or_are_dropped(tmp_path: Path) -> None:
+    fewer = {n: s for n, s in LLM.items() if "v_proj" not in n}
+    sources = [
+        str(adapter(tmp_path / "all", seed=0)),
+        str(adapter(tmp_path / "fewer", seed=1, modules=fewer)),
+    ]
+    merge(sources, tmp_path / "zero", missing="zero", **SUM)
+    assert_close(deltas(tmp_path / "zero"), total(sources))
+    merge(sources, tmp_path / "drop", missing="drop", **SUM)
+    assert_close(deltas(tmp_path / "drop"), {n: t for n, t in total(sources).items() if n in fewer})
+
+
+def test_the_settings_are_those_of_a_plain_lora(tmp_path: Path) -> None:
+    rslora = adapter(tmp_path / "a", use_rslora=True, lora_dropout=0.1, peft_version="0.9")
+    merge([str(rslora)], tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["r"] == config["lora_alpha"] == 4
+    assert config["use_rslora"] is False
+    assert config["rank_pattern"] == config["alpha_pattern"] == {}
+    assert config["base_model_name_or_path"] == "tiny/base"
+    assert config["target_modules"] == ["down_proj", "q_proj", "v_proj"]
+    assert "vision_tower" in config["exclude_modules"]
+    assert config["modules_to_save"] is None
+
+
+def test_modules_that_no_short_name_selects_are_named_in_full(tmp_path: Path) -> None:
+    fewer = {n: s for n, s in LLM.items() if n != "model.language_model.layers.1.mlp.down_proj"}
+    merge([str(adapter(tmp_path / "a", modules=fewer))], tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert sorted(config["target_modules"]) == sorted(fewer)
+    vision = {**LLM, "model.vision_tower.encoder.layers.0.mlp.fc1": (8, 8)}
+    merge([str(adapter(tmp_path / "v", modules=vision))], tmp_path / "out2")
+    config = json.loads((tmp_path / "out2" / "adapter_config.json").read_text())
+    assert sorted(config["target_modules"]) == sorted(vision)
+    assert config["exclude_modules"] is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "asked", "expected"),
+    [
+        ((torch.float16, torch.float16), None, torch.float16),
+        ((torch.bfloat16, torch.bfloat16), None, torch.bfloat16),
+        ((torch.float16, torch.bfloat16), None, torch.float32),
+        ((torch.bfloat16, torch.float32), None, torch.float32),
+        ((torch.float32, torch.float32), "bfloat16", torch.bfloat16),
+    ],
+)
+def test_the_type_of_the_output(
+    tmp_path: Path,
+    inputs: tuple[torch.dtype, ...],
+    asked: str | None,
+    expected: torch.dtype,
+) -> None:
+    sources = [str(adapter(tmp_path / str(i), seed=i, dtype=d)) for i, d in enumerate(inputs)]
+    merge(sources, tmp_path / "out", dtype=asked, **SUM)
+    tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert {t.dtype for t in tensors.values()} == {expected}
+    tolerance = 1e-5 if expected == torch.float32 else 1e-2
+    assert_close(deltas(tmp_path / "out"), total(sources), tolerance)
+
+
+def test_bin_files_are_read_like_safetensors(tmp_path: Path) -> None:
+    plain = [str(adapter(tmp_path / f"s{i}", seed=i)) for i in range(2)]
+    binary = [str(adapter(tmp_path / f"b{i}", seed=i, binary=True)) for i in range(2)]
+    merge(plain, tmp_path / "one")
+    merge(binary, tmp_path / "two")
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_the_record_and_the_card(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    out = tmp_path / "out"
+    merge(sources, out, weights=(1.0, 2.0, 1.0), method="task-arithmetic")
+    record = json.loads((out / "merge.json").read_text())
+    assert record["recipe"]["adapters"] == sources
+    assert record["recipe"]["weights"] == [1, 2, 1]
+    assert record["output"]["sha256"]["adapter_model.safetensors"] == sha256(
+        out / "adapter_model.safetensors"
+    )
+    for source, given in zip(sources, record["inputs"], strict=True):
+        weights = Path(source) / "adapter_model.safetensors"
+        assert given["sha256"][weights.name] == sha256(weights)
+    assert record["modules"].keys() == LLM.keys()
+    assert record["energy"]["least"] == min(m["energy"] for m in record["modules"].values()) < 1
+    again = Recipe.from_dict(record["recipe"], where="merge.json")
+    merge_recipe(again, tmp_path / "again")
+    for file in out.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+    _, front, body = (out / "README.md").read_text().split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    assert metadata["base_model"] == "tiny/base"
+    assert metadata["library_name"] == "peft"
+    assert "merge" in metadata["tags"]
+    assert sources[1] in body
+
+
+def test_a_base_that_is_a_path_is_kept_out_of_the_hub_metadata(tmp_path: Path) -> None:
+    source = adapter(tmp_path / "a", base_model_name_or_path="/models/llava-7b")
+    merge([str(source)], tmp_path / "out")
+    front = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---\n")[1])
+    assert "base_model" not in front
