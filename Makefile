@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 PYTHON ?= python3
 
-.PHONY: demo test check slow fix bench golden clean
+.PHONY: demo test check slow fix docs bench clean
 
 # torch comes first and at a version that has a CPU build everywhere; the package allows a range.
 .venv/.dev: pyproject.toml
@@ -29,6 +29,9 @@ slow: .venv/.dev
 fix: .venv/.dev
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+docs: .venv/.dev
+	.venv/bin/robustmerge methods --markdown > docs/methods.md
 
 bench: .venv/.dev
 	$(PY) benchmarks/merge.py

@@ -1,3 +1,37 @@
-"""Merge LoRA adapters of one model into one adapter."""
+"""Merge LoRA adapters of one model into one adapter.
+
+    merge(adapters, output)   adapter folders in, one adapter folder out
+    load(source)              look into an adapter
+    methods                   the merge methods, and how to register one
+    MergeError                what goes wrong, where, and what to do
+
+`robustmerge.peft` merges on a live PeftModel. Nothing is imported before it is used, so that
+`import robustmerge` costs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import methods
+    from .api import load, merge
+    from .errors import MergeError
 
 __version__ = "0.1.0"
+__all__ = ["MergeError", "__version__", "load", "merge", "methods"]
+
+_HOMES = {"MergeError": "errors", "load": "api", "merge": "api", "methods": "methods"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f".{_HOMES[name]}", __name__)
+    return home if name == _HOMES[name] else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from reprlib import Repr
 
 
 class MergeError(Exception):
@@ -37,6 +40,31 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> M
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
     return MergeError(f"unknown {kind} {name!r}", where=where, hint=hint)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to read a file into an error that names the file.
+
+    Raises:
+        MergeError: The block met such a refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MergeError(
+            f"cannot read the file: {error.strerror or error}",
+            where=str(path),
+            hint="check that it is there, stays there, and may be read",
+        ) from None
+
+
+def shown(value: object) -> str:
+    """A value in a message: as Python writes it, but never long, however deep it is."""
+    short = Repr()
+    short.maxstring = short.maxother = 80
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -104,7 +104,7 @@ def svd(update: Update, rank: int | None = None) -> SVD:
     stops growing.
     """
     if isinstance(update, Factors):
-        return _svd_of_product(update)
+        return _svd_of_product(update, rank)
     smaller = min(update.delta.shape)
     if rank is None or smaller <= _EXACT_DENSE or 2 * rank >= smaller:
         return _svd_of_matrix(update.delta.double())
@@ -132,11 +132,35 @@ def rank_for_energy(update: Update, energy: float, most: int) -> int:
     return min(int((kept < wanted).sum()) + 1, most, max(len(decomposed.S), 1))
 
 
-def _svd_of_product(update: Factors) -> SVD:
-    Q_B, R_B = torch.linalg.qr(update.B.double())
-    Q_At, R_At = torch.linalg.qr(update.A.double().T)
-    U, S, Vh = torch.linalg.svd(R_B @ R_At.T, full_matrices=False)
-    return SVD(Q_B @ U, S, Vh @ Q_At.T, float(S.square().sum()))
+@dataclass(frozen=True)
+class _Reflected:
+    """A thin QR decomposition whose Q is left as the reflections it is the product of.
+
+    Only the few directions that are wanted pass through them, which is half the work.
+    """
+
+    H: Float[Tensor, "d R"]
+    tau: Float[Tensor, " k"]
+
+    @classmethod
+    def of(cls, X: Float[Tensor, "d R"]) -> _Reflected:
+        return cls(*torch.geqrf(X.double()))
+
+    @property
+    def R(self) -> Float[Tensor, "k R"]:  # noqa: N802 (the letter it has everywhere)
+        return self.H[: len(self.tau)].triu()
+
+    def lift(self, X: Float[Tensor, "k n"]) -> Float[Tensor, "d n"]:
+        """Q @ X."""
+        below = torch.nn.functional.pad(X, (0, 0, 0, len(self.H) - len(X)))
+        return torch.ormqr(self.H[:, : len(self.tau)], self.tau, below)
+
+
+def _svd_of_product(update: Factors, rank: int | None) -> SVD:
+    B, A = _Reflected.of(update.B), _Reflected.of(update.A.T)
+    U, S, Vh = torch.linalg.svd(B.R @ A.R.T, full_matrices=False)
+    energy = float(S.square().sum())
+    return SVD(B.lift(U[:, :rank]), S[:rank], A.lift(Vh[:rank].T).T, energy)
 
 
 def _svd_of_matrix(delta: Float[Tensor, "d_out d_in"]) -> SVD:

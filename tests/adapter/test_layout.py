@@ -21,7 +21,9 @@ PROJECTOR = "model.multi_modal_projector.linear_1.weight"
         (LM, "hf", LM),
         ("language_model.lm_head", "hf-old", HEAD),
         (HEAD, "hf", HEAD),
-        ("vision_tower.encoder.layers.0.mlp.fc1", "hf-old", TOWER),
+        ("vision_tower.vision_model.encoder.layers.0.mlp.fc1", "hf-old", TOWER),
+        ("vision_tower.vision_model.head.mlp.fc1", "hf-old", "model.vision_tower.head.mlp.fc1"),
+        ("vision_tower.encoder.layer.0.mlp.fc1", "hf-old", TOWER.replace("layers", "layer")),
         ("model.vision_tower.vision_tower.vision_model.encoder.layers.0.mlp.fc1", "llava", TOWER),
         ("multi_modal_projector.linear_1.weight", "hf-old", PROJECTOR),
         ("model.mm_projector.0.weight", "llava", PROJECTOR),
@@ -36,7 +38,7 @@ def test_there_and_back(name: str, layout: str, inside: str) -> None:
 
 
 def test_spellings_that_are_only_read() -> None:
-    assert canonical("vision_tower.vision_model.encoder.layers.0.mlp.fc1") == TOWER
+    assert canonical("vision_tower.encoder.layers.0.mlp.fc1") == TOWER
     assert canonical("model.vision_tower.vision_model.encoder.layers.0.mlp.fc1") == TOWER
     assert canonical("model.language_model.model.layers.3.mlp.up_proj") == LM
 

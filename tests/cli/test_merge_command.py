@@ -118,6 +118,12 @@ def test_methods_lists_all_and_shows_one(capsys: Capture) -> None:
     assert run(["methods", "robustmrge"]) == 1
 
 
+def test_the_catalogue_in_the_docs_is_current(capsys: Capture) -> None:
+    assert run(["methods", "--markdown"]) == 0
+    written = Path(__file__).parents[2] / "docs" / "methods.md"
+    assert capsys.readouterr().out == written.read_text(), "run `make docs`"
+
+
 def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path) -> None:
     source = adapter(tmp_path / "a")
     command = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -60,19 +59,39 @@ def extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
     return names
 
 
+def distinct(written: Mapping[str, str], layout: str) -> None:
+    """Check that no two canonical names are written as one.
+
+    Raises:
+        MergeError: Two are, which only names of no known model can be.
+    """
+    seen: dict[str, str] = {}
+    for name, as_written in written.items():
+        if as_written in seen:
+            raise MergeError(
+                f"two modules are both {as_written} in the layout {layout}",
+                where=f"{seen[as_written]}\n{name}",
+                hint="--layout hf keeps them apart",
+            )
+        seen[as_written] = name
+
+
 def same_setting(adapters: Sequence[Adapter], field: str) -> object:
-    """A setting that must be the same everywhere.
+    """A setting that must be the same everywhere; not given, false and empty are one.
 
     Raises:
         MergeError: It is not.
     """
-    _same(field, [(f"{a.label}/{FILE}", a.config.raw.get(field)) for a in adapters], "value")
+    found = [(f"{a.label}/{FILE}", a.config.raw.get(field) or None) for a in adapters]
+    _same(field, found, "value")
     return adapters[0].config.raw.get(field)
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Sorting key that puts layer 10 after layer 9."""
-    return tuple((int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"[.]", name))
+    # No model has layers of more digits, and int() has a limit of its own.
+    parts = name.split(".")
+    return tuple((int(p), "") if p.isdecimal() and len(p) < 10 else (-1, p) for p in parts)
 
 
 def _shared(
@@ -87,7 +106,11 @@ def _shared(
     if missing == "drop":
         common = [n for n in union if all(n in table for _, table in tables)]
         if not common and what == "modules":
-            raise MergeError("the adapters have no module in common", where=_lines(lacking, union))
+            raise MergeError(
+                "the adapters have no module in common",
+                where=_lines(lacking, union),
+                hint="--missing zero merges them side by side, if they are of one model at all",
+            )
         return common
     raise MergeError(
         f"not all adapters have the same {what}",

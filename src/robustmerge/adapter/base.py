@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import MergeError
 from . import layout
 from .config import read_json
 from .reader import Place
-from .source import snapshot
-from .tensors import SafetensorsFile
+from .remote import cached, headers
+from .source import local_folder, snapshot
+from .tensors import SafetensorsFile, TensorFile
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_SETTINGS = "config.json"
 
 
 class Base:
@@ -24,46 +27,103 @@ class Base:
         tensors: Where every tensor is, from the headers.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, headers_only: bool = False) -> None:
         """Read the headers of a local checkpoint folder, or of one on the Hub.
+
+        Args:
+            source: Folder or Hub id.
+            headers_only: No tensor is going to be read, so that nothing else need be downloaded.
 
         Raises:
             MergeError: No safetensors checkpoint is there, or two tensors have one name.
         """
         self.label = source
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            folder = _fetch(source)
-        self.folder = folder
-        self.tensors: Mapping[str, Place] = _read(folder)
+        folder = local_folder(source)
+        files: Sequence[TensorFile] = ()
+        if folder is None:
+            _check_id(source)
+            if headers_only and (folder := _whole(cached(source))) is None:
+                files = headers(source)
+                folder = Path(snapshot(source, source, None, [_SETTINGS]))
+        self.folder = folder or _fetch(source)
+        self.tensors: Mapping[str, Place] = _by_name(files or _open(self.folder))
+
+    def close(self) -> None:
+        """Release the files."""
+        for place in self.tensors.values():
+            place.file.close()
+
+    def weight(self, module: str) -> Place | None:
+        """A module's weight, None where the base has none under this name.
+
+        A head tied to the embeddings is not stored, and theirs is given. Attention of torch's own
+        kind has one weight for three projections, which has a name of its own.
+        """
+        for name in (f"{module}.weight", f"{module}.in_proj_weight"):
+            if name in self.tensors:
+                return self.tensors[name]
+        if module != "lm_head":
+            return None
+        return next((p for n, p in self.tensors.items() if n.endswith("embed_tokens.weight")), None)
 
     def module_shape(self, module: str) -> tuple[int, ...] | None:
         """Shape of a module's weight, None where the base has no such module."""
-        place = self.tensors.get(f"{module}.weight")
-        if place is None and module == "lm_head":  # tied to the embeddings and not stored
-            place = next(
-                (p for n, p in self.tensors.items() if n.endswith("embed_tokens.weight")), None
-            )
+        place = self.weight(module)
         return place.spec.shape if place else None
 
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """Canonical names of all modules, those that only hold others included."""
+        parts = [name.split(".") for name in self.tensors]
+        tied = {"lm_head"} if self.weight("lm_head") else set()
+        return frozenset({".".join(p[:n]) for p in parts for n in range(1, len(p))} | tied)
 
-def _fetch(source: str) -> Path:
+    @cached_property
+    def text_only(self) -> bool:
+        """Whether it is a language model without vision, with the names such a model has."""
+        return all(
+            layout.tower(name) not in ("vision", "connector")
+            and layout.written(name, layout.FLAT) == place.name
+            for name, place in self.tensors.items()
+        )
+
+    @cached_property
+    def family(self) -> str:
+        """What transformers calls this kind of model, '' where no config.json says."""
+        path = self.folder / _SETTINGS
+        return str(read_json(path).get("model_type") or "") if path.is_file() else ""
+
+
+def _check_id(source: str) -> None:
     if source.count("/") != 1 or source.startswith((".", "~", "/")):
         raise MergeError(
             "no such folder, and not a Hub id", where=source, hint="a Hub id is owner/name"
         )
-    wanted = [_SINGLE, _INDEX, "config.json"]
+
+
+def _fetch(source: str) -> Path:
+    wanted = [_SINGLE, _INDEX, _SETTINGS]
     folder = Path(snapshot(source, source, None, wanted))
     if (folder / _INDEX).is_file():
         return Path(snapshot(source, source, None, [*wanted, *_shards(folder)]))
     return folder
 
 
+def _whole(folder: Path | None) -> Path | None:
+    """The folder, if there is one and all of its checkpoint is in it."""
+    if folder is None:
+        return None
+    names = _shards(folder) if (folder / _INDEX).is_file() else [_SINGLE]
+    return folder if all((folder / name).is_file() for name in names) else None
+
+
 def _shards(folder: Path) -> list[str]:
     """The files an index names, which must lie in the folder itself."""
     weight_map = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise MergeError("the index has no weight_map", where=str(folder / _INDEX))
+        raise MergeError(
+            "the index has no weight_map", where=str(folder / _INDEX), hint="fetch the file again"
+        )
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
@@ -75,7 +135,7 @@ def _shards(folder: Path) -> list[str]:
     return names
 
 
-def _read(folder: Path) -> dict[str, Place]:
+def _open(folder: Path) -> list[TensorFile]:
     if (folder / _INDEX).is_file():
         names = _shards(folder)
     elif (folder / _SINGLE).is_file():
@@ -86,17 +146,26 @@ def _read(folder: Path) -> dict[str, Place]:
             where=str(folder),
             hint="the base is read from safetensors; convert an older one with save_pretrained",
         )
-    tensors: dict[str, Place] = {}
     for name in names:
         if not (folder / name).is_file():
-            raise MergeError("a file named by the index is missing", where=str(folder / name))
-        file = SafetensorsFile(folder / name)
+            raise MergeError(
+                "a file named by the index is missing",
+                where=str(folder / name),
+                hint="fetch the rest of the checkpoint",
+            )
+    return [SafetensorsFile(folder / name) for name in names]
+
+
+def _by_name(files: Sequence[TensorFile]) -> dict[str, Place]:
+    tensors: dict[str, Place] = {}
+    for file in files:
         for raw, spec in file.specs.items():
             canonical = layout.canonical(raw)
             if canonical in tensors:
                 raise MergeError(
                     "two tensors of the base are the same parameter",
                     where=f"{tensors[canonical]}\n{file.path}  {raw}",
+                    hint="a base model is one checkpoint; fetch it into a folder of its own",
                 )
             tensors[canonical] = Place(file, raw, spec)
     return tensors

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import MergeError
 
 FILE = "adapter_config.json"
+_LARGEST = 1e38  # what float32 holds
 
 # Settings that change what the adapter computes without leaving a tensor to notice it by.
 _REFUSED: Mapping[str, str] = {
@@ -69,6 +70,15 @@ class AdapterConfig:
         """
         path = folder / FILE
         raw = read_json(path)
+        return cls.of(raw, path)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], path: Path) -> AdapterConfig:
+        """Check settings that were read already; `path` says where, in errors.
+
+        Raises:
+            MergeError: Settings that no plain LoRA has.
+        """
         config = cls(path, raw)
         config._refuse()
         return config
@@ -96,7 +106,7 @@ class AdapterConfig:
     def names(self, field: str) -> tuple[str, ...]:
         """A setting that is a list of names or nothing."""
         value = self.raw.get(field) or ()
-        if isinstance(value, str) or not all(isinstance(v, str) for v in value):
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise self._wrong(field, value, "a list of names")
         return tuple(value)
 
@@ -118,7 +128,7 @@ class AdapterConfig:
             try:
                 if re.match(rf"(.*\.)?({pattern})$", module):
                     return value
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise self._wrong(field, pattern, f"a regular expression ({error})") from None
         return default
 
@@ -142,6 +152,10 @@ class AdapterConfig:
                 hint="servers refuse such adapters and PEFT loads no second one; "
                 "train with bias='none'",
             )
+        for field in ("use_rslora", "fan_in_fan_out"):
+            if not isinstance(self.raw.get(field) or False, bool):
+                raise self._wrong(field, self.raw[field], "true or false")
+        self.names("modules_to_save")
         start = self.raw.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
             raise MergeError(
@@ -153,8 +167,8 @@ class AdapterConfig:
         unknown = sorted(k for k, v in self.raw.items() if v and k not in _PLAIN | _REFUSED.keys())
         if unknown:
             raise MergeError(
-                f"unknown setting {unknown[0]} = {self.raw[unknown[0]]!r}, which may change what "
-                "the adapter computes",
+                f"unknown setting {unknown[0]} = {self.raw[unknown[0]]!r:.80}, which may change "
+                "what the adapter computes",
                 where=str(self.path),
                 hint="if a plain LoRA computes the same, delete the line from the file",
             )
@@ -168,14 +182,14 @@ class AdapterConfig:
         if (
             isinstance(value, bool)
             or not isinstance(value, (int, float))
-            or not math.isfinite(value)
+            or not abs(value) < _LARGEST
         ):
             raise self._wrong(field, value, "a number")
         return float(value)
 
     def _wrong(self, field: str, value: object, wanted: str) -> MergeError:
         return MergeError(
-            f"{field} = {value!r} is not {wanted}", where=str(self.path), hint="mend the file"
+            f"{field} = {value!r:.80} is not {wanted}", where=str(self.path), hint="mend the file"
         )
 
 
@@ -186,7 +200,7 @@ def read_json(path: Path) -> dict[str, Any]:
         MergeError: Missing, unreadable, not JSON, or not an object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows add a mark
     except FileNotFoundError:
         raise MergeError(
             f"no {path.name}",
@@ -194,7 +208,11 @@ def read_json(path: Path) -> dict[str, Any]:
             hint="an adapter folder has one beside its weights",
         ) from None
     except OSError as error:
-        raise MergeError(f"cannot read the file: {error.strerror}", where=str(path)) from None
+        raise MergeError(
+            f"cannot read the file: {error.strerror}",
+            where=str(path),
+            hint="check that it may be read",
+        ) from None
     except (ValueError, RecursionError) as error:
         raise MergeError(
             f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"

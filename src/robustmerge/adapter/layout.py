@@ -44,6 +44,9 @@ _FROM_CANONICAL: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
         HF_OLD: (
             ("model.language_model", "language_model.model"),
             ("lm_head", "language_model.lm_head"),
+            # CLIP and SigLIP towers had one more level then; InternVL's, with `layer`, had not.
+            ("model.vision_tower.encoder.layers", "vision_tower.vision_model.encoder.layers"),
+            ("model.vision_tower.head", "vision_tower.vision_model.head"),
             ("model.vision_tower", "vision_tower"),
             ("model.multi_modal_projector", "multi_modal_projector"),
             ("model.image_newline", "image_newline"),

@@ -5,9 +5,11 @@ Scalings (alpha / rank and its kin) are folded into B here and nowhere else.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -18,10 +20,10 @@ from . import layout
 from .config import AdapterConfig
 from .keys import Key, Part, parse
 from .source import locate
-from .tensors import Spec, TensorFile, open_tensors
+from .tensors import DTYPES, Spec, TensorFile, open_tensors, wrong_type
 
 _PAIRS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
-_NON_LORA = "non_lora_trainables.bin"
+NON_LORA = "non_lora_trainables.bin"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Place:
         """
         tensor = self.file.read(self.name)
         # The sum is not finite if an entry is not; the reverse is checked only then.
-        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+        if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
             bad = int((~tensor.isfinite()).sum())
             raise MergeError(
                 f"{bad} of {tensor.numel()} values are NaN or infinite",
@@ -105,19 +107,23 @@ class Adapter:
         self.label = str(source)
         self.folder = locate(self.label)
         self.config = AdapterConfig.read(self.folder)
-        self.weights = _weights_file(self.folder, self.label)
+        self.weights = weights_file(self.folder, self.label)
         self.files = [open_tensors(self.weights)]
-        if (self.folder / _NON_LORA).is_file():
-            self.files.append(open_tensors(self.folder / _NON_LORA))
+        if (self.folder / NON_LORA).is_file():
+            self.files.append(open_tensors(self.folder / NON_LORA))
         parsed = self._parse()
         self.modules: Mapping[str, Module] = self._pair(parsed)
         self.extras: Mapping[str, Place] = self._whole(parsed, (Part.FULL, Part.TOKENS))
         self.bases: Mapping[str, Place] = self._whole(parsed, (Part.BASE,))
         self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
         if not self.modules:
-            raise MergeError("no LoRA tensors in the file", where=str(self.weights))
+            raise MergeError(
+                "no LoRA tensors in the file",
+                where=str(self.weights),
+                hint="it may be a full checkpoint, or an adapter of another kind",
+            )
 
-    @property
+    @cached_property
     def layout(self) -> str:
         """How the modules are named; the original LLaVA code's folders are told by their files."""
         if len(self.files) > 1 or any(".mm_projector." in n for n in self.written.values()):
@@ -162,6 +168,8 @@ class Adapter:
         return parsed
 
     def _refuse(self, key: Key, place: Place) -> None:
+        if place.spec.dtype not in DTYPES:
+            raise wrong_type(place.file.path, place.name, place.spec.dtype)
         if key.part is Part.MAGNITUDE:
             raise MergeError(
                 "a DoRA magnitude vector, which no sum of LoRA updates respects",
@@ -231,7 +239,12 @@ class Adapter:
         }
 
 
-def _weights_file(folder: Path, label: str) -> Path:
+def weights_file(folder: Path, label: str) -> Path:
+    """The file of an adapter folder that holds its tensors.
+
+    Raises:
+        MergeError: There is none.
+    """
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (folder / name).is_file():
             return folder / name

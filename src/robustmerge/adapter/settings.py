@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import layout
+from .keys import Part
 from .reader import Adapter, Module
 
-_BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d+)\.(?P<rest>.+)")
+_BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d{1,9})\.(?P<rest>.+)")
 
 
 def plain_lora(
@@ -33,7 +34,10 @@ def plain_lora(
     """
     raw = first.config.raw
     targets, exclude = _targets([m.name for m in modules], names)
-    kept = ("auto_mapping", "revision", "trainable_token_indices", "ensure_weight_tying")
+    kept = ["auto_mapping", "revision", "trainable_token_indices"]
+    # PEFT would overwrite the embedding's factors by the head's; merged, each has its own.
+    if not any(m.part is Part.EMBEDDING_A for m in modules):
+        kept.append("ensure_weight_tying")
     return {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),

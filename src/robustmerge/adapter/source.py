@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import MergeError
+from ..errors import MergeError, reading
 
 _HUB_ID = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<subfolder>[\w./-]+))?"
@@ -23,11 +23,8 @@ def locate(source: str) -> Path:
     Raises:
         MergeError: Neither a folder nor a repository that can be reached.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise MergeError("not a folder", where=source, hint="give the adapter's folder, not a file")
+    if (folder := local_folder(source)) is not None:
+        return folder
     match = _HUB_ID.fullmatch(source)
     if match is None or source.startswith((".", "/", "~")):
         raise MergeError(
@@ -35,15 +32,44 @@ def locate(source: str) -> Path:
             where=source,
             hint="a Hub id is owner/name[@revision][:subfolder]",
         )
-    return _download(source, match["repo"], match["revision"], match["subfolder"])
+    subfolder = (match["subfolder"] or "").rstrip("/")
+    for path in (match["repo"], match["revision"], subfolder):
+        if path and any(part in ("", ".", "..") for part in path.split("/")):
+            raise MergeError(
+                f"{path!r} leads out of the repository",
+                where=source,
+                hint="name a revision or a folder of the repository itself",
+            )
+    return _download(source, match["repo"], match["revision"], subfolder)
 
 
-def _download(source: str, repo: str, revision: str | None, subfolder: str | None) -> Path:
-    if subfolder and (".." in subfolder.split("/") or subfolder.startswith("/")):
-        raise MergeError(
-            "the subfolder leaves the repository", where=source, hint="name a folder in it"
-        )
-    prefix = f"{subfolder.rstrip('/')}/" if subfolder else ""
+def local_folder(source: str) -> Path | None:
+    """The folder of this name, if there is one on this machine.
+
+    Raises:
+        MergeError: There is something of this name, but no folder.
+    """
+    if not source:  # which would be the current folder
+        return None
+    path = at_home(source)
+    with reading(path):
+        if path.is_dir():
+            return path
+        if path.exists():
+            raise MergeError("not a folder", where=source, hint="give a folder, not a file in it")
+    return None
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with `~` replaced; one that names no user is left as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _download(source: str, repo: str, revision: str | None, subfolder: str) -> Path:
+    prefix = f"{subfolder}/" if subfolder else ""
     folder = Path()
     # The .bin twin of a safetensors file would double the download, so it is asked for second.
     for weights in _WEIGHTS:

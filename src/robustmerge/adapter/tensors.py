@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import math
 import os
 import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..errors import MergeError
+from ..errors import MergeError, reading, shown
+from .header import LONGEST_NAME, read_header
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -27,8 +26,6 @@ DTYPES: Mapping[str, torch.dtype] = {
 }
 """The types an adapter may have, by their safetensors names."""
 
-_BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8": 8, "F4": 4, "F6": 6, "E8": 8, "C6": 64}
-_HEADER_LIMIT = 100_000_000
 _scratch = threading.local()
 
 
@@ -40,6 +37,7 @@ class Spec:
     shape: tuple[int, ...]
 
 
+@runtime_checkable
 class TensorFile(Protocol):
     """Named tensors in one file.
 
@@ -74,46 +72,47 @@ class SafetensorsFile:
             MergeError: The file is truncated or is not in safetensors format.
         """
         self.path = path
-        with path.open("rb") as file:
-            self._start, self.specs, self._offsets = _read_header(file, path)
-        self._handles = threading.local()
+        with reading(path), path.open("rb") as file:
+            self._entries = read_header(file, path)
+            self._state = _state(os.fstat(file.fileno()))
+        self.specs = {name: Spec(e.dtype, e.shape) for name, e in self._entries.items()}
+        self._mine = threading.local()
+        self._opened: list[io.FileIO] = []
 
     def read(self, name: str) -> Tensor:
         """The tensor in float32 (float64 stays), in memory of its own.
 
         Raises:
-            MergeError: It is of a type no adapter has, or the file was cut since it was opened.
+            MergeError: It is of a type no adapter has, or the file changed since it was opened.
         """
-        spec = self.specs[name]
-        if spec.dtype not in DTYPES:
-            raise _wrong_type(self.path, name, spec.dtype)
-        begin, end = self._offsets[name]
-        if begin == end:
-            return torch.zeros(spec.shape)
-        view = _buffer(end - begin)
-        self._read_into(view, self._start + begin, name)
-        stored = torch.frombuffer(view, dtype=DTYPES[spec.dtype]).view(spec.shape)
+        entry = self._entries[name]
+        if entry.dtype not in DTYPES:
+            raise wrong_type(self.path, name, entry.dtype)
+        if entry.begin == entry.end:
+            return torch.zeros(entry.shape)
+        view = _buffer(entry.end - entry.begin)
+        with reading(self.path):
+            self._read_into(view, entry.begin)
+        stored = torch.frombuffer(view, dtype=DTYPES[entry.dtype]).view(entry.shape)
         return _working(stored)
 
-    def _read_into(self, view: memoryview, position: int, name: str) -> None:
-        file: io.FileIO | None = getattr(self._handles, "file", None)
-        if file is None:
-            file = self._handles.file = io.FileIO(self.path)
+    def _read_into(self, view: memoryview, position: int) -> None:
+        file: io.FileIO | None = getattr(self._mine, "file", None)
+        if file is None or file.closed:
+            file = self._mine.file = io.FileIO(self.path)
+            self._opened.append(file)
         file.seek(position)
         done = 0
-        while done < len(view):
-            got = file.readinto(view[done:])
-            if not got:
-                raise MergeError(
-                    "the file was truncated while it was read",
-                    where=f"{self.path}  {name}",
-                    hint="fetch or copy the file again",
-                )
+        while done < len(view) and (got := file.readinto(view[done:])):
             done += got
+        if done < len(view) or _state(os.fstat(file.fileno())) != self._state:
+            raise _changed(self.path)
 
     def close(self) -> None:
-        """Release the file; a thread's own handle goes with the thread."""
-        self._handles = threading.local()
+        """Release the file; reading on opens it again."""
+        for file in self._opened:
+            file.close()
+        self._opened.clear()
 
 
 class TorchFile:
@@ -127,6 +126,7 @@ class TorchFile:
         """
         self.path = path
         try:
+            self._state = _state(path.stat())
             loaded = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
@@ -139,20 +139,21 @@ class TorchFile:
                 "refused, because loading it could run code: convert it to safetensors where "
                 "you trust it",
             ) from None
-        if not _is_state_dict(loaded):
-            raise MergeError(
-                f"holds a {type(loaded).__name__}, not a dictionary of named tensors",
-                where=str(path),
-                hint="save the adapter's state dict, or better, save safetensors",
-            )
-        self._tensors: dict[str, Tensor] = loaded
+        self._tensors = _state_dict(loaded, path)
         self.specs = {k: Spec(_name_of(v.dtype), tuple(v.shape)) for k, v in loaded.items()}
 
     def read(self, name: str) -> Tensor:
-        """The tensor in float32 (float64 stays), in memory of its own."""
+        """The tensor in float32 (float64 stays), in memory of its own.
+
+        Raises:
+            MergeError: It is of a type no adapter has, or the file changed since it was opened.
+        """
         stored = self._tensors[name].detach()
         if stored.dtype not in DTYPES.values():
-            raise _wrong_type(self.path, name, str(stored.dtype))
+            raise wrong_type(self.path, name, str(stored.dtype))
+        with reading(self.path):
+            if _state(self.path.stat()) != self._state:  # a map of a file that was cut is deadly
+                raise _changed(self.path)
         return _working(stored)
 
     def close(self) -> None:
@@ -168,9 +169,10 @@ def open_tensors(path: Path) -> TensorFile:
 def sha256(path: Path) -> str:
     """Hash of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    chunk = memoryview(bytearray(1 << 18))
+    with reading(path), path.open("rb", buffering=0) as file:
+        while size := file.readinto(chunk):
+            digest.update(chunk[:size])
     return digest.hexdigest()
 
 
@@ -186,92 +188,64 @@ def _buffer(size: int) -> memoryview:
     return memoryview(held)[:size]
 
 
-def _read_header(
-    file: BinaryIO, path: Path
-) -> tuple[int, dict[str, Spec], dict[str, tuple[int, int]]]:
-    """Where the data begin, and every tensor's spec and byte range."""
-    size = os.fstat(file.fileno()).st_size
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
-    def damaged(problem: str) -> MergeError:
-        return MergeError(problem, where=str(path), hint="fetch or copy the file again")
 
-    if size < 8:
-        raise damaged(f"not a safetensors file: it has only {size} bytes")
-    length = int.from_bytes(file.read(8), "little")
-    if length > min(size - 8, _HEADER_LIMIT):
-        raise damaged(
-            f"not a safetensors file, or truncated: it announces a header of {length} bytes and "
-            f"has {size} bytes in all"
-        )
-    try:
-        header = json.loads(file.read(length), object_pairs_hook=_no_duplicates)
-        header.pop("__metadata__", None)
-        entries = {name: _entry(name, value) for name, value in header.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise damaged(f"the safetensors header is damaged: {error}") from None
-    data = size - 8 - length
-    position = 0
-    for name, (_, (begin, end)) in sorted(entries.items(), key=lambda item: item[1][1]):
-        if begin != position:
-            raise damaged(
-                f"the safetensors header is damaged: {name} begins at {begin}, "
-                f"the tensor before it ends at {position}"
-            )
-        position = end
-    if position != data:
-        raise damaged(
-            f"truncated or damaged: the header announces {position} bytes of tensors, "
-            f"the file has {data}"
-        )
+def _changed(path: Path) -> MergeError:
+    return MergeError(
+        "the file changed while it was read",
+        where=str(path),
+        hint="wait until whatever writes it is done, and merge again",
+    )
+
+
+def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
+    """The named tensors of a loaded file, if it holds nothing else."""
+    if isinstance(loaded, dict):
+        bad = [k for k, v in loaded.items() if not _is_name(k) or not _is_plain(v)]
+        if not bad:
+            return loaded
+        what = f"{shown(bad[0])} is {_kind(loaded[bad[0]])}"
+    else:
+        what = f"the whole is {_kind(loaded)}"
+    raise MergeError(
+        f"holds more than plain named tensors: {what}",
+        where=str(path),
+        hint="save the adapter's state dict alone, or better, save safetensors",
+    )
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and len(key) <= LONGEST_NAME
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a tensor whose entries are all there, one by one, in memory."""
     return (
-        8 + length,
-        {k: s for k, (s, _) in entries.items()},
-        {k: o for k, (_, o) in entries.items()},
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_nested
+        and not value.is_quantized
+        # An expanded tensor is small in the file and unbounded in memory.
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
 
 
-def _entry(name: str, value: dict[str, Any]) -> tuple[Spec, tuple[int, int]]:
-    dtype, shape, offsets = value["dtype"], tuple(value["shape"]), tuple(value["data_offsets"])
-    begin, end = offsets
-    if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in (*shape, *offsets)):
-        raise ValueError(f"bad entry for {name}")
-    bits = math.prod(shape) * _bits(dtype)
-    if (end - begin) * 8 != bits:
-        raise ValueError(f"{name} is {dtype} {list(shape)} but has {end - begin} bytes")
-    return Spec(dtype, shape), (begin, end)
-
-
-def _bits(dtype: str) -> int:
-    """Bits of one element, from the name of its type."""
-    if dtype in DTYPES:
-        return DTYPES[dtype].itemsize * 8
-    if dtype in _BITS:
-        return _BITS[dtype]
-    if dtype[:2] in _BITS:
-        return _BITS[dtype[:2]]
-    if dtype[:1] in "IU" and dtype[1:] in ("8", "16", "32", "64"):
-        return int(dtype[1:])
-    raise ValueError(f"unknown type {dtype}")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
-
-
-def _is_state_dict(loaded: object) -> bool:
-    return isinstance(loaded, dict) and all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()
-    )
+def _kind(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"a tensor of {value.dtype}, {value.layout}, on {value.device}"
 
 
 def _name_of(dtype: torch.dtype) -> str:
     return next((name for name, known in DTYPES.items() if known == dtype), str(dtype))
 
 
-def _wrong_type(path: Path, name: str, dtype: str) -> MergeError:
+def wrong_type(path: Path, name: str, dtype: str) -> MergeError:
+    """The error for a tensor of a type that no adapter has."""
     return MergeError(
         f"tensor of type {dtype}",
         where=f"{path}  {name}",

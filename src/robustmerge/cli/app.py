@@ -5,6 +5,8 @@ Nothing here or in the verbs' signatures imports torch, so that help and usage e
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -15,8 +17,10 @@ from rich.console import Console
 
 from .. import __version__
 from ..errors import MergeError
+from .check import check
 from .merge import merge
 from .methods import methods
+from .show import show
 
 app = App(
     name="robustmerge",
@@ -24,14 +28,22 @@ app = App(
     "data or the base model.",
     version=__version__,
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # handled here, with a word about what was written
 )
 app.command(merge)
+app.command(show)
+app.command(check)
 app.command(methods)
 
 
 def main() -> NoReturn:
     """Run the command; exit 0, 1 on a user's error, 2 on wrong usage, 130 on an interrupt."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # no SIGHUP on Windows
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does
+            signal.signal(number, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be text
     sys.exit(run(sys.argv[1:]))
 
 
@@ -39,7 +51,15 @@ def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        app(arguments, exit_on_error=False, print_error=True, error_console=errors)
+        code = app(
+            arguments,
+            exit_on_error=False,
+            print_error=True,
+            error_console=errors,
+            result_action="return_value",
+        )
+        if sys.stdout is not None:  # as in a shell's >&-
+            sys.stdout.flush()
     except CycloptsError:
         return 2
     except MergeError as error:
@@ -49,13 +69,19 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted; nothing was written")
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as error:
+        # Whoever read the output has seen enough; rich makes an exit of it.
+        if not isinstance(error, BrokenPipeError) and not isinstance(
+            error.__context__, BrokenPipeError
+        ):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     """Leave through the same door as an error, so that nothing half-written stays."""
     del frame
+    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb the cleaning up
     sys.exit(128 + signum)

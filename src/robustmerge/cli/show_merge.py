@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..engine.merge import merge_recipe
 from ..engine.plan import Plan, make_plan
@@ -42,7 +44,8 @@ def run(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
-        print(json.dumps({"output": str(output), "seconds": report.seconds, **report.record()}))
+        head = {"output_folder": str(output), "seconds": report.seconds}
+        print(json.dumps({**head, **report.record()}, indent=2))
     else:
         _print_report(report)
 
@@ -52,18 +55,18 @@ def plan(recipe: Recipe, *, as_json: bool) -> None:
     planned = make_plan(recipe)
     facts = _plan_facts(planned)
     if as_json:
-        print(json.dumps({"recipe": recipe.to_dict(), **facts}))
+        print(json.dumps({"recipe": recipe.to_dict(), **facts}, indent=2))
         return
     _print_facts({"dry run": "nothing was read or written", **facts})
     _print_warnings(planned.warnings)
 
 
-def _plan_facts(planned: Plan) -> dict[str, str]:
+def _plan_facts(planned: Plan) -> dict[str, str | int]:
     rank = planned.rank
     return {
         "method": _method(planned),
         "adapters": ", ".join(a.label for a in planned.adapters),
-        "modules": str(len(planned.jobs)),
+        "modules": len(planned.jobs),
         "rank": str(rank) if rank else f"by energy, {planned.recipe.energy:g}",
         "type": planned.dtype,
         "layout": planned.layout,
@@ -97,10 +100,10 @@ def _method(planned: Plan) -> str:
     return f"{planned.method.name} ({given})" if given else planned.method.name
 
 
-def _print_facts(facts: dict[str, str]) -> None:
+def _print_facts(facts: Mapping[str, str | int]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(str(value)))  # a path may have brackets, which are no markup
     Console(soft_wrap=True, highlight=False).print(table)
 
 

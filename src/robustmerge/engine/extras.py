@@ -9,41 +9,63 @@ global scale does not act on them: it belongs to the low-rank updates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from ..adapter.base import Base
+from ..adapter.reader import Adapter
 from ..errors import MergeError
-from .plan import Extra, Plan
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .plan import Extra, Plan
+
+
+def check_extra(
+    extra: Extra, recipe: Recipe, adapters: Sequence[Adapter], base: Base | None
+) -> None:
+    """Check before any work that a parameter can be merged as asked.
+
+    Raises:
+        MergeError: The policy needs a base that is not there, or a mean of weights without a sum.
+    """
+    if extra.copied:
+        return
+    lacking = [a.label for a in adapters if extra.name not in a.extras]
+    known = base is not None and extra.name in base.tensors
+    if not known and (recipe.extras == "sum" or lacking):
+        raise MergeError(
+            f"{extra.name} can only be merged as a change of the base, which is not there",
+            where="\n".join(f"{label} lacks it" for label in lacking) or f"base {recipe.base}",
+            hint="--base MODEL; or --extras mean with --missing drop",
+        )
+    if recipe.extras == "mean" and recipe.weights is not None and sum(recipe.weights) == 0:
+        raise MergeError(
+            f"weights {list(recipe.weights)} sum to zero, so {extra.name} has no weighted mean",
+            hint="other weights, or --extras sum with --base",
+        )
 
 
 def merge_extra(plan: Plan, extra: Extra) -> Tensor:
     """Merge one parameter, in float32; memory: three times the parameter.
 
     Raises:
-        MergeError: The policy needs a base that is not there, or copies that must agree do not.
+        MergeError: Copies that must agree do not.
     """
     if extra.copied:
         return _the_same(plan, extra)
     weights = plan.recipe.weights or (1.0,) * len(plan.adapters)
     places = [a.extras.get(extra.name) for a in plan.adapters]
     base = plan.base.tensors.get(extra.name) if plan.base else None
-    if base is None and (plan.recipe.extras == "sum" or None in places):
-        raise MergeError(
-            f"{extra.name} can only be merged as a change of the base, which is not there",
-            where=", ".join(a.label for a in plan.adapters),
-            hint="--base MODEL; or --extras mean with --missing drop",
-        )
     start = base.read() if base else torch.zeros(extra.spec.shape)
     total = torch.zeros(extra.spec.shape, dtype=torch.float64)
     for weight, place in zip(weights, places, strict=True):
         if place is not None:
             total += weight * (place.read() - start).double()
     if plan.recipe.extras == "mean":
-        if sum(weights) == 0:
-            raise MergeError(
-                f"weights {list(weights)} sum to zero, so {extra.name} has no weighted mean",
-                hint="other weights, or --extras sum with --base",
-            )
         total /= sum(weights)
     return (start + total).float()
 

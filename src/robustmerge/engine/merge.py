@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,16 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import full_name
 from ..adapter.settings import plain_lora
-from ..adapter.tensors import DTYPES, SafetensorsFile, Spec, sha256
-from ..adapter.writer import SafetensorsWriter, check_target, whole_folder, write_json
+from ..adapter.source import at_home
+from ..adapter.tensors import DTYPES, Spec, sha256
+from ..adapter.writer import SafetensorsWriter, check_target, rounded, whole_folder, write_json
 from ..errors import MergeError
 from .card import model_card
 from .extras import merge_extra
@@ -59,12 +62,12 @@ def merge_recipe(
         MergeError: Something the user can mend; nothing was written.
     """
     started = perf_counter()
-    output = Path(output).expanduser()
+    output = at_home(output)
     plan = make_plan(recipe)
     try:
         check_target(output, [a.folder for a in plan.adapters], force=force)
         run = Run(plan, device=device, workers=workers)
-        with whole_folder(output) as folder, _hashes(plan) as hashes:
+        with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey()
             rank = run.rank(progress)
             check_space(plan, rank, folder)
@@ -73,10 +76,10 @@ def merge_recipe(
             inputs = [future.result() for future in hashes]
             report = Report.of(plan, rank, modules, inputs, _outputs(folder))
             write_json(folder / RECORD, report.record())
-            (folder / "README.md").write_text(model_card(report), encoding="utf-8")
+            card = model_card(report).encode(errors="backslashreplace")
+            (folder / "README.md").write_bytes(card)
     finally:
-        for adapter in plan.adapters:
-            adapter.close()
+        plan.close()
     return report.finished(output, perf_counter() - started)
 
 
@@ -91,7 +94,7 @@ def check_space(plan: Plan, rank: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise MergeError(
-            f"the disk has {free / 1e6:.0f} MB free, the result needs {needed / 1e6:.0f} MB",
+            f"the disk has {free / 1e6:.1f} MB free, the result needs {needed / 1e6:.1f} MB",
             where=str(folder.parent),
             hint="free some space or choose another disk",
         )
@@ -130,18 +133,23 @@ def _write_beside(plan: Plan, folder: Path) -> None:
 def _write_original(plan: Plan, folder: Path) -> None:
     """The files that the original LLaVA code loads."""
     merged = {
-        full_name(e.written): merge_extra(plan, e).to(DTYPES[e.spec.dtype]) for e in plan.extras
+        full_name(e.written): rounded(merge_extra(plan, e), e.spec.dtype, e.name)
+        for e in plan.extras
     }
-    torch.save(merged, folder / "non_lora_trainables.bin")
-    source = SafetensorsFile(folder / WEIGHTS)
-    stored: dict[str, Tensor] = {
-        name: source.read(name).to(DTYPES[spec.dtype]) for name, spec in source.specs.items()
-    }
-    torch.save(stored, folder / "adapter_model.bin")
+    _save(merged, folder / "non_lora_trainables.bin")
+    _save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
     for adapter in plan.adapters:
         if (adapter.folder / "config.json").is_file():
             shutil.copyfile(adapter.folder / "config.json", folder / "config.json")
             return
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Save as torch does; a full disk, to torch an error of its own, is the system's again."""
+    try:
+        torch.save(tensors, path)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"torch failed to write {path.name}") from error
 
 
 def _write_settings(plan: Plan, rank: int, folder: Path) -> None:

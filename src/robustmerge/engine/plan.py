@@ -16,6 +16,7 @@ from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.reader import Adapter, Module
 from ..adapter.tensors import DTYPES, Spec
 from ..errors import MergeError, unknown
+from .extras import check_extra
 from .recipe import Recipe
 
 _NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
@@ -106,6 +107,13 @@ class Plan:
             return max(job.full_rank for job in self.jobs)
         return int(asked)
 
+    def close(self) -> None:
+        """Release the inputs."""
+        for adapter in self.adapters:
+            adapter.close()
+        if self.base is not None:
+            self.base.close()
+
     def lora_specs(self, rank: int) -> dict[str, Spec]:
         """The output's LoRA tensors."""
         specs = {}
@@ -143,16 +151,19 @@ def make_plan(recipe: Recipe) -> Plan:
                 where="modules",
                 hint=f"names are such as {names[0]}",
             )
-    jobs = tuple(_job(name, adapters, method, recipe, target) for name in names)
+    jobs = tuple(_job(name, adapters, method, recipe) for name in names)
     extras = _extras(adapters, recipe, target)
-    needs_base = recipe.base is not None and bool(extras)
+    align.distinct({x.name: x.written for x in (*jobs, *extras)}, target)
+    base = _base(recipe, extras) if recipe.base is not None and extras else None
+    for extra in extras:
+        check_extra(extra, recipe, adapters, base)
     return Plan(
         recipe=recipe,
         adapters=adapters,
         method=method,
         jobs=jobs,
         extras=extras,
-        base=_base(recipe, extras) if needs_base else None,
+        base=base,
         layout=target,
         dtype=_dtype(recipe, [m.A.spec for a in adapters for m in a.modules.values()]),
         warnings=_warnings(adapters, recipe),
@@ -165,17 +176,28 @@ def factor_names(job: Job) -> tuple[str, str]:
     return lora_name(job.written, job.part), lora_name(job.written, b)
 
 
-def written_name(name: str, adapters: Sequence[Adapter], target: str) -> str:
-    """A canonical name as the output has it; in the first adapter's own words where it has it."""
-    first = adapters[0]
-    if target == first.layout and name in first.written:
+def configured(method: methods.Method, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """All parameters of a method; the seed goes to those that take one.
+
+    Raises:
+        MergeError: An unknown parameter, or a value out of its bounds.
+    """
+    return method.configure({"seed": seed, **given} if method.stochastic else given)
+
+
+def written_name(name: str, adapters: Sequence[Adapter], recipe: Recipe) -> str:
+    """A canonical name as the output has it.
+
+    In the first adapter's own words where it has it, as an old layout has several spellings; unless
+    current names are asked for, which have one.
+    """
+    first, asked = adapters[0], recipe.layout
+    if asked in (None, first.layout) and asked != layout.HF and name in first.written:
         return first.written[name]
-    return layout.written(name, target)
+    return layout.written(name, asked or first.layout)
 
 
-def _job(
-    name: str, adapters: Sequence[Adapter], method: methods.Method, recipe: Recipe, target: str
-) -> Job:
+def _job(name: str, adapters: Sequence[Adapter], method: methods.Method, recipe: Recipe) -> Job:
     found: list[Module | None] = [a.modules.get(name) for a in adapters]
     some = next(m for m in found if m is not None)
     weights, scale, given = recipe.weights, recipe.scale, dict(recipe.parameters)
@@ -184,17 +206,15 @@ def _job(
             weights = override.weights or weights
             scale = recipe.scale if override.scale is None else override.scale
             given.update(override.parameters)
-    if method.stochastic:
-        given.setdefault("seed", recipe.seed)
     return Job(
         name=name,
-        written=written_name(name, adapters, target),
+        written=written_name(name, adapters, recipe),
         part=some.part,
         shape=some.shape,
         ranks=tuple(m.rank if m else 0 for m in found),
         weights=weights or (1.0,) * len(adapters),
         scale=scale,
-        parameters=method.configure(given),
+        parameters=configured(method, given, recipe.seed),
     )
 
 
@@ -203,9 +223,9 @@ def _extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> tuple[E
     for name in align.extras(adapters, recipe.missing):
         places = [a.extras[name] for a in adapters if name in a.extras]
         module, _, leaf = name.rpartition(".")
-        written = written_name(module, adapters, target) + f".{leaf}"
+        written = f"{written_name(module, adapters, recipe)}.{leaf}".lstrip(".")
         in_peft = recipe.extras_in == "adapter" and target != layout.LLAVA
-        if in_peft and module == "model":
+        if in_peft and module in ("", "model"):
             raise MergeError(
                 f"{name} is a bare parameter, which no PEFT adapter can hold",
                 where=str(places[0]),
@@ -216,7 +236,7 @@ def _extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> tuple[E
     copies = {n: p for a in adapters for n, p in a.bases.items()}
     for name in sorted(copies, key=align.natural):
         module, _, leaf = name.partition(".base_layer.")
-        written = f"{written_name(module, adapters, target)}.base_layer.{leaf}"
+        written = f"{written_name(module, adapters, recipe)}.base_layer.{leaf}"
         extras.append(Extra(name, written, copies[name].spec, copied=True))
     return tuple(extras)
 
@@ -251,4 +271,19 @@ def _warnings(adapters: Sequence[Adapter], recipe: Recipe) -> tuple[str, ...]:
     if recipe.same_base and len({a.config.base for a in adapters}) > 1:
         names = ", ".join(sorted({a.config.base or "(none)" for a in adapters}))
         warnings.append(f"the adapters name different base models, taken as one: {names}")
+    if old := _old_names(recipe, adapters):
+        warnings.append(old)
     return tuple(warnings)
+
+
+def _old_names(recipe: Recipe, adapters: Sequence[Adapter]) -> str:
+    """Names that today's PEFT would load as nothing, or a KeyError, on today's transformers."""
+    target = recipe.layout or adapters[0].layout
+    names = [n for a in adapters for n in (*a.modules, *a.extras)]
+    outside = any(layout.tower(n) in ("vision", "connector") for n in names)
+    if target in (layout.HF_OLD, layout.FLAT) and outside:
+        return (
+            f"module names are written as {target}, which current PEFT does not load in full for "
+            "vision modules and projectors; --layout hf writes current names"
+        )
+    return ""

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
 from ..adapter.align import Missing
-from ..errors import MergeError, unknown
+from ..adapter.source import at_home
+from ..errors import MergeError, reading, shown
+from .values import (
+    Extras,
+    Parameters,
+    Where,
+    check_choices,
+    check_finite,
+    check_keys,
+    check_rank,
+    check_table,
+    check_types,
+    check_weights,
+    names,
+    number,
+    numbers,
+    single_values,
+)
 
-DTYPES = ("float32", "float16", "bfloat16")
-Extras = Literal["mean", "sum"]
-Where = Literal["adapter", "beside"]
-Parameters = Mapping[str, Any]
 _NONE: Parameters = MappingProxyType({})
 
 
@@ -83,19 +95,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check everything that needs no file."""
-        _check_weights("weights", self.weights, len(self.adapters))
-        _finite("scale", self.scale)
-        _one_of("dtype", self.dtype, (*DTYPES, None))
-        _one_of("missing", self.missing, get_args(Missing))
-        _one_of("extras", self.extras, get_args(Extras))
-        _one_of("extras_in", self.extras_in, get_args(Where))
+        check_weights("weights", self.weights, len(self.adapters))
+        check_finite("scale", self.scale)
+        check_choices(vars(self))
         check_rank(self.rank)
         if not self.adapters:
             raise MergeError("no adapters", hint="name at least one adapter folder or Hub id")
         for override in self.modules:
-            _check_weights(f"weights of {override.match}", override.weights, len(self.adapters))
+            check_weights(f"weights of {override.match}", override.weights, len(self.adapters))
             if override.scale is not None:
-                _finite(f"scale of {override.match}", override.scale)
+                check_finite(f"scale of {override.match}", override.scale)
 
     @property
     def energy(self) -> float | None:
@@ -120,19 +129,28 @@ class Recipe:
         Raises:
             MergeError: An unknown key or an impossible value.
         """
-        _known("recipe", content, {f.name for f in fields(cls)}, where)
-        values = dict(content)
-        adapters = _names(values.get("adapters"), where)
-        overrides = tuple(_override(item, where) for item in values.pop("modules", None) or ())
-        if values.get("weights") is not None:
-            values["weights"] = _numbers(values["weights"], where)
-        parameters = values.pop("parameters", None) or {}
-        _table("parameters", parameters, where)
-        values.update(adapters=adapters, modules=overrides, parameters=MappingProxyType(parameters))
         try:
-            return cls(**values)
+            return cls._checked(content)
         except MergeError as error:
             raise MergeError(error.problem, where=error.where or where, hint=error.hint) from None
+
+    @classmethod
+    def _checked(cls, content: Mapping[str, Any]) -> Recipe:
+        check_keys("recipe", content, {f.name for f in fields(cls)})
+        values = {name: value for name, value in content.items() if value is not None}
+        check_types(values)
+        check_choices(values)
+        modules = values.get("modules", [])
+        if not isinstance(modules, list | tuple):
+            raise MergeError("modules is not a list", hint="modules: [{match: x}]")
+        if "weights" in values:
+            values["weights"] = numbers(values["weights"])
+        if "scale" in values:
+            values["scale"] = number("scale", values["scale"])
+        values["adapters"] = names(values.get("adapters"))
+        values["modules"] = tuple(_override(item) for item in modules)
+        values["parameters"] = single_values(values.get("parameters", {}))
+        return cls(**values)
 
     @classmethod
     def load(cls, path: Path) -> tuple[Recipe, str | None]:
@@ -144,11 +162,22 @@ class Recipe:
             MergeError: Not YAML, or not a recipe.
         """
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise MergeError(f"cannot read the recipe: {error}", where=str(path)) from None
-        _table("the recipe", content, str(path))
+            with reading(path):
+                content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except MergeError:
+            raise
+        except Exception as error:  # the parser passes on what dates, numbers and depth do to it
+            raise MergeError(
+                f"cannot read the recipe: {_reason(error)}",
+                where=str(path),
+                hint="a recipe is plain YAML: names and values, indented by spaces",
+            ) from None
+        check_table("the recipe", content, str(path))
         output = content.pop("output", None)
+        if output is not None and not isinstance(output, str):
+            raise MergeError(
+                f"output = {shown(output)} is not a path", where=str(path), hint="output: folder"
+            )
         recipe = cls.from_dict(content, where=str(path))
         near = [_beside(path, source) for source in recipe.adapters]
         base = _beside(path, recipe.base) if recipe.base else None
@@ -157,95 +186,33 @@ class Recipe:
         )
 
 
-def check_rank(rank: int | str) -> None:
-    """Check the words a rank may be given in.
-
-    Raises:
-        MergeError: It is none of them.
-    """
-    text = str(rank)
-    try:
-        ok = (
-            text in ("input", "full")
-            or (text.startswith("energy:") and 0 < float(text.removeprefix("energy:")) <= 1)
-            or (not isinstance(rank, bool) and int(text) >= 1)
-        )
-    except ValueError:
-        ok = False
-    if not ok:
-        raise MergeError(
-            f"rank = {rank!r} is not possible",
-            where="--rank",
-            hint="it is input, full, a number from 1, or energy:SHARE such as energy:0.99",
-        )
-
-
 def _beside(recipe: Path, source: str, output: bool = False) -> str:
     """A path in a recipe, seen from the recipe; what is no path there is left as it is."""
-    path = recipe.parent / Path(source).expanduser()
-    return str(path) if output or path.exists() else source
+    path = recipe.parent / at_home(source)
+    with reading(path):
+        return str(path) if output or path.exists() else source
 
 
-def _override(item: object, where: str) -> Override:
-    _table("an entry of modules", item, where)
+def _reason(error: Exception) -> str:
+    """What is wrong in a YAML file, in one line."""
+    problem = getattr(error, "problem", None) or f"{error}" or type(error).__name__
+    mark = getattr(error, "problem_mark", None)
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return problem.splitlines()[0] + place
+
+
+def _override(item: object) -> Override:
+    check_table("an entry of modules", item)
     assert isinstance(item, Mapping)
-    _known("override", item, {f.name for f in fields(Override)}, where)
+    check_keys("override", item, {f.name for f in fields(Override)})
     if not isinstance(item.get("match"), str):
-        raise MergeError("an entry of modules has no `match` pattern", where=where)
-    weights = _numbers(item["weights"], where) if item.get("weights") is not None else None
-    parameters = MappingProxyType(dict(item.get("parameters") or {}))
-    return Override(item["match"], parameters, item.get("scale"), weights)
-
-
-def _names(value: object, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str | Path) for v in value):
-        raise MergeError(
-            "adapters must be a list of folders or Hub ids", where=where, hint="adapters: [a, b]"
-        )
-    return tuple(str(v) for v in value)
-
-
-def _numbers(value: object, where: str) -> tuple[float, ...]:
-    if not isinstance(value, list | tuple) or not all(_is_number(v) for v in value):
-        raise MergeError(f"weights = {value!r} is not a list of numbers", where=where)
-    return tuple(float(v) for v in value)
-
-
-def _table(what: str, value: object, where: str) -> None:
-    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
-        raise MergeError(f"{what} must be a table of names and values", where=where)
-
-
-def _known(kind: str, given: Mapping[str, object], names: set[str], where: str) -> None:
-    for name in given:
-        if name not in names:
-            raise unknown(f"key of a {kind}", name, names, where=where)
-
-
-def _check_weights(what: str, weights: tuple[float, ...] | None, n: int) -> None:
-    if weights is None:
-        return
-    if len(weights) != n:
-        raise MergeError(
-            f"{len(weights)} {what} for {n} adapters",
-            hint="give one weight per adapter, in their order",
-        )
-    for weight in weights:
-        _finite(what, weight)
-
-
-def _finite(what: str, value: object) -> None:
-    if not _is_number(value) or not math.isfinite(float(value)):  # type: ignore[arg-type]
-        raise MergeError(f"{what} = {value!r} is not a finite number")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _one_of(what: str, value: object, known: tuple[object, ...]) -> None:
-    if value not in known:
-        raise unknown(what, str(value), [str(k) for k in known if k is not None])
+        raise MergeError("an entry of modules has no `match` pattern", hint="match: '*.mlp.*'")
+    weights = numbers(item["weights"]) if item.get("weights") is not None else None
+    parameters = single_values(item.get("parameters") or {})
+    match, scale = item["match"], item.get("scale")
+    if scale is not None:
+        scale = number(f"scale of {match}", scale)
+    return Override(match, parameters, scale, weights)
 
 
 def _plain(value: Any) -> Any:

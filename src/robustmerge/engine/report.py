@@ -80,8 +80,7 @@ class Report:
     @property
     def energy(self) -> tuple[float, float]:
         """Mean and least share of energy kept over modules."""
-        kept = [m.energy for m in self.modules]
-        return sum(kept) / len(kept), min(kept)
+        return energy_kept(self.modules)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -122,3 +121,9 @@ class Report:
                 "safetensors": safetensors.__version__,
             },
         }
+
+
+def energy_kept(modules: Sequence[ModuleReport]) -> tuple[float, float]:
+    """Mean and least share of energy kept over modules."""
+    kept = [m.energy for m in modules]
+    return sum(kept) / len(kept), min(kept)

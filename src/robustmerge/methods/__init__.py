@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from . import average, robustmerge, robustmerge_paper, task_arithmetic
+from . import (
+    average,
+    dare,
+    dare_ties,
+    magnitude_prune,
+    pcb,
+    robustmerge,
+    robustmerge_paper,
+    task_arithmetic,
+    ties,
+)
 from ._registry import Method, every, get, method
 
 __all__ = [
     "Method",
     "average",
+    "dare",
+    "dare_ties",
     "every",
     "get",
+    "magnitude_prune",
     "method",
+    "pcb",
     "robustmerge",
     "robustmerge_paper",
     "task_arithmetic",
+    "ties",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -56,22 +57,26 @@ class Parameter:
             if value not in self.choices:
                 raise unknown(f"value of {self.name}", str(value), self.choices, where=where)
             return value
-        parsed = self._parse(value)
-        if parsed is None or not self._within(parsed):
+        parsed = self._boolean(value) if self.type is bool else self._number(value)
+        if parsed is None:
             raise MergeError(
                 f"{self.name} = {value!r} is not possible", where=where, hint=f"it is {self.domain}"
             )
         return parsed
 
-    def _parse(self, value: Any) -> bool | int | float | None:
-        if self.type is bool:
-            word = str(value).lower()
-            return True if word in _TRUE else False if word in _FALSE else None
+    def _boolean(self, value: Any) -> bool | None:
+        word = str(value).lower()
+        return True if word in _TRUE else False if word in _FALSE else None
+
+    def _number(self, value: Any) -> int | float | None:
+        """The value as a number of this type within the bounds; None if it is none."""
         if isinstance(value, bool):
             return None
         try:
             number = float(value)
         except (TypeError, ValueError):
+            return None
+        if not math.isfinite(number) or not self._within(number):
             return None
         if self.type is float:
             return number
@@ -79,8 +84,6 @@ class Parameter:
 
     def _within(self, value: float) -> bool:
         b = self.bounds
-        if value != value or value in (float("inf"), float("-inf")):
-            return False
         return b is None or (
             (b.gt is None or value > b.gt)  # type: ignore[operator]  # bounds are numbers here
             and (b.ge is None or value >= b.ge)  # type: ignore[operator]

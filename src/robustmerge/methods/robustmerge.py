@@ -19,13 +19,14 @@ llava/model/builder.py of AuroraZengfh/RobustMerge, whose constants are the defa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..factors import Factors, Noted, Stack, weighted_sum
+from ..factors import Factors, Noted, Stack
 from ._registry import Density, Quantile, method
 from ._sparse import keep_largest
 
@@ -63,17 +64,19 @@ def robustmerge(
             on B. A, B and both are the paper's Table 7: each factor's loss per input or output
             coordinate, on itself.
     """
-    kept = [prune_factors(f, density) if prune else f for f in stack.factors]
-    A, B = [k.A for k in kept], [k.B for k in kept]
-    left = [(a != 0).any(1).to(a.dtype) for a in A]
-    shares = left
+    density = density if prune else 1.0
+    A = [largest(f.A, density) for f in stack.factors]
+    # One B at a time, when it is summed: fewer tensors at once stay in the processor's cache.
+    B: Iterable[Tensor] = (largest(f.B, density) for f in stack.factors)
     if scaling and scale_from == "inter":
         shares = [losses(f.A, a, clamp) for f, a in zip(stack.factors, A, strict=True)]
+    else:
+        shares = [(a.abs().sum(1) > 0).to(a.dtype) for a in A]
     if scaling and scale_from in ("A", "both"):
         A = _compensate([f.A.T for f in stack.factors], [a.T for a in A], clamp, normalize)
         A = [a.T for a in A]
     if scaling and scale_from in ("B", "both"):
-        B = _compensate([f.B for f in stack.factors], B, clamp, normalize)
+        B = _compensate([f.B for f in stack.factors], list(B), clamp, normalize)
 
     rank = max(stack.ranks)
     s = torch.stack([_pad(x, rank) for x in shares])  # [task rank]
@@ -82,24 +85,27 @@ def robustmerge(
     if normalize:
         total = ws.abs().sum(0)
         ws = (ws / total).where(total > 0, 0)
-    merged = Factors(
-        gain_A * weighted_sum([_pad(a.T, rank) for a in A], list(w.abs())).T,
-        gain_B * weighted_sum([_pad(b, rank) for b in B], list(ws)),
-    )
-    return Noted(merged, _notes(left))
+    sum_A = A[0].new_zeros(rank, stack.shape[1])
+    for a, weight in zip(A, stack.weights, strict=True):
+        sum_A[: len(a)].add_(a, alpha=abs(weight))
+    sum_B = A[0].new_zeros(stack.shape[0], rank)
+    for b, share in zip(B, ws, strict=True):
+        sum_B[:, : b.shape[1]].addcmul_(b, share[: b.shape[1]])
+    return Noted(Factors(gain_A * sum_A, gain_B * sum_B), _notes(shares))
 
 
 def prune_factors(factors: Factors, density: float) -> Factors:
-    """Keep the largest entries of A and of B.
+    """Keep the largest entries of A and of B."""
+    return Factors(largest(factors.A, density), largest(factors.B, density))
+
+
+def largest(x: Float[Tensor, "a b"], density: float) -> Float[Tensor, "a b"]:
+    """Keep the largest entries.
 
     The released threshold is the int(n (1 - density))-th smallest magnitude, itself kept, so that
     one entry more than the density says survives.
     """
-
-    def prune(x: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
-        return keep_largest(x, x.numel() - int(x.numel() * (1 - density)) + 1)
-
-    return Factors(prune(factors.A), prune(factors.B))
+    return keep_largest(x, x.numel() - int(x.numel() * (1 - density)) + 1)
 
 
 def losses(
@@ -110,12 +116,11 @@ def losses(
     Rows below the clamp quantile of all rows that are left are raised to it.
     """
     left = kept.abs().sum(1)
-    lost = (full.abs().sum(1) / left).where(left > 0, 0)
-    ranked = lost[left > 0].sort().values
-    if clamp > 0 and len(ranked) > 0:
-        floor = ranked[int(len(ranked) * clamp)]
-        lost = lost.clamp_min(floor).where(left > 0, 0)
-    return lost
+    lost = full.abs().sum(1) / left  # infinite or NaN, so sorted last, where nothing is left
+    alive = int(left.count_nonzero())
+    if clamp > 0 and alive > 0:
+        lost = lost.clamp_min(lost.sort().values[int(alive * clamp)])
+    return lost.where(left > 0, 0)
 
 
 def _compensate(
@@ -135,10 +140,10 @@ def _pad(x: Float[Tensor, "... n"], rank: int) -> Float[Tensor, "... rank"]:
     return torch.nn.functional.pad(x, (0, rank - x.shape[-1])) if x.shape[-1] < rank else x
 
 
-def _notes(left: list[Float[Tensor, " _"]]) -> tuple[str, ...]:
-    dead = [f"direction {i} of adapter {t + 1}" for t, x in enumerate(left) for i in _zeros(x)]
+def _notes(shares: list[Float[Tensor, " _"]]) -> tuple[str, ...]:
+    dead = [f"direction {i} of adapter {t + 1}" for t, s in enumerate(shares) for i in _zeros(s)]
     return (f"pruned whole, no part in the merge: {', '.join(dead)}",) if dead else ()
 
 
 def _zeros(x: Float[Tensor, " _"]) -> list[int]:
-    return [int(i) for i in (x == 0).nonzero().flatten()]
+    return [i for i, value in enumerate(x.tolist()) if value == 0]

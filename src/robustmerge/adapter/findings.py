@@ -1,0 +1,47 @@
+"""How one check of an adapter ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Verdict(str, Enum):
+    """Holds, holds under a condition, or does not."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAILS = "fails"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a check ended.
+
+    Attributes:
+        verdict: Whether it holds.
+        text: What was found.
+        advice: What to do, '' where there is nothing to do.
+    """
+
+    verdict: Verdict
+    text: str = ""
+    advice: str = ""
+
+
+OK = Finding(Verdict.OK)
+
+
+def ok(text: str) -> Finding:
+    """A check that holds."""
+    return Finding(Verdict.OK, text)
+
+
+def note(text: str, advice: str = "") -> Finding:
+    """A check that holds under a condition."""
+    return Finding(Verdict.NOTE, text, advice)
+
+
+def fails(text: str, advice: str = "") -> Finding:
+    """A check that does not hold."""
+    return Finding(Verdict.FAILS, text, advice)

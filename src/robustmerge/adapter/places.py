@@ -1,0 +1,87 @@
+"""Where the tensors of an adapter belong in the base, and whether they fit there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from .base import Base
+from .contents import LORA, Contents, Item
+from .keys import Part
+from .layout import canonical
+from .reader import Place
+from .tensors import DTYPES
+
+_EMBEDDING = (Part.EMBEDDING_A, Part.EMBEDDING_B)
+_FIRST = (Part.A, Part.EMBEDDING_A)
+
+
+def misfit(item: Item, contents: Contents, base: Base) -> str:
+    """Why a tensor does not fit the base, '' where it does."""
+    name = parameter(item)
+    place = _find(item, contents, base)
+    if place is None:
+        return f"there is no {name}"
+    if not _shape_is_known(place):
+        return ""
+    theirs = place.spec.shape
+    transposed = contents.config.raw.get("fan_in_fan_out") and len(theirs) == 2
+    if _fits(item, theirs) or (transposed and _fits(item, theirs[::-1])):
+        return ""
+    return f"{item.place.name} {list(item.shape)} does not go with {name} {list(theirs)}"
+
+
+def nearest(item: Item, base: Base) -> str:
+    """The base's parameter whose name is most like the one a tensor wants, '' where none is."""
+    return next(iter(get_close_matches(parameter(item), base.tensors, n=1)), "")
+
+
+def parameter(item: Item) -> str:
+    """Canonical name of the base's parameter that a tensor changes or replaces."""
+    module = canonical(item.key.module.replace(".base_layer", ""))
+    if item.key.part is Part.FULL:
+        return canonical(item.written)
+    if item.key.part is Part.BASE:
+        return f"{module}.{item.key.leaf.removeprefix('base_layer.')}"
+    return f"{module}.weight"
+
+
+def unknown_shapes(items: Iterable[Item], base: Base) -> int:
+    """How many of the tensors belong to quantized weights, whose stored shape is another."""
+    places = [_stored(parameter(item), base) for item in items]
+    return sum(place is not None and not _shape_is_known(place) for place in places)
+
+
+def _find(item: Item, contents: Contents, base: Base) -> Place | None:
+    if contents.text_only and contents.live(item.written) != item.written:
+        return None  # names of a vision-language model, which a language model does not have
+    return _stored(parameter(item), base)
+
+
+def _stored(name: str, base: Base) -> Place | None:
+    if name in base.tensors:
+        return base.tensors[name]
+    module, _, leaf = name.rpartition(".")
+    if leaf != "weight":
+        return None
+    return base.weight(module) or base.tensors.get(f"{module}.qweight")
+
+
+def _shape_is_known(place: Place) -> bool:
+    return place.spec.dtype in DTYPES or place.spec.dtype.startswith("F8")
+
+
+def _fits(item: Item, weight: tuple[int, ...]) -> bool:
+    """Whether a tensor goes with a weight (d_out, d_in, …) or embedding (vocabulary, hidden)."""
+    shape, part = item.shape, item.key.part
+    if part in (Part.FULL, Part.BASE):
+        return shape == weight
+    if part in (Part.MAGNITUDE, Part.LORA_BIAS):
+        return shape == weight[:1]
+    if part is Part.TOKENS:
+        return len(shape) == 2 and shape[1:] == weight[1:] and shape[0] <= weight[0]
+    assert part in LORA
+    d_out, *d_in = reversed(weight) if part in _EMBEDDING else weight
+    if part in _FIRST:
+        return list(shape[1:]) == d_in
+    return shape[:1] == (d_out,) and all(n == 1 for n in shape[2:])

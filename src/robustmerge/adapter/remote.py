@@ -1,0 +1,74 @@
+"""The headers of a checkpoint on the Hub, a few kilobytes, without the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import MergeError
+from .tensors import Spec
+
+
+class HeaderOnly:
+    """A safetensors file of which only the header was fetched.
+
+    Attributes:
+        path: Its name, with the repository's in front.
+        specs: Type and shape of every tensor.
+    """
+
+    def __init__(self, path: Path, specs: dict[str, Spec]) -> None:
+        self.path = path
+        self.specs = specs
+
+    def read(self, name: str) -> Tensor:
+        """Nothing: there is no tensor.
+
+        Raises:
+            MergeError: Always.
+        """
+        raise MergeError(
+            "only the header of this file was fetched",
+            where=f"{self.path}  {name}",
+            hint="download the model and name its folder",
+        )
+
+    def close(self) -> None:
+        """There is nothing to release."""
+
+
+def headers(repo: str) -> list[HeaderOnly]:
+    """The headers of a repository's safetensors files.
+
+    Raises:
+        MergeError: The Hub refuses or cannot be reached, or has no safetensors there.
+    """
+    from huggingface_hub import get_safetensors_metadata
+
+    try:
+        files = get_safetensors_metadata(repo).files_metadata
+    except Exception as error:  # the client's HTTP library, and so its errors, differ by version
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise MergeError(
+            f"the base's headers cannot be fetched from the Hub: {reason[0]}",
+            where=repo,
+            hint="check the name and the network, or name a folder that holds the model",
+        ) from None
+    return [
+        HeaderOnly(
+            Path(repo, name),
+            {n: Spec(t.dtype, tuple(t.shape)) for n, t in file.tensors.items()},
+        )
+        for name, file in files.items()
+    ]
+
+
+def cached(repo: str) -> Path | None:
+    """The folder of a repository that was downloaded before, perhaps in part; None without."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, local_files_only=True))
+    except Exception:  # as above; whatever it is, there is no folder
+        return None

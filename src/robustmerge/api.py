@@ -1,0 +1,124 @@
+"""The functions of the package itself: `robustmerge.merge` and `robustmerge.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .adapter.align import Missing
+from .adapter.reader import Adapter
+from .engine.merge import merge_recipe, silent
+from .engine.recipe import Recipe
+from .engine.report import Report
+from .engine.run import Progress
+from .engine.values import Extras, Where
+
+
+def merge(
+    adapters: Sequence[str | Path],
+    output: str | Path,
+    *,
+    method: str = "robustmerge",
+    weights: Sequence[float] | None = None,
+    scale: float = 1.0,
+    rank: int | str = "input",
+    dtype: str | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    seed: int = 0,
+    base: str | Path | None = None,
+    same_base: bool = False,
+    missing: Missing = "refuse",
+    layout: str | None = None,
+    extras: Extras = "mean",
+    extras_in: Where = "adapter",
+    force: bool = False,
+    progress: Progress = silent,
+    **parameters: Any,
+) -> Report:
+    """Merge adapters into one adapter folder.
+
+    The base model is not loaded, and memory holds a few modules at a time. The folder that comes
+    out is a plain LoRA adapter (alpha = rank, scalings folded in) with a record of the merge.
+
+    Example:
+        >>> import robustmerge
+        >>> report = robustmerge.merge(["vqa", "ocr"], "both", method="task-arithmetic", rank=8)
+        >>> report.rank
+        8
+        >>> sorted(file.name for file in report.output.iterdir())
+        ['README.md', 'adapter_config.json', 'adapter_model.safetensors', 'merge.json']
+
+    Args:
+        adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
+        output: The folder to write; it appears whole or not at all.
+        method: Merge method; `robustmerge.methods.every()` lists them.
+        weights: One coefficient per adapter; 1 each where not given.
+        scale: One factor on every merged update.
+        rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
+        dtype: float32, float16 or bfloat16; that of the inputs where not given.
+        device: Where to compute: cpu or cuda.
+        workers: Modules computed side by side; all cores where not given.
+        seed: For random methods.
+        base: The base model, a folder or Hub id: named in the result, and read for parameters
+            trained whole.
+        same_base: The adapters' different base names mean the same model.
+        missing: Modules that some adapters lack: refuse, count as zero, or drop.
+        layout: How modules are named in the output: hf, hf-old, flat or llava; as in the first
+            adapter where not given.
+        extras: Parameters trained whole: mean, or sum of changes to the base.
+        extras_in: Write those into the adapter, or to a file beside it.
+        force: Replace an adapter that is already there.
+        progress: Called with the modules done and the modules in all.
+        **parameters: Parameters of the method, such as density=0.3.
+
+    Raises:
+        MergeError: Something the user can mend; nothing was written.
+    """
+    recipe = {
+        "adapters": list(adapters) if not isinstance(adapters, str) else adapters,
+        "method": method,
+        "parameters": parameters,
+        "weights": None if weights is None else list(weights),
+        "scale": scale,
+        "rank": rank,
+        "dtype": dtype,
+        "seed": seed,
+        "missing": missing,
+        "base": None if base is None else str(base),
+        "same_base": same_base,
+        "layout": layout,
+        "extras": extras,
+        "extras_in": extras_in,
+    }
+    return merge_recipe(
+        Recipe.from_dict(recipe, where="robustmerge.merge"),
+        output,
+        device=device,
+        workers=workers,
+        force=force,
+        progress=progress,
+    )
+
+
+def load(source: str | Path) -> Adapter:
+    """Open an adapter: settings and headers are read, tensors when asked for.
+
+    Example:
+        >>> import robustmerge
+        >>> adapter = robustmerge.load("vqa")
+        >>> name = next(iter(adapter.modules))
+        >>> adapter.modules[name].scaling
+        2.0
+        >>> adapter.factors(name).dense().shape == adapter.modules[name].shape  # scaling included
+        True
+        >>> adapter.close()
+
+    Args:
+        source: An adapter folder, or a Hub id owner/name[@revision][:subfolder].
+
+    Raises:
+        MergeError: Anything that is not a complete, plain LoRA adapter.
+    """
+    return Adapter(source)

@@ -1,0 +1,157 @@
+"""How several adapters go together, as `robustmerge show` prints it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..adapter.compare import SHARED, UNEVEN, UNRELATED, Likeness, Verdict, likeness
+from ..adapter.contents import Contents
+from ..adapter.inspect import Facts
+from ..engine.obstacles import Obstacle, obstacles
+from .rows import Row, listed, print_rows
+
+_FACTORS = "factor-wise methods (robustmerge, average, ties on factors)"
+_PRODUCTS = "methods on the updates (task-arithmetic, robustmerge-paper)"
+_WORDS: dict[Verdict, tuple[str, str]] = {
+    "shared": ("shared initialization", f"{_FACTORS} mean something here"),
+    "rotated": (
+        "the same row spaces in other coordinates",
+        f"entries do not correspond: prefer {_PRODUCTS}",
+    ),
+    "independent": ("independent initializations", f"prefer {_PRODUCTS}"),
+    "unclear": (
+        f"unclear, between {UNRELATED:g} (unrelated) and {SHARED:g} (shared)",
+        f"compare {_FACTORS} with {_PRODUCTS}",
+    ),
+    "mixed": ("some adapters share an initialization, some do not", f"prefer {_PRODUCTS}"),
+}
+_NO = Row("merge", "no", "red")
+_MOST_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several adapters.
+
+    Attributes:
+        labels: What the user called them.
+        obstacles: Why they are not merged as they are; None where one of them is refused.
+        likeness: How their A's compare, None where they cannot be compared.
+        norms: Their norms, None where one is refused.
+    """
+
+    labels: tuple[str, ...]
+    obstacles: tuple[Obstacle, ...] | None
+    likeness: Likeness | None
+    norms: tuple[float, ...] | None
+
+    @property
+    def command(self) -> str:
+        """What merges them, '' where nothing does."""
+        if self.obstacles is None or any(not o.option for o in self.obstacles):
+            return ""
+        options = [o.option for o in self.obstacles]
+        return " ".join(["robustmerge merge", shlex.join(self.labels), "-o OUT", *options])
+
+    def record(self) -> dict[str, Any]:
+        """The same for JSON."""
+        like, found = self.likeness, self.obstacles
+        return {
+            "mergeable": found == (),
+            "obstacles": [asdict(o) | {"error": str(o.error)} for o in found or ()],
+            "command": self.command,
+            "initialization": asdict(like) | {"verdict": like.verdict} if like else None,
+        }
+
+    def print(self, console: Console) -> None:
+        """Print it, as a block like an adapter's."""
+        console.print("together", style="bold")
+        print_rows(console, [*self._merge(), *self._initialization(), *self._norms()])
+        if self.likeness and self.likeness.verdict == "mixed" and len(self.labels) <= _MOST_SHOWN:
+            console.print()
+            console.print(_matrix(self.likeness, self.labels))
+
+    def _merge(self) -> list[Row]:
+        if self.obstacles is None:
+            return [Row("merge", "no: an adapter is refused", "red")]
+        if not self.obstacles:
+            return [Row("merge", "yes, as they are", "green")]
+        said = Row("merge", "only with options", "yellow") if self.command else _NO
+        reasons = listed("", [str(o.error) for o in self.obstacles])
+        return [said, *reasons, *([Row("", self.command)] if self.command else [])]
+
+    def _initialization(self) -> list[Row]:
+        like = self.likeness
+        if like is None:
+            return [Row("A's", "not comparable: no module in common")] if self.norms else []
+        words, advice = _WORDS[like.verdict]
+        over = f"over {like.modules} modules"
+        if like.modules < like.of:
+            over = f"over {like.modules} of {like.of} modules, evenly spaced"
+        return [Row("A's", words), Row("", f"{_figures(like)}\n{over}"), Row("", advice)]
+
+    def _norms(self) -> list[Row]:
+        if not self.norms or min(self.norms) == 0:
+            return []
+        ratio = max(self.norms) / min(self.norms)
+        if ratio < UNEVEN:
+            return [Row("norms", f"even: the largest is {ratio:.2f} times the smallest")]
+        even = ",".join(f"{min(self.norms) / n:.2g}" for n in self.norms)
+        return [
+            Row(
+                "norms", f"uneven: the largest is {ratio:.1f} times the smallest and wins in a sum"
+            ),
+            Row("", f"--weights {even} makes them even"),
+        ]
+
+
+def compare(contents: Sequence[Contents], facts: Sequence[Facts]) -> Together:
+    """See how the adapters go together; what is refused is left out of it."""
+    labels = tuple(each.label for each in facts)
+    adapters = [c.adapter for c in contents if c.adapter is not None]
+    norms = tuple(f.norm for f in facts if f.norm is not None)
+    if len(norms) < len(facts):
+        return Together(labels, None, None, None)
+    return Together(labels, obstacles(labels), likeness(adapters), norms)
+
+
+def _figures(like: Likeness) -> str:
+    """Means over modules, with their range where there are several pairs."""
+    cosines = [p.cosine for p in like.pairs if p.cosine is not None]
+    rows = [p.row_spaces for p in like.pairs]
+    chance = sum(p.chance for p in like.pairs) / len(like.pairs)
+    entries = "entries: not comparable, the ranks differ"
+    if cosines:
+        entries = f"cosine of entries {_range(cosines)} (unrelated: 0)"
+    return f"{entries}\ncosine of row spaces {_range(rows)} (unrelated: {chance:.2f})"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = _rounded(min(values)), _rounded(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _rounded(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no minus before a zero
+
+
+def _matrix(like: Likeness, labels: Sequence[str]) -> Table:
+    """Cosine of every two adapters' A's."""
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    made.add_column("  cosine of entries")
+    cells = {
+        (p.first, p.second): "–" if p.cosine is None else _rounded(p.cosine) for p in like.pairs
+    }
+    for j in range(len(labels)):
+        made.add_column(str(j + 1), justify="right")
+    for i, label in enumerate(labels):
+        row = ["1" if i == j else cells[min(i, j), max(i, j)] for j in range(len(labels))]
+        made.add_row(Text(f"  {i + 1} {label}"), *row)
+    return made

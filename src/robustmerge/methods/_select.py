@@ -1,0 +1,156 @@
+"""Exact order statistics of vectors that are seen block by block, in bounded memory.
+
+The bits of a float, read as an integer, sort like the float; those of negative numbers sort
+backwards. So the k-th smallest is found digit by digit, 16 bits at a time: one pass counts how
+often each leading digit occurs, the next counts the following digit among the entries that share
+the leading one. Two passes for float32, whatever the length. Counts add up, so the order in which
+blocks come does not matter, and a vector may well run through all modules of a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Vectors = Callable[[], Iterator[Sequence[Tensor]]]
+"""A pass over some vectors: call it for an iterator over blocks, with one flat piece of each."""
+
+Positions = Callable[[int], Sequence[int]]
+"""From a vector's length to positions in it, sorted ascending and counted from 0."""
+
+_DIGIT = 16
+_HALF = 1 << (_DIGIT - 1)
+_INTEGERS = {16: torch.int16, 32: torch.int32, 64: torch.int64}
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An order statistic of vector `t` on the way: the bits known of it, its place among those."""
+
+    t: int
+    known: int
+    position: int
+
+
+def select(vectors: Vectors, positions: Positions) -> Float[Tensor, "task statistic"]:
+    """The entries of each vector at some positions; infinity past its end.
+
+    Args:
+        vectors: The vectors, which must be the same in every pass.
+        positions: Which entries; as many for every length.
+    """
+    first, more = _peek(vectors)
+    at_once = first[0].is_cpu and not more
+    found = [_partition(x, positions) for x in first] if at_once else _search(vectors, positions)
+    width = len(positions(1))
+    filled = [values + [math.inf] * (width - len(values)) for values in found]
+    return torch.tensor(filled, dtype=first[0].dtype, device=first[0].device)
+
+
+def _peek(vectors: Vectors) -> tuple[Sequence[Tensor], bool]:
+    """The first block, and whether there are more."""
+    blocks = vectors()
+    return next(blocks), next(blocks, None) is not None
+
+
+def _partition(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
+    """NumPy selects among integers many times faster than PyTorch does among floats."""
+    places = [p for p in positions(x.numel()) if p < x.numel()]
+    if not places:
+        return []
+    bits = _bits(x)
+    turn = bits.min().item() < 0
+    sorts = (_turned(bits) if turn else bits.clone()).numpy()
+    sorts.partition(places)
+    chosen = torch.from_numpy(sorts[places])
+    values: list[float] = (_turned(chosen) if turn else chosen).view(x.dtype).tolist()
+    return values
+
+
+def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
+    dtype = _peek(vectors)[0][0].dtype
+    size = torch.finfo(dtype).bits
+
+    def alike() -> Iterator[list[Tensor]]:
+        for pieces in vectors():
+            yield [piece.to(dtype) for piece in pieces]
+
+    leading = _leading(alike, size - _DIGIT)
+    targets = []
+    for t, counts in enumerate(leading):
+        n = int(counts.sum())
+        targets += [_lead(_Target(t, 0, p), counts) for p in positions(n) if p < n]
+    for shift in range(size - 2 * _DIGIT, -1, -_DIGIT):
+        following = _following(alike, shift, targets)
+        targets = [_follow(g, following[g.t, g.known]) for g in targets]
+    values = torch.tensor([g.known for g in targets], dtype=_INTEGERS[size]).view(dtype).tolist()
+    found: list[list[float]] = [[] for _ in leading]
+    for target, value in zip(targets, values, strict=True):
+        found[target.t].append(value)
+    return found
+
+
+def _leading(vectors: Vectors, shift: int) -> list[Int[Tensor, " digit"]]:
+    """How often each leading digit occurs in each vector; the lowest, -32768, comes first."""
+    counted: list[Tensor] = []
+    for pieces in vectors():
+        found = [_count((_bits(piece) >> shift).int() + _HALF) for piece in pieces]
+        counted = [a + b for a, b in zip(counted, found, strict=True)] if counted else found
+    return counted
+
+
+def _following(
+    vectors: Vectors, shift: int, targets: Sequence[_Target]
+) -> dict[tuple[int, int], Int[Tensor, " digit"]]:
+    """How often each digit occurs after the bits known of each target."""
+    counted: dict[tuple[int, int], Tensor] = {}
+    pairs = {(g.t, g.known) for g in targets}
+    for pieces in vectors():
+        for t, known in pairs:
+            bits = _bits(pieces[t])
+            rest = bits[(bits >> (shift + _DIGIT)) == known] >> shift
+            found = _count(rest & (2 * _HALF - 1))
+            counted[t, known] = counted[t, known] + found if (t, known) in counted else found
+    return counted
+
+
+def _lead(target: _Target, counts: Int[Tensor, " digit"]) -> _Target:
+    """The target with its leading digit known."""
+    ascending = torch.cat([counts[:_HALF].flip(0), counts[_HALF:]])
+    place, digit = _locate(ascending, target.position)
+    return _Target(target.t, -1 - digit if digit < _HALF else digit - _HALF, place)
+
+
+def _follow(target: _Target, counts: Int[Tensor, " digit"]) -> _Target:
+    """The target with one more digit known."""
+    negative = target.known < 0
+    place, digit = _locate(counts.flip(0) if negative else counts, target.position)
+    if negative:
+        digit = 2 * _HALF - 1 - digit
+    return _Target(target.t, (target.known << _DIGIT) + digit, place)
+
+
+def _locate(counts: Int[Tensor, " digit"], position: int) -> tuple[int, int]:
+    """The digit that the entry at this position has, and its place among those that have it."""
+    below = counts.cumsum(0)
+    digit = int((below <= position).sum())
+    return position - (int(below[digit - 1]) if digit else 0), digit
+
+
+def _count(digits: Int[Tensor, " n"]) -> Int[Tensor, " digit"]:
+    return torch.bincount(digits, minlength=2 * _HALF)
+
+
+def _bits(x: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    return x.view(_INTEGERS[torch.finfo(x.dtype).bits])
+
+
+def _turned(bits: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Integers that sort like the floats with these bits; turned again, the bits."""
+    size = torch.iinfo(bits.dtype)
+    return bits ^ ((bits >> (size.bits - 1)) & size.max)

@@ -1,0 +1,37 @@
+"""Trimming: keep the largest entries of each adapter's vector, wherever its blocks come from."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._entries import Blocks, vectors
+from ._select import select
+
+
+def floors(blocks: Blocks, density: float, *, extra: int = 0) -> Float[Tensor, "task 1 1"]:
+    """The smallest magnitude that each adapter keeps, of n entries int(n density).
+
+    Args:
+        blocks: The vectors.
+        density: Share of entries that is kept.
+        extra: How many more.
+    """
+    found = select(
+        vectors(blocks, lambda block: block.x.abs()),
+        lambda n: (max(n - int(n * density) - extra, 0),),
+    )
+    return found[:, :, None]
+
+
+def trim(
+    x: Float[Tensor, "task rows cols"], floor: Float[Tensor, "task 1 1"]
+) -> Float[Tensor, "task rows cols"]:
+    """Zero what is smaller than its adapter's floor; magnitudes equal to it are all kept."""
+    # hardshrink zeros what is not above its bound, several times faster than a mask.
+    below = torch.nextafter(floor, -torch.ones_like(floor)).flatten().tolist()
+    kept = torch.empty_like(x)
+    for t, bound in enumerate(below):
+        torch.hardshrink(x[t], bound, out=kept[t])
+    return kept

@@ -1,0 +1,74 @@
+r"""DARE-TIES: drop entries at random, elect a sign per entry, merge who agrees.
+
+    τ̃_t = m_t ⊙ τ_t / p,   m_t = 1 with probability p, otherwise 0
+    γ = sign(Σ_t τ̃_t)
+    τ = Σ_t w_t τ̃_t [sign τ̃_t = γ] / number of t that agree
+
+DARE's dropping takes the place of TIES' trimming; the methods `dare` and `ties` say more on either.
+Flavor peft is the formula above. Flavor mergekit keeps the sum of magnitudes instead of dividing by
+p, elects the sign with weights, and sums without a division. The DARE paper's own combination
+drops and then trims as well, which is neither.
+
+Source: Yu et al., Language models are Super Mario, ICML 2024, arXiv:2311.03099; PEFT,
+utils/merge_utils.py; mergekit, merge_methods/generalized_task_arithmetic.py.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import MergeError
+from ..factors import Dense, Factors, Stack
+from ._entries import Block, Entries, Rule, Space, merge_entries
+from ._registry import Density, method
+from ._signs import Elect, agreeing, majority
+from .dare import Flavor, dropping
+
+
+@method(
+    "dare-ties",
+    paper="Yu et al., ICML 2024, arXiv:2311.03099 (as in PEFT and mergekit)",
+    gauge_invariant=(("space", "delta"),),
+    order_invariant=False,
+    checked="PEFT's combination types dare_ties and dare_ties_svd, fed the same masks",
+)
+def dare_ties(
+    stack: Stack,
+    *,
+    density: Density = 0.5,
+    space: Space = "factor",
+    flavor: Flavor = "peft",
+    elect: Elect = "total",
+    seed: int = 0,
+) -> Factors | Dense:
+    """Merge with random dropping and sign election.
+
+    Args:
+        stack: The module's updates.
+        density: Probability that an entry is kept.
+        space: Merge the entries of A and of B, or those of the delta.
+        flavor: Whose DARE-TIES, where tools disagree.
+        elect: By the sum of the entries, or by the number of adapters (peft only).
+        seed: What is dropped.
+    """
+    if flavor == "mergekit" and elect != "total":
+        raise MergeError(
+            "flavor mergekit elects by the total",
+            where=f"method dare-ties, {stack.module}",
+            hint="flavor=peft elects by frequency",
+        )
+
+    def rule(entries: Entries) -> Rule:
+        drop = dropping(stack, entries, density, flavor, seed)
+
+        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+            x = drop(block)
+            votes = x if flavor == "peft" else x * entries.weights[:, None, None]
+            agree = agreeing(votes, majority(votes, elect))
+            total = entries.total(x * agree)
+            return total / agree.sum(0).clamp_min(1) if flavor == "peft" else total
+
+        return merge
+
+    return merge_entries(stack, space, rule)

@@ -1,0 +1,132 @@
+r"""PCB-Merging: entries compete, within their adapter by size and between adapters by agreement.
+
+    a_t = |τ_t|, clamped to its clamp and 1 - clamp quantiles
+    intra_t = exp(T norm(a_t)^2)          inter_t = tanh(τ_t Σ_u τ_u)
+    score_t = intra_t inter_t             s_t = norm(score_t, raised to its 1 - density quantile)
+    τ = gain Σ_t w_t s_t sign(τ_t) a_t / Σ_t s_t
+
+T is the number of adapters, norm maps smallest to 0 and largest to 1. About a share `density` of an
+adapter's entries gets a say, and more of it the better they score; where nobody has a say the
+result is 0. exp and tanh make it depend on the size of the updates: twice the adapters is not twice
+the merge. Without an adapter's module its entries there are zeros, which take part in norm.
+
+τ are the entries of A and those of B, each merged for itself, with scalings folded in by their
+roots, or those of the delta (space), which the method was made for. The authors look at the whole
+model as one vector (scope model; in factor space, one of all A and one of all B); scope module
+takes quantiles and norms within each module. Density, clamp and gain are the constants of their
+script; what they call the PCB ratio is the density here, and λ the gain.
+
+Source: Du et al., Parameter Competition Balancing, NeurIPS 2024, arXiv:2410.02396; released code,
+pcb-merging.py of duguodong7/pcb-merging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Interval
+from jaxtyping import Float
+from torch import Tensor
+
+from ..factors import Dense, Factors, Stack
+from ._entries import Block, Blocks, Entries, Rule, Space, merge_entries, vectors
+from ._registry import Density, method
+from ._select import Positions, Vectors, select
+from ._survey import check_surveyed, surveying
+
+Clamp = Annotated[float, Interval(ge=0, lt=0.5)]
+PerAdapter = Float[Tensor, "task 1 1"]
+Bounds = tuple[PerAdapter, PerAdapter, PerAdapter, PerAdapter]
+"""Lowest and highest magnitude after clamping, lowest and highest score."""
+
+
+def _bounds(blocks: Blocks, given: Mapping[str, Any]) -> Bounds:
+    clamp, density = given["clamp"], given["density"]
+
+    def ends(n: int) -> tuple[int, int]:
+        return int(n * clamp), max(int(n * (1 - clamp) - 1), 0)
+
+    def tail(n: int) -> tuple[int, int]:
+        return max(min(int(n * (1 - density)), n - 1), 0), max(n - 1, 0)
+
+    low, high = _pair(vectors(blocks, lambda block: block.x.abs()), ends)
+    floor, top = _pair(vectors(blocks, lambda block: _score(block.x, low, high)), tail)
+    return low, high, floor, top
+
+
+def _pair(vectors: Vectors, positions: Positions) -> tuple[PerAdapter, PerAdapter]:
+    # Infinity is for adapters without entries.
+    found = select(vectors, positions)[:, :, None].nan_to_num(posinf=0)
+    return found[:, :1], found[:, 1:]
+
+
+@method(
+    "pcb",
+    paper="Du et al., NeurIPS 2024, arXiv:2410.02396",
+    gauge_invariant=(("space", "delta"),),
+    checked="the released arithmetic, written densely",
+    survey=surveying("scope", "model", _bounds),
+)
+def pcb(
+    stack: Stack,
+    *,
+    density: Density = 0.05,
+    clamp: Clamp = 1e-4,
+    gain: float = 1.2,
+    space: Space = "factor",
+    scope: Literal["module", "model"] = "module",
+    surveyed: Mapping[str, Bounds] | None = None,
+) -> Factors | Dense:
+    """Merge by scores.
+
+    Args:
+        stack: The module's updates.
+        density: Share of an adapter's entries, highest scores first, that has a say.
+        clamp: Share of an adapter's magnitudes at either end that is clamped to the next one.
+        gain: λ, multiplies the merge.
+        space: Merge the entries of A and of B, or those of the delta.
+        scope: Take quantiles within each module, or over the whole model as the authors do.
+        surveyed: Quantiles over the whole model.
+    """
+    check_surveyed(stack, surveyed, scope == "model", "scope=model")
+    given = {"density": density, "clamp": clamp}
+
+    def rule(entries: Entries) -> Rule:
+        bounds = surveyed[entries.name] if surveyed else _bounds(entries.blocks, given)
+        low, high, floor, top = bounds
+
+        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+            share = _norm(_score(block.x, low, high), floor, top)
+            for t, rows in enumerate(block.own):
+                share[t, rows:] = 0
+            clamped = block.x.sign() * _clamp(block.x.abs(), low, high)
+            # The authors' guard against nobody having a say.
+            return entries.total(clamped * share) / share.sum(0).clamp_min(1e-12)
+
+        return merge
+
+    gained = stack.reweighted(tuple(gain * w for w in stack.weights))
+    return merge_entries(gained, space, rule, folded=True)
+
+
+def _score(
+    x: Float[Tensor, "task rows cols"], low: PerAdapter, high: PerAdapter
+) -> Float[Tensor, "task rows cols"]:
+    # Over exp(T), which norm takes out again and many adapters would make infinite.
+    intra = (len(x) * (_norm(x.abs(), low, high).square() - 1)).exp()
+    return intra * (x * x.sum(0)).tanh()
+
+
+def _norm(
+    x: Float[Tensor, "task rows cols"], low: PerAdapter, high: PerAdapter
+) -> Float[Tensor, "task rows cols"]:
+    """Clamp to a range and bring that to [0, 1]; zeros where the range is a point."""
+    return (_clamp(x, low, high) - low) / (high - low).where(high > low, 1)
+
+
+def _clamp(
+    x: Float[Tensor, "task rows cols"], low: PerAdapter, high: PerAdapter
+) -> Float[Tensor, "task rows cols"]:
+    return torch.minimum(torch.maximum(x, low), high)

@@ -1,0 +1,109 @@
+r"""TIES: trim each adapter to its largest entries, elect a sign per entry, average who agrees.
+
+    τ̂_t = the largest entries of τ_t             τ: entries of A and of B, or of the delta (space)
+    γ = sign(Σ_t τ̂_t)
+    τ = Σ_t w_t τ̂_t [sign τ̂_t = γ] / number of t that agree
+
+Small entries and minority signs are what makes adapters cancel out in a sum; both are left out.
+Tools disagree on the details, so `flavor` says whose they are:
+
+    flavor     trims              weights                            divides by
+    peft       each tensor        multiply the entries, not votes    number that agree
+    paper      the whole model    none                               number that agree
+    mergekit   each tensor        multiply entries and votes         weights that agree
+
+Of n entries int(n density) are kept, with flavor paper one more, as in the released code; equal
+magnitudes at the threshold are all kept (PEFT picks some). A draw counts as +, with flavor paper as
+the sign that most entries of the model have. In factor space weights and scalings go to A and B by
+their roots, and trimming is at each adapter's own rank; flavor paper trims the A of all modules as
+one vector and the B as another. Flavors paper and mergekit are their authors' arithmetic on deltas,
+carried over to factors whose scalings are folded in.
+
+Source: Yadav et al., TIES-Merging, NeurIPS 2023, arXiv:2306.01708; PEFT, utils/merge_utils.py;
+mergekit, merge_methods/generalized_task_arithmetic.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import MergeError
+from ..factors import Dense, Factors, Stack
+from ._entries import Block, Blocks, Entries, Rule, Space, merge_entries
+from ._registry import Density, method
+from ._signs import Elect, agreeing, majority
+from ._survey import check_surveyed, surveying
+from ._trim import floors, trim
+
+Flavor = Literal["peft", "paper", "mergekit"]
+Thresholds = tuple[Float[Tensor, "task 1 1"], float]
+"""Where to trim each adapter, and the sign that wins a draw."""
+
+
+def _check(stack: Stack, given: Mapping[str, Any]) -> None:
+    flavor, elect, weights, problem = given["flavor"], given["elect"], list(stack.weights), ""
+    if flavor != "peft" and elect != "total":
+        problem = f"flavor={flavor} elects by the total, not by {elect}"
+    elif flavor == "paper" and set(weights) != {1}:
+        problem = f"flavor=paper knows no weights, and these are {weights}"
+    elif flavor == "mergekit" and min(weights) < 0:
+        problem = f"flavor=mergekit divides by weights, which must not be negative as in {weights}"
+    if problem:
+        raise MergeError(problem, where=stack.module, hint="flavor=peft can do that")
+
+
+def _thresholds(blocks: Blocks, given: Mapping[str, Any]) -> Thresholds:
+    floor = floors(blocks, given["density"], extra=1)
+    signs = (majority(trim(block.x, floor)) for block in blocks())
+    balance = sum(sign.sum(dtype=torch.float64).item() for sign in signs)
+    return floor, 1.0 if balance > 0 else -1.0
+
+
+@method(
+    "ties",
+    paper="Yadav et al., NeurIPS 2023, arXiv:2306.01708",
+    gauge_invariant=(("space", "delta"),),
+    checked="PEFT's combination types ties and ties_svd; the paper's released arithmetic",
+    survey=surveying("flavor", "paper", _thresholds, _check),
+)
+def ties(
+    stack: Stack,
+    *,
+    density: Density = 0.2,
+    space: Space = "factor",
+    flavor: Flavor = "peft",
+    elect: Elect = "total",
+    surveyed: Mapping[str, Thresholds] | None = None,
+) -> Factors | Dense:
+    """Merge with trimming and sign election.
+
+    Args:
+        stack: The module's updates.
+        density: Share of entries that is kept, largest first.
+        space: Merge the entries of A and of B, or those of the delta.
+        flavor: Whose TIES, where tools disagree.
+        elect: By the sum of the entries, or by the number of adapters (peft only).
+        surveyed: Thresholds over the whole model.
+    """
+    _check(stack, {"flavor": flavor, "elect": elect})
+    check_surveyed(stack, surveyed, flavor == "paper", "flavor=paper")
+
+    def rule(entries: Entries) -> Rule:
+        found = surveyed[entries.name] if surveyed else (floors(entries.blocks, density), 1.0)
+        floor, draw = found
+
+        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+            x = trim(block.x, floor)
+            votes = x * entries.weights[:, None, None] if flavor == "mergekit" else x
+            agree = agreeing(votes, majority(votes, elect), draw)
+            count = entries.total(agree) if flavor == "mergekit" else agree.sum(0)
+            return entries.total(x * agree) / count.where(count > 0, 1)
+
+        return merge
+
+    return merge_entries(stack, space, rule, folded=flavor != "peft")

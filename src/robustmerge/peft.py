@@ -1,0 +1,297 @@
+"""Merging on a live PeftModel, by the same methods and the same engine as from files.
+
+add_merged_adapter   what PEFT's `add_weighted_adapter` is for, with every scaling counted
+landed               whether an adapter folder is really in a model: PEFT only warns if not
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from .adapter import layout
+from .adapter.config import AdapterConfig
+from .adapter.keys import Part, parse
+from .adapter.reader import NON_LORA, weights_file
+from .adapter.source import locate
+from .adapter.tensors import open_tensors
+from .engine.live import LiveRun, pair_of
+from .engine.merge import BESIDE, silent
+from .engine.recipe import Recipe
+from .engine.report import ModuleReport, energy_kept
+from .engine.run import Merged
+from .errors import MergeError, few, unknown
+
+_RENAMED = (
+    "PEFT drops names it has no place for; if they are of an older layout, `robustmerge merge "
+    "FOLDER -o NEW --method task-arithmetic --layout hf` rewrites them"
+)
+_BY_FOLDERS = "save the adapters and merge their folders with robustmerge.merge"
+
+
+@dataclass(frozen=True)
+class Added:
+    """A merged adapter that was added to a model.
+
+    Attributes:
+        name: The adapter's name in the model.
+        rank: Its uniform rank, which is also its alpha.
+        modules: One line per module.
+    """
+
+    name: str
+    rank: int
+    modules: tuple[ModuleReport, ...]
+
+    @property
+    def energy(self) -> tuple[float, float]:
+        """Mean and least share of energy kept over modules."""
+        return energy_kept(self.modules)
+
+
+def add_merged_adapter(
+    model: PeftModel,
+    adapters: Sequence[str],
+    adapter_name: str,
+    *,
+    method: str = "robustmerge",
+    weights: Sequence[float] | None = None,
+    scale: float = 1.0,
+    rank: int | str = "input",
+    seed: int = 0,
+    **parameters: Any,
+) -> Added:
+    """Merge adapters of a model into a new adapter of it.
+
+    Every linear and embedding layer that has at least one of the adapters gets the new one; an
+    adapter without the layer is no update there. Active adapters, gradients and modes stay as they
+    are: `model.set_adapter(adapter_name)` puts the result to use.
+
+    Args:
+        model: A PeftModel with LoRA adapters.
+        adapters: Names of the adapters to merge.
+        adapter_name: Name of the new adapter.
+        method: Merge method; `robustmerge.methods.every()` lists them.
+        weights: One coefficient per adapter; 1 each where not given.
+        scale: One factor on every merged update.
+        rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
+        seed: For random methods.
+        **parameters: Parameters of the method, such as density=0.3.
+
+    Raises:
+        MergeError: Something the user can mend; the model is as it was.
+    """
+    asked: dict[str, Any] = {"adapters": adapters, "parameters": parameters, "method": method}
+    asked |= {"weights": None if weights is None else list(weights)}
+    asked |= {"scale": scale, "rank": rank, "seed": seed}
+    recipe = Recipe.from_dict(asked, where="add_merged_adapter")
+    _check_names(model, recipe.adapters, adapter_name)
+    layers = _layers(model, recipe.adapters)
+    run = LiveRun(recipe, layers)
+    run.survey()
+    uniform = run.rank(silent)
+    merged = [run.stored(one) for one in run.modules(uniform, silent)]
+    with _nothing_else_changed(model, adapter_name):
+        model.add_adapter(adapter_name, _settings(model, recipe.adapters[0], layers, uniform))
+        for one in merged:
+            pair = pair_of(layers[one.job.written], adapter_name) or ()
+            for parameter, value in zip(pair, (one.factors.A, one.factors.B), strict=False):
+                parameter.data = value
+        _check_filled(model, adapter_name, merged)
+    return Added(adapter_name, uniform, tuple(ModuleReport.of(one) for one in merged))
+
+
+def landed(model: PeftModel, folder: str | Path, adapter_name: str = "default") -> None:
+    """Check that every tensor of an adapter folder is in the model, bit for bit in its type there.
+
+    PEFT ignores tensors that it finds no place for, with a warning at most. Names are compared in
+    the canonical layout. Parameters trained whole that lie beside the adapter are checked too.
+
+    Args:
+        model: The model the adapter was loaded into.
+        folder: The adapter's folder, or its Hub id.
+        adapter_name: The adapter's name in the model.
+
+    Raises:
+        MergeError: A tensor is not in the model, or is another one there.
+    """
+    _check_known(model, adapter_name)
+    live = _live_tensors(model, adapter_name)
+    place, total = locate(str(folder)), 0
+    absent, different = [], []
+    beside = [place / name for name in (NON_LORA, BESIDE) if (place / name).is_file()]
+    for path in (weights_file(place, str(folder)), *beside):
+        with closing(open_tensors(path)) as file:
+            total += len(file.specs)
+            for name in file.specs:
+                there = live.get(_identity(name))
+                if there is None:
+                    absent.append(name)
+                elif not torch.equal(there.cpu(), file.read(name).to(there.dtype)):
+                    different.append(name)
+    if absent or different:
+        found = {"absent": absent, "other values": different}
+        raise MergeError(
+            f"{len(absent) + len(different)} of {total} tensors are not in the model",
+            where="\n".join([str(folder), *(f"{k}: {few(v)}" for k, v in found.items() if v)]),
+            hint=_RENAMED if absent else f"{adapter_name!r} in the model is another adapter",
+        )
+
+
+def _check_known(model: PeftModel, adapter: str) -> None:
+    if not isinstance(model, PeftModel):
+        raise MergeError(
+            f"a {type(model).__name__} is not a PeftModel",
+            hint="PeftModel.from_pretrained(base, folder) makes one",
+        )
+    if adapter not in model.peft_config:
+        raise unknown("adapter", adapter, model.peft_config, where="adapters of the model")
+
+
+def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
+    """Check all that needs no look at the layers."""
+    for name in adapters:
+        _check_known(model, name)
+        config = model.peft_config[name]
+        raw = {**config.to_dict(), "peft_type": config.peft_type.value}
+        AdapterConfig.of(raw, Path(f"model.peft_config[{name!r}]"))
+    if new in model.peft_config:
+        raise MergeError(
+            f"the model already has an adapter {new!r}",
+            hint="choose another name, or model.delete_adapter it first",
+        )
+    if not new or "." in new or hasattr(nn.ModuleDict(), new):
+        raise MergeError(
+            f"an adapter cannot be called {new!r}",
+            hint="torch allows no dots in a name, nor a name such as 'keys' or 'type'",
+        )
+
+
+def _layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraLayer]:
+    """The layers that have one of the adapters, by their name in the base model."""
+    found: dict[str, LoraLayer] = {}
+    for name, module in model.get_base_model().named_modules():
+        for adapter in adapters:
+            _refuse_trained_whole(module, adapter, name)
+            if isinstance(module, LoraLayer) and (pair := pair_of(module, adapter)):
+                _refuse_kind(module, pair, adapter, name)
+                found[name] = module
+        if isinstance(module, LoraLayer) and module.merged:  # PEFT would take them out
+            raise MergeError(
+                f"{few(module.merged_adapters)} is merged into the base weights at the moment",
+                where=name,
+                hint="model.unmerge_adapter() takes it out",
+            )
+    return found
+
+
+def _refuse_trained_whole(module: nn.Module, adapter: str, name: str) -> None:
+    for field in ("modules_to_save", "trainable_tokens_delta"):
+        held = getattr(module, field, None)
+        if isinstance(held, nn.ModuleDict | nn.ParameterDict) and adapter in held:
+            raise MergeError(
+                f"adapter {adapter!r} holds parameters that were trained whole ({field})",
+                where=name,
+                hint=_BY_FOLDERS,
+            )
+
+
+def _refuse_kind(layer: LoraLayer, pair: Sequence[Tensor], adapter: str, name: str) -> None:
+    base = layer.get_base_layer()
+    if any(p.ndim != 2 for p in pair) or isinstance(base, nn.MultiheadAttention):
+        raise MergeError(
+            f"adapter {adapter!r} is on a {type(base).__name__}",
+            where=name,
+            hint="only linear and embedding layers are merged; leave others out of training",
+        )
+
+
+def _settings(
+    model: PeftModel, first: str, layers: Mapping[str, LoraLayer], rank: int
+) -> LoraConfig:
+    """Plain LoRA on exactly these layers.
+
+    PEFT takes a name for the end of a name, so others that end alike are excluded.
+    """
+    endings, inside = tuple(f".{name}" for name in layers), tuple(f"{name}." for name in layers)
+    alike = [
+        re.escape(name)
+        for name, _ in model.get_base_model().named_modules()
+        if name.endswith(endings) and name not in layers and not name.startswith(inside)
+    ]
+    kept = ("task_type", "base_model_name_or_path", "revision", "auto_mapping", "fan_in_fan_out")
+    return LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=list(layers),
+        **({"exclude_modules": "|".join(alike)} if alike else {}),
+        **{field: getattr(model.peft_config[first], field) for field in kept},
+    )
+
+
+@contextmanager
+def _nothing_else_changed(model: PeftModel, new: str) -> Iterator[None]:
+    """Keep what PEFT may touch when it adds an adapter; after an error, take the adapter out."""
+    gradients = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        with torch.random.fork_rng(devices=[]):  # PEFT draws numbers that are then overwritten
+            yield
+    except BaseException:
+        for layer in (m for m in model.modules() if isinstance(m, LoraLayer)):
+            layer.delete_adapter(new)
+        model.peft_config.pop(new, None)
+        raise
+    finally:
+        for parameter, wanted in gradients:
+            parameter.requires_grad_(wanted)
+
+
+def _check_filled(model: PeftModel, adapter: str, merged: Sequence[Merged]) -> None:
+    """Check that the model has these factors, and the adapter nowhere else."""
+    wanted = {one.job.written: one.factors for one in merged}
+    found = {
+        name: pair
+        for name, layer in model.get_base_model().named_modules()
+        if isinstance(layer, LoraLayer) and (pair := pair_of(layer, adapter))
+    }
+    wrong = sorted(wanted.keys() ^ found.keys())
+    for name in wanted.keys() & found.keys():
+        pairs = zip(found[name], (wanted[name].A, wanted[name].B), strict=True)
+        if not all(torch.equal(live, value) for live, value in pairs):
+            wrong.append(name)
+    if wrong:
+        raise MergeError(
+            f"PEFT gave {adapter!r} other layers or values than were merged",
+            where=few(wrong),
+            hint=_BY_FOLDERS,
+        )
+
+
+def _live_tensors(model: PeftModel, adapter: str) -> dict[Hashable, Tensor]:
+    """An adapter's tensors in a model, and those of the base, by what they are."""
+    base = {
+        _identity(name): tensor
+        for name, tensor in model.state_dict().items()
+        if ".lora_" not in name and ".modules_to_save." not in name
+    }
+    own = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    return base | {_identity(name): tensor for name, tensor in own.items()}
+
+
+def _identity(name: str) -> Hashable:
+    """What a tensor is, whatever the layout; a name that has no place in an adapter is itself."""
+    key = parse(name)
+    if key is None:
+        return name
+    if key.part is Part.FULL:
+        return layout.canonical(f"{key.module}.{key.leaf}".lstrip("."))
+    return layout.canonical(key.module), key.part, key.leaf

@@ -1,0 +1,142 @@
+"""A merge in a process of its own, which halts at a chosen point and says so.
+
+The processes are forked from one that has imported everything, so that each is there at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from robustmerge.adapter import writer
+from robustmerge.cli import app
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["robustmerge.cli.app", "robustmerge.cli.show_merge", "rich.progress"]
+)
+
+
+class Child:
+    """The command, running in another process."""
+
+    def __init__(self, log: Path, *arguments: object, halt: str = "", two_steps: bool = False):
+        """Start it.
+
+        `halt` is where it waits: "writing" (after the first tensor), "replacing" (before the old
+        output goes), "between" (the two renames), "cleaning" (before the hidden folder is removed).
+        """
+        self._log = log
+        self._ours, theirs = _CONTEXT.Pipe()
+        given = ([str(argument) for argument in arguments], theirs, str(log), halt, two_steps)
+        self._process = _CONTEXT.Process(target=_work, args=given)
+        self._process.start()
+        theirs.close()
+
+    def reached(self) -> str:
+        """Wait until it halts; says where."""
+        assert self._ours.poll(60), self.said()
+        return str(self._ours.recv())
+
+    def go(self) -> None:
+        """Let it go on."""
+        self._ours.send("go")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process.pid
+        os.kill(self._process.pid, number)
+
+    def ended(self) -> int:
+        """Wait for its end; the exit code, negative where a signal ended it."""
+        self._process.join(60)
+        code = self._process.exitcode
+        assert code is not None, self.said()
+        self._process.close()
+        self._ours.close()
+        return code
+
+    def said(self) -> str:
+        """What it wrote on stderr."""
+        return self._log.read_text()
+
+
+def _work(
+    arguments: list[str], pipe: Connection, log: str, halt: str, two_steps: bool
+) -> None:  # pragma: no cover
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the test runner does
+    sys.stderr = sys.stdout = Path(log).open("w", buffering=1)  # noqa: SIM115
+    sys.argv = ["robustmerge", *arguments]
+
+    def wait(*_: Any) -> None:
+        pipe.send(halt)
+        if pipe.poll(60):
+            pipe.recv()
+
+    if two_steps:
+        writer._swap = lambda one, other: False
+    _PATCHES[halt](wait)
+    app.main()
+
+
+def _after(owner: Any, name: str, wait: Callable[..., None]) -> None:
+    """Wait once, after the first call of a function."""
+    real = getattr(owner, name)
+    calls: list[int] = []
+
+    def patched(*of: Any, **options: Any) -> Any:
+        result = real(*of, **options)
+        calls.append(1)
+        if len(calls) == 1:
+            wait()
+        return result
+
+    setattr(owner, name, patched)
+
+
+def _before(owner: Any, name: str, wait: Callable[..., None]) -> None:
+    real = getattr(owner, name)
+
+    def patched(*of: Any, **options: Any) -> Any:
+        wait()
+        return real(*of, **options)
+
+    setattr(owner, name, patched)
+
+
+def _slowly_cleaning(wait: Callable[..., None]) -> None:
+    _after(writer.SafetensorsWriter, "write", wait)
+    real = shutil.rmtree
+
+    def slow(*of: Any, **options: Any) -> None:
+        wait()
+        time.sleep(0.2)
+        real(*of, **options)
+
+    shutil.rmtree = slow  # type: ignore[assignment]
+
+
+_PATCHES: dict[str, Callable[[Callable[..., None]], None]] = {
+    "": lambda wait: None,
+    "writing": lambda wait: _after(writer.SafetensorsWriter, "write", wait),
+    "replacing": lambda wait: _before(writer, "_exchange", wait),
+    "between": lambda wait: _after(Path, "rename", wait),
+    "cleaning": _slowly_cleaning,
+}
+
+
+def together(children: Sequence[Child]) -> list[int]:
+    """Wait until all halt, let all go at once, and wait for their ends."""
+    for child in children:
+        child.reached()
+    for child in children:
+        child.go()
+    return [child.ended() for child in children]

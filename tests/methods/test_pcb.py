@@ -1,0 +1,196 @@
+"""PCB-Merging against worked numbers and the released arithmetic written densely."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from make import stack
+from robustmerge import methods
+from robustmerge.errors import MergeError
+from robustmerge.factors import Dense, Factors, Stack
+from robustmerge.methods import _entries
+from robustmerge.methods.pcb import _norm, _score
+
+PCB = methods.get("pcb")
+SPACES = ("factor", "delta")
+TAUS = torch.tensor([[0.1, 0.2, -0.3, 0.4], [0.4, -0.1, -0.2, 0.3]], dtype=torch.float64)
+
+
+def merged(stacks: Sequence[Stack], **given: Any) -> list[Factors | Dense]:
+    """All modules of a model, merged as the engine does it."""
+    parameters = PCB.configure(given)
+    assert PCB.survey is not None
+    found = PCB.survey(lambda: iter(stacks), [parameters] * len(stacks))
+    surveyed = {} if found is None else {"surveyed": found}
+    return [PCB(s, **parameters, **surveyed) for s in stacks]  # type: ignore[misc]
+
+
+def delta(given: Stack, **parameters: Any) -> Tensor:
+    (update,) = merged([given], space="delta", **parameters)
+    assert isinstance(update, Dense)
+    return update.delta
+
+
+def by_hand(
+    taus: Tensor,
+    density: float,
+    clamp: float,
+    weights: Sequence[float] = (1, 1, 1),
+    own: Sequence[int] = (),
+) -> Tensor:
+    """The released arithmetic on vectors [task n], one adapter after the other.
+
+    Of an adapter's vector only the first `own` entries are its own.
+    """
+    T = len(taus)
+    clamped, shares = torch.zeros_like(taus), torch.zeros_like(taus)
+    for t, n in enumerate(own or [taus.shape[1]] * T):
+        tau = taus[t, :n]
+        ranked = tau.abs().sort().values
+        low, high = ranked[int(n * clamp)], ranked[int(n * (1 - clamp) - 1)]
+        size = tau.abs().clamp(low, high)
+        score = (T * ((size - low) / (high - low)) ** 2).exp() * (tau * taus.sum(0)[:n]).tanh()
+        score = score.clamp_min(score.sort().values[int(n * (1 - density))])
+        shares[t, :n] = (score - score.min()) / (score.max() - score.min())
+        clamped[t, :n] = tau.sign() * size
+    w = torch.tensor(weights[:T], dtype=taus.dtype)[:, None]
+    return (w * shares * clamped).sum(0) / shares.sum(0).clamp_min(1e-12)
+
+
+def worked() -> Stack:
+    return Stack.of([Factors(tau[None], torch.ones(1, 1).double()) for tau in TAUS])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(0.5, [0.4, 0, 0, 0.4]), (0.75, [0.4, 0, -0.3, 0.3779])]
+)
+def test_worked_numbers(ratio: float, expected: list[float]) -> None:
+    """The clamp of magnitudes, of no size in long vectors, would cut the largest of four."""
+    found = delta(worked(), density=ratio, clamp=0, gain=1)
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_worked_scores_and_scales() -> None:
+    low, high = TAUS.abs().amin(1)[:, None, None], TAUS.abs().amax(1)[:, None, None]
+    scores = _score(TAUS[:, None], low, high)
+    expected = [[0.05, 0.025, 0.3622, 2.0165], [1.4584, -0.01, 0.1245, 0.5034]]
+    # The method leaves a factor exp(T) out.
+    torch.testing.assert_close(
+        scores[:, 0] * math.exp(2), torch.tensor(expected).double(), atol=1e-4, rtol=0
+    )
+    floor, top = scores.sort().values[:, :, 1:2], scores.amax((1, 2), keepdim=True)
+    scale = [[0, 0, 0.1588, 1], [1, 0, 0, 0.2841]]
+    found = _norm(scores, floor, top)[:, 0]
+    torch.testing.assert_close(found, torch.tensor(scale).double(), atol=1e-4, rtol=0)
+
+
+def test_the_clamp_cuts_both_ends() -> None:
+    """Of four magnitudes .1 to .4 the second and, from the top, the third: all become .2."""
+    found = delta(worked(), density=1.0, clamp=0.3, gain=1)[0]
+    torch.testing.assert_close(found[found != 0].abs(), torch.full((3,), 0.2).double())
+
+
+@pytest.mark.parametrize("density", [0.05, 0.4, 1.0])
+@pytest.mark.parametrize("clamp", [0.0, 0.02])
+def test_deltas_by_the_released_arithmetic(
+    density: float, clamp: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_entries, "_BAND", 50)
+    given = stack(ranks=(3, 2, 5), weights=(1, -0.5, 2), dtype=torch.float64)
+    taus = torch.stack([f.dense().flatten() for f in given.factors])
+    expected = 1.3 * by_hand(taus, density, clamp, given.weights)
+    found = delta(given, density=density, clamp=clamp, gain=1.3)
+    torch.testing.assert_close(found.flatten(), expected)
+
+
+def test_factors_by_the_released_arithmetic_with_scalings_folded_in() -> None:
+    plain = stack(ranks=(4, 4), weights=(4, 0.25), dtype=torch.float64)
+    given = replace(plain, scalings=(2.0, 0.5))
+    (found,) = merged([given], density=0.3, clamp=0.02, gain=1)
+    assert isinstance(found, Factors)
+    roots = [math.sqrt(s) for s in given.scalings]
+    for part, got in (("A", found.A), ("B", found.B.T)):
+        taus = [
+            f.A * r if part == "A" else f.B.T / r for f, r in zip(plain.factors, roots, strict=True)
+        ]
+        expected = by_hand(torch.stack([t.flatten() for t in taus]), 0.3, 0.02, (2, 0.5))
+        torch.testing.assert_close(got.flatten(), expected)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_gain_multiplies_the_update(space: str) -> None:
+    given = stack(weights=(1, -1, 2), dtype=torch.float64)
+    (one,), (two,) = merged([given], space=space, gain=1), merged([given], space=space, gain=-3)
+    deltas = [u.delta if isinstance(u, Dense) else u.dense() for u in (one, two)]
+    torch.testing.assert_close(deltas[1], -3 * deltas[0])
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_scope_model_is_one_vector_of_all_modules(
+    space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_entries, "_BAND", 40)
+    small = stack(d_out=6, d_in=9, ranks=(2, 2), dtype=torch.float64)
+    small = Stack.of([Factors(f.A * 0.3, f.B * 0.1) for f in small.factors], module="small")
+    large = stack(d_out=8, d_in=7, ranks=(3, 3), seed=1, dtype=torch.float64)
+    given = {"space": space, "density": 0.3, "clamp": 0.02, "gain": 1.0}
+    found = merged([small, large], scope="model", **given)
+    for part in ("delta",) if space == "delta" else ("A", "B"):
+
+        def flat(x: Factors | Dense, part: str = part) -> Tensor:
+            y = {"delta": getattr(x, "delta", None), "A": getattr(x, "A", None)}.get(part)
+            return (y if y is not None else x.B.T).flatten()  # type: ignore[union-attr]
+
+        taus = torch.stack(
+            [
+                torch.cat(
+                    [
+                        flat(Dense(m.factors[t].dense()) if part == "delta" else m.factors[t])
+                        for m in (small, large)
+                    ]
+                )
+                for t in (0, 1)
+            ]
+        )
+        torch.testing.assert_close(torch.cat([flat(u) for u in found]), by_hand(taus, 0.3, 0.02))
+    apart = merged([small, large], scope="module", **given)
+    assert not torch.allclose(
+        *(getattr(u[0], "delta" if space == "delta" else "A") for u in (found, apart))
+    )
+
+
+def test_unequal_ranks_are_ranked_and_scored_at_their_own() -> None:
+    given = stack(ranks=(2, 5), dtype=torch.float64)
+    (found,) = merged([given], density=0.6, clamp=0.1, gain=1)
+    assert isinstance(found, Factors)
+    taus = torch.stack([f.pad(5).A.flatten() for f in given.factors])
+    expected = by_hand(taus, 0.6, 0.1, own=(20, 50))
+    torch.testing.assert_close(found.A.flatten(), expected)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("scope", ["module", "model"])
+def test_adapters_without_the_module_leave_it_finite(space: str, scope: str) -> None:
+    given = [stack(ranks=(3, 0)), stack(ranks=(0, 3), seed=1)]
+    for update in merged(given, space=space, scope=scope, density=0.5):
+        found = update.delta if isinstance(update, Dense) else update.dense()
+        assert found.isfinite().all()
+        assert found.any()
+
+
+def test_a_hundred_adapters_stay_finite() -> None:
+    found = delta(stack(ranks=(2,) * 100))
+    assert found.isfinite().all()
+    assert found.any()
+
+
+def test_scope_model_of_one_module_is_refused() -> None:
+    with pytest.raises(MergeError, match="scope=model looks at the whole model"):
+        PCB(stack(), **PCB.configure({"scope": "model"}))

@@ -1,0 +1,84 @@
+"""Order statistics of vectors in blocks, against sorting."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from torch import Tensor
+
+from robustmerge.methods._select import Vectors, select
+
+TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+INF = float("inf")
+
+
+def blocks(vectors: list[Tensor], n: int) -> Vectors:
+    def passes() -> Iterator[list[Tensor]]:
+        yield from map(list, zip(*(v.tensor_split(n) for v in vectors), strict=True))
+
+    return passes
+
+
+def numbers(seed: int, length: int, dtype: torch.dtype) -> Tensor:
+    """Numbers of many sizes and both signs, with repetitions and both zeros."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(length, generator=g, dtype=torch.float64)
+    x = x * 10.0 ** torch.randint(-4, 4, (length,), generator=g)
+    if seed % 3 == 0:
+        x = x.abs()
+    x[::5] = x[: len(x[::5])].clone()
+    x[::7], x[1::7] = 0.0, -0.0
+    return x.to(dtype)
+
+
+@given(
+    dtype=st.sampled_from(TYPES),
+    length=st.integers(1, 500),
+    n=st.integers(1, 5),
+    seed=st.integers(0, 999),
+)
+def test_what_is_selected_is_what_sorting_finds(
+    dtype: torch.dtype, length: int, n: int, seed: int
+) -> None:
+    vectors = [numbers(seed, length, dtype), numbers(seed + 1, 2 * length, dtype)]
+
+    def positions(n: int) -> tuple[int, ...]:
+        return 0, n // 3, n - 1
+
+    found = select(blocks(vectors, n), positions)
+    expected = [v.sort().values[list(positions(len(v)))] for v in vectors]
+    assert found.dtype == dtype
+    assert torch.equal(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_past_the_end_is_infinity(n: int) -> None:
+    vectors = [torch.tensor([3.0, 1.0, 2.0]), torch.empty(0)]
+    found = select(blocks(vectors, n), lambda n: (1, n))
+    assert found.tolist() == [[2.0, INF], [INF, INF]]
+
+
+def test_the_order_of_blocks_does_not_matter() -> None:
+    pieces = list(numbers(1, 1000, torch.float32).split(37))
+    expected = select(lambda: iter([[p] for p in pieces]), lambda n: (n // 2,))
+    random.Random(0).shuffle(pieces)
+    assert torch.equal(select(lambda: iter([[p] for p in pieces]), lambda n: (n // 2,)), expected)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("signed", [True, False])
+def test_vectors_are_left_alone(n: int, signed: bool) -> None:
+    x = numbers(1, 100, torch.float32)
+    x = x if signed else x.abs()
+    before = x.clone()
+    select(blocks([x], n), lambda n: (n // 2,))
+    assert torch.equal(x, before)
+
+
+def test_blocks_of_a_wider_type_are_taken_as_the_first() -> None:
+    x = [torch.tensor([1.0, 5.0]), torch.tensor([4.0, 3.0], dtype=torch.float64)]
+    assert select(lambda: iter([[p] for p in x]), lambda n: (2,)).tolist() == [[4.0]]
