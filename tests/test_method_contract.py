@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given as cases, strategies as st
-from make import stack
 
+from make import stack
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Noted, Stack
 from robustmerge.methods import Method

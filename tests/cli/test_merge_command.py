@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from make import adapter, deltas, trio
 
+from make import adapter, deltas, trio
 from robustmerge import methods
 from robustmerge.cli.app import run
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from make import LLM, adapter
 from safetensors.torch import load_file, save_file
 
+from make import LLM, adapter
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import torch
-from make import adapter
 from safetensors.torch import load_file
 
+from make import adapter
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 

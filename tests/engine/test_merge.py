@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from make import LLM, adapter, deltas, trio
 from safetensors.torch import load_file
 
+from make import LLM, adapter, deltas, trio
 from robustmerge import methods
 from robustmerge.adapter.tensors import sha256
 from robustmerge.engine.merge import merge_recipe

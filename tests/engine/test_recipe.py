@@ -67,7 +67,7 @@ def test_writing_and_reading_back(tmp_path: Path) -> None:
 )
 def test_refusals(tmp_path: Path, text: str, problem: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(MergeError, match=".*") as caught:
+    with pytest.raises(MergeError) as caught:
         Recipe.load(path)
     assert problem in str(caught.value)
     assert "recipe.yaml" in str(caught.value)

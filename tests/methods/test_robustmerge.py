@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from make import factors, stack
 from safetensors.torch import load_file
 
+from make import factors, stack
 from robustmerge import methods
 from robustmerge.factors import Factors, Noted, Stack
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from make import factors, stack
 
+from make import factors, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack, Update

@@ -153,7 +153,8 @@ def make_plan(recipe: Recipe) -> Plan:
             )
     jobs = tuple(_job(name, adapters, method, recipe) for name in names)
     extras = _extras(adapters, recipe, target)
-    align.distinct({x.name: x.written for x in (*jobs, *extras)}, target)
+    spelled = {job.name: job.written for job in jobs} | {x.name: x.written for x in extras}
+    align.distinct(spelled, target)
     base = _base(recipe, extras) if recipe.base is not None and extras else None
     for extra in extras:
         check_extra(extra, recipe, adapters, base)
