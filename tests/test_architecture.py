@@ -20,6 +20,7 @@ LAYERS = (
     ("factors",),
     ("linalg",),
     ("adapter", "methods"),
+    ("inspect",),
     ("engine",),
     ("api", "peft"),
     ("cli",),

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from .adapter import layout
 from .adapter.config import AdapterConfig
 from .adapter.keys import Part, parse
-from .adapter.reader import NON_LORA, weights_file
+from .adapter.reader import BESIDE, NON_LORA, weights_file
 from .adapter.source import locate
 from .adapter.tensors import open_tensors
 from .engine.live import LiveRun, pair_of
-from .engine.merge import BESIDE, silent
+from .engine.merge import silent
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept
 from .engine.run import Merged
@@ -97,7 +97,7 @@ def add_merged_adapter(
     _check_names(model, recipe.adapters, adapter_name)
     layers = _layers(model, recipe.adapters)
     run = LiveRun(recipe, layers)
-    run.survey()
+    run.survey(silent)
     uniform = run.rank(silent)
     merged = [run.stored(one) for one in run.modules(uniform, silent)]
     with _nothing_else_changed(model, adapter_name):

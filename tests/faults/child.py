@@ -28,15 +28,24 @@ _CONTEXT.set_forkserver_preload(
 class Child:
     """The command, running in another process."""
 
-    def __init__(self, log: Path, *arguments: object, halt: str = "", two_steps: bool = False):
+    def __init__(
+        self,
+        log: Path,
+        *arguments: object,
+        halt: str = "",
+        two_steps: bool = False,
+        deaf: bool = False,
+    ) -> None:
         """Start it.
 
         `halt` is where it waits: "writing" (after the first tensor), "replacing" (before the old
-        output goes), "between" (the two renames), "cleaning" (before the hidden folder is removed).
+        output goes), "between" (the two renames), "cleaning" (before the hidden folder goes). With
+        `two_steps`, folders are exchanged as where the system cannot do it in one; `deaf`, SIGHUP
+        is ignored, as by nohup.
         """
         self._log = log
         self._ours, theirs = _CONTEXT.Pipe()
-        given = ([str(argument) for argument in arguments], theirs, str(log), halt, two_steps)
+        given = ([str(argument) for argument in arguments], theirs, str(log), halt, two_steps, deaf)
         self._process = _CONTEXT.Process(target=_work, args=given)
         self._process.start()
         theirs.close()
@@ -70,9 +79,11 @@ class Child:
 
 
 def _work(
-    arguments: list[str], pipe: Connection, log: str, halt: str, two_steps: bool
-) -> None:  # pragma: no cover
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the test runner does
+    arguments: list[str], pipe: Connection, log: str, halt: str, two_steps: bool, deaf: bool
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the test runner ignores
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if deaf else signal.SIG_DFL)
     sys.stderr = sys.stdout = Path(log).open("w", buffering=1)  # noqa: SIM115
     sys.argv = ["robustmerge", *arguments]
 

@@ -77,6 +77,17 @@ def test_told_twice(tmp_path: Path, sources: list[str], place: Path) -> None:
     assert tree(place) == {}
 
 
+def test_nohup(tmp_path: Path, sources: list[str], place: Path) -> None:
+    """What the caller had it ignore does not stop it."""
+    given = ["merge", *sources, "-o", place / "out"]
+    child = Child(tmp_path / "log", *given, halt="writing", deaf=True)
+    child.reached()
+    child.signal(signal.SIGHUP)
+    child.go()
+    assert child.ended() == 0
+    assert [path.name for path in place.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize("halt", ["writing", "replacing"])
 @pytest.mark.parametrize("old", [False, True], ids=["new", "forced"])
 def test_killed(tmp_path: Path, sources: list[str], place: Path, old: bool, halt: str) -> None:

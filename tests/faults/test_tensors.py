@@ -40,6 +40,7 @@ def put(name: str, *shape: int) -> Callable[[Tensors], object]:
     [
         (lambda t: t.pop(A), [f"{MODULE} has lora_B only", B]),
         (lambda t: t.pop(B), [f"{MODULE} has lora_A only", A]),
+        (put(f"{PREFIX}{MODULE}.lora_embedding_A", 4, 9), ["lora_A, lora_B, lora_embedding_A", A]),
         (put(A, 3, 16), ["A is [3, 16] and B is [12, 4]", A, B]),
         (put(B, 12, 5), ["A is [4, 16] and B is [12, 5]", A, B]),
         (put(A, 4, 0), ["A is [4, 0]", A, B]),

@@ -24,6 +24,10 @@ from .tensors import DTYPES, Spec, TensorFile, open_tensors, wrong_type
 
 _PAIRS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
 NON_LORA = "non_lora_trainables.bin"
+"""Where the original LLaVA code puts fully trained parameters."""
+
+BESIDE = "non_lora.safetensors"
+"""Where a merge puts them when they are to lie beside the adapter."""
 
 
 @dataclass(frozen=True)

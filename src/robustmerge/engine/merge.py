@@ -18,6 +18,7 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import full_name
+from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
 from ..adapter.source import at_home
 from ..adapter.tensors import DTYPES, Spec, sha256
@@ -31,7 +32,6 @@ from .report import ModuleReport, Report
 from .run import Merged, Progress, Run
 
 WEIGHTS = "adapter_model.safetensors"
-BESIDE = "non_lora.safetensors"
 RECORD = "merge.json"
 
 
@@ -68,7 +68,7 @@ def merge_recipe(
         check_target(output, [a.folder for a in plan.adapters], force=force)
         run = Run(plan, device=device, workers=workers)
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
-            run.survey()
+            run.survey(progress)
             rank = run.rank(progress)
             check_space(plan, rank, folder)
             modules = _write_tensors(run, rank, folder, progress)

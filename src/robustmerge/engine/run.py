@@ -63,14 +63,21 @@ class Run:
         self.workers = workers or _cores()
         self._surveyed: dict[str, object] = {}
 
-    def survey(self) -> None:
-        """The method's first pass over all modules, where it has one."""
+    def survey(self, progress: Progress) -> None:
+        """The method's first passes over all modules, where it has any."""
         survey = self.plan.method.survey
         if survey is None:
             return
         jobs = self.plan.jobs
         parameters = [dict(job.parameters) for job in jobs]
-        found = survey(lambda: (self.stack(job) for job in jobs), parameters)
+
+        def stacks() -> Iterator[Stack]:
+            for done, job in enumerate(jobs, 1):
+                yield self.stack(job)
+                progress(done, len(jobs))
+
+        with _one_thread_each():
+            found = survey(stacks, parameters)
         if found is not None:
             self._surveyed = {"surveyed": found}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from .base import Base
+from ..adapter.base import Base
+from ..adapter.keys import Part
+from ..adapter.layout import canonical
+from ..adapter.reader import Place
+from ..adapter.tensors import DTYPES
 from .contents import LORA, Contents, Item
-from .keys import Part
-from .layout import canonical
-from .reader import Place
-from .tensors import DTYPES
 
 _EMBEDDING = (Part.EMBEDDING_A, Part.EMBEDDING_B)
 _FIRST = (Part.A, Part.EMBEDDING_A)

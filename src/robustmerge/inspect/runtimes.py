@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from ..adapter import layout
+from ..adapter.keys import Part, full_name, lora_name
 from ..errors import MergeError, few
-from . import layout
 from .contents import LORA, Contents, Item, Lora
 from .family import guess
 from .findings import OK, Finding, fails, note
-from .keys import Part, full_name, lora_name
 from .peft_rules import ALL_LINEAR, lands, selects
 
 Limit = Callable[[Contents], Finding]

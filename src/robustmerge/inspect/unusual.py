@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..adapter import layout
+from ..adapter.keys import PREFIX, Part
+from ..adapter.reader import BESIDE, NON_LORA
 from ..errors import MergeError, few
-from . import layout
-from .contents import BESIDE, Contents
-from .keys import PREFIX, Part
+from .contents import Contents
 from .peft_rules import entries, lands, saves, selects
-from .reader import NON_LORA
 
 Rule = Callable[[Contents], str]
 

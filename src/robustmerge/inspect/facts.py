@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..adapter import layout
 from ..errors import MergeError
-from . import layout
 from .compare import Norm, norm
 from .contents import Contents, Lora
 from .family import guess

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from make import LLM, adapter
-from robustmerge.adapter.contents import Contents
-from robustmerge.adapter.findings import Finding, Verdict
-from robustmerge.adapter.runtimes import RUNTIMES, judge
+from robustmerge.inspect.contents import Contents
+from robustmerge.inspect.findings import Finding, Verdict
+from robustmerge.inspect.runtimes import RUNTIMES, judge
 
 TOWER = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 PROJECTOR = {"model.multi_modal_projector.linear_1.weight": torch.ones(3, 2)}

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..adapter import layout
+from ..adapter.base import Base
+from ..adapter.config import FILE, AdapterConfig, read_json
+from ..adapter.keys import Key, Part, parse
+from ..adapter.reader import NON_LORA, Adapter, Place, weights_file
+from ..adapter.source import locate
+from ..adapter.tensors import TensorFile, open_tensors
 from ..errors import MergeError
-from . import layout
-from .base import Base
-from .config import FILE, AdapterConfig, read_json
-from .keys import Key, Part, parse
-from .reader import NON_LORA, Adapter, Place, weights_file
-from .source import locate
-from .tensors import TensorFile, open_tensors
-
-BESIDE = "non_lora.safetensors"
-"""Where a merge puts fully trained parameters that go beside the adapter."""
 
 FACTORS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
 """The first factor of an update, and the second that belongs to it."""

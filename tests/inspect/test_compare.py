@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from make import LLM, adapter, deltas
-from robustmerge.adapter.compare import Likeness, likeness, norm, spread
 from robustmerge.adapter.reader import Adapter
 from robustmerge.errors import MergeError
+from robustmerge.inspect.compare import Likeness, likeness, norm, spread
 
 WIDE = {f"model.language_model.layers.{n}.self_attn.q_proj": (32, 400) for n in range(3)}
 

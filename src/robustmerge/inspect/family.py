@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from . import layout
+from ..adapter import layout
+from ..adapter.reader import NON_LORA
 from .contents import Contents
-from .reader import NON_LORA
 
 _BY_NAME = (
     (r"llava-?(onevision|.*\bov\b)", ("llava_onevision",)),

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from families import FAMILIES, build, save_adapter
 from make import adapter, trio
-from robustmerge.adapter.check import Checked, check
-from robustmerge.adapter.contents import BESIDE
-from robustmerge.adapter.findings import Finding, Verdict
+from robustmerge.adapter.reader import BESIDE
 from robustmerge.errors import MergeError
+from robustmerge.inspect.check import Checked, check
+from robustmerge.inspect.findings import Finding, Verdict
 
 OK, NOTE, FAILS = Verdict.OK, Verdict.NOTE, Verdict.FAILS
 QUIET = pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.")

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from families import attach, build, save_adapter
 from make import adapter
 from robustmerge.adapter import layout
-from robustmerge.adapter.contents import Contents
 from robustmerge.adapter.keys import PREFIX
-from robustmerge.adapter.peft_rules import entries, lands, saves, selects
 from robustmerge.errors import MergeError
+from robustmerge.inspect.contents import Contents
+from robustmerge.inspect.peft_rules import entries, lands, saves, selects
 
 SETTINGS: list[dict[str, Any]] = [
     {"target_modules": ["q_proj", "v_proj"]},

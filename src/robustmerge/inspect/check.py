@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..adapter.base import Base
+from ..adapter.config import read_json
+from ..adapter.keys import Part
+from ..adapter.reader import BESIDE
+from ..adapter.tensors import SafetensorsFile, sha256
 from ..errors import MergeError, few, unknown
-from .base import Base
-from .config import read_json
-from .contents import BESIDE, Contents, Item
+from .contents import Contents, Item
 from .family import KNOWN, guess
 from .findings import Finding, Verdict, fails, note, ok
-from .keys import Part
 from .peft_rules import entries, saves, selects, under
 from .places import misfit, nearest, unknown_shapes
 from .runtimes import RUNTIMES, judge
-from .tensors import SafetensorsFile, sha256
 
 RECORD = "merge.json"
 _OTHER_BASE = "name the base model that the adapter was trained on"

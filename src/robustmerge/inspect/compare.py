@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import align
-from .reader import Adapter
+from ..adapter import align
+from ..adapter.reader import Adapter
 
 SAMPLE = 24
 """Most modules that are compared; they are spread evenly over the model."""

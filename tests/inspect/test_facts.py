@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from families import FAMILIES, save_adapter
 from make import LLM, adapter
-from robustmerge.adapter.contents import BESIDE, Contents
-from robustmerge.adapter.family import Family, guess
-from robustmerge.adapter.inspect import Facts, inspect
+from robustmerge.adapter.reader import BESIDE
+from robustmerge.inspect.contents import Contents
+from robustmerge.inspect.facts import Facts, inspect
+from robustmerge.inspect.family import Family, guess
 
 VISION = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 
