@@ -11,6 +11,11 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 ALL = ["up", "down", "embed"]
+PLAIN: Mapping[str, Mapping[str, Any]] = {
+    "one": {"r": 4, "lora_alpha": 3},
+    "two": {"r": 6, "lora_alpha": 16, "alpha_pattern": {r"layers.1.up": 5}},
+    "three": {"r": 2, "target_modules": ["down", "embed"]},
+}
 
 
 class Block(nn.Module):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import robustmerge
 from families import attach, build, logits, not_landed, save_adapter
-from live import assert_weighted_sum, deltas, factors, run, tiny
+from live import PLAIN, assert_weighted_sum, deltas, factors, run, tiny
 from robustmerge import methods
 from robustmerge.peft import add_merged_adapter, landed
 
@@ -98,12 +98,6 @@ def test_new_adapter_can_be_saved_and_loaded(tmp_path: Path) -> None:
 
 
 # Against PEFT, where PEFT is right
-
-PLAIN: Mapping[str, Mapping[str, Any]] = {
-    "one": {"r": 4, "lora_alpha": 3},
-    "two": {"r": 6, "lora_alpha": 16, "alpha_pattern": {r"layers.1.up": 5}},
-    "three": {"r": 2, "target_modules": ["down", "embed"]},
-}
 
 
 def test_full_rank_sum_is_pefts_cat() -> None:

@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 import robustmerge.peft
-from live import IDS, Tiny, assert_kept, deltas, factors, run, state, tiny
+from live import IDS, PLAIN, Tiny, assert_kept, deltas, factors, run, state, tiny
 from robustmerge import MergeError
 from robustmerge.peft import add_merged_adapter
 
@@ -100,7 +100,9 @@ def test_widest_type_wins() -> None:
 # Refusals
 
 
-def refused(model: PeftModel, adapters: Sequence[str], match: str, name: str = "m", **more: Any):
+def refused(
+    model: PeftModel, adapters: Sequence[str], match: str, name: str = "m", **more: Any
+) -> MergeError:
     before = state(model)
     with pytest.raises(MergeError, match=match) as caught:
         add_merged_adapter(model, adapters, name, **more)

@@ -106,6 +106,14 @@ def test_a_bare_parameter_goes_beside(tmp_path: Path) -> None:
     assert load_file(tmp_path / "out" / "non_lora.safetensors")[name].tolist() == [1] * 4
 
 
+def test_a_bare_parameter_is_spelled_as_the_layout_spells_it(tmp_path: Path) -> None:
+    old = {f"language_model.model.layers.0.self_attn.{p}_proj": (8, 8) for p in "qv"}
+    source = str(adapter(tmp_path / "a", modules=old, extras={"image_newline": torch.ones(4)}))
+    for layout, name in (("hf-old", "image_newline"), ("hf", "model.image_newline")):
+        merge([source], tmp_path / layout, extras_in="beside", layout=layout)
+        assert list(load_file(tmp_path / layout / "non_lora.safetensors")) == [name]
+
+
 def embedding(root: Path, seed: int, copy: torch.Tensor) -> str:
     g = torch.Generator().manual_seed(seed)
     extras = {

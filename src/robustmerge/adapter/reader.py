@@ -237,7 +237,7 @@ class Adapter:
 
     def _whole(self, parsed: list[tuple[Key, Place]], parts: tuple[Part, ...]) -> dict[str, Place]:
         return {
-            f"{layout.canonical(key.module)}.{key.leaf}".lstrip("."): place
+            layout.canonical(f"{key.module}.{key.leaf}".lstrip(".")): place
             for key, place in parsed
             if key.part in parts
         }

@@ -224,9 +224,12 @@ def _extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> tuple[E
     for name in align.extras(adapters, recipe.missing):
         places = [a.extras[name] for a in adapters if name in a.extras]
         module, _, leaf = name.rpartition(".")
-        written = f"{written_name(module, adapters, recipe)}.{leaf}".lstrip(".")
-        in_peft = recipe.extras_in == "adapter" and target != layout.LLAVA
-        if in_peft and module in ("", "model"):
+        bare = module in ("", "model")
+        if bare:
+            written = layout.written(name, target)
+        else:
+            written = f"{written_name(module, adapters, recipe)}.{leaf}"
+        if bare and recipe.extras_in == "adapter" and target != layout.LLAVA:
             raise MergeError(
                 f"{name} is a bare parameter, which no PEFT adapter can hold",
                 where=str(places[0]),
