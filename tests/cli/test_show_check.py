@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from families import build, save_adapter
 from make import LLM, adapter, trio
 from robustmerge.cli.app import run
+from robustmerge.cli.rows import Row, print_rows
 
 Capture = pytest.CaptureFixture[str]
 PROJECTOR = "model.multi_modal_projector.linear_1.weight"
@@ -109,6 +111,7 @@ def test_a_shared_initialization(capsys: Capture) -> None:
         ["1", "1.00", matrix[3].split()[-3]],
         ["1.00", "1", matrix[3].split()[-2]],
     ]
+    assert all(abs(float(cell)) < 0.5 for cell in matrix[3].split()[-3:-1])
 
 
 def test_uneven_norms_and_the_weights_that_even_them(capsys: Capture) -> None:
@@ -140,9 +143,13 @@ def test_a_bare_parameter_goes_beside_the_adapter(capsys: Capture) -> None:
 
 def test_what_no_option_clears(capsys: Capture) -> None:
     shapes = {name: (d_out, d_in + 1) for name, (d_out, d_in) in LLM.items()}
-    one, other = adapter(Path("one")), adapter(Path("other"), modules=shapes)
+    one, other = (
+        adapter(Path("one")),
+        adapter(Path("other"), modules=shapes, base_model_name_or_path="x"),
+    )
     found = rows(printed(capsys, ["show", str(one), str(other)]), "together")
-    assert found["merge"].startswith("no adapters disagree on the shape of")
+    assert found["merge"].startswith("no adapters disagree on the base model")
+    assert "adapters disagree on the shape of" in found["merge"]
     assert "robustmerge merge" not in found["merge"]
     assert found["A's"] == "not comparable: no module in common"
 
@@ -156,11 +163,23 @@ def test_a_refused_adapter_is_shown_with_the_reason(capsys: Capture) -> None:
     assert "no such folder" in printed(capsys, ["show", "nowhere"], code=1)
 
 
+def test_long_values_are_broken_at_spaces_alone(capsys: Capture) -> None:
+    rows = [Row("name", "word " * 6 + "--an-option-with-many-parts word"), Row("", "  in\nout")]
+    print_rows(Console(width=60), rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "  name  word word word word word word",
+        "        --an-option-with-many-parts word",
+        "          in",
+        "        out",
+    ]
+
+
 def test_show_as_json(capsys: Capture) -> None:
     found = json.loads(printed(capsys, ["show", *trio(Path()), "--json"]))
     assert [a["label"] for a in found["adapters"]] == list("abc")
     assert found["adapters"][0]["ranks"] == {"4": 6}
     assert found["mergeable"] is True
+    assert found["command"] == "robustmerge merge a b c -o OUT"
     assert found["initialization"]["verdict"] == "independent"
     assert len(found["initialization"]["pairs"]) == 3
     alone = json.loads(printed(capsys, ["show", "a", "--json"]))

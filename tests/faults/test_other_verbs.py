@@ -19,7 +19,7 @@ FIELDS = [
     *("exclude_modules", "layers_to_transform", "layers_pattern", "use_dora", "use_rslora", "bias"),
     *("peft_type", "init_lora_weights", "base_model_name_or_path", "trainable_token_indices"),
 ]
-VALUES = [0, 10**400, float("nan"), True, "(", [1], {"(": 1}, {"a": "b"}]
+VALUES = [0, 10**400, float("nan"), "(", [1], {"(": 1}]
 MODULE = "base_model.model.model.language_model.layers.0.self_attn.q_proj"
 A, B = f"{MODULE}.lora_A.weight", f"{MODULE}.lora_B.weight"
 
@@ -50,7 +50,6 @@ def look(root: Path, *folders: Path) -> set[int]:
     codes = set()
     for arguments in (
         ["show", *folders],
-        ["show", folders[-1], "--json"],
         ["check", folders[-1], "--json"],
         ["check", folders[-1], "--base", root / "base"],
     ):

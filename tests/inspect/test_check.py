@@ -113,6 +113,8 @@ def test_another_family_fails_in_clear_words(other: str, bases: Bases, tmp_path:
     assert "there is no model." in tensors.text
     assert other == "qwen2_vl" or "; the nearest is model.text_model." in tensors.text
     assert "the adapter was trained on" in tensors.advice
+    more = {x.check for x in checked.lines if x.subject == "base"} - {"family", "tensors"}
+    assert not more if other == "idefics3" else more  # nothing fits, so there is no more to say
 
 
 def test_families_of_one_language_model_are_told_apart(bases: Bases, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_plain_adapter_keeps_all_limits(program: str, tmp_path: Path) -> None:
         ({"alpha_pattern": {"q_proj": 2}}, {"sglang scaling", "llama.cpp scaling"}),
         ({"alpha_pattern": {"q_proj": 8}}, set()),  # what lora_alpha says anyway
         (BY_MODULE, {"sglang scaling"}),
+        (BY_MODULE | {"alpha_pattern": {"q_proj": 4}}, {"sglang scaling", "llama.cpp scaling"}),
         ({"lora_alpha": "x"}, {"sglang scaling", "vllm patterns", "llama.cpp scaling"}),
         ({"rank": 513}, {"vllm rank"}),
         ({"base_model_name_or_path": "llava-onevision-qwen2-7b-ov-hf"}, {"vllm family"}),

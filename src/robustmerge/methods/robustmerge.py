@@ -65,33 +65,37 @@ def robustmerge(
             coordinate, on itself.
     """
     density = density if prune else 1.0
-    A = [largest(f.A, density) for f in stack.factors]
-    # One B at a time, when it is summed: fewer tensors at once stay in the processor's cache.
+    # Pruned one by one, as they are summed: so little memory stays in the processor's cache.
+    A: Iterable[Tensor] = (largest(f.A, density) for f in stack.factors)
     B: Iterable[Tensor] = (largest(f.B, density) for f in stack.factors)
-    if scaling and scale_from == "inter":
-        shares = [losses(f.A, a, clamp) for f, a in zip(stack.factors, A, strict=True)]
-    else:
-        shares = [(a.abs().sum(1) > 0).to(a.dtype) for a in A]
     if scaling and scale_from in ("A", "both"):
-        A = _compensate([f.A.T for f in stack.factors], [a.T for a in A], clamp, normalize)
-        A = [a.T for a in A]
+        full = [f.A.T for f in stack.factors]
+        A = [a.T for a in _compensate(full, [a.T for a in A], clamp, normalize)]
     if scaling and scale_from in ("B", "both"):
         B = _compensate([f.B for f in stack.factors], list(B), clamp, normalize)
 
-    rank = max(stack.ranks)
-    s = torch.stack([_pad(x, rank) for x in shares])  # [task rank]
-    w = torch.tensor(stack.weights, dtype=s.dtype, device=s.device)
-    ws = w[:, None] * s
-    if normalize:
-        total = ws.abs().sum(0)
-        ws = (ws / total).where(total > 0, 0)
-    sum_A = A[0].new_zeros(rank, stack.shape[1])
-    for a, weight in zip(A, stack.weights, strict=True):
-        sum_A[: len(a)].add_(a, alpha=abs(weight))
-    sum_B = A[0].new_zeros(stack.shape[0], rank)
-    for b, share in zip(B, ws, strict=True):
-        sum_B[:, : b.shape[1]].addcmul_(b, share[: b.shape[1]])
+    rank, like = max(stack.ranks), stack.factors[0].A
+    sum_A, shares = like.new_zeros(rank, stack.shape[1]), []
+    for f, a, weight in zip(stack.factors, A, stack.weights, strict=True):
+        inter = scaling and scale_from == "inter"
+        shares.append(losses(f.A, a, clamp) if inter else (a.abs().sum(1) > 0).to(a.dtype))
+        sum_A[: f.rank].add_(a, alpha=abs(weight))
+    sum_B = like.new_zeros(stack.shape[0], rank)
+    for f, b, share in zip(stack.factors, B, _weigh(stack, shares, normalize), strict=True):
+        sum_B[:, : f.rank].addcmul_(b, share[: f.rank])
     return Noted(Factors(gain_A * sum_A, gain_B * sum_B), _notes(shares))
+
+
+def _weigh(
+    stack: Stack, shares: list[Float[Tensor, " _"]], normalize: bool
+) -> Float[Tensor, "task rank"]:
+    """Each adapter's weight times its shares; normalized, they sum to 1 over adapters."""
+    s = torch.stack([_pad(x, max(stack.ranks)) for x in shares])
+    ws = torch.tensor(stack.weights, dtype=s.dtype, device=s.device)[:, None] * s
+    if not normalize:
+        return ws
+    total = ws.abs().sum(0)
+    return (ws / total).where(total > 0, 0)
 
 
 def prune_factors(factors: Factors, density: float) -> Factors:
