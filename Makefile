@@ -1,6 +1,7 @@
 # Every target makes .venv and installs what it needs.
 PY := .venv/bin/python
 PYTHON ?= python3
+CODE := src tests benchmarks examples
 
 .PHONY: demo test check slow fix docs bench clean
 
@@ -19,16 +20,16 @@ test: .venv/.dev
 	$(PY) -m pytest -n 2
 
 check: .venv/.dev
-	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
+	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m ruff check $(CODE)
 	$(PY) -m mypy
 
 slow: .venv/.dev
 	$(PY) -m pytest -n 2 -m slow
 
 fix: .venv/.dev
-	$(PY) -m ruff format .
-	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format $(CODE)
+	$(PY) -m ruff check --fix $(CODE)
 
 docs: .venv/.dev
 	.venv/bin/robustmerge methods --markdown > docs/methods.md

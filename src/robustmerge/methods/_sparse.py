@@ -42,9 +42,9 @@ def _kth(magnitude: Float[Tensor, "..."], k: int) -> float:
     flat = magnitude.flatten()
     if flat.is_cuda or flat.dtype not in _BITS:
         return float(flat.kthvalue(k).values)
-    bits = flat.numpy().view(_BITS[flat.dtype])
-    bits.partition(k - 1)
-    return float(bits[k - 1 : k].view(flat.numpy().dtype)[0])
+    numbers = flat.numpy()
+    numbers.view(_BITS[flat.dtype]).partition(k - 1)
+    return float(numbers[k - 1])
 
 
 _BITS = {torch.float32: np.uint32, torch.float64: np.uint64, torch.float16: np.uint16}

@@ -75,23 +75,24 @@ def robustmerge(
         B = _compensate([f.B for f in stack.factors], list(B), clamp, normalize)
 
     rank, like = max(stack.ranks), stack.factors[0].A
-    sum_A, shares = like.new_zeros(rank, stack.shape[1]), []
+    sum_A, rows = like.new_zeros(rank, stack.shape[1]), []
     for f, a, weight in zip(stack.factors, A, stack.weights, strict=True):
-        inter = scaling and scale_from == "inter"
-        shares.append(losses(f.A, a, clamp) if inter else (a.abs().sum(1) > 0).to(a.dtype))
+        rows.append((f.A.abs().sum(1), a.abs().sum(1)))
         sum_A[: f.rank].add_(a, alpha=abs(weight))
+    full, left = (torch.stack([_pad(x, rank) for x in xs]) for xs in zip(*rows, strict=True))
+    inter = scaling and scale_from == "inter"
+    shares = _lost(full, left, clamp) if inter else (left > 0).to(left.dtype)
     sum_B = like.new_zeros(stack.shape[0], rank)
     for f, b, share in zip(stack.factors, B, _weigh(stack, shares, normalize), strict=True):
         sum_B[:, : f.rank].addcmul_(b, share[: f.rank])
-    return Noted(Factors(gain_A * sum_A, gain_B * sum_B), _notes(shares))
+    return Noted(Factors(gain_A * sum_A, gain_B * sum_B), _notes(left, stack.ranks))
 
 
 def _weigh(
-    stack: Stack, shares: list[Float[Tensor, " _"]], normalize: bool
+    stack: Stack, shares: Float[Tensor, "task rank"], normalize: bool
 ) -> Float[Tensor, "task rank"]:
     """Each adapter's weight times its shares; normalized, they sum to 1 over adapters."""
-    s = torch.stack([_pad(x, max(stack.ranks)) for x in shares])
-    ws = torch.tensor(stack.weights, dtype=s.dtype, device=s.device)[:, None] * s
+    ws = shares.new_tensor(stack.weights)[:, None] * shares
     if not normalize:
         return ws
     total = ws.abs().sum(0)
@@ -119,11 +120,18 @@ def losses(
 
     Rows below the clamp quantile of all rows that are left are raised to it.
     """
-    left = kept.abs().sum(1)
-    lost = full.abs().sum(1) / left  # infinite or NaN, so sorted last, where nothing is left
-    alive = int(left.count_nonzero())
-    if clamp > 0 and alive > 0:
-        lost = lost.clamp_min(lost.sort().values[int(alive * clamp)])
+    return _lost(full.abs().sum(1), kept.abs().sum(1), clamp)
+
+
+def _lost(
+    full: Float[Tensor, "*task n"], left: Float[Tensor, "*task n"], clamp: float
+) -> Float[Tensor, "*task n"]:
+    """The same from the rows' L1 norms, for any number of adapters."""
+    lost = full / left  # infinite or NaN, so sorted last, where nothing is left
+    if clamp > 0:
+        alive = (left > 0).sum(-1, keepdim=True)
+        floor = (alive.double() * clamp).long().clamp_max(left.shape[-1] - 1)
+        lost = lost.maximum(lost.sort(-1).values.gather(-1, floor))
     return lost.where(left > 0, 0)
 
 
@@ -144,10 +152,11 @@ def _pad(x: Float[Tensor, "... n"], rank: int) -> Float[Tensor, "... rank"]:
     return torch.nn.functional.pad(x, (0, rank - x.shape[-1])) if x.shape[-1] < rank else x
 
 
-def _notes(shares: list[Float[Tensor, " _"]]) -> tuple[str, ...]:
-    dead = [f"direction {i} of adapter {t + 1}" for t, s in enumerate(shares) for i in _zeros(s)]
+def _notes(left: Float[Tensor, "task rank"], ranks: tuple[int, ...]) -> tuple[str, ...]:
+    dead = [
+        f"direction {i} of adapter {t + 1}"
+        for t, (row, rank) in enumerate(zip(left.tolist(), ranks, strict=True))
+        for i in range(rank)
+        if row[i] == 0
+    ]
     return (f"pruned whole, no part in the merge: {', '.join(dead)}",) if dead else ()
-
-
-def _zeros(x: Float[Tensor, " _"]) -> list[int]:
-    return [i for i, value in enumerate(x.tolist()) if value == 0]
