@@ -69,8 +69,8 @@ def robustmerge(
     A: Iterable[Tensor] = (largest(f.A, density) for f in stack.factors)
     B: Iterable[Tensor] = (largest(f.B, density) for f in stack.factors)
     if scaling and scale_from in ("A", "both"):
-        full = [f.A.T for f in stack.factors]
-        A = [a.T for a in _compensate(full, [a.T for a in A], clamp, normalize)]
+        turned = [f.A.T for f in stack.factors]
+        A = [a.T for a in _compensate(turned, [a.T for a in A], clamp, normalize)]
     if scaling and scale_from in ("B", "both"):
         B = _compensate([f.B for f in stack.factors], list(B), clamp, normalize)
 
@@ -114,7 +114,7 @@ def largest(x: Float[Tensor, "a b"], density: float) -> Float[Tensor, "a b"]:
 
 
 def losses(
-    full: Float[Tensor, "n d"], kept: Float[Tensor, "n d"], clamp: float = 0
+    full: Float[Tensor, "n d"], kept: Float[Tensor, "n d"], clamp: float = 0.0
 ) -> Float[Tensor, " n"]:
     """How many times pruning shrank each row, in L1; 0 for a row of which nothing is left.
 
