@@ -159,6 +159,19 @@ def test_every_family(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(family, model), before, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_merges_with_vision_and_projector(family: str, tmp_path: Path) -> None:
+    folders = [
+        save_adapter(family, tmp_path / str(n), seed=n, rank=2 + n, targets="all-linear")
+        for n in range(3)
+    ]
+    robustmerge.merge(folders, tmp_path / "out")
+    model = attach(build(family), tmp_path / "out")
+    landed(model, tmp_path / "out")
+    assert not_landed(model, tmp_path / "out") == []
+    assert (logits(family, model) - logits(family, build(family))).abs().max() > 0.1
+
+
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 def test_adapters_on_tied_embeddings(tmp_path: Path) -> None:
     settings = {"targets": ["embed_tokens", "q_proj"], "ensure_weight_tying": True, "rslora": True}

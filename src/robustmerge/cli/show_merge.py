@@ -33,7 +33,9 @@ def run(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    quiet = not screen.is_terminal  # where there is no screen, it would leave an empty line
+    with Progress(*columns, console=screen, transient=True, disable=quiet) as bar:
         task = bar.add_task(f"merging {len(recipe.adapters)} adapters", total=None)
         report = merge_recipe(
             recipe,
