@@ -73,9 +73,10 @@ def test_a_disk_that_fills_while_torch_writes(
 ) -> None:
     monkeypatch.setattr(engine, "check_space", lambda *of: None)
     modules = {"model.layers.0.q_proj": (4_000, 1_000)}
-    fits_once = trio(small / ".." / "less", modules=modules, rank=8)
-    merge(fits_once, small / "out")
-    refused_merge(small, fits_once, "cannot write the output", layout="llava")
+    less = trio(small / ".." / "less", modules=modules, rank=8)  # it fits, but not twice
+    said = "cannot write the output: torch failed to write adapter_model.bin"
+    refused(lambda: merge(less, small / "out", layout="llava"), said)
+    assert tree(small) == {}
 
 
 def test_a_mounted_folder_cannot_be_replaced(small: Path, sources: list[str]) -> None:
@@ -144,7 +145,7 @@ def test_a_file_system_that_reserves_no_space(
 def test_a_file_system_that_flushes_no_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    """One that cannot is no obstacle; one that fails is, until the output is in its place."""
+    """One that cannot is no obstacle; nor is one that fails when the output is in its place."""
     sources, flush, flushed = trio(tmp_path / "in"), os.fsync, []
 
     def fail(handle: int) -> None:
@@ -157,6 +158,20 @@ def test_a_file_system_that_flushes_no_folders(
     monkeypatch.setattr(os, "fsync", fail)
     assert merge(sources, tmp_path / "out").rank == 4
     assert len(flushed) == 2
+
+
+def test_a_folder_that_cannot_be_flushed_for_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, flush = trio(tmp_path / "in"), os.fsync
+
+    def fail(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    refused_merge(tmp_path, sources, f"cannot write the output: {os.strerror(errno.EIO)}")
 
 
 @pytest.mark.parametrize("name", ["merge.json", "README.md", "adapter_config.json"])

@@ -48,7 +48,7 @@ def refused_recipe(path: Path, *said: str) -> None:
         ("adapters: [a]\nseed: !!bool perhaps", "cannot read the recipe"),
         ("adapters: [a]\nseed: !!timestamp soon", "cannot read the recipe"),
         ("adapters: [a]\nseed: " + "9" * 5000, "cannot read the recipe"),
-        ("[" * 5000, "cannot read the recipe"),
+        ("[" * 5000, "cannot read the recipe: it is nested too deeply"),
         ("adapters: [a]\n---\nadapters: [b]", "cannot read the recipe"),
         ("", "must be a table of names and values"),
         ("just text", "must be a table of names and values"),

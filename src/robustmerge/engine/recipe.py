@@ -195,6 +195,8 @@ def _beside(recipe: Path, source: str, output: bool = False) -> str:
 
 def _reason(error: Exception) -> str:
     """What is wrong in a YAML file, in one line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     problem = getattr(error, "problem", None) or f"{error}" or type(error).__name__
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
