@@ -89,7 +89,8 @@ def _work(
 
     def wait(*_: Any) -> None:
         pipe.send(halt)
-        if pipe.poll(60):
+        # Short waits: a signal just before one would not be heeded until it ends.
+        if any(pipe.poll(0.05) for _ in range(1200)):
             pipe.recv()
 
     if two_steps:
