@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .basis import Basis
 from .errors import MergeError
 
 
@@ -53,21 +54,67 @@ class Dense:
 
     delta: Float[Tensor, "d_out d_in"]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the delta: (d_out, d_in)."""
+        return self.delta.shape[0], self.delta.shape[1]
+
+    def dense(self) -> Float[Tensor, "d_out d_in"]:
+        """The delta itself."""
+        return self.delta
+
     def scaled(self, by: float) -> Dense:
         """The update multiplied by a number."""
         return self if by == 1.0 else Dense(self.delta * by)
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """An update in core space: delta = Q_B M Q_A^T, with orthonormal bases.
+
+    Norms and singular values are those of M, and what is cut from it is cut before it is lifted to
+    full length.
+
+    Attributes:
+        B: Basis of output directions.
+        M: The core, float64.
+        A: Basis of input directions.
+    """
+
+    B: Basis
+    M: Float[Tensor, "p q"]
+    A: Basis
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the delta: (d_out, d_in)."""
+        return len(self.B.H), len(self.A.H)
+
+    def factors(self) -> Factors:
+        """The same update as factors, at rank p or q, whichever is less."""
+        if self.M.shape[0] <= self.M.shape[1]:
+            return Factors(self.A.lift(self.M.T).T, self.B.Q)
+        return Factors(self.A.Q.T, self.B.lift(self.M))
+
+    def dense(self) -> Float[Tensor, "d_out d_in"]:
+        """The delta itself; costs d_out * d_in entries."""
+        return self.factors().dense()
+
+    def scaled(self, by: float) -> Lifted:
+        """The update multiplied by a number."""
+        return self if by == 1.0 else Lifted(self.B, self.M * by, self.A)
+
+
+@dataclass(frozen=True)
 class Noted:
     """An update with remarks for the report, such as directions that took no part."""
 
-    update: Factors | Dense
+    update: Factors | Dense | Lifted
     notes: tuple[str, ...]
 
 
-Update = Factors | Dense
-Result = Factors | Dense | Noted
+Update = Factors | Dense | Lifted
+Result = Factors | Dense | Lifted | Noted
 
 
 @dataclass(frozen=True)
@@ -82,12 +129,15 @@ class Stack:
         weights: The user's coefficient for each adapter.
         scalings: What reading folded into each B (alpha / r and its kin). The updates are complete
             without it; only flavors that reproduce a tool which splits it differently look at it.
+        data: What `robustmerge collect` gathered for this module on each adapter's samples, for
+            methods that need it; empty otherwise.
     """
 
     module: str
     factors: tuple[Factors, ...]
     weights: tuple[float, ...]
     scalings: tuple[float, ...]
+    data: tuple[Mapping[str, Tensor], ...] = ()
 
     @classmethod
     def of(

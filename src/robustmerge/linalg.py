@@ -19,10 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .factors import Factors, Stack, Update
+from .basis import Basis
+from .factors import Factors, Lifted, Stack, Update
 
 _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,31 @@ class SVD:
 
 @dataclass(frozen=True)
 class Core:
-    """A stack in core space: delta_t = Q_B M_t Q_A exactly.
+    """A stack in core space: delta_t = Q_B M_t Q_A^T exactly.
+
+    Whatever a method does with left and right orthogonal maps, inner products and singular values
+    comes out of the small M_t as it would of the full deltas.
 
     Attributes:
-        Q_B: Orthonormal basis of all output directions.
-        Q_A: Orthonormal basis of all input directions, as rows.
+        B: Orthonormal basis of all output directions.
         M: Each adapter's core; weights are not applied.
+        A: Orthonormal basis of all input directions.
+        weights: The user's coefficient for each adapter.
     """
 
-    Q_B: Float[Tensor, "d_out p"]
-    Q_A: Float[Tensor, "q d_in"]
+    B: Basis
     M: Float[Tensor, "task p q"]
+    A: Basis
+    weights: Float[Tensor, " task"]
 
-    def lift(self, M: Float[Tensor, "p q"]) -> Factors:
-        """The update whose core is M, at rank min(p, q)."""
-        if M.shape[0] <= M.shape[1]:
-            return Factors(M @ self.Q_A, self.Q_B)
-        return Factors(self.Q_A, self.Q_B @ M)
+    @property
+    def weighted(self) -> Float[Tensor, "task p q"]:
+        """The cores of w_t delta_t."""
+        return self.M * self.weights[:, None, None]
+
+    def lift(self, M: Float[Tensor, "p q"]) -> Lifted:
+        """The update whose core is M."""
+        return Lifted(self.B, M, self.A)
 
 
 def core(stack: Stack) -> Core:
@@ -79,14 +89,32 @@ def core(stack: Stack) -> Core:
 
     Cost: O((d_out + d_in) R^2) for the sum of ranks R; memory O((d_out + d_in) R).
     """
-    A = torch.cat([f.A for f in stack.factors]).double()  # [R d_in]
-    B = torch.cat([f.B for f in stack.factors], dim=1).double()  # [d_out R]
-    Q_B, R_B = torch.linalg.qr(B)
-    Q_At, R_At = torch.linalg.qr(A.T)
-    cores = [
-        b @ a.T for b, a in zip(R_B.split(stack.ranks, 1), R_At.split(stack.ranks, 1), strict=True)
-    ]
-    return Core(Q_B, Q_At.T, torch.stack(cores))
+    B = Basis.of(torch.cat([f.B for f in stack.factors], dim=1))
+    A = Basis.of(torch.cat([f.A for f in stack.factors]).T)
+    parts = zip(*(torch.split(X.R, list(stack.ranks), 1) for X in (B, A)), strict=True)
+    M = torch.stack([b @ a.T for b, a in parts])
+    return Core(B, M, A, torch.tensor(stack.weights, dtype=M.dtype, device=M.device))
+
+
+def numerical_rank(S: Float[Tensor, " k"]) -> int:
+    """How many singular values are more than rounding: those above 1e-7 of the largest.
+
+    That is the precision of float32, which no adapter file exceeds: what is below is noise, and its
+    directions are arbitrary.
+    """
+    return int((_ROUNDING * S.max() < S).sum()) if len(S) else 0
+
+
+def polar(X: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:
+    """The nearest matrix with orthonormal columns (orthogonal Procrustes): P Q^T of X = P E Q^T.
+
+    Where the columns are linearly dependent it is not unique; then their span is kept, and the
+    directions that are missing stay zero.
+    """
+    P, E, Qt = torch.linalg.svd(X, full_matrices=False)
+    k = numerical_rank(E)
+    nearest: Tensor = P[:, :k] @ Qt[:k]
+    return nearest
 
 
 def concat(stack: Stack) -> Factors:
@@ -99,12 +127,14 @@ def concat(stack: Stack) -> Factors:
 def svd(update: Update, rank: int | None = None) -> SVD:
     """Decompose an update; `rank` says how many directions the caller will use at most.
 
-    Factors are decomposed exactly and without forming B @ A. Dense updates with both sides above
-    512 are decomposed to `rank` directions by subspace iteration, run until the captured energy
-    stops growing.
+    Factors and cores are decomposed exactly and without forming B @ A. Dense updates with both
+    sides above 512 are decomposed to `rank` directions by subspace iteration, run until the
+    captured energy stops growing.
     """
     if isinstance(update, Factors):
         return _svd_of_product(update, rank)
+    if isinstance(update, Lifted):
+        return _svd_of_core(update, rank)
     smaller = min(update.delta.shape)
     if rank is None or smaller <= _EXACT_DENSE or 2 * rank >= smaller:
         return _svd_of_matrix(update.delta.double())
@@ -132,35 +162,15 @@ def rank_for_energy(update: Update, energy: float, most: int) -> int:
     return min(int((kept < wanted).sum()) + 1, most, max(len(decomposed.S), 1))
 
 
-@dataclass(frozen=True)
-class _Reflected:
-    """A thin QR decomposition whose Q is left as the reflections it is the product of.
-
-    Only the few directions that are wanted pass through them, which is half the work.
-    """
-
-    H: Float[Tensor, "d R"]
-    tau: Float[Tensor, " k"]
-
-    @classmethod
-    def of(cls, X: Float[Tensor, "d R"]) -> _Reflected:
-        return cls(*torch.geqrf(X.double()))
-
-    @property
-    def R(self) -> Float[Tensor, "k R"]:  # noqa: N802 (the letter it has everywhere)
-        return self.H[: len(self.tau)].triu()
-
-    def lift(self, X: Float[Tensor, "k n"]) -> Float[Tensor, "d n"]:
-        """Q @ X."""
-        below = torch.nn.functional.pad(X, (0, 0, 0, len(self.H) - len(X)))
-        return torch.ormqr(self.H[:, : len(self.tau)], self.tau, below)
-
-
 def _svd_of_product(update: Factors, rank: int | None) -> SVD:
-    B, A = _Reflected.of(update.B), _Reflected.of(update.A.T)
-    U, S, Vh = torch.linalg.svd(B.R @ A.R.T, full_matrices=False)
+    B, A = Basis.of(update.B), Basis.of(update.A.T)
+    return _svd_of_core(Lifted(B, B.R @ A.R.T, A), rank)
+
+
+def _svd_of_core(update: Lifted, rank: int | None) -> SVD:
+    U, S, Vh = torch.linalg.svd(update.M, full_matrices=False)
     energy = float(S.square().sum())
-    return SVD(B.lift(U[:, :rank]), S[:rank], A.lift(Vh[:rank].T).T, energy)
+    return SVD(update.B.lift(U[:, :rank]), S[:rank], update.A.lift(Vh[:rank].T).T, energy)
 
 
 def _svd_of_matrix(delta: Float[Tensor, "d_out d_in"]) -> SVD:

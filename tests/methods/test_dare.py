@@ -13,8 +13,8 @@ from make import factors, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
-from robustmerge.methods import _entries, dare as module
-from robustmerge.methods._entries import Block
+from robustmerge.methods.entrywise import _entries, dare as module
+from robustmerge.methods.entrywise._entries import Block
 
 NAMES = ("dare", "dare-ties")
 SPACES = ("factor", "delta")

@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from make import factors, stack
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
-from robustmerge.methods import _entries
-from robustmerge.methods._entries import entries, merge_entries
+from robustmerge.methods.entrywise import _entries
+from robustmerge.methods.entrywise._entries import merge_entries, view_of
 
 
 def test_deltas_come_in_bands_that_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_entries, "_BAND", 35)  # 3 rows of 10
     given = stack(d_out=8, ranks=(2, 0, 3), dtype=torch.float64)
-    (vector,) = entries(given, "delta")
+    (vector,) = view_of(given, "delta").entries
     bands = list(vector.blocks())
     assert [b.x.shape[1] for b in bands] == [3, 3, 2]
     assert len({b.name for b in bands}) == 3
@@ -30,7 +30,7 @@ def test_deltas_come_in_bands_that_make_up_the_whole(monkeypatch: pytest.MonkeyP
 
 def test_a_row_longer_than_a_band_is_a_band(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_entries, "_BAND", 4)
-    assert len(list(entries(stack(d_out=3), "delta")[0].blocks())) == 3
+    assert len(list(view_of(stack(d_out=3), "delta").entries[0].blocks())) == 3
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -38,7 +38,7 @@ def test_factors_and_weights_make_up_the_weighted_update(folded: bool) -> None:
     """Each adapter alone: its entries times its weights, multiplied out."""
     weights, scalings = (2.0, -0.5, 0.25), (4.0, 0.5, -3.0)
     given = replace(stack(ranks=(3, 2, 4), weights=weights, dtype=torch.float64), scalings=scalings)
-    A, B = entries(given, "factor", folded=folded)
+    A, B = view_of(given, "factor", folded=folded).entries
     (a,), (b,) = A.blocks(), B.blocks()
     for t, f in enumerate(given.factors):
         alone = (B.weights[t] * b.x[t]).T @ (A.weights[t] * a.x[t])
@@ -50,7 +50,7 @@ def test_factors_and_weights_make_up_the_weighted_update(folded: bool) -> None:
 def test_unfolded_entries_are_those_of_the_files() -> None:
     file = factors(6, 5, 3, seed=1, dtype=torch.float64)
     given = Stack.of([Factors(file.A, file.B * 8)], [-2.0], scalings=(8.0,))
-    A, B = entries(given, "factor")
+    A, B = view_of(given, "factor").entries
     torch.testing.assert_close(next(A.blocks()).x[0], file.A)
     torch.testing.assert_close(next(B.blocks()).x[0].T, file.B)
     assert A.weights.tolist() == [-4.0]

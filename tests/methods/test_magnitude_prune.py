@@ -11,7 +11,7 @@ from torch import Tensor
 from make import stack
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
-from robustmerge.methods import _entries
+from robustmerge.methods.entrywise import _entries
 
 PRUNE = methods.get("magnitude-prune")
 

@@ -15,8 +15,8 @@ from make import stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
-from robustmerge.methods import _entries
-from robustmerge.methods.pcb import _norm, _score
+from robustmerge.methods.entrywise import _entries
+from robustmerge.methods.entrywise.pcb import _norm, _score
 
 PCB = methods.get("pcb")
 SPACES = ("factor", "delta")

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from robustmerge.methods._select import Vectors, select
+from robustmerge.methods.entrywise._select import Vectors, select
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INF = float("inf")

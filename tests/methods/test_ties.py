@@ -15,7 +15,7 @@ from make import stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
-from robustmerge.methods import _entries
+from robustmerge.methods.entrywise import _entries
 
 TIES = methods.get("ties")
 SPACES = ("factor", "delta")

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from ..methods import Method
     from ..methods._parameters import Parameter as Declared
+    from ..methods._registry import Trait
 
 
 def methods(
@@ -98,27 +99,27 @@ def _what(method: Method) -> str:
 
 
 def _traits(method: Method) -> dict[str, str]:
-    gauge = method.gauge_invariant
-    claim = (
-        _yes(gauge)
-        if isinstance(gauge, bool)
-        else "with " + ", ".join(f"{name}={value}" for name, value in gauge)
-    )
     return {
-        "depends on the updates only": claim,
-        "order of adapters matters": _yes(not method.order_invariant),
-        "random": _yes(method.stochastic),
+        "depends on the updates only, not on their factors": _claim(method.gauge_invariant),
+        "order of adapters does not matter": _claim(method.order_invariant),
+        "twice the updates, twice the merge": _claim(method.scale_equivariant),
+        "stable under rounding": _claim(method.stable),
+        "random": _claim(method.stochastic),
+        "needs data": ", ".join(method.needs) or "no",
+        **{f"caution, {when}": text for when, text in method.cautions.items()},
         "checked against": method.checked,
     }
+
+
+def _claim(trait: Trait) -> str:
+    if isinstance(trait, bool):
+        return "yes" if trait else "no"
+    return "with " + ", ".join(map(str, trait if isinstance(trait, tuple) else (trait,)))
 
 
 def _default(parameter: Declared) -> str:
     value = parameter.default
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _yes(claim: bool) -> str:
-    return "yes" if claim else "no"
 
 
 def _facts(method: Method) -> dict[str, Any]:

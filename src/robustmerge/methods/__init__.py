@@ -1,32 +1,20 @@
-"""The merge methods, one file each. A new method is one file here and one name below."""
+"""The merge methods, one file each, in families. A new method is one file and one name there."""
 
 from __future__ import annotations
 
-from . import (
-    average,
-    dare,
-    dare_ties,
-    magnitude_prune,
-    pcb,
-    robustmerge,
-    robustmerge_paper,
-    task_arithmetic,
-    ties,
-)
-from ._registry import Method, every, get, method
+from . import entrywise, regression, robustmerge, robustmerge_paper, spectral, sums
+from ._registry import Method, When, every, get, method
 
 __all__ = [
     "Method",
-    "average",
-    "dare",
-    "dare_ties",
+    "When",
+    "entrywise",
     "every",
     "get",
-    "magnitude_prune",
     "method",
-    "pcb",
+    "regression",
     "robustmerge",
     "robustmerge_paper",
-    "task_arithmetic",
-    "ties",
+    "spectral",
+    "sums",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval
+from docstring_parser import parse as parse_docstring
 
 from ..errors import MergeError, unknown
 
@@ -46,13 +49,13 @@ class Parameter:
             return "true | false"
         return f"{self.type.__name__} {self._interval()}".strip()
 
-    def check(self, value: Any, method: str) -> Any:
+    def check(self, value: Any, of: str) -> Any:
         """The value in this parameter's type; strings are parsed.
 
         Raises:
             MergeError: Not a value of that type, or out of bounds.
         """
-        where = f"parameter {self.name} of method {method}"
+        where = f"parameter {self.name} of {of}"
         if self.choices:
             if value not in self.choices:
                 raise unknown(f"value of {self.name}", str(value), self.choices, where=where)
@@ -98,3 +101,31 @@ class Parameter:
         low = f"> {b.gt}" if b.gt is not None else f">= {b.ge}" if b.ge is not None else ""
         high = f"< {b.lt}" if b.lt is not None else f"<= {b.le}" if b.le is not None else ""
         return " and ".join(part for part in (low, high) if part)
+
+
+def declared(function: Callable[..., Any], *internal: str) -> dict[str, Parameter]:
+    """The keyword-only parameters of a function; `surveyed` and `internal` are no configuration."""
+    hints = get_type_hints(function, include_extras=True)
+    described = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
+    return {
+        name: Parameter.of(name, hints[name], p.default, described.get(name) or "")
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and name not in ("surveyed", *internal)
+    }
+
+
+def configure(
+    parameters: Mapping[str, Parameter], given: Mapping[str, Any], of: str, *, where: str = ""
+) -> dict[str, Any]:
+    """All parameters with their values, the given ones validated.
+
+    Raises:
+        MergeError: An unknown parameter, or a value out of its bounds.
+    """
+    for name in given:
+        if name not in parameters:
+            raise unknown(f"parameter of {of}", name, parameters, where=where)
+    return {
+        name: parameter.check(given[name], of) if name in given else parameter.default
+        for name, parameter in parameters.items()
+    }

@@ -10,14 +10,14 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Interval
-from docstring_parser import parse as parse_docstring
 
 from ..errors import MergeError, unknown
 from ..factors import Result, Stack
-from ._parameters import Parameter
+from ._parameters import Parameter, configure, declared
 
 Density = Annotated[float, Interval(gt=0, le=1)]
 """Share of entries that is kept."""
@@ -32,30 +32,79 @@ F = TypeVar("F", bound=Callable[..., Result])
 
 
 @dataclass(frozen=True)
+class When:
+    """A claim that holds under some settings only: parameter `name` is one of `values`."""
+
+    name: str
+    values: tuple[object, ...]
+
+    def __init__(self, name: str, *values: object) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "values", values)
+
+    def __str__(self) -> str:
+        return f"{self.name}={'|'.join(map(str, self.values))}"
+
+
+Trait = bool | When | tuple[When, ...]
+"""Always, never, or under settings that must all be given."""
+
+
+@dataclass(frozen=True)
 class Method:
     """A registered merge method.
 
+    The traits are claims that the contract (`robustmerge.testing`) tests, in both directions.
+
     Attributes:
         name: What the user types.
-        function: (stack, *, parameters) -> Factors, Dense or Noted.
+        function: (stack, *, parameters) -> Factors, Dense, Lifted or Noted.
         paper: Where it comes from, one line.
-        gauge_invariant: The result depends on each delta only, not on how it is split in B and A.
-            A tuple of (parameter, value) pairs names the settings under which that holds.
-        stochastic: Takes `seed`.
-        order_invariant: The order of the adapters does not matter.
-        survey: An optional first pass over all modules; its result is passed as `surveyed`.
         checked: What the implementation was compared with.
+        gauge_invariant: The result depends on each delta only, not on how it is split in B and A.
+        order_invariant: The order of the adapters does not matter.
+        scale_equivariant: Deltas c times as large give a merge c times as large.
+        stable: Changing the inputs by 1e-12 of themselves changes the result by about as much.
+        stochastic: Takes `seed`.
+        needs: What `robustmerge collect` must have gathered: names of statistics.
+        cautions: Settings that a careful user should know something about, and what.
+        survey: An optional first pass over all modules; its result is passed as `surveyed`.
     """
 
     name: str
     function: Callable[..., Result]
     paper: str
-    gauge_invariant: bool | tuple[tuple[str, object], ...]
-    stochastic: bool
-    order_invariant: bool
-    survey: Callable[..., object] | None
     checked: str
+    gauge_invariant: Trait
+    order_invariant: Trait
+    scale_equivariant: Trait
+    stable: Trait
+    stochastic: bool
+    needs: tuple[str, ...]
+    cautions: Mapping[When, str]
+    survey: Callable[..., object] | None
     parameters: Mapping[str, Parameter] = field(repr=False)
+
+    @property
+    def family(self) -> str:
+        """The folder it is in, such as spectral."""
+        package, _, _ = self.function.__module__.rpartition(".")
+        return package.rpartition(".")[2]
+
+    def has(self, trait: Trait, settings: Mapping[str, Any]) -> bool:
+        """Whether a trait is claimed under these settings (all parameters, as configured)."""
+        if isinstance(trait, bool):
+            return trait
+        conditions = trait if isinstance(trait, tuple) else (trait,)
+        return all(settings[c.name] in c.values for c in conditions)
+
+    def warnings(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a careful user should know about these settings."""
+        return tuple(
+            f"{self.name} with {when}: {text}"
+            for when, text in self.cautions.items()
+            if self.has(when, settings)
+        )
 
     @property
     def doc(self) -> str:
@@ -73,15 +122,7 @@ class Method:
         Raises:
             MergeError: An unknown parameter, or a value out of its bounds.
         """
-        for name in given:
-            if name not in self.parameters:
-                raise unknown(
-                    f"parameter of method {self.name!r}", name, self.parameters, where=where
-                )
-        return {
-            name: parameter.check(given[name], self.name) if name in given else parameter.default
-            for name, parameter in self.parameters.items()
-        }
+        return configure(self.parameters, given, f"method {self.name!r}", where=where)
 
     def __call__(self, stack: Stack, **parameters: Any) -> Result:
         """Merge one module."""
@@ -95,14 +136,18 @@ def method(
     name: str,
     *,
     paper: str,
-    gauge_invariant: bool | tuple[tuple[str, object], ...],
     checked: str,
-    order_invariant: bool = True,
+    gauge_invariant: Trait,
+    order_invariant: Trait = True,
+    scale_equivariant: Trait = True,
+    stable: Trait = True,
+    needs: tuple[str, ...] = (),
+    cautions: Mapping[When, str] = MappingProxyType({}),
     survey: Callable[..., object] | None = None,
 ) -> Callable[[F], F]:
     """Register a function as the merge method `name`.
 
-    A method is stochastic when it takes a parameter `seed`.
+    A method is stochastic when it takes a parameter `seed`. `Method` says what the traits mean.
     """
 
     def register(function: F) -> F:
@@ -112,16 +157,20 @@ def method(
                 where=f"{_METHODS[name].function.__module__}\n{function.__module__}",
                 hint="rename one of them",
             )
-        parameters = _parameters(function)
+        parameters = declared(function)
         _METHODS[name] = Method(
             name=name,
             function=function,
             paper=paper,
-            gauge_invariant=gauge_invariant,
-            stochastic="seed" in parameters,
-            order_invariant=order_invariant,
-            survey=survey,
             checked=checked,
+            gauge_invariant=gauge_invariant,
+            order_invariant=order_invariant,
+            scale_equivariant=scale_equivariant,
+            stable=stable,
+            stochastic="seed" in parameters,
+            needs=needs,
+            cautions=cautions,
+            survey=survey,
             parameters=parameters,
         )
         return function
@@ -143,13 +192,3 @@ def get(name: str) -> Method:
 def every() -> tuple[Method, ...]:
     """All registered methods, by name."""
     return tuple(_METHODS[name] for name in sorted(_METHODS))
-
-
-def _parameters(function: Callable[..., Result]) -> dict[str, Parameter]:
-    hints = get_type_hints(function, include_extras=True)
-    described = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
-    return {
-        name: Parameter.of(name, hints[name], p.default, described.get(name) or "")
-        for name, p in inspect.signature(function).parameters.items()
-        if p.kind is p.KEYWORD_ONLY and name != "surveyed"
-    }

@@ -18,10 +18,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import MergeError
-from ..factors import Dense, Factors, Stack
-from ._entries import Block, Entries, Rule, Space, merge_entries
-from ._registry import Density, method
+from ...errors import MergeError
+from ...factors import Stack, Update
+from .._registry import Density, method
+from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
 from ._signs import Elect, agreeing, majority
 from .dare import Flavor, dropping
 
@@ -29,7 +29,7 @@ from .dare import Flavor, dropping
 @method(
     "dare-ties",
     paper="Yu et al., ICML 2024, arXiv:2311.03099 (as in PEFT and mergekit)",
-    gauge_invariant=(("space", "delta"),),
+    gauge_invariant=GAUGE_INVARIANT,
     order_invariant=False,
     checked="PEFT's combination types dare_ties and dare_ties_svd, fed the same masks",
 )
@@ -41,7 +41,7 @@ def dare_ties(
     flavor: Flavor = "peft",
     elect: Elect = "total",
     seed: int = 0,
-) -> Factors | Dense:
+) -> Update:
     """Merge with random dropping and sign election.
 
     Args:

@@ -13,21 +13,19 @@ Source: PEFT, combination type magnitude_prune, utils/merge_utils.py.
 
 from __future__ import annotations
 
-from ..factors import Dense, Factors, Stack
-from ._entries import Entries, Rule, Space, merge_entries
-from ._registry import Density, method
+from ...factors import Stack, Update
+from .._registry import Density, method
+from ._entries import GAUGE_INVARIANT, Entries, Rule, Space, merge_entries
 from ._trim import floors, trim
 
 
 @method(
     "magnitude-prune",
     paper="PEFT, combination type magnitude_prune",
-    gauge_invariant=(("space", "delta"),),
+    gauge_invariant=GAUGE_INVARIANT,
     checked="PEFT's combination types magnitude_prune and magnitude_prune_svd",
 )
-def magnitude_prune(
-    stack: Stack, *, density: Density = 0.2, space: Space = "factor"
-) -> Factors | Dense:
+def magnitude_prune(stack: Stack, *, density: Density = 0.2, space: Space = "factor") -> Update:
     """Sum the pruned entries.
 
     Args:

@@ -30,9 +30,9 @@ from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
-from ..factors import Dense, Factors, Stack
-from ._entries import Block, Blocks, Entries, Rule, Space, merge_entries, vectors
-from ._registry import Density, method
+from ...factors import Stack, Update
+from .._registry import Density, method
+from ._entries import GAUGE_INVARIANT, Block, Blocks, Entries, Rule, Space, merge_entries, vectors
 from ._select import Positions, Vectors, select
 from ._survey import check_surveyed, surveying
 
@@ -65,7 +65,8 @@ def _pair(vectors: Vectors, positions: Positions) -> tuple[PerAdapter, PerAdapte
 @method(
     "pcb",
     paper="Du et al., NeurIPS 2024, arXiv:2410.02396",
-    gauge_invariant=(("space", "delta"),),
+    gauge_invariant=GAUGE_INVARIANT,
+    scale_equivariant=False,
     checked="the released arithmetic, written densely",
     survey=surveying("scope", "model", _bounds),
 )
@@ -78,7 +79,7 @@ def pcb(
     space: Space = "factor",
     scope: Literal["module", "model"] = "module",
     surveyed: Mapping[str, Bounds] | None = None,
-) -> Factors | Dense:
+) -> Update:
     """Merge by scores.
 
     Args:

@@ -13,8 +13,8 @@ Source: Wortsman et al., Model soups, ICML 2022, arXiv:2203.05482, applied to th
 
 from __future__ import annotations
 
-from ..factors import Factors, Stack, weighted_sum
-from ._registry import method
+from ...factors import Factors, Stack, weighted_sum
+from .._registry import method
 
 
 @method(

@@ -32,10 +32,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import MergeError
-from ..factors import Dense, Factors, Stack
-from ._entries import Block, Blocks, Entries, Rule, Space, merge_entries
-from ._registry import Density, method
+from ...errors import MergeError
+from ...factors import Stack, Update
+from .._registry import Density, method
+from ._entries import GAUGE_INVARIANT, Block, Blocks, Entries, Rule, Space, merge_entries
 from ._signs import Elect, agreeing, majority
 from ._survey import check_surveyed, surveying
 from ._trim import floors, trim
@@ -67,7 +67,7 @@ def _thresholds(blocks: Blocks, given: Mapping[str, Any]) -> Thresholds:
 @method(
     "ties",
     paper="Yadav et al., NeurIPS 2023, arXiv:2306.01708",
-    gauge_invariant=(("space", "delta"),),
+    gauge_invariant=GAUGE_INVARIANT,
     checked="PEFT's combination types ties and ties_svd; the paper's released arithmetic",
     survey=surveying("flavor", "paper", _thresholds, _check),
 )
@@ -79,7 +79,7 @@ def ties(
     flavor: Flavor = "peft",
     elect: Elect = "total",
     surveyed: Mapping[str, Thresholds] | None = None,
-) -> Factors | Dense:
+) -> Update:
     """Merge with trimming and sign election.
 
     Args:

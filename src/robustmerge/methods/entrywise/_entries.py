@@ -1,16 +1,29 @@
 """The entries of a module's updates: one vector per adapter, seen block by block.
 
-Entry-wise methods (TIES, DARE, PCB, pruning) know nothing but such vectors, and there are two ways
-to make them of low-rank updates:
+Entry-wise methods (TIES, DARE, PCB, pruning) know nothing but such vectors, and there are several
+ways to make them of low-rank updates:
 
 - factor: the entries of A are one vector, those of B another, and each is merged for itself. The
   product of the two contains cross terms B_t A_u between adapters. Ranks stay as they are.
 - delta: the entries of B A, which is what the methods were made for. The result has full rank and
   is cut to the rank asked for.
+- core: the entries of the cores M_t, Δ_t = Q_B M_t Q_A, at most R x R for the sum of ranks R. The
+  bases are the singular directions of all deltas side by side and of all deltas one below the
+  other, so that they depend on the deltas only. The rank of the result is at most R.
+- core-paper: the same in the bases of the Core Space paper, which are the singular directions of
+  all B side by side and of all A one below the other. They change with the gauge.
+- knots: the entries of S V_t, where U S [V_1 ... V_T] are the singular values and directions of all
+  deltas side by side (Stoica et al., KnOTS, ICLR 2025). The rank of the result is at most R.
+
+Core spaces are small and another method than the same one on deltas. Where singular values are
+equal, which does not happen to trained adapters, their bases are arbitrary.
 
 Deltas are computed by bands of rows, anew in every pass, and are never held: merging a module costs
 the memory of its merged delta, and per adapter a band of 2^17 entries (one row, where rows are
-longer) with what is derived from it, 8 MB in float32.
+longer) with what is derived from it, 8 MB in float32. The vectors of knots, T R d_in entries, are
+held; those of the other spaces are small.
+
+Source of core: Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 """
 
 from __future__ import annotations
@@ -25,10 +38,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..factors import Dense, Factors, Stack
+from ...factors import Dense, Factors, Stack, Update
+from ...linalg import core, numerical_rank
+from .._registry import When
 from ._select import Vectors
 
-Space = Literal["factor", "delta"]
+Space = Literal["factor", "delta", "core", "core-paper", "knots"]
+GAUGE_INVARIANT = When("space", "delta", "core", "knots")
+"""The spaces whose vectors depend on the deltas only."""
 
 _BAND = 1 << 17
 """Entries of one adapter in a block."""
@@ -61,7 +78,7 @@ class Entries:
     """One vector per adapter.
 
     Attributes:
-        name: A, B or delta.
+        name: A, B, delta, core or knots.
         shape: The merged vector as a matrix: (rows, cols).
         weights: What each adapter's entries are to be multiplied by.
         blocks: The entries, unweighted.
@@ -88,16 +105,29 @@ class Entries:
         return merged
 
 
+@dataclass(frozen=True)
+class View:
+    """A module as vectors of entries, and the way back.
+
+    Attributes:
+        entries: The vectors: A's and B's, or one.
+        update: From the merged vectors to the merged update.
+    """
+
+    entries: tuple[Entries, ...]
+    update: Callable[[Sequence[Tensor]], Update]
+
+
 def merge_entries(
     stack: Stack, space: Space, rule: Callable[[Entries], Rule], *, folded: bool = False
-) -> Factors | Dense:
+) -> Update:
     """Merge each vector by the rule that the method makes for it."""
-    parts = [e.merged(rule(e)) for e in entries(stack, space, folded=folded)]
-    return Dense(parts[0]) if space == "delta" else Factors(parts[0], parts[1].T.contiguous())
+    view = view_of(stack, space, folded=folded)
+    return view.update([e.merged(rule(e)) for e in view.entries])
 
 
-def entries(stack: Stack, space: Space, *, folded: bool = False) -> tuple[Entries, ...]:
-    """The vectors of a module: A's and B's, or the delta's.
+def view_of(stack: Stack, space: Space, *, folded: bool = False) -> View:
+    """A module as vectors of entries.
 
     In factor space weight and scaling are shared out evenly, their roots going to either factor and
     their signs to A, as PEFT does.
@@ -105,11 +135,20 @@ def entries(stack: Stack, space: Space, *, folded: bool = False) -> tuple[Entrie
     Args:
         stack: The module's updates.
         space: Which vectors.
-        folded: The roots of the scalings are part of the entries, so that B A is the update itself;
-            otherwise, as in PEFT, entries are those of the adapter files and scalings part of the
-            weights. In delta space updates are always complete.
+        folded: In factor space, the roots of the scalings are part of the entries, so that B A is
+            the update itself; otherwise, as in PEFT, entries are those of the adapter files and
+            scalings part of the weights. In the other spaces updates are always complete.
     """
-    return (_deltas(stack),) if space == "delta" else _factors(stack, folded)
+    if space == "factor":
+        return _factors(stack, folded)
+    if space == "delta":
+        return _deltas(stack)
+    return _knots(stack) if space == "knots" else _core(stack, as_published=space == "core-paper")
+
+
+def part_names(space: Space) -> tuple[str, ...]:
+    """The names of a space's vectors."""
+    return ("A", "B") if space == "factor" else (space,)
 
 
 def vectors(blocks: Blocks, of: Callable[[Block], Tensor]) -> Vectors:
@@ -123,7 +162,7 @@ def vectors(blocks: Blocks, of: Callable[[Block], Tensor]) -> Vectors:
     return passes
 
 
-def _factors(stack: Stack, folded: bool) -> tuple[Entries, Entries]:
+def _factors(stack: Stack, folded: bool) -> View:
     pairs = list(zip(stack.weights, stack.scalings, strict=True))
     outer = [_roots(w if folded else w * s) for w, s in pairs]
     inner = [_roots(s if folded else 1.0) for _, s in pairs]
@@ -140,9 +179,10 @@ def _factors(stack: Stack, folded: bool) -> tuple[Entries, Entries]:
         x = [_times(f.B, b).T for f, b in zip(stack.factors, by, strict=True)]
         return Block("B", _padded(x, rank), stack.ranks)
 
-    return (
-        Entries("A", (rank, d_in), _per_adapter(stack, [a for a, _ in outer]), _alone(A)),
-        Entries("B", (rank, d_out), _per_adapter(stack, [b for _, b in outer]), _alone(B)),
+    of_A, of_B = (_numbers(stack, [pair[i] for pair in outer]) for i in (0, 1))
+    return View(
+        (Entries("A", (rank, d_in), of_A, _alone(A)), Entries("B", (rank, d_out), of_B, _alone(B))),
+        lambda merged: Factors(merged[0], merged[1].T.contiguous()),
     )
 
 
@@ -152,7 +192,7 @@ def _alone(make: Callable[[], Block]) -> Blocks:
     return lambda: iter((made(),))
 
 
-def _deltas(stack: Stack) -> Entries:
+def _deltas(stack: Stack) -> View:
     d_out, d_in = stack.shape
     height = max(1, _BAND // d_in)
 
@@ -161,7 +201,50 @@ def _deltas(stack: Stack) -> Entries:
             x = torch.stack([f.B[top : top + height] @ f.A for f in stack.factors])
             yield Block(f"delta/{top}", x, (x.shape[1],) * len(stack))
 
-    return Entries("delta", stack.shape, _per_adapter(stack, stack.weights), bands)
+    whole = Entries("delta", stack.shape, _numbers(stack, stack.weights), bands)
+    return View((whole,), lambda merged: Dense(merged[0]))
+
+
+def _core(stack: Stack, *, as_published: bool) -> View:
+    space = core(stack)
+    M = space.M
+    if as_published:
+        left, right = _directions(space.B.R), _directions(space.A.R)
+    else:
+        left, right = _directions(torch.cat([*M], dim=1)), _directions(torch.cat([*M.mT], dim=1))
+    x = left.T @ M @ right
+    own = (x.shape[1],) * len(stack)
+    only = Entries(
+        "core", (x.shape[1], x.shape[2]), space.weights, lambda: iter((Block("core", x, own),))
+    )
+    return View((only,), lambda merged: space.lift(left @ merged[0] @ right.T))
+
+
+def _knots(stack: Stack) -> View:
+    space = core(stack)
+    U, S, Vh = torch.linalg.svd(torch.cat([*space.M], dim=1), full_matrices=False)
+    k, T = max(numerical_rank(S), 1), len(stack)
+    blocks = (S[:k, None] * Vh[:k]).view(k, T, -1)  # [k task q]
+    lifted = space.A.lift(blocks.flatten(0, 1).T).T.reshape(k, T, -1)
+    dtype = _dtype(stack)
+    x = lifted.transpose(0, 1).to(dtype).contiguous()  # [task k d_in]
+    height = max(1, _BAND // stack.shape[1])
+
+    def bands() -> Iterator[Block]:
+        for top in range(0, k, height):
+            band = x[:, top : top + height]
+            yield Block(f"knots/{top}", band, (band.shape[1],) * T)
+
+    only = Entries("knots", (k, stack.shape[1]), _numbers(stack, stack.weights), bands)
+    B = space.B.lift(U[:, :k]).to(dtype)
+    return View((only,), lambda merged: Factors(merged[0], B))
+
+
+def _directions(X: Float[Tensor, "d n"]) -> Float[Tensor, "d k"]:
+    """The left singular directions that are more than rounding."""
+    U, S, _ = torch.linalg.svd(X, full_matrices=False)
+    found: Tensor = U[:, : numerical_rank(S)]
+    return found
 
 
 def _roots(x: float) -> tuple[float, float]:
@@ -179,6 +262,9 @@ def _times(x: Float[Tensor, "a b"], by: float) -> Float[Tensor, "a b"]:
     return x if by == 1 else x * by
 
 
-def _per_adapter(stack: Stack, values: Sequence[float]) -> Float[Tensor, " task"]:
-    dtype = reduce(torch.promote_types, (f.A.dtype for f in stack.factors))
-    return torch.tensor(values, dtype=dtype, device=stack.factors[0].A.device)
+def _numbers(stack: Stack, values: Sequence[float]) -> Float[Tensor, " task"]:
+    return torch.tensor(values, dtype=_dtype(stack), device=stack.factors[0].A.device)
+
+
+def _dtype(stack: Stack) -> torch.dtype:
+    return reduce(torch.promote_types, (f.A.dtype for f in stack.factors))

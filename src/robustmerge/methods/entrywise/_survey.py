@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from ..errors import MergeError
-from ..factors import Stack
-from ._entries import Block, Blocks, entries
+from ...errors import MergeError
+from ...factors import Stack
+from ._entries import Block, Blocks, part_names, view_of
 
 Stacks = Callable[[], Iterator[Stack]]
 S = TypeVar("S")
@@ -42,9 +42,9 @@ def surveying(
         def chain(part: int) -> Iterator[Block]:
             for stack in stacks():
                 check(stack, one)
-                yield from entries(stack, one["space"], folded=True)[part].blocks()
+                yield from view_of(stack, one["space"], folded=True).entries[part].blocks()
 
-        names = ("delta",) if one["space"] == "delta" else ("A", "B")
+        names = part_names(one["space"])
         return {of: statistic(partial(chain, part), one) for part, of in enumerate(names)}
 
     return survey

@@ -27,9 +27,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..factors import Dense, Factors, Stack
-from ._entries import Block, Entries, Rule, Space, merge_entries
-from ._registry import Density, method
+from ...factors import Stack, Update
+from .._registry import Density, method
+from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
 
 Flavor = Literal["peft", "mergekit"]
 
@@ -37,7 +37,7 @@ Flavor = Literal["peft", "mergekit"]
 @method(
     "dare",
     paper="Yu et al., ICML 2024, arXiv:2311.03099",
-    gauge_invariant=(("space", "delta"),),
+    gauge_invariant=GAUGE_INVARIANT,
     order_invariant=False,
     checked="PEFT's combination types dare_linear and dare_linear_svd, fed the same masks",
 )
@@ -48,7 +48,7 @@ def dare(
     space: Space = "factor",
     flavor: Flavor = "peft",
     seed: int = 0,
-) -> Factors | Dense:
+) -> Update:
     """Sum the entries that are left.
 
     Args:

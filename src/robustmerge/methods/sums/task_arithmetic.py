@@ -10,9 +10,9 @@ Source: Ilharco et al., Editing models with task arithmetic, ICLR 2023, arXiv:22
 
 from __future__ import annotations
 
-from ..factors import Factors, Stack
-from ..linalg import concat
-from ._registry import method
+from ...factors import Factors, Stack
+from ...linalg import concat
+from .._registry import method
 
 
 @method(

@@ -1,0 +1,47 @@
+"""Orthonormal bases of many long columns, by Householder QR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A thin QR decomposition X = Q R whose Q is left as the reflections it is the product of.
+
+    Only the few directions that are wanted pass through them, which is half the work of making Q.
+    All of it is float64, and on nearly equal columns it loses nothing: a Gram matrix would square
+    away the little by which adapters of one initialization differ.
+
+    Attributes:
+        H: The reflections, below R.
+        tau: Their scalars; as many as Q has columns, min(d, n).
+    """
+
+    H: Float[Tensor, "d n"]
+    tau: Float[Tensor, " k"]
+
+    @classmethod
+    def of(cls, X: Float[Tensor, "d n"]) -> Basis:
+        """Decompose X; costs O(d n^2)."""
+        return cls(*torch.geqrf(X.double()))
+
+    @property
+    def R(self) -> Float[Tensor, "k n"]:  # noqa: N802 (the letter it has everywhere)
+        """The triangular factor: the columns of X in this basis."""
+        return self.H[: len(self.tau)].triu()
+
+    def lift(self, X: Float[Tensor, "k n"]) -> Float[Tensor, "d n"]:
+        """Q @ X: columns given in this basis, in full length; costs O(d k n)."""
+        below = torch.nn.functional.pad(X, (0, 0, 0, len(self.H) - len(X)))
+        return torch.ormqr(self.H[:, : len(self.tau)], self.tau, below)
+
+    @property
+    def Q(self) -> Float[Tensor, "d k"]:  # noqa: N802 (the letter it has everywhere)
+        """The directions themselves."""
+        Q: Tensor = torch.linalg.householder_product(self.H[:, : len(self.tau)], self.tau)
+        return Q

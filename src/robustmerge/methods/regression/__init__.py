@@ -1,0 +1,1 @@
+"""Methods that minimize interference, or fit outputs on activations."""

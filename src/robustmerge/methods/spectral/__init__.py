@@ -1,0 +1,1 @@
+"""Methods that look at singular values and at the directions that adapters share."""

@@ -1,0 +1,134 @@
+"""What methods are tested on: made-up updates, and what may be done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..factors import Factors, Noted, Stack
+from ..methods import Method, get
+from ..methods._registry import Trait
+
+Delta = Float[Tensor, "d_out d_in"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method under settings.
+
+    Attributes:
+        method: The method.
+        settings: All its parameters.
+    """
+
+    method: Method
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, method: Method | str, given: Mapping[str, Any] | None = None) -> Case:
+        """The method, by itself or by name, with its defaults where nothing else is given."""
+        found = get(method) if isinstance(method, str) else method
+        return cls(found, found.configure(given or {}))
+
+    def claims(self, trait: Trait) -> bool:
+        """Whether a trait is claimed under these settings."""
+        return self.method.has(trait, self.settings)
+
+    def merge(self, stack: Stack, **changed: Any) -> Delta:
+        """The merged delta in float64."""
+        settings = {**self.settings, **changed}
+        surveyed = {}
+        if self.method.survey is not None:
+            found = self.method.survey(lambda: iter([stack]), [settings])
+            surveyed = {} if found is None else {"surveyed": found}
+        result = self.method(self._with_data(stack), **settings, **surveyed)
+        update = result.update if isinstance(result, Noted) else result
+        if isinstance(update, Factors):
+            return update.B.double() @ update.A.double()
+        return update.dense().double()
+
+    def _with_data(self, stack: Stack) -> Stack:
+        """What the method needs, made up; the same for the same updates, whatever their order."""
+        if not self.method.needs or stack.data:
+            return stack
+        return replace(stack, data=statistics(stack))
+
+
+def random_stack(
+    d_out: int = 30,
+    d_in: int = 25,
+    ranks: Sequence[int] = (4, 3, 4),
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Stack:
+    """Random updates of unequal sizes, one per rank."""
+    made = []
+    for t, rank in enumerate(ranks):
+        g = torch.Generator().manual_seed(1000 * seed + t)
+        A = torch.randn(rank, d_in, generator=g, dtype=torch.float64)
+        B = torch.randn(d_out, rank, generator=g, dtype=torch.float64) * (1 + t / 4)
+        made.append(Factors(A.to(dtype), B.to(dtype)))
+    return Stack.of(made, [float(w) for w in weights] if weights is not None else None)
+
+
+def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]:
+    """What `robustmerge collect` would gather on made-up activations and gradients.
+
+    They depend on each update's first entries, so that they stay with their adapter wherever it is
+    in the list, and not on how it is split in factors.
+    """
+    d_in = stack.shape[1]
+    rows = torch.cat([f.A for f in stack.factors]).double()
+    found = []
+    for t, f in enumerate(stack.factors):
+        of = stack.generator(0, stack.shape, f.rank)
+        X = torch.randn(samples, d_in, generator=of, dtype=torch.float64)
+        X = X * (1 + torch.arange(d_in) % (2 + f.rank))
+        Z = X @ rows.T
+        found.append(
+            {
+                "gram": Z.T @ Z,
+                "squares": X.square().sum(0),
+                "fisher_A": torch.rand(f.A.shape, generator=of, dtype=torch.float64) + 0.1 * t,
+                "fisher_B": torch.rand(f.B.shape, generator=of, dtype=torch.float64) + 0.1 * t,
+            }
+        )
+    return tuple(found)
+
+
+def turned(f: Factors, seed: int) -> Factors:
+    """The same update in another gauge: B G^-1 and G A."""
+    g = torch.Generator().manual_seed(seed)
+    G = torch.randn(f.rank, f.rank, generator=g, dtype=torch.float64)
+    G = G + 2 * torch.eye(f.rank, dtype=torch.float64)
+    return Factors(G @ f.A, f.B @ torch.linalg.inv(G))
+
+
+def perturbed(stack: Stack) -> Stack:
+    """Every factor changed by 1e-12 of itself."""
+    g = torch.Generator().manual_seed(7)
+
+    def noise(x: Tensor) -> Tensor:
+        unit: Tensor = x.norm() / max(x.numel(), 1) ** 0.5
+        return 1e-12 * unit * torch.randn(x.shape, generator=g).to(x)
+
+    moved = tuple(Factors(f.A + noise(f.A), f.B + noise(f.B)) for f in stack.factors)
+    return replace(stack, factors=moved)
+
+
+def backwards(stack: Stack) -> Stack:
+    """The adapters in the opposite order, with their data."""
+    ranks = stack.ranks
+    at = torch.split(torch.arange(sum(ranks)), list(ranks))
+    order = torch.cat([*at[::-1]])
+    data = tuple(
+        {k: v[order][:, order] if k == "gram" else v for k, v in d.items()} for d in stack.data
+    )
+    return replace(stack, factors=stack.factors[::-1], weights=stack.weights[::-1], data=data[::-1])
