@@ -64,7 +64,7 @@ def random_stack(
     d_in: int = 25,
     ranks: Sequence[int] = (4, 3, 4),
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float | int] | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Stack:
