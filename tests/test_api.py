@@ -63,7 +63,9 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     given = {
         "weights": [1.0, 0.5, -1.0],
-        "scale": 0.5,
+        "scale": "norm-matched",
+        "scale_over": "module",
+        "calibrate": ["lines"],
         "rank": 7,
         "dtype": "bfloat16",
         "seed": 3,

@@ -20,12 +20,14 @@ LAYERS = (
     ("factors",),
     ("linalg",),
     ("adapter", "methods"),
-    ("testing", "inspect"),
+    ("testing", "steps", "inspect"),
     ("engine",),
+    ("landed",),
     ("api", "peft"),
     ("cli",),
     ("__init__", "__main__"),
 )
+LIVE = ("peft", "landed")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
@@ -69,7 +71,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert body <= 50, f"{path}: {node.name} has {body} lines"
 
 
-def test_only_one_file_knows_peft_and_transformers() -> None:
+def test_few_files_know_peft_and_transformers() -> None:
     for path in FILES:
         names = {
             alias.name.split(".")[0]
@@ -81,7 +83,7 @@ def test_only_one_file_knows_peft_and_transformers() -> None:
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.ImportFrom) and not node.level
         }
-        assert not names & {"peft", "transformers"} or path.name == "peft.py", path
+        assert not names & {"peft", "transformers"} or layer(path) in LIVE, path
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["merge", "--nonsense"]])

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+import robustmerge.landed
 import robustmerge.peft
 from live import IDS, PLAIN, Tiny, assert_kept, deltas, factors, run, state, tiny
 from robustmerge import MergeError
@@ -163,18 +165,24 @@ def test_names_are_checked() -> None:
     refused(model, "vqa", "adapters must be a list")
 
 
-def test_other_models_are_refused() -> None:
-    # Loaded past the type check that tests have and users do not.
-    spec = importlib.util.spec_from_file_location("robustmerge._plain", robustmerge.peft.__file__)
+def unchecked(module: ModuleType) -> Any:
+    """A module loaded once more, past the type check that tests have and users do not."""
+    name = f"robustmerge._plain_{module.__name__.rpartition('.')[2]}"
+    spec = importlib.util.spec_from_file_location(name, module.__file__)
     assert spec is not None
     assert spec.loader is not None
     plain = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = plain
+    sys.modules[name] = plain
     spec.loader.exec_module(plain)
+    return plain
+
+
+def test_other_models_are_refused() -> None:
+    plain, plain_landed = unchecked(robustmerge.peft), unchecked(robustmerge.landed)
     with pytest.raises(MergeError, match="Tiny is not a PeftModel"):
         plain.add_merged_adapter(Tiny(), ["one"], "m")
     with pytest.raises(MergeError, match="Tiny is not a PeftModel"):
-        plain.landed(Tiny(), "one")
+        plain_landed.landed(Tiny(), "one")
     mixed = get_peft_model(Tiny(), LoraConfig(target_modules=["up"]), mixed=True)
     with pytest.raises(MergeError, match="PeftMixedModel is not a PeftModel"):
         plain.add_merged_adapter(mixed, ["default"], "m")

@@ -12,7 +12,7 @@ from .engine.merge import merge_recipe, silent
 from .engine.recipe import Recipe
 from .engine.report import Report
 from .engine.run import Progress
-from .engine.values import Extras, Where
+from .engine.values import Extras, Over, Where
 
 
 def merge(
@@ -21,7 +21,10 @@ def merge(
     *,
     method: str = "robustmerge",
     weights: Sequence[float] | None = None,
-    scale: float = 1.0,
+    scale: float | str = 1.0,
+    scale_over: Over = "model",
+    balance: str | Sequence[str] = (),
+    calibrate: str | Sequence[str] = (),
     rank: int | str = "input",
     dtype: str | None = None,
     device: str = "cpu",
@@ -55,7 +58,12 @@ def merge(
         output: The folder to write; it appears whole or not at all.
         method: Merge method; `robustmerge.methods.every()` lists them.
         weights: One coefficient per adapter; 1 each where not given.
-        scale: One factor on every merged update.
+        scale: One factor on every merged update, or the rule it is found by: mean, norm-matched or
+            geometric-middle.
+        scale_over: Whether a rule finds one factor for the model, or one for every module.
+        balance: Steps before the merge, such as "norms" or "norms:exponent=1"; `steps.every()`
+            lists them.
+        calibrate: Steps after the merge, such as "svc".
         rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
         dtype: float32, float16 or bfloat16; that of the inputs where not given.
         device: Where to compute: cpu or cuda.
@@ -82,6 +90,9 @@ def merge(
         "parameters": parameters,
         "weights": None if weights is None else list(weights),
         "scale": scale,
+        "scale_over": scale_over,
+        "balance": balance,
+        "calibrate": calibrate,
         "rank": rank,
         "dtype": dtype,
         "seed": seed,

@@ -13,6 +13,7 @@ Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .basis import Basis
-from .factors import Factors, Lifted, Stack, Update
+from .factors import Dense, Factors, Lifted, Stack, Update
 
 _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
@@ -115,6 +116,15 @@ def polar(X: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:
     k = numerical_rank(E)
     nearest: Tensor = P[:, :k] @ Qt[:k]
     return nearest
+
+
+def norm(update: Update) -> float:
+    """Frobenius norm of the delta; of factors without forming it."""
+    if isinstance(update, Dense):
+        return math.sqrt(_energy(update.delta))
+    if isinstance(update, Factors):
+        return float((Basis.of(update.B).R @ Basis.of(update.A.T).R.T).norm())
+    return float(update.M.norm())
 
 
 def concat(stack: Stack) -> Factors:

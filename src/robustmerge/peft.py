@@ -7,34 +7,29 @@ landed               whether an adapter folder is really in a model: PEFT only w
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from .adapter import layout
 from .adapter.config import AdapterConfig
-from .adapter.keys import Part, parse
-from .adapter.reader import BESIDE, NON_LORA, weights_file
-from .adapter.source import locate
-from .adapter.tensors import open_tensors
 from .engine.live import LiveRun, pair_of
 from .engine.merge import silent
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept
 from .engine.run import Merged
-from .errors import MergeError, few, unknown
+from .engine.values import Over
+from .errors import MergeError, few
+from .landed import check_known, landed
 
-_RENAMED = (
-    "PEFT drops names it has no place for; if they are of an older layout, `robustmerge merge "
-    "FOLDER -o NEW --method task-arithmetic --layout hf` rewrites them"
-)
+__all__ = ["Added", "add_merged_adapter", "landed"]
+
 _BY_FOLDERS = "save the adapters and merge their folders with robustmerge.merge"
 
 
@@ -65,16 +60,19 @@ def add_merged_adapter(
     *,
     method: str = "robustmerge",
     weights: Sequence[float] | None = None,
-    scale: float = 1.0,
+    scale: float | str = 1.0,
+    scale_over: Over = "model",
+    balance: str | Sequence[str] = (),
+    calibrate: str | Sequence[str] = (),
     rank: int | str = "input",
     seed: int = 0,
     **parameters: Any,
 ) -> Added:
     """Merge adapters of a model into a new adapter of it.
 
-    Every linear and embedding layer that has at least one of the adapters gets the new one; an
-    adapter without the layer is no update there. Active adapters, gradients and modes stay as they
-    are: `model.set_adapter(adapter_name)` puts the result to use.
+    Every layer that has at least one of the adapters gets the new one; an adapter without the layer
+    is no update there. Active adapters, gradients and modes stay as they are:
+    `model.set_adapter(adapter_name)` puts the result to use.
 
     Args:
         model: A PeftModel with LoRA adapters.
@@ -82,7 +80,10 @@ def add_merged_adapter(
         adapter_name: Name of the new adapter.
         method: Merge method; `robustmerge.methods.every()` lists them.
         weights: One coefficient per adapter; 1 each where not given.
-        scale: One factor on every merged update.
+        scale: One factor on every merged update, or a rule: `robustmerge.merge` says more.
+        scale_over: Whether a rule finds one factor for the model, or one for every module.
+        balance: Steps before the merge.
+        calibrate: Steps after it.
         rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
         seed: For random methods.
         **parameters: Parameters of the method, such as density=0.3.
@@ -90,9 +91,10 @@ def add_merged_adapter(
     Raises:
         MergeError: Something the user can mend; the model is as it was.
     """
-    asked: dict[str, Any] = {"adapters": adapters, "parameters": parameters, "method": method}
+    asked: dict[str, Any] = {"adapters": adapters, "method": method, "parameters": parameters}
     asked |= {"weights": None if weights is None else list(weights)}
     asked |= {"scale": scale, "rank": rank, "seed": seed}
+    asked |= {"balance": balance, "calibrate": calibrate, "scale_over": scale_over}
     recipe = Recipe.from_dict(asked, where="add_merged_adapter")
     _check_names(model, recipe.adapters, adapter_name)
     layers = _layers(model, recipe.adapters)
@@ -110,57 +112,10 @@ def add_merged_adapter(
     return Added(adapter_name, uniform, tuple(ModuleReport.of(one) for one in merged))
 
 
-def landed(model: PeftModel, folder: str | Path, adapter_name: str = "default") -> None:
-    """Check that every tensor of an adapter folder is in the model, bit for bit in its type there.
-
-    PEFT ignores tensors that it finds no place for, with a warning at most. Names are compared in
-    the canonical layout. Parameters trained whole that lie beside the adapter are checked too.
-
-    Args:
-        model: The model the adapter was loaded into.
-        folder: The adapter's folder, or its Hub id.
-        adapter_name: The adapter's name in the model.
-
-    Raises:
-        MergeError: A tensor is not in the model, or is another one there.
-    """
-    _check_known(model, adapter_name)
-    live = _live_tensors(model, adapter_name)
-    place, total = locate(str(folder)), 0
-    absent, different = [], []
-    beside = [place / name for name in (NON_LORA, BESIDE) if (place / name).is_file()]
-    for path in (weights_file(place, str(folder)), *beside):
-        with closing(open_tensors(path)) as file:
-            total += len(file.specs)
-            for name in file.specs:
-                there = live.get(_identity(name))
-                if there is None:
-                    absent.append(name)
-                elif not torch.equal(there.cpu(), file.read(name).to(there.dtype)):
-                    different.append(name)
-    if absent or different:
-        found = {"absent": absent, "other values": different}
-        raise MergeError(
-            f"{len(absent) + len(different)} of {total} tensors are not in the model",
-            where="\n".join([str(folder), *(f"{k}: {few(v)}" for k, v in found.items() if v)]),
-            hint=_RENAMED if absent else f"{adapter_name!r} in the model is another adapter",
-        )
-
-
-def _check_known(model: PeftModel, adapter: str) -> None:
-    if not isinstance(model, PeftModel):
-        raise MergeError(
-            f"a {type(model).__name__} is not a PeftModel",
-            hint="PeftModel.from_pretrained(base, folder) makes one",
-        )
-    if adapter not in model.peft_config:
-        raise unknown("adapter", adapter, model.peft_config, where="adapters of the model")
-
-
 def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
     """Check all that needs no look at the layers."""
     for name in adapters:
-        _check_known(model, name)
+        check_known(model, name)
         config = model.peft_config[name]
         raw = {**config.to_dict(), "peft_type": config.peft_type.value}
         AdapterConfig.of(raw, Path(f"model.peft_config[{name!r}]"))
@@ -274,24 +229,3 @@ def _check_filled(model: PeftModel, adapter: str, merged: Sequence[Merged]) -> N
             where=few(wrong),
             hint=_BY_FOLDERS,
         )
-
-
-def _live_tensors(model: PeftModel, adapter: str) -> dict[Hashable, Tensor]:
-    """An adapter's tensors in a model, and those of the base, by what they are."""
-    base = {
-        _identity(name): tensor
-        for name, tensor in model.state_dict().items()
-        if ".lora_" not in name and ".modules_to_save." not in name
-    }
-    own = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
-    return base | {_identity(name): tensor for name, tensor in own.items()}
-
-
-def _identity(name: str) -> Hashable:
-    """What a tensor is, whatever the layout; a name that has no place in an adapter is itself."""
-    key = parse(name)
-    if key is None:
-        return name
-    if key.part is Part.FULL:
-        return layout.canonical(f"{key.module}.{key.leaf}".lstrip("."))
-    return layout.canonical(key.module), key.part, key.leaf

@@ -123,7 +123,7 @@ def test_no_output_folder_is_a_users_error(tmp_path: Path) -> None:
         ["merge", "-o", "out"],
         ["merge", "a", "-o"],
         ["merge", "a", "-o", "out", "--workers", "many"],
-        ["merge", "a", "-o", "out", "--scale", "x"],
+        ["merge", "a", "-o", "out", "--seed", "x"],
         ["merge", "a", "-o", "out", "--nonsense"],
         ["merg", "a", "-o", "out"],
     ],

@@ -22,7 +22,10 @@ def merge(
     method: Annotated[str | None, Parameter(name=["--method", "-m"])] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     weights: str | None = None,
-    scale: float | None = None,
+    balance: Annotated[list[str] | None, Parameter(negative="")] = None,
+    calibrate: Annotated[list[str] | None, Parameter(negative="")] = None,
+    scale: str | None = None,
+    scale_over: Literal["model", "module"] | None = None,
     rank: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
     base: str | None = None,
@@ -48,7 +51,12 @@ def merge(
         method: Merge method.
         set_: A parameter of the method as name=value; may be given several times.
         weights: One coefficient per adapter, such as 1,1,0.5.
-        scale: One factor on every merged update.
+        balance: A step before the merge, as name or name:parameter=value,parameter=value; may be
+            given several times.
+        calibrate: A step after the merge, likewise.
+        scale: One factor on every merged update, or the rule it is found by: mean, norm-matched or
+            geometric-middle.
+        scale_over: Whether a rule finds one factor for the model, or one for every module.
         rank: Rank of the result: input, full, a number, or energy:0.99.
         dtype: Type of the result; that of the inputs unless given.
         base: The base model, a folder or Hub id: named in the result, and read for fully
@@ -68,7 +76,10 @@ def merge(
     given = {
         "method": method,
         "weights": _weights(weights),
-        "scale": scale,
+        "balance": balance and tuple(balance),
+        "calibrate": calibrate and tuple(calibrate),
+        "scale": _scale(scale),
+        "scale_over": scale_over,
         "rank": rank,
         "dtype": dtype,
         "base": base,
@@ -116,6 +127,14 @@ def _weights(text: str | None) -> tuple[float, ...] | None:
         raise MergeError(
             f"weights {text!r} are not numbers", where="--weights", hint="such as --weights 1,1,0.5"
         ) from None
+
+
+def _scale(text: str | None) -> float | str | None:
+    """A number where it is one; the recipe knows the rules."""
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -67,6 +67,7 @@ def _plan_facts(planned: Plan) -> dict[str, str | int]:
     rank = planned.rank
     return {
         "method": _method(planned),
+        **_stages(planned),
         "adapters": ", ".join(a.label for a in planned.adapters),
         "modules": len(planned.jobs),
         "rank": str(rank) if rank else f"by energy, {planned.recipe.energy:g}",
@@ -81,6 +82,7 @@ def _print_report(report: Report) -> None:
     ranks = sorted({r for m in report.modules for r in m.ranks})
     facts = {
         "method": _method(report.plan),
+        **_stages(report.plan),
         "modules": str(len(report.modules)),
         "rank": f"{report.rank} (inputs {', '.join(map(str, ranks))})",
         "energy kept": f"{mean:.1%} on average, {least:.1%} at least",
@@ -100,6 +102,18 @@ def _print_report(report: Report) -> None:
 def _method(planned: Plan) -> str:
     given = ", ".join(f"{k}={v}" for k, v in planned.recipe.parameters.items())
     return f"{planned.method.name} ({given})" if given else planned.method.name
+
+
+def _stages(planned: Plan) -> dict[str, str]:
+    """What is done before and after the method, where anything is."""
+    recipe = planned.recipe
+    scale = f"{recipe.scale} over the {recipe.scale_over}" if isinstance(recipe.scale, str) else ""
+    found = {
+        "balance": ", ".join(recipe.balance),
+        "calibrate": ", ".join(recipe.calibrate),
+        "scale": scale,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _print_facts(facts: Mapping[str, str | int]) -> None:

@@ -6,6 +6,7 @@ import re
 
 import yaml
 
+from .recipe import Recipe
 from .report import Report
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -37,7 +38,7 @@ def model_card(report: Report) -> str:
 | --- | --- | --- |
 {rows}
 
-Method `{recipe.method}` ({plan.method.paper}), scale {recipe.scale:g}, rank {report.rank}, \
+Method `{recipe.method}` ({plan.method.paper}), {_scale(recipe)}, rank {report.rank}, \
 {len(report.modules)} modules; {mean:.1%} of the merged updates' energy is kept at that rank \
 (least: {least:.1%}). `merge.json` has the full recipe, the hashes of inputs and output, and every \
 module's share.
@@ -48,3 +49,15 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "this folder or repository")
 ```
 """
+
+
+def _scale(recipe: Recipe) -> str:
+    scale = recipe.scale
+    size = (
+        f"scale {scale} over the {recipe.scale_over}"
+        if isinstance(scale, str)
+        else f"scale {scale:g}"
+    )
+    before = [f"balanced by {step}" for step in recipe.balance]
+    after = [f"calibrated by {step}" for step in recipe.calibrate]
+    return ", ".join([*before, *after, size])

@@ -10,12 +10,14 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from .. import methods
+from .. import methods, steps
 from ..adapter import align, layout
 from ..adapter.keys import Part
 from ..errors import MergeError
 from ..factors import Factors, Stack
-from .plan import Job, Plan, configured
+from .depth import depths
+from .job import Job, configured
+from .plan import Plan
 from .recipe import Recipe
 from .run import Merged, Run
 
@@ -46,8 +48,22 @@ class LiveRun(Run):
         method = methods.get(recipe.method)
         given = configured(method, recipe.parameters, recipe.seed)
         names = sorted(layers, key=align.natural)
-        jobs = tuple(_job(name, layers[name], recipe, given) for name in names)
-        super().__init__(Plan(recipe, (), method, jobs, (), None, layout.HF, "F32", ()))
+        depth = depths(names)
+        jobs = tuple(_job(name, layers[name], recipe, given, depth[name]) for name in names)
+        plan = Plan(
+            recipe=recipe,
+            adapters=(),
+            method=method,
+            balance=tuple(steps.parse(text, "balance") for text in recipe.balance),
+            calibrate=tuple(steps.parse(text, "calibrate") for text in recipe.calibrate),
+            jobs=jobs,
+            extras=(),
+            base=None,
+            layout=layout.HF,
+            dtype="F32",
+            warnings=(),
+        )
+        super().__init__(plan)
         self._layers = layers
 
     def stack(self, job: Job) -> Stack:
@@ -91,7 +107,9 @@ def pair_of(layer: Layer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | N
     return None
 
 
-def _job(name: str, layer: Layer, recipe: Recipe, given: Mapping[str, Any]) -> Job:
+def _job(
+    name: str, layer: Layer, recipe: Recipe, given: Mapping[str, Any], depth: steps.Depth
+) -> Job:
     found = [pair_of(layer, adapter) for adapter in recipe.adapters]
     A, B = next(pair for pair in found if pair)
     return Job(
@@ -102,6 +120,7 @@ def _job(name: str, layer: Layer, recipe: Recipe, given: Mapping[str, Any]) -> J
         ranks=tuple(pair[0].shape[0] if pair else 0 for pair in found),
         weights=recipe.weights or (1.0,) * len(recipe.adapters),
         scale=recipe.scale,
+        depth=depth,
         parameters=given,
     )
 

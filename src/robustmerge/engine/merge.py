@@ -26,7 +26,8 @@ from ..adapter.writer import SafetensorsWriter, check_target, rounded, whole_fol
 from ..errors import MergeError
 from .card import model_card
 from .extras import merge_extra
-from .plan import Plan, factor_names, make_plan
+from .job import factor_names
+from .plan import Plan, make_plan
 from .recipe import Recipe
 from .report import ModuleReport, Report
 from .run import Merged, Progress, Run

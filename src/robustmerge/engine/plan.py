@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import torch
 
-from .. import methods
+from .. import methods, steps
 from ..adapter import align, layout
 from ..adapter.base import Base
-from ..adapter.keys import Part, full_name, lora_name
-from ..adapter.reader import Adapter, Module
+from ..adapter.keys import full_name
+from ..adapter.reader import Adapter
 from ..adapter.tensors import DTYPES, Spec
 from ..errors import MergeError, unknown
 from .extras import check_extra
+from .job import Job, factor_names, make_jobs, written_name
 from .recipe import Recipe
 
 _NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One module's merge.
-
-    Attributes:
-        name: Canonical name.
-        written: Name in the output.
-        part: Part.A for linear layers, Part.EMBEDDING_A for embeddings.
-        shape: (d_out, d_in).
-        ranks: Each adapter's rank, 0 where it lacks the module.
-        weights: Coefficients.
-        scale: Factor on the merged update.
-        parameters: All parameters of the method.
-    """
-
-    name: str
-    written: str
-    part: Part
-    shape: tuple[int, int]
-    ranks: tuple[int, ...]
-    weights: tuple[float, ...]
-    scale: float
-    parameters: Mapping[str, Any]
-
-    @property
-    def full_rank(self) -> int:
-        """The rank no sum of the updates exceeds."""
-        return min(sum(self.ranks), *self.shape)
 
 
 @dataclass(frozen=True)
@@ -77,6 +47,8 @@ class Plan:
         recipe: What was asked.
         adapters: The opened inputs.
         method: The method.
+        balance: Steps before the merge.
+        calibrate: Steps after it.
         jobs: The modules, in natural order.
         extras: Parameters trained whole.
         base: The opened base model, if given and needed.
@@ -88,6 +60,8 @@ class Plan:
     recipe: Recipe
     adapters: tuple[Adapter, ...]
     method: methods.Method
+    balance: tuple[steps.Applied, ...]
+    calibrate: tuple[steps.Applied, ...]
     jobs: tuple[Job, ...]
     extras: tuple[Extra, ...]
     base: Base | None
@@ -151,71 +125,27 @@ def make_plan(recipe: Recipe) -> Plan:
                 where="modules",
                 hint=f"names are such as {names[0]}",
             )
-    jobs = tuple(_job(name, adapters, method, recipe) for name in names)
+    jobs = make_jobs(names, adapters, method, recipe)
     extras = _extras(adapters, recipe, target)
     spelled = {job.name: job.written for job in jobs} | {x.name: x.written for x in extras}
     align.distinct(spelled, target)
     base = _base(recipe, extras) if recipe.base is not None and extras else None
+    # What the method has to say about its settings, each once.
+    cautions = dict.fromkeys(text for job in jobs for text in method.warnings(job.parameters))
     for extra in extras:
         check_extra(extra, recipe, adapters, base)
     return Plan(
         recipe=recipe,
         adapters=adapters,
         method=method,
+        balance=tuple(steps.parse(text, "balance") for text in recipe.balance),
+        calibrate=tuple(steps.parse(text, "calibrate") for text in recipe.calibrate),
         jobs=jobs,
         extras=extras,
         base=base,
         layout=target,
         dtype=_dtype(recipe, [m.A.spec for a in adapters for m in a.modules.values()]),
-        warnings=_warnings(adapters, recipe),
-    )
-
-
-def factor_names(job: Job) -> tuple[str, str]:
-    """The output's tensor names of a job's A and B."""
-    b = Part.B if job.part is Part.A else Part.EMBEDDING_B
-    return lora_name(job.written, job.part), lora_name(job.written, b)
-
-
-def configured(method: methods.Method, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """All parameters of a method; the seed goes to those that take one.
-
-    Raises:
-        MergeError: An unknown parameter, or a value out of its bounds.
-    """
-    return method.configure({"seed": seed, **given} if method.stochastic else given)
-
-
-def written_name(name: str, adapters: Sequence[Adapter], recipe: Recipe) -> str:
-    """A canonical name as the output has it.
-
-    In the first adapter's own words where it has it, as an old layout has several spellings; unless
-    current names are asked for, which have one.
-    """
-    first, asked = adapters[0], recipe.layout
-    if asked in (None, first.layout) and asked != layout.HF and name in first.written:
-        return first.written[name]
-    return layout.written(name, asked or first.layout)
-
-
-def _job(name: str, adapters: Sequence[Adapter], method: methods.Method, recipe: Recipe) -> Job:
-    found: list[Module | None] = [a.modules.get(name) for a in adapters]
-    some = next(m for m in found if m is not None)
-    weights, scale, given = recipe.weights, recipe.scale, dict(recipe.parameters)
-    for override in recipe.modules:
-        if override.covers(name):
-            weights = override.weights or weights
-            scale = recipe.scale if override.scale is None else override.scale
-            given.update(override.parameters)
-    return Job(
-        name=name,
-        written=written_name(name, adapters, recipe),
-        part=some.part,
-        shape=some.shape,
-        ranks=tuple(m.rank if m else 0 for m in found),
-        weights=weights or (1.0,) * len(adapters),
-        scale=scale,
-        parameters=configured(method, given, recipe.seed),
+        warnings=(*_warnings(adapters, recipe), *cautions),
     )
 
 

@@ -14,21 +14,24 @@ import yaml
 from ..adapter.align import Missing
 from ..adapter.source import at_home
 from ..errors import MergeError, reading, shown
+from ..steps import parse
 from .values import (
     Extras,
+    Over,
     Parameters,
     Where,
     check_choices,
-    check_finite,
     check_keys,
     check_rank,
+    check_scale,
     check_table,
     check_types,
     check_weights,
     names,
-    number,
     numbers,
+    scale,
     single_values,
+    step_list,
 )
 
 _NONE: Parameters = MappingProxyType({})
@@ -47,7 +50,7 @@ class Override:
 
     match: str
     parameters: Parameters = field(default_factory=lambda: _NONE)
-    scale: float | None = None
+    scale: float | str | None = None
     weights: tuple[float, ...] | None = None
 
     def covers(self, module: str) -> bool:
@@ -64,7 +67,10 @@ class Recipe:
         method: Name of the merge method.
         parameters: Its parameters, where they differ from the defaults.
         weights: One coefficient per adapter; 1 each where not given.
-        scale: One factor on every merged update.
+        scale: One factor on every merged update, or the rule it is found by.
+        scale_over: Whether a rule finds one factor for the model, or one for every module.
+        balance: Steps before the merge, such as `norms:exponent=0.5`.
+        calibrate: Steps after the merge, such as `svc`.
         rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
         dtype: Type of the output; that of the inputs where not given.
         seed: For random methods.
@@ -81,7 +87,10 @@ class Recipe:
     method: str = "robustmerge"
     parameters: Parameters = field(default_factory=lambda: _NONE)
     weights: tuple[float, ...] | None = None
-    scale: float = 1.0
+    scale: float | str = 1.0
+    scale_over: Over = "model"
+    balance: tuple[str, ...] = ()
+    calibrate: tuple[str, ...] = ()
     rank: int | str = "input"
     dtype: str | None = None
     seed: int = 0
@@ -96,15 +105,19 @@ class Recipe:
     def __post_init__(self) -> None:
         """Check everything that needs no file."""
         check_weights("weights", self.weights, len(self.adapters))
-        check_finite("scale", self.scale)
+        check_scale("scale", self.scale)
         check_choices(vars(self))
         check_rank(self.rank)
+        for text in self.balance:
+            parse(text, "balance")
+        for text in self.calibrate:
+            parse(text, "calibrate")
         if not self.adapters:
             raise MergeError("no adapters", hint="name at least one adapter folder or Hub id")
         for override in self.modules:
             check_weights(f"weights of {override.match}", override.weights, len(self.adapters))
             if override.scale is not None:
-                check_finite(f"scale of {override.match}", override.scale)
+                check_scale(f"scale of {override.match}", override.scale)
 
     @property
     def energy(self) -> float | None:
@@ -132,7 +145,8 @@ class Recipe:
         try:
             return cls._checked(content)
         except MergeError as error:
-            raise MergeError(error.problem, where=error.where or where, hint=error.hint) from None
+            places = "\n".join(filter(None, (where, error.where)))
+            raise MergeError(error.problem, where=places, hint=error.hint) from None
 
     @classmethod
     def _checked(cls, content: Mapping[str, Any]) -> Recipe:
@@ -146,7 +160,10 @@ class Recipe:
         if "weights" in values:
             values["weights"] = numbers(values["weights"])
         if "scale" in values:
-            values["scale"] = number("scale", values["scale"])
+            values["scale"] = scale("scale", values["scale"])
+        for stage in ("balance", "calibrate"):
+            if stage in values:
+                values[stage] = step_list(stage, values[stage])
         values["adapters"] = names(values.get("adapters"))
         values["modules"] = tuple(_override(item) for item in modules)
         values["parameters"] = single_values(values.get("parameters", {}))
@@ -211,10 +228,10 @@ def _override(item: object) -> Override:
         raise MergeError("an entry of modules has no `match` pattern", hint="match: '*.mlp.*'")
     weights = numbers(item["weights"]) if item.get("weights") is not None else None
     parameters = single_values(item.get("parameters") or {})
-    match, scale = item["match"], item.get("scale")
-    if scale is not None:
-        scale = number(f"scale of {match}", scale)
-    return Override(match, parameters, scale, weights)
+    match, given = item["match"], item.get("scale")
+    if given is not None:
+        given = scale(f"scale of {match}", given)
+    return Override(match, parameters, given, weights)
 
 
 def _plain(value: Any) -> Any:

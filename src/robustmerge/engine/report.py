@@ -24,19 +24,21 @@ class ModuleReport:
     Attributes:
         name: Canonical name.
         ranks: The inputs' ranks.
+        scale: What the merged update was multiplied by.
         energy: Share of the merged update's energy that the output's rank keeps.
         notes: Remarks of the method.
     """
 
     name: str
     ranks: tuple[int, ...]
+    scale: float
     energy: float
     notes: tuple[str, ...]
 
     @classmethod
     def of(cls, merged: Merged) -> ModuleReport:
         """The line of a merged module."""
-        return cls(merged.job.name, merged.job.ranks, merged.energy, merged.notes)
+        return cls(merged.job.name, merged.job.ranks, merged.scale, merged.energy, merged.notes)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,12 @@ class Report:
             "energy": {"mean": self.energy[0], "least": self.energy[1]},
             "warnings": list(self.warnings),
             "modules": {
-                m.name: {"ranks": list(m.ranks), "energy": m.energy, "notes": list(m.notes)}
+                m.name: {
+                    "ranks": list(m.ranks),
+                    "scale": m.scale,
+                    "energy": m.energy,
+                    "notes": list(m.notes),
+                }
                 for m in self.modules
             },
             "extras": [extra.name for extra in plan.extras],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,9 @@ from ..adapter.reader import Adapter
 from ..errors import MergeError
 from ..factors import Factors, Noted, Stack, Update
 from ..linalg import fit, rank_for_energy
-from .plan import Job, Plan
+from ..steps import Sizes
+from .job import Job
+from .plan import Plan
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,12 +38,14 @@ class Merged:
     Attributes:
         job: What was asked.
         factors: The merged update at the output's rank.
+        scale: What the merged update was multiplied by.
         energy: Share of the merged update's energy kept at that rank.
         notes: Remarks of the method.
     """
 
     job: Job
     factors: Factors
+    scale: float
     energy: float
     notes: tuple[str, ...]
 
@@ -62,9 +67,14 @@ class Run:
         self.device = _device(device)
         self.workers = workers or _cores()
         self._surveyed: dict[str, object] = {}
+        self._factors_of_rules: dict[str, float] = {}
 
     def survey(self, progress: Progress) -> None:
-        """The method's first passes over all modules, where it has any."""
+        """The first passes over all modules, where the method or the scale rule has any."""
+        self._survey_updates(progress)
+        self._survey_sizes(progress)
+
+    def _survey_updates(self, progress: Progress) -> None:
         survey = self.plan.method.survey
         if survey is None:
             return
@@ -73,13 +83,27 @@ class Run:
 
         def stacks() -> Iterator[Stack]:
             for done, job in enumerate(jobs, 1):
-                yield self.stack(job)
+                yield self._balanced(job)
                 progress(done, len(jobs))
 
         with _one_thread_each():
             found = survey(stacks, parameters)
         if found is not None:
             self._surveyed = {"surveyed": found}
+
+    def _survey_sizes(self, progress: Progress) -> None:
+        jobs = [job for job in self.plan.jobs if isinstance(job.scale, str)]
+        if not jobs or self.plan.recipe.scale_over == "module":
+            return
+
+        def measure(job: Job) -> tuple[str, Sizes]:
+            stack = self._balanced(job)
+            return str(job.scale), Sizes.of(self._merge(job, stack)[0], stack)
+
+        sizes: dict[str, Sizes] = {}
+        for rule, size in self._each(measure, jobs, progress):
+            sizes[rule] = sizes[rule] + size if rule in sizes else size
+        self._factors_of_rules = {rule: size.factor(rule) for rule, size in sizes.items()}
 
     def rank(self, progress: Progress) -> int:
         """The output's uniform rank; where it goes by energy, that takes a pass of its own."""
@@ -97,9 +121,9 @@ class Run:
         """Every module's result, in the plan's order."""
 
         def merge(job: Job) -> Merged:
-            update, notes = self._update(job)
+            update, scale, notes = self._update(job)
             factors, energy = fit(update, rank)
-            return Merged(job, factors, energy, notes)
+            return Merged(job, factors, scale, energy, notes)
 
         return self._each(merge, self.plan.jobs, progress)
 
@@ -121,10 +145,32 @@ class Run:
             return factors
         return Factors(factors.A.to(self.device), factors.B.to(self.device))
 
-    def _update(self, job: Job) -> tuple[Update, tuple[str, ...]]:
-        result = self.plan.method(self.stack(job), **job.parameters, **self._surveyed)
+    def _update(self, job: Job) -> tuple[Update, float, tuple[str, ...]]:
+        """A module's merged update, what it was scaled by, and remarks."""
+        stack = self._balanced(job)
+        update, notes = self._merge(job, stack)
+        rule = job.scale
+        if not isinstance(rule, str):
+            scale = rule
+        elif rule in self._factors_of_rules:
+            scale = self._factors_of_rules[rule]
+        else:
+            scale = Sizes.of(update, stack).factor(rule)
+        return update.scaled(scale), scale, notes
+
+    def _balanced(self, job: Job) -> Stack:
+        """One module's updates as the method sees them."""
+        return reduce(
+            lambda s, step: step.balance(s, job.depth), self.plan.balance, self.stack(job)
+        )
+
+    def _merge(self, job: Job, stack: Stack) -> tuple[Update, tuple[str, ...]]:
+        """One module merged and calibrated, not yet scaled."""
+        result = self.plan.method(stack, **job.parameters, **self._surveyed)
         update, notes = (result.update, result.notes) if isinstance(result, Noted) else (result, ())
-        return update.scaled(job.scale), notes
+        for step in self.plan.calibrate:
+            update = step.calibrate(update, stack, job.depth)
+        return update, notes
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
         todo = list(items)

@@ -9,9 +9,11 @@ from typing import Any, Literal, get_args
 
 from ..adapter.align import Missing
 from ..errors import MergeError, shown, unknown
+from ..steps import RULES
 
 Extras = Literal["mean", "sum"]
 Where = Literal["adapter", "beside"]
+Over = Literal["model", "module"]
 Parameters = Mapping[str, Any]
 
 _CHOICES = {
@@ -19,9 +21,12 @@ _CHOICES = {
     "missing": get_args(Missing),
     "extras": get_args(Extras),
     "extras_in": get_args(Where),
+    "scale_over": get_args(Over),
 }
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("method", "dtype", "missing", "base", "layout", "extras", "extras_in"), str),
+    **dict.fromkeys(
+        ("method", "dtype", "missing", "base", "layout", "extras", "extras_in", "scale_over"), str
+    ),
     "rank": (int, str),
     "seed": int,
     "same_base": bool,
@@ -109,6 +114,21 @@ def check_finite(what: str, value: object) -> None:
         )
 
 
+def check_scale(what: str, value: object) -> None:
+    """Check a number, or the name of a scale rule.
+
+    Raises:
+        MergeError: It is neither.
+    """
+    if isinstance(value, str) and value not in RULES:
+        raise MergeError(
+            f"{what} = {shown(value)} is neither a number nor a rule",
+            hint=f"a number such as 0.5, or one of {', '.join(RULES)}",
+        )
+    if not isinstance(value, str):
+        check_finite(what, value)
+
+
 def check_table(what: str, value: object, where: str = "") -> None:
     """Check that this is a table whose keys are text.
 
@@ -165,6 +185,31 @@ def number(what: str, value: object) -> float:
     """
     check_finite(what, value)
     return float(value)  # type: ignore[arg-type]  # it was checked
+
+
+def scale(what: str, value: object) -> float | str:
+    """A number, or the name of a scale rule.
+
+    Raises:
+        MergeError: It is something else.
+    """
+    check_scale(what, value)
+    return value if isinstance(value, str) else number(what, value)
+
+
+def step_list(stage: str, value: object) -> tuple[str, ...]:
+    """A step such as `norms:exponent=0.5`, or a list of steps.
+
+    Raises:
+        MergeError: It is something else.
+    """
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(s, str) for s in found):
+        raise MergeError(
+            f"{stage} = {shown(value)} is not a list of steps",
+            hint=f"{stage}: [name, 'name:parameter=value,parameter=value']",
+        )
+    return tuple(found)
 
 
 def single_values(value: object) -> Parameters:

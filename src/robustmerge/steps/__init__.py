@@ -1,0 +1,29 @@
+"""What can be done before and after a merge, whatever the method: balance, calibrate, scale.
+
+A merge goes through five stages, and none knows of another:
+
+    balance     updates -> updates       norms, pico
+    merge       updates -> one update    any method
+    calibrate   one update -> another    svc, subspace-boosting, lines
+    scale       a number, or a rule      mean, norm-matched, geometric-middle
+    cut         to the rank asked for
+"""
+
+from __future__ import annotations
+
+from . import lines
+from ._registry import Applied, Depth, Step, every, parse, step
+from .scale import RULES, Rule, Sizes
+
+__all__ = [
+    "RULES",
+    "Applied",
+    "Depth",
+    "Rule",
+    "Sizes",
+    "Step",
+    "every",
+    "lines",
+    "parse",
+    "step",
+]

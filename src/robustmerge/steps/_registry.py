@@ -1,0 +1,120 @@
+"""What a step is: a function on the updates before a merge, or on the merged update after it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from ..errors import MergeError, unknown
+from ..factors import Stack, Update
+from ..methods._parameters import Parameter, configure, declared
+
+Stage = Literal["balance", "calibrate"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Where in the model a module is.
+
+    Attributes:
+        layer: Number of its layer, from 0; None for modules outside the layers.
+        layers: How many layers its part of the model has.
+    """
+
+    layer: int | None
+    layers: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A registered step.
+
+    Attributes:
+        name: What the user types.
+        stage: balance, before the merge, or calibrate, after it.
+        function: (stack, *, parameters) -> Stack, or (update, stack, *, parameters) -> Update.
+        paper: Where it comes from, one line.
+        checked: What the implementation was compared with.
+        deep: It wants to know where in the model a module is, as keyword `depth`.
+    """
+
+    name: str
+    stage: Stage
+    function: Callable[..., Any]
+    paper: str
+    checked: str
+    deep: bool
+    parameters: Mapping[str, Parameter] = field(repr=False)
+
+    @property
+    def doc(self) -> str:
+        """The step's page: formula, meaning, source."""
+        return inspect.cleandoc(sys.modules[self.function.__module__].__doc__ or "")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A step with its parameters."""
+
+    step: Step
+    parameters: Mapping[str, Any]
+
+    def balance(self, stack: Stack, depth: Depth) -> Stack:
+        """What the method gets to see."""
+        balanced: Stack = self.step.function(stack, **self._given(depth))
+        return balanced
+
+    def calibrate(self, update: Update, stack: Stack, depth: Depth) -> Update:
+        """The merged update, calibrated by the updates as the method saw them."""
+        calibrated: Update = self.step.function(update, stack, **self._given(depth))
+        return calibrated
+
+    def _given(self, depth: Depth) -> dict[str, Any]:
+        return {**self.parameters, "depth": depth} if self.step.deep else dict(self.parameters)
+
+
+_STEPS: dict[str, Step] = {}
+
+
+def step(name: str, *, stage: Stage, paper: str, checked: str) -> Callable[[F], F]:
+    """Register a function as the step `name`."""
+
+    def register(function: F) -> F:
+        parameters = declared(function, "depth")
+        deep = "depth" in inspect.signature(function).parameters
+        _STEPS[name] = Step(name, stage, function, paper, checked, deep, parameters)
+        return function
+
+    return register
+
+
+def every() -> tuple[Step, ...]:
+    """All registered steps: those before the merge first, by name."""
+    return tuple(sorted(_STEPS.values(), key=lambda s: (s.stage, s.name)))
+
+
+def parse(text: str, stage: Stage) -> Applied:
+    """Read a step such as `norms` or `norms:exponent=0.5,cap=3`.
+
+    Raises:
+        MergeError: There is no such step in this stage, or a parameter is impossible.
+    """
+    name, _, rest = text.partition(":")
+    known = {s.name: s for s in every() if s.stage == stage}
+    if name not in known:
+        raise unknown(f"step of stage {stage}", name, known)
+    given: dict[str, str] = {}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise MergeError(
+                f"{pair!r} is not name=value",
+                hint=f"{stage}: such as {name}:name=value,name=value",
+            )
+        given[key.strip().replace("-", "_")] = value.strip()
+    parameters = configure(known[name].parameters, given, f"step {name!r}")
+    return Applied(known[name], parameters)
