@@ -36,6 +36,7 @@ def merge(
     layout: str | None = None,
     extras: Extras = "mean",
     extras_in: Where = "adapter",
+    plugins: Sequence[str | Path] = (),
     force: bool = False,
     progress: Progress = silent,
     **parameters: Any,
@@ -77,6 +78,7 @@ def merge(
             adapter where not given.
         extras: Parameters trained whole: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
+        plugins: Python files or modules that register methods of your own.
         force: Replace an adapter that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
@@ -102,6 +104,7 @@ def merge(
         "layout": layout,
         "extras": extras,
         "extras_in": extras_in,
+        "plugins": list(plugins),
     }
     return merge_recipe(
         Recipe.from_dict(recipe, where="robustmerge.merge"),

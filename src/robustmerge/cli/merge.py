@@ -35,6 +35,7 @@ def merge(
     extras: Literal["mean", "sum"] | None = None,
     extras_in: Literal["adapter", "beside"] | None = None,
     seed: int | None = None,
+    plugin: Annotated[list[str] | None, Parameter(negative="")] = None,
     device: str = "cpu",
     workers: int | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -67,6 +68,8 @@ def merge(
         extras: Fully trained parameters: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
         seed: Seed of random methods.
+        plugin: A Python file or module that registers methods of your own; may be given several
+            times.
         device: Where to compute: cpu or cuda.
         workers: Modules computed side by side; all cores unless given.
         dry_run: Check and show the plan; read headers only, write nothing.
@@ -89,6 +92,7 @@ def merge(
         "extras": extras,
         "extras_in": extras_in,
         "seed": seed,
+        "plugins": plugin and tuple(plugin),
     }
     recipe, named = _recipe(sources, {k: v for k, v in given.items() if v is not None}, set_ or [])
     target = output or (Path(named) if named else None)

@@ -108,6 +108,8 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         MergeError: They cannot.
     """
+    for plugin in recipe.plugins:
+        methods.load_plugin(plugin)
     method = methods.get(recipe.method)
     adapters = tuple(Adapter(source) for source in recipe.adapters)
     if not recipe.same_base:

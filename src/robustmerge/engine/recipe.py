@@ -80,6 +80,7 @@ class Recipe:
         layout: How modules are named in the output; as in the first adapter where not given.
         extras: How parameters trained whole are merged: mean, or sum (base plus all changes).
         extras_in: Whether they are written into the adapter or to a file beside it.
+        plugins: Files or modules that register methods.
         modules: Overrides by pattern; later ones win.
     """
 
@@ -100,6 +101,7 @@ class Recipe:
     layout: str | None = None
     extras: Extras = "mean"
     extras_in: Where = "adapter"
+    plugins: tuple[str, ...] = ()
     modules: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
@@ -164,7 +166,9 @@ class Recipe:
         for stage in ("balance", "calibrate"):
             if stage in values:
                 values[stage] = step_list(stage, values[stage])
-        values["adapters"] = names(values.get("adapters"))
+        values["adapters"] = names("adapters", values.get("adapters"))
+        if "plugins" in values:
+            values["plugins"] = names("plugins", values["plugins"])
         values["modules"] = tuple(_override(item) for item in modules)
         values["parameters"] = single_values(values.get("parameters", {}))
         return cls(**values)
@@ -198,9 +202,9 @@ class Recipe:
         recipe = cls.from_dict(content, where=str(path))
         near = [_beside(path, source) for source in recipe.adapters]
         base = _beside(path, recipe.base) if recipe.base else None
-        return replace(recipe, adapters=tuple(near), base=base), output and _beside(
-            path, output, True
-        )
+        plugins = tuple(_beside(path, plugin) for plugin in recipe.plugins)
+        found = replace(recipe, adapters=tuple(near), base=base, plugins=plugins)
+        return found, output and _beside(path, output, True)
 
 
 def _beside(recipe: Path, source: str, output: bool = False) -> str:

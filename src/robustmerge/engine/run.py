@@ -168,6 +168,12 @@ class Run:
         """One module merged and calibrated, not yet scaled."""
         result = self.plan.method(stack, **job.parameters, **self._surveyed)
         update, notes = (result.update, result.notes) if isinstance(result, Noted) else (result, ())
+        if update.shape != job.shape:
+            raise MergeError(
+                f"method {self.plan.method.name} gave an update of shape {list(update.shape)}",
+                where=f"{job.name}, whose shape is {list(job.shape)}",
+                hint="robustmerge.testing.check_method tests a method",
+            )
         for step in self.plan.calibrate:
             update = step.calibrate(update, stack, job.depth)
         return update, notes

@@ -152,14 +152,15 @@ def check_keys(kind: str, given: Mapping[str, object], known: set[str]) -> None:
             raise unknown(f"key of a {kind}", name, known)
 
 
-def names(value: object) -> tuple[str, ...]:
-    """A list of folders and Hub ids.
+def names(what: str, value: object) -> tuple[str, ...]:
+    """A list of folders, files and ids.
 
     Raises:
         MergeError: It is something else.
     """
     if not isinstance(value, list | tuple) or not all(isinstance(v, str | Path) for v in value):
-        raise MergeError("adapters must be a list of folders or Hub ids", hint="adapters: [a, b]")
+        kinds = "folders or Hub ids" if what == "adapters" else "files"
+        raise MergeError(f"{what} must be a list of {kinds}", hint=f"{what}: [a, b]")
     return tuple(str(v) for v in value)
 
 

@@ -1,8 +1,24 @@
-"""The merge methods, one file each, in families. A new method is one file and one name there."""
+"""The merge methods, one file each, in families. A new method is one file and one name there.
+
+What is not here, because it does not give one adapter that serves every task at no cost:
+
+- per-task masks or scales at inference: EMR-Merging, TALL masks (of both the part that all tasks
+  share is here: `emr-unified`, `consensus`), Twin-Merging, SMILE, routers and mixtures of experts.
+  They keep an adapter, or a part of one, per task.
+- coefficients learned on labels or on the test inputs: LoraHub, LoRA-Soups CAT, AdaMerging, TARA,
+  NSC, ENMP, evolutionary search. They are training, or need every adapter in memory with the model;
+  weights found that way can be given to `task-arithmetic`.
+- methods that need the base weights: OrthoMerge, LARV. The base is never loaded here.
+- two-model or layer-stacking tricks: SLERP (`karcher` is its form for any number), nearswap,
+  arcee_fusion, passthrough, ZipLoRA, K-LoRA.
+- methods of which neither code nor formulas were to be had: STF, FroM, ResMerge, SA-Merging, ESM,
+  TC-LoRA.
+"""
 
 from __future__ import annotations
 
-from . import entrywise, regression, robustmerge, robustmerge_paper, spectral, sums
+from . import entrywise, regression, robust, spectral, sums
+from ._plugins import load_plugin
 from ._registry import Method, When, every, get, method
 
 __all__ = [
@@ -11,10 +27,10 @@ __all__ = [
     "entrywise",
     "every",
     "get",
+    "load_plugin",
     "method",
     "regression",
-    "robustmerge",
-    "robustmerge_paper",
+    "robust",
     "spectral",
     "sums",
 ]

@@ -109,7 +109,8 @@ class Method:
     @property
     def doc(self) -> str:
         """The method's page: formula, meaning, source."""
-        return inspect.cleandoc(sys.modules[self.function.__module__].__doc__ or "")
+        module = sys.modules[self.function.__module__]
+        return inspect.cleandoc(module.__doc__ or self.function.__doc__ or self.name)
 
     @property
     def summary(self) -> str:
@@ -135,9 +136,9 @@ _METHODS: dict[str, Method] = {}
 def method(
     name: str,
     *,
-    paper: str,
-    checked: str,
-    gauge_invariant: Trait,
+    paper: str = "unpublished",
+    checked: str = "robustmerge.testing",
+    gauge_invariant: Trait = False,
     order_invariant: Trait = True,
     scale_equivariant: Trait = True,
     stable: Trait = True,
@@ -147,7 +148,13 @@ def method(
 ) -> Callable[[F], F]:
     """Register a function as the merge method `name`.
 
-    A method is stochastic when it takes a parameter `seed`. `Method` says what the traits mean.
+    A method is stochastic when it takes a parameter `seed`. `Method` says what the traits mean;
+    `robustmerge.testing.check_method` tells which of them hold.
+
+    Example:
+        >>> import robustmerge
+        >>> from robustmerge.linalg import concat
+        >>> half = robustmerge.methods.method("half")(lambda stack: concat(stack).scaled(0.5))
     """
 
     def register(function: F) -> F:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import MergeError
 from ..methods import Method
 from .cases import Case, random_stack, statistics
 from .checks import CHECKS
@@ -37,8 +36,9 @@ def check_method(method: Method | str, settings: Mapping[str, Any] | None = None
     for check in CHECKS:
         try:
             check(case)
-        except (AssertionError, MergeError) as error:
-            problems.append(f"{check.__name__}: {error}")
+        except Exception as error:  # a crash is a broken contract like any other
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            problems.append(f"{check.__name__}: {kind}{error}")
     if problems:
         given = ", ".join(f"{k}={v}" for k, v in (settings or {}).items())
         head = f"{case.method.name} ({given})" if given else case.method.name

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import torch
 
-from ..factors import Factors, Stack
-from ..linalg import concat
-from ._registry import Density, method
+from ...factors import Factors, Stack
+from ...linalg import concat
+from .._registry import Density, method
 from .robustmerge import losses, prune_factors
 
 

@@ -26,8 +26,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..factors import Factors, Noted, Stack
-from ._registry import Density, Quantile, method
+from ...factors import Factors, Noted, Stack
+from .._registry import Density, Quantile, method
 from ._sparse import keep_largest
 
 
