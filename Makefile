@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTHON ?= python3
 CODE := src tests benchmarks examples
 
-.PHONY: demo test check slow fix docs bench clean
+.PHONY: demo test check slow fix docs bench bench-methods mutants clean
 
 # torch comes first and at a version that has a CPU build everywhere; the package allows a range.
 .venv/.dev: pyproject.toml
@@ -36,6 +36,12 @@ docs: .venv/.dev
 
 bench: .venv/.dev
 	$(PY) benchmarks/merge.py
+
+bench-methods: .venv/.dev
+	$(PY) benchmarks/methods.py
+
+mutants: .venv/.dev
+	$(PY) tests/mutants/run.py
 
 clean:
 	rm -rf .venv demo bench

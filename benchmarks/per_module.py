@@ -1,9 +1,10 @@
-"""One module of 4096 x 4096 and the sum of its updates cut to rank 16: PEFT's `svd`, and ours.
+"""One module of 4096 x 4096 merged by PEFT and here: the sum cut to rank 16, or every type.
 
-    python benchmarks/per_module.py ADAPTER...
+    python benchmarks/per_module.py [--all] ADAPTER...
 
 PEFT forms the dense sum and decomposes that; here the decomposition takes place in core space.
-Prints seconds and by how much the two results differ, as JSON.
+Prints seconds and by how much the two results differ, as JSON; random types drop other entries, so
+that their results cannot be compared.
 """
 
 from __future__ import annotations
@@ -22,8 +23,21 @@ from robustmerge import load, methods
 from robustmerge.factors import Factors, Stack
 from robustmerge.linalg import fit
 
+TYPES: dict[str, tuple[str, dict[str, object]]] = {
+    "svd": ("task-arithmetic", {}),
+    "ties": ("ties", {"density": 0.2}),
+    "ties_svd": ("ties", {"density": 0.2, "space": "delta"}),
+    "dare_linear": ("dare", {"density": 0.5}),
+    "dare_linear_svd": ("dare", {"density": 0.5, "space": "delta"}),
+    "dare_ties": ("dare-ties", {"density": 0.5}),
+    "dare_ties_svd": ("dare-ties", {"density": 0.5, "space": "delta"}),
+    "magnitude_prune": ("magnitude-prune", {"density": 0.2}),
+    "magnitude_prune_svd": ("magnitude-prune", {"density": 0.2, "space": "delta"}),
+}
+"""PEFT's combination types, and what they are here."""
 
-def with_peft(updates: list[Factors]) -> Callable[[], Factors]:
+
+def with_peft(updates: list[Factors], kind: str = "svd") -> Callable[[], Factors]:
     """A live model of one layer with all adapters; the call merges them."""
     d_out, d_in = updates[0].shape
     layer = nn.Sequential(OrderedDict(layer=nn.Linear(d_in, d_out, bias=False)))
@@ -31,6 +45,7 @@ def with_peft(updates: list[Factors]) -> Callable[[], Factors]:
     model = get_peft_model(layer, config, adapter_name="0")
     assert isinstance(model, PeftModel)
     names = [str(t) for t in range(len(updates))]
+    density = TYPES[kind][1].get("density")
     for name in names[1:]:
         model.add_adapter(name, config)
     lora = model.base_model.model.layer
@@ -40,19 +55,24 @@ def with_peft(updates: list[Factors]) -> Callable[[], Factors]:
 
     def merge() -> Factors:
         weights = [1.0] * len(names)
-        model.add_weighted_adapter(names, weights, "all", combination_type="svd", svd_rank=RANK)
+        asked = {"svd_rank": RANK} if kind.endswith("svd") else {}
+        if density is not None:
+            asked["density"] = density
+        model.add_weighted_adapter(names, weights, "all", combination_type=kind, **asked)
         return Factors(lora.lora_A["all"].weight.detach(), lora.lora_B["all"].weight.detach())
 
     return merge
 
 
-def with_ours(updates: list[Factors]) -> Callable[[], Factors]:
+def with_ours(updates: list[Factors], kind: str = "svd") -> Callable[[], Factors]:
     """The same from factors."""
-    method = methods.get("task-arithmetic")
+    name, given = TYPES[kind]
+    method = methods.get(name)
+    settings = method.configure(given)
     stack = Stack.of(updates)
 
     def merge() -> Factors:
-        return fit(method(stack), RANK)[0]
+        return fit(method(stack, **settings), RANK)[0]
 
     return merge
 
@@ -67,10 +87,29 @@ def timed(merge: Callable[[], Factors], repeats: int) -> tuple[float, Tensor]:
     return min(took), merged.dense().float()
 
 
+def compared(updates: list[Factors], kind: str) -> dict[str, object]:
+    """A combination type by both."""
+    seconds, ours = timed(with_ours(updates, kind), 1)
+    theirs_seconds, theirs = timed(with_peft(updates, kind), 1)
+    differ = float((ours - theirs).norm() / theirs.norm())
+    name, given = TYPES[kind]
+    return {
+        "type": kind,
+        "method": " ".join([name, *(str(v) for k, v in given.items() if k == "space")]),
+        "peft": theirs_seconds,
+        "robustmerge": seconds,
+        "differ": "(random)" if kind.startswith("dare") else f"{differ:.0e}",
+    }
+
+
 def main() -> None:
-    adapters = [load(folder) for folder in sys.argv[1:]]
+    every = "--all" in sys.argv
+    adapters = [load(folder) for folder in sys.argv[1:] if folder != "--all"]
     name = next(n for n, module in adapters[0].modules.items() if module.shape == (4096, 4096))
     updates = [adapter.factors(name) for adapter in adapters]
+    if every:
+        print(json.dumps([compared(updates, kind) for kind in TYPES]))
+        return
     seconds, ours = timed(with_ours(updates), 10)
     theirs_seconds, theirs = timed(with_peft(updates), 1)
     differ = float((ours - theirs).norm() / theirs.norm())

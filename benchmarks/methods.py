@@ -1,0 +1,181 @@
+"""What every method costs on LLaVA-7B's shapes, 8 adapters of rank 16: `make bench-methods`.
+
+Each method, in each of its spaces, merges the same files in a process of its own: first one layer
+of seven modules, and then, unless that tells it would take more than two minutes, the whole model
+of 32 layers. What takes longer is the one layer times 32, marked with ~. Memory is the peak of
+anonymous memory beyond what the imports take. Absolute times depend on the machine; the unit beside
+them is task-arithmetic, which does the least a core-space method has to do. For methods that PEFT
+has too, one module of 4096 x 4096 is merged by both in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import llava7b
+from contenders import remove
+
+HERE = Path(__file__).parent
+LAYERS = 32
+PATIENCE = 120.0
+"""Seconds up to which the whole model is merged."""
+
+Entry = tuple[str, dict[str, str]]
+Measured = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
+    parser.add_argument("--only", nargs="*", help="methods; all where not given")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
+    parser.add_argument("--table", type=Path, default=HERE.parent / "docs" / "costs.md")
+    given = parser.parse_args()
+    one = llava7b.adapters(given.folder, layers=1)
+    whole = llava7b.adapters(given.folder, layers=LAYERS)
+    for folder in whole:  # into the page cache
+        (folder / "adapter_model.safetensors").read_bytes()
+    rows = []
+    for name, settings in entries():
+        if given.only and name not in given.only:
+            continue
+        rows.append(measure(name, settings, one, whole, given.folder))
+        print(json.dumps(rows[-1]), flush=True)
+    if given.only:
+        return
+    results = {"machine": machine(), "rows": rows, "peft": against_peft(whole)}
+    given.results.parent.mkdir(exist_ok=True)
+    given.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    given.table.write_text(markdown(results), encoding="utf-8")
+
+
+def entries() -> list[Entry]:
+    """Every method with its defaults, and in each other space."""
+    from robustmerge import methods
+
+    found: list[Entry] = [("task-arithmetic", {})]
+    for method in methods.every():
+        if method.needs or method.name == "task-arithmetic":
+            continue
+        found.append((method.name, {}))
+        if "space" in method.parameters:
+            space = method.parameters["space"]
+            found += [
+                (method.name, {"space": choice})
+                for choice in space.choices
+                if choice not in (space.default, "core-paper")
+            ]
+    return found
+
+
+def measure(
+    name: str, settings: dict[str, str], one: list[Path], whole: list[Path], folder: Path
+) -> Measured:
+    """One layer, and the whole model if that is bearable."""
+    output = folder / "merged-method"
+    layer = run(name, settings, one, output)
+    row = {"method": name, **settings, "exact": layer["seconds"] * LAYERS < PATIENCE}
+    if row["exact"]:
+        return {**row, **run(name, settings, whole, output)}
+    return {**row, **layer, "seconds": layer["seconds"] * LAYERS}
+
+
+def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path) -> Measured:
+    """One merge in a new process, watched from outside."""
+    remove(output)
+    asked = json.dumps({"method": name, "parameters": settings})
+    arguments = [sys.executable, str(HERE / "one_merge.py"), asked, str(output)]
+    process = subprocess.Popen(
+        [*arguments, *map(str, adapters)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        if process.stdout.readline() != "ready\n":
+            raise SystemExit(f"{name} did not start")
+        status = Path(f"/proc/{process.pid}/status")
+        before = peak = anonymous(status)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        while process.poll() is None:
+            peak = max(peak, anonymous(status))
+            sleep(0.005)
+        measured: Measured = json.loads(process.stdout.read())
+    remove(output)
+    return {**measured, "megabytes": peak - before}
+
+
+def anonymous(status: Path) -> float:
+    """Megabytes of anonymous memory; 0 where there is no telling."""
+    try:
+        found = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
+    except OSError:
+        return 0.0
+    return int(found[0].split()[1]) / 1e3 if found else 0.0
+
+
+def against_peft(adapters: list[Path]) -> list[Measured]:
+    """One module by PEFT and by this package."""
+    arguments = [sys.executable, str(HERE / "per_module.py"), "--all", *map(str, adapters)]
+    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
+    measured: list[Measured] = json.loads(done.stdout)
+    return measured
+
+
+def machine() -> Measured:
+    """Where it ran."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg(),
+    }
+
+
+def markdown(results: Measured) -> str:
+    """The table for docs/."""
+    rows = results["rows"]
+    unit = next(r["seconds"] for r in rows if r["method"] == "task-arithmetic")
+    lines = [
+        "# What a merge costs",
+        "",
+        "Written by `make bench-methods`: 8 adapters of rank 16 with the shapes of LLaVA-7B (224",
+        f"modules, 640 MB), merged to rank 16 on {results['machine']['cores']} cores; reading,",
+        "writing and hashing included. ~ is one layer of 32, times 32. Memory is beyond what the",
+        "imports take. Times change with the machine, which is why the unit stands beside them.",
+        "",
+        "| method | space | seconds | x task-arithmetic | memory, MB |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        about = "" if row["exact"] else "~"
+        lines.append(
+            f"| {row['method']} | {row.get('space', '')} | {about}{row['seconds']:.0f} "
+            f"| {row['seconds'] / unit:.1f} | {row['megabytes']:.0f} |"
+        )
+    lines += [
+        "",
+        "One module of 4096 x 4096, 8 adapters of rank 16, by PEFT's `add_weighted_adapter` and by",
+        "this package in the same process:",
+        "",
+        "| PEFT's combination type | here | PEFT, s | here, s | ratio | results differ by |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in results["peft"]:
+        lines.append(
+            f"| {row['type']} | {row['method']} | {row['peft']:.3f} | {row['robustmerge']:.3f} "
+            f"| {row['peft'] / row['robustmerge']:.1f} | {row['differ']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
