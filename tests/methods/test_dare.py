@@ -41,10 +41,10 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Masks to use instead of random ones; fill it with one for every block."""
     masks: list[Tensor] = []
 
-    def mask(given: Stack, block: Block, density: float, seed: int) -> Tensor:
+    def mask(given: Stack, block: Block, keep: float, seed: int) -> Tensor:
         return masks[0].expand(block.x.shape).bool()
 
-    monkeypatch.setattr(module, "_mask", mask)
+    monkeypatch.setattr(module, "drawn", mask)
     return masks
 
 

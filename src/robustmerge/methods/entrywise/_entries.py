@@ -89,6 +89,10 @@ class Entries:
     weights: Float[Tensor, " task"]
     blocks: Blocks
 
+    def weighted(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
+        """Each adapter's entries times its weight."""
+        return x * self.weights[:, None, None]
+
     def total(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
         """The weighted sum over adapters."""
         total: Tensor = torch.tensordot(self.weights, x, dims=1)
