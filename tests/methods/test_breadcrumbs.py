@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from make import rows
-from robustmerge.factors import Stack
+from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.testing import Case, check_method, random_stack
 
@@ -95,6 +95,16 @@ def test_signs_are_elected_with_weights_and_who_agrees_is_summed(flavor: str) ->
     settings = {"density": 1, "gamma": 0, "space": "delta", "combine": "ties", "flavor": flavor}
     assert crumbs(given, **settings).tolist() == [[6, 5]]
     assert crumbs(given.reweighted((1.0, 1.0, 1.0)), **settings).tolist() == [[-4, 3]]
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_signs_are_elected_with_scalings_folded_in(flavor: str) -> None:
+    """Where weights are 1, scalings change no more than the lengths of A and B."""
+    one = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
+    two = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
+    given = Stack("module", (one, two), (1.0, 1.0), (1.0, 4.0))
+    found = crumbs(given, density=1, gamma=0, combine="ties", flavor=flavor)
+    assert found.item() == (-2 * 2) * (-4 / 2)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

@@ -77,3 +77,9 @@ def test_one_adapter_is_itself_and_one_among_absent_ones_is_not() -> None:
 
 def test_the_contract_holds_with_ties() -> None:
     check_method("consensus", {"combine": "ties"})
+
+
+def test_as_large_as_the_others_part_is_not_larger() -> None:
+    given = rows([1.0, 1.5], [1.0, 1.5])
+    assert not consensus(given, ratio=1, space="delta").any()
+    assert consensus(given, ratio=0.99, space="delta").tolist() == [[2, 3]]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from make import rows
 from robustmerge.errors import MergeError
-from robustmerge.factors import Stack
+from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.methods.entrywise._entries import view_of
 from robustmerge.methods.entrywise.della import _probabilities
@@ -98,6 +98,15 @@ def test_mergekit_elects_with_weights_and_divides_by_them() -> None:
     given = rows([1.0], [2.0], [-4.0], weights=(2, 2, 1))
     assert della(given, density=1, space="delta").item() == -4
     assert della(given, density=1, space="delta", flavor="mergekit").item() == (2 + 4) / 4
+
+
+def test_signs_are_elected_with_scalings_folded_in() -> None:
+    """The first adapter's A is longer in its file, the second's in its update."""
+    one = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
+    two = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
+    given = Stack("module", (one, two), (1.0, 1.0), (1.0, 4.0))
+    found = della(given, density=1)
+    assert found.item() == (-2 * 2) * (-4 / 2)
 
 
 def test_larger_entries_are_kept_more_often() -> None:

@@ -65,6 +65,10 @@ def test_a_draw_is_plus() -> None:
     assert sce(rows([1.0], [-1.0]), space="delta").tolist() == [[1]]
 
 
+def test_an_entry_of_an_adapter_that_hardly_counts_is_whole() -> None:
+    assert sce(rows([1.0, 0], [0.0, 1000]), space="delta").tolist() == [[1, 1000]]
+
+
 def test_only_varying_entries_are_counted_and_selected() -> None:
     given = rows([1.0, 1, 1, 0], [1.0, 2, 4, 0])
     found = sce(given, density=0.5, space="delta")[0].tolist()

@@ -72,7 +72,7 @@ def breadcrumbs(
             return lambda block: entries.total(between(block.x))
         return lambda block: merge_agreeing(entries, between(block.x), "nothing")
 
-    return merge_entries(stack, space, rule, folded=True)
+    return merge_entries(stack, space, rule)
 
 
 def _within_rows(density: float, gamma: float) -> Callable[[Tensor], Tensor]:
