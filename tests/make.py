@@ -48,6 +48,14 @@ def stack(
     return Stack.of(made, [float(w) for w in weights] if weights is not None else None)
 
 
+def rows(*taus: Sequence[float], weights: Sequence[float] | None = None) -> Stack:
+    """A module of one output whose deltas are these rows."""
+    updates = [
+        Factors(torch.tensor([tau], dtype=torch.float64), torch.ones(1, 1).double()) for tau in taus
+    ]
+    return Stack.of(updates, [float(w) for w in weights] if weights else None)
+
+
 def adapter(
     folder: Path,
     *,

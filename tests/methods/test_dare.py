@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import factors, stack
+from make import factors, rows, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
@@ -31,20 +31,15 @@ def parts(update: Factors | Dense) -> list[Tensor]:
     return [update.delta] if isinstance(update, Dense) else [update.A, update.B]
 
 
-def row(*taus: list[float], weights: list[float] | None = None) -> Stack:
-    updates = [Factors(torch.tensor([tau]).double(), torch.ones(1, 1).double()) for tau in taus]
-    return Stack.of(updates, weights)
-
-
 @pytest.fixture
 def masked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Masks to use instead of random ones; fill it with one for every block."""
     masks: list[Tensor] = []
 
-    def mask(given: Stack, block: Block, density: float, seed: int) -> Tensor:
+    def mask(given: Stack, block: Block, keep: float, seed: int) -> Tensor:
         return masks[0].expand(block.x.shape).bool()
 
-    monkeypatch.setattr(module, "_mask", mask)
+    monkeypatch.setattr(module, "drawn", mask)
     return masks
 
 
@@ -53,7 +48,7 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 )
 def test_worked_numbers(masked: list[Tensor], flavor: str, expected: list[float]) -> None:
     masked.append(torch.tensor([1, 0, 1, 0]))
-    given = row([1.0, 2.0, 3.0, 4.0])
+    given = rows([1.0, 2.0, 3.0, 4.0])
     update = merged("dare", given, space="delta", density=0.5, flavor=flavor)
     assert parts(update)[0][0].tolist() == expected
 
@@ -73,7 +68,7 @@ def test_mergekit_matches_each_adapters_sum_of_magnitudes_over_all_bands(
 
 def test_an_adapter_of_which_nothing_is_left_is_not_scaled(masked: list[Tensor]) -> None:
     masked.append(torch.tensor([[[0, 0]], [[1, 1]]]))
-    update = merged("dare", row([1.0, 2.0], [3.0, 4.0]), space="delta", flavor="mergekit")
+    update = merged("dare", rows([1.0, 2.0], [3.0, 4.0]), space="delta", flavor="mergekit")
     assert parts(update)[0][0].tolist() == [3.0, 4.0]
 
 
@@ -93,7 +88,7 @@ def test_the_weighted_sum_in_factor_space(masked: list[Tensor]) -> None:
 def test_dare_ties_elects_among_what_is_left(masked: list[Tensor]) -> None:
     masked.append(torch.tensor([[[1, 1, 1, 0]], [[1, 1, 0, 0]], [[0, 1, 1, 0]]]))
     taus = [1.0, 1.0, 1.0, 1.0], [2.0, 1.0, -4.0, 1.0], [-9.0, -4.0, -1.0, 1.0]
-    given = row(*taus, weights=[1.0, 3.0, 1.0])
+    given = rows(*taus, weights=[1.0, 3.0, 1.0])
     found = parts(merged("dare-ties", given, space="delta", density=0.5))[0][0].tolist()
     # Doubled; the second and third entry elect -, in a draw +; divided by the number that agree.
     assert found == [(2 + 3 * 4) / 2, -8.0, 2.0, 0.0]
@@ -101,7 +96,7 @@ def test_dare_ties_elects_among_what_is_left(masked: list[Tensor]) -> None:
 
 def test_dare_ties_of_mergekit_elects_with_weights_and_sums(masked: list[Tensor]) -> None:
     masked.append(torch.tensor([[[1, 1]], [[1, 1]], [[1, 0]]]))
-    given = row([1.0, 1.0], [2.0, 3.0], [-4.0, 1.0], weights=[2.0, 2.0, 1.0])
+    given = rows([1.0, 1.0], [2.0, 3.0], [-4.0, 1.0], weights=[2.0, 2.0, 1.0])
     found = parts(merged("dare-ties", given, space="delta", flavor="mergekit"))[0][0].tolist()
     # The third's sum of magnitudes, 5, is all in its first entry.
     assert found == [2 + 4, 2 + 6]
@@ -112,7 +107,7 @@ def test_dare_ties_of_mergekit_elects_with_weights_and_sums(masked: list[Tensor]
 
 def test_dare_ties_by_frequency(masked: list[Tensor]) -> None:
     masked.append(torch.ones(1))
-    given = row([1.0], [1.0], [-5.0])
+    given = rows([1.0], [1.0], [-5.0])
     found = merged("dare-ties", given, space="delta", density=1, elect="frequency")
     assert parts(found)[0].item() == 1.0
     found = merged("dare-ties", given, space="delta", density=1)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from peft.utils import merge_utils
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from make import factors, stack
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries
-from robustmerge.methods.entrywise._entries import merge_entries, view_of
+from robustmerge.methods.entrywise._entries import Space, merge_entries, view_of
+from robustmerge.testing import Case, check_method, random_stack
 
 
 def test_deltas_come_in_bands_that_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +76,88 @@ def test_adapters_of_several_types_merge_in_the_widest() -> None:
         assert (merged.A if isinstance(merged, Factors) else merged.delta).dtype == torch.float64
 
 
+def product_of(*rows: tuple[list[float], list[float]]) -> Stack:
+    """Adapters of rank 1, each a row of A and a column of B."""
+    return Stack.of(
+        [Factors(torch.tensor([a]).double(), torch.tensor([b]).double().T) for a, b in rows]
+    )
+
+
+def test_worked_numbers_of_knots() -> None:
+    given = product_of(([2.0, 0], [1.0, 0]), ([1.0, 1], [1.0, 0]))
+    view = view_of(given, "knots")
+    (block,) = view.entries[0].blocks()
+    sign = block.x[0, 0, 0].sign()
+    torch.testing.assert_close(sign * block.x, torch.tensor([[[2.0, 0]], [[1, 1]]]).double())
+    assert block.x.norm().item() == pytest.approx(2.449, abs=1e-3)  # the singular value
+    found = view.update([torch.tensor([[5.0, 7.0]]).double()])
+    torch.testing.assert_close(sign * found.dense(), torch.tensor([[5.0, 7], [0, 0]]).double())
+
+
+def test_worked_numbers_of_the_published_core() -> None:
+    given = product_of(([1.0, 0, 0], [2.0, 0]), ([1.0, 1, 0], [0.0, 1]))
+    (block,) = view_of(given, "core-paper").entries[0].blocks()
+    expected = torch.tensor([[[1.7013, -1.0515], [0, 0]], [[0, 0], [1.3764, 0.3249]]]).double()
+    signs = [torch.tensor(s).double() for s in product((1.0, -1.0), repeat=2)]
+    turned = [u[:, None] * expected * v for u in signs for v in signs]
+    assert any(torch.allclose(block.x, x, atol=1e-4) for x in turned)
+
+
+def bases(space: str, given: Stack) -> tuple[Tensor, Tensor]:
+    """The bases of a space by its definition, from full decompositions."""
+    deltas = [f.dense() for f in given.factors]
+    left = torch.cat([f.B for f in given.factors] if space == "core-paper" else deltas, dim=1)
+    right = torch.cat([f.A for f in given.factors] if space == "core-paper" else deltas).T
+    found = []
+    for X in (left, right):
+        U, S, _ = torch.linalg.svd(X)
+        found.append(U[:, : int((S > 1e-5).sum())])
+    return found[0], torch.eye(given.shape[1]).double() if space == "knots" else found[1]
+
+
+SMALL = ("knots", "core", "core-paper")
+PLAIN = [random_stack(30, 25, (3, 0, 4, 3), weights=(1, 2, -0.5, 1))]
+TALL = [random_stack(8, 20, (4, 3, 4), weights=(1, 2, -0.5)), random_stack(20, 8, (4, 3, 4))]
+
+
+@pytest.mark.parametrize("space", SMALL)
+@pytest.mark.parametrize("given", PLAIN + TALL, ids=["small", "wide", "tall"])
+def test_the_sum_is_the_sum_in_every_space(space: Space, given: Stack) -> None:
+    found = merge_entries(given, space, lambda e: lambda block: e.total(block.x))
+    expected = sum(w * f.dense() for f, w in zip(given.factors, given.weights, strict=True))
+    torch.testing.assert_close(found.dense(), expected)
+
+
+@pytest.mark.parametrize("space", SMALL)
+@pytest.mark.parametrize("given", PLAIN + TALL, ids=["small", "wide", "tall"])
+def test_ties_in_a_space_is_ties_in_its_bases(
+    space: Space, given: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT's TIES, in bases from full decompositions; their signs cancel out."""
+    monkeypatch.setattr(_entries, "_BAND", 60)
+    U, V = bases(space, given)
+    taus = [(U.T @ f.dense() @ V).contiguous() for f in given.factors]
+    weights = torch.tensor(given.weights).double()
+    expected = U @ merge_utils.ties(taus, weights, 0.3) @ V.T
+    found = Case.of("ties", {"space": space, "density": 0.3}).merge(given)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("space", SMALL)
+def test_knots_and_cores_can_be_trimmed_over_the_whole_model(space: str) -> None:
+    check_method("ties", {"space": space, "flavor": "paper"})
+
+
+@pytest.mark.parametrize(("space", "same"), [("core", True), ("core-paper", False)])
+def test_only_the_published_core_depends_on_the_gauge(space: Space, same: bool) -> None:
+    """And by much, though only the lengths of columns of B and rows of A have changed."""
+    given = random_stack()
+    other = Stack.of([Factors(f.A * 9, f.B / 9) if f.rank == 3 else f for f in given.factors])
+    deltas = [Case.of("ties", {"space": space}).merge(s) for s in (given, other)]
+    apart = float((deltas[0] - deltas[1]).norm() / deltas[0].norm())
+    assert apart < 1e-9 if same else apart > 0.1
+
+
 class Allocations(TorchDispatchMode):
     """Keeps the storage of every tensor that an operation gives and that is larger than a limit."""
 
@@ -94,12 +180,19 @@ FLAVORS = {
     "dare-ties": ({}, {"flavor": "mergekit"}),
     "magnitude-prune": ({},),
     "pcb": ({}, {"scope": "model"}),
+    "della": ({}, {"flavor": "mergekit"}),
+    "breadcrumbs": ({}, {"flavor": "mergekit"}),
+    "consensus": ({}, {"combine": "ties"}),
+    "sce": ({}, {"density": 0.5}),
+    "magmax": ({},),
+    "emr-unified": ({},),
+    "ram": ({}, {"plus": True}),
 }
 
 
 @pytest.mark.parametrize(("name", "settings"), [(n, s) for n, all in FLAVORS.items() for s in all])
 def test_no_delta_is_held_but_the_merged_one(
-    name: str, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All else is a band of every adapter, or a histogram of 16 bits."""
     monkeypatch.setattr(_entries, "_BAND", 1 << 12)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import stack
+from make import rows, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
@@ -35,12 +35,6 @@ def delta(given: Stack, **parameters: Any) -> list[float]:
     (update,) = merged([given], space="delta", **parameters)
     assert isinstance(update, Dense)
     return update.delta[0].tolist()
-
-
-def rows(*taus: Sequence[float], weights: Sequence[float] | None = None) -> Stack:
-    """A module of one output whose deltas are these rows."""
-    updates = [Factors(torch.tensor([tau]).double(), torch.ones(1, 1).double()) for tau in taus]
-    return Stack.of(updates, [float(w) for w in weights] if weights else None)
 
 
 def trimmed(tau: Sequence[float], keep: int) -> list[float]:
@@ -133,8 +127,10 @@ def test_equal_magnitudes_at_the_threshold_are_all_kept() -> None:
 
 
 def test_nothing_is_kept_where_the_density_leaves_less_than_one_entry() -> None:
+    """But with the paper and mergekit one is."""
     assert delta(rows([1.0, 2.0, 3.0]), density=0.3) == [0.0, 0.0, 0.0]
     assert delta(rows([1.0, 2.0, 3.0]), density=0.3, flavor="paper") == [0.0, 0.0, 3.0]
+    assert delta(rows([1.0, 2.0, 3.0]), density=0.3, flavor="mergekit") == [0.0, 0.0, 3.0]
 
 
 WEIGHTED = [("peft", "total", (2, -0.5, 1)), ("peft", "frequency", (2, -0.5, 1))]

@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
-from . import dare, dare_ties, magnitude_prune, pcb, ties
+from . import (
+    breadcrumbs,
+    consensus,
+    dare,
+    dare_ties,
+    della,
+    emr_unified,
+    magmax,
+    magnitude_prune,
+    pcb,
+    ram,
+    sce,
+    ties,
+)
 
-__all__ = ["dare", "dare_ties", "magnitude_prune", "pcb", "ties"]
+__all__ = [
+    "breadcrumbs",
+    "consensus",
+    "dare",
+    "dare_ties",
+    "della",
+    "emr_unified",
+    "magmax",
+    "magnitude_prune",
+    "pcb",
+    "ram",
+    "sce",
+    "ties",
+]

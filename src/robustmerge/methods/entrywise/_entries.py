@@ -78,7 +78,7 @@ class Entries:
     """One vector per adapter.
 
     Attributes:
-        name: A, B, delta, core or knots.
+        name: A or B, or the space.
         shape: The merged vector as a matrix: (rows, cols).
         weights: What each adapter's entries are to be multiplied by.
         blocks: The entries, unweighted.
@@ -88,6 +88,10 @@ class Entries:
     shape: tuple[int, int]
     weights: Float[Tensor, " task"]
     blocks: Blocks
+
+    def weighted(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
+        """Each adapter's entries times its weight."""
+        return x * self.weights[:, None, None]
 
     def total(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
         """The weighted sum over adapters."""
@@ -143,7 +147,7 @@ def view_of(stack: Stack, space: Space, *, folded: bool = False) -> View:
         return _factors(stack, folded)
     if space == "delta":
         return _deltas(stack)
-    return _knots(stack) if space == "knots" else _core(stack, as_published=space == "core-paper")
+    return _knots(stack) if space == "knots" else _core(stack, space)
 
 
 def part_names(space: Space) -> tuple[str, ...]:
@@ -205,17 +209,17 @@ def _deltas(stack: Stack) -> View:
     return View((whole,), lambda merged: Dense(merged[0]))
 
 
-def _core(stack: Stack, *, as_published: bool) -> View:
+def _core(stack: Stack, name: Space) -> View:
     space = core(stack)
     M = space.M
-    if as_published:
+    if name == "core-paper":
         left, right = _directions(space.B.R), _directions(space.A.R)
     else:
         left, right = _directions(torch.cat([*M], dim=1)), _directions(torch.cat([*M.mT], dim=1))
     x = left.T @ M @ right
     own = (x.shape[1],) * len(stack)
     only = Entries(
-        "core", (x.shape[1], x.shape[2]), space.weights, lambda: iter((Block("core", x, own),))
+        name, (x.shape[1], x.shape[2]), space.weights, lambda: iter((Block("core", x, own),))
     )
     return View((only,), lambda merged: space.lift(left @ merged[0] @ right.T))
 

@@ -10,17 +10,20 @@ from ._entries import Blocks, vectors
 from ._select import select
 
 
-def floors(blocks: Blocks, density: float, *, extra: int = 0) -> Float[Tensor, "task 1 1"]:
+def floors(
+    blocks: Blocks, density: float, *, extra: int = 0, least: int = 0
+) -> Float[Tensor, "task 1 1"]:
     """The smallest magnitude that each adapter keeps, of n entries int(n density).
 
     Args:
         blocks: The vectors.
         density: Share of entries that is kept.
         extra: How many more.
+        least: How many at least.
     """
     found = select(
         vectors(blocks, lambda block: block.x.abs()),
-        lambda n: (max(n - int(n * density) - extra, 0),),
+        lambda n: (max(n - max(int(n * density) + extra, least), 0),),
     )
     return found[:, :, None]
 

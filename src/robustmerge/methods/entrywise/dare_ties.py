@@ -9,20 +9,19 @@ Flavor peft is the formula above. Flavor mergekit keeps the sum of magnitudes in
 p, elects the sign with weights, and sums without a division. The DARE paper's own combination
 drops and then trims as well, which is neither.
 
+KnOTS merges language models by space knots with density 0.2 and scale 0.4.
+
 Source: Yu et al., Language models are Super Mario, ICML 2024, arXiv:2311.03099; PEFT,
 utils/merge_utils.py; mergekit, merge_methods/generalized_task_arithmetic.py.
 """
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
-
 from ...errors import MergeError
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
-from ._signs import Elect, agreeing, majority
+from ._entries import GAUGE_INVARIANT, Entries, Rule, Space, merge_entries
+from ._signs import Divisor, Elect, merge_agreeing
 from .dare import Flavor, dropping
 
 
@@ -31,7 +30,8 @@ from .dare import Flavor, dropping
     paper="Yu et al., ICML 2024, arXiv:2311.03099 (as in PEFT and mergekit)",
     gauge_invariant=GAUGE_INVARIANT,
     order_invariant=False,
-    checked="PEFT's combination types dare_ties and dare_ties_svd, fed the same masks",
+    checked="PEFT's combination types dare_ties and dare_ties_svd, and mergekit's dare_ties, "
+    "fed the same masks",
 )
 def dare_ties(
     stack: Stack,
@@ -47,7 +47,7 @@ def dare_ties(
     Args:
         stack: The module's updates.
         density: Probability that an entry is kept.
-        space: Merge the entries of A and of B, or those of the delta.
+        space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
         flavor: Whose DARE-TIES, where tools disagree.
         elect: By the sum of the entries, or by the number of adapters (peft only).
         seed: What is dropped.
@@ -59,16 +59,10 @@ def dare_ties(
             hint="flavor=peft elects by frequency",
         )
 
+    divisor: Divisor = "count" if flavor == "peft" else "nothing"
+
     def rule(entries: Entries) -> Rule:
         drop = dropping(stack, entries, density, flavor, seed)
-
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
-            x = drop(block)
-            votes = x if flavor == "peft" else x * entries.weights[:, None, None]
-            agree = agreeing(votes, majority(votes, elect))
-            total = entries.total(x * agree)
-            return total / agree.sum(0).clamp_min(1) if flavor == "peft" else total
-
-        return merge
+        return lambda block: merge_agreeing(entries, drop(block), divisor, elect=elect)
 
     return merge_entries(stack, space, rule)

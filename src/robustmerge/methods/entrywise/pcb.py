@@ -11,7 +11,7 @@ result is 0. exp and tanh make it depend on the size of the updates: twice the a
 the merge. Without an adapter's module its entries there are zeros, which take part in norm.
 
 τ are the entries of A and those of B, each merged for itself, with scalings folded in by their
-roots, or those of the delta (space), which the method was made for. The authors look at the whole
+roots, or those of another space; the method was made for deltas. The authors look at the whole
 model as one vector (scope model; in factor space, one of all A and one of all B); scope module
 takes quantiles and norms within each module. Density, clamp and gain are the constants of their
 script; what they call the PCB ratio is the density here, and λ the gain.
@@ -87,7 +87,7 @@ def pcb(
         density: Share of an adapter's entries, highest scores first, that has a say.
         clamp: Share of an adapter's magnitudes at either end that is clamped to the next one.
         gain: λ, multiplies the merge.
-        space: Merge the entries of A and of B, or those of the delta.
+        space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
         scope: Take quantiles within each module, or over the whole model as the authors do.
         surveyed: Quantiles over the whole model.
     """

@@ -1,23 +1,28 @@
 r"""TIES: trim each adapter to its largest entries, elect a sign per entry, average who agrees.
 
-    τ̂_t = the largest entries of τ_t             τ: entries of A and of B, or of the delta (space)
+    τ̂_t = the largest entries of τ_t
     γ = sign(Σ_t τ̂_t)
     τ = Σ_t w_t τ̂_t [sign τ̂_t = γ] / number of t that agree
 
-Small entries and minority signs are what makes adapters cancel out in a sum; both are left out.
-Tools disagree on the details, so `flavor` says whose they are:
+Small entries and minority signs are what makes adapters cancel out in a sum; both are left out. τ
+are the entries of A and those of B, each merged for itself, or those of another space. Tools
+disagree on the details, so `flavor` says whose they are:
 
     flavor     trims              weights                            divides by
     peft       each tensor        multiply the entries, not votes    number that agree
     paper      the whole model    none                               number that agree
     mergekit   each tensor        multiply entries and votes         weights that agree
 
-Of n entries int(n density) are kept, with flavor paper one more, as in the released code; equal
-magnitudes at the threshold are all kept (PEFT picks some). A draw counts as +, with flavor paper as
-the sign that most entries of the model have. In factor space weights and scalings go to A and B by
-their roots, and trimming is at each adapter's own rank; flavor paper trims the A of all modules as
-one vector and the B as another. Flavors paper and mergekit are their authors' arithmetic on deltas,
-carried over to factors whose scalings are folded in.
+Of n entries int(n density) are kept, with flavor paper one more, as in the released code, and with
+flavor mergekit at least one; equal magnitudes at the threshold are all kept (PEFT and mergekit pick
+some). A draw counts as +, with flavor paper as the sign that most entries of the model have. In
+factor space weights and scalings go to A and B by their roots, and trimming is at each adapter's
+own rank; flavor paper trims the A of all modules as one vector and the B as another. Flavors paper
+and mergekit are their authors' arithmetic on deltas, carried over to factors whose scalings are
+folded in. Negative weights, by which mergekit divides too, flavor mergekit refuses.
+
+KnOTS merges vision adapters by space knots with flavor paper, density 0.2 and scale 0.6. Core Space
+trims per module: space core-paper, or core, which is the same in any gauge.
 
 Source: Yadav et al., TIES-Merging, NeurIPS 2023, arXiv:2306.01708; PEFT, utils/merge_utils.py;
 mergekit, merge_methods/generalized_task_arithmetic.py.
@@ -26,6 +31,7 @@ mergekit, merge_methods/generalized_task_arithmetic.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -35,8 +41,8 @@ from torch import Tensor
 from ...errors import MergeError
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._entries import GAUGE_INVARIANT, Block, Blocks, Entries, Rule, Space, merge_entries
-from ._signs import Elect, agreeing, majority
+from ._entries import GAUGE_INVARIANT, Blocks, Entries, Rule, Space, merge_entries
+from ._signs import Elect, majority, merge_agreeing
 from ._survey import check_surveyed, surveying
 from ._trim import floors, trim
 
@@ -68,7 +74,8 @@ def _thresholds(blocks: Blocks, given: Mapping[str, Any]) -> Thresholds:
     "ties",
     paper="Yadav et al., NeurIPS 2023, arXiv:2306.01708",
     gauge_invariant=GAUGE_INVARIANT,
-    checked="PEFT's combination types ties and ties_svd; the paper's released arithmetic",
+    checked="PEFT's combination types ties and ties_svd; mergekit's ties; the paper's "
+    "released arithmetic",
     survey=surveying("flavor", "paper", _thresholds, _check),
 )
 def ties(
@@ -85,7 +92,7 @@ def ties(
     Args:
         stack: The module's updates.
         density: Share of entries that is kept, largest first.
-        space: Merge the entries of A and of B, or those of the delta.
+        space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
         flavor: Whose TIES, where tools disagree.
         elect: By the sum of the entries, or by the number of adapters (peft only).
         surveyed: Thresholds over the whole model.
@@ -93,17 +100,18 @@ def ties(
     _check(stack, {"flavor": flavor, "elect": elect})
     check_surveyed(stack, surveyed, flavor == "paper", "flavor=paper")
 
+    mergekit = flavor == "mergekit"
+    own = partial(floors, density=density, least=int(mergekit))
+
     def rule(entries: Entries) -> Rule:
-        found = surveyed[entries.name] if surveyed else (floors(entries.blocks, density), 1.0)
+        found = surveyed[entries.name] if surveyed else (own(entries.blocks), 1.0)
         floor, draw = found
-
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
-            x = trim(block.x, floor)
-            votes = x * entries.weights[:, None, None] if flavor == "mergekit" else x
-            agree = agreeing(votes, majority(votes, elect), draw)
-            count = entries.total(agree) if flavor == "mergekit" else agree.sum(0)
-            return entries.total(x * agree) / count.where(count > 0, 1)
-
-        return merge
+        return lambda block: merge_agreeing(
+            entries,
+            trim(block.x, floor),
+            "weights" if mergekit else "count",
+            elect=elect,
+            draw=draw,
+        )
 
     return merge_entries(stack, space, rule, folded=flavor != "peft")

@@ -1,0 +1,105 @@
+r"""RAM: average the entries that several adapters changed, keep whole what one alone changed.
+
+    changed_t = [ |τ_t| > ε ]                      τ_t the updates, weights included
+    τ[j] = mean of τ_t[j] over the adapters that changed it
+
+plus (RAM+) multiplies what adapter t alone changed by 1 + r min(ρ_t, α), ρ_t being the number of
+entries that it changed together with others over the number that it changed alone.
+
+Averages dilute what is one task's own; here they are taken only where there is something to
+average. Reinforcement learning, which it was made for, leaves many weights as they are, and the
+authors call changed what is above ε = 1e-5. Low-rank updates leave none, and which are small is a
+matter of their scaling. So ε is relative here: `epsilon` times the root mean square of the adapter
+where that is largest, which is 1e-5 for updates whose entries are about 1e-4. Modules are looked at
+one by one, and so is RAM+ (mergekit's ramplus_tl).
+
+τ are the entries of A and those of B, each merged for itself with weights and scalings shared out
+by their roots, or those of another space; the method was made for deltas.
+
+Source: Reinforced Agent Merging, 2026, arXiv:2601.13572; mergekit, merge_methods/ram.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...factors import Stack, Update
+from .._registry import method
+from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+
+NotNegative = Annotated[float, Interval(ge=0)]
+Changed = Callable[[Tensor], Bool[Tensor, "task rows cols"]]
+
+
+@method(
+    "ram",
+    paper="Reinforced Agent Merging, 2026, arXiv:2601.13572",
+    gauge_invariant=GAUGE_INVARIANT,
+    checked="the worked example; mergekit's ram and ramplus_tl, at the same threshold",
+)
+def ram(
+    stack: Stack,
+    *,
+    epsilon: NotNegative = 0.1,
+    plus: bool = False,
+    r: NotNegative = 0.1,
+    alpha: NotNegative = 0.2,
+    space: Space = "factor",
+) -> Update:
+    """Average what is shared.
+
+    Args:
+        stack: The module's updates.
+        epsilon: Size above which an entry counts as changed, relative to that of all entries.
+        plus: RAM+: strengthen what an adapter alone changed.
+        r: By how much (plus only).
+        alpha: ρ is at most this (plus only).
+        space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
+    """
+
+    def rule(entries: Entries) -> Rule:
+        threshold = epsilon * _size(entries)
+
+        def changed(x: Float[Tensor, "task rows cols"]) -> Bool[Tensor, "task rows cols"]:
+            return x.abs() > threshold
+
+        alone = 1 + r * _ratios(entries, changed).clamp_max(alpha) if plus else torch.ones(())
+
+        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+            x = entries.weighted(block.x)
+            takes = changed(x)
+            count = takes.sum(0)
+            by = alone.to(x).where(count == 1, 1 / count.clamp_min(1))
+            return (x * takes * by).sum(0)
+
+        return merge
+
+    return merge_entries(stack, space, rule)
+
+
+def _size(entries: Entries) -> float:
+    """The root mean square of the adapter where it is largest."""
+    T, (_, cols) = len(entries.weights), entries.shape
+    squares, rows = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
+    for block in entries.blocks():
+        squares += entries.weighted(block.x).double().square().sum((1, 2)).cpu()
+        rows += torch.tensor(block.own)
+    return float((squares / (rows * cols).clamp_min(1)).max().sqrt())
+
+
+def _ratios(entries: Entries, changed: Changed) -> Float[Tensor, "task 1 1"]:
+    """How many entries each adapter changed together with others, over those it changed alone."""
+    shared = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
+    alone = shared.clone()
+    for block in entries.blocks():
+        takes = changed(entries.weighted(block.x))
+        count = takes.sum(0)
+        shared += (takes & (count > 1)).sum((1, 2))
+        alone += (takes & (count == 1)).sum((1, 2))
+    return (shared / alone.clamp_min(1))[:, None, None]

@@ -1,0 +1,95 @@
+r"""SCE: select entries on which adapters differ, calculate coefficients, erase minority signs.
+
+    τ̂_t = τ_t where the variance over adapters is among the largest, otherwise 0          select
+    η_t = Σ_j τ̂_t[j]^2 / Σ_u Σ_j τ̂_u[j]^2                                            calculate
+    γ = sign(Σ_t τ̂_t)                                                                     erase
+    τ = Σ_t η_t τ̂_t [sign τ̂_t = γ] / Σ_t η_t [sign τ̂_t = γ]
+
+τ_t are the updates, weights included. Adapters that changed more count for more, per module and by
+themselves, without coefficients to tune. Of n entries with any variance int(n density) are
+selected; equal variances at the threshold are all kept. Density 1 selects all, as mergekit does
+unless told otherwise; below 1, nothing is left of what all adapters agree on, and nothing at all of
+a single one. A draw counts as +.
+
+mergekit, whose arithmetic this is, takes equal coefficients where the mean squares of all adapters
+add up to less than 1e-6, which those of low-rank updates often do, and divides by 1e-6 at least.
+Both depend on the size of the updates and are left out here.
+
+τ are the entries of A and those of B, each merged for itself with weights and scalings shared out
+by their roots, or those of another space; the method was made for deltas.
+
+Source: Wan et al., FuseChat, 2024, arXiv:2408.07990; mergekit, merge_methods/sce.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...factors import Stack, Update
+from .._registry import Density, method
+from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._select import select
+from ._signs import agreeing, majority
+
+
+@method(
+    "sce",
+    paper="Wan et al., 2024, arXiv:2408.07990",
+    gauge_invariant=GAUGE_INVARIANT,
+    checked="the worked example; mergekit's sce",
+)
+def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Update:
+    """Merge by coefficients and signs.
+
+    Args:
+        stack: The module's updates.
+        density: Share of entries that is selected, largest variance first.
+        space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
+    """
+
+    def rule(entries: Entries) -> Rule:
+        selected = _selecting(entries, density)
+        coefficients = _coefficients(entries, selected)
+
+        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+            x = selected(block)
+            by = agreeing(x, majority(x)) * coefficients
+            total = by.sum(0)
+            return (x * by).sum(0) / total.where(total > 0, 1)
+
+        return merge
+
+    return merge_entries(stack, space, rule)
+
+
+def _selecting(entries: Entries, density: float) -> Callable[[Block], Tensor]:
+    if density == 1:
+        return lambda block: entries.weighted(block.x)
+
+    def variances() -> Iterator[list[Tensor]]:
+        for block in entries.blocks():
+            yield [entries.weighted(block.x).var(0, correction=0).flatten()]
+
+    varying = sum(int(x.count_nonzero()) for (x,) in variances())
+    keep = int(varying * density)
+    floor = select(variances, lambda n: (n - keep,))
+
+    def selected(block: Block) -> Float[Tensor, "task rows cols"]:
+        x = entries.weighted(block.x)
+        return x * (x.var(0, correction=0) >= floor)
+
+    return selected
+
+
+def _coefficients(
+    entries: Entries, selected: Callable[[Block], Tensor]
+) -> Float[Tensor, "task 1 1"]:
+    energy = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
+    for block in entries.blocks():
+        energy += selected(block).double().square().sum((1, 2))
+    share = energy / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)
+    return share[:, None, None].to(entries.weights.dtype)

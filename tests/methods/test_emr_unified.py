@@ -1,0 +1,36 @@
+"""EMR-Merging's unified vector against the worked example and the definition written slowly."""
+
+from __future__ import annotations
+
+import pytest
+
+from make import rows
+from robustmerge.methods.entrywise import _entries
+from robustmerge.testing import Case, random_stack
+
+EMR = Case.of("emr-unified", {"space": "delta"})
+
+
+def test_worked_numbers() -> None:
+    assert EMR.merge(rows([1.0, -2, 3], [2.0, 1, -1])).tolist() == [[2, -2, 3]]
+
+
+def test_the_largest_of_the_minority_does_not_count() -> None:
+    assert EMR.merge(rows([3.0, -3], [-2.0, 2], [-2.0, 1.5])).tolist() == [[-2, 2]]
+
+
+def test_a_draw_is_nothing() -> None:
+    assert EMR.merge(rows([1.0, 1], [-1.0, 0])).tolist() == [[0, 1]]
+
+
+def test_deltas_by_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_entries, "_BAND", 40)
+    given = random_stack(12, 10, (3, 0, 5, 2), weights=(3, 2, -1, 1))
+    taus = [
+        (w * f.dense()).flatten().tolist()
+        for f, w in zip(given.factors, given.weights, strict=True)
+    ]
+    expected = [
+        max((x for x in entry if x * sum(entry) > 0), key=abs) for entry in zip(*taus, strict=True)
+    ]
+    assert EMR.merge(given).flatten().tolist() == pytest.approx(expected)

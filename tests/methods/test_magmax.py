@@ -1,0 +1,39 @@
+"""MagMax against the worked example and the definition written slowly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from make import rows
+from robustmerge.methods.entrywise import _entries
+from robustmerge.testing import Case, random_stack
+
+MAGMAX = Case.of("magmax", {"space": "delta"})
+
+
+def test_worked_numbers() -> None:
+    assert MAGMAX.merge(rows([1.0, -2, 3], [2.0, 1, -1])).tolist() == [[2, -2, 3]]
+
+
+def test_deltas_by_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_entries, "_BAND", 40)
+    given = random_stack(12, 10, (3, 0, 5), weights=(3, 2, -0.5))
+    taus = [
+        (w * f.dense()).flatten().tolist()
+        for f, w in zip(given.factors, given.weights, strict=True)
+    ]
+    expected = [max(entry, key=abs) for entry in zip(*taus, strict=True)]
+    assert MAGMAX.merge(given).flatten().tolist() == pytest.approx(expected)
+
+
+def test_factors_are_chosen_each_for_itself() -> None:
+    given = random_stack(12, 10, (2, 4), weights=(4, -1))
+    one, two = (f.pad(4) for f in given.factors)
+    A = (-two.A).where(two.A.abs() > 2 * one.A.abs(), 2 * one.A)
+    B = two.B.where(two.B.abs() > 2 * one.B.abs(), 2 * one.B)
+    torch.testing.assert_close(Case.of("magmax").merge(given), B @ A)
+
+
+def test_of_equal_magnitudes_the_later_is_taken() -> None:
+    assert MAGMAX.merge(rows([1.0, 1], [-1.0, -0.5], [0.5, -1])).tolist() == [[-1, -1]]

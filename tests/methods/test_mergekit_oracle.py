@@ -1,0 +1,154 @@
+"""The entry-wise methods against mergekit's own, on deltas in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from mergekit import sparsify
+from mergekit.merge_methods.api import merge_tensors
+from torch import Tensor
+
+from robustmerge.factors import Factors, Stack
+from robustmerge.testing import Case
+
+DENSITIES = (0.005, 0.3, 0.55, 1.0)
+WEIGHTS = [(1.0, 1.0, 1.0), (2.0, 0.5, 0.0)]
+NEGATIVE = (1.0, -0.5, 2.0)
+
+
+def deltas(rows: int = 7, cols: int = 9) -> list[Tensor]:
+    """Three updates, with entries that are zero in some and draws of signs."""
+    g = torch.Generator().manual_seed(0)
+    found = [torch.randn(rows, cols, generator=g).double() * (1 + t) for t in range(3)]
+    for t, x in enumerate(found):
+        x[2, t : t + 3] = 0
+        x[0, 0] = (9.0, -9.0, 0.0)[t]
+    return found
+
+
+def stack(taus: list[Tensor], weights: tuple[float, ...] = WEIGHTS[0]) -> Stack:
+    """Adapters whose deltas these are."""
+    return Stack.of([Factors(tau, torch.eye(len(tau)).double()) for tau in taus], weights)
+
+
+def theirs(taus: list[Tensor], method: str, **parameters: Any) -> Tensor:
+    return merge_tensors(
+        [torch.zeros_like(taus[0]), *taus], method, parameters=parameters, base_index=0
+    )
+
+
+def compare(given: Stack, name: str, method: str, ours: dict[str, Any], **kit: Any) -> Tensor:
+    """Merge both ways."""
+    found = Case.of(name, {"space": "delta", **ours}).merge(given)
+    expected = theirs([f.dense() for f in given.factors], method, **kit)
+    # What is random goes through float32 in mergekit.
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    return found
+
+
+@pytest.fixture
+def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mergekit draws with our numbers: adapter by adapter, against its own probabilities."""
+
+    def uniform() -> Iterator[Tensor]:
+        given = stack(deltas())
+        for t in range(3):
+            yield torch.rand(given.shape, generator=given.generator(3, "delta/0", t))
+
+    numbers = uniform()
+    monkeypatch.setattr(torch, "bernoulli", lambda p: (next(numbers) < p).to(p))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("density", DENSITIES)
+def test_ties(density: float, weights: tuple[float, ...]) -> None:
+    given = stack(deltas(), weights)
+    ours = {"flavor": "mergekit", "density": density}
+    compare(given, "ties", "ties", ours, weight=list(weights), density=density)
+
+
+@pytest.mark.usefixtures("same_draws")
+@pytest.mark.parametrize("weights", [*WEIGHTS, NEGATIVE])
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize(("name", "method"), [("dare", "dare_linear"), ("dare-ties", "dare_ties")])
+def test_dare(name: str, method: str, density: float, weights: tuple[float, ...]) -> None:
+    given = stack(deltas(), weights)
+    ours = {"flavor": "mergekit", "density": density, "seed": 3}
+    compare(given, name, method, ours, weight=list(weights), density=density)
+
+
+@pytest.mark.usefixtures("same_draws")
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize(("density", "epsilon"), [(0.2, 0.15), (0.7, 0.07), (0.5, 0.0), (1.0, 0.1)])
+@pytest.mark.parametrize(("combine", "method"), [("ties", "della"), ("linear", "della_linear")])
+def test_della(
+    combine: str, method: str, density: float, epsilon: float, weights: tuple[float, ...]
+) -> None:
+    given = stack(deltas(), weights)
+    numbers = {"density": density, "epsilon": epsilon}
+    ours = {"flavor": "mergekit", "combine": combine, "seed": 3, **numbers}
+    compare(given, "della", method, ours, weight=list(weights), **numbers)
+
+
+@pytest.mark.parametrize("weights", [*WEIGHTS, NEGATIVE])
+@pytest.mark.parametrize(
+    ("density", "gamma"), [(0.005, 0.01), (0.3, 0.1), (0.9, 0.2), (0.5, 0.0), (1.0, 0.1)]
+)
+@pytest.mark.parametrize(
+    ("combine", "method"), [("linear", "breadcrumbs"), ("ties", "breadcrumbs_ties")]
+)
+def test_breadcrumbs(
+    combine: str, method: str, density: float, gamma: float, weights: tuple[float, ...]
+) -> None:
+    given = stack(deltas(), weights)
+    numbers = {"density": density, "gamma": gamma}
+    ours = {"flavor": "mergekit", "combine": combine, **numbers}
+    compare(given, "breadcrumbs", method, ours, weight=list(weights), **numbers)
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+def test_sce(density: float) -> None:
+    compare(stack(deltas()), "sce", "sce", {"density": density}, select_topk=density)
+
+
+def test_sce_of_small_updates_has_equal_coefficients_in_mergekit() -> None:
+    """As its page says; entries of 1e-4 are what low-rank updates have."""
+    small = [tau * 1e-4 for tau in deltas()]
+    with pytest.raises(AssertionError, match="not close"):
+        torch.testing.assert_close(
+            theirs(small, "sce") * 1e4, theirs(deltas(), "sce"), atol=1e-5, rtol=1e-5
+        )
+    agree = theirs(small, "sce") * 1e4
+    x = torch.stack(deltas())
+    same = x.sign() == (x.sum(0) >= 0).double() * 2 - 1
+    torch.testing.assert_close(agree, (x * same).sum(0) / same.sum(0).clamp_min(1))
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.2, 0.7])
+def test_ram(epsilon: float) -> None:
+    given = stack(deltas())
+    size = max(float(f.dense().square().mean().sqrt()) for f in given.factors)
+    plain = compare(given, "ram", "ram", {"epsilon": epsilon}, epsilon=epsilon * size)
+    ours = {"epsilon": epsilon, "plus": True, "r": 0.3, "alpha": 3.0}
+    kit = {"epsilon": epsilon * size, "r": 0.3, "alpha": 3.0}
+    plus = compare(given, "ram", "ramplus_tl", ours, **kit)
+    assert not torch.equal(plain, plus)
+
+
+@pytest.mark.parametrize("density", [0.02, 0.3, 0.55, 1.0])
+def test_magnitude(density: float) -> None:
+    for tau in deltas():
+        found = Case.of("magnitude-prune", {"space": "delta", "density": density}).merge(
+            stack([tau], (1.0,))
+        )
+        torch.testing.assert_close(found, sparsify.magnitude(tau, density))
+
+
+def test_task_arithmetic() -> None:
+    given = stack(deltas(), NEGATIVE)
+    found = Case.of("task-arithmetic").merge(given)
+    expected = theirs(deltas(), "task_arithmetic", weight=list(NEGATIVE))
+    torch.testing.assert_close(found, expected)
