@@ -14,7 +14,7 @@ of T differences, hence its small default. Weights multiply the differences as t
 
 Cost: O((d_out + d_in) R^2), and T decompositions of R x R.
 
-Source: Choi et al., Revisiting Weight Averaging for Model Merging, arXiv:2412.12153, section 4; k
+Source: Choi et al., Revisiting Weight Averaging for Model Merging, arXiv:2412.12153; k
 and λ as in the code of Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 """
 

@@ -18,7 +18,7 @@ to a smaller rank keeps arbitrary ones, so give it the full rank.
 
 Cost: O((d_out + d_in) R^2); with flavor paper a decomposition of a full delta.
 
-Source: Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959, section 4.
+Source: Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ What `iso-c` says about weak directions and about cutting the rank holds here, t
 Cost: O((d_out + d_in) R^2) for the sum of ranks R; with flavor paper T + 1 decompositions of full
 deltas and two of d x k.
 
-Source: Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959, section 4.
+Source: Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ The authors' code can use a randomized decomposition; this one is exact.
 
 Cost: O((d_out + d_in) r^2) per adapter of rank r.
 
-Source: Lee et al., STAR, NAACL 2025, arXiv:2502.10339, section 3.
+Source: Lee et al., STAR, NAACL 2025, arXiv:2502.10339.
 """
 
 from __future__ import annotations

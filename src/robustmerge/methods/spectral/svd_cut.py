@@ -14,7 +14,7 @@ its number of singular values above 1e-7 of the largest, so that unused directio
 Cost: O((d_out + d_in) r^2) per adapter of rank r.
 
 Source: truncated SVD of each update, the compression in Gargiulo et al., Task Singular Vectors,
-CVPR 2025, arXiv:2412.00081, section 4.1.
+CVPR 2025, arXiv:2412.00081 (TSV-Compress).
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ r"""Karcher: the mean of the updates' directions on the sphere, at their mean le
     Δ   = u Σ_t p_t ‖Δ_t‖
 
 The mean of nearly orthogonal updates is 1/√T as long as they are; this one is as long as they are
-on average, and small updates turn it as much as large ones do. Two updates of equal weight give
-what spherical interpolation (SLERP) gives halfway, and so there is no slerp here.
+on average, and small updates turn it as much as large ones do. For two updates it is a point of the
+arc between them, at w_2 / (w_1 + w_2) of the way: spherical interpolation (SLERP), which is defined
+for two only and has no method of its own here for that reason.
 
 The mean is found per module by the usual fixed point: from the tangents that lead to the u_t take
 the mean, follow it, and again, until it moves by less than 1e-12. All of it happens in the span of

@@ -14,7 +14,7 @@ an adapter lacks add nothing to its norm.
 
 Cost: O((d_out + d_in) r^2) per adapter of rank r, in a pass of its own with scope model.
 
-Source: Zhou et al., MetaGPT, EMNLP 2024, arXiv:2406.11385, section 4.
+Source: Zhou et al., MetaGPT, EMNLP 2024, arXiv:2406.11385, the closed-form coefficients.
 """
 
 from __future__ import annotations

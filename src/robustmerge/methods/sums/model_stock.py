@@ -15,13 +15,13 @@ the same optimum and the paper's t for equal weights. Where c is negative there 
 and t is 0. One adapter is its own center, t = 1. An adapter that is zero in a module has cosine 0
 with the others.
 
-mergekit's model_stock is the same on deltas for equal weights, except that negative cosines give it
-a t below 0 or beyond 1, and that it never divides by less than 1e-6, so that updates with norms
-below 1e-3 seem more orthogonal than they are.
+mergekit's model_stock is the same on deltas for equal weights, except that a negative c gives it a
+negative t, and that it never divides by a product of norms less than 1e-6, so that updates with
+norms below 1e-3 seem more orthogonal than they are.
 
 Cost: O((d_out + d_in) R^2) for the sum of ranks R.
 
-Source: Jang et al., Model Stock, ECCV 2024, arXiv:2403.19522, section 4.
+Source: Jang et al., Model Stock, ECCV 2024, arXiv:2403.19522, the method for T models.
 """
 
 from __future__ import annotations

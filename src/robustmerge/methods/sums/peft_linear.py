@@ -16,8 +16,8 @@ w_t^2 times and a negative weight acts on cross terms only. The scaling is appli
 PEFT refuses unequal ranks; smaller ones are padded with zero directions here. A module that an
 adapter lacks is a zero update, which PEFT leaves out, with the same result.
 
-Source: PEFT, combination type linear; Huang et al., LoraHub, COLM 2024, arXiv:2307.13269, section
-3.2 (its search for weights needs examples and is not part of this).
+Source: PEFT, combination type linear; Huang et al., LoraHub, COLM 2024, arXiv:2307.13269, its
+composition (its search for weights needs examples and is not part of this).
 """
 
 from __future__ import annotations
