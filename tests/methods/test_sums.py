@@ -74,3 +74,13 @@ def test_robustmerge_paper_takes_unequal_ranks_and_dead_directions() -> None:
     A = torch.tensor([[9.0, 8, 7, 6, 5], [0.1, 0.2, 0.3, 0.4, 0.5]])
     given = Stack.of([Factors(A, torch.ones(3, 2)), factors(3, 5, 4, seed=1)])
     assert merge("robustmerge-paper", given).isfinite().all()
+
+
+def test_worked_numbers_of_the_sum_and_of_averaged_factors() -> None:
+    one = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
+    two = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.0], [4]]))
+    given = Stack.of([one, two], [0.5, 0.5])
+    total = merge("task-arithmetic", given)
+    torch.testing.assert_close(total, torch.tensor([[1.0, 0], [0, 2]]))
+    # Half of A times half of B: a quarter of each update, and two cross terms.
+    torch.testing.assert_close(merge("average", given), torch.tensor([[0.5, 0.5], [1, 1]]))

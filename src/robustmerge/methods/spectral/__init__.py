@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import tsv_m
+from . import cart, iso_c, iso_cts, ssam, star, svd_cut, tsv_m
 
-__all__ = ["tsv_m"]
+__all__ = ["cart", "iso_c", "iso_cts", "ssam", "star", "svd_cut", "tsv_m"]

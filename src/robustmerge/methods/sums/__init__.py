@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from . import average, task_arithmetic
+from . import average, inverse_norm, karcher, metagpt, model_stock, peft_linear, task_arithmetic
 
-__all__ = ["average", "task_arithmetic"]
+__all__ = [
+    "average",
+    "inverse_norm",
+    "karcher",
+    "metagpt",
+    "model_stock",
+    "peft_linear",
+    "task_arithmetic",
+]

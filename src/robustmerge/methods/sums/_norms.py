@@ -1,0 +1,79 @@
+"""Norms and inner products of the updates, for methods that derive coefficients from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...basis import Basis
+from ...errors import MergeError
+from ...factors import Factors, Stack
+from ...linalg import core
+from ..entrywise._survey import check_surveyed
+
+Scope = Literal["model", "module"]
+Squares = tuple[float, ...]
+"""Each adapter's squared Frobenius norm."""
+
+
+def survey(
+    stacks: Callable[[], Iterator[Stack]], parameters: Sequence[Mapping[str, Any]]
+) -> Squares | None:
+    """The first pass of a method with a parameter `scope`: squared norms over all modules."""
+    if all(given["scope"] != "model" for given in parameters):
+        return None
+    modules = [squares(stack) for stack in stacks()]
+    return tuple(sum(of) for of in zip(*modules, strict=True))
+
+
+def squares_within(scope: Scope, stack: Stack, surveyed: Squares | None) -> Squares:
+    """Each adapter's squared norm, over the whole model or this module.
+
+    Raises:
+        MergeError: The whole model is asked for and has not been seen.
+    """
+    check_surveyed(stack, surveyed, scope == "model", "scope=model")
+    return surveyed if scope == "model" and surveyed is not None else squares(stack)
+
+
+def squares(stack: Stack) -> Squares:
+    """Each update's squared norm in this module, unweighted."""
+    return tuple(_square(f) for f in stack.factors)
+
+
+def gram(stack: Stack) -> Float[Tensor, "task task"]:
+    """The inner products of the updates, unweighted."""
+    vectors = core(stack).M.flatten(1)
+    return vectors @ vectors.T
+
+
+def unit(squared: Float[Tensor, "task task"]) -> Float[Tensor, "task task"]:
+    """The cosines that belong to inner products; zero where an update is zero."""
+    norms = squared.diagonal().sqrt()
+    inverse = torch.where(norms > 0, 1 / norms, 0)
+    return (inverse[:, None] * squared * inverse).clamp(-1, 1)
+
+
+def shares_of_directions(stack: Stack) -> tuple[float, ...]:
+    """The weights divided by their sum, for means that know no opposite of an adapter.
+
+    Raises:
+        MergeError: A weight is negative, or all are zero.
+    """
+    if min(stack.weights) < 0:
+        raise MergeError(
+            f"this mean takes no negative weights, and these are {list(stack.weights)}",
+            where=stack.module,
+            hint="choose other weights, or a method that sums, such as task-arithmetic",
+        )
+    return stack.share()
+
+
+def _square(f: Factors) -> float:
+    # Not by Gram matrices: where the factors nearly cancel they would square away the norm.
+    product = Basis.of(f.B).R @ Basis.of(f.A.T).R.T
+    return float(product.square().sum())
