@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import dc_merge, ocap, tsv_m
+from . import ctm, dc_merge, ocap, tsv_m
 
-__all__ = ["dc_merge", "ocap", "tsv_m"]
+__all__ = ["ctm", "dc_merge", "ocap", "tsv_m"]
