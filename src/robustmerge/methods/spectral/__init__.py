@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import ctm, dc_merge, do_merging, lora_lego, ocap, tsv_m
+from . import ctm, dc_merge, do_merging, lora_lego, ocap, pico, tsv_m
 
-__all__ = ["ctm", "dc_merge", "do_merging", "lora_lego", "ocap", "tsv_m"]
+__all__ = ["ctm", "dc_merge", "do_merging", "lora_lego", "ocap", "pico", "tsv_m"]
