@@ -20,7 +20,7 @@ LAYERS = (
     ("factors",),
     ("linalg",),
     ("adapter", "methods"),
-    ("testing", "inspect"),
+    ("testing", "steps", "inspect"),
     ("engine",),
     ("api", "peft"),
     ("cli",),
