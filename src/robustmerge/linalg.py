@@ -25,7 +25,8 @@ from .factors import Dense, Factors, Lifted, Stack, Update
 
 _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
-_ROUNDING = 1e-7
+ROUNDING = 1e-7
+"""Less than this share of its like is rounding: the precision of float32, which no file exceeds."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,9 @@ def core(stack: Stack) -> Core:
 def numerical_rank(S: Float[Tensor, " k"]) -> int:
     """How many singular values are more than rounding: those above 1e-7 of the largest.
 
-    That is the precision of float32, which no adapter file exceeds: what is below is noise, and its
-    directions are arbitrary.
+    What is below is noise, and its directions are arbitrary.
     """
-    return int((_ROUNDING * S.max() < S).sum()) if len(S) else 0
+    return int((ROUNDING * S.max() < S).sum()) if len(S) else 0
 
 
 def polar(X: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:

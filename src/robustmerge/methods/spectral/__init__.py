@@ -2,6 +2,34 @@
 
 from __future__ import annotations
 
-from . import cart, iso_c, iso_cts, ssam, star, svd_cut, tsv_m
+from . import (
+    cart,
+    ctm,
+    dc_merge,
+    do_merging,
+    iso_c,
+    iso_cts,
+    lora_lego,
+    ocap,
+    pico,
+    ssam,
+    star,
+    svd_cut,
+    tsv_m,
+)
 
-__all__ = ["cart", "iso_c", "iso_cts", "ssam", "star", "svd_cut", "tsv_m"]
+__all__ = [
+    "cart",
+    "ctm",
+    "dc_merge",
+    "do_merging",
+    "iso_c",
+    "iso_cts",
+    "lora_lego",
+    "ocap",
+    "pico",
+    "ssam",
+    "star",
+    "svd_cut",
+    "tsv_m",
+]
