@@ -65,6 +65,7 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
         "weights": [1.0, 0.5, -1.0],
         "scale": "norm-matched",
         "scale_over": "module",
+        "balance": ["norms:cap=2"],
         "calibrate": ["lines"],
         "rank": 7,
         "dtype": "bfloat16",

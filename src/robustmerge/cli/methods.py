@@ -29,7 +29,7 @@ def methods(
 
     for source in plugin or ():
         catalogue.load_plugin(source)
-    pages = [show_methods.find(name)] if name else show_methods.pages()
+    pages = show_methods.find(name) if name else show_methods.pages()
     if json:
         print(jsonlib.dumps([page.facts() for page in pages], indent=2))
     elif markdown:
@@ -37,4 +37,5 @@ def methods(
     elif name is None:
         show_methods.print_table(pages)
     else:
-        show_methods.print_page(pages[0])
+        for page in pages:
+            show_methods.print_page(page)

@@ -64,16 +64,17 @@ def pages() -> list[Page]:
     return [*map(_of_method, found), *map(_of_step, steps.every())]
 
 
-def find(name: str) -> Page:
-    """The page of this name.
+def find(name: str) -> list[Page]:
+    """The pages of this name; a method and a step may share one.
 
     Raises:
         MergeError: There is none; the nearest name is suggested.
     """
-    known = {page.name: page for page in pages()}
-    if name not in known:
-        raise unknown("method or step", name, known)
-    return known[name]
+    known = pages()
+    found = [page for page in known if page.name == name]
+    if not found:
+        raise unknown("method or step", name, {page.name for page in known})
+    return found
 
 
 def as_markdown(shown: Sequence[Page]) -> str:
@@ -117,6 +118,7 @@ def print_page(page: Page) -> None:
         print()
     for trait, value in page.traits.items():
         print(f"{trait}: {value}")
+    print()
 
 
 def _head(shown: Sequence[Page]) -> list[str]:

@@ -11,7 +11,7 @@ A merge goes through five stages, and none knows of another:
 
 from __future__ import annotations
 
-from . import lines
+from . import lines, norms, pico, subspace_boosting, svc
 from ._registry import Applied, Depth, Step, every, parse, step
 from .scale import RULES, Rule, Sizes
 
@@ -24,6 +24,10 @@ __all__ = [
     "Step",
     "every",
     "lines",
+    "norms",
     "parse",
+    "pico",
     "step",
+    "subspace_boosting",
+    "svc",
 ]

@@ -29,8 +29,10 @@ from annotated_types import Interval
 from ..factors import Stack
 from ..linalg import core
 from ..methods.spectral.ocap import ceiling
+from ._registry import step
 
 
+@step("norms", stage="balance", paper="own; the cap as in OCAP", checked="the dense definition")
 def norms(
     stack: Stack,
     *,

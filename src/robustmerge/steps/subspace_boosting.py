@@ -28,8 +28,15 @@ from annotated_types import Interval
 
 from ..factors import Stack, Update
 from ..linalg import SVD, numerical_rank, svd
+from ._registry import step
 
 
+@step(
+    "subspace-boosting",
+    stage="calibrate",
+    paper="Skorobogat et al., arXiv:2506.16506",
+    checked="a worked example; the dense definition",
+)
 def subspace_boosting(
     update: Update, stack: Stack, *, energy: Annotated[float, Interval(gt=0, le=1)] = 0.5
 ) -> Update:

@@ -33,8 +33,15 @@ from annotated_types import Interval
 
 from ..factors import Stack, Update
 from ..linalg import ROUNDING, SVD, core, numerical_rank, svd
+from ._registry import step
 
 
+@step(
+    "svc",
+    stage="calibrate",
+    paper="SVC, ICML 2026, arXiv:2602.05536",
+    checked="the worked example; the dense definition",
+)
 def svc(update: Update, stack: Stack, *, alpha: Annotated[float, Interval(gt=0)] = 1.0) -> Update:
     """Calibrate a merged update's singular values.
 

@@ -9,31 +9,44 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...linalg import ROUNDING, numerical_rank, polar
+from ...linalg import numerical_rank, polar
+from ._cut import at_most
+
+Parts = tuple[Float[Tensor, "m k"], Float[Tensor, " k"], Float[Tensor, "n k"]]
 
 
-def common_and_specific(deltas: Float[Tensor, "task m n"], common: float) -> Float[Tensor, "m n"]:
+def common_and_specific(
+    deltas: Float[Tensor, "task m n"], common: float, *, every: bool = False
+) -> Float[Tensor, "m n"]:
     """Directions of the sum and of each update's rest, orthogonal, all of one singular value.
 
-    Of the directions that the sum has, a share is taken from it; the others are divided among the
-    updates, and taken from what of them the first leave. Singular values become their mean.
+    Of all directions a share is taken from the sum; the others are divided among the updates, and
+    taken from what of them the first leave. Singular values become their mean.
 
     Args:
         deltas: The updates.
         common: Share of directions that comes from the sum.
+        every: Count min(m, n) directions rather than those that are more than rounding.
     """
-    U, S, Vh = torch.linalg.svd(deltas.sum(0), full_matrices=False)
-    total, T = numerical_rank(S), len(deltas)
-    own = min(round((total - int(total * common)) / T), total // T)
-    c = total - own * T
-    parts = [(U[:, :c], S[:c], Vh[:c].T)]
-    for delta in deltas:
-        rest = delta - U[:, :c] @ (U[:, :c].T @ delta)
-        U_t, S_t, Vh_t = torch.linalg.svd(rest, full_matrices=False)
-        # What the common directions left may be rounding altogether.
-        k = min(own, int((S_t > ROUNDING * delta.norm()).sum()))
-        parts.append((U_t[:, :k], S_t[:k], Vh_t[:k].T))
-    left, sizes, right = (torch.cat(part, dim=-1) for part in zip(*parts, strict=True))
-    size = sizes.sum() / max(len(sizes), 1)
-    merged: Tensor = size * polar(left) @ polar(right).T
-    return merged
+    T, k = len(deltas), min(deltas[0].shape) if every else _rank(deltas)
+    s = min(round((k - at_most(common, k)) / T), k // T)
+    # What is left where updates cancel out, or lie in the common space, is rounding of them.
+    sizes = [None] * T if every else torch.linalg.matrix_norm(deltas, 2).tolist()
+    shared = _leading(deltas.sum(0), k - T * s, None if every else max(sizes))
+    outside = deltas - shared[0] @ (shared[0].T @ deltas)
+    own = [_leading(rest, s, of) for rest, of in zip(outside, sizes, strict=True)]
+    U, S, V = (torch.cat(part, dim=-1) for part in zip(shared, *own, strict=True))
+    return polar(U) @ polar(V).T * (S.sum() / max(len(S), 1))
+
+
+def _leading(delta: Float[Tensor, "m n"], most: int, of: float | None) -> Parts:
+    """The leading directions, rounding of an update of size `of` left out."""
+    U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
+    if of is not None:
+        most = min(most, max(numerical_rank(torch.cat([S.new_tensor([of]), S])) - 1, 0))
+    return U[:, :most], S[:most], Vh[:most].T
+
+
+def _rank(deltas: Float[Tensor, "task m n"]) -> int:
+    beside, below = torch.cat([*deltas], dim=1), torch.cat([*deltas], dim=0)
+    return min(numerical_rank(torch.linalg.svdvals(x)) for x in (beside, below))

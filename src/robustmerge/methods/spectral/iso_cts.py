@@ -30,15 +30,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ...factors import Dense, Stack, Update
-from ...linalg import core, numerical_rank, polar
+from ...linalg import core
 from .._registry import When, method
-from ._cut import Share, at_most
-
-Parts = tuple[Float[Tensor, "m k"], Float[Tensor, " k"], Float[Tensor, "n k"]]
+from ._common_specific import common_and_specific
+from ._cut import Share
 
 
 @method(
@@ -66,33 +63,6 @@ def iso_cts(
     if flavor == "paper":
         pairs = zip(stack.factors, stack.weights, strict=True)
         deltas = torch.stack([f.dense() * w for f, w in pairs])
-        return Dense(_merged(deltas, common, min(stack.shape), every=True))
+        return Dense(common_and_specific(deltas, common, every=True))
     space = core(stack)
-    return space.lift(_merged(space.weighted, common, _rank(space.weighted), every=False))
-
-
-def _merged(
-    deltas: Float[Tensor, "task m n"], common: float, k: int, *, every: bool
-) -> Float[Tensor, "m n"]:
-    T = len(deltas)
-    s = min(round((k - at_most(common, k)) / T), k // T)
-    # What is left where updates cancel out, or lie in the common space, is rounding of them.
-    sizes = [None] * T if every else torch.linalg.matrix_norm(deltas, 2).tolist()
-    shared = _leading(deltas.sum(0), k - T * s, None if every else max(sizes))
-    outside = deltas - shared[0] @ (shared[0].T @ deltas)
-    own = [_leading(rest, s, of) for rest, of in zip(outside, sizes, strict=True)]
-    U, S, V = (torch.cat(part, dim=-1) for part in zip(shared, *own, strict=True))
-    return polar(U) @ polar(V).T * (S.sum() / max(len(S), 1))
-
-
-def _leading(delta: Float[Tensor, "m n"], most: int, of: float | None) -> Parts:
-    """The leading directions, rounding of an update of size `of` left out."""
-    U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
-    if of is not None:
-        most = min(most, max(numerical_rank(torch.cat([S.new_tensor([of]), S])) - 1, 0))
-    return U[:, :most], S[:most], Vh[:most].T
-
-
-def _rank(deltas: Float[Tensor, "task m n"]) -> int:
-    beside, below = torch.cat([*deltas], dim=1), torch.cat([*deltas], dim=0)
-    return min(numerical_rank(torch.linalg.svdvals(x)) for x in (beside, below))
+    return space.lift(common_and_specific(space.weighted, common))

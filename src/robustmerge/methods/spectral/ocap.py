@@ -14,8 +14,8 @@ the two in the middle. Two adapters are never capped. Updates that are zero coun
 an adapter that directions are shared out to.
 
 As in `tsv-m` every adapter brings as many directions as it has, where code for full fine-tuning
-takes those of the full matrix, which for a LoRA are rounding. The number that common and specific
-directions share is the rank of the sum; it is divided as the released Iso-CTS does it. Flat spectra
+takes those of the full matrix, which for a LoRA are rounding. Common and specific directions
+together are as many as the updates have, and are divided as in `iso-cts`. Flat spectra
 of a low-rank merge have done badly on multimodal LLMs (`iso-c` far below a plain sum), and in what
 is flat a cut to a lower rank finds nothing to choose by: give the result all the rank it has.
 
