@@ -26,7 +26,7 @@ def test_the_ramp_is_no_steeper_than_rho() -> None:
     torch.testing.assert_close(smoothed, torch.tensor([50, 100 / 3, 50 / 3]))
 
 
-@pytest.mark.parametrize("density", [0.001, 0.4])
+@pytest.mark.parametrize("density", [0.001, 0.4, 1.0])
 @pytest.mark.parametrize("smoothing", ["avg", "linear", "none"])
 def test_the_core_equals_the_dense_definition(smoothing: Smoothing, density: float) -> None:
     given = random_stack(20, 25, (3, 2, 3), weights=(1, 0.5, -2))

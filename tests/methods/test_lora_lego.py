@@ -31,6 +31,14 @@ def test_clusters_that_are_far_apart_are_found_from_any_start() -> None:
         assert torch.equal(same, at[:, None] == at)
 
 
+def test_every_unit_is_nearest_to_its_own_cluster() -> None:
+    x = random_stack(8, 6, (40,)).factors[0].A[:, :3]
+    for seed in range(3):
+        found = kmeans(x, 5, torch.Generator().manual_seed(seed))
+        centers = torch.stack([x[found == k].mean(0) for k in range(5)])
+        assert torch.equal(torch.cdist(x, centers).argmin(1), found)
+
+
 def test_units_that_adapters_share_are_one_direction_and_scaled() -> None:
     f = random_stack(12, 10, (3,)).factors[0]
     merged = LEGO.merge(Stack.of([f, f], [1.0, 3.0]))

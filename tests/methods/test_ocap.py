@@ -69,9 +69,11 @@ def test_one_adapter_is_flattened() -> None:
 
 
 def test_what_the_common_directions_leave_is_no_direction_where_it_is_rounding() -> None:
-    f = random_stack(12, 10, (4,)).factors[0]
-    merged = OCAP.merge(Stack.of([f, f, f]), common=0.75)
-    assert int(torch.linalg.matrix_rank(merged)) == 4
+    U, _, Vh = torch.linalg.svd(random_stack(12, 10, (4,)).factors[0].dense(), full_matrices=False)
+    one, two = 9 * U[:, :1] @ Vh[:1], U[:, 1:4] @ torch.diag(U.new_tensor([3, 2, 1])) @ Vh[1:4]
+    # Common are the directions of 9 and 3; the first update has nothing else, the second that of 2.
+    expected = (9 + 3 + 2) / 3 * U[:, :3] @ Vh[:3]
+    torch.testing.assert_close(common_and_specific(torch.stack([one, two]), 0.5), expected)
 
 
 def test_an_absent_adapter_changes_nothing() -> None:

@@ -18,8 +18,9 @@ draw is 0), as a sum, by DARE-TIES (entries dropped at random and the rest divid
 then the vote), or as in Iso-C (the sum with all singular values equal to their mean). TIES and DARE
 look at single entries of C_t, which depend on the axes chosen within U and V, and the objective
 leaves those open. Here they are the principal ones: the left singular directions of U^T X_t V side
-by side, and the right ones of the same one below the other, in which the released code ends up too
-where its alternation has converged. So the merge depends on the deltas only. Of the r x r entries
+by side, and the right ones of the same one below the other, which is where an alternation that has
+converged ends up by itself. So the merge depends on the deltas only; where two singular values are
+equal, which does not happen to trained adapters, their axes are arbitrary. Of the r x r entries
 TIES keeps int(density r²), at least one, and those that equal the smallest kept one up to rounding.
 
 What DARE-TIES drops is drawn for each module and place in the list, the same in every run. Updates
@@ -28,7 +29,7 @@ that are zero do not count in the mean norm.
 Cost: O((d_out + d_in) R^2) for the sum of ranks R, and per round of the alternation two singular
 value decompositions of R x T r.
 
-Source: He et al., Compress-then-Merge, ICML 2026, arXiv:2606.03723; settings of the released code.
+Source: Compress-then-Merge, ICML 2026, arXiv:2606.03723; settings of the released code.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _ROUNDS = 500
 
 @method(
     "ctm",
-    paper="He et al., ICML 2026, arXiv:2606.03723",
+    paper="Compress-then-Merge, ICML 2026, arXiv:2606.03723",
     gauge_invariant=True,
     order_invariant=When("inner", "ties", "sum", "iso"),
     checked="the worked examples; the dense definition",
