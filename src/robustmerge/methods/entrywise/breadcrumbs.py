@@ -78,12 +78,11 @@ def breadcrumbs(
 def _within_rows(density: float, gamma: float) -> Callable[[Tensor], Tensor]:
     def between(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
         n = x.shape[2]
-        end = n - int(n * gamma)
-        start = max(end - int(n * density), 0)
-        if start == end:
+        out, keep = int(n * gamma), int(n * density)
+        largest = x.abs().topk(min(out + keep, n), dim=2).values[:, :, out:]
+        if not keep:
             return torch.zeros_like(x)
-        ranked = x.abs().sort(dim=2).values
-        return _between(x, ranked[:, :, start : start + 1], ranked[:, :, end - 1 : end])
+        return _between(x, largest[:, :, -1:], largest[:, :, :1])
 
     return between
 

@@ -101,8 +101,11 @@ def _probabilities(
     cols = x.shape[2]
     if density == 1 or cols == 1:
         return torch.full_like(x, density)
-    places = x.abs().argsort(dim=2, stable=True).argsort(dim=2)
-    return (density - epsilon) + 2 * epsilon / (cols - 1) * places.to(x.dtype)
+    ascending = torch.linspace(
+        density - epsilon, density + epsilon, cols, dtype=x.dtype, device=x.device
+    )
+    order = x.abs().argsort(dim=2, stable=True)
+    return torch.empty_like(x).scatter_(2, order, ascending.expand(x.shape))
 
 
 def _check(stack: Stack, density: float, epsilon: float, divides_by_weights: bool) -> None:

@@ -72,7 +72,7 @@ def _selecting(entries: Entries, density: float) -> Callable[[Block], Tensor]:
 
     def variances() -> Iterator[list[Tensor]]:
         for block in entries.blocks():
-            yield [entries.weighted(block.x).var(0, correction=0).flatten()]
+            yield [_variance(entries.weighted(block.x)).flatten()]
 
     varying = sum(int(x.count_nonzero()) for (x,) in variances())
     keep = int(varying * density)
@@ -80,9 +80,14 @@ def _selecting(entries: Entries, density: float) -> Callable[[Block], Tensor]:
 
     def selected(block: Block) -> Float[Tensor, "task rows cols"]:
         x = entries.weighted(block.x)
-        return x * (x.var(0, correction=0) >= floor)
+        return x * (_variance(x) >= floor)
 
     return selected
+
+
+def _variance(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
+    # Many times faster than `torch.var` over so few.
+    return (x - x.mean(0)).square().mean(0)
 
 
 def _coefficients(
