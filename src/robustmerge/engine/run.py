@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
 from typing import TypeVar
 
 import torch
@@ -83,7 +82,7 @@ class Run:
 
         def stacks() -> Iterator[Stack]:
             for done, job in enumerate(jobs, 1):
-                yield self._balanced(job)
+                yield self._balanced(job, self.stack(job))
                 progress(done, len(jobs))
 
         with _one_thread_each():
@@ -97,7 +96,7 @@ class Run:
             return
 
         def measure(job: Job) -> tuple[str, Sizes]:
-            stack = self._balanced(job)
+            stack = self.stack(job)
             return str(job.scale), Sizes.of(self._merge(job, stack)[0], stack)
 
         sizes: dict[str, Sizes] = {}
@@ -147,7 +146,7 @@ class Run:
 
     def _update(self, job: Job) -> tuple[Update, float, tuple[str, ...]]:
         """A module's merged update, what it was scaled by, and remarks."""
-        stack = self._balanced(job)
+        stack = self.stack(job)
         update, notes = self._merge(job, stack)
         rule = job.scale
         if not isinstance(rule, str):
@@ -158,14 +157,15 @@ class Run:
             scale = Sizes.of(update, stack).factor(rule)
         return update.scaled(scale), scale, notes
 
-    def _balanced(self, job: Job) -> Stack:
+    def _balanced(self, job: Job, stack: Stack) -> Stack:
         """One module's updates as the method sees them."""
-        return reduce(
-            lambda s, step: step.balance(s, job.depth), self.plan.balance, self.stack(job)
-        )
+        for step in self.plan.balance:
+            stack = step.balance(stack, job.depth)
+        return stack
 
     def _merge(self, job: Job, stack: Stack) -> tuple[Update, tuple[str, ...]]:
-        """One module merged and calibrated, not yet scaled."""
+        """One module balanced, merged and calibrated, not yet scaled."""
+        stack = self._balanced(job, stack)
         result = self.plan.method(stack, **job.parameters, **self._surveyed)
         update, notes = (result.update, result.notes) if isinstance(result, Noted) else (result, ())
         if update.shape != job.shape:

@@ -7,7 +7,8 @@ r"""Scale rules: how large the merged update should be, told by the adapters' ow
 in Frobenius norms. Where tasks are orthogonal the mean is √T too small for each of them, and a sum
 matched to one adapter's norm is as large as the model has seen updates to be. What is best lies
 between the two in experiments, and papers' own tuned scales differ 40-fold between methods, so that
-methods compared at one scale are compared by their scale. By default the norms are those of all
+methods compared at one scale are compared by their scale. The adapters' sizes are those before any
+balancing. By default the norms are those of all
 modules together, which gives one factor for the whole model and takes a pass of its own; over a
 module, every module gets a factor of its own, as in Pico.
 
