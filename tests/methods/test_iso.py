@@ -80,9 +80,9 @@ def test_iso_cts_without_specific_directions_is_iso_c() -> None:
 def test_a_zero_adapter_and_one_without_the_module_change_no_direction(common: float) -> None:
     """They take their share of the specific directions and bring nothing."""
     given = random_stack(40, 60, (6, 6))
-    zero = Factors(given.factors[0].A * 0, given.factors[0].B)
+    zero = Factors(given.factors[0].A * 0, random_stack(40, 60, (6,), seed=1).factors[0].B)
     none = Factors(zero.A[:0], zero.B[:, :0])
-    found = Case.of("iso-cts", {"common": common}).merge(Stack.of([*given.factors, zero, none]))
+    found = Case.of("iso-cts", {"common": common}).merge(Stack.of([none, zero, *given.factors]))
     space = torch.cat([f.B for f in given.factors], dim=1)
     Q = torch.linalg.qr(space).Q
     torch.testing.assert_close(Q @ (Q.T @ found), found)
