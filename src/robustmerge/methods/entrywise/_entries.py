@@ -13,7 +13,8 @@ ways to make them of low-rank updates:
 - core-paper: the same in the bases of the Core Space paper, which are the singular directions of
   all B side by side and of all A one below the other. They change with the gauge.
 - knots: the entries of S V_t, where U S [V_1 ... V_T] are the singular values and directions of all
-  deltas side by side (Stoica et al., KnOTS, ICLR 2025). The rank of the result is at most R.
+  deltas side by side (Stoica et al., KnOTS, ICLR 2025). The rank of the result is at most R. The
+  authors leave out singular values below 1e-5; here it is those that are rounding.
 
 Core spaces are small and another method than the same one on deltas. Where singular values are
 equal, which does not happen to trained adapters, their bases are arbitrary.

@@ -5,10 +5,10 @@ r"""Consensus Merging: of the merged entries keep those that at least two adapte
     τ = τ_all [ Σ_t m_t >= k ]
 
 What one adapter alone needs disturbs the others, and what none needs disturbs all; both are left
-out. With fewer than k adapters, all must need it. An adapter
-without the module needs nothing of it. λ is `ratio`: the authors choose it per task from 0.2 to 0.6
-by validation. TALL masks themselves are kept per task and switched between at inference, which one
-adapter for all tasks cannot. The authors' α is the recipe's scale.
+out. Of fewer than k adapters all must need it, and one without the module needs nothing of it. λ is
+`ratio`, which the authors choose per task from 0.2 to 0.6 by validation; their α is the recipe's
+scale. TALL masks themselves are kept per task and switched between at inference, which one adapter
+for all tasks cannot.
 
 With combine ties each adapter is trimmed to a share `density` of entries, signs are elected by the
 sum, and who agrees is averaged.

@@ -9,8 +9,8 @@ cross terms B_t A_u between adapters, and each product of two entries is kept wi
 drops 0.9 of full fine-tuning's deltas; the default here is milder.
 
 Tools disagree on the factor: the paper and PEFT divide by p (flavor peft), mergekit multiplies each
-tensor so that the sum of its magnitudes is what it was (flavor mergekit; mergekit itself leaves out
-tensors whose sum is below 1e-7).
+tensor so that the sum of its magnitudes is what it was (flavor mergekit; mergekit itself does not
+where that sum is below 1e-7).
 
 What is dropped depends on the seed, the module and the adapter's place in the list, and on nothing
 else: neither on the other modules nor on how many work.

@@ -10,8 +10,8 @@ Averages dilute what is one task's own; here they are taken only where there is 
 average. Reinforcement learning, which it was made for, leaves many weights as they are, and the
 authors call changed what is above ε = 1e-5. Low-rank updates leave none, and which are small is a
 matter of their scaling. So ε is relative here: `epsilon` times the root mean square of the adapter
-where that is largest, which is 1e-5 for updates whose entries are about 1e-4. Modules are looked at
-one by one, and so is RAM+ (mergekit's ramplus_tl).
+where that is largest, which is 1e-5 for updates whose entries are about 1e-4. ρ is counted within
+each module, as in mergekit's ramplus_tl.
 
 τ are the entries of A and those of B, each merged for itself with weights and scalings shared out
 by their roots, or those of another space; the method was made for deltas.
