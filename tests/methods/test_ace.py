@@ -61,9 +61,14 @@ def test_the_core_equals_the_dense_definition(ridge: float) -> None:
     torch.testing.assert_close(merged, dense(deltas, ridge, 0.3), atol=1e-8, rtol=1e-8)
 
 
-@pytest.mark.parametrize("density", [0.3, 0.6])
-def test_heterogeneous_adapters_are_normalized_and_refined(density: float) -> None:
+@pytest.mark.parametrize(("density", "again"), [(0.3, ()), (0.6, ()), (0.6, (0, 1))], ids=str)
+def test_heterogeneous_adapters_are_normalized_and_refined(
+    density: float, again: tuple[int, ...]
+) -> None:
+    # An adapter that comes twice brings no new directions.
     given = mixed_stack()
+    more = [given.factors[t].scaled(1.5) for t in again]
+    given = Stack.of([*given.factors, *more], [*given.weights, *(1.0 for _ in more)])
     deltas = deltas_of(given)
     assert heterogeneity(deltas) > 0.3
     merged = Case.of("ace", {"density": density}).merge(given)

@@ -38,14 +38,13 @@ def test_the_core_equals_the_dense_definition(filter: str) -> None:
     torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
 
 
-def test_a_direction_that_stands_out_is_the_only_one_resolved() -> None:
-    eye = torch.eye(9).double()
-    # Singular values 3 and eight of 1: above 2.858 times the median there is one.
-    loud = Factors(eye, torch.diag(torch.tensor([3.0] + [1.0] * 8).double()))
-    merged = Case.of("aswudi", {"filter": "gavish-donoho", "start": "zero"}).merge(Stack.of([loud]))
-    expected = torch.zeros(9, 9).double()
-    expected[0, 0] = 3
-    torch.testing.assert_close(merged, expected)
+@pytest.mark.parametrize(("values", "K"), [([4, 2.8], 1), ([4, 2.9], 2), ([2, 1], 1)], ids=str)
+def test_directions_that_stand_out_of_noise_are_resolved(values: list[float], K: int) -> None:
+    s = torch.tensor(values + [1.0] * 7).double()
+    one = Stack.of([Factors(torch.eye(9).double(), torch.diag(s))])
+    merged = Case.of("aswudi", {"filter": "gavish-donoho", "start": "zero"}).merge(one)
+    s[K:] = 0
+    torch.testing.assert_close(merged, torch.diag(s))
 
 
 @pytest.mark.parametrize("filter", ["participation", "entropy"])

@@ -160,6 +160,19 @@ def test_nearly_equal_inputs_are_told_apart() -> None:
     assert apart < 1e-6
 
 
+@pytest.mark.parametrize("gap", [1e-2, 1e-5])
+def test_few_samples_of_nearly_equal_inputs(gap: float) -> None:
+    one, two = random_stack(20, 15, (3, 3)).factors
+    near = Stack.of([one, Factors(one.A + gap * two.A, two.B)])
+    inputs = activations(15, (2, 2))
+    Q = torch.linalg.qr(torch.cat([f.A for f in near.factors]).T).Q
+    seen = torch.cat([X @ Q for X in inputs])
+    wanted = torch.cat([X @ f.dense().T for f, X in zip(near.factors, inputs, strict=True)])
+    expected = torch.linalg.pinv(seen) @ wanted
+    merged = REGMEAN.merge(with_data(near, inputs))
+    assert float((merged - (Q @ expected).T).norm() / expected.norm()) < 1e-3
+
+
 @pytest.mark.parametrize("name", ["gram", "squares", "count"])
 def test_missing_data_are_named(name: str) -> None:
     given = worked()

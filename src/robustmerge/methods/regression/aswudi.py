@@ -73,5 +73,4 @@ def _chosen(s: Float[Tensor, " k"], by: Filter) -> int:
     else:
         p = s.square() / s.square().sum()
         number = torch.exp(-(p * p.log()).sum())
-    # Of n equal values it is n and some rounding.
-    return math.ceil(float(number) - 1e-9)
+    return math.ceil(float(number))

@@ -59,7 +59,7 @@ def swudi(
     M = space.weighted
     least = Interference.of(M, M / norms(M))
     of = len(least.S) if flavor == "rank" else stack.shape[1]
-    # 0.65 * 20 is a little more than 13 in floating point.
+    # 0.28 * 25 is a little more than 7 in floating point.
     K = math.ceil(density * of - 1e-9)
     f = -torch.expm1(-least.eigenvalues * time)
     f[K:] = 0
