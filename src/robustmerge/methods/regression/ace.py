@@ -15,12 +15,13 @@ takes from the loudest comes back as k directions of equal strength. The ridge d
 update is strong, and the prior P holds the solution back where all together are. It holds back a
 single adapter as well, which therefore does not merge to itself.
 
-The paper and its code differ, and something had to be chosen. As in the code, P is a matrix of
-equal rows and not symmetric, and γ is of numbers that depend on units: it is large where norms are
-near 1, and so is the result's dependence on the ridge. Other than in the code, Δ_t is whole in the
-formula for Δ_0 (the code has its mean row taken off there, so that it is missing in the result), k
-is a share of the directions that the updates have (a share of d_out or d_in reaches into rounding
-on low-rank updates, where directions are arbitrary), and updates that are zero are left out.
+What the description leaves open is taken from the released code: S_t is not divided by d_out, P is
+a matrix of equal rows and not symmetric, and γ and the ridge are compared with squared norms as they
+are, so that twice the updates are not twice the merge; γ is large where norms are near 1, as those
+of adapters may be. Three things were chosen otherwise. Δ_t is whole in the formula for Δ_0; the
+code has its mean row taken off there, so that it is missing in the result. k is a share of the
+directions that the updates have; a share of min(d_out, d_in) reaches into rounding on low-rank
+updates, where directions are arbitrary. Updates that are zero are left out.
 
 Row means and P depend on the coordinates, but only by the sums over Q_B and Q_A: all of it is exact
 in the core. Updates are taken times their weights.

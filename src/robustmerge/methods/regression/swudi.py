@@ -5,9 +5,9 @@ r"""SWUDI: WUDI's way to the minimum, stopped early, and only along the stronges
     Δ = Δ_0 - Δ_0 V diag(f) V^T + G V diag(f / λ) V^T           Δ_0 the sum, the mean or zero
 
 Where f is 1, interference is resolved as in WUDI; where it is 0, the start is left as it is.
-Directions with small λ are those that WUDI would have to fit by large numbers, and what it finds
-there is not worth having. The authors' settings: time 300 to 1300, the first 65 % of the directions
-(85 % for language models, 1 % for Qwen2-VL).
+Directions with small λ are those that WUDI would have to fit by large numbers, and where it does
+more harm than good. The authors' settings: time 300 to 1300, the first 65 % of the directions (85 %
+for language models, 1 % for Qwen2-VL).
 
 The published K is a share of all d_in directions. Low-rank updates have at most R of them, so that
 65 % of d_in is all there are; the share here is one of those that there are (flavor rank). Flavor

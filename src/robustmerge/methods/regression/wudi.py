@@ -6,8 +6,9 @@ r"""WUDI-Merging: the update whose difference to each adapter is least visible t
 The rows of an update are sums of the inputs it was trained on, so they stand for those inputs, and
 what the others add is unwanted where it answers to them. The minimizer is linear algebra. The
 authors go towards it by 300 small steps of Adam from the sum, and stop long before they are there,
-which is part of the method: fine directions, where the minimizer has to be large, are hardly
-touched. So `solve` says how:
+which is part of the method: directions that are hardly used, where the minimizer has to be large,
+are left alone (eight vision tasks, full fine-tuning: 82.3 % at the minimum, 84.6 % after 300 steps,
+85.6 % by SWUDI). So `solve` says how:
 
     exact   Δ = G C^+, at the minimum; with a ridge G (C + ridge)^-1. On nearly equal A's it fits
             what little they differ by, and can be large; a ridge of 1e-8 (as merge-and-rebase has)
@@ -19,7 +20,8 @@ touched. So `solve` says how:
 
 C does not depend on the size of the updates. So exact and flow merge larger updates to a larger
 update of the same kind, while a step of Adam is as large for small updates as for large ones: 300
-steps of 1e-5 move an entry by 0.003 at most. An update of weight 0 takes no part.
+steps of 1e-5 move an entry by about 0.003 at most, and at the minimum it still trembles by a step.
+An update of weight 0 takes no part.
 
 Cost: O((d_out + d_in) R^2) for the sum of ranks R; with solve adam 4 d_out d_in R operations in
 each of 300 steps, and five full deltas of memory.
