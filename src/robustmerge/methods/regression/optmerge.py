@@ -14,10 +14,10 @@ The first is the one for LoRA (in the authors' LLaMA-Factory tree): with Adam th
 merges grew without bound. ModelCompose has k = min(d_out, d_in) / 5 whatever T is, for which T is
 taken. On adapters k is as a rule larger than their rank, and then cuts nothing.
 
-SGD does the same in all orthonormal coordinates, so it is exact in the core; and in the eigenvectors
-of C = Σ_t X_t^T X_t / ‖Δ_t‖² it is one recurrence of numbers for each direction. Adam is none of
-that: it runs on the full delta (see wudi). The released runs are in half precision, which these are
-not. The authors scale the result afterwards: 0.2 for Qwen2-VL, 0.1 for InternVL.
+SGD does the same in all orthonormal coordinates, so it is exact in the core; in the eigenvectors of
+C = Σ_t X_t^T X_t / ‖Δ_t‖² it is one recurrence of numbers for each direction. Adam is none of that:
+it runs on the full delta (see wudi). The released runs are in half precision, which these are not.
+The authors scale the result afterwards: 0.2 for Qwen2-VL, 0.1 for InternVL.
 
 Cost: O((d_out + d_in) R^2) for the sum of ranks R; with flavor internvl as wudi with solve adam.
 
