@@ -53,7 +53,7 @@ class Case:
         return update.dense().double()
 
     def _with_data(self, stack: Stack) -> Stack:
-        """What the method needs, made up; the same for the same updates, whatever their order."""
+        """What the method needs, made up unless the stack has it."""
         if not self.method.needs or stack.data:
             return stack
         return replace(stack, data=statistics(stack))
@@ -81,21 +81,22 @@ def random_stack(
 def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]:
     """What `robustmerge collect` would gather on made-up activations and gradients.
 
-    They depend on each update's first entries, so that they stay with their adapter wherever it is
-    in the list, and not on how it is split in factors.
+    They depend on the shapes and on the adapter's place in the list, and not on how its update is
+    split in factors.
     """
     d_in = stack.shape[1]
     rows = torch.cat([f.A for f in stack.factors]).double()
     found = []
     for t, f in enumerate(stack.factors):
-        of = stack.generator(0, stack.shape, f.rank)
+        of = stack.generator(0, stack.shape, t)
         X = torch.randn(samples, d_in, generator=of, dtype=torch.float64)
-        X = X * (1 + torch.arange(d_in) % (2 + f.rank))
+        X = X * (1 + torch.arange(d_in) % (2 + t))
         Z = X @ rows.T
         found.append(
             {
                 "gram": Z.T @ Z,
                 "squares": X.square().sum(0),
+                "count": torch.tensor([float(samples)], dtype=torch.float64),
                 "fisher_A": torch.rand(f.A.shape, generator=of, dtype=torch.float64) + 0.1 * t,
                 "fisher_B": torch.rand(f.B.shape, generator=of, dtype=torch.float64) + 0.1 * t,
             }

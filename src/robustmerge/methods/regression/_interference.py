@@ -1,0 +1,96 @@
+"""Least squares on proxies of the inputs: minimize Σ_t ‖(Δ - T_t) X_t^T‖² over Δ.
+
+T_t is what adapter t wants, X_t stands for the inputs on which it wants it. The normal equations
+are Δ C = G with C = Σ_t X_t^T X_t and G = Σ_t T_t X_t^T X_t. In the eigenvectors of C,
+C = V diag(λ) V^T, every direction is solved for itself, and a filter 0 <= f <= 1 says how far:
+
+    Δ = Δ_0 - Δ_0 V diag(f) V^T + G V diag(f / λ) V^T
+
+f = 1 is the minimizer, gradient descent from Δ_0 stopped early is another f, and so is leaving
+directions out. The X_t are decomposed themselves: C has their singular values squared, which in
+float64 would lose all below 1e-8 of the largest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...factors import Dense
+from ...linalg import Core, numerical_rank
+
+Start = Literal["sum", "mean", "zero"]
+
+
+@dataclass(frozen=True)
+class Interference:
+    """The sum of squares ‖Δ V diag(S) - Y‖², which differs from the one above by a constant.
+
+    Attributes:
+        Y: What the updates want, in the coordinates of V.
+        S: Singular values of all X_t one below the other; those that are more than rounding.
+        V: Their right directions.
+    """
+
+    Y: Float[Tensor, "p k"]
+    S: Float[Tensor, " k"]
+    V: Float[Tensor, "q k"]
+
+    @classmethod
+    def of(
+        cls, targets: Float[Tensor, "task p q"], inputs: Float[Tensor, "task p q"]
+    ) -> Interference:
+        """Decompose the inputs X_t; targets are the T_t."""
+        U, S, Vh = torch.linalg.svd(inputs.flatten(0, 1), full_matrices=False)
+        k = numerical_rank(S)
+        parts = U[:, :k].unflatten(0, inputs.shape[:2])
+        return cls((targets @ inputs.mT @ parts).sum(0), S[:k], Vh[:k].T)
+
+    @property
+    def eigenvalues(self) -> Float[Tensor, " k"]:
+        """Those of C, largest first."""
+        return self.S.square()
+
+    def solution(
+        self, start: Float[Tensor, "p q"], f: Float[Tensor, " k"] | None = None
+    ) -> Float[Tensor, "p q"]:
+        """The minimizer nearest to `start`, or the part of the way there that the filter says."""
+        f = torch.ones_like(self.S) if f is None else f
+        way = self.Y * (f / self.S) - (start @ self.V) * f
+        solution: Tensor = start + way @ self.V.T
+        return solution
+
+
+def norms(M: Float[Tensor, "task p q"]) -> Float[Tensor, "task 1 1"]:
+    """The Frobenius norms, to divide by: 1 for what is zero."""
+    norm: Tensor = torch.linalg.matrix_norm(M, keepdim=True)
+    return norm.where(norm > 0, 1)
+
+
+def start_of(M: Float[Tensor, "task p q"], which: Start) -> Float[Tensor, "p q"]:
+    """Where descent begins."""
+    by = {"sum": 1.0, "mean": 1 / len(M), "zero": 0.0}[which]
+    return M.sum(0) * by
+
+
+def adam(space: Core, least: Interference, *, steps: int, lr: float, dtype: torch.dtype) -> Dense:
+    """Adam from the sum of the updates, on the delta itself.
+
+    It divides every entry of the gradient by that entry's size, so that it depends on the
+    coordinates: run on the core it would be another iteration.
+    """
+    X = space.A.lift(least.V * least.S).T.to(dtype)
+    Y = space.B.lift(least.Y).to(dtype)
+    delta = space.lift(space.weighted.sum(0)).dense().to(dtype)
+    mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
+    for step in range(1, steps + 1):
+        gradient = 2 * (delta @ X.T - Y) @ X
+        mean.lerp_(gradient, 0.1)
+        square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+        size = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
+        delta.addcdiv_(mean, size, value=-lr / (1 - 0.9**step))
+    return Dense(delta)

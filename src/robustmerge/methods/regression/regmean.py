@@ -1,0 +1,99 @@
+r"""RegMean: the update with outputs nearest to each adapter's, on the inputs of that adapter.
+
+    minimize Σ_t w_t ‖(Δ - Δ_t) X_t^T‖²              X_t: adapter t's inputs of this module
+    Δ (Σ_t w_t G_t) = Σ_t w_t Δ_t G_t                G_t = X_t^T X_t
+
+On the base's weights the sum is least for the same Δ, as W_t - W_0 = Δ_t. Entries of G_t off its
+diagonal are multiplied by `off_diagonal`, which makes up for few samples. Weights say how much an
+adapter is heard: all of them times two is no change.
+
+G_t has d_in² entries, and the solution on full matrices has inputs that no adapter reads. Here the
+rows of Δ are combinations of the rows of all A, and the minimum is over those: it is the best that
+can be made of the adapters, at rank R. So only inputs as A sees them are needed, and they are
+gathered as `gram`, R x R: Σ z z^T with z = A x for the A of all adapters. With `squares`, Σ x² for
+each input, the multiplied G_t is exact too: off_diagonal gram + (1 - off_diagonal) A diag(squares)
+A^T. Where the A's span all inputs the result is that of RegMean on full matrices. Directions that
+no sample shows, and rows that depend on others, get the least Δ that agrees with what is shown.
+
+With `per_token` each G_t is divided by how many tokens it was gathered on, so that tasks with long
+samples are not heard more. RegMean++ (Nguyen et al., 2025) is the same formula on activations of
+the merged model: `robustmerge collect --through merged`.
+
+Cost: O((d_out + d_in) R^2 + T d_in R^2) for the sum of ranks R.
+
+Source: Jin et al., Dataless Knowledge Fusion, ICLR 2023, arXiv:2212.09849, section 3.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+from jaxtyping import Float
+from torch import Tensor
+
+from ...factors import Stack, Update
+from ...linalg import core, numerical_rank
+from .._registry import method
+from ._gathered import gathered, importances
+
+_UNSEEN = 1e-13
+"""Share of the largest eigenvalue below which a sum of squares is rounding."""
+
+
+@method(
+    "regmean",
+    paper="Jin et al., ICLR 2023, arXiv:2212.09849",
+    checked="the worked example; least squares on the activations; RegMean on full matrices",
+    gauge_invariant=True,
+    needs=("gram", "squares", "count"),
+)
+def regmean(
+    stack: Stack,
+    *,
+    off_diagonal: Annotated[float, Interval(ge=0, le=1)] = 0.9,
+    per_token: bool = False,
+) -> Update:
+    """Merge by least squares on activations.
+
+    Args:
+        stack: The module's updates.
+        off_diagonal: What entries of G_t off its diagonal are multiplied by.
+        per_token: Divide each G_t by the number of tokens it was gathered on.
+    """
+    space = core(stack)
+    rows = torch.cat([f.A for f in stack.factors]).double()
+    R, d_in = rows.shape
+    own = torch.split(torch.arange(R), list(stack.ranks))
+    total, wanted = rows.new_zeros(R, R), rows.new_zeros(len(space.B.tau), R)
+    for t, (at, w) in enumerate(zip(own, importances(stack), strict=True)):
+        squares = gathered(stack, t, "squares", d_in)
+        G = off_diagonal * gathered(stack, t, "gram", R, R)
+        G = w * (G + (1 - off_diagonal) * (rows * squares) @ rows.T)
+        if per_token:
+            G = G / gathered(stack, t, "count", 1).clamp_min(1)
+        total += G
+        wanted += space.B.R[:, at] @ G[at]
+    return space.lift(_least(total, wanted, space.A.R.T))
+
+
+def _least(
+    G: Float[Tensor, "R R"], wanted: Float[Tensor, "p R"], rows: Float[Tensor, "R q"]
+) -> Float[Tensor, "p q"]:
+    """The smallest M with C G = wanted, M = C rows.
+
+    C itself is neither wanted nor unique. Rounding in G is of one size in the coordinates of the
+    rows, so there it is told from what the samples show; the smallest M is one of orthonormal
+    coordinates, where nothing depends on how the updates are split in factors.
+    """
+    L, V = torch.linalg.eigh(G)
+    seen = _UNSEEN * L.max().clamp_min(0) < L
+    root = L[seen].sqrt()
+    inputs, outputs = root[:, None] * V[:, seen].T, wanted @ V[:, seen] / root
+    P, E, Qt = torch.linalg.svd(rows, full_matrices=False)
+    k = numerical_rank(E)
+    # Samples that have the same moments, seen in orthonormal coordinates.
+    X = inputs @ P[:, :k] / E[:k]
+    M: Tensor = outputs @ torch.linalg.pinv(X.T, rtol=1e-7) @ Qt[:k]
+    return M

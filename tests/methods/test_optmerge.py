@@ -1,0 +1,77 @@
+"""OptMerge against torch's SGD and Adam on the losses that were released."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interference import deltas_of
+from robustmerge.errors import MergeError
+from robustmerge.testing import Case, random_stack
+
+WUDI = Case.of("wudi")
+
+
+def leading(delta: torch.Tensor, k: int) -> torch.Tensor:
+    U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
+    return U[:, :k] @ torch.diag(S[:k]) @ Vh[:k]
+
+
+def descended(deltas: torch.Tensor, flavor: str, k: int, steps: int, lr: float) -> torch.Tensor:
+    mean = deltas.mean(0)
+    cut = torch.stack([leading(d, k) for d in deltas])
+    if flavor == "internvl":
+        targets = torch.stack([mean + leading(d - mean, k) for d in deltas])
+        delta = deltas.sum(0).requires_grad_()
+        optimizer: torch.optim.Optimizer = torch.optim.Adam([delta], lr=lr)
+    else:
+        targets, delta = cut, mean.clone().requires_grad_()
+        optimizer = torch.optim.SGD([delta], lr=lr, momentum=0.9)
+    inputs = deltas if flavor == "modelcompose" else cut
+    for _ in range(steps):
+        inner = (delta - targets) @ inputs.mT
+        optimizer.zero_grad()
+        (inner.square() / deltas.square().sum((1, 2), keepdim=True)).sum().backward()
+        optimizer.step()
+    return delta.detach()
+
+
+# k is 9 // 3, which is less than the ranks.
+@pytest.mark.parametrize(
+    ("flavor", "steps", "lr"),
+    [("lora", 300, 1e-4), ("lora", 40, 1e-2), ("modelcompose", 400, 5e-2), ("internvl", 30, 1e-3)],
+)
+def test_every_flavor_is_the_released_iteration(flavor: str, steps: int, lr: float) -> None:
+    given = random_stack(12, 9, (5, 4, 4), weights=(1, 0.5, 2))
+    expected = descended(deltas_of(given), flavor, 3, steps, lr)
+    merged = Case.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
+    torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "steps", "lr"),
+    [("lora", 300, 1e-4), ("modelcompose", 400, 5e-2), ("internvl", 300, 1e-5)],
+)
+def test_each_flavor_has_its_own_steps(flavor: str, steps: int, lr: float) -> None:
+    given = random_stack(12, 9, (5, 4, 4))
+    own = Case.of("optmerge", {"flavor": flavor}).merge(given)
+    same = Case.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
+    assert torch.equal(own, same)
+
+
+def test_many_steps_lead_to_the_minimum_of_wudi_where_nothing_is_cut() -> None:
+    given = random_stack(60, 50, (2, 3, 2))
+    merged = Case.of("optmerge", {"steps": 20_000, "lr": 0.1}).merge(given)
+    torch.testing.assert_close(merged, WUDI.merge(given), atol=1e-8, rtol=1e-8)
+
+
+def test_steps_that_go_away_from_the_minimum_are_refused() -> None:
+    given = random_stack(12, 9, (5, 4, 4))
+    with pytest.raises(MergeError, match="too large") as caught:
+        Case.of("optmerge", {"lr": 50.0}).merge(given)
+    assert "choose lr below" in caught.value.hint
+
+
+def test_one_adapter_merges_to_itself() -> None:
+    given = random_stack(12, 9, (4,))
+    torch.testing.assert_close(Case.of("optmerge").merge(given), deltas_of(given)[0])

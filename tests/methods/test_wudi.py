@@ -1,0 +1,105 @@
+"""WUDI against its worked example, its normal equations and torch's Adam."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interference import deltas_of, loss, moments
+from robustmerge.factors import Factors, Stack
+from robustmerge.testing import Case, random_stack
+
+WUDI = Case.of("wudi")
+
+
+def test_worked_numbers() -> None:
+    one = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[1.0], [0]]))
+    two = Factors(torch.tensor([[2.0, 2]]), torch.tensor([[0.0], [1]]))
+    given = Stack.of([one, two])
+    deltas = deltas_of(given)
+    merged = WUDI.merge(given)
+    torch.testing.assert_close(merged, torch.tensor([[1.0, -1], [0, 4]]).double())
+    torch.testing.assert_close(loss(deltas.sum(0), deltas), torch.tensor(4.5).double())
+    torch.testing.assert_close(loss(merged, deltas), torch.tensor(0.0).double())
+
+
+def test_the_core_equals_the_dense_definition() -> None:
+    given = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, -1))
+    C, G = moments(deltas_of(given))
+    expected = G @ torch.linalg.pinv(C, rtol=1e-10, hermitian=True)
+    torch.testing.assert_close(WUDI.merge(given), expected, atol=1e-9, rtol=1e-9)
+
+
+def test_a_ridge_is_added_to_the_dense_normal_equations() -> None:
+    given = random_stack(20, 15, (3, 2))
+    C, G = moments(deltas_of(given))
+    expected = G @ torch.linalg.inv(C + 0.1 * torch.eye(15).double())
+    merged = Case.of("wudi", {"ridge": 0.1}).merge(given)
+    torch.testing.assert_close(merged, expected, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("ranks", [(3, 2, 3), (9, 8, 9)], ids=str)
+def test_nothing_nearby_interferes_less(ranks: tuple[int, ...]) -> None:
+    given = random_stack(20, 15, ranks)
+    deltas, merged = deltas_of(given), WUDI.merge(given)
+    least = loss(merged, deltas)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        other = merged + 1e-3 * torch.randn(20, 15, generator=g, dtype=torch.float64)
+        assert loss(other, deltas) > least
+
+
+def test_adapters_that_read_different_inputs_are_summed() -> None:
+    eye = torch.eye(6).double()
+    given = Stack.of([Factors(eye[:2], eye[:, :2]), Factors(eye[2:4], 3 * eye[:, 1:3])])
+    torch.testing.assert_close(WUDI.merge(given), deltas_of(given).sum(0))
+
+
+@pytest.mark.parametrize("solve", ["exact", "flow", "adam"])
+def test_one_adapter_merges_to_itself(solve: str) -> None:
+    given = random_stack(10, 8, (3,))
+    merged = Case.of("wudi", {"solve": solve}).merge(given)
+    # Adam trembles about the minimum by the size of a step.
+    torch.testing.assert_close(merged, deltas_of(given)[0], atol=1e-5, rtol=0)
+
+
+def test_the_flow_solves_its_differential_equation() -> None:
+    given = random_stack(12, 9, (2, 3), weights=(1, 0.5))
+    C, G = moments(deltas_of(given))
+    delta, step = deltas_of(given).sum(0), 1e-3
+    for _ in range(2000):  # midpoint rule up to time 2
+        middle = delta + step / 2 * (G - delta @ C)
+        delta = delta + step * (G - middle @ C)
+    merged = Case.of("wudi", {"solve": "flow", "time": 2.0}).merge(given)
+    torch.testing.assert_close(merged, delta, atol=1e-5, rtol=1e-5)
+
+
+def test_the_flow_goes_from_the_sum_to_the_minimum() -> None:
+    given = random_stack(12, 9, (2, 3))
+    begun = Case.of("wudi", {"solve": "flow", "time": 0.0}).merge(given)
+    done = Case.of("wudi", {"solve": "flow", "time": 1e6}).merge(given)
+    torch.testing.assert_close(begun, deltas_of(given).sum(0))
+    torch.testing.assert_close(done, WUDI.merge(given))
+
+
+def test_adam_is_the_published_iteration() -> None:
+    given = random_stack(12, 9, (2, 3), weights=(1, 0.5))
+    deltas = deltas_of(given)
+    delta = deltas.sum(0).requires_grad_()
+    optimizer = torch.optim.Adam([delta], lr=1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss(delta, deltas).backward()
+        optimizer.step()
+    merged = Case.of("wudi", {"solve": "adam", "steps": 40, "lr": 1e-3}).merge(given)
+    torch.testing.assert_close(merged, delta.detach(), atol=1e-9, rtol=1e-9)
+    assert float((merged - deltas.sum(0)).abs().max()) > 1e-2
+
+
+def test_nearly_equal_inputs_are_not_lost() -> None:
+    one, two = random_stack(20, 15, (3, 3)).factors
+    near = Stack.of([one, Factors(one.A + 1e-5 * two.A, two.B)])
+    deltas = deltas_of(near)
+    merged = WUDI.merge(near)
+    assert float(loss(merged, deltas)) < 1e-8
+    assert float(loss(deltas.sum(0), deltas)) > 1
