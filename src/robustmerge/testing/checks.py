@@ -110,8 +110,8 @@ def zero_directions(case: Case) -> None:
 def scale_of_updates(case: Case) -> None:
     """Claimed: scale_equivariant."""
     plain = random_stack()
-    larger = replace(plain, factors=tuple(f.scaled(1 / 16) for f in plain.factors))
-    apart = _apart(case.merge(plain) / 16, case.merge(larger))
+    larger = replace(plain, factors=tuple(f.scaled(2.0**-24) for f in plain.factors))
+    apart = _apart(2.0**-24 * case.merge(plain), case.merge(larger))
     _compare(case, "scale_equivariant", case.method.scale_equivariant, apart)
 
 

@@ -18,8 +18,8 @@ single adapter as well, which therefore does not merge to itself.
 What the description leaves open is taken from the released code: S_t is not divided by d_out, P is
 a matrix of equal rows and not symmetric, and γ and the ridge are compared with squared norms as
 they are, so that twice the updates are not twice the merge; γ is large where norms are near 1, as
-those of adapters may be. Three things were chosen otherwise. Δ_t is whole in the formula for Δ_0; the
-code has its mean row taken off there, so that it is missing in the result. k is a share of the
+those of adapters may be. Three things were chosen otherwise. Δ_t is whole in the formula for Δ_0;
+the code has its mean row taken off there, so that it is missing in the result. k is a share of the
 directions that the updates have; a share of min(d_out, d_in) reaches into rounding on low-rank
 updates, where directions are arbitrary. Updates that are zero are left out.
 
