@@ -1,0 +1,389 @@
+"""Bugs that the tests must find: what is written, what the bug makes of it, which tests see it.
+
+Each of them is one that a person might make: a factor transposed, A and B summed apart, a wrong
+denominator, a scale ignored, one entry too many, a seed ignored. `make mutants` plants them one by
+one in a copy of the project; a test keeps the list in step with the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONTRACT = "tests/test_method_contract.py"
+SOURCE = "src/robustmerge/"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted bug.
+
+    Attributes:
+        bug: What is wrong, in words.
+        file: Where, below src/robustmerge.
+        code: What is written there; it occurs once.
+        planted: What the bug makes of it.
+        tests: Files, or a file and a -k expression, of which a test must fail.
+    """
+
+    bug: str
+    file: str
+    code: str
+    planted: str
+    tests: tuple[str, ...]
+
+
+def _plant(bug: str, file: str, code: str, planted: str, *tests: str) -> Mutant:
+    return Mutant(bug, file, code, planted, tests)
+
+
+PLANTED = (
+    # Scales and weights
+    _plant(
+        "scale ignored on reading",
+        "adapter/reader.py",
+        "B if module.scaling == 1 else B.mul_(module.scaling)",
+        "B",
+        "tests/oracle",
+    ),
+    _plant(
+        "weights ignored in the exact sum",
+        "linalg.py",
+        "torch.cat([f.B * w for",
+        "torch.cat([f.B for",
+        "tests/test_linalg.py",
+    ),
+    _plant(
+        "weights ignored in core space",
+        "linalg.py",
+        "return self.M * self.weights[:, None, None]",
+        "return self.M",
+        CONTRACT,
+        "-k",
+        "tsv-m",
+    ),
+    _plant(
+        "recipe's scale ignored",
+        "engine/run.py",
+        "return update.scaled(scale), scale, notes",
+        "return update, scale, notes",
+        "tests/engine/test_every_method.py",
+        "-k",
+        "task-arithmetic",
+    ),
+    _plant(
+        "one factor forgets the scale",
+        "factors.py",
+        "Factors(self.A, self.B * by)",
+        "Factors(self.A * by, self.B * by)",
+        "tests/engine/test_every_method.py",
+        "-k",
+        "task-arithmetic",
+    ),
+    _plant(
+        "mean not divided by the weights",
+        "factors.py",
+        "return tuple(w / total for w in self.weights)",
+        "return tuple(self.weights)",
+        "tests/methods/test_sums.py",
+    ),
+    # Core space
+    _plant(
+        "factor transposed in the core",
+        "linalg.py",
+        "b @ a.T for b, a in parts",
+        "a @ b.T for b, a in parts",
+        "tests/test_linalg.py",
+    ),
+    _plant(
+        "energy of values instead of squares",
+        "linalg.py",
+        "_share(float(S.square().sum()), self.energy)",
+        "_share(float(S.sum()), self.energy)",
+        "tests/test_linalg.py",
+    ),
+    _plant(
+        "singular values on both sides",
+        "linalg.py",
+        "root = S.sqrt()",
+        "root = S",
+        "tests/test_linalg.py",
+    ),
+    _plant(
+        "polar of the wrong side",
+        "linalg.py",
+        "P[:, :k] @ Qt[:k]",
+        "P[:, :k] @ Qt[:k].flip(0)",
+        "tests/methods/test_tsv_m.py",
+    ),
+    _plant(
+        "rounding counted as directions",
+        "linalg.py",
+        "ROUNDING = 1e-7",
+        "ROUNDING = 1e-17",
+        CONTRACT,
+        "-k",
+        "iso-c or tsv-m",
+    ),
+    # Entry-wise
+    _plant(
+        "one entry too many",
+        "methods/entrywise/_trim.py",
+        "max(int(n * density) + extra, least)",
+        "max(int(n * density) + extra + 1, least)",
+        "tests/methods/test_ties.py",
+    ),
+    _plant(
+        "TIES divides by all adapters",
+        "methods/entrywise/_signs.py",
+        "by = agree.sum(0) if divisor",
+        "by = agree.sum(0) * 0 + len(x) if divisor",
+        "tests/methods/test_ties.py",
+    ),
+    _plant(
+        "votes without magnitudes",
+        "methods/entrywise/_signs.py",
+        'x.sign() if by == "frequency" else x',
+        "x.sign()",
+        "tests/methods/test_ties.py",
+    ),
+    _plant(
+        "DARE does not rescale",
+        "methods/entrywise/dare.py",
+        "kept(block) / density",
+        "kept(block)",
+        "tests/methods/test_dare.py",
+    ),
+    _plant(
+        "seed ignored",
+        "factors.py",
+        "(seed, self.module, *path)",
+        "(0, self.module, *path)",
+        CONTRACT,
+        "-k",
+        "dare and seed",
+    ),
+    _plant(
+        "all modules draw the same",
+        "factors.py",
+        "(seed, self.module, *path)",
+        "(seed, *path)",
+        CONTRACT,
+        "-k",
+        "dare and seed",
+    ),
+    _plant(
+        "DELLA ranks the wrong way",
+        "methods/entrywise/della.py",
+        "density - epsilon, density + epsilon, cols",
+        "density + epsilon, density - epsilon, cols",
+        "tests/methods/test_della.py",
+    ),
+    _plant(
+        "PCB norm not squared",
+        "methods/entrywise/pcb.py",
+        ".square() - 1)).exp()",
+        " - 1)).exp()",
+        "tests/methods/test_pcb.py",
+    ),
+    _plant(
+        "Consensus of any one adapter",
+        "methods/entrywise/consensus.py",
+        "min(k, len(x))",
+        "min(1, len(x))",
+        "tests/methods/test_consensus.py",
+    ),
+    _plant(
+        "SCE by magnitudes instead of squares",
+        "methods/entrywise/sce.py",
+        "selected(block).double().square()",
+        "selected(block).double().abs()",
+        "tests/methods/test_sce.py",
+    ),
+    _plant(
+        "core bases of the wrong side",
+        "methods/entrywise/_entries.py",
+        "_directions(torch.cat([*M], dim=1)), _directions",
+        "_directions(torch.cat([*M.mT], dim=1)), _directions",
+        "tests/methods/test_entries.py",
+    ),
+    # Sums
+    _plant(
+        "Model Stock counts T - 1 twice",
+        "methods/sums/model_stock.py",
+        "c / (c + (1 - c)",
+        "c / (1 + (1 - c)",
+        "tests/methods/test_model_stock.py",
+    ),
+    _plant(
+        "MetaGPT by norms",
+        "methods/sums/metagpt.py",
+        "tuple(w * square / total",
+        "tuple(w * square**0.5 / total",
+        "tests/methods/test_norms.py",
+    ),
+    _plant(
+        "A and B averaged with a cross term lost",
+        "methods/sums/average.py",
+        "weighted_sum([f.B for f in padded], share)",
+        "weighted_sum([f.B for f in padded], [1.0] * len(padded))",
+        "tests/methods/test_sums.py",
+    ),
+    # Spectral
+    _plant(
+        "TSV keeps one direction less",
+        "methods/spectral/tsv_m.py",
+        "k = numerical_rank(S) if most is None else most",
+        "k = numerical_rank(S) - 1 if most is None else most",
+        "tests/methods/test_tsv_m.py",
+    ),
+    _plant(
+        "Iso-C takes the sum for the mean",
+        "methods/spectral/iso_c.py",
+        "S[:k].mean()",
+        "S[:k].sum()",
+        "tests/methods/test_iso.py",
+    ),
+    _plant(
+        "Iso-CTS: specific from the whole update",
+        "methods/spectral/_common_specific.py",
+        "outside = deltas - shared[0] @ (shared[0].T @ deltas)",
+        "outside = deltas",
+        "tests/methods/test_iso.py",
+    ),
+    _plant(
+        "STAR restores nothing",
+        "methods/spectral/star.py",
+        "scaled(total / kept if kept > 0 else 1.0)",
+        "scaled(1.0)",
+        "tests/methods/test_star.py",
+    ),
+    _plant(
+        "CART cuts one direction more",
+        "methods/spectral/cart.py",
+        "k = at_least(",
+        "k = 1 + at_least(",
+        "tests/methods/test_cart.py",
+    ),
+    _plant(
+        "DC-Merge without the block mask",
+        "methods/spectral/dc_merge.py",
+        "(consensus(kept) * blocks)",
+        "consensus(kept)",
+        "tests/methods/test_dc_merge.py",
+    ),
+    _plant(
+        "CtM merges the balanced cores",
+        "methods/spectral/ctm.py",
+        "C = U.T @ M @ V\n    if inner",
+        "C = U.T @ X @ V\n    if inner",
+        "tests/methods/test_ctm.py",
+    ),
+    _plant(
+        "Pico shrinks by energy, not its share",
+        "methods/spectral/pico.py",
+        "shrunk = 1 / (1 + max(others, 0) * share)",
+        "shrunk = 1 / (1 + max(others, 0) * energy)",
+        "tests/methods/test_pico.py",
+    ),
+    _plant(
+        "LEGO without the output rescaling",
+        "methods/spectral/lora_lego.py",
+        "(len(units) / len(centers)) ** 0.5",
+        "1.0",
+        "tests/methods/test_lora_lego.py",
+    ),
+    _plant(
+        "DO-Merging divides once by T",
+        "methods/spectral/do_merging.py",
+        "len(parts) ** 2",
+        "len(parts)",
+        "tests/methods/test_do_merging.py",
+    ),
+    _plant(
+        "OCAP never caps",
+        "methods/spectral/ocap.py",
+        ".clamp_max(1)[:, None, None]",
+        ".clamp(1, 1)[:, None, None]",
+        "tests/methods/test_ocap.py",
+    ),
+    # Regression
+    _plant(
+        "WUDI without the norms",
+        "methods/regression/wudi.py",
+        "Interference.of(M, M / norms(M))",
+        "Interference.of(M, M)",
+        "tests/methods/test_wudi.py",
+    ),
+    _plant(
+        "SWUDI filters one direction more",
+        "methods/regression/swudi.py",
+        "f[K:] = 0",
+        "f[K + 1 :] = 0",
+        "tests/methods/test_swudi.py",
+    ),
+    _plant(
+        "OptMerge without momentum",
+        "methods/regression/optmerge.py",
+        "_MOMENTUM = 0.9",
+        "_MOMENTUM = 0.0",
+        "tests/methods/test_optmerge.py",
+    ),
+    _plant(
+        "RegMean weighs every adapter alike",
+        "methods/regression/regmean.py",
+        "wanted += space.B.R[:, at] @ G[at]",
+        "wanted += space.B.R[:, at] @ G[at] / w",
+        "tests/methods/test_regmean.py",
+    ),
+    _plant(
+        "Fisher of A for B",
+        "methods/regression/fisher.py",
+        'x = f.A if side == "A" else f.B',
+        'x = f.A if side != "A" else f.B',
+        "tests/methods/test_fisher.py",
+    ),
+    # Steps
+    _plant(
+        "SVC multiplies",
+        "steps/svc.py",
+        "found.S[:k] / s.mean(0)",
+        "found.S[:k] * s.mean(0)",
+        "tests/steps/test_svc.py",
+    ),
+    _plant(
+        "LiNeS one layer off",
+        "steps/lines.py",
+        "(depth.layers - 1)",
+        "depth.layers",
+        "tests/steps/test_lines.py",
+    ),
+    _plant(
+        "norm rule without roots",
+        "steps/scale.py",
+        "sum(abs(w) * math.sqrt(x) for w, x in sizes)",
+        "sum(abs(w) * x for w, x in sizes)",
+        "tests/steps/test_scale.py",
+    ),
+    _plant(
+        "calibration before balancing is lost",
+        "engine/run.py",
+        "stack = self._balanced(job, stack)\n",
+        "",
+        "tests/steps/test_stages.py",
+    ),
+    # RobustMerge
+    _plant(
+        "pruning keeps one entry more",
+        "methods/robust/_sparse.py",
+        "x.numel() - count + 1)",
+        "x.numel() - count)",
+        "tests/methods/test_robustmerge.py",
+    ),
+    _plant(
+        "scores not clamped",
+        "methods/robust/robustmerge.py",
+        "_lost(full, left, clamp) if inter",
+        "_lost(full, left, 0.0) if inter",
+        "tests/methods/test_robustmerge.py",
+    ),
+)

@@ -1,0 +1,77 @@
+"""Plant every bug of the list in a copy of the project, one by one, and see the tests fail.
+
+    make mutants            all of them, some minutes
+    .venv/bin/python tests/mutants/run.py WORD     those with WORD in their description
+
+Exits with 1 if a bug survives its tests, or if the tests fail without any bug.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from planted import PLANTED, SOURCE, Mutant
+
+ROOT = Path(__file__).parents[2]
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
+def main() -> int:
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = [mutant for mutant in PLANTED if word in mutant.bug]
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(WORKERS) as pool:
+        clean = not any(pool.map(lambda tests: fails(Path(place), None, tests), suites(chosen)))
+        if not clean:
+            print("the tests fail without any bug: mend that first")
+            return 1
+        results = pool.map(lambda m: fails(Path(place), m, m.tests), chosen)
+        survived = 0
+        for mutant, killed in zip(chosen, results, strict=True):
+            survived += not killed
+            print(
+                f"{'killed  ' if killed else 'SURVIVED'}  {mutant.bug} ({mutant.file})", flush=True
+            )
+    print(f"{len(chosen) - survived} of {len(chosen)} planted bugs were found")
+    return 1 if survived else 0
+
+
+def suites(chosen: list[Mutant]) -> list[tuple[str, ...]]:
+    """All tests that the chosen mutants name, each once."""
+    return list(dict.fromkeys(mutant.tests for mutant in chosen))
+
+
+def fails(place: Path, mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
+    """Whether some of these tests fail in a copy with this bug."""
+    copy = Path(tempfile.mkdtemp(dir=place))
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    if mutant is not None:
+        file = copy / SOURCE / mutant.file
+        text = file.read_text(encoding="utf-8")
+        assert text.count(mutant.code) == 1, f"{mutant.bug}: its code is not there once"
+        file.write_text(text.replace(mutant.code, mutant.planted), encoding="utf-8")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(copy / "src"),
+        "OMP_NUM_THREADS": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(copy),
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False)
+    shutil.rmtree(copy)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{' '.join(tests)} did not run:\n{done.stdout.decode()[-2000:]}")
+    return done.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
