@@ -107,6 +107,20 @@ def zero_directions(case: Case) -> None:
     _require(apart < 1e-6, f"zero directions change the merge by {apart:.1g} of it")
 
 
+def whole_deltas(case: Case) -> None:
+    """Where the gauge does not matter, the full delta times an identity is the same update, too.
+
+    That is the dense definition: nothing can be gained by knowing the factors.
+    """
+    if not case.claims(case.method.gauge_invariant):
+        return
+    plain = random_stack(12, 9, (2, 1, 2))
+    identity = torch.eye(12, dtype=torch.float64)
+    whole = replace(plain, factors=tuple(Factors(f.dense(), identity) for f in plain.factors))
+    apart = _apart(case.merge(plain), case.merge(whole))
+    _require(apart < 1e-6, f"the same deltas, unfactored, differ by {apart:.1g}")
+
+
 def scale_of_updates(case: Case) -> None:
     """Claimed: scale_equivariant."""
     plain = random_stack()
@@ -158,6 +172,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     order_of_adapters,
     gauge,
     zero_directions,
+    whole_deltas,
     scale_of_updates,
     rounding,
     seed_decides,
