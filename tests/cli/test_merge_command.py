@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from make import adapter, deltas, trio
-from robustmerge import methods
+from robustmerge import methods, steps
 from robustmerge.cli.app import run
 
 Capture = pytest.CaptureFixture[str]
@@ -112,9 +112,14 @@ def test_methods_lists_all_and_shows_one(capsys: Capture) -> None:
     assert "gain_A" in page
     assert "arXiv:2502.17159" in page
     assert run(["methods", "--json"]) == 0
-    assert {m["name"] for m in json.loads(capsys.readouterr().out)} == {
-        m.name for m in methods.every()
-    }
+    names = [page["name"] for page in json.loads(capsys.readouterr().out)]
+    assert sorted(names) == sorted(x.name for x in (*methods.every(), *steps.every()))
+    assert run(["methods", "pico"]) == 0
+    both = capsys.readouterr().out
+    assert "give the sum a fair norm" in both
+    assert "before any merge" in both
+    assert run(["methods"]) == 0
+    assert "Steps before a merge" in capsys.readouterr().out
     assert run(["methods", "robustmrge"]) == 1
 
 
