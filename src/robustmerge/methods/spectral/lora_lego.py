@@ -21,7 +21,7 @@ Units whose product is zero are left out, so that padding is no change; a mean t
 to rounding is left at zero. The paper's text was not at hand: this is what public
 re-implementations do.
 
-Cost: O(N r (d_out + d_in)) per round of k-means. The rank of the result is r.
+Cost: O((d_out + d_in) N^2), and O(N^2 r) per round of k-means. The rank of the result is r.
 
 Source: Zhao et al., Merging LoRAs like Playing LEGO, ICLR 2025, arXiv:2409.16167.
 """
@@ -35,6 +35,7 @@ from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...basis import Basis
 from ...factors import Factors, Stack
 from ...linalg import ROUNDING
 from .._registry import method
@@ -73,7 +74,8 @@ def lora_lego(
     if len(a) == 0:
         return Factors(a, b.T)
     halves = [x / x.norm(dim=1, keepdim=True) for x in (a, b)] if normalize else [a, b]
-    features = torch.cat(halves, dim=1)
+    # Distances are the same in the coordinates of a basis, and there are N of those.
+    features = Basis.of(torch.cat(halves, dim=1).T).R.T
     cluster = kmeans(features, rank or max(stack.ranks), stack.generator(seed, "lora-lego"))
     units = torch.cat([a, b], dim=1)
     centers = _means(units, cluster)
