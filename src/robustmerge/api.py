@@ -33,6 +33,7 @@ def merge(
     layout: str | None = None,
     extras: Extras = "mean",
     extras_in: Where = "adapter",
+    data: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
     **parameters: Any,
@@ -69,6 +70,7 @@ def merge(
             adapter where not given.
         extras: Parameters trained whole: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
+        data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         force: Replace an adapter that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
@@ -91,6 +93,7 @@ def merge(
         "layout": layout,
         "extras": extras,
         "extras_in": extras_in,
+        "data": None if data is None else str(data),
     }
     return merge_recipe(
         Recipe.from_dict(recipe, where="robustmerge.merge"),

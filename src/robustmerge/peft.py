@@ -2,6 +2,7 @@
 
 add_merged_adapter   what PEFT's `add_weighted_adapter` is for, with every scaling counted
 landed               whether an adapter folder is really in a model: PEFT only warns if not
+collect              statistics of the adapters' tasks, for methods that need them
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .adapter.keys import Part, parse
 from .adapter.reader import BESIDE, NON_LORA, weights_file
 from .adapter.source import locate
 from .adapter.tensors import open_tensors
+from .collect.live import collect as collect
 from .engine.live import LiveRun, pair_of
 from .engine.merge import silent
 from .engine.recipe import Recipe

@@ -31,6 +31,7 @@ def merge(
     layout: Literal["hf", "hf-old", "flat", "llava"] | None = None,
     extras: Literal["mean", "sum"] | None = None,
     extras_in: Literal["adapter", "beside"] | None = None,
+    data: str | None = None,
     seed: int | None = None,
     device: str = "cpu",
     workers: int | None = None,
@@ -58,6 +59,7 @@ def merge(
         layout: How modules are named in the result; as in the first adapter unless given.
         extras: Fully trained parameters: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
+        data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         seed: Seed of random methods.
         device: Where to compute: cpu or cuda.
         workers: Modules computed side by side; all cores unless given.
@@ -77,6 +79,7 @@ def merge(
         "layout": layout,
         "extras": extras,
         "extras_in": extras_in,
+        "data": data,
         "seed": seed,
     }
     recipe, named = _recipe(sources, {k: v for k, v in given.items() if v is not None}, set_ or [])

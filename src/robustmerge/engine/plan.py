@@ -14,8 +14,10 @@ from ..adapter import align, layout
 from ..adapter.base import Base
 from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.reader import Adapter, Module
+from ..adapter.statistics import Selection
 from ..adapter.tensors import DTYPES, Spec
 from ..errors import MergeError, unknown
+from .data import data_notes, find_data
 from .extras import check_extra
 from .recipe import Recipe
 
@@ -83,6 +85,7 @@ class Plan:
         layout: How modules are named in the output.
         dtype: Safetensors name of the output's type.
         warnings: What a careful user should know.
+        data: What was collected of the adapters' tasks, if the method needs it.
     """
 
     recipe: Recipe
@@ -94,6 +97,7 @@ class Plan:
     layout: str
     dtype: str
     warnings: tuple[str, ...]
+    data: Selection | None = None
 
     @property
     def rank(self) -> int | None:
@@ -113,6 +117,8 @@ class Plan:
             adapter.close()
         if self.base is not None:
             self.base.close()
+        if self.data is not None:
+            self.data.statistics.close()
 
     def lora_specs(self, rank: int) -> dict[str, Spec]:
         """The output's LoRA tensors."""
@@ -167,7 +173,8 @@ def make_plan(recipe: Recipe) -> Plan:
         base=base,
         layout=target,
         dtype=_dtype(recipe, [m.A.spec for a in adapters for m in a.modules.values()]),
-        warnings=_warnings(adapters, recipe),
+        warnings=(*_warnings(adapters, recipe), *data_notes(recipe, method)),
+        data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
     )
 
 

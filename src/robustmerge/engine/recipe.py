@@ -74,6 +74,7 @@ class Recipe:
         layout: How modules are named in the output; as in the first adapter where not given.
         extras: How parameters trained whole are merged: mean, or sum (base plus all changes).
         extras_in: Whether they are written into the adapter or to a file beside it.
+        data: Folder of statistics, as `robustmerge collect` writes it, for methods that need it.
         modules: Overrides by pattern; later ones win.
     """
 
@@ -91,6 +92,7 @@ class Recipe:
     layout: str | None = None
     extras: Extras = "mean"
     extras_in: Where = "adapter"
+    data: str | None = None
     modules: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
@@ -181,7 +183,8 @@ class Recipe:
         recipe = cls.from_dict(content, where=str(path))
         near = [_beside(path, source) for source in recipe.adapters]
         base = _beside(path, recipe.base) if recipe.base else None
-        return replace(recipe, adapters=tuple(near), base=base), output and _beside(
+        data = _beside(path, recipe.data) if recipe.data else None
+        return replace(recipe, adapters=tuple(near), base=base, data=data), output and _beside(
             path, output, True
         )
 

@@ -21,7 +21,9 @@ _CHOICES = {
     "extras_in": get_args(Where),
 }
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("method", "dtype", "missing", "base", "layout", "extras", "extras_in"), str),
+    **dict.fromkeys(
+        ("method", "dtype", "missing", "base", "layout", "extras", "extras_in", "data"), str
+    ),
     "rank": (int, str),
     "seed": int,
     "same_base": bool,
