@@ -26,11 +26,13 @@ from transformers import (
 from families import _TEXT, IMAGE_TOKEN, VOCABULARY, _quiet, build
 
 TEMPLATE = (
-    "{% for m in messages %}w9 {% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for m in messages %}{{ 'w9 ' if m.role == 'user' else ' w8 ' }}"
+    "{% if m.content is string %}{{ m.content }}{% else %}"
     "{% for p in m.content %}{% if p.type == 'image' %}IMAGE {% else %}{{ p.text }}{% endif %}"
-    "{% endfor %}{% endif %}{% endfor %} w8 "
+    "{% endfor %}{% endif %}{% if m.role != 'user' %} w4{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %} w8 {% endif %}"
 )
-"""w9, the user's turn, w8."""
+"""w9, the user's turn, w8, the answer, w4."""
 
 
 def tokenizer(template: str | None = None) -> PreTrainedTokenizerFast:
@@ -76,10 +78,10 @@ def text_only(seed: int = 0) -> PreTrainedModel:
         return LlamaForCausalLM(LlamaConfig(**_TEXT)).eval()
 
 
-def llama(folder: Path) -> Path:
-    """A tiny Llama without a chat template."""
+def llama(folder: Path, template: str | None = None) -> Path:
+    """A tiny Llama, by default without a chat template."""
     text_only().save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    tokenizer(template).save_pretrained(folder)
     return folder
 
 

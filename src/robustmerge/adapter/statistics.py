@@ -8,11 +8,11 @@ Adapters are told by their weights, so that any of them can be merged, in any or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -85,8 +85,13 @@ class Statistics:
                 where=str(self.record),
                 hint=_AGAIN,
             )
-        self.what = tuple(kind for kind in KINDS if kind in (raw.get("what") or ()))
-        self.entries = tuple(_entry(folder, item) for item in _listed(raw, self.record))
+        adapters, what = raw.get("adapters"), raw.get("what")
+        if not _is_list(what, lambda kind: isinstance(kind, str)) or not _is_list(
+            adapters, _is_entry
+        ):
+            raise MergeError("not a record of statistics", where=str(self.record), hint=_AGAIN)
+        self.what = tuple(kind for kind in KINDS if kind in what)
+        self.entries = tuple(_entry(folder, item) for item in adapters)
 
     @property
     def sha256(self) -> str:
@@ -140,7 +145,14 @@ class Statistics:
                     hint=f"{_AGAIN} with this adapter; adapters are told by their weights file, "
                     "whatever its place",
                 )
-            found.append(next((n for n in alike if n not in found), alike[0]))
+            place = next((n for n in alike if n not in found), alike[0])
+            if dict(self.entries[place].ranks) != {n: m.rank for n, m in adapter.modules.items()}:
+                raise MergeError(
+                    "the statistics are of other ranks than the adapter has",
+                    where=f"{adapter.weights}\n{self.record}",
+                    hint=_AGAIN,
+                )
+            found.append(place)
         return tuple(found)
 
 
@@ -219,15 +231,12 @@ class Selection:
         return {need: shapes[need] for need in self.needs if need in shapes}
 
 
-def _listed(raw: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
-    """The record's adapters, every one with the fields that are read here."""
-    listed = raw.get("adapters")
-    if isinstance(listed, list) and listed and all(_is_entry(item) for item in listed):
-        return listed
-    raise MergeError("not a record of statistics", where=str(path), hint=_AGAIN)
+def _is_list(value: object, known: Callable[[object], bool]) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and all(known(item) for item in value)
 
 
 def _is_entry(item: object) -> bool:
+    """Whether this has the fields that are read here."""
     if not isinstance(item, dict):
         return False
     words = [item.get(field) for field in ("adapter", "weights", "file")]

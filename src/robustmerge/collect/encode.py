@@ -51,12 +51,10 @@ class Encoder:
             raise MergeError(
                 "the model takes no images", where=sample.where, hint="is it the right base?"
             )
-        prompt, templated = self._prompt(sample, len(images))
         if sample.answer is None:
-            return self._encoded(prompt, images, templated)
-        end = getattr(self._tokenizer, "eos_token", None) or ""
-        batch = self._encoded(prompt + sample.answer + end, images, templated)
-        given = self._encoded(prompt, images, templated)["input_ids"][0]
+            return self._encoded(self._text(sample), images)
+        batch = self._encoded(self._text(sample, answered=True), images)
+        given = self._encoded(self._text(sample), images)["input_ids"][0]
         labels = batch["input_ids"].clone()
         labels[0, : _common(given, labels[0])] = IGNORED
         return batch | {"labels": labels}
@@ -65,34 +63,46 @@ class Encoder:
     def _tokenizer(self) -> Any:
         return getattr(self.processor, "tokenizer", self.processor)
 
-    def _prompt(self, sample: Sample, images: int) -> tuple[str, bool]:
-        """The text as the model reads it, and whether the chat template wrote it."""
+    def _text(self, sample: Sample, *, answered: bool = False) -> str:
+        """The sample as the model reads it, up to the answer or with it."""
         if sample.is_prompt and self._has_template():
-            text = {"type": "text", "text": sample.text}
-            parts = [*({"type": "image"} for _ in range(images)), text]
-            plain = self._tokenizer is self.processor
-            message = {"role": "user", "content": sample.text if plain else parts}
-            written = self.processor.apply_chat_template(
-                [message], tokenize=False, add_generation_prompt=True
-            )
-            return str(written), True
+            return self._conversation(sample, answered)
         token = getattr(self.processor, "image_token", None)
-        if images and token and token not in sample.text:
-            return f"{token}\n" * images + sample.text, False
-        return sample.text, False
+        named = token is None or token in sample.text
+        text = sample.text if named else f"{token}\n" * len(sample.images) + sample.text
+        if not answered or sample.answer is None:
+            return text
+        gap = "" if text[-1:].isspace() or sample.answer[:1].isspace() else " "
+        return text + gap + sample.answer + (getattr(self._tokenizer, "eos_token", None) or "")
+
+    def _conversation(self, sample: Sample, answered: bool) -> str:
+        plain = self._tokenizer is self.processor  # one that wants no list of parts
+
+        def turn(role: str, text: str, images: int) -> dict[str, Any]:
+            parts = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]
+            return {"role": role, "content": text if plain else parts}
+
+        turns = [turn("user", sample.text, len(sample.images))]
+        if answered and sample.answer is not None:
+            turns.append(turn("assistant", sample.answer, 0))
+        written: str = self.processor.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=len(turns) == 1
+        )
+        return written
 
     def _has_template(self) -> bool:
         return any(getattr(it, "chat_template", None) for it in (self.processor, self._tokenizer))
 
-    def _encoded(self, text: str, images: Sequence[Any], templated: bool) -> dict[str, Any]:
+    def _encoded(self, text: str, images: Sequence[Any]) -> dict[str, Any]:
         start = getattr(self._tokenizer, "bos_token", None)
         options: dict[str, Any] = {"text": text, "return_tensors": "pt"}
-        if templated and start and text.startswith(start):
+        if start and text.startswith(start):
             options["add_special_tokens"] = False  # the template has written it
         if images:
             options["images"] = list(images)
         found = dict(self.processor(**options))
-        found.pop("token_type_ids", None) if self._tokenizer is self.processor else None
+        if self._tokenizer is self.processor:
+            found.pop("token_type_ids", None)  # language models take none
         return {
             k: v.to(self.dtype) if isinstance(v, Tensor) and v.is_floating_point() else v
             for k, v in found.items()
