@@ -199,3 +199,18 @@ def test_activations_that_are_not_finite() -> None:
     batch["input_ids"][0, 0] = 5
     with pytest.raises(MergeError, match="NaN or infinite"):
         collect(model, {"one": [batch]})
+
+
+def test_each_adapter_has_its_own_projector() -> None:
+    """Modules that were trained whole are those of the adapter under way."""
+    settings = {"r": 2, "modules_to_save": ["multi_modal_projector"]}
+    base = build("llava")
+    model = adapt(base, {"one": settings, "two": settings})
+    for name, parameter in model.named_parameters():
+        if ".modules_to_save.two." in name:
+            parameter.data += 1
+    image = inputs("llava", base)
+    check(model, {"one": [image], "two": [image]})
+    one, two = collect(model, {"one": [image], "two": [image]})
+    name = "model.language_model.layers.0.self_attn.q_proj.squares"
+    assert not torch.allclose(one.tensors[name], two.tensors[name], rtol=0.01)

@@ -12,7 +12,7 @@ neighbors of one parent. A pass over samples ends where the next block begins.
 
 Cost: one pass per block, half a forward pass on average: L / 2 times the passes of RegMean.
 
-Source: Nguyen et al., RegMean++, 2025.
+Source: Nguyen et al., RegMean++, 2025, arXiv:2508.03121.
 """
 
 from __future__ import annotations
