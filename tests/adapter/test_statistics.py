@@ -183,7 +183,9 @@ def test_a_truncated_file(folder: Path, sources: list[Path], left: int) -> None:
 def test_a_damaged_record(folder: Path, sources: list[Path], change: dict[str, Any]) -> None:
     record = json.loads((folder / FILE).read_text())
     (folder / FILE).write_text(json.dumps(record | change))
-    refused(lambda: read(folder, sources, ODD))
+    refused(
+        lambda: read(folder, sources, ODD), "of format" if "format" in change else "not a record"
+    )
 
 
 def test_ranks_that_are_not_the_adapter_s(folder: Path, sources: list[Path]) -> None:

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from bases import adapt, text_batch, text_only
 from families import IMAGE_TOKEN, build, inputs
+from live import assert_kept, state
 from robustmerge import MergeError
 from robustmerge.adapter import layout
 from robustmerge.collect.gradients import draw, log_likelihood
@@ -120,6 +121,16 @@ def test_both_kinds_at_once_are_what_they_are_alone() -> None:
     for kind in ("gram", "fisher"):
         for one, alone in zip(both, collect(model, batches, what=[kind]), strict=True):
             assert all(torch.equal(one.tensors[n], t) for n, t in alone.tensors.items())
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = adapt(text_only(), SETTINGS).train()
+    model.get_base_model().model.norm.weight.requires_grad_(True)
+    next(p for n, p in model.named_parameters() if ".one." in n).requires_grad_(False)
+    before = state(model)
+    collect(model, {"two": [text_batch(1)]}, what=["fisher"])
+    assert_kept(before, state(model))
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_draws_follow_the_probabilities() -> None:

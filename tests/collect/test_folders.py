@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import robustmerge
 from bases import TEMPLATE, adapt, lines, llama, llava, picture, qwen, text_only
@@ -354,6 +355,23 @@ def test_another_base(place: Path, tmp_path: Path, base: str) -> None:
             )
         )
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_peft_loads_in_part(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "left", tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    upper = {name: tensor for name, tensor in tensors.items() if "layers.1" in name}
+    more = {n.replace("layers.1", "layers.2"): t.clone() for n, t in upper.items()}
+    save_file(tensors | more, path)
+    lines(tmp_path / "s.jsonl", [{"text": "w5"}])
+    refused(
+        lambda: collect_folders(
+            [tmp_path / "a"], place / "text", [tmp_path / "s.jsonl"], tmp_path / "stats"
+        ),
+        "4 of 12 tensors are not in the model",
+    )
 
 
 @pytest.mark.parametrize("module", ["transformers", "peft"])

@@ -15,6 +15,7 @@ from families import build, inputs
 from live import IDS, PLAIN, assert_kept, state, tiny
 from robustmerge import MergeError
 from robustmerge.adapter import layout
+from robustmerge.collect.activations import real
 from robustmerge.peft import collect
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -117,14 +118,28 @@ def test_padding_does_not_count(targets: list[str]) -> None:
         assert not name.endswith("count") or tensor.tolist() == [13]
 
 
+@pytest.mark.parametrize("tokens", [(2, 3), (6,)])
+def test_the_mask_is_of_text(tokens: tuple[int, ...]) -> None:
+    X = torch.arange(18.0).reshape(*tokens, 3)
+    mask = torch.tensor([[1, 0, 1], [0, 1, 1]])
+    kept = real(X, mask, "model.language_model.layers.0.mlp.up_proj")
+    assert torch.equal(kept, X.reshape(6, 3)[[0, 2, 4, 5]])
+    assert torch.equal(real(X[..., 0].long(), mask, "embed_tokens"), kept[:, 0].long())
+    for name in ("model.vision_tower.encoder.layers.0.mlp.fc1", "model.multi_modal_projector.x"):
+        assert len(real(X, mask, name)) == 6
+    assert len(real(X, mask[:, :2], "lm_head")) == 6
+    assert len(real(X, None, "lm_head")) == 6
+
+
 def test_embeddings_count_words() -> None:
     model = tiny(PLAIN)
-    (one,) = collect(model, {"three": [{"ids": IDS[:, :4]}, {"ids": IDS[:, 3:6]}]})
-    counts = torch.tensor([1.0, 1, 1, 2, 1, 1, 0, 0, 0, 0, 0], dtype=torch.float64)
+    ids = torch.tensor([[0, 1, 2, 3, 3]])
+    (one,) = collect(model, {"three": [{"ids": ids}, {"ids": IDS[:, 3:6]}]})
+    counts = torch.tensor([1.0, 1, 1, 3, 1, 1, 0, 0, 0, 0, 0], dtype=torch.float64)
     assert torch.equal(one.tensors["embed.squares"], counts)
     A = model.get_base_model().embed.lora_embedding_A["three"].detach().double()
     torch.testing.assert_close(one.tensors["embed.gram"], (A * counts) @ A.T)
-    assert one.tensors["embed.count"].tolist() == [7]
+    assert one.tensors["embed.count"].tolist() == [8]
     assert one.ranks == dict.fromkeys(one.ranks, 2)
     assert "up" not in one.ranks
 
@@ -152,6 +167,10 @@ def test_the_model_is_left_as_it_was(
     model.base_model.set_adapter(["one", "two"])
     model.train()
     model.get_base_model().norm.train(False)
+    model.get_base_model().norm.weight.requires_grad_(True)
+    lower = model.get_base_model().model["layers"][0].down
+    lower.set_adapter("two")
+    lower.lora_A["two"].requires_grad_(False)
     before = state(model)
     batches: dict[str, list[Any]] = {"one": [{"ids": IDS}], "two": [{"ids": IDS}]}
     if failing:
