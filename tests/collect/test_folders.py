@@ -19,7 +19,6 @@ from bases import TEMPLATE, adapt, lines, llama, llava, picture, qwen, text_only
 from families import _quiet, build, save_adapter
 from faults.refuse import command, refused, tree
 from make import adapter, deltas, trio
-from regmean import register
 from robustmerge.adapter.tensors import sha256
 from robustmerge.cli.app import run
 from robustmerge.collect.encode import Encoded, Encoder
@@ -28,6 +27,7 @@ from robustmerge.collect.load import load_processor
 from robustmerge.collect.samples import Samples
 from robustmerge.collect.write import save
 from robustmerge.peft import collect
+from stand_in import register
 
 Capture = pytest.CaptureFixture[str]
 LAYER = "model.language_model.layers.1.self_attn.q_proj"
@@ -340,6 +340,19 @@ def test_a_damaged_image(place: Path, tmp_path: Path) -> None:
         ),
         "cannot read the image",
         "x.png",
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_device_without_memory(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    monkeypatch.setattr("torch.nn.functional.silu", full)
+    refused(
+        lambda: collected(place, tmp_path / "new" / "stats"), "out of memory", "--dtype bfloat16"
     )
     assert not (tmp_path / "new").exists()
 

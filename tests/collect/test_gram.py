@@ -160,7 +160,7 @@ def test_modules_that_no_sample_reaches() -> None:
 def test_the_model_is_left_as_it_was(
     through: Any, failing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regmean import register
+    from stand_in import register
 
     register(monkeypatch)
     model = tiny({"one": {"target_modules": ["down"]}, "two": {"lora_dropout": 0.1}})
@@ -202,6 +202,7 @@ def test_what_is_refused() -> None:
         ({"one": iter([batch])}, {}, "only once"),
         ({"one": []}, {}, "no batches for 'one'"),
         ({}, {}, "nothing to collect"),
+        ({"one": [batch]}, {"what": ["fisher"], "through": "merged"}, "only gram"),
     ]
     for batches, options, said in wrong:
         with pytest.raises(MergeError, match=said):

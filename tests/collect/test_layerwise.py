@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from bases import adapt, text_batch, text_only
 from families import build, inputs
 from live import IDS, tiny
-from regmean import by_activity, register
 from robustmerge.adapter import layout
 from robustmerge.collect.layerwise import Block, blocks
 from robustmerge.collect.model import adapted_layers, factors_of
 from robustmerge.factors import Factors, Stack
 from robustmerge.peft import collect
+from stand_in import by_activity, register
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,27 @@ def collect_folders(
     try:
         check_target(at_home(output), [a.folder for a in opened], force=force, holds=HOLDS)
         files = [Samples.read(path, limit) for path in samples]
-        names = [f"adapter{n + 1}" for n in range(len(opened))]
-        encoder = Encoder(load_processor(str(base)), _DTYPES[dtype])
-        model = load_model(str(base), opened, names, device=place, dtype=_DTYPES[dtype])
-        batches = {n: Encoded(f.samples, encoder) for n, f in zip(names, files, strict=True)}
-        found = gather(model, batches, what=what, through=through, seed=seed, progress=progress)
         facts = [{"samples_file": str(f.path), "samples_sha256": f.sha256} for f in files]
         more = {"base": str(base), "through": through, "seed": seed, "limit": limit, "dtype": dtype}
-        return write(found, opened, output, facts=facts, force=force, more=more)
+        names = [f"adapter{n + 1}" for n in range(len(opened))]
+        encoder = Encoder(load_processor(str(base)), _DTYPES[dtype])
+        batches = {n: Encoded(f.samples, encoder) for n, f in zip(names, files, strict=True)}
+        with _enough_memory(place):
+            model = load_model(str(base), opened, names, device=place, dtype=_DTYPES[dtype])
+            found = gather(model, batches, what=what, through=through, seed=seed, progress=progress)
+            return write(found, opened, output, facts=facts, force=force, more=more)
     finally:
         for adapter in opened:
             adapter.close()
+
+
+@contextmanager
+def _enough_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise MergeError(
+            f"the device is out of memory: {str(error).splitlines()[0]}",
+            where=f"--device {device}",
+            hint="--dtype bfloat16, shorter samples or smaller images, or --device cpu",
+        ) from None

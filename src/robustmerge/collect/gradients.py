@@ -68,8 +68,9 @@ class Fisher:
         # The loss would be a mean over tokens, of labels that the model shifts by itself.
         inputs = {k: v for k, v in batch.items() if k != "labels"}
         with torch.enable_grad():
-            logits = self._model(**inputs).logits
-            likelihood = log_likelihood(logits[0], self._targets(logits[0].detach(), batch, seed))
+            logits = self._model(**inputs).logits[0]
+            targets = self._targets(logits.detach(), batch, seed).to(logits.device)
+            likelihood = log_likelihood(logits, targets)
             parameters = [p for pair, _ in self._held.values() for p in pair]
             # Where there is nothing to predict, nothing depends on anything.
             found = (
@@ -111,6 +112,7 @@ class Fisher:
         if isinstance(labels := batch.get("labels"), Tensor):
             return torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
         drawn = draw(logits, torch.Generator().manual_seed(seed + self.samples))
+        drawn = drawn.to(batch["input_ids"].device)  # of a model on several devices
         ids, mask = batch["input_ids"][0], mask_of(batch)
         given = torch.zeros_like(ids, dtype=torch.bool) if mask is None else ~mask[0].bool()
         for field in _IMAGES:  # no model is trained to predict these

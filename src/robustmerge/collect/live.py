@@ -130,6 +130,12 @@ def _check(batches: Mapping[str, Iterable[Batch]], what: Sequence[str], through:
             raise unknown("kind of statistics", kind, get_args(What))
     if through not in get_args(Through):
         raise unknown("value of through", through, get_args(Through))
+    if through == "merged" and "gram" not in what:
+        raise MergeError(
+            "only gram is gathered through merged layers",
+            where=f"what: {', '.join(what)}",
+            hint="leave out through, or gather gram too",
+        )
     if not batches or not what:
         raise MergeError("nothing to collect", hint="give adapters, batches, and what to collect")
     for adapter, own in batches.items():
