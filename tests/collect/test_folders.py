@@ -199,6 +199,19 @@ def test_through_merged_layers(
     assert not torch.allclose(one[f"{LAYER}.gram"], two[f"{LAYER}.gram"], rtol=1e-2)
 
 
+def test_several_kinds_and_a_record_as_json(
+    arguments: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    stats = str(tmp_path / "stats")
+    more = ["--what", "fisher", "gram", "--limit", "1", "--json", "-o", stats]
+    assert run([*arguments, *more]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["what"] == ["gram", "fisher"]
+    assert (printed["output_folder"], printed["limit"]) == (stats, 1)
+    stored = json.loads((tmp_path / "stats" / "statistics.json").read_text())
+    assert {k: v for k, v in printed.items() if k != "output_folder"} == stored
+
+
 def test_the_same_bytes_again(place: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         collected(place, tmp_path / name, what=["fisher"], limit=1)
@@ -287,11 +300,13 @@ WRONG: Sequence[tuple[str, str]] = [
     ('{"text": 3}', "are text"),
     ('{"prompt": "a", "answer": 3}', "are text"),
     ('{"text": "a", "images": "x.png"}', "path of a file"),
+    ('{"text": "a", "image": null}', "path of a file"),
     ('{"text": "a", "image": "x.png"}', "no such image"),
+    ('{"text": "a", "image": "x.png", "images": []}', "either an image or images"),
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), WRONG, ids=[said for _, said in WRONG])
+@pytest.mark.parametrize(("content", "said"), WRONG, ids=range(len(WRONG)))
 def test_samples_that_are_none(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "s.jsonl"
     path.write_text(content)

@@ -60,11 +60,11 @@ def _print(record: Mapping[str, Any], output: Path) -> None:
     )
     for entry in entries:
         if unseen := entry["unseen"]:
-            Console(stderr=True, soft_wrap=True).print(
-                f"note: no sample of {entry['adapter']} reached {len(unseen)} modules: "
-                f"{few(unseen)}",
-                markup=False,
+            note = (
+                f"note: no sample of {entry['adapter']} reached {len(unseen)} modules, whose "
+                f"statistics are zero: {few(unseen)}"
             )
+            Console(stderr=True, soft_wrap=True).print(note, markup=False)
     names = " ".join(entry["adapter"] for entry in entries)
     method = "regmean" if "gram" in record["what"] else "fisher"
     print(f"\nnext: robustmerge merge {names} --method {method} --data {output} -o OUTPUT")

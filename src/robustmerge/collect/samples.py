@@ -100,9 +100,9 @@ def _sample(line: str, path: Path, where: str) -> Sample:
 
 
 def _images(content: Mapping[str, Any], path: Path, where: str) -> tuple[Path, ...]:
-    given = content.get("images") or []
-    if "image" in content:
-        given = [content["image"]]
+    if "image" in content and "images" in content:
+        raise _wrong("a sample has either an image or images", where)
+    given = [content["image"]] if "image" in content else content.get("images", [])
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         raise _wrong("an image is the path of a file", where)
     files = tuple(path.parent / at_home(name) for name in given)
