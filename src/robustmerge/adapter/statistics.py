@@ -58,6 +58,8 @@ class Statistics:
     Attributes:
         label: What the user called it.
         folder: Where it is.
+        record: Its statistics.json.
+        sha256: Hash of the record, which has those of all files.
         what: The kinds that were gathered.
         entries: The adapters, in the order in which the rows of every Gram matrix stand.
     """
@@ -78,6 +80,7 @@ class Statistics:
             )
         self.folder = folder
         self.record = folder / FILE
+        self.sha256 = sha256(self.record)
         raw = read_json(self.record)
         if raw.get("format") != FORMAT:
             raise MergeError(
@@ -92,11 +95,6 @@ class Statistics:
             raise MergeError("not a record of statistics", where=str(self.record), hint=_AGAIN)
         self.what = tuple(kind for kind in KINDS if kind in what)
         self.entries = tuple(_entry(folder, item) for item in adapters)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the record, which has those of all files."""
-        return sha256(self.record)
 
     def close(self) -> None:
         """Release the files."""
