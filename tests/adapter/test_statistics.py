@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
+import robustmerge
 from faults.refuse import refused
 from make import LLM, adapter
 from robustmerge.adapter.reader import Adapter
 from robustmerge.adapter.statistics import FILE, KINDS, Statistics
 from robustmerge.collect.live import Gathered
 from robustmerge.collect.write import save
+from robustmerge.factors import Factors, Stack
+from stand_in import by_activity, by_fisher, register
 
 NEEDS = ("gram", "squares", "count", "fisher_A", "fisher_B")
 LACKING = {name: shape for name, shape in LLM.items() if "layers.1" not in name}
@@ -108,6 +112,28 @@ def test_twice_the_same_adapter_on_other_samples(tmp_path: Path, sources: list[P
     wanted = gathered(twice)
     for table, one in zip(tables, wanted, strict=True):
         assert torch.equal(table["gram"], one.tensors[f"{ODD}.gram"])
+
+
+@pytest.mark.parametrize("name", ["regmean", "fisher"])
+def test_methods_get_them_in_the_order_of_the_merge(
+    folder: Path, sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of two of the three adapters, one of which lacks a layer."""
+    register(monkeypatch, name)
+    chosen = [str(sources[1]), str(sources[0])]
+    settings: dict[str, Any] = {"method": name, "rank": "full", "missing": "zero"}
+    robustmerge.merge(chosen, tmp_path / "out", data=folder, dtype="float32", **settings)
+    merged = Adapter(tmp_path / "out")
+    opened = [Adapter(source) for source in chosen]
+    for module, shape in LLM.items():
+        lacking = Factors(torch.zeros(0, shape[1]), torch.zeros(shape[0], 0))
+        factors = [a.factors(module) if module in a.modules else lacking for a in opened]
+        tables = read(folder, [sources[1], sources[0]], module)
+        method = {"regmean": by_activity, "fisher": by_fisher}[name]
+        wanted = method(replace(Stack.of(factors), data=tables)).dense()
+        torch.testing.assert_close(merged.factors(module).dense(), wanted, rtol=1e-4, atol=1e-4)
+    for one in (merged, *opened):
+        one.close()
 
 
 def test_the_record(folder: Path, sources: list[Path]) -> None:
