@@ -23,11 +23,12 @@ LAYERS = (
     ("testing", "steps", "inspect"),
     ("engine",),
     ("landed",),
+    ("collect",),
     ("api", "peft"),
     ("cli",),
     ("__init__", "__main__"),
 )
-LIVE = ("peft", "landed")
+LIVE = ("peft", "landed", "collect")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
@@ -86,7 +87,9 @@ def test_few_files_know_peft_and_transformers() -> None:
         assert not names & {"peft", "transformers"} or layer(path) in LIVE, path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["merge", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["merge", "--help"], ["collect", "--help"], ["merge", "--nonsense"]]
+)
 def test_help_and_usage_errors_do_not_import_torch(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom robustmerge.cli.app import run\n"

@@ -37,6 +37,7 @@ def merge(
     extras: Extras = "mean",
     extras_in: Where = "adapter",
     plugins: Sequence[str | Path] = (),
+    data: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
     **parameters: Any,
@@ -79,6 +80,7 @@ def merge(
         extras: Parameters trained whole: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
         plugins: Python files or modules that register methods of your own.
+        data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         force: Replace an adapter that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
@@ -105,6 +107,7 @@ def merge(
         "extras": extras,
         "extras_in": extras_in,
         "plugins": list(plugins),
+        "data": None if data is None else str(data),
     }
     return merge_recipe(
         Recipe.from_dict(recipe, where="robustmerge.merge"),

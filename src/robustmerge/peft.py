@@ -2,6 +2,7 @@
 
 add_merged_adapter   what PEFT's `add_weighted_adapter` is for, with every scaling counted
 landed               whether an adapter folder is really in a model: PEFT only warns if not
+collect              statistics of the adapters' tasks, for methods that need them
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from .adapter.config import AdapterConfig
+from .collect.live import collect
 from .engine.live import LiveRun, pair_of
 from .engine.merge import silent
 from .engine.recipe import Recipe
@@ -28,7 +30,7 @@ from .engine.values import Over
 from .errors import MergeError, few
 from .landed import check_known, landed
 
-__all__ = ["Added", "add_merged_adapter", "landed"]
+__all__ = ["Added", "add_merged_adapter", "collect", "landed"]
 
 _BY_FOLDERS = "save the adapters and merge their folders with robustmerge.merge"
 

@@ -25,12 +25,24 @@ _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that were never able to do a thing."""
 
 
-def check_target(target: Path, inputs: Sequence[Path], *, force: bool) -> None:
+def check_target(
+    target: Path,
+    inputs: Sequence[Path],
+    *,
+    force: bool,
+    holds: tuple[str, str] = ("an adapter", FILE),
+) -> None:
     """Check before any work that the result may be written to `target`.
+
+    Args:
+        target: The folder to write.
+        inputs: Folders that are read.
+        force: Whether an older result may be replaced.
+        holds: What a result is called, and the file it is known by.
 
     Raises:
         MergeError: It is or holds one of the inputs; it exists and `force` is not given; it can
-            never be replaced; or `force` would replace something that is no adapter.
+            never be replaced; or `force` would replace something else than an older result.
     """
     place = _place(target)
     for folder in inputs:
@@ -58,11 +70,12 @@ def check_target(target: Path, inputs: Sequence[Path], *, force: bool) -> None:
             where=str(target),
             hint="choose another folder, or --force to replace it",
         )
-    if not (place / FILE).is_file():
+    kind, file = holds
+    if not (place / file).is_file():
         raise MergeError(
-            "the output exists and is not an adapter",
+            f"the output exists and is not {kind}",
             where=str(target),
-            hint="--force replaces adapters only; remove the folder yourself if it may go",
+            hint=f"--force replaces nothing but {kind}; remove the folder yourself if it may go",
         )
 
 

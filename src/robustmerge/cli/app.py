@@ -18,6 +18,7 @@ from rich.console import Console
 from .. import __version__
 from ..errors import MergeError
 from .check import check
+from .collect import collect
 from .merge import merge
 from .methods import methods
 from .show import show
@@ -33,6 +34,7 @@ app = App(
 app.command(merge)
 app.command(show)
 app.command(check)
+app.command(collect)
 app.command(methods)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +28,20 @@ def run(
     as_json: bool,
 ) -> None:
     """Merge, with a progress bar on stderr, and print what was done."""
+    with progress_bar(f"merging {len(recipe.adapters)} adapters") as progress:
+        report = merge_recipe(
+            recipe, output, device=device, workers=workers, force=force, progress=progress
+        )
+    if as_json:
+        head = {"output_folder": str(output), "seconds": report.seconds}
+        print(json.dumps({**head, **report.record()}, indent=2))
+    else:
+        _print_report(report)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and the function that moves it."""
     columns = (
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),
@@ -36,20 +51,8 @@ def run(
     screen = Console(stderr=True)
     quiet = not screen.is_terminal  # where there is no screen, it would leave an empty line
     with Progress(*columns, console=screen, transient=True, disable=quiet) as bar:
-        task = bar.add_task(f"merging {len(recipe.adapters)} adapters", total=None)
-        report = merge_recipe(
-            recipe,
-            output,
-            device=device,
-            workers=workers,
-            force=force,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if as_json:
-        head = {"output_folder": str(output), "seconds": report.seconds}
-        print(json.dumps({**head, **report.record()}, indent=2))
-    else:
-        _print_report(report)
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def plan(recipe: Recipe, *, as_json: bool) -> None:

@@ -43,9 +43,16 @@ class LiveRun(Run):
         """Plan a merge of these layers, named as in the base model.
 
         Raises:
-            MergeError: No such method, or parameters it does not take.
+            MergeError: No such method, one that needs data, or parameters it does not take.
         """
         method = methods.get(recipe.method)
+        if method.needs:
+            raise MergeError(
+                f"method {method.name!r} needs statistics, which are matched with saved adapters",
+                where=", ".join(method.needs),
+                hint="save the adapters, then robustmerge.peft.collect, and robustmerge.merge with "
+                "data=",
+            )
         given = configured(method, recipe.parameters, recipe.seed)
         names = sorted(layers, key=align.natural)
         depth = depths(names)
@@ -70,7 +77,7 @@ class LiveRun(Run):
         """One module's updates."""
         layer, names = self._layers[job.written], self.plan.recipe.adapters
         scalings = tuple(float(layer.scaling.get(name, 1.0)) for name in names)
-        found = [_update(layer, name, job) for name in names]
+        found = [update_of(layer, name, job.name) for name in names]
         some = next(factors for factors in found if factors)
         nothing = Factors(some.A[:0], some.B[:, :0])
         factors = tuple(one or nothing for one in found)
@@ -125,8 +132,12 @@ def _job(
     )
 
 
-def _update(layer: Layer, adapter: str, job: Job) -> Factors | None:
-    """An adapter's update in float32 (float64 stays), scaling folded into B; None without one."""
+def update_of(layer: Layer, adapter: str, module: str) -> Factors | None:
+    """An adapter's update in float32 (float64 stays), scaling folded into B; None without one.
+
+    Raises:
+        MergeError: It has NaN or infinite values.
+    """
     pair = pair_of(layer, adapter)
     if pair is None:
         return None
@@ -134,7 +145,7 @@ def _update(layer: Layer, adapter: str, job: Job) -> Factors | None:
     if not (A.isfinite().all() and B.isfinite().all()):
         raise MergeError(
             f"adapter {adapter!r} has NaN or infinite values",
-            where=job.name,
+            where=module,
             hint="the training run diverged; use another checkpoint",
         )
     return Factors(A, B * layer.scaling[adapter])

@@ -66,7 +66,8 @@ def merge_recipe(
     output = at_home(output)
     plan = make_plan(recipe)
     try:
-        check_target(output, [a.folder for a in plan.adapters], force=force)
+        data = [plan.data.statistics.folder] if plan.data else []
+        check_target(output, [*(a.folder for a in plan.adapters), *data], force=force)
         run = Run(plan, device=device, workers=workers)
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey(progress)

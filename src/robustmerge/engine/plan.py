@@ -13,8 +13,10 @@ from ..adapter import align, layout
 from ..adapter.base import Base
 from ..adapter.keys import full_name
 from ..adapter.reader import Adapter
+from ..adapter.statistics import Selection
 from ..adapter.tensors import DTYPES, Spec
 from ..errors import MergeError, unknown
+from .data import data_notes, find_data
 from .extras import check_extra
 from .job import Job, factor_names, make_jobs, written_name
 from .recipe import Recipe
@@ -55,6 +57,7 @@ class Plan:
         layout: How modules are named in the output.
         dtype: Safetensors name of the output's type.
         warnings: What a careful user should know.
+        data: What was collected of the adapters' tasks, if the method needs it.
     """
 
     recipe: Recipe
@@ -68,6 +71,7 @@ class Plan:
     layout: str
     dtype: str
     warnings: tuple[str, ...]
+    data: Selection | None = None
 
     @property
     def rank(self) -> int | None:
@@ -87,6 +91,8 @@ class Plan:
             adapter.close()
         if self.base is not None:
             self.base.close()
+        if self.data is not None:
+            self.data.statistics.close()
 
     def lora_specs(self, rank: int) -> dict[str, Spec]:
         """The output's LoRA tensors."""
@@ -147,7 +153,8 @@ def make_plan(recipe: Recipe) -> Plan:
         base=base,
         layout=target,
         dtype=_dtype(recipe, [m.A.spec for a in adapters for m in a.modules.values()]),
-        warnings=(*_warnings(adapters, recipe), *cautions),
+        warnings=(*_warnings(adapters, recipe), *cautions, *data_notes(recipe, method)),
+        data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
     )
 
 

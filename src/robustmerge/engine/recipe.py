@@ -81,6 +81,7 @@ class Recipe:
         extras: How parameters trained whole are merged: mean, or sum (base plus all changes).
         extras_in: Whether they are written into the adapter or to a file beside it.
         plugins: Files or modules that register methods.
+        data: Folder of statistics, as `robustmerge collect` writes it, for methods that need it.
         modules: Overrides by pattern; later ones win.
     """
 
@@ -102,6 +103,7 @@ class Recipe:
     extras: Extras = "mean"
     extras_in: Where = "adapter"
     plugins: tuple[str, ...] = ()
+    data: str | None = None
     modules: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
@@ -203,7 +205,8 @@ class Recipe:
         near = [_beside(path, source) for source in recipe.adapters]
         base = _beside(path, recipe.base) if recipe.base else None
         plugins = tuple(_beside(path, plugin) for plugin in recipe.plugins)
-        found = replace(recipe, adapters=tuple(near), base=base, plugins=plugins)
+        data = _beside(path, recipe.data) if recipe.data else None
+        found = replace(recipe, adapters=tuple(near), base=base, plugins=plugins, data=data)
         return found, output and _beside(path, output, True)
 
 

@@ -95,6 +95,7 @@ class Report:
     def record(self) -> dict[str, Any]:
         """The content of merge.json; the same inputs give the same record."""
         plan = self.plan
+        data = {"sha256": plan.data.statistics.sha256} if plan.data else None
         return {
             "robustmerge": __version__,
             "recipe": plan.recipe.to_dict(),
@@ -103,6 +104,7 @@ class Report:
                 {"source": a.label, "base": a.config.base, "sha256": hashes}
                 for a, hashes in zip(plan.adapters, self.inputs, strict=True)
             ],
+            **({"data": data} if data else {}),
             "output": {
                 "layout": plan.layout,
                 "dtype": plan.dtype,

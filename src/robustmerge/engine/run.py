@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from ..adapter.reader import Adapter
 from ..errors import MergeError
@@ -63,7 +64,7 @@ class Run:
                 f"{workers} workers cannot work", where="--workers", hint="--workers 1 or more"
             )
         self.plan = plan
-        self.device = _device(device)
+        self.device = device_of(device)
         self.workers = workers or _cores()
         self._surveyed: dict[str, object] = {}
         self._factors_of_rules: dict[str, float] = {}
@@ -131,7 +132,13 @@ class Run:
         factors = tuple(self._factors(adapter, job) for adapter in self.plan.adapters)
         found = [a.modules.get(job.name) for a in self.plan.adapters]
         scalings = tuple(m.scaling if m else 1.0 for m in found)
-        return Stack(job.name, factors, job.weights, scalings)
+        return Stack(job.name, factors, job.weights, scalings, self._data(job))
+
+    def _data(self, job: Job) -> tuple[Mapping[str, Tensor], ...]:
+        if self.plan.data is None:
+            return ()
+        tables = self.plan.data.module(job.name, job.shape)
+        return tuple({k: v.to(self.device) for k, v in table.items()} for table in tables)
 
     def _factors(self, adapter: Adapter, job: Job) -> Factors:
         if job.name not in adapter.modules:
@@ -235,7 +242,12 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        MergeError: There is none.
+    """
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -25,7 +25,18 @@ _CHOICES = {
 }
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
-        ("method", "dtype", "missing", "base", "layout", "extras", "extras_in", "scale_over"), str
+        (
+            "method",
+            "dtype",
+            "missing",
+            "base",
+            "layout",
+            "extras",
+            "extras_in",
+            "scale_over",
+            "data",
+        ),
+        str,
     ),
     "rank": (int, str),
     "seed": int,

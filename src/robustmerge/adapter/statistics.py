@@ -1,0 +1,255 @@
+"""What `robustmerge collect` gathered: a folder with one file of statistics for each adapter.
+
+    statistics.json         which adapters, by the hash of their weights, on which samples
+    1-vqa.safetensors       MODULE.gram, MODULE.squares, MODULE.count, MODULE.fisher_A, …
+
+Adapters are told by their weights, so that any of them can be merged, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from ..errors import MergeError, few
+from .config import read_json
+from .reader import Adapter
+from .source import local_folder
+from .tensors import SafetensorsFile, sha256
+
+FILE = "statistics.json"
+FORMAT = 1
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "gram": ("gram", "squares", "count"),
+    "fisher": ("fisher_A", "fisher_B"),
+}
+"""What is gathered together, and the names of its tensors."""
+
+_AGAIN = "collect the statistics again"
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One collected adapter.
+
+    Attributes:
+        label: What the user called it.
+        weights: SHA-256 of its weights file.
+        ranks: Its rank in every module that it has.
+        file: Its statistics.
+    """
+
+    label: str
+    weights: str
+    ranks: Mapping[str, int]
+    file: SafetensorsFile
+
+
+class Statistics:
+    """A folder of statistics.
+
+    Attributes:
+        label: What the user called it.
+        folder: Where it is.
+        record: Its statistics.json.
+        sha256: Hash of the record, which has those of all files.
+        what: The kinds that were gathered.
+        entries: The adapters, in the order in which the rows of every Gram matrix stand.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        """Read the record and the files' headers; no tensor is read.
+
+        Raises:
+            MergeError: There is no such folder, or its files are damaged or of another version.
+        """
+        self.label = str(source)
+        folder = local_folder(self.label)
+        if folder is None or not (folder / FILE).is_file():
+            raise MergeError(
+                f"no {FILE}" if folder else "no such folder",
+                where=self.label,
+                hint="a folder of statistics is what `robustmerge collect` writes",
+            )
+        self.folder = folder
+        self.record = folder / FILE
+        self.sha256 = sha256(self.record)
+        raw = read_json(self.record)
+        if raw.get("format") != FORMAT:
+            raise MergeError(
+                f"statistics of format {raw.get('format')!r:.20}; this version reads {FORMAT}",
+                where=str(self.record),
+                hint=_AGAIN,
+            )
+        adapters, what = raw.get("adapters"), raw.get("what")
+        if not _is_list(what, lambda kind: isinstance(kind, str)) or not _is_list(
+            adapters, _is_entry
+        ):
+            raise MergeError("not a record of statistics", where=str(self.record), hint=_AGAIN)
+        self.what = tuple(kind for kind in KINDS if kind in what)
+        self.entries = tuple(_entry(folder, item) for item in adapters)
+
+    def close(self) -> None:
+        """Release the files."""
+        for entry in self.entries:
+            entry.file.close()
+
+    def select(
+        self,
+        adapters: Sequence[Adapter],
+        shapes: Mapping[str, tuple[int, int]],
+        needs: Sequence[str],
+    ) -> Selection:
+        """The statistics of these adapters' modules, in their order.
+
+        Args:
+            adapters: The adapters of a merge.
+            shapes: (d_out, d_in) of the modules that are merged.
+            needs: Names of the statistics that are wanted.
+
+        Raises:
+            MergeError: Some of it was not collected.
+        """
+        for kind, names in KINDS.items():
+            if kind not in self.what and set(names) & set(needs):
+                raise MergeError(
+                    f"statistics of the kind {kind} were not collected",
+                    where=f"{self.label}   {', '.join(self.what)}",
+                    hint=f"{_AGAIN} with --what {' '.join(dict.fromkeys((*self.what, kind)))}",
+                )
+        selection = Selection(self, self._places(adapters), tuple(needs))
+        for name, shape in shapes.items():
+            selection.check(name, shape)
+        return selection
+
+    def _places(self, adapters: Sequence[Adapter]) -> tuple[int, ...]:
+        """Which entry each adapter is; the n-th of several alike is the n-th of several alike."""
+        found: list[int] = []
+        for adapter in adapters:
+            weights = sha256(adapter.weights)
+            alike = [n for n, entry in enumerate(self.entries) if entry.weights == weights]
+            if not alike:
+                known = few([entry.label for entry in self.entries])
+                raise MergeError(
+                    f"{adapter.label} is not among the adapters the statistics were collected from",
+                    where=f"{adapter.weights}\n{self.label}   {known}",
+                    hint=f"{_AGAIN} with this adapter; adapters are told by their weights file, "
+                    "whatever its place",
+                )
+            place = next((n for n in alike if n not in found), alike[0])
+            if dict(self.entries[place].ranks) != {n: m.rank for n, m in adapter.modules.items()}:
+                raise MergeError(
+                    "the statistics are of other ranks than the adapter has",
+                    where=f"{adapter.weights}\n{self.record}",
+                    hint=_AGAIN,
+                )
+            found.append(place)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The statistics of a merge's adapters.
+
+    Attributes:
+        statistics: The folder.
+        places: Which of its entries each adapter is.
+        needs: Names of the statistics that are wanted.
+    """
+
+    statistics: Statistics
+    places: tuple[int, ...]
+    needs: tuple[str, ...]
+
+    def module(self, name: str, shape: tuple[int, int]) -> tuple[Mapping[str, Tensor], ...]:
+        """Read one module's statistics, a table for each adapter.
+
+        An adapter without the module has Fisher values of rank 0. The rows and columns of Gram
+        matrices are the rows of A of the selected adapters.
+        """
+        entries = self.statistics.entries
+        ranks = [entry.ranks.get(name, 0) for entry in entries]
+        ends = list(accumulate(ranks))
+        rows = torch.cat([torch.arange(ends[n] - ranks[n], ends[n]) for n in self.places])
+        tables = []
+        for n in self.places:
+            wanted = self._wanted(name, ranks, n, shape)
+            table = {
+                need: entries[n].file.read(f"{name}.{need}") if 0 not in size else torch.zeros(size)
+                for need, size in wanted.items()
+            }
+            if "gram" in table:
+                table["gram"] = table["gram"][rows][:, rows]
+            tables.append({need: tensor.double() for need, tensor in table.items()})
+        return tuple(tables)
+
+    def check(self, name: str, shape: tuple[int, int]) -> None:
+        """Check by the headers that all of a module's statistics are there.
+
+        Raises:
+            MergeError: Some are missing or of another shape.
+        """
+        entries = self.statistics.entries
+        ranks = [entry.ranks.get(name, 0) for entry in entries]
+        for n in self.places:
+            specs = entries[n].file.specs
+            for need, size in self._wanted(name, ranks, n, shape).items():
+                found = specs.get(f"{name}.{need}")
+                if found is None and 0 in size:
+                    continue
+                if found is None or found.shape != size:
+                    what = (
+                        "no" if found is None else f"{list(found.shape)} instead of {list(size)} as"
+                    )
+                    raise MergeError(
+                        f"{what} {need} of the module {name}",
+                        where=str(entries[n].file.path),
+                        hint=f"{_AGAIN}; they are not of these adapters as they are now",
+                    )
+
+    def _wanted(
+        self, name: str, ranks: Sequence[int], n: int, shape: tuple[int, int]
+    ) -> dict[str, Shape]:
+        """The shapes of an entry's statistics of a module."""
+        d_out, d_in = shape
+        shapes: dict[str, Shape] = {
+            "gram": (sum(ranks), sum(ranks)),
+            "squares": (d_in,),
+            "count": (1,),
+            "fisher_A": (ranks[n], d_in),
+            "fisher_B": (d_out, ranks[n]),
+        }
+        return {need: shapes[need] for need in self.needs if need in shapes}
+
+
+def _is_list(value: object, known: Callable[[object], bool]) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and all(known(item) for item in value)
+
+
+def _is_entry(item: object) -> bool:
+    """Whether this has the fields that are read here."""
+    if not isinstance(item, dict):
+        return False
+    words = [item.get(field) for field in ("adapter", "weights", "file")]
+    ranks = item.get("ranks")
+    return (
+        all(isinstance(word, str) for word in words)
+        and Path(item["file"]).name == item["file"]  # it must lie in the folder itself
+        and isinstance(ranks, dict)
+        and all(type(rank) is int and rank >= 0 for rank in ranks.values())
+    )
+
+
+def _entry(folder: Path, item: Mapping[str, Any]) -> Entry:
+    try:
+        file = SafetensorsFile(folder / item["file"])
+    except MergeError as error:
+        raise MergeError(error.problem, where=error.where, hint=_AGAIN) from None
+    return Entry(item["adapter"], item["weights"], item["ranks"], file)

@@ -1,0 +1,110 @@
+r"""Second moments of what goes into a layer, in the only directions its adapters read.
+
+    Z = X Rᵀ        X   inputs, one row per token       [token d_in]
+    gram = Zᵀ Z     R   all adapters' A, one below another   [R d_in]
+    squares = Σ x²  per input
+    count           tokens
+
+A layer of a 7B model reads 4096 to 11008 numbers, whose Gram matrix would be 134 to 969 MB. An
+update B A sees of X only X Aᵀ, so that R² numbers say all that a merge of the adapters can use.
+Everything is summed up in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..adapter import layout
+from ..errors import MergeError
+
+
+class Moments:
+    """The sums of one layer.
+
+    An embedding's input is an index, which stands for a row with a single 1.
+    """
+
+    def __init__(self, rows: Float[Tensor, "R d_in"]) -> None:
+        self.rows = rows.double()
+        R, d_in = rows.shape
+        self.gram = torch.zeros(R, R, dtype=torch.float64, device=rows.device)
+        self.squares = torch.zeros(d_in, dtype=torch.float64, device=rows.device)
+        self.count = 0
+
+    def add(self, X: Tensor) -> None:
+        """Count some inputs: [token d_in], or indices [token]."""
+        if X.ndim == 1:
+            Z = self.rows[:, X].T
+            self.squares += torch.bincount(X, minlength=len(self.squares)).double()
+        else:
+            X = X.double()
+            Z = X @ self.rows.T
+            self.squares += X.square().sum(dim=0)
+        self.gram += Z.T @ Z
+        self.count += len(X)
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The sums under their names in a file.
+
+        Raises:
+            MergeError: They are not finite.
+        """
+        if not (self.gram.isfinite().all() and self.squares.isfinite().all()):
+            raise MergeError(
+                "the activations are NaN or infinite",
+                where=name,
+                hint="--dtype float32; if that does not help, the adapter diverged in training",
+            )
+        return {
+            f"{name}.gram": self.gram.cpu(),
+            f"{name}.squares": self.squares.cpu(),
+            f"{name}.count": torch.tensor([float(self.count)], dtype=torch.float64),
+        }
+
+
+class Watch:
+    """What the hooks of a pass know of the batch that is under way."""
+
+    def __init__(self) -> None:
+        self.mask: Tensor | None = None
+
+    @contextmanager
+    def on(self, layers: Mapping[str, nn.Module], sums: Mapping[str, Moments]) -> Iterator[None]:
+        """Have the layers' inputs counted."""
+        handles = [
+            layers[name].register_forward_pre_hook(self._hook(name, moments))
+            for name, moments in sums.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str, moments: Moments) -> Any:
+        def count(layer: nn.Module, given: tuple[Any, ...]) -> None:
+            moments.add(real(given[0].detach(), self.mask, name))
+
+        return count
+
+
+def real(X: Tensor, mask: Tensor | None, name: str) -> Tensor:
+    """The inputs one below another, without those of padding tokens.
+
+    The mask speaks of tokens of text, so that it is heeded where there is one input for each of
+    them, and never in the vision tower and its connector.
+    """
+    indices = not X.is_floating_point()
+    tokens = X.shape if indices else X.shape[:-1]
+    flat = X.reshape(-1) if indices else X.reshape(-1, X.shape[-1])
+    if mask is None or layout.tower(name) in ("vision", "connector"):
+        return flat
+    if tokens == mask.shape or tokens == (mask.numel(),):
+        return flat[mask.reshape(-1).bool().to(flat.device)]
+    return flat

@@ -1,0 +1,100 @@
+"""The whole of it on folders: base, adapters and samples in, a folder of statistics out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..adapter.reader import Adapter
+from ..adapter.source import at_home
+from ..adapter.writer import check_target
+from ..engine.merge import silent
+from ..engine.run import Progress, device_of
+from ..errors import MergeError
+from .encode import Encoded, Encoder
+from .live import Through, What, gather
+from .load import load_model, load_processor
+from .samples import Samples
+from .write import HOLDS, write
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def collect_folders(
+    adapters: Sequence[str | Path],
+    base: str | Path,
+    samples: Sequence[str | Path],
+    output: str | Path,
+    *,
+    what: Sequence[What] = ("gram",),
+    through: Through = "own",
+    limit: int = 256,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    force: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Gather statistics of adapters and write them as a folder.
+
+    Args:
+        adapters: Adapter folders or Hub ids.
+        base: The base model, a folder or Hub id.
+        samples: One file of JSON lines per adapter.
+        output: The folder to write; it appears whole or not at all.
+        what: gram, fisher, or both.
+        through: The inputs of a layer come through the adapter's own layers or merged ones.
+        limit: Samples used of each file, the first ones.
+        seed: For the tokens that fisher draws.
+        device: Where the model runs.
+        dtype: The type it runs in.
+        force: Replace statistics that are already there.
+        progress: Called with the samples run and the samples to run.
+
+    Returns:
+        The record, as it is in statistics.json.
+
+    Raises:
+        MergeError: Something the user can mend; nothing was written.
+    """
+    if len(samples) != len(adapters):
+        raise MergeError(
+            f"{len(samples)} files of samples for {len(adapters)} adapters",
+            where="--samples",
+            hint="one file per adapter, in their order; the same one may be named several times",
+        )
+    if limit < 1:
+        raise MergeError(f"a limit of {limit} samples", where="--limit", hint="--limit 256")
+    place = device_of(device)
+    opened = [Adapter(source) for source in adapters]
+    try:
+        check_target(at_home(output), [a.folder for a in opened], force=force, holds=HOLDS)
+        files = [Samples.read(path, limit) for path in samples]
+        facts = [{"samples_file": str(f.path), "samples_sha256": f.sha256} for f in files]
+        more = {"base": str(base), "through": through, "seed": seed, "limit": limit, "dtype": dtype}
+        names = [f"adapter{n + 1}" for n in range(len(opened))]
+        encoder = Encoder(load_processor(str(base)), _DTYPES[dtype])
+        batches = {n: Encoded(f.samples, encoder) for n, f in zip(names, files, strict=True)}
+        with _enough_memory(place):
+            model = load_model(str(base), opened, names, device=place, dtype=_DTYPES[dtype])
+            found = gather(model, batches, what=what, through=through, seed=seed, progress=progress)
+            return write(found, opened, output, facts=facts, force=force, more=more)
+    finally:
+        for adapter in opened:
+            adapter.close()
+
+
+@contextmanager
+def _enough_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise MergeError(
+            f"the device is out of memory: {str(error).splitlines()[0]}",
+            where=f"--device {device}",
+            hint="--dtype bfloat16, shorter samples or smaller images, or --device cpu",
+        ) from None

@@ -1,0 +1,106 @@
+"""The base model, its processor and the adapters, by transformers and PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from peft import PeftModel
+
+from ..adapter.reader import Adapter
+from ..adapter.source import at_home
+from ..errors import MergeError
+from ..peft import landed
+
+
+def load_model(
+    base: str,
+    adapters: Sequence[Adapter],
+    names: Sequence[str],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> PeftModel:
+    """The base model with every adapter, checked to be there whole.
+
+    Raises:
+        MergeError: The base cannot be loaded, or an adapter has no place in it.
+    """
+    model = _base(str(at_home(base)), dtype)
+    peft: PeftModel | None = None
+    for adapter, name in zip(adapters, names, strict=True):
+        with _failing(f"the adapter does not fit {base}", adapter.label):
+            if peft is None:
+                peft = PeftModel.from_pretrained(model, str(adapter.folder), adapter_name=name)
+            else:
+                peft.load_adapter(str(adapter.folder), adapter_name=name)
+        landed(peft, adapter.folder, name)
+    assert peft is not None
+    return peft.to(device)
+
+
+def load_processor(base: str) -> Any:
+    """The base model's processor; the tokenizer of one that reads text only.
+
+    Raises:
+        MergeError: There is none.
+    """
+    place = str(at_home(base))
+    try:
+        return transformers.AutoProcessor.from_pretrained(place)
+    except Exception:  # some families' processors insist on videos, for which torchvision is needed
+        with _failing("the processor of the base cannot be loaded", base):
+            return _images_only(place)
+
+
+def _base(place: str, dtype: torch.dtype) -> Any:
+    """The model with a head: one of images and text, or of text."""
+    with _failing("the base model cannot be loaded", place):
+        config = transformers.AutoConfig.from_pretrained(place)
+        # Named otherwise before 4.46.
+        kind = getattr(transformers, "AutoModelForImageTextToText", None)
+        kind = kind or transformers.AutoModelForVision2Seq
+        if type(config) not in kind._model_mapping:
+            kind = transformers.AutoModelForCausalLM
+        recent = tuple(int(n) for n in transformers.__version__.split(".")[:2]) >= (4, 56)
+        return kind.from_pretrained(place, **{"dtype" if recent else "torch_dtype": dtype})
+
+
+def _images_only(place: str) -> Any:
+    """A processor without its video part."""
+    config = transformers.AutoConfig.from_pretrained(place)
+    names = transformers.models.auto.processing_auto.PROCESSOR_MAPPING_NAMES
+    whole = getattr(transformers, names[config.model_type])
+
+    class ImagesOnly(whole):  # type: ignore[misc, valid-type]  # known at run time only
+        def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
+            if argument is None:
+                return type(None)
+            return super().check_argument_for_proper_class(name, argument)
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    return ImagesOnly(
+        image_processor=transformers.AutoImageProcessor.from_pretrained(place),
+        tokenizer=tokenizer,
+        video_processor=None,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+@contextmanager
+def _failing(problem: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except MergeError:
+        raise
+    except Exception as error:  # the libraries below have errors of many kinds
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise MergeError(
+            f"{problem}: {reason[0]}",
+            where=where,
+            hint="--base is the folder or Hub id of the model the adapters were trained on, with "
+            "its tokenizer or processor",
+        ) from error

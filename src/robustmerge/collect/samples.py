@@ -1,0 +1,125 @@
+"""Samples of a task: JSON lines with a text or a prompt, and images beside the file.
+
+    {"text": "…"}                                      taken as it is
+    {"prompt": "…", "answer": "…", "image": "x.png"}   put into the chat template, if there is one
+
+`answer` is optional, and so is `image`, of which `images` is a list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..adapter.source import at_home
+from ..adapter.tensors import sha256
+from ..errors import MergeError, reading, shown, unknown
+
+_FIELDS = {"text", "prompt", "answer", "image", "images"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Attributes:
+        where: File and line.
+        text: The text, or the prompt.
+        is_prompt: It goes through the chat template.
+        answer: What the model is to answer, if the file says.
+        images: Files.
+    """
+
+    where: str
+    text: str
+    is_prompt: bool
+    answer: str | None
+    images: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one file that are used.
+
+    Attributes:
+        path: The file.
+        sha256: Its hash.
+        samples: The first of its lines.
+    """
+
+    path: Path
+    sha256: str
+    samples: tuple[Sample, ...]
+
+    @classmethod
+    def read(cls, path: str | Path, limit: int) -> Samples:
+        """Read at most `limit` samples; images are not opened yet, but must be there.
+
+        Raises:
+            MergeError: A line is no sample, or there is none.
+        """
+        path = at_home(path)
+        with reading(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            found: list[Sample] = []
+            for number, line in enumerate(file, 1):
+                if len(found) == limit:
+                    break
+                if line.strip():
+                    found.append(_sample(line, path, f"{path}, line {number}"))
+        if not found:
+            raise MergeError(
+                "no samples in the file",
+                where=str(path),
+                hint='one JSON object per line, such as {"prompt": "…", "image": "x.png"}',
+            )
+        return cls(path, sha256(path), tuple(found))
+
+
+def _sample(line: str, path: Path, where: str) -> Sample:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _wrong(f"not JSON: {error}", where) from None
+    if not isinstance(content, dict):
+        raise _wrong(f"{shown(content)} is not an object", where)
+    for field in content:
+        if field not in _FIELDS:
+            raise unknown("field of a sample", field, _FIELDS, where=where)
+    if ("text" in content) == ("prompt" in content):
+        raise _wrong("a sample has either a text or a prompt", where)
+    if "answer" in content and "text" in content:
+        raise _wrong("an answer belongs to a prompt, not to a text", where)
+    text = content["text"] if "text" in content else content["prompt"]
+    answer = content.get("answer")
+    if not isinstance(text, str) or not isinstance(answer, str | None):
+        raise _wrong("text, prompt and answer are text", where)
+    return Sample(where, text, "prompt" in content, answer, _images(content, path, where))
+
+
+def _images(content: Mapping[str, Any], path: Path, where: str) -> tuple[Path, ...]:
+    if "image" in content and "images" in content:
+        raise _wrong("a sample has either an image or images", where)
+    given = [content["image"]] if "image" in content else content.get("images", [])
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise _wrong("an image is the path of a file", where)
+    files = tuple(path.parent / at_home(name) for name in given)
+    for file in files:
+        with reading(file):
+            if not file.is_file():
+                raise MergeError(
+                    "no such image",
+                    where=f"{file}\n{where}",
+                    hint="paths of images are relative to the file of samples",
+                )
+    return files
+
+
+def _wrong(problem: str, where: str) -> MergeError:
+    return MergeError(
+        problem,
+        where=where,
+        hint='one JSON object per line, such as {"prompt": "…", "answer": "…", "image": "x.png"}',
+    )

@@ -1,0 +1,152 @@
+"""The folder of statistics: one file per adapter and a record, whole or not at all."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+
+from .. import __version__
+from ..adapter.reader import Adapter
+from ..adapter.source import at_home
+from ..adapter.statistics import FILE, FORMAT, KINDS
+from ..adapter.tensors import Spec, sha256
+from ..adapter.writer import SafetensorsWriter, check_target, whole_folder, write_json
+from ..errors import MergeError, few
+from .live import Gathered
+
+HOLDS = ("a folder of statistics", FILE)
+
+
+def save(
+    gathered: Iterable[Gathered],
+    adapters: Sequence[str | Path],
+    output: str | Path,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write statistics as a folder that `merge` takes as its data.
+
+    Args:
+        gathered: What `collect` returned.
+        adapters: The same adapters as folders, in the same order; they are told by their weights.
+        output: The folder to write; it appears whole or not at all.
+        facts: More for the record, such as where the samples are from.
+        force: Replace statistics that are already there.
+
+    Returns:
+        The record, as it is in statistics.json.
+
+    Raises:
+        MergeError: An adapter is another one than the statistics are of; nothing was written.
+    """
+    opened = [Adapter(source) for source in adapters]
+    try:
+        return write(gathered, opened, output, facts=[{} for _ in opened], force=force, more=facts)
+    finally:
+        for adapter in opened:
+            adapter.close()
+
+
+def write(
+    gathered: Iterable[Gathered],
+    adapters: Sequence[Adapter],
+    output: str | Path,
+    *,
+    facts: Sequence[Mapping[str, Any]],
+    force: bool,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """As `save`, of opened adapters, with facts about each and more about all.
+
+    Raises:
+        MergeError: As `save`.
+    """
+    target = at_home(output)
+    check_target(target, [a.folder for a in adapters], force=force, holds=HOLDS)
+    entries: list[dict[str, Any]] = []
+    kinds: set[str] = set()
+    with whole_folder(target, force=force) as folder:
+        for n, one in enumerate(gathered):
+            if n == len(adapters):
+                raise MergeError(
+                    f"statistics of more adapters than the {n} folders",
+                    hint="name the folder of each, in their order",
+                )
+            _check(one, adapters[n])
+            entries.append(_entry(one, adapters[n], n, folder) | dict(facts[n]))
+            kinds |= {k for k, names in KINDS.items() if any(_has(one, name) for name in names)}
+        if len(entries) < len(adapters):
+            raise MergeError(
+                f"statistics of {len(entries)} adapters for {len(adapters)} folders",
+                hint="name the folder of each, in their order",
+            )
+        record = _record([k for k in KINDS if k in kinds], entries, more or {})
+        write_json(folder / FILE, record)
+    return record
+
+
+def _record(
+    kinds: Sequence[str], entries: Sequence[Mapping[str, Any]], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "robustmerge": __version__,
+        "what": list(kinds),
+        **more,
+        "adapters": list(entries),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        },
+    }
+
+
+def _entry(one: Gathered, adapter: Adapter, n: int, folder: Path) -> dict[str, Any]:
+    """Write an adapter's file; what the record says of it."""
+    label = re.sub(r"[^\w.-]+", "-", Path(adapter.label).name, flags=re.ASCII)[:60]
+    path = folder / f"{n + 1}-{label}.safetensors"
+    writer = SafetensorsWriter(
+        path, {name: Spec("F64", tuple(t.shape)) for name, t in one.tensors.items()}
+    )
+    try:
+        for name, tensor in one.tensors.items():
+            writer.write(name, tensor)
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+    return {
+        "adapter": adapter.label,
+        "weights": sha256(adapter.weights),
+        "file": path.name,
+        "sha256": sha256(path),
+        "samples": one.samples,
+        "tokens": one.tokens,
+        "unseen": list(one.unseen),
+        "ranks": dict(one.ranks),
+    }
+
+
+def _check(one: Gathered, adapter: Adapter) -> None:
+    """Check that statistics are of this adapter, as far as its modules and ranks tell."""
+    ranks = {name: module.rank for name, module in adapter.modules.items()}
+    if wrong := sorted(n for n, _ in ranks.items() ^ dict(one.ranks).items()):
+        raise MergeError(
+            f"the statistics of {one.adapter!r} are of other modules or ranks than {adapter.label}",
+            where=few(list(dict.fromkeys(wrong))),
+            hint="give the folders of the adapters that were in the model, in their order",
+        )
+
+
+def _has(one: Gathered, name: str) -> bool:
+    return any(tensor.endswith(f".{name}") for tensor in one.tensors)

@@ -1,0 +1,48 @@
+"""The statistics a merge needs: found, matched with its adapters, or missed with advice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .. import methods
+from ..adapter.reader import Adapter
+from ..adapter.statistics import KINDS, Selection, Statistics
+from ..errors import MergeError
+from .recipe import Recipe
+
+
+def find_data(
+    recipe: Recipe,
+    method: methods.Method,
+    adapters: Sequence[Adapter],
+    shapes: Mapping[str, tuple[int, int]],
+) -> Selection | None:
+    """Open the recipe's statistics, if its method needs any.
+
+    Raises:
+        MergeError: It needs some and there are none, or others.
+    """
+    if not method.needs:
+        return None
+    if recipe.data is None:
+        raise MergeError(
+            f"method {method.name!r} needs statistics of the adapters' tasks",
+            where="--data",
+            hint=_advice(method, [adapter.label for adapter in adapters]),
+        )
+    return Statistics(recipe.data).select(adapters, shapes, method.needs)
+
+
+def data_notes(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
+    """A word about statistics that nobody reads."""
+    if recipe.data is None or method.needs:
+        return ()
+    return (f"method {method.name} needs no data; {recipe.data} was not read",)
+
+
+def _advice(method: methods.Method, labels: Sequence[str]) -> str:
+    kinds = [kind for kind, names in KINDS.items() if set(names) & set(method.needs)]
+    return (
+        f"robustmerge collect {' '.join(labels)} --base MODEL --samples FILE.jsonl … "
+        f"--what {' '.join(kinds)} -o stats gathers them; then --data stats"
+    )

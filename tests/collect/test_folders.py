@@ -1,0 +1,417 @@
+"""From base, adapters and samples to statistics, and on to a merge, as a user does it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import robustmerge
+from bases import TEMPLATE, adapt, lines, llama, llava, picture, qwen, text_only
+from families import _quiet, build, save_adapter
+from faults.refuse import command, refused, tree
+from make import adapter, deltas, trio
+from robustmerge.adapter.tensors import sha256
+from robustmerge.cli.app import run
+from robustmerge.collect.encode import Encoded, Encoder
+from robustmerge.collect.folders import collect_folders
+from robustmerge.collect.load import load_processor
+from robustmerge.collect.samples import Samples
+from robustmerge.collect.write import save
+from robustmerge.peft import collect
+from stand_in import register
+
+Capture = pytest.CaptureFixture[str]
+LAYER = "model.language_model.layers.1.self_attn.q_proj"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaVA with two adapters and a file of samples for each; a Llama with two of its own."""
+    root = tmp_path_factory.mktemp("place")
+    llava(root / "base")
+    save_adapter("llava", root / "vqa", seed=1, rank=3)
+    save_adapter("llava", root / "ocr", seed=2, rank=2, alpha=3, rslora=True)
+    (root / "pictures").mkdir()
+    picture(root / "pictures" / "one.png", 1)
+    image = "pictures/one.png"
+    lines(root / "vqa.jsonl", [{"prompt": "w5 w6", "image": image}, {"text": "w7 w8 w9"}])
+    answered = {"prompt": "w5 w6", "answer": "w11 w12", "images": [image]}
+    lines(root / "ocr.jsonl", [answered, {"prompt": "w20 w21 w22 w23"}, {"prompt": "w1"}])
+    llama(root / "text")
+    adapt(text_only(), {"left": {"r": 3}, "right": {"r": 2}}, root)
+    return root
+
+
+@pytest.fixture
+def arguments(place: Path) -> list[str]:
+    files = [str(place / f"{name}.jsonl") for name in ("vqa", "ocr")]
+    adapters = [str(place / name) for name in ("vqa", "ocr")]
+    return ["collect", *adapters, "--base", str(place / "base"), "--samples", *files]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    with _quiet():
+        yield
+
+
+def collected(place: Path, output: Path, **options: Any) -> dict[str, Any]:
+    adapters = [place / "vqa", place / "ocr"]
+    files = [place / "vqa.jsonl", place / "ocr.jsonl"]
+    return collect_folders(adapters, place / "base", files, output, **options)
+
+
+def test_the_command_and_the_merge_after_it(
+    place: Path,
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register(monkeypatch)
+    stats, out = str(tmp_path / "stats"), str(tmp_path / "out")
+    assert run([*arguments, "-o", stats]) == 0
+    said = capsys.readouterr().out
+    assert "2 samples" in said
+    assert f"--method regmean --data {stats}" in said
+    adapters = [str(place / "ocr"), str(place / "vqa")]  # the other way around
+    assert run(["merge", *adapters, "-m", "regmean", "--data", stats, "-o", out]) == 0
+    merge = json.loads((tmp_path / "out" / "merge.json").read_text())
+    assert merge["recipe"]["data"] == stats
+    assert merge["data"] == {"sha256": sha256(tmp_path / "stats" / "statistics.json")}
+    python = robustmerge.merge(adapters, tmp_path / "py", method="regmean", data=stats)
+    assert tree(tmp_path / "py").keys() == tree(tmp_path / "out").keys()
+    weights = "adapter_model.safetensors"
+    assert (tmp_path / "py" / weights).read_bytes() == (tmp_path / "out" / weights).read_bytes()
+    assert python.warnings == ()
+    # By hand, from the file: the stand-in weighs the updates by their own activity.
+    parts = []
+    for n, name in ((1, "vqa"), (2, "ocr")):
+        found = load_file(tmp_path / "stats" / f"{n}-{name}.safetensors")
+        own = slice(0, 3) if n == 1 else slice(3, 5)
+        energy = found[f"{LAYER}.gram"][own, own].trace()
+        parts.append(energy / (found[f"{LAYER}.squares"].sum() + found[f"{LAYER}.count"] + 1))
+    one, two = deltas(place / "vqa")[LAYER], deltas(place / "ocr")[LAYER]
+    U, S, Vh = torch.linalg.svd(parts[0] * one + parts[1] * two)
+    wanted = (U[:, :3] * S[:3]) @ Vh[:3]
+    torch.testing.assert_close(deltas(tmp_path / "out")[LAYER], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_command_collects_is_what_a_live_model_gives(place: Path, tmp_path: Path) -> None:
+    """The same numbers, from adapters attached by hand and inputs made by hand."""
+    from families import attach
+
+    collected(place, tmp_path / "stats", what=["gram", "fisher"], seed=3, limit=2)
+    model = attach(build("llava"), place / "vqa")
+    model.load_adapter(str(place / "ocr"), "ocr")
+    encoder = Encoder(load_processor(str(place / "base")), torch.float32)
+    batches = {
+        name: Encoded(Samples.read(place / f"{file}.jsonl", 2).samples, encoder)
+        for name, file in (("default", "vqa"), ("ocr", "ocr"))
+    }
+    found = collect(model, batches, what=["gram", "fisher"], seed=3)
+    for n, (one, name) in enumerate(zip(found, ("vqa", "ocr"), strict=True), 1):
+        stored = load_file(tmp_path / "stats" / f"{n}-{name}.safetensors")
+        assert stored.keys() == one.tensors.keys()
+        assert all(torch.equal(stored[k], v) for k, v in one.tensors.items())
+    save(found, [place / "vqa", place / "ocr"], tmp_path / "live")
+    for path in (tmp_path / "live").glob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "stats" / path.name).read_bytes()
+
+
+def test_how_samples_are_written(place: Path) -> None:
+    """Template, image tokens, beginning and end, and which tokens are the answer."""
+    encoder = Encoder(load_processor(str(place / "base")), torch.float64)
+    answered, plain, _ = Samples.read(place / "ocr.jsonl", 9).samples
+    batch = encoder(answered)
+    words = [1, 9, 300, 300, 300, 300, 5, 6, 8, 11, 12, 4]
+    assert batch["input_ids"].tolist() == [words]
+    assert batch["labels"].tolist() == [[-100] * 9 + words[9:]]
+    assert batch["pixel_values"].dtype == torch.float64
+    assert encoder(plain)["input_ids"].tolist() == [[1, 9, 20, 21, 22, 23, 8]]
+    assert "labels" not in encoder(plain)
+    _, text = Samples.read(place / "vqa.jsonl", 9).samples
+    assert encoder(text)["input_ids"].tolist() == [[1, 7, 8, 9]]
+
+
+def test_without_a_chat_template(place: Path, tmp_path: Path) -> None:
+    llava(tmp_path / "base", template=False)
+    encoder = Encoder(load_processor(str(tmp_path / "base")), torch.float32)
+    first, _ = Samples.read(place / "vqa.jsonl", 9).samples
+    assert encoder(first)["input_ids"].tolist() == [[1, 300, 300, 300, 300, 5, 6]]
+
+
+def test_a_language_model(place: Path, tmp_path: Path) -> None:
+    lines(tmp_path / "s.jsonl", [{"prompt": "w5 w6", "answer": "w7"}, {"text": "w5"}])
+    adapters = [place / "left", place / "right"]
+    files = [tmp_path / "s.jsonl"] * 2
+    stats = tmp_path / "stats"
+    record = collect_folders(adapters, place / "text", files, stats, what=["gram", "fisher"])
+    assert [e["tokens"] for e in record["adapters"]] == [7, 7]  # <s> w5 w6 w7 </s>, <s> w5
+    assert record["what"] == ["gram", "fisher"]
+    assert load_file(stats / "1-left.safetensors")[f"{LAYER}.gram"].shape == (5, 5)
+
+
+def test_answers_without_an_image_processor(tmp_path: Path) -> None:
+    samples = [{"prompt": "w5", "answer": "w6"}, {"prompt": "<s>w5 ", "answer": "w6"}]
+    lines(tmp_path / "s.jsonl", samples)
+    read = Samples.read(tmp_path / "s.jsonl", 9).samples
+    plain = Encoder(load_processor(str(llama(tmp_path / "plain"))), torch.float32)
+    for sample in read:  # the beginning is written once
+        assert plain(sample)["input_ids"].tolist() == [[1, 5, 6, 2]]
+        assert plain(sample)["labels"].tolist() == [[-100, -100, 6, 2]]
+    chat = Encoder(load_processor(str(llama(tmp_path / "chat", TEMPLATE))), torch.float32)
+    assert chat(read[0])["input_ids"].tolist() == [[1, 9, 5, 8, 6, 4]]
+    assert chat(read[0])["labels"].tolist() == [[-100] * 4 + [6, 4]]
+
+
+def test_a_processor_that_wants_torchvision(tmp_path: Path) -> None:
+    qwen(tmp_path / "base")
+    picture(tmp_path / "x.png", 1, 56)
+    lines(tmp_path / "s.jsonl", [{"prompt": "w5", "image": "x.png"}])
+    save_adapter("qwen2_vl", tmp_path / "a", seed=1)
+    record = collect_folders(
+        [tmp_path / "a"], tmp_path / "base", [tmp_path / "s.jsonl"], tmp_path / "stats"
+    )
+    # <s> w9, the marks around 2 x 2 merged patches, w5 w8
+    assert record["adapters"][0]["tokens"] == 2 + 6 + 2
+
+
+def test_through_merged_layers(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch)
+    own = collected(place, tmp_path / "own", limit=1)
+    merged = collected(place, tmp_path / "merged", limit=1, through="merged")
+    assert (own["through"], merged["through"]) == ("own", "merged")
+    one, two = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("own", "merged"))
+    below = LAYER.replace("layers.1", "layers.0")
+    assert torch.equal(one[f"{below}.gram"], two[f"{below}.gram"])
+    assert not torch.allclose(one[f"{LAYER}.gram"], two[f"{LAYER}.gram"], rtol=1e-2)
+
+
+def test_several_kinds_and_a_record_as_json(
+    arguments: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    stats = str(tmp_path / "stats")
+    more = ["--what", "fisher", "gram", "--limit", "1", "--json", "-o", stats]
+    assert run([*arguments, *more]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["what"] == ["gram", "fisher"]
+    assert (printed["output_folder"], printed["limit"]) == (stats, 1)
+    stored = json.loads((tmp_path / "stats" / "statistics.json").read_text())
+    assert {k: v for k, v in printed.items() if k != "output_folder"} == stored
+
+
+def test_the_same_bytes_again(place: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        collected(place, tmp_path / name, what=["fisher"], limit=1)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_in_bfloat16(place: Path, tmp_path: Path) -> None:
+    collected(place, tmp_path / "half", limit=2, dtype="bfloat16")
+    collected(place, tmp_path / "full", limit=2)
+    one, two = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("half", "full"))
+    gram = two[f"{LAYER}.gram"]
+    assert 0 < (one[f"{LAYER}.gram"] - gram).norm() < 0.05 * gram.norm()
+
+
+# Recipes and methods
+
+
+def test_a_recipe_names_the_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, "fisher")
+    collected(place, tmp_path / "stats", what=["fisher"], limit=1)
+    content = {"adapters": [str(place / n) for n in ("vqa", "ocr")], "method": "fisher"}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(content | {"data": "stats", "output": "out"}))
+    monkeypatch.chdir("/")
+    assert run(["merge", str(tmp_path / "r.yaml")]) == 0
+    assert (tmp_path / "out" / "merge.json").is_file()
+
+
+def test_a_method_that_needs_data_and_gets_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch)
+    code, said = command("merge", *trio(tmp_path), "-m", "regmean", "-o", tmp_path / "out")
+    assert code == 1
+    for part in ("robustmerge collect", str(tmp_path / "a"), "--what gram", "--data"):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_for_a_method_without_needs(tmp_path: Path) -> None:
+    given = {"method": "average", "data": tmp_path / "nowhere"}
+    report = robustmerge.merge(trio(tmp_path), tmp_path / "out", **given)
+    assert any("needs no data" in warning for warning in report.warnings)
+    assert "data" not in {k for k in report.record() if k != "recipe"}
+
+
+def test_the_output_must_not_replace_the_statistics(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch)
+    above = adapter(tmp_path / "above")
+    collected(place, above / "stats", limit=1)
+    adapters = [str(place / "vqa"), str(place / "ocr")]
+    refused(
+        lambda: robustmerge.merge(
+            adapters, above, method="regmean", data=above / "stats", force=True
+        ),
+        "would replace an input",
+    )
+
+
+def test_a_live_merge_refuses_such_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    from live import PLAIN, state, tiny
+    from robustmerge.peft import add_merged_adapter
+
+    register(monkeypatch)
+    model = tiny(PLAIN)
+    before = state(model)["held"]
+    refused(lambda: add_merged_adapter(model, ["one"], "m", method="regmean"), "needs statistics")
+    assert state(model)["held"] == before
+
+
+# Refusals
+
+
+WRONG: Sequence[tuple[str, str]] = [
+    ("", "no samples"),
+    ("\n\n", "no samples"),
+    ("nonsense", "not JSON"),
+    ('{"text": "w5"}\n[1]', "line 2"),
+    ('{"question": "w5"}', "unknown field of a sample 'question'"),
+    ('{"answer": "w5"}', "either a text or a prompt"),
+    ('{"text": "a", "prompt": "b"}', "either a text or a prompt"),
+    ('{"text": "a", "answer": "b"}', "belongs to a prompt"),
+    ('{"text": 3}', "are text"),
+    ('{"prompt": "a", "answer": 3}', "are text"),
+    ('{"text": "a", "images": "x.png"}', "path of a file"),
+    ('{"text": "a", "image": null}', "path of a file"),
+    ('{"text": "a", "image": "x.png"}', "no such image"),
+    ('{"text": "a", "image": "x.png", "images": []}', "either an image or images"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), WRONG, ids=range(len(WRONG)))
+def test_samples_that_are_none(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_text(content)
+    refused(lambda: Samples.read(path, 10), said, str(path))
+
+
+def test_only_so_many_samples_are_read(tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text('{"text": "a"}\n\n{"text": "b"}\nnonsense\n')
+    assert [s.text for s in Samples.read(tmp_path / "s.jsonl", 2).samples] == ["a", "b"]
+
+
+def test_what_is_refused_before_anything_is_loaded(
+    place: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    stats = tmp_path / "new" / "stats"
+    for more, part in (
+        (["--limit", "0"], "--limit"),
+        (["--device", "cuda:99"], "no device"),
+        (["--samples", place / "vqa.jsonl"], "3 files of samples for 2 adapters"),
+    ):
+        code, said = command(*arguments, *more, "-o", stats)
+        assert (code, part in said) == (1, True), said
+    assert command(*arguments, "--what", "hessian", "-o", stats)[0] == 2
+    code, said = command(*arguments, "-o", place / "vqa", "--force")
+    assert code == 1
+    assert "would replace an input" in said
+    assert not stats.parent.exists()
+
+
+def test_an_image_for_a_language_model(place: Path, tmp_path: Path) -> None:
+    refused(
+        lambda: collect_folders(
+            [place / "left"], place / "text", [place / "vqa.jsonl"], tmp_path / "stats"
+        ),
+        "takes no images",
+        "line 1",
+    )
+
+
+def test_a_damaged_image(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"no image")
+    lines(tmp_path / "s.jsonl", [{"prompt": "w5", "image": "x.png"}])
+    refused(
+        lambda: collect_folders(
+            [place / "vqa"], place / "base", [tmp_path / "s.jsonl"], tmp_path / "new" / "stats"
+        ),
+        "cannot read the image",
+        "x.png",
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_device_without_memory(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    monkeypatch.setattr("torch.nn.functional.silu", full)
+    refused(
+        lambda: collected(place, tmp_path / "new" / "stats"), "out of memory", "--dtype bfloat16"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("base", ["nowhere", "vqa", "text"])
+def test_another_base(place: Path, tmp_path: Path, base: str) -> None:
+    lines(tmp_path / "s.jsonl", [{"text": "w5"}])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        refused(
+            lambda: collect_folders(
+                [place / "vqa"], place / base, [tmp_path / "s.jsonl"], tmp_path / "new" / "stats"
+            )
+        )
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_peft_loads_in_part(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "left", tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    upper = {name: tensor for name, tensor in tensors.items() if "layers.1" in name}
+    more = {n.replace("layers.1", "layers.2"): t.clone() for n, t in upper.items()}
+    save_file(tensors | more, path)
+    lines(tmp_path / "s.jsonl", [{"text": "w5"}])
+    refused(
+        lambda: collect_folders(
+            [tmp_path / "a"], place / "text", [tmp_path / "s.jsonl"], tmp_path / "stats"
+        ),
+        "4 of 12 tensors are not in the model",
+    )
+
+
+@pytest.mark.parametrize("module", ["transformers", "peft"])
+def test_without_the_libraries(
+    arguments: list[str], tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [
+        n for n in sys.modules if n.startswith(("robustmerge.collect", "robustmerge.peft"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    code, said = command(*arguments, "-o", tmp_path / "stats")
+    assert code == 1
+    assert f"needs {module}" in said
+    assert "robustmerge[peft]" in said
