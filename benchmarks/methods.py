@@ -1,8 +1,8 @@
 """What every method costs on LLaVA-7B's shapes, 8 adapters of rank 16: `make bench-methods`.
 
 Each method, in each of its spaces, merges the same files in a process of its own: first one layer
-of seven modules, and then, unless that tells it would take more than two minutes, the whole model
-of 32 layers. What takes longer is the one layer times 32, marked with ~. Memory is the peak of
+of seven modules, and then, unless that tells it would take more than 45 seconds, the whole model of
+32 layers. What takes longer is the one layer times 32, marked with ~. Memory is the peak of
 anonymous memory beyond what the imports take. Absolute times depend on the machine; the unit beside
 them is task-arithmetic, which does the least a core-space method has to do. For methods that PEFT
 has too, one module of 4096 x 4096 is merged by both in the same run.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +20,11 @@ from typing import Any
 
 import llava7b
 from contenders import remove
+from merge import machine
 
 HERE = Path(__file__).parent
 LAYERS = 32
-PATIENCE = 120.0
+PATIENCE = 45.0
 """Seconds up to which the whole model is merged."""
 
 Entry = tuple[str, dict[str, str]]
@@ -130,14 +130,6 @@ def against_peft(adapters: list[Path]) -> list[Measured]:
     done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
     measured: list[Measured] = json.loads(done.stdout)
     return measured
-
-
-def machine() -> Measured:
-    """Where it ran."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg(),
-    }
 
 
 def markdown(results: Measured) -> str:

@@ -341,7 +341,7 @@ def test_an_image_for_a_language_model(place: Path, tmp_path: Path) -> None:
         lambda: collect_folders(
             [place / "left"], place / "text", [place / "vqa.jsonl"], tmp_path / "stats"
         ),
-        "takes no images",
+        "no processor for images",
         "line 1",
     )
 

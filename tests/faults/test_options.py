@@ -22,7 +22,7 @@ from make import adapter, trio
         ({"scale": float("nan")}, "scale = nan is not a finite number"),
         ({"scale": 1e300}, "scale = 1e+300 is not a finite number"),
         ({"method": "robust-merge"}, "did you mean robustmerge?"),
-        ({"method": "xyzzy"}, "known: average"),
+        ({"method": "xyzzy"}, "known: ace, act"),
         ({"parameters": {"densty": 0.3}}, "did you mean density?"),
         ({"parameters": {"density": "0"}}, "density = '0' is not possible"),
         ({"parameters": {"density": "much"}}, "density = 'much' is not possible"),

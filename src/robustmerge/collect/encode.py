@@ -49,7 +49,10 @@ class Encoder:
         images = [_opened(sample, n) for n in range(len(sample.images))]
         if images and self._tokenizer is self.processor:
             raise MergeError(
-                "the model takes no images", where=sample.where, hint="is it the right base?"
+                "the base has no processor for images",
+                where=sample.where,
+                hint="--base is a model of images and text, with preprocessor_config.json and "
+                "processor_config.json",
             )
         if sample.answer is None:
             return self._encoded(self._text(sample), images)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 import transformers
@@ -13,7 +14,7 @@ from peft import PeftModel
 from ..adapter.reader import Adapter
 from ..adapter.source import at_home
 from ..errors import MergeError
-from ..peft import landed
+from ..landed import landed
 
 
 def load_model(
@@ -29,7 +30,12 @@ def load_model(
     Raises:
         MergeError: The base cannot be loaded, or an adapter has no place in it.
     """
-    model = _base(str(at_home(base)), dtype)
+    with catch_warnings():
+        simplefilter("ignore", FutureWarning)  # what these libraries tell each other
+        return _loaded(_base(str(at_home(base)), dtype), base, adapters, names).to(device)
+
+
+def _loaded(model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]) -> PeftModel:
     peft: PeftModel | None = None
     for adapter, name in zip(adapters, names, strict=True):
         with _failing(f"the adapter does not fit {base}", adapter.label):
@@ -39,21 +45,22 @@ def load_model(
                 peft.load_adapter(str(adapter.folder), adapter_name=name)
         landed(peft, adapter.folder, name)
     assert peft is not None
-    return peft.to(device)
+    return peft
 
 
 def load_processor(base: str) -> Any:
-    """The base model's processor; the tokenizer of one that reads text only.
+    """The base model's processor; the tokenizer alone where there is no more.
 
     Raises:
-        MergeError: There is none.
+        MergeError: There is neither.
     """
     place = str(at_home(base))
-    try:
-        return transformers.AutoProcessor.from_pretrained(place)
-    except Exception:  # some families' processors insist on videos, for which torchvision is needed
-        with _failing("the processor of the base cannot be loaded", base):
-            return _images_only(place)
+    # Some families' processors insist on videos, for which torchvision is needed.
+    for load in (transformers.AutoProcessor.from_pretrained, _images_only):
+        with suppress(Exception):
+            return load(place)
+    with _failing("neither processor nor tokenizer of the base can be loaded", base):
+        return transformers.AutoTokenizer.from_pretrained(place)
 
 
 def _base(place: str, dtype: torch.dtype) -> Any:
