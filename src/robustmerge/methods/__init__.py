@@ -11,8 +11,9 @@ What is not here, because it does not give one adapter that serves every task at
 - methods that need the base weights: OrthoMerge, LARV. The base is never loaded here.
 - two-model or layer-stacking tricks: SLERP (`karcher` is its form for any number), nearswap,
   arcee_fusion, passthrough, ZipLoRA, K-LoRA.
-- methods of which neither code nor formulas were to be had: STF, FroM, ResMerge, SA-Merging, ESM,
-  TC-LoRA.
+- methods of which neither code nor formulas were to be had: FroM, ResMerge, SA-Merging, ESM,
+  TC-LoRA, means on the LoRA manifold. STF asks that every adapter's features come out on its own
+  right directions; as far as these are independent, that is what `wudi` solves.
 """
 
 from __future__ import annotations

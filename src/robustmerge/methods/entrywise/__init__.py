@@ -1,4 +1,4 @@
-"""Methods that see an update as a vector of entries: sparsify, elect, sum."""
+"""Vectors of entries, of factors, deltas, cores (Core Space) or aligned (KnOTS): `space`."""
 
 from __future__ import annotations
 

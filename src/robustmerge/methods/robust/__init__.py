@@ -1,4 +1,4 @@
-"""RobustMerge: prune, scale, sum; as released and as the paper has it."""
+"""RobustMerge: prune, scale, sum; as released, and as the paper has it."""
 
 from __future__ import annotations
 

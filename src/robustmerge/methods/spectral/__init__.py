@@ -1,4 +1,4 @@
-"""Methods that look at singular values and at the directions that adapters share."""
+"""Subspaces and spectra: singular values, and the directions that adapters share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that give every adapter a coefficient and sum."""
+"""Sums: a coefficient for every adapter."""
 
 from __future__ import annotations
 
