@@ -124,19 +124,22 @@ def _peak(name: str, adapters: list[Path], output: Path) -> float:
     remove(output)
     with _started(name, adapters, output) as process:
         status = Path(f"/proc/{process.pid}/status")
-        before = peak = _anonymous(status)
+        before = peak = anonymous(status)
         process.stdin.write("go\n")  # type: ignore[union-attr]  # they are pipes
         process.stdin.flush()  # type: ignore[union-attr]
         while process.poll() is None:
-            peak = max(peak, _anonymous(status))
+            peak = max(peak, anonymous(status))
             sleep(0.002)
     remove(output)
     return peak - before
 
 
-def _anonymous(status: Path) -> float:
-    """Megabytes of anonymous memory; 0 where the process has just ended."""
-    found = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
+def anonymous(status: Path) -> float:
+    """Megabytes of anonymous memory; 0 where there is no telling."""
+    try:
+        found = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
+    except OSError:
+        return 0.0
     return int(found[0].split()[1]) / 1e3 if found else 0.0
 
 

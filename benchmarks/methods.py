@@ -20,7 +20,7 @@ from typing import Any
 
 import llava7b
 from contenders import remove
-from merge import machine
+from merge import anonymous, machine
 
 HERE = Path(__file__).parent
 LAYERS = 32
@@ -113,15 +113,6 @@ def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path)
         measured: Measured = json.loads(process.stdout.read())
     remove(output)
     return {**measured, "megabytes": peak - before}
-
-
-def anonymous(status: Path) -> float:
-    """Megabytes of anonymous memory; 0 where there is no telling."""
-    try:
-        found = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
-    except OSError:
-        return 0.0
-    return int(found[0].split()[1]) / 1e3 if found else 0.0
 
 
 def against_peft(adapters: list[Path]) -> list[Measured]:
