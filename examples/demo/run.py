@@ -1,9 +1,10 @@
 """Train a tiny LLaVA and four LoRA experts, merge them, and see what the merges can do.
 
-    python examples/demo/run.py [--out FOLDER] [--seed N]
+    python examples/demo/run.py [--out FOLDER] [--seed N] [--methods NAME ...] [--scale SCALE]
 
 Everything happens here, from pixels to accuracies, in a minute or two on one core and without a
-download. A second run finds what the first has trained and takes seconds.
+download. A second run finds what the first has trained and takes seconds. `--methods every` merges
+by all methods that need no data, which takes a few minutes.
 """
 
 from __future__ import annotations
@@ -35,19 +36,20 @@ results = Console(highlight=False)
 
 def main() -> None:
     """Train, merge, examine, report."""
-    out, seed = arguments()
+    given = arguments()
+    out, seed, methods = given.out, given.seed, chosen(given.methods)
     start = monotonic()
     quiet()
     claim(out, seed)
     base = out / "base"
     experts = {task.trade: out / "adapters" / task.trade for task in world.TASKS}
-    merged = {method: out / "merged" / method for method in METHODS}
+    merged = {method: out / "merged" / method for method in methods}
 
     train_base(base, seed)
     for task in world.TASKS:
         train_expert(task, base, experts[task.trade], seed)
     for method, folder in merged.items():
-        merge(list(experts.values()), folder, method, show=method == METHODS[0])
+        merge(list(experts.values()), folder, method, given.scale, show=method == methods[0])
 
     exams = make_exams(seed)
     candidates: dict[str, Path | None] = {"base, zero-shot": None}
@@ -59,18 +61,28 @@ def main() -> None:
         answers[name] = sit(exams, base, adapter)
 
     results.print(score_table(answers, exams))
-    results.print(sample_table(answers, exams))
-    results.print(where_next(base, list(experts.values()), merged[METHODS[0]]), soft_wrap=True)
+    results.print(sample_table(answers, exams, methods[0]))
+    results.print(where_next(base, list(experts.values()), merged[methods[0]]), soft_wrap=True)
     progress.print(f"{monotonic() - start:.0f} s in all")
 
 
-def arguments() -> tuple[Path, int]:
-    """The output folder and the seed."""
+def arguments() -> argparse.Namespace:
+    """What is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for all files")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    given = parser.parse_args()
-    return given.out, given.seed
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="merge methods, or `every`")
+    parser.add_argument("--scale", default="1", help="a number or a rule, as robustmerge merge has")
+    return parser.parse_args()
+
+
+def chosen(names: list[str]) -> list[str]:
+    """The methods, `every` spelled out."""
+    if names != ["every"]:
+        return list(names)
+    from robustmerge import methods
+
+    return [method.name for method in methods.every() if not method.needs]
 
 
 def quiet() -> None:
@@ -91,9 +103,11 @@ def claim(out: Path, seed: int) -> None:
     note.write_text(json.dumps({"seed": seed}))
 
 
-def merge(adapters: list[Path], out: Path, method: str, *, show: bool) -> None:
+def merge(adapters: list[Path], out: Path, method: str, scale: str, *, show: bool) -> None:
     """Merge as one does by hand; this is all there is to it."""
     arguments = ["merge", *map(str, adapters), "-o", str(out), "--method", method, "--force"]
+    if scale != "1":
+        arguments += ["--scale", scale]
     progress.print(f"$ {shlex.join(['robustmerge', *arguments])}", soft_wrap=True)
     command = [sys.executable, "-m", "robustmerge", *arguments]
     done = subprocess.run(command, check=False, stdout=None if show else subprocess.DEVNULL)
@@ -118,10 +132,10 @@ def score_table(answers: dict[str, Answers], exams: Exams) -> Table:
     return table
 
 
-def sample_table(answers: dict[str, Answers], exams: Exams) -> Table:
+def sample_table(answers: dict[str, Answers], exams: Exams, method: str) -> Table:
     """One question of each task: the first whose answer is a word of the trade's own."""
     table = Table(title="\nOne question of each task", show_lines=True)
-    merged = f"merged: {METHODS[0]}"
+    merged = f"merged: {method}"
     for column in ("board", "question", "base", "expert", "merged", "right"):
         table.add_column(column)
     for task in world.TASKS:

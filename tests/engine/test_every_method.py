@@ -87,3 +87,18 @@ def test_the_output_is_an_adapter_of_the_rank_asked_for(
     assert all(x.isfinite().all() for x in tensors.values())
     energies = json.loads((tmp_path / "out" / "merge.json").read_text())["modules"].values()
     assert all(m["energy"] > 0.9 - 1e-6 or rank == 9 for m in energies)
+
+
+def test_scale_rules_do_not_depend_on_workers(folders: list[str], tmp_path: Path) -> None:
+    for workers in (1, 3):
+        robustmerge.merge(
+            folders,
+            tmp_path / str(workers),
+            method="tsv-m",
+            scale="geometric-middle",
+            balance="norms",
+            calibrate="svc",
+            workers=workers,
+        )
+    for file in (WEIGHTS, "merge.json"):
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "3" / file).read_bytes()

@@ -9,7 +9,7 @@ from interference import deltas_of
 from robustmerge.errors import MergeError
 from robustmerge.testing import Case, random_stack
 
-WUDI = Case.of("wudi")
+WUDI = Case.of("wudi", {"solve": "exact"})
 
 
 def leading(delta: torch.Tensor, k: int) -> torch.Tensor:

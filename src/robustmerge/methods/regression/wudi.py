@@ -10,11 +10,11 @@ which is part of the method: directions that are hardly used, where the minimize
 are left alone (eight vision tasks, full fine-tuning: 82.3 % at the minimum, 84.6 % after 300 steps,
 85.6 % by SWUDI). So `solve` says how:
 
-    exact   Δ = G C^+, at the minimum; with a ridge G (C + ridge)^-1. On nearly equal A's it fits
-            what little they differ by, and can be large; a ridge of 1e-8 (as merge-and-rebase has)
-            to 1e-2 holds it down. C has trace T.
     flow    gradient flow from the sum Δ_0, stopped at `time`:
             Δ = Δ_0 - Δ_0 V f V^T + G V (f / λ) V^T,  C = V diag(λ) V^T,  f = 1 - exp(-λ time)
+    exact   Δ = G C^+, at the minimum; with a ridge G (C + ridge)^-1. On nearly equal A's, those of
+            one initialization, it fits what little they differ by, and is so large there that the
+            merged model breaks down; a ridge of 1e-2 holds it down. C has trace T.
     adam    the published iteration, on the full delta: Adam depends on the coordinates, so it
             cannot be run on the core.
 
@@ -51,14 +51,16 @@ from ._interference import Interference, adam, norms, start_of
     gauge_invariant=True,
     scale_equivariant=When("solve", "exact", "flow"),
     cautions={
+        When("solve", "exact"): "on nearly equal A's, those of one initialization, the minimum is "
+        "far out and merged models break down; give a ridge, or stop early with solve=flow",
         When("solve", "adam"): "it runs through the full delta 300 times, minutes for a large "
-        "module, and its steps are of one size however large the updates are"
+        "module, and its steps are of one size however large the updates are",
     },
 )
 def wudi(
     stack: Stack,
     *,
-    solve: Literal["exact", "flow", "adam"] = "exact",
+    solve: Literal["flow", "exact", "adam"] = "flow",
     ridge: Annotated[float, Interval(ge=0)] = 0.0,
     time: Annotated[float, Interval(ge=0)] = 300.0,
     steps: Annotated[int, Interval(ge=0)] = 300,
@@ -68,7 +70,8 @@ def wudi(
 
     Args:
         stack: The module's updates.
-        solve: The minimizer, or on the way to it from the sum: gradient flow, or Adam as published.
+        solve: On the way from the sum to the minimizer by gradient flow, the minimizer itself, or
+            Adam as published.
         ridge: Added to the eigenvalues of C, whose sum is the number of updates (exact only).
         time: When the flow stops (flow only).
         steps: How many steps (adam only).
