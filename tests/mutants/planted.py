@@ -342,6 +342,35 @@ PLANTED = (
         'x = f.A if side != "A" else f.B',
         "tests/methods/test_fisher.py",
     ),
+    _plant(
+        "core posterior heard on one side only",
+        "methods/regression/core_posterior.py",
+        "(weights * (left @ X @ right))",
+        "(weights * (left @ X))",
+        "tests/methods/test_core_posterior.py",
+    ),
+    # Data
+    _plant(
+        "padding counted",
+        "collect/activations.py",
+        "flat[mask.reshape(-1).bool().to(flat.device)]",
+        "flat",
+        "tests/collect/test_gram.py",
+    ),
+    _plant(
+        "Fisher of B with its scaling left in",
+        "collect/gradients.py",
+        "B / s**2",
+        "B / s",
+        "tests/collect/test_fisher.py",
+    ),
+    _plant(
+        "rows of a Gram matrix as they were collected",
+        "adapter/statistics.py",
+        'table["gram"][rows][:, rows]',
+        'table["gram"]',
+        "tests/adapter/test_statistics.py",
+    ),
     # Steps
     _plant(
         "SVC multiplies",
