@@ -34,7 +34,7 @@ Measured = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
-    parser.add_argument("--only", nargs="*", help="methods; all where not given")
+    parser.add_argument("--only", nargs="*", help="measure these anew, into the results there are")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
     parser.add_argument("--table", type=Path, default=HERE.parent / "docs" / "costs.md")
     given = parser.parse_args()
@@ -42,27 +42,33 @@ def main() -> None:
     whole = llava7b.adapters(given.folder, layers=LAYERS)
     for folder in whole:  # into the page cache
         (folder / "adapter_model.safetensors").read_bytes()
-    rows = []
-    for name, settings in entries():
-        if given.only and name not in given.only:
-            continue
-        rows.append(measure(name, settings, one, whole, given.folder))
+    rows: list[Measured] = []
+    for name, settings in entries(given.only):
+        row = measure(name, settings, one, whole, given.folder)
+        rows.append({**row, "units": row["seconds"] / (rows or [row])[0]["seconds"]})
         print(json.dumps(rows[-1]), flush=True)
     if given.only:
-        return
-    results = {"machine": machine(), "rows": rows, "peft": against_peft(whole)}
+        results = json.loads(given.results.read_text(encoding="utf-8"))
+        others = [row for row in results["rows"] if row["method"] not in given.only]
+        new = [row for row in rows if row["method"] in given.only]
+        first, *rest = others  # task-arithmetic, the unit
+        results["rows"] = [first, *sorted(rest + new, key=lambda row: row["method"])]
+    else:
+        results = {"machine": machine(), "rows": rows, "peft": against_peft(whole)}
     given.results.parent.mkdir(exist_ok=True)
     given.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     given.table.write_text(markdown(results), encoding="utf-8")
 
 
-def entries() -> list[Entry]:
-    """Every method with its defaults, and in each other space."""
+def entries(only: list[str] | None) -> list[Entry]:
+    """The unit first, then every method with its defaults, and in each other space."""
     from robustmerge import methods
 
     found: list[Entry] = [("task-arithmetic", {})]
     for method in methods.every():
         if method.needs or method.name == "task-arithmetic":
+            continue
+        if only and method.name not in only:
             continue
         found.append((method.name, {}))
         if "space" in method.parameters:
@@ -123,46 +129,48 @@ def against_peft(adapters: list[Path]) -> list[Measured]:
     return measured
 
 
+HEAD = """\
+# What a merge costs
+
+Written by `make bench-methods`: 8 adapters of rank 16 with the shapes of LLaVA-7B (224 modules, 640
+MB), merged to rank 16 on {cores} cores; reading, writing and hashing included. ~ is one layer of
+32, times 32. Memory is beyond what the imports take. Times change with the machine, which is why
+the unit stands beside them; methods measured later are in units of their own run.
+
+Memory does not grow with the model. In space delta a worker holds the merged delta of its module
+(180 MB for 4096 x 11008) and bands of 8 MB per adapter; in knots it holds T R d_in numbers (45 MB
+there); in the others, the factors and what is as small.
+
+| method | space | seconds | x task-arithmetic | memory, MB |
+| --- | --- | ---: | ---: | ---: |
+"""
+
+PEFT = """
+One module of 4096 x 4096, 8 adapters of rank 16, by PEFT's `add_weighted_adapter` and by this
+package in the same process. Pruning differs where magnitudes are equal at the threshold, as many of
+float16 are: PEFT keeps some of them, this package all.
+
+| PEFT's combination type | here | PEFT, s | here, s | ratio | results differ by |
+| --- | --- | ---: | ---: | ---: | ---: |
+"""
+
+
 def markdown(results: Measured) -> str:
     """The table for docs/."""
-    rows = results["rows"]
-    unit = next(r["seconds"] for r in rows if r["method"] == "task-arithmetic")
-    lines = [
-        "# What a merge costs",
-        "",
-        "Written by `make bench-methods`: 8 adapters of rank 16 with the shapes of LLaVA-7B (224",
-        f"modules, 640 MB), merged to rank 16 on {results['machine']['cores']} cores; reading, writing",
-        "and hashing included. ~ is one layer of 32, times 32. Memory is beyond what the imports take.",
-        "Times change with the machine, which is why the unit stands beside them.",
-        "",
-        "Memory does not grow with the model. In space delta a worker holds the merged delta of its",
-        "module (180 MB for 4096 x 11008) and bands of 8 MB per adapter; in knots it holds T R d_in",
-        "numbers (45 MB there); in the others, the factors and what is as small.",
-        "",
-        "| method | space | seconds | x task-arithmetic | memory, MB |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for row in rows:
+    text = HEAD.format(cores=results["machine"]["cores"])
+    for row in results["rows"]:
         about = "" if row["exact"] else "~"
-        lines.append(
+        text += (
             f"| {row['method']} | {row.get('space', '')} | {about}{row['seconds']:.0f} "
-            f"| {row['seconds'] / unit:.1f} | {row['megabytes']:.0f} |"
+            f"| {row['units']:.1f} | {row['megabytes']:.0f} |\n"
         )
-    lines += [
-        "",
-        "One module of 4096 x 4096, 8 adapters of rank 16, by PEFT's `add_weighted_adapter` and by",
-        "this package in the same process. Pruning differs where magnitudes are equal at the threshold,",
-        "as many of float16 are: PEFT keeps some of them, this package all.",
-        "",
-        "| PEFT's combination type | here | PEFT, s | here, s | ratio | results differ by |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
+    text += PEFT
     for row in results["peft"]:
-        lines.append(
+        text += (
             f"| {row['type']} | {row['method']} | {row['peft']:.3f} | {row['robustmerge']:.3f} "
-            f"| {row['peft'] / row['robustmerge']:.1f} | {row['differ']} |"
+            f"| {row['peft'] / row['robustmerge']:.1f} | {row['differ']} |\n"
         )
-    return "\n".join(lines) + "\n"
+    return text
 
 
 if __name__ == "__main__":

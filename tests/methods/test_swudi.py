@@ -8,7 +8,7 @@ import torch
 from interference import deltas_of, filtered, moments
 from robustmerge.testing import Case, random_stack
 
-WUDI = Case.of("wudi")
+WUDI = Case.of("wudi", {"solve": "exact"})
 
 
 @pytest.mark.parametrize("start", ["sum", "mean", "zero"])
