@@ -5,7 +5,7 @@ of seven modules, and then, unless that tells it would take more than 45 seconds
 32 layers. What takes longer is the one layer times 32, marked with ~. Memory is the peak of
 anonymous memory beyond what the imports take. Absolute times depend on the machine; the unit beside
 them is task-arithmetic, which does the least a core-space method has to do. For methods that PEFT
-has too, one module of 4096 x 4096 is merged by both in the same run.
+or mergekit has too, one module of 4096 x 4096 is merged by both in the same run.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="measure these anew, into the results there are")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
     parser.add_argument("--table", type=Path, default=HERE.parent / "docs" / "costs.md")
+    parser.add_argument("--rivals", action="store_true", help="with --only: PEFT and mergekit, too")
     given = parser.parse_args()
     one = llava7b.adapters(given.folder, layers=1)
     whole = llava7b.adapters(given.folder, layers=LAYERS)
@@ -54,7 +55,10 @@ def main() -> None:
         first, *rest = others  # task-arithmetic, the unit
         results["rows"] = [first, *sorted(rest + new, key=lambda row: row["method"])]
     else:
-        results = {"machine": machine(), "rows": rows, "peft": against_peft(whole)}
+        results = {"machine": machine(), "rows": rows}
+    if given.rivals or not given.only:
+        results["peft"] = rival("per_module.py", "--all", *map(str, whole))
+        results["mergekit"] = rival("against_mergekit.py", *map(str, whole))
     given.results.parent.mkdir(exist_ok=True)
     given.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     given.table.write_text(markdown(results), encoding="utf-8")
@@ -121,10 +125,10 @@ def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path)
     return {**measured, "megabytes": peak - before}
 
 
-def against_peft(adapters: list[Path]) -> list[Measured]:
-    """One module by PEFT and by this package."""
-    arguments = [sys.executable, str(HERE / "per_module.py"), "--all", *map(str, adapters)]
-    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
+def rival(script: str, *arguments: str) -> list[Measured]:
+    """One module by another tool and by this package."""
+    command = [sys.executable, str(HERE / script), *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     measured: list[Measured] = json.loads(done.stdout)
     return measured
 
@@ -154,6 +158,14 @@ float16 are: PEFT keeps some of them, this package all.
 | --- | --- | ---: | ---: | ---: | ---: |
 """
 
+MERGEKIT = """
+The same module by mergekit, which is handed the full deltas, and by this package from factors;
+neither cuts the result to a rank.
+
+| mergekit's method | here | mergekit, s | here, s | ratio | results differ by |
+| --- | --- | ---: | ---: | ---: | ---: |
+"""
+
 
 def markdown(results: Measured) -> str:
     """The table for docs/."""
@@ -164,12 +176,13 @@ def markdown(results: Measured) -> str:
             f"| {row['method']} | {row.get('space', '')} | {about}{row['seconds']:.0f} "
             f"| {row['units']:.1f} | {row['megabytes']:.0f} |\n"
         )
-    text += PEFT
-    for row in results["peft"]:
-        text += (
-            f"| {row['type']} | {row['method']} | {row['peft']:.3f} | {row['robustmerge']:.3f} "
-            f"| {row['peft'] / row['robustmerge']:.1f} | {row['differ']} |\n"
-        )
+    for name, head in (("peft", PEFT), ("mergekit", MERGEKIT)):
+        text += head
+        for row in results[name]:
+            text += (
+                f"| {row['type']} | {row['method']} | {row[name]:.3f} | {row['robustmerge']:.3f} "
+                f"| {row[name] / row['robustmerge']:.1f} | {row['differ']} |\n"
+            )
     return text
 
 

@@ -102,3 +102,11 @@ def test_scale_rules_do_not_depend_on_workers(folders: list[str], tmp_path: Path
         )
     for file in (WEIGHTS, "merge.json"):
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "3" / file).read_bytes()
+
+
+def test_a_cut_that_leaves_little_is_remarked(folders: list[str], tmp_path: Path) -> None:
+    """A flat spectrum has nothing to choose by."""
+    cut = robustmerge.merge(folders, tmp_path / "cut", method="iso-c", rank=3)
+    assert any("rank 3 keeps 33%" in text for text in cut.warnings)
+    whole = robustmerge.merge(folders, tmp_path / "whole", method="iso-c", rank="full")
+    assert not whole.warnings

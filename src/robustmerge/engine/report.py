@@ -16,6 +16,9 @@ from .. import __version__
 from .plan import Plan
 from .run import Merged
 
+_LITTLE = 0.5
+"""Share of the energy below which a result is worth a warning."""
+
 
 @dataclass(frozen=True)
 class ModuleReport:
@@ -86,11 +89,17 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The plan's warnings, and how many modules have remarks."""
+        """The plan's warnings, how many modules have remarks, whether little is left."""
+        found = list(self.plan.warnings)
         noted = [m.name for m in self.modules if m.notes]
-        if not noted:
-            return self.plan.warnings
-        return (*self.plan.warnings, f"{len(noted)} modules have remarks, such as {noted[0]}")
+        if noted:
+            found.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
+        if (kept := self.energy[0]) < _LITTLE:
+            found.append(
+                f"rank {self.rank} keeps {kept:.0%} of the merged updates' energy; what is left "
+                "may not be what the method is about: --rank full or --rank energy:0.9 keeps more"
+            )
+        return tuple(found)
 
     def record(self) -> dict[str, Any]:
         """The content of merge.json; the same inputs give the same record."""
