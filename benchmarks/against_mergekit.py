@@ -44,7 +44,7 @@ def main() -> None:
     adapters = [load(folder) for folder in sys.argv[1:]]
     name = next(n for n, module in adapters[0].modules.items() if module.shape == (4096, 4096))
     updates = [adapter.factors(name) for adapter in adapters]
-    # Of a size at which no guard of mergekit's against small numbers acts, with something in common.
+    # So large that no guard of mergekit's against small numbers acts, with something in common.
     updates = [Factors(f.A, 30 * (f.B + updates[0].B)) for f in updates]
     stack = Stack.of(updates, module=name)
     deltas = [update.dense() for update in updates]
