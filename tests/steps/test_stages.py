@@ -82,6 +82,17 @@ def test_stages_show_before_and_after(tmp_path: Path, capsys: pytest.CaptureFixt
         assert word in shown
 
 
+def test_the_scale_that_a_rule_found_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["merge", *trio(tmp_path), "--scale", "mean"]
+    one, two = (["-o", str(tmp_path / name)] for name in ("one", "two"))
+    assert run([*asked, *one, "-m", "task-arithmetic"]) == 0
+    assert "mean over the model, which is 0.333" in capsys.readouterr().out
+    assert run([*asked, *two, "-m", "tsv-m", "--scale-over", "module"]) == 0
+    assert " to 0." in capsys.readouterr().out
+
+
 def test_a_caution_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = trio(tmp_path)
     asked = ["merge", *folders, "-m", "tsv-m", "--dry-run"]

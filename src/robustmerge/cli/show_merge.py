@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def _print_report(report: Report) -> None:
     ranks = sorted({r for m in report.modules for r in m.ranks})
     facts = {
         "method": _method(report.plan),
-        **_stages(report.plan),
+        **_stages(report.plan, [m.scale for m in report.modules]),
         "modules": str(len(report.modules)),
         "rank": f"{report.rank} (inputs {', '.join(map(str, ranks))})",
         "energy kept": f"{mean:.1%} on average, {least:.1%} at least",
@@ -107,16 +107,19 @@ def _method(planned: Plan) -> str:
     return f"{planned.method.name} ({given})" if given else planned.method.name
 
 
-def _stages(planned: Plan) -> dict[str, str]:
-    """What is done before and after the method, where anything is."""
+def _stages(planned: Plan, found: Sequence[float] = ()) -> dict[str, str]:
+    """What is done before and after the method, where anything is, and the scales found."""
     recipe = planned.recipe
     scale = f"{recipe.scale} over the {recipe.scale_over}" if isinstance(recipe.scale, str) else ""
-    found = {
+    if scale and found:
+        least, most = f"{min(found):.3g}", f"{max(found):.3g}"
+        scale += f", which is {least}" if least == most else f", which is {least} to {most}"
+    stages = {
         "balance": ", ".join(recipe.balance),
         "calibrate": ", ".join(recipe.calibrate),
         "scale": scale,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in stages.items() if value}
 
 
 def _print_facts(facts: Mapping[str, str | int]) -> None:
