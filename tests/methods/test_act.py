@@ -45,3 +45,14 @@ def test_one_adapter_and_adapters_that_read_different_inputs() -> None:
     torch.testing.assert_close(ACT.merge(given), deltas_of(given).sum(0))
     one = random_stack(10, 8, (3,))
     torch.testing.assert_close(ACT.merge(one), deltas_of(one)[0])
+
+
+def test_a_ridge_in_units_of_the_mean_squared_norm() -> None:
+    given = random_stack(20, 15, (3, 2, 3))
+    deltas = deltas_of(given)
+    G = deltas.mT @ deltas
+    size = deltas.square().sum() / 3
+    ridged = G.sum(0) + 0.1 * size * torch.eye(15).double()
+    expected = (deltas @ G).sum(0) @ torch.linalg.inv(ridged)
+    found = Case.of("act", {"ridge": 0.1}).merge(given)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)

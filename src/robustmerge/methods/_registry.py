@@ -25,9 +25,6 @@ Density = Annotated[float, Interval(gt=0, le=1)]
 Quantile = Annotated[float, Interval(ge=0, lt=1)]
 """A position in a sorted list, as a share of its length."""
 
-Stacks = Callable[[], "object"]
-"""A pass over all modules: call it for a fresh iterator of stacks."""
-
 F = TypeVar("F", bound=Callable[..., Result])
 
 
@@ -111,11 +108,6 @@ class Method:
         """The method's page: formula, meaning, source."""
         module = sys.modules[self.function.__module__]
         return inspect.cleandoc(module.__doc__ or self.function.__doc__ or self.name)
-
-    @property
-    def summary(self) -> str:
-        """First line of the page."""
-        return self.doc.splitlines()[0]
 
     def configure(self, given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
         """All parameters with their values, the given ones validated.

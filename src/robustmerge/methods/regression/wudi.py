@@ -14,7 +14,7 @@ are left alone (eight vision tasks, full fine-tuning: 82.3 % at the minimum, 84.
             Δ = Δ_0 - Δ_0 V f V^T + G V (f / λ) V^T,  C = V diag(λ) V^T,  f = 1 - exp(-λ time)
     exact   Δ = G C^+, at the minimum; with a ridge G (C + ridge)^-1. On nearly equal A's, those of
             one initialization, it fits what little they differ by, and is so large there that the
-            merged model breaks down; a ridge of 1e-2 holds it down. C has trace T.
+            merged model breaks down; a ridge of 0.1 holds it down. C has trace T.
     adam    the published iteration, on the full delta: Adam depends on the coordinates, so it
             cannot be run on the core.
 

@@ -11,11 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def kth_magnitude(x: Float[Tensor, "..."], k: int) -> float:
-    """The k-th smallest absolute value (1-based), exactly."""
-    return _kth(x.abs(), k)
-
-
 def keep_largest(x: Float[Tensor, "..."], count: int) -> Float[Tensor, "..."]:
     """Zero all but the `count` largest magnitudes; ties with the smallest kept one are kept too."""
     if count <= 0:
