@@ -203,3 +203,15 @@ def test_settings_are_plain_lora_of_alpha_rank() -> None:
     assert added.rank == 6
     layers = [m for m in model.modules() if isinstance(m, LoraLayer)]
     assert {layer.scaling["m"] for layer in layers} == {1.0}
+
+
+def test_what_a_careful_user_should_know_is_told() -> None:
+    model = tiny(PLAIN)
+    plain = add_merged_adapter(model, ["one", "two"], "plain", method="task-arithmetic")
+    assert plain.warnings == ()
+    literal = add_merged_adapter(
+        model, ["one", "two"], "literal", method="iso-c", flavor="paper", rank=1
+    )
+    caution, cut = literal.warnings
+    assert "past the adapters' ranks" in caution
+    assert "rank 1 keeps" in cut

@@ -24,7 +24,7 @@ from .collect.live import collect
 from .engine.live import LiveRun, pair_of
 from .engine.merge import silent
 from .engine.recipe import Recipe
-from .engine.report import ModuleReport, energy_kept
+from .engine.report import ModuleReport, energy_kept, remarks
 from .engine.run import Merged
 from .engine.values import Over
 from .errors import MergeError, few
@@ -43,11 +43,13 @@ class Added:
         name: The adapter's name in the model.
         rank: Its uniform rank, which is also its alpha.
         modules: One line per module.
+        warnings: What a careful user should know.
     """
 
     name: str
     rank: int
     modules: tuple[ModuleReport, ...]
+    warnings: tuple[str, ...]
 
     @property
     def energy(self) -> tuple[float, float]:
@@ -111,7 +113,8 @@ def add_merged_adapter(
             for parameter, value in zip(pair, (one.factors.A, one.factors.B), strict=False):
                 parameter.data = value
         _check_filled(model, adapter_name, merged)
-    return Added(adapter_name, uniform, tuple(ModuleReport.of(one) for one in merged))
+    lines = tuple(ModuleReport.of(one) for one in merged)
+    return Added(adapter_name, uniform, lines, (*run.plan.warnings, *remarks(lines, uniform)))
 
 
 def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:

@@ -68,7 +68,7 @@ class LiveRun(Run):
             base=None,
             layout=layout.HF,
             dtype="F32",
-            warnings=(),
+            warnings=method.warnings(given),
         )
         super().__init__(plan)
         self._layers = layers

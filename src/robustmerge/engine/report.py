@@ -90,16 +90,7 @@ class Report:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The plan's warnings, how many modules have remarks, whether little is left."""
-        found = list(self.plan.warnings)
-        noted = [m.name for m in self.modules if m.notes]
-        if noted:
-            found.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
-        if (kept := self.energy[0]) < _LITTLE:
-            found.append(
-                f"rank {self.rank} keeps {kept:.0%} of the merged updates' energy; what is left "
-                "may not be what the method is about: --rank full or --rank energy:0.9 keeps more"
-            )
-        return tuple(found)
+        return (*self.plan.warnings, *remarks(self.modules, self.rank))
 
     def record(self) -> dict[str, Any]:
         """The content of merge.json; the same inputs give the same record."""
@@ -145,3 +136,17 @@ def energy_kept(modules: Sequence[ModuleReport]) -> tuple[float, float]:
     """Mean and least share of energy kept over modules."""
     kept = [m.energy for m in modules]
     return sum(kept) / len(kept), min(kept)
+
+
+def remarks(modules: Sequence[ModuleReport], rank: int) -> tuple[str, ...]:
+    """What is remarkable about a finished merge."""
+    found = []
+    noted = [m.name for m in modules if m.notes]
+    if noted:
+        found.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
+    if (kept := energy_kept(modules)[0]) < _LITTLE:
+        found.append(
+            f"rank {rank} keeps {kept:.0%} of the merged updates' energy; what is left may not be "
+            "what the method is about: rank full or energy:0.9 keeps more"
+        )
+    return tuple(found)
