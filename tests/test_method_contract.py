@@ -10,17 +10,30 @@ from hypothesis import given as cases, strategies as st
 from robustmerge import methods
 from robustmerge.testing import CHECKS, Case, random_stack
 
-SELECTORS = ("space", "flavor", "filter", "solve")
+SELECTORS = (
+    "flavor",
+    "filter",
+    "solve",
+    "elect",
+    "combine",
+    "inner",
+    "start",
+    "smoothing",
+)
 """Parameters whose values are methods of their own."""
 
 
 def settings_of(method: methods.Method) -> list[dict[str, Any]]:
-    """The defaults, and each other choice of each selector in turn."""
+    """The defaults and each other choice of each selector in turn, all of it in every space."""
     found: list[dict[str, Any]] = [{}]
     for name in SELECTORS:
         if name in method.parameters:
             p = method.parameters[name]
             found += [{name: choice} for choice in p.choices if choice != p.default]
+    if "space" in method.parameters:
+        p = method.parameters["space"]
+        others = [choice for choice in p.choices if choice != p.default]
+        found += [{"space": space, **given} for space in others for given in found]
     return found
 
 

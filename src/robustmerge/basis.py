@@ -40,6 +40,12 @@ class Basis:
         below = torch.nn.functional.pad(X, (0, 0, 0, len(self.H) - len(X)))
         return torch.ormqr(self.H[:, : len(self.tau)], self.tau, below)
 
+    def project(self, x: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
+        """Q^T x: a vector's coordinates in this basis, what is outside of it left out."""
+        turned = torch.ormqr(self.H[:, : len(self.tau)], self.tau, x[:, None], transpose=True)
+        coordinates: Tensor = turned[: len(self.tau), 0]
+        return coordinates
+
     @property
     def Q(self) -> Float[Tensor, "d k"]:  # noqa: N802 (the letter it has everywhere)
         """The directions themselves."""

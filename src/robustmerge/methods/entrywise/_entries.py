@@ -39,6 +39,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...basis import Basis
 from ...factors import Dense, Factors, Stack, Update
 from ...linalg import core, numerical_rank
 from .._registry import When
@@ -217,6 +218,7 @@ def _core(stack: Stack, name: Space) -> View:
         left, right = _directions(space.B.R), _directions(space.A.R)
     else:
         left, right = _directions(torch.cat([*M], dim=1)), _directions(torch.cat([*M.mT], dim=1))
+    left, right = left * _signs(left, space.B), right * _signs(right, space.A)
     x = left.T @ M @ right
     own = (x.shape[1],) * len(stack)
     only = Entries(
@@ -229,7 +231,8 @@ def _knots(stack: Stack) -> View:
     space = core(stack)
     U, S, Vh = torch.linalg.svd(torch.cat([*space.M], dim=1), full_matrices=False)
     k, T = max(numerical_rank(S), 1), len(stack)
-    blocks = (S[:k, None] * Vh[:k]).view(k, T, -1)  # [k task q]
+    signs = _signs(U[:, :k], space.B)
+    blocks = ((signs * S[:k])[:, None] * Vh[:k]).view(k, T, -1)  # [k task q]
     lifted = space.A.lift(blocks.flatten(0, 1).T).T.reshape(k, T, -1)
     dtype = _dtype(stack)
     x = lifted.transpose(0, 1).to(dtype).contiguous()  # [task k d_in]
@@ -241,7 +244,7 @@ def _knots(stack: Stack) -> View:
             yield Block(f"knots/{top}", band, (band.shape[1],) * T)
 
     only = Entries("knots", (k, stack.shape[1]), _numbers(stack, stack.weights), bands)
-    B = space.B.lift(U[:, :k]).to(dtype)
+    B = space.B.lift(U[:, :k] * signs).to(dtype)
     return View((only,), lambda merged: Factors(merged[0], B))
 
 
@@ -250,6 +253,17 @@ def _directions(X: Float[Tensor, "d n"]) -> Float[Tensor, "d k"]:
     U, S, _ = torch.linalg.svd(X, full_matrices=False)
     found: Tensor = U[:, : numerical_rank(S)]
     return found
+
+
+def _signs(directions: Float[Tensor, "p k"], basis: Basis) -> Float[Tensor, " k"]:
+    """What makes directions point to the positive side, each -1 or 1.
+
+    Singular directions have no sign of their own, and methods that let a draw count as + notice.
+    The weights are uneven so that no simple direction is at right angles to them.
+    """
+    weights = torch.linspace(1, 2, len(basis.H), dtype=directions.dtype, device=directions.device)
+    sums = basis.project(weights) @ directions
+    return torch.where(sums < 0, -1.0, 1.0).to(directions)
 
 
 def _roots(x: float) -> tuple[float, float]:
