@@ -206,6 +206,15 @@ PLANTED = (
         "_directions(torch.cat([*M.mT], dim=1)), _directions",
         "tests/methods/test_entries.py",
     ),
+    _plant(
+        "core directions without a sign of their own",
+        "methods/entrywise/_entries.py",
+        "torch.where(sums < 0, -1.0, 1.0)",
+        "torch.ones_like(sums)",
+        CONTRACT,
+        "-k",
+        "ties and core and frequency and gauge",
+    ),
     # Sums
     _plant(
         "Model Stock counts T - 1 twice",
