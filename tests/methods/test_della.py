@@ -13,7 +13,7 @@ from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.methods.entrywise._entries import view_of
-from robustmerge.methods.entrywise.della import _probabilities
+from robustmerge.methods.entrywise.della import _probabilities, ascend
 from robustmerge.testing import Case, check_method, random_stack
 
 ROW = [0.1, -0.4, 0.2, 0.3]
@@ -150,3 +150,12 @@ def test_negative_weights_where_weights_divide_are_refused() -> None:
 @pytest.mark.parametrize("flavor", ["paper", "mergekit"])
 def test_the_contract_holds_where_all_are_summed(flavor: str) -> None:
     check_method("della", {"combine": "linear", "flavor": flavor})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_entries_ascend_by_magnitude_and_equal_ones_by_place(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(-4, 5, (3, 5, 40), generator=g).to(dtype) / 8
+    assert torch.equal(ascend(x), x.abs().argsort(dim=2, stable=True))
+    wide = torch.randn(2, 3, 1000, generator=g, dtype=dtype)
+    assert torch.equal(ascend(wide), wide.abs().argsort(dim=2, stable=True))

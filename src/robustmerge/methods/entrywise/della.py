@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import MergeError
@@ -41,6 +41,9 @@ from ._signs import Divisor, merge_agreeing
 
 Flavor = Literal["paper", "mergekit"]
 Combine = Literal["ties", "linear"]
+
+_PLACE = 32
+"""Bits for an entry's place in its row."""
 
 
 @method(
@@ -104,8 +107,18 @@ def _probabilities(
     ascending = torch.linspace(
         density - epsilon, density + epsilon, cols, dtype=x.dtype, device=x.device
     )
-    order = x.abs().argsort(dim=2, stable=True)
-    return torch.empty_like(x).scatter_(2, order, ascending.expand(x.shape))
+    return torch.empty_like(x).scatter_(2, ascend(x), ascending.expand(x.shape))
+
+
+def ascend(x: Float[Tensor, "task rows cols"]) -> Int[Tensor, "task rows cols"]:
+    """The places of each row's entries by magnitude, of equal ones the first first."""
+    if x.is_cuda or x.dtype != torch.float32:
+        return x.abs().argsort(dim=2, stable=True)
+    # Its bits sort like a magnitude. With its place behind them no two are equal, so that NumPy's
+    # sort, several times faster than a stable one, has no choice.
+    keys = (x.abs().view(torch.int32).long() << _PLACE) | torch.arange(x.shape[2])
+    keys.numpy().sort(axis=2)
+    return keys & ((1 << _PLACE) - 1)
 
 
 def _check(stack: Stack, density: float, epsilon: float, divides_by_weights: bool) -> None:
