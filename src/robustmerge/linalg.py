@@ -123,6 +123,7 @@ def norm(update: Update) -> float:
     if isinstance(update, Dense):
         return math.sqrt(_energy(update.delta))
     if isinstance(update, Factors):
+        # Not by Gram matrices: where the factors nearly cancel they would square away the norm.
         return float((Basis.of(update.B).R @ Basis.of(update.A.T).R.T).norm())
     return float(update.M.norm())
 

@@ -13,7 +13,7 @@ deviation where norms are normally distributed.
 Norms are those of the deltas, without weights, which are applied to the balanced updates. An update
 that is zero stays so and counts in neither statistic. The A's stay as they are; the B's are scaled.
 
-Cost: O((d_out + d_in) R^2) for the sum of ranks R.
+Cost: O((d_out + d_in) r^2) per adapter of rank r.
 
 Source: the first step of a calibrated mean in core space; the cap of the median and some MADs is
 the one of `ocap`.
@@ -24,10 +24,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+import torch
 from annotated_types import Interval
 
 from ..factors import Stack
-from ..linalg import core
+from ..linalg import norm
 from ..methods.spectral.ocap import ceiling
 from ._registry import step
 
@@ -46,7 +47,7 @@ def norms(
         exponent: How far: 0 not at all, 1 to equal norms.
         cap: How many standard deviations above the median, estimated robustly, the largest may be.
     """
-    sizes = core(stack).M.flatten(1).norm(dim=1)
+    sizes = torch.tensor([norm(f) for f in stack.factors], dtype=torch.float64)
     there = sizes > 0
     if not there.any():
         return stack

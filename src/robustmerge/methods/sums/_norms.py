@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...basis import Basis
 from ...errors import MergeError
-from ...factors import Factors, Stack
-from ...linalg import core
+from ...factors import Stack
+from ...linalg import core, norm
 from ..entrywise._survey import check_surveyed
 
 Scope = Literal["model", "module"]
@@ -42,7 +41,7 @@ def squares_within(scope: Scope, stack: Stack, surveyed: Squares | None) -> Squa
 
 def squares(stack: Stack) -> Squares:
     """Each update's squared norm in this module, unweighted."""
-    return tuple(_square(f) for f in stack.factors)
+    return tuple(norm(f) ** 2 for f in stack.factors)
 
 
 def gram(stack: Stack) -> Float[Tensor, "task task"]:
@@ -71,9 +70,3 @@ def shares_of_directions(stack: Stack) -> tuple[float, ...]:
             hint="choose other weights, or a method that sums, such as task-arithmetic",
         )
     return stack.share()
-
-
-def _square(f: Factors) -> float:
-    # Not by Gram matrices: where the factors nearly cancel they would square away the norm.
-    product = Basis.of(f.B).R @ Basis.of(f.A.T).R.T
-    return float(product.square().sum())
