@@ -117,6 +117,11 @@ Update = Factors | Dense | Lifted
 Result = Factors | Dense | Lifted | Noted
 
 
+def noted(result: Result) -> Noted:
+    """What a method gave, with its remarks or none."""
+    return result if isinstance(result, Noted) else Noted(result, ())
+
+
 @dataclass(frozen=True)
 class Stack:
     """One module's updates, one per adapter, in the order the user gave.
@@ -164,6 +169,11 @@ class Stack:
     def shape(self) -> tuple[int, int]:
         """Shape of every delta: (d_out, d_in)."""
         return self.factors[0].shape
+
+    def dense(self) -> Float[Tensor, "task d_out d_in"]:
+        """Every w_t delta_t in full; costs T * d_out * d_in entries."""
+        pairs = zip(self.factors, self.weights, strict=True)
+        return torch.stack([f.dense() * w for f, w in pairs])
 
     @property
     def ranks(self) -> tuple[int, ...]:

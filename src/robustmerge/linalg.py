@@ -106,16 +106,23 @@ def numerical_rank(S: Float[Tensor, " k"]) -> int:
     return int((ROUNDING * S.max() < S).sum()) if len(S) else 0
 
 
+def compact_svd(
+    X: Float[Tensor, "m n"],
+) -> tuple[Float[Tensor, "m k"], Float[Tensor, " k"], Float[Tensor, "k n"]]:
+    """U, S, Vh of a small matrix, without directions that are rounding (`numerical_rank`)."""
+    U, S, Vh = torch.linalg.svd(X, full_matrices=False)
+    k = numerical_rank(S)
+    return U[:, :k], S[:k], Vh[:k]
+
+
 def polar(X: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:
     """The nearest matrix with orthonormal columns (orthogonal Procrustes): P Q^T of X = P E Q^T.
 
     Where the columns are linearly dependent it is not unique; then their span is kept, and the
     directions that are missing stay zero.
     """
-    P, E, Qt = torch.linalg.svd(X, full_matrices=False)
-    k = numerical_rank(E)
-    nearest: Tensor = P[:, :k] @ Qt[:k]
-    return nearest
+    P, _, Qt = compact_svd(X)
+    return P @ Qt
 
 
 def norm(update: Update) -> float:

@@ -111,8 +111,8 @@ PLANTED = (
     _plant(
         "polar of the wrong side",
         "linalg.py",
-        "P[:, :k] @ Qt[:k]",
-        "P[:, :k] @ Qt[:k].flip(0)",
+        "return P @ Qt",
+        "return P @ Qt.flip(0)",
         "tests/methods/test_tsv_m.py",
     ),
     _plant(

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from .. import methods
 from ..adapter import layout
-from ..factors import Factors, Noted, Stack
+from ..factors import Factors, Stack, noted
 from ..linalg import fit
 from .activations import Moments, Watch
 from .model import Feed, Layers, forward, mask_of
@@ -115,8 +115,7 @@ def merge_module(
     device = factors[0].A.device
     data = tuple({n: t[f"{name}.{n}"].to(device) for n in method.needs} for t in found)
     ones = (1.0,) * len(factors)
-    result = method(Stack(name, factors, ones, ones, data), **method.configure({}))
-    update = result.update if isinstance(result, Noted) else result
+    update = noted(method(Stack(name, factors, ones, ones, data), **method.configure({}))).update
     return fit(update, min(sum(f.rank for f in factors), *update.shape))[0]
 
 

@@ -14,7 +14,7 @@ import yaml
 from ..adapter.align import Missing
 from ..adapter.source import at_home
 from ..errors import MergeError, reading, shown
-from ..steps import parse
+from ..steps import Applied, Stage, parse
 from .values import (
     Extras,
     Over,
@@ -112,16 +112,23 @@ class Recipe:
         check_scale("scale", self.scale)
         check_choices(vars(self))
         check_rank(self.rank)
-        for text in self.balance:
-            parse(text, "balance")
-        for text in self.calibrate:
-            parse(text, "calibrate")
+        self.steps("balance")
+        self.steps("calibrate")
         if not self.adapters:
             raise MergeError("no adapters", hint="name at least one adapter folder or Hub id")
         for override in self.modules:
             check_weights(f"weights of {override.match}", override.weights, len(self.adapters))
             if override.scale is not None:
                 check_scale(f"scale of {override.match}", override.scale)
+
+    def steps(self, stage: Stage) -> tuple[Applied, ...]:
+        """The steps of a stage, with their parameters.
+
+        Raises:
+            MergeError: There is no such step, or a parameter is impossible.
+        """
+        texts = self.balance if stage == "balance" else self.calibrate
+        return tuple(parse(text, stage) for text in texts)
 
     @property
     def energy(self) -> float | None:

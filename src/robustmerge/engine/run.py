@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..adapter.reader import Adapter
 from ..errors import MergeError
-from ..factors import Factors, Noted, Stack, Update
+from ..factors import Factors, Stack, Update, noted
 from ..linalg import fit, rank_for_energy
 from ..steps import Sizes
 from .job import Job
@@ -173,8 +173,8 @@ class Run:
     def _merge(self, job: Job, stack: Stack) -> tuple[Update, tuple[str, ...]]:
         """One module balanced, merged and calibrated, not yet scaled."""
         stack = self._balanced(job, stack)
-        result = self.plan.method(stack, **job.parameters, **self._surveyed)
-        update, notes = (result.update, result.notes) if isinstance(result, Noted) else (result, ())
+        result = noted(self.plan.method(stack, **job.parameters, **self._surveyed))
+        update = result.update
         if update.shape != job.shape:
             raise MergeError(
                 f"method {self.plan.method.name} gave an update of shape {list(update.shape)}",
@@ -183,7 +183,7 @@ class Run:
             )
         for step in self.plan.calibrate:
             update = step.calibrate(update, stack, job.depth)
-        return update, notes
+        return update, result.notes
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
         todo = list(items)

@@ -12,7 +12,7 @@ A merge goes through five stages, and none knows of another:
 from __future__ import annotations
 
 from . import lines, norms, pico, subspace_boosting, svc
-from ._registry import Applied, Depth, Step, every, parse, step
+from ._registry import Applied, Depth, Stage, Step, every, parse, step
 from .scale import RULES, Rule, Sizes
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Depth",
     "Rule",
     "Sizes",
+    "Stage",
     "Step",
     "every",
     "lines",

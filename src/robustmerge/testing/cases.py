@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..factors import Factors, Noted, Stack
+from ..factors import Factors, Stack, noted
 from ..methods import Method, get
 from ..methods._registry import Trait
 
@@ -46,8 +46,7 @@ class Case:
         if self.method.survey is not None:
             found = self.method.survey(lambda: iter([stack]), [settings])
             surveyed = {} if found is None else {"surveyed": found}
-        result = self.method(self._with_data(stack), **settings, **surveyed)
-        update = result.update if isinstance(result, Noted) else result
+        update = noted(self.method(self._with_data(stack), **settings, **surveyed)).update
         if isinstance(update, Factors):
             return update.B.double() @ update.A.double()
         return update.dense().double()

@@ -41,7 +41,7 @@ from torch import Tensor
 
 from ...basis import Basis
 from ...factors import Dense, Factors, Stack, Update
-from ...linalg import core, numerical_rank
+from ...linalg import compact_svd, core, numerical_rank
 from .._registry import When
 from ._select import Vectors
 
@@ -250,9 +250,7 @@ def _knots(stack: Stack) -> View:
 
 def _directions(X: Float[Tensor, "d n"]) -> Float[Tensor, "d k"]:
     """The left singular directions that are more than rounding."""
-    U, S, _ = torch.linalg.svd(X, full_matrices=False)
-    found: Tensor = U[:, : numerical_rank(S)]
-    return found
+    return compact_svd(X)[0]
 
 
 def _signs(directions: Float[Tensor, "p k"], basis: Basis) -> Float[Tensor, " k"]:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Dense
-from ...linalg import Core, numerical_rank
+from ...linalg import Core, compact_svd
 
 Start = Literal["sum", "mean", "zero"]
 
@@ -45,10 +45,9 @@ class Interference:
         cls, targets: Float[Tensor, "task p q"], inputs: Float[Tensor, "task p q"]
     ) -> Interference:
         """Decompose the inputs X_t; targets are the T_t."""
-        U, S, Vh = torch.linalg.svd(inputs.flatten(0, 1), full_matrices=False)
-        k = numerical_rank(S)
-        parts = U[:, :k].unflatten(0, inputs.shape[:2])
-        return cls((targets @ inputs.mT @ parts).sum(0), S[:k], Vh[:k].T)
+        U, S, Vh = compact_svd(inputs.flatten(0, 1))
+        parts = U.view(*inputs.shape[:2], len(S))
+        return cls((targets @ inputs.mT @ parts).sum(0), S, Vh.T)
 
     @property
     def eigenvalues(self) -> Float[Tensor, " k"]:

@@ -33,7 +33,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Lifted, Stack
-from ...linalg import core, numerical_rank
+from ...linalg import compact_svd, core
 from .._registry import method
 from ._gathered import importances
 
@@ -79,10 +79,8 @@ def core_posterior(
 
 def _projector(M: Float[Tensor, "m n"]) -> Float[Tensor, "m m"]:
     """The projector on the directions that a matrix reaches."""
-    U, S, _ = torch.linalg.svd(M, full_matrices=False)
-    U = U[:, : numerical_rank(S)]
-    projector: Tensor = U @ U.T
-    return projector
+    U, _, _ = compact_svd(M)
+    return U @ U.T
 
 
 def _solved(applied: Callable[[Matrix], Matrix], wanted: Matrix, X: Matrix) -> Matrix:

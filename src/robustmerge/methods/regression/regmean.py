@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
-from ...linalg import core, numerical_rank
+from ...linalg import compact_svd, core
 from .._registry import method
 from ._gathered import gathered, importances
 
@@ -91,9 +91,8 @@ def _least(
     seen = _UNSEEN * L.max().clamp_min(0) < L
     root = L[seen].sqrt()
     inputs, outputs = root[:, None] * V[:, seen].T, wanted @ V[:, seen] / root
-    P, E, Qt = torch.linalg.svd(rows, full_matrices=False)
-    k = numerical_rank(E)
+    P, E, Qt = compact_svd(rows)
     # Samples that have the same moments, seen in orthonormal coordinates.
-    X = inputs @ P[:, :k] / E[:k]
-    M: Tensor = outputs @ torch.linalg.pinv(X.T, rtol=1e-7) @ Qt[:k]
+    X = inputs @ P / E
+    M: Tensor = outputs @ torch.linalg.pinv(X.T, rtol=1e-7) @ Qt
     return M

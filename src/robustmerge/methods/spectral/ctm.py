@@ -42,7 +42,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
-from ...linalg import core, numerical_rank
+from ...linalg import compact_svd, core, numerical_rank
 from .._registry import Density, When, method
 from ._consensus import consensus, largest
 from .ocap import flattened
@@ -139,9 +139,7 @@ def canonical(X: Float[Tensor, "task p q"], sides: Sides) -> Sides:
 
 def _leading(X: Float[Tensor, "task m n"], r: int) -> Float[Tensor, "m _"]:
     """The r leading left directions of all matrices side by side, as far as there are any."""
-    U, S, _ = torch.linalg.svd(torch.cat([*X], dim=1), full_matrices=False)
-    found: Tensor = U[:, : min(r, numerical_rank(S))]
-    return found
+    return compact_svd(torch.cat([*X], dim=1))[0][:, :r]
 
 
 def _mask(stack: Stack, C: Float[Tensor, "task a b"], density: float) -> Float[Tensor, "task a b"]:

@@ -42,7 +42,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
-from ...linalg import core, numerical_rank, polar
+from ...linalg import compact_svd, core, polar
 from .._registry import Density, method
 from ._consensus import consensus, largest
 
@@ -74,11 +74,10 @@ def dc_merge(
     space = core(stack)
     lefts, rights, smoothed = [], [], []
     for M in space.weighted:
-        U_t, S, Vh = torch.linalg.svd(M, full_matrices=False)
-        k = numerical_rank(S)
-        lefts.append(U_t[:, :k])
-        rights.append(Vh[:k].T)
-        smoothed.append(U_t[:, :k] * smooth(S[:k], smoothing, rho) @ Vh[:k])
+        U_t, S, Vh = compact_svd(M)
+        lefts.append(U_t)
+        rights.append(Vh.T)
+        smoothed.append(U_t * smooth(S, smoothing, rho) @ Vh)
     U, V = polar(torch.cat(lefts, dim=1)), polar(torch.cat(rights, dim=1))
     M = U.T @ torch.stack(smoothed) @ V
     ranks = [left.shape[1] for left in lefts]

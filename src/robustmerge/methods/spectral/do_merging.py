@@ -45,7 +45,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Factors, Stack
-from ...linalg import ROUNDING, core, numerical_rank
+from ...linalg import ROUNDING, compact_svd, core
 from .._registry import When, method
 
 Flavor = Literal["delta", "paper"]
@@ -85,12 +85,10 @@ def do_merging(
     space = core(stack)
     parts, rows = [], []
     for M in space.weighted:
-        U, S, Vh = torch.linalg.svd(M, full_matrices=False)
-        k = numerical_rank(S)
-        parts.append(U[:, :k] * S[:k])
-        rows.append(Vh[:k])
-    _, S, Vh = torch.linalg.svd(torch.cat([*space.weighted]), full_matrices=False)
-    axes = Vh[: numerical_rank(S)].T
+        U, S, Vh = compact_svd(M)
+        parts.append(U * S)
+        rows.append(Vh)
+    axes = compact_svd(torch.cat([*space.weighted]))[2].T
     A = orthogonalized(torch.cat(rows) @ axes, [len(row) for row in rows], steps, rate)
     return _averaged(space.A.lift(axes @ A.T).T, space.B.lift(torch.cat(parts, dim=1)), parts)
 

@@ -29,8 +29,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from ...factors import Dense, Stack, Update
 from ...linalg import core
 from .._registry import When, method
@@ -61,8 +59,6 @@ def iso_cts(
         flavor: As many directions as the updates have, or min(d_out, d_in) as published.
     """
     if flavor == "paper":
-        pairs = zip(stack.factors, stack.weights, strict=True)
-        deltas = torch.stack([f.dense() * w for f, w in pairs])
-        return Dense(common_and_specific(deltas, common, every=True))
+        return Dense(common_and_specific(stack.dense(), common, every=True))
     space = core(stack)
     return space.lift(common_and_specific(space.weighted, common))

@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
-from ...linalg import core, numerical_rank
+from ...linalg import compact_svd, core
 from .._registry import method
 from ._common_specific import common_and_specific
 
@@ -70,10 +70,8 @@ def ocap(
 
 def flattened(M: Float[Tensor, "p q"]) -> Float[Tensor, "p q"]:
     """All singular values made equal to their mean."""
-    U, S, Vh = torch.linalg.svd(M, full_matrices=False)
-    k = numerical_rank(S)
-    flat: Tensor = U[:, :k] @ Vh[:k] * (S[:k].sum() / max(k, 1))
-    return flat
+    U, S, Vh = compact_svd(M)
+    return U @ Vh * (S.sum() / max(len(S), 1))
 
 
 def ceiling(norms: Float[Tensor, " task"], width: float) -> Float[Tensor, ""]:

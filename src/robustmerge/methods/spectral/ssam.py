@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Lifted, Stack
-from ...linalg import core, numerical_rank
+from ...linalg import compact_svd, core
 from .._registry import Density, method
 from ._cut import at_least
 
@@ -52,6 +52,5 @@ def ssam(stack: Stack, *, keep: Density = 0.5) -> Lifted:
 
 
 def _leading(X: Float[Tensor, "d n"], keep: float) -> Float[Tensor, "d k"]:
-    U, S, _ = torch.linalg.svd(X, full_matrices=False)
-    leading: Tensor = U[:, : at_least(keep, numerical_rank(S))]
-    return leading
+    U, S, _ = compact_svd(X)
+    return U[:, : at_least(keep, len(S))]

@@ -51,10 +51,7 @@ def tsv_m(stack: Stack, *, flavor: Literal["rank", "paper"] = "rank") -> Update:
         flavor: Each adapter's own rank, or min(d_out, d_in) / T as published.
     """
     if flavor == "paper":
-        deltas = torch.stack(
-            [f.dense() * w for f, w in zip(stack.factors, stack.weights, strict=True)]
-        )
-        return Dense(_merged(deltas, max(min(stack.shape) // len(stack), 1)))
+        return Dense(_merged(stack.dense(), max(min(stack.shape) // len(stack), 1)))
     space = core(stack)
     return space.lift(_merged(space.weighted))
 
