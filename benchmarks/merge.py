@@ -18,7 +18,7 @@ import sys
 from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +26,7 @@ from rich.table import Table
 
 import llava7b
 from contenders import remove
+from processes import peak, started
 
 HERE = Path(__file__).parent
 COMMAND = "robustmerge merge"
@@ -123,38 +124,13 @@ def memory(adapters: list[Path], folder: Path) -> dict[str, float]:
 def _peak(name: str, adapters: list[Path], output: Path) -> float:
     remove(output)
     with _started(name, adapters, output) as process:
-        status = Path(f"/proc/{process.pid}/status")
-        before = peak = anonymous(status)
-        process.stdin.write("go\n")  # type: ignore[union-attr]  # they are pipes
-        process.stdin.flush()  # type: ignore[union-attr]
-        while process.poll() is None:
-            peak = max(peak, anonymous(status))
-            sleep(0.002)
+        found = peak(process)
     remove(output)
-    return peak - before
-
-
-def anonymous(status: Path) -> float:
-    """Megabytes of anonymous memory; 0 where there is no telling."""
-    try:
-        found = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
-    except OSError:
-        return 0.0
-    return int(found[0].split()[1]) / 1e3 if found else 0.0
+    return found
 
 
 def _started(name: str, adapters: list[Path], output: Path) -> subprocess.Popen[str]:
-    arguments = [sys.executable, str(HERE / "contenders.py"), name, str(output)]
-    process = subprocess.Popen(
-        [*arguments, *map(str, adapters)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    if process.stdout.readline() != "ready\n":
-        raise SystemExit(f"{name} did not start")
-    return process
+    return started("contenders.py", name, str(output), *map(str, adapters))
 
 
 def _cpu_of_children() -> float:
@@ -199,8 +175,8 @@ def show(results: dict[str, Any]) -> None:
         f"({module['peft']:.1f} s, {module['robustmerge'] * 1e3:.0f} ms; "
         f"results differ by {module['differ']:.0e})"
     )
-    for name, peak in results["memory_megabytes"].items():
-        console.print(f"memory, {name}: {peak:.0f} MB")
+    for name, megabytes in results["memory_megabytes"].items():
+        console.print(f"memory, {name}: {megabytes:.0f} MB")
 
 
 def _best(runs: list[Measured], *, synced: bool = True) -> float:

@@ -15,12 +15,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import llava7b
 from contenders import remove
-from merge import anonymous, machine
+from merge import machine
+from processes import peak, started
 
 HERE = Path(__file__).parent
 LAYERS = 32
@@ -101,28 +101,12 @@ def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path)
     """One merge in a new process, watched from outside."""
     remove(output)
     asked = json.dumps({"method": name, "parameters": settings})
-    arguments = [sys.executable, str(HERE / "one_merge.py"), asked, str(output)]
-    process = subprocess.Popen(
-        [*arguments, *map(str, adapters)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process:
-        if process.stdout.readline() != "ready\n":
-            raise SystemExit(f"{name} did not start")
-        status = Path(f"/proc/{process.pid}/status")
-        before = peak = anonymous(status)
-        process.stdin.write("go\n")
-        process.stdin.flush()
-        while process.poll() is None:
-            peak = max(peak, anonymous(status))
-            sleep(0.005)
+    with started("one_merge.py", asked, str(output), *map(str, adapters)) as process:
+        megabytes = peak(process)
+        assert process.stdout is not None
         measured: Measured = json.loads(process.stdout.read())
     remove(output)
-    return {**measured, "megabytes": peak - before}
+    return {**measured, "megabytes": megabytes}
 
 
 def rival(script: str, *arguments: str) -> list[Measured]:
