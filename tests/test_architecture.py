@@ -25,6 +25,7 @@ LAYERS = (
     ("landed",),
     ("collect",),
     ("api", "peft"),
+    ("bench",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -1,0 +1,27 @@
+"""What one answer is worth, and how well a set of captions does.
+
+    exact_match        exact.py       the same words
+    letter_match       letter.py      the same option
+    vqa_accuracy       vqa.py         agreement with ten people
+    box_match          boxes.py       boxes that overlap by more than half
+    sentence_score     captions.py    one caption: the mean of BLEU-1 to 4 and ROUGE-L
+    caption_metrics    captions.py    a whole task: BLEU-1 to 4, ROUGE-L, CIDEr
+
+All but the last take an answer and its references, and give 0 to 100; an empty answer is worth 0.
+References are a tuple, so that a string is not taken for the list of its characters.
+"""
+
+from .boxes import box_match
+from .captions import caption_metrics, sentence_score
+from .exact import exact_match
+from .letter import letter_match
+from .vqa import vqa_accuracy
+
+__all__ = [
+    "box_match",
+    "caption_metrics",
+    "exact_match",
+    "letter_match",
+    "sentence_score",
+    "vqa_accuracy",
+]
