@@ -18,23 +18,28 @@ import re
 
 from .ngrams import Words
 
-_ABBREVIATIONS = (
-    "mr|mrs|ms|dr|prof|rev|gen|col|sgt|capt|lt|gov|sen|rep|hon|st|ave|blvd|rd|mt|ft|jr|sr|inc|co|corp|"
-    "ltd|bros|etc|vs|dept|est|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|mon|tue|tues|wed|thu|"
-    "thur|thurs|fri"
-)
+_ABBREVIATIONS = """
+    adj adm adv al ala alex apr ariz assn asst atty aug ave bhd bldg blvd brig bros capt cf cie
+    cmdr co col colo conn corp cos cpl ct dak dec dept det dr drs elec ens esq est etc ext feb
+    fla fri ft ga gen gov govs hon inc ind insp intl invt jan jos jr jul jun kan kans ky lt ltd
+    maj mar md mfg mich minn mlle mme mo mon mont mr mrs ms msgr mt mtg natl neb nev nov oct
+    okla penn pfc ph plc ppte ppty pres prof pte ptes pty ptys pvt rd rep reps rev rt sen sens
+    sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn thu thurs tue tues univ va vs vt wed
+    wis wisc wm wyo
+"""
 _TOKEN = re.compile(
     rf"""
-      https?://\S+ | www\.\S+ | [\w.+-]+@[\w-]+\.[\w.]+       # addresses
-    | </?[a-z][^<>\s]*>                                       # tags
-    | can(?=not\b) | (?:gon|wan)(?=na\b) | got(?=ta\b) | (?:gim|lem)(?=me\b) | '?t(?=(?:is|was)\b)
-    | n't\b | '(?:s|m|d|re|ve|ll)\b | 'n' | 'n\b | y'(?=all\b) # clitics
-    | (?<!\d)'\d\ds?\b | [dlo]'[a-z]+ | ma'am\b | 'em\b | ol'(?!\w)    # '90s, o'clock
-    | (?:{_ABBREVIATIONS})\.(?!\w) | no\.(?=\s*\d) | (?:[a-z]\.)+(?!\w)
-    | \d+(?::\d\d)+ | [$#](?=\d)
+      https?://\S+ | www\.\S+ | [\w.+-]+@[\w-]+\.[\w.]+     # addresses
+    | </?[a-z][^<>\s]*>                                     # tags
+    | can(?=not\b) | (?:gon|wan)(?=na\b) | got(?=ta\b) | (?:gim|lem)(?=me\b)
+    | '?t(?=(?:is|was)\b) | y'(?=all\b)                     # two words written as one
+    | n't\b | '(?:s|m|d|re|ve|ll)\b | 'n' | 'n\b            # clitics
+    | (?<!\d)'\d\ds?\b                                      # '90s
+    | [dlo]'[a-z]+ | ma'am\b | 'em\b | ol'(?!\w)            # o'clock
+    | (?:{"|".join(_ABBREVIATIONS.split())})\.(?!\w) | no\.(?=\s*\d) | (?:[a-z]\.)+(?!\w)
+    | \d+(?::\d\d)+ | [$#](?=\d) | \d+(?:[.,/]\d+)+ | \.\d+ # 10:30, $5, 1,000
     | [a-z]+(?=n't\b)
-    | \d+(?:[.,/]\d+)+ | \.\d+
-    | [#@]?\w+(?:[-/&.]\w+)*
+    | [#@]?\w+(?:[-/&.]\w+)*                                # words and compounds
     | \.{{2,}} | -{{2,}} | [!?]+ | \S
     """,
     re.VERBOSE,

@@ -4,7 +4,7 @@
 
 which leaves each person out once, so that people and models are measured alike. Answers are
 compared after a normalization by fixed rules, those of the evaluation server with its oddities: a
-mark of punctuation vanishes wherever it stands if it touches a space once, and else becomes a space;
+mark of punctuation vanishes wherever it stands if it touches a space once, and else becomes one;
 commas and question marks vanish, 's is a word of its own, a period stays only before a digit.
 
 Source: Antol et al., VQA, arXiv:1505.00468, and visualqa.org/evaluation; the rules in their common
