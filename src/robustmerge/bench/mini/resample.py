@@ -1,0 +1,105 @@
+"""Bootstrap of task averages: items are drawn within every task, and seeds where there are several.
+
+One draw serves all models of a table, so that differences between two of them are paired: the same
+items, and the same seeds, stand on both sides.
+
+With S seeds the spread over them is drawn from those S, which makes it too small by a factor of
+about sqrt((S - 1) / S); three seeds give an idea of it, no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS = 2000
+LEVEL = 0.95
+
+Scores = Mapping[str, np.ndarray]
+"""Per task the scores [seeds, items]; one row where there are no seeds."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, draws: np.ndarray) -> Figure:
+        """A value and the percentile interval of its draws [draws]; NaN where one is."""
+        if not (math.isfinite(value) and np.isfinite(draws).all()):
+            return cls(value, math.nan, math.nan)
+        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return cls(value, float(low), float(high))
+
+    @property
+    def half(self) -> float:
+        """Half the interval's width."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Means:
+    """Task averages of one model.
+
+    Attributes:
+        tasks: Names of the tasks.
+        value: The averages [tasks].
+        draws: The same over resampled items and seeds [draws, tasks].
+    """
+
+    tasks: tuple[str, ...]
+    value: np.ndarray
+    draws: np.ndarray
+
+    def over(self, tasks: Sequence[str]) -> Means:
+        """Some of the tasks, in this order."""
+        places = [self.tasks.index(task) for task in tasks]
+        return Means(tuple(tasks), self.value[places], self.draws[:, places])
+
+
+class Resamples:
+    """One draw of items and seeds, for any number of models."""
+
+    def __init__(
+        self, items: Mapping[str, int], seeds: int, *, draws: int = DRAWS, seed: int = 0
+    ) -> None:
+        """Draw.
+
+        Args:
+            items: Number of items of every task.
+            seeds: Number of seeds of models that have some.
+            draws: How often to draw.
+            seed: Of the drawing.
+        """
+        generator = np.random.default_rng(seed)
+        self._items = {task: _shares(generator, n, draws) for task, n in items.items()}
+        self._seeds = _shares(generator, seeds, draws)
+
+    def means(self, scores: Scores) -> Means:
+        """Task averages of a model, and how they spread."""
+        value = np.array([per_task.mean() for per_task in scores.values()])
+        drawn = [self._drawn(task, per_task) for task, per_task in scores.items()]
+        return Means(tuple(scores), value, np.stack(drawn, axis=1))
+
+    def _drawn(self, task: str, scores: np.ndarray) -> np.ndarray:
+        """Averages [draws] of one task's scores [seeds, items]."""
+        by_seed = self._items[task] @ scores.T.astype(np.float32)  # [draws, seeds]
+        weights = self._seeds if len(scores) > 1 else np.ones((1, 1))
+        drawn: np.ndarray = (by_seed * weights).sum(axis=1, dtype=np.float64)
+        return drawn
+
+
+def _shares(generator: np.random.Generator, n: int, draws: int) -> np.ndarray:
+    """How much each of n things weighs in each of the draws with replacement [draws, n]."""
+    if n == 1:
+        return np.ones((draws, 1), np.float32)
+    drawn = generator.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=n * draws).reshape(draws, n)
+    return (counts / n).astype(np.float32)

@@ -1,0 +1,78 @@
+"""What a run takes from outside: the tasks, and a model that answers. Tests bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ..item import Item
+
+Split = Literal["train", "validation", "test"]
+
+
+class Task(Protocol):
+    """A task: where its items come from, and what an answer is worth."""
+
+    @property
+    def name(self) -> str:
+        """Short name, such as sqa."""
+        ...
+
+    @property
+    def seen(self) -> bool:
+        """Whether there is an expert for it."""
+        ...
+
+    def items(self, split: Split, n: int, seed: int = 0) -> list[Item]:
+        """The first items of a split."""
+        ...
+
+    def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:
+        """One score per item [n], 0 to 100."""
+        ...
+
+
+class Model(Protocol):
+    """A base model that can put on an adapter."""
+
+    def answer(self, items: Sequence[Item]) -> list[str]:
+        """One greedy answer per item."""
+        ...
+
+    def wearing(self, adapter: Path | None, scale: float = 1.0) -> AbstractContextManager[Any]:
+        """For the length of a block, the base plus `scale` times the adapter's LoRA update."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Tasks and model; both functions are found by name, so that worker processes can call them.
+
+    Attributes:
+        tasks: Gives the tasks by name, in the order they are shown in.
+        model: Loads the base from its folder.
+    """
+
+    tasks: Callable[[], Mapping[str, Task]]
+    model: Callable[[Path], Model]
+
+
+def built_in() -> Setting:
+    """The benchmark's own world and model; nothing is imported before it is used."""
+    return Setting(_tasks, _model)
+
+
+def _tasks() -> Mapping[str, Task]:
+    tasks: Mapping[str, Task] = import_module(".tasks", __package__).TASKS
+    return tasks
+
+
+def _model(base: Path) -> Model:
+    model: Model = import_module(".model", __package__).Mini.load(base)
+    return model
