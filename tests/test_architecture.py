@@ -29,7 +29,7 @@ LAYERS = (
     ("cli",),
     ("__init__", "__main__"),
 )
-LIVE = ("peft", "landed", "collect")
+LIVE = ("peft", "landed", "collect", "bench")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
@@ -89,7 +89,14 @@ def test_few_files_know_peft_and_transformers() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["merge", "--help"], ["collect", "--help"], ["merge", "--nonsense"]]
+    "arguments",
+    [
+        ["--help"],
+        ["merge", "--help"],
+        ["collect", "--help"],
+        ["merge", "--nonsense"],
+        ["bench", "mini", "run", "--help"],
+    ],
 )
 def test_help_and_usage_errors_do_not_import_torch(arguments: list[str]) -> None:
     code = (

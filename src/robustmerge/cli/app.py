@@ -17,6 +17,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..errors import MergeError
+from .bench import bench
 from .check import check
 from .collect import collect
 from .merge import merge
@@ -36,6 +37,7 @@ app.command(show)
 app.command(check)
 app.command(collect)
 app.command(methods)
+app.command(bench)
 
 
 def main() -> NoReturn:

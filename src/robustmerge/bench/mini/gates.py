@@ -7,6 +7,7 @@ methods says nothing about real ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -144,6 +145,7 @@ def _arithmetic(standing: Standing) -> Gate:
         for section in swept
         for row in section.rows
         if row.entry.label == "task-arithmetic" and row.summary.kept
+        if math.isfinite(row.summary.kept.value)
     ]
     measured = "not run: --methods task-arithmetic --scale sweep"
     kept = 0.0
@@ -196,8 +198,8 @@ def _joint(standing: Standing) -> Gate:
 def _separation(unseen: Sequence[str], default: Section | None, tuned: Section | None) -> Gate:
     said, passed = [], False
     for what, section in (("default", default), ("tuned", tuned)):
-        models = {row.entry.label: row.means for row in _sensible(section)}
-        found = duels(models, unseen) if unseen else []
+        models = {row.entry.label: row.entry.scores for row in _sensible(section)}
+        found = duels(models, unseen) if unseen and len(models) > 1 else ()
         if not found:
             said.append(f"{what}: not run")
             continue

@@ -1,10 +1,9 @@
 """Bootstrap of task averages: items are drawn within every task, and seeds where there are several.
 
-One draw serves all models of a table, so that differences between two of them are paired: the same
-items, and the same seeds, stand on both sides.
-
-With S seeds the spread over them is drawn from those S, which makes it too small by a factor of
-about sqrt((S - 1) / S); three seeds give an idea of it, no more.
+Where `bench.stats` gives the interval of one mean, this keeps the draws of every task, so that any
+figure can be made of them: the worst task, or a ratio of what a merge and the experts gained. One
+draw serves all models of a table: the same items, and the same seeds, stand on both sides of a
+fraction. Intervals over a few seeds are too narrow, as said there.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DRAWS = 2000
-LEVEL = 0.95
+from ..stats import DRAWS, LEVEL
 
 Scores = Mapping[str, np.ndarray]
 """Per task the scores [seeds, items]; one row where there are no seeds."""

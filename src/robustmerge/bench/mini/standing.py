@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .board import Entry, Family
-from .resample import Means, Resamples
+from .resample import Resamples
 from .summary import Summary, summarize
 from .versus import Duel, duels
 
@@ -18,7 +18,6 @@ class Row:
     """A merge in a table."""
 
     entry: Entry
-    means: Means
     summary: Summary
 
 
@@ -71,8 +70,7 @@ def stand(family: Family, *, draws: int = 2000) -> Standing:
     base, own = resamples.means(family.zero_shot), resamples.means(family.experts)
 
     def row(entry: Entry) -> Row:
-        means = resamples.means(entry.scores)
-        return Row(entry, means, summarize(means, seen, unseen, base, own))
+        return Row(entry, summarize(resamples.means(entry.scores), seen, unseen, base, own))
 
     keys = {(entry.scale, entry.rank) for entry in family.merges}
     sections = tuple(
@@ -95,5 +93,4 @@ def _entries(family: Family, scale: str, rank: str) -> list[Entry]:
 
 def _section(scale: str, rank: str, rows: Iterable[Row], seen: Sequence[str]) -> Section:
     best = tuple(sorted(rows, key=lambda row: -row.summary.seen.value))
-    found = duels({row.entry.label: row.means for row in best}, seen)
-    return Section(scale, rank, best, tuple(found))
+    return Section(scale, rank, best, duels({r.entry.label: r.entry.scores for r in best}, seen))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,23 +84,21 @@ def _mean(means: Means) -> Figure:
 
 
 def _kept(merged: Means, zero_shot: Means, experts: Means) -> Figure:
-    def share(m: np.ndarray, z: np.ndarray, e: np.ndarray) -> np.ndarray:
+    def share(m: np.ndarray, z: np.ndarray, e: np.ndarray) -> Any:
         gain = e.mean(axis=-1) - z.mean(axis=-1)
-        kept: np.ndarray = (m.mean(axis=-1) - z.mean(axis=-1)) / np.where(gain > 0, gain, math.nan)
-        return 100 * kept
+        return 100 * (m.mean(axis=-1) - z.mean(axis=-1)) / np.where(gain > 0, gain, math.nan)
 
     return _figure(share, merged, zero_shot, experts)
 
 
 def _normalized(merged: Means, experts: Means) -> Figure:
-    def ratio(m: np.ndarray, e: np.ndarray) -> np.ndarray:
-        ratios: np.ndarray = m / np.where(e > 0, e, math.nan)
-        return 100 * ratios.mean(axis=-1)
+    def ratio(m: np.ndarray, e: np.ndarray) -> Any:
+        return 100 * (m / np.where(e > 0, e, math.nan)).mean(axis=-1)
 
     return _figure(ratio, merged, experts)
 
 
-def _figure(statistic: Callable[..., np.ndarray], *means: Means) -> Figure:
+def _figure(statistic: Callable[..., Any], *means: Means) -> Figure:
     """A statistic of several models' task averages, with its interval."""
     value = float(statistic(*(m.value for m in means)))
     return Figure.of(value, statistic(*(m.draws for m in means)))

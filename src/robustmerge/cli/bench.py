@@ -1,0 +1,19 @@
+"""`robustmerge bench`: benchmarks that merges are judged by."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from .bench_gates import gates
+from .bench_run import run
+from .bench_table import table
+
+bench = App(name="bench", help="Benchmarks that merges are judged by.")
+mini = App(
+    name="mini",
+    help="The laptop benchmark: a tiny vision-language model, its experts, and merges of them.",
+)
+mini.command(run)
+mini.command(table)
+mini.command(gates)
+bench.command(mini)
