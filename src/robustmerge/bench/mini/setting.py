@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..item import Item
 Split = Literal["train", "validation", "test"]
 
 
+@runtime_checkable
 class Task(Protocol):
     """A task: where its items come from, and what an answer is worth."""
 
@@ -38,6 +39,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Model(Protocol):
     """A base model that can put on an adapter."""
 
