@@ -101,6 +101,17 @@ def test_what_is_not_done_for_every_seed_is_said() -> None:
     assert "Not yet done for every seed: ties default input." in text
 
 
+def test_who_may_be_as_good_as_the_best_is_named() -> None:
+    merges = [
+        merge("ties", on(60, 40, 35)),
+        merge("dare", on(60, 39.5, 35)),
+        merge("tsv-m", on(30, 30, 25)),
+    ]
+    assert "Not told apart from ties: dare.\n" in as_markdown([standing(*merges)])
+    assert "Not told apart from ties: none.\n" in as_markdown([standing(*merges[::2])])
+    assert "Not told apart" not in as_markdown([standing(merges[0])])
+
+
 def test_data_has_every_pair_and_every_seed() -> None:
     merges = [
         merge("ties", on(60, 40, 35)),

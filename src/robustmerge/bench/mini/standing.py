@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from .board import Entry, Family
 from .resample import Resamples
@@ -29,13 +30,18 @@ class Section:
         scale: The protocol.
         rank: The rank.
         rows: The merges, best seen average first.
-        duels: Every two of them, by the seen average.
+        seen: The tasks that the average is over.
     """
 
     scale: str
     rank: str
     rows: tuple[Row, ...]
-    duels: tuple[Duel, ...]
+    seen: tuple[str, ...]
+
+    @cached_property
+    def duels(self) -> tuple[Duel, ...]:
+        """Every two merges by the seen average. Takes seconds where there are many."""
+        return duels({row.entry.label: row.entry.scores for row in self.rows}, self.seen)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def stand(family: Family, *, draws: int = 2000) -> Standing:
 
     keys = {(entry.scale, entry.rank) for entry in family.merges}
     sections = tuple(
-        _section(scale, rank, map(row, _entries(family, scale, rank)), seen)
+        Section(scale, rank, _best_first(map(row, _entries(family, scale, rank))), seen)
         for scale, rank in sorted(keys, key=lambda k: (SCALE_ORDER.index(k[0]), k[1] != "input"))
     )
     joint = resamples.means(family.joint) if family.joint else None
@@ -91,6 +97,5 @@ def _entries(family: Family, scale: str, rank: str) -> list[Entry]:
     return [entry for entry in family.merges if (entry.scale, entry.rank) == (scale, rank)]
 
 
-def _section(scale: str, rank: str, rows: Iterable[Row], seen: Sequence[str]) -> Section:
-    best = tuple(sorted(rows, key=lambda row: -row.summary.seen.value))
-    return Section(scale, rank, best, duels({r.entry.label: r.entry.scores for r in best}, seen))
+def _best_first(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(sorted(rows, key=lambda row: -row.summary.seen.value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -61,10 +62,25 @@ def _section(standing: Standing, section: Section) -> list[str]:
     tasks += [_scores(r.entry.label, r.summary, standing) for r in section.rows]
     lines = [f"### Scale {section.scale}, rank {section.rank}{tuned}", ""]
     lines += _table(_HEAD, averages)
+    lines += _told_apart(section)
     if any(row.entry.at_limit for row in section.rows):
         lines += ["", "*: the sweep ended at the last factor it may try."]
     names = (*standing.family.seen, *standing.family.unseen)
     return [*lines, "", *_table(("", *names), tasks), ""]
+
+
+def _told_apart(section: Section) -> list[str]:
+    """Which merges may be as good as the best one."""
+    best = section.rows[0].entry.label
+    level = [
+        duel.second if duel.first == best else duel.first
+        for duel in section.duels
+        if best in (duel.first, duel.second) and not duel.winner
+    ]
+    if len(section.rows) == 1:
+        return []
+    said = f"Not told apart from {best}: {', '.join(level) or 'none'}."
+    return ["", *textwrap.wrap(said, 100, break_long_words=False, break_on_hyphens=False)]
 
 
 def _averages(label: str, s: Summary, factor: str = "", won: str = "", took: str = "") -> list[str]:
