@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ..bench.mini.board import gather
 from ..bench.mini.contender import Contender, every, parse_all
-from ..bench.mini.experts import ExpertSet, base_folder, expert_sets
+from ..bench.mini.folders import ExpertSet, base_folder, expert_sets
 from ..bench.mini.gates import Gate, gates as judge
 from ..bench.mini.job import Protocol, Rank
 from ..bench.mini.plan import Study, make_jobs

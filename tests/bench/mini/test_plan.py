@@ -12,7 +12,7 @@ from make import adapter
 from pretend import SEEN, SETTING, UNSEEN, PretendTask, tasks, trained
 from robustmerge.bench.item import Item
 from robustmerge.bench.mini.contender import Contender
-from robustmerge.bench.mini.experts import ExpertSet, expert_sets
+from robustmerge.bench.mini.folders import ExpertSet, expert_sets
 from robustmerge.bench.mini.job import Job
 from robustmerge.bench.mini.plan import Study, hash_of_world, make_jobs
 from robustmerge.bench.mini.setting import Split

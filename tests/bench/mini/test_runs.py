@@ -18,7 +18,7 @@ from make import deltas
 from pretend import SETTING, PretendModel, trained
 from robustmerge.bench.mini.contender import Contender
 from robustmerge.bench.mini.examine import Examiner, merged
-from robustmerge.bench.mini.experts import expert_sets
+from robustmerge.bench.mini.folders import expert_sets
 from robustmerge.bench.mini.job import Job
 from robustmerge.bench.mini.plan import Study, make_jobs
 from robustmerge.bench.mini.results import Result
@@ -87,11 +87,11 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     todo = jobs(root)
     code = (
         "import sys, time\nfrom pathlib import Path\nimport pretend\n"
-        "from robustmerge.bench.mini import plan, experts, runs, contender\n"
+        "from robustmerge.bench.mini import plan, folders, runs, contender\n"
         "root, out = map(Path, sys.argv[1:])\n"
         "methods = [contender.Contender(n) for n in ('task-arithmetic', 'average')]\n"
         "study = plan.Study(methods, ('input',), ('default',), 10, 10)\n"
-        "sets = experts.expert_sets(root, ['shared'], [0])\n"
+        "sets = folders.expert_sets(root, ['shared'], [0])\n"
         "jobs = plan.make_jobs(root, sets, study, pretend.SETTING)\n"
         "runs.run_jobs(jobs, out, pretend.SETTING, progress=lambda step: time.sleep(0.3))\n"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .contender import Contender
-from .experts import ExpertSet, base_folder, hash_of_adapter, hash_of_base
+from .folders import ExpertSet, base_folder, hash_of_adapter, hash_of_base
 from .job import Job, Merge, Protocol, Rank
 from .setting import Setting, Task
 
