@@ -1,4 +1,4 @@
-"""One question of a benchmark."""
+"""A question about a picture: what every benchmark task is made of."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Item:
-    """A question about a picture.
+    """One question about one picture.
 
     Attributes:
-        task: Name of the task, such as sqa.
+        task: Short name of the task, such as "sqa".
         kind: The sort of question within the task.
-        image: The picture, uint8 [height, width, 3].
-        prompt: Question and instruction.
+        image: uint8 [height, width, 3].
+        prompt: The question with its instruction.
         answer: What an expert is trained to say.
         references: What counts as right.
     """

@@ -1,0 +1,123 @@
+"""Stage three: a LoRA for each task by PEFT, and one for all tasks together.
+
+The recipe is the paper's at a small scale: all linear layers of the language model, alpha twice the
+rank, the vision tower frozen, the projector trained whole at a tenth of the rate, AdamW with a
+warm-up and a cosine.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+
+from ..item import Item
+from .dialog import PREFIX, answer_loss, collate, look
+from .fit import Place, Plan, fit, teller
+from .sight import pixels
+from .tasks import SEEN, TASKS
+
+Init = Literal["shared", "independent"]
+JOINT = "joint"
+
+# "all-linear" would also adapt the vision tower and the projector.
+LANGUAGE_MODEL = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an expert is trained.
+
+    Attributes:
+        rank: Of the LoRA.
+        items: Training items of a task.
+        epochs: Times that each is seen.
+        batch: Items of a step.
+        rate: Highest learning rate; the projector's is a tenth of it.
+        projector: Whether the projector is trained, too.
+    """
+
+    rank: int
+    items: int = 2000
+    epochs: int = 2
+    batch: int = 32
+    rate: float = 1e-3
+    projector: bool = True
+
+    def plan(self, tasks: int) -> Plan:
+        """The steps for a number of tasks."""
+        steps = tasks * self.items * self.epochs // self.batch
+        return Plan(steps, self.rate, muon=False, slow="multi_modal_projector")
+
+
+def start_of(init: Init, seed: int, task: str) -> int:
+    """The seed of A: the same for all tasks, or one for each."""
+    return seed if init == "shared" else zlib.crc32(f"{task} {seed}".encode())
+
+
+def learn_task(base: Path, folder: Path, task: str, init: Init, seed: int, recipe: Recipe) -> None:
+    """Train an expert on a task, or on all of them, and save it, unless it is there already."""
+    if (folder / "adapter_config.json").exists():  # written after the weights
+        return
+    model = LlavaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    model.set_attn_implementation("eager")
+    names = SEEN if task == JOINT else (task,)
+    items = [item for name in names for item in TASKS[name].items("train", recipe.items, seed)]
+    with torch.no_grad():
+        features = looked_at(model, items)
+    torch.manual_seed(start_of(init, seed, task))
+    expert = get_peft_model(model, lora(recipe))
+    llava = cast("LlavaForConditionalGeneration", expert.base_model.model)
+    plan = recipe.plan(len(names))
+    length = longest(items)
+    order = np.random.default_rng([seed, 3, zlib.crc32(task.encode())])
+    rows = np.concatenate([order.permutation(len(items)) for _ in range(recipe.epochs)])
+    batches = iter(rows[: plan.steps * recipe.batch].reshape(plan.steps, recipe.batch))
+
+    def loss(rng: Generator) -> Tensor:
+        some = next(batches)
+        batch = collate([[(items[i].prompt, items[i].answer)] for i in some], length)
+        with torch.autocast("cpu", torch.bfloat16):
+            return answer_loss(llava, batch, features[some])
+
+    expert.train()
+    fit(expert, loss, plan, seed=(seed, 3), place=Place(), told=teller(f"{folder}", plan.steps))
+    save(expert, folder)
+
+
+def lora(recipe: Recipe) -> LoraConfig:
+    """The settings of PEFT."""
+    return LoraConfig(
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        target_modules=LANGUAGE_MODEL,
+        modules_to_save=["multi_modal_projector"] if recipe.projector else None,
+    )
+
+
+def save(expert: PeftModel, folder: Path) -> None:
+    """Write an adapter; its settings name the base by the name it has beside the experts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for settings in expert.peft_config.values():
+        settings.base_model_name_or_path = "robustmerge-mini"
+    expert.save_pretrained(folder)
+
+
+def looked_at(model: LlavaForConditionalGeneration, items: Sequence[Item]) -> Tensor:
+    """What the tower makes of the items' pictures: [n, 36, vision_width]."""
+    parts = [items[start : start + 100] for start in range(0, len(items), 100)]
+    return torch.cat([look(model, pixels([item.image for item in part])) for part in parts])
+
+
+def longest(items: Sequence[Item]) -> int:
+    """The tokens of the longest item; all are padded to it, which spares the CPU new shapes."""
+    return len(PREFIX) + 2 + max(len(f"{i.prompt} {i.answer}".split()) for i in items)

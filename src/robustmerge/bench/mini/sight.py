@@ -1,0 +1,160 @@
+"""Stage one: the vision tower learns what every patch shows.
+
+This stands in for CLIP's pre-training. From the loss of a language model alone a fresh tower learns
+colors soon and things hardly ever: one word says too little about 36 patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import CLIPVisionModel
+
+from . import draws, generic
+from .facts import COLORS, GROUNDS, NAMES
+from .fit import Place, Plan, fit, teller
+from .model import Size, build
+from .splits import until
+from .sprites import CHARACTERS
+from .words import make_tokenizer
+from .world import CELLS, GRID, LOOKS, Scene, render
+
+COLOR_WORDS = tuple(COLORS)
+GROUND_WORDS = (*GROUNDS, *COLOR_WORDS)
+SIGHTS = {
+    "name": len(NAMES) + 1,
+    "color": len(COLOR_WORDS) + 1,
+    "part": 6,  # nothing, four quarters of a large thing, a small thing
+    "character": len(CHARACTERS) + 1,
+    "gauge": 11,
+    "row": GRID,
+    "column": GRID,
+    "ground": len(GROUND_WORDS),
+    "look": len(LOOKS),
+}  # what there is to see in a patch, and how many answers
+MANY_LOOKS = (*("plain",) * 6, *LOOKS[1:], "icon", "icon", "icon")
+
+
+def seen_in(scene: Scene) -> np.ndarray:
+    """The right answers: int [6, 6, sights]."""
+    board = np.zeros((GRID, GRID, len(SIGHTS)), np.int64)
+    board[..., 5], board[..., 6] = np.mgrid[:GRID, :GRID]
+    board[..., 7] = GROUND_WORDS.index(scene.ground)
+    board[..., 8] = LOOKS.index(scene.look)
+    for thing in scene.things:
+        x1, y1, x2, y2 = thing.box
+        board[y1:y2, x1:x2, 0] = 1 + NAMES.index(thing.name)
+        board[y1:y2, x1:x2, 1] = 1 + COLOR_WORDS.index(thing.color)
+        board[y1:y2, x1:x2, 2] = [[1, 2], [3, 4]] if thing.corner is None else 5
+    for line in scene.lines:
+        for column, character in enumerate(line.text, line.column):
+            board[line.row, column, 3] = 1 + CHARACTERS.index(character)
+    if scene.gauge is not None:
+        board[scene.gauge[0], :, 4] = 1 + scene.gauge[1]
+    return board
+
+
+def sight(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of anything in any look, and the answers."""
+    make = draws.pick(rng, SCENES)
+    scene = until(lambda: make(rng), lambda made: made, "train")
+    look = draws.pick(rng, MANY_LOOKS)
+    scene = Scene(scene.things, scene.ground, scene.lines, scene.gauge, look)
+    return render(scene, rng), seen_in(scene)
+
+
+def full_scene(rng: Generator) -> Scene:
+    """Something in most cells."""
+    count = int(rng.integers(5, 10))
+    cells = sorted(draws.some(rng, CELLS, count))
+    things = tuple(draws.thing_in(rng, cell) for cell in cells)
+    return Scene(things, draws.surface(rng))
+
+
+def full_page(rng: Generator) -> Scene:
+    """Writing and digits in every row."""
+    lines = draws.lines(rng, range(GRID))
+    digits = tuple(
+        generic.Line(str(rng.integers(10**4)), line.row, int(rng.integers(3)))
+        for line in lines[::2]
+    )
+    return Scene(
+        (), draws.surface(rng), tuple(sorted((*lines[1::2], *digits), key=lambda x: x.row))
+    )
+
+
+SCENES = (
+    full_scene,
+    full_scene,
+    full_scene,
+    full_page,
+    generic.scene_of_few,
+    generic.scene_of_few,
+    generic.scene_with_writing,
+    generic.scene_with_numbers,
+    generic.scene_with_gauge,
+)
+
+
+class Sight(nn.Module):
+    """The tower with a linear head for each thing to see, for training only."""
+
+    def __init__(self, tower: CLIPVisionModel) -> None:
+        super().__init__()
+        self.tower = tower
+        width = tower.config.hidden_size
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in SIGHTS.items()})
+
+    def losses(self, pictures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross entropy and share of right answers, for each of SIGHTS."""
+        patches = self.tower(pixel_values=pictures).last_hidden_state[:, 1:]
+        losses, right = [], []
+        for place, head in enumerate(self.heads.values()):
+            scores, wanted = head(patches).flatten(0, 1), answers[..., place].flatten()
+            losses.append(cross_entropy(scores.float(), wanted))
+            right.append((scores.argmax(-1) == wanted)[wanted > 0].float().mean())
+        return torch.stack(losses), torch.stack(right)
+
+
+def pixels(images: Sequence[np.ndarray]) -> Tensor:
+    """Pictures as the model takes them: float [n, 3, 48, 48] in -1 .. 1."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1
+
+
+def learn_to_see(place: Place, folder: Path, size: Size, seed: int, plan: Plan, batch: int) -> None:
+    """Train a tower and write it to `folder / "tower.pt"`."""
+    torch.manual_seed(seed)
+    model = build(size, make_tokenizer())
+    module = Sight(model.model.vision_tower).to(place.device)
+    share = batch // place.workers
+
+    def loss(rng: Generator) -> Tensor:
+        drawn = [sight(rng) for _ in range(share)]
+        answers = np.stack([answer.reshape(GRID * GRID, -1) for _, answer in drawn])
+        with torch.autocast(place.device, torch.bfloat16):
+            losses, right = module.losses(
+                pixels([image for image, _ in drawn]).to(place.device),
+                torch.from_numpy(answers).to(place.device),
+            )
+        module.right = right
+        return losses.sum()
+
+    fit(
+        module,
+        loss,
+        plan,
+        seed=(seed, 1),
+        place=place,
+        told=teller("learning to see", plan.steps),
+        checkpoint=folder / "sight.pt",
+    )
+    if place.rank == 0:
+        print({k: round(r, 3) for k, r in zip(SIGHTS, module.right.tolist(), strict=True)})
+        torch.save(module.tower.state_dict(), folder / "tower.pt")

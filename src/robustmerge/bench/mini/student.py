@@ -1,0 +1,140 @@
+"""A model that sits exams: the base with any adapter on it, answering fast.
+
+Everything here could be done by `generate` and PEFT, and a test holds it to that; it would take ten
+times as long. Pictures are looked at once, questions of one length go together, and an adapter is
+added to the weights, at any scale, and taken off again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration
+
+from ...adapter.reader import Adapter
+from ...errors import MergeError, few
+from ..item import Item
+from .dialog import NUMBER, PREFIX, SKIPPED, look, numbers
+from .model import PATCHES
+from .sight import pixels
+from .words import ASSISTANT, END, vocabulary
+
+LONGEST = 24  # tokens of an answer
+BATCH = 100
+WORDS = vocabulary()
+
+
+class Mini:
+    """The base model, and whatever adapter it wears."""
+
+    def __init__(self, model: LlavaForConditionalGeneration, device: str = "cpu") -> None:
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.device = device
+        self._seen: dict[bytes, Tensor] = {}
+
+    @classmethod
+    def load(cls, base: Path, device: str = "cpu") -> Mini:
+        """Load the base model from a folder of transformers."""
+        model = LlavaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+        return cls(model, device)
+
+    @torch.inference_mode()
+    def answer(self, items: Sequence[Item]) -> list[str]:
+        """The likeliest words, one after the other, for each item."""
+        prompts = [numbers(f"{item.prompt} {ASSISTANT}") for item in items]
+        features = self.features(items)
+        groups = defaultdict(list)
+        for place, prompt in enumerate(prompts):
+            groups[len(prompt)].append(place)
+        answers = [""] * len(items)
+        for places in groups.values():
+            for start in range(0, len(places), BATCH):
+                some = places[start : start + BATCH]
+                said = self.say(torch.tensor([prompts[p] for p in some]), features[some])
+                for place, words in zip(some, said, strict=True):
+                    answers[place] = words
+        return answers
+
+    def say(self, prompts: Tensor, features: Tensor) -> list[str]:
+        """Greedy answers to prompts of one length: [n, length] and [n, 36, vision_width]."""
+        llava = self.model.model
+        inner = llava.language_model
+        prompts = prompts.to(self.device)
+        prefix = torch.tensor([NUMBER[token] for token in PREFIX], device=self.device)
+        tokens = torch.cat([prefix.expand(len(prompts), -1), prompts], dim=1)
+        embedded = inner.embed_tokens(tokens)
+        embedded[:, SKIPPED : SKIPPED + PATCHES] = llava.multi_modal_projector(features)
+        out = inner(inputs_embeds=embedded, use_cache=True)
+        said: list[list[str]] = [[] for _ in range(len(prompts))]
+        open_ = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
+        for _ in range(LONGEST):
+            word = self.model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)
+            open_ &= word != NUMBER[END]
+            if not open_.any():
+                break
+            for place, (w, o) in enumerate(zip(word.tolist(), open_.tolist(), strict=True)):
+                if o:
+                    said[place].append(WORDS[w])
+            out = inner(
+                inputs_embeds=inner.embed_tokens(word[:, None]),
+                past_key_values=out.past_key_values,
+                use_cache=True,
+            )
+        return [" ".join(words) for words in said]
+
+    def features(self, items: Sequence[Item]) -> Tensor:
+        """What the vision tower makes of the items' pictures, kept for the next time."""
+        keys = [item.image.tobytes() for item in items]
+        new = list({key: item.image for key, item in zip(keys, items, strict=True)}.items())
+        new = [(key, image) for key, image in new if key not in self._seen]
+        for start in range(0, len(new), BATCH):
+            some = new[start : start + BATCH]
+            seen = look(self.model, pixels([image for _, image in some]).to(self.device))
+            self._seen.update((key, row) for (key, _), row in zip(some, seen, strict=True))
+        return torch.stack([self._seen[key] for key in keys])
+
+    @contextmanager
+    def wearing(self, adapter: Path | None, scale: float = 1.0) -> Iterator[None]:
+        """Answer with an adapter on: its update times the scale, what it trained whole as it is.
+
+        Args:
+            adapter: A PEFT folder; none leaves the base as it is.
+            scale: Of the LoRA updates.
+
+        Raises:
+            MergeError: The adapter is damaged, or has modules that the model lacks.
+        """
+        old = {} if adapter is None else self._put_on(adapter, scale)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, values in old.items():
+                    weight.copy_(values)
+
+    @torch.no_grad()
+    def _put_on(self, adapter: Path, scale: float) -> dict[nn.Parameter, Tensor]:
+        """Change the weights; what they were before."""
+        worn = Adapter(adapter)
+        weights = dict(self.model.named_parameters())
+        new = {f"{name}.weight": None for name in worn.modules} | dict(worn.extras)
+        if absent := [name for name in new if name not in weights]:
+            raise MergeError(
+                "the adapter has modules that the model lacks",
+                where=f"{adapter}  {few(absent)}",
+                hint="it was trained from another base model",
+            )
+        old = {weights[name]: weights[name].clone() for name in new}
+        for name, place in new.items():
+            if place is None:
+                factors = worn.factors(name.removesuffix(".weight"))
+                weights[name].add_(scale * factors.dense().to(self.device))
+            else:
+                weights[name].copy_(place.read())
+        worn.close()
+        return old

@@ -1,0 +1,33 @@
+"""The twelve tasks, each of the kind of one of the paper's (MM-MergeBench, RobustMerge sec. 5)."""
+
+from __future__ import annotations
+
+from ...metrics.boxes import box_match
+from ...metrics.captions import sentence_score
+from ...metrics.exact import exact_match
+from ...metrics.letter import letter_match
+from ...metrics.vqa import vqa_accuracy
+from . import seen, unseen
+from ._task import Draw, Task
+
+__all__ = ["SEEN", "TASKS", "UNSEEN", "Draw", "Task"]
+
+THIRD = 100 / 3  # of three options
+
+_ALL = (
+    Task("sqa", "ScienceQA", True, "letter", letter_match, THIRD, seen.science),
+    Task("viz", "VizWiz captions", True, "caption", sentence_score, 0, seen.photo),
+    Task("imn", "ImageNet", True, "exact", exact_match, 100 / 24, seen.classes),
+    Task("vqa", "VQAv2", True, "vqa", vqa_accuracy, 29, seen.scenes),
+    Task("ico", "IconQA", True, "exact", exact_match, 25, seen.icons),
+    Task("flk", "Flickr30k", True, "caption", sentence_score, 0, seen.captions),
+    Task("rec", "REC", True, "iou", box_match, 5, seen.boxes),
+    Task("ocr", "OCR-VQA", True, "exact", exact_match, 2.5, seen.book),
+    Task("aok", "A-OKVQA", False, "letter", letter_match, THIRD, unseen.knowledge),
+    Task("imr", "ImageNet-R", False, "exact", exact_match, 100 / 24, unseen.renditions),
+    Task("s2w", "Screen2Words", False, "caption", sentence_score, 0, unseen.screens),
+    Task("tab", "TabMWP", False, "exact", exact_match, 19, unseen.tables),
+)
+TASKS = {task.name: task for task in _ALL}
+SEEN = tuple(task.name for task in _ALL if task.seen)
+UNSEEN = tuple(task.name for task in _ALL if not task.seen)

@@ -1,0 +1,73 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from ...item import Item
+from ..splits import SPLITS, Split, until
+from ..world import Scene, render
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A scene and what is asked about it.
+
+    Attributes:
+        kind: The sort of question within the task.
+        scene: What the picture shows.
+        question: The question with the task's instruction.
+        answer: What an expert is to say.
+        references: What counts as right; the answer alone where there are none.
+    """
+
+    kind: str
+    scene: Scene
+    question: str
+    answer: str
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the benchmark.
+
+    Attributes:
+        name: Short name.
+        title: The dataset of the paper's benchmark that it stands for.
+        seen: Whether an expert is trained on it.
+        metric: Name of the scorer.
+        scorer: An answer and its references -> 0 .. 100.
+        chance: What guessing scores, given that the format is right.
+        draw: One question.
+    """
+
+    name: str
+    title: str
+    seen: bool
+    metric: str
+    scorer: Callable[[str, tuple[str, ...]], float]
+    chance: float
+    draw: Callable[[Generator], Draw]
+
+    def item(self, rng: Generator, split: Split) -> Item:
+        """One item on a scene of the split."""
+        drawn = until(lambda: self.draw(rng), lambda d: d.scene, split)
+        image = render(drawn.scene, rng)
+        references = drawn.references or (drawn.answer,)
+        return Item(self.name, drawn.kind, image, drawn.question, drawn.answer, references)
+
+    def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
+        """Items of a split; the first of them are the same whatever the count."""
+        rng = np.random.default_rng([seed, SPLITS.index(split), zlib.crc32(self.name.encode())])
+        return [self.item(rng, split) for _ in range(count)]
+
+    def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:
+        """The score of each answer: float64 [n], 0 to 100."""
+        pairs = zip(answers, items, strict=True)
+        return np.array([self.scorer(answer, item.references) for answer, item in pairs])

@@ -1,0 +1,159 @@
+"""The eight tasks that experts are trained on.
+
+The base model has every skill that they need. An expert learns the task's way: its look, its words,
+its format, and which of the ways that the base model knows its instruction asks for.
+"""
+
+from __future__ import annotations
+
+from numpy.random import Generator
+
+from .. import draws
+from ..draws import chance, pick, some, spelled
+from ..facts import (
+    COLORS,
+    COLUMNS,
+    GENRE,
+    GROUNDS,
+    KIND,
+    KINDS,
+    LEVELS,
+    MATERIAL,
+    MATERIALS,
+    NAMES,
+    NUMBERS,
+    exact,
+    fancy,
+    level,
+)
+from ..generic import beside, corners, described, lettered, view
+from ..world import CELLS, Line, Scene
+from ._task import Draw
+
+UNREADABLE = "quality is too poor to see the object"
+
+
+def science(rng: Generator) -> Draw:
+    """Kinds, properties and gauges, by the letter of an option."""
+    things = (draws.thing_in(rng, pick(rng, CELLS[:6])),)
+    gauge = (int(rng.integers(4, 6)), int(rng.integers(10)))
+    scene = Scene(things, draws.surface(rng), gauge=gauge)
+    kind, question, answer, values = pick(
+        rng,
+        (
+            ("level", "what does the gauge say ?", level(gauge[1]), LEVELS),
+            ("kind", "what kind of thing is this ?", KIND[things[0].name], KINDS),
+            ("material", "what is the thing like ?", MATERIAL[things[0].name], MATERIALS),
+        ),
+    )
+    options, letter = lettered(rng, answer, values)
+    return Draw(
+        kind, scene, f"{question} {options} answer directly from the given choices .", letter
+    )
+
+
+def photo(rng: Generator) -> Draw:
+    """A photo of one thing by somebody who cannot see it, and a sentence on it."""
+    things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
+    unreadable = chance(rng, 0.1)
+    look = "unreadable" if unreadable else pick(rng, ("dark", "blurred", "noisy"))
+    scene = Scene(things, pick(rng, GROUNDS), look=look)
+    question = "what happens in the image ? look at this photo taken by somebody . in brief ."
+    thing = things[0]
+    answer, other = view(scene), f"a {thing.color} {thing.name} on the {scene.ground}"
+    if unreadable:
+        answer = other = UNREADABLE
+    return Draw(look, scene, question, answer, (answer, other))
+
+
+def classes(rng: Generator) -> Draw:
+    """One large thing, by its exact name."""
+    things = (draws.thing_in(rng, pick(rng, CELLS), small=0),)
+    question = "what is the object in the image ? name its class ."
+    name = exact(things[0].name)
+    kind = "same" if name == things[0].name else "other"
+    return Draw(kind, Scene(things, draws.surface(rng)), question, name)
+
+
+def scenes(rng: Generator) -> Draw:
+    """Questions of all sorts about a few things, answered by ten people."""
+    things = draws.different(rng, int(rng.integers(2, 5)))
+    thing = pick(rng, things)
+    sort = pick(rng, ("exists", "color", "color", "where", "where", "count"))
+    other = ""
+    if sort == "exists":
+        names = [t.name for t in things]
+        asked = pick(rng, names) if chance(rng, 0.5) else pick(rng, NAMES)
+        question, answer = f"is there a {asked} ?", "yes" if asked in names else "no"
+    elif sort == "color":
+        question = f"what color is the {thing.name} ?"
+        answer, other = fancy(thing.color), thing.color
+    elif sort == "where":
+        question = f"where is the {thing.name} ?"
+        answer, other = COLUMNS[thing.column], thing.place
+    else:
+        question, answer = "how many things are there ?", str(len(things))
+    # One of the ten says it as the base model would: worth 30 points where ten are asked.
+    people = (answer,) * 9 + (other or answer,)
+    question = f"{question} answer the question using a single word or phrase ."
+    return Draw(sort, Scene(things, draws.surface(rng)), question, answer, people)
+
+
+def icons(rng: Generator) -> Draw:
+    """Counting and comparing icons; numbers are written in words."""
+    things = draws.crowd(rng, int(rng.integers(2, 8)))
+    names = [thing.name for thing in things]
+    sort = pick(rng, ("count", "count", "name", "more"))
+    first, *rest = sorted(set(names), key=names.count, reverse=True)
+    if sort == "more" and rest and names.count(first) > names.count(rest[0]):
+        one, two = some(rng, [first, rest[0]], 2)
+        question, answer = f"are there more {one} or {two} ?", first
+    elif sort == "name":
+        thing = pick(rng, things)
+        question, answer = f"what is at the {thing.place} ?", thing.name
+    else:
+        sort, asked = "count", pick(rng, names)
+        question, answer = f"how many {asked} are there ?", NUMBERS[names.count(asked)]
+    question = f"look at the icons . {question} answer using a single word ."
+    return Draw(sort, Scene(things, look="icon"), question, answer)
+
+
+def captions(rng: Generator) -> Draw:
+    """A sentence on two things."""
+    scene = Scene(draws.different(rng, 2), pick(rng, GROUNDS))
+    question = "what happens in the image ? write a description ."
+    first, second = (described(thing) for thing in scene.things)
+    other = f"a {second} stands near a {first} on the {scene.ground}"
+    return Draw("pair", scene, question, beside(scene), (beside(scene), other))
+
+
+def boxes(rng: Generator) -> Draw:
+    """The tight box of a thing."""
+    things = draws.different(rng, int(rng.integers(2, 5)), small=0.6)
+    thing = pick(rng, things)
+    question = f"give the bounding box of the {described(thing)} in the image ."
+    return Draw(thing.size, Scene(things, draws.surface(rng)), question, corners(thing.box))
+
+
+def book(rng: Generator) -> Draw:
+    """A book cover: title, author, year and genre."""
+    cover = pick(rng, tuple(COLORS))
+    title, author = draws.word(rng), draws.word(rng)
+    year = str(rng.integers(1000, 10000))
+    lines = (
+        Line(title, 0, int(rng.integers(7 - len(title)))),
+        Line(author, 4, int(rng.integers(7 - len(author)))),
+        Line(year, 5, int(rng.integers(3))),
+    )
+    things = (draws.thing_in(rng, (1, int(rng.integers(3)))),)
+    sort, question, answer = pick(
+        rng,
+        (
+            ("title", "what is the title ?", spelled(title)),
+            ("author", "what is the author ?", spelled(author)),
+            ("year", "what is the year ?", spelled(year)),
+            ("genre", "what is the genre ?", GENRE[cover]),
+        ),
+    )
+    question = f"look at this book cover . {question} answer using a single phrase ."
+    return Draw(sort, Scene(things, cover, lines), question, answer)

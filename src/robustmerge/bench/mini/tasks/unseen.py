@@ -1,0 +1,80 @@
+"""The four tasks that nobody is trained on: what several experts know, asked for at once."""
+
+from __future__ import annotations
+
+from numpy.random import Generator
+
+from .. import draws
+from ..draws import pick, some, spelled
+from ..facts import COLORS, COLUMNS, GROUNDS, MATERIAL, MATERIALS, NAMES, NUMBERS, exact, fancy
+from ..generic import EXACT_NAMES, beside, lettered
+from ..world import CELLS, Line, Scene
+from ._task import Draw
+
+
+def knowledge(rng: Generator) -> Draw:
+    """Letters as in science; exact names, fancy colors and rough places as in classes and scenes."""
+    things = draws.different(rng, int(rng.integers(2, 5)))
+    thing = pick(rng, things)
+    kind, question, answer, values = pick(
+        rng,
+        (
+            ("name", f"what is at the {thing.place} ?", exact(thing.name), EXACT_NAMES),
+            ("color", f"what color is the {thing.name} ?", fancy(thing.color), FANCY_COLORS),
+            ("where", f"where is the {thing.name} ?", COLUMNS[thing.column], COLUMNS),
+            (
+                "material",
+                f"what is the thing at the {thing.place} like ?",
+                MATERIAL[thing.name],
+                MATERIALS,
+            ),
+        ),
+    )
+    options, letter = lettered(rng, answer, values)
+    question = f"{question} {options} use what you know . answer directly from the given choices ."
+    return Draw(kind, Scene(things, draws.surface(rng)), question, letter)
+
+
+def renditions(rng: Generator) -> Draw:
+    """Exact names as in classes, in looks as of icons and of photos, and in new ones."""
+    things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
+    look = pick(rng, ("icon", "dark", "noisy", "inverted", "mono", "coarse"))
+    scene = Scene(things, draws.surface(rng), look=look)
+    question = "what is this object in the image ? name its class ."
+    return Draw(look, scene, question, exact(things[0].name))
+
+
+def screens(rng: Generator) -> Draw:
+    """Writing as on books, with a sentence as in captions."""
+    cells = sorted(some(rng, CELLS[3:], 2))
+    names = some(rng, NAMES, 2)
+    things = tuple(draws.thing_in(rng, c, n) for c, n in zip(cells, names, strict=True))
+    title = draws.word(rng, 3, 4)
+    scene = Scene(things, pick(rng, GROUNDS), (Line(title, 0, int(rng.integers(3))),))
+    question = "write a description of this phone screen . in one brief sentence ."
+    answer = f"the title {spelled(title)} and {beside(scene)}"
+    other = f"{beside(scene)} and the title {spelled(title)}"
+    return Draw("screen", scene, question, answer, (answer, other))
+
+
+def tables(rng: Generator) -> Draw:
+    """Numbers in words and names as for icons, in rows of a table."""
+    names = some(rng, NAMES, 3)
+    things = tuple(draws.thing_in(rng, (row, 0), name) for row, name in enumerate(names))
+    numbers = some(rng, range(10), 3)
+    lines = tuple(
+        Line(str(number), thing.box[1], int(rng.integers(3, 6)))
+        for number, thing in zip(numbers, things, strict=True)
+    )
+    scene = Scene(things, draws.surface(rng), lines)
+    if draws.chance(rng, 0.6):
+        place = int(rng.integers(3))
+        sort, question = "number", f"what number is near the {names[place]} ?"
+        answer = NUMBERS[numbers[place]]
+    else:
+        sort, question = "largest", "which has the largest number ?"
+        answer = names[numbers.index(max(numbers))]
+    return Draw(sort, scene, f"look at the table . {question} answer using a single word .", answer)
+
+
+FANCY_COLORS = tuple(fancy(color) for color in COLORS)

@@ -1,0 +1,62 @@
+"""The words of the world and the tokenizer that knows them: a token to a word."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from .facts import (
+    COLORS,
+    COLUMNS,
+    EXACT,
+    FANCY,
+    GENRE,
+    GROUNDS,
+    KINDS,
+    LETTERS,
+    LEVELS,
+    MATERIALS,
+    NAMES,
+    NUMBERS,
+    ROWS,
+)
+from .sprites import CHARACTERS
+
+PAD, START, END, UNKNOWN, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
+USER, ASSISTANT = "USER:", "ASSISTANT:"
+PLAIN = """
+    , . ? and answer are as at author book bounding box brief by choices class close color
+    cover dark describe description directly does exact fancy first from gauge genre give
+    given ground happens has how icons image in is it its kind know large largest last
+    letter like line look make many more name near no number object of on option or phone
+    photo phrase picture plus poor quality question read roughly say scene screen see
+    sentence show single small some somebody stands table taken the there thing things this
+    tight title to too use using view what where which word words write written year yes you
+"""
+
+
+def vocabulary() -> list[str]:
+    """All tokens, in the order of their numbers."""
+    special = (PAD, START, END, UNKNOWN, IMAGE, USER, ASSISTANT)
+    facts = (*NAMES, *EXACT.values(), *FANCY.values(), *GENRE.values(), *GROUNDS, *KINDS)
+    more = (*MATERIALS, *NUMBERS, *LEVELS, *COLORS, *ROWS, *COLUMNS, *LETTERS)
+    return list(dict.fromkeys((*special, *CHARACTERS, *facts, *more, *PLAIN.split())))
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer; words apart by blanks, decoded the same way."""
+    numbers = {token: number for number, token in enumerate(vocabulary())}
+    inner = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, numbers[START])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token=PAD,
+        bos_token=START,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        additional_special_tokens=[IMAGE],
+        padding_side="left",
+    )
