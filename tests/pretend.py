@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 
 from make import LLM, adapter, deltas
 from robustmerge.bench.item import Item
-from robustmerge.bench.mini.setting import Setting, Split
+from robustmerge.bench.mini.setting import Setting
+from robustmerge.bench.mini.splits import Split
 
 SEEN = ("sqa", "viz", "rec")
 UNSEEN = ("aok", "tab")
@@ -33,10 +34,11 @@ class PretendTask:
     name: str
     seen: bool
 
-    def items(self, split: Split, n: int, seed: int = 0) -> list[Item]:
+    def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
         image = np.zeros((2, 2, 3), np.uint8)
         return [
-            Item(self.name, "k", image, f"{split} {seed} {i}", "yes", ("yes",)) for i in range(n)
+            Item(self.name, "k", image, f"{split} {seed} {i}", "yes", ("yes",))
+            for i in range(count)
         ]
 
     def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:

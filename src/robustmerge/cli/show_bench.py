@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -90,15 +90,17 @@ def gates(root: Path, out: Path, rank: str, items: int | None, *, as_json: bool)
     return 0 if all(gate.passed for found in judged.values() for gate in found) else 1
 
 
-def _print_gates(judged: dict[str, list[Gate]]) -> None:
+def _print_gates(judged: Mapping[str, Sequence[Gate]]) -> None:
     console = Console(highlight=False)
     for name, found in judged.items():
         console.print(f"experts: {name}", style="bold", markup=False)
-        for gate in found:
-            mark = ("passed", "green") if gate.passed else ("FAILED", "red")
-            rows = [Row(gate.name, gate.wanted, mark=mark), Row("", gate.measured)]
-            print_rows(console, rows)
+        print_rows(console, [row for gate in found for row in _rows(gate)])
         print()
+
+
+def _rows(gate: Gate) -> tuple[Row, Row]:
+    mark = ("passed", "green") if gate.passed else ("FAILED", "red")
+    return Row(gate.name, gate.measured, mark=mark), Row("", f"wanted: {gate.wanted}", "dim")
 
 
 def _standings(out: Path, items: int | None) -> list[Standing]:

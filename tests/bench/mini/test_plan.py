@@ -15,7 +15,7 @@ from robustmerge.bench.mini.contender import Contender
 from robustmerge.bench.mini.folders import ExpertSet, expert_sets
 from robustmerge.bench.mini.job import Job
 from robustmerge.bench.mini.plan import Study, hash_of_world, make_jobs
-from robustmerge.bench.mini.setting import Split
+from robustmerge.bench.mini.splits import Split
 from robustmerge.errors import MergeError
 
 TWO = (Contender("ties"), Contender("average"))
@@ -85,8 +85,8 @@ def test_a_default_that_is_written_out_is_another_label_but_version_and_path_do_
 
 @dataclass(frozen=True)
 class Brighter(PretendTask):
-    def items(self, split: Split, n: int, seed: int = 0) -> list[Item]:
-        found = super().items(split, n, seed)
+    def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
+        found = super().items(split, count, seed)
         return [replace(item, image=item.image + 1) for item in found]
 
 

@@ -14,7 +14,8 @@ from ...engine.report import Report
 from ..item import Item
 from .job import SCALES, Job, Merge
 from .results import Result
-from .setting import Setting, Split
+from .setting import Setting
+from .splits import Split
 from .sweep import Swept, sweep
 
 

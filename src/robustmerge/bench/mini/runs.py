@@ -27,6 +27,8 @@ from .job import Job
 from .results import is_done
 from .setting import Setting
 
+_PATIENCE = 10  # seconds for a worker to end by itself
+
 
 @dataclass(frozen=True)
 class Step:
@@ -143,6 +145,10 @@ def _in_processes(todo: Sequence[Job], out: Path, setting: Setting, workers: int
                     busy[ready] = waiting.popleft()
                     ready.send(busy[ready])
                 yield job, seconds, failure
+        for _, near in hired:
+            near.close()  # which tells it that there is no more to do
+        for process, _ in hired:
+            process.join(_PATIENCE)
     finally:
         for process, near in hired:
             near.close()
@@ -186,7 +192,7 @@ def _serve(pipe: Connection, setting: Setting, base: Path, out: Path) -> None:
             except MergeError as error:
                 pipe.send(error)
     except (EOFError, ConnectionError):
-        return
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to clean up
 
 
 def _leave(signum: int, frame: FrameType | None) -> NoReturn:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..item import Item
-
-Split = Literal["train", "validation", "test"]
+from .splits import Split
 
 
 @runtime_checkable
@@ -30,7 +28,7 @@ class Task(Protocol):
         """Whether there is an expert for it."""
         ...
 
-    def items(self, split: Split, n: int, seed: int = 0) -> list[Item]:
+    def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
         """The first items of a split."""
         ...
 
@@ -71,10 +69,12 @@ def built_in() -> Setting:
 
 
 def _tasks() -> Mapping[str, Task]:
-    tasks: Mapping[str, Task] = import_module(".tasks", __package__).TASKS
-    return tasks
+    from .tasks import TASKS
+
+    return TASKS
 
 
 def _model(base: Path) -> Model:
-    model: Model = import_module(".model", __package__).Mini.load(base)
-    return model
+    from .student import Mini
+
+    return Mini.load(base)
