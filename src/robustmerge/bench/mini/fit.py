@@ -138,11 +138,15 @@ def keep(
     checkpoint: Path, module: nn.Module, optimizers: list[torch.optim.Optimizer], step: int
 ) -> None:
     """Write the state of a run; a kill leaves the one before."""
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    new = checkpoint.with_suffix(".new")
     states = [optimizer.state_dict() for optimizer in optimizers]
-    torch.save({"module": module.state_dict(), "optimizers": states, "step": step}, new)
-    new.replace(checkpoint)
+    write_state({"module": module.state_dict(), "optimizers": states, "step": step}, checkpoint)
+
+
+def write_state(state: dict[str, object], path: Path) -> None:
+    """Save a state whole or not at all."""
+    new = path.with_suffix(".new")
+    torch.save(state, new)
+    new.replace(path)
 
 
 def make_optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:

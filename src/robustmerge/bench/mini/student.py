@@ -20,8 +20,7 @@ from ...adapter.reader import Adapter
 from ...errors import MergeError, few
 from ..item import Item
 from .dialog import NUMBER, PREFIX, SKIPPED, look, numbers
-from .model import PATCHES
-from .sight import pixels
+from .model import PATCHES, pixels
 from .words import ASSISTANT, END, vocabulary
 
 LONGEST = 24  # tokens of an answer

@@ -58,7 +58,7 @@ def photo(rng: Generator) -> Draw:
     unreadable = chance(rng, 0.1)
     look = "unreadable" if unreadable else pick(rng, ("dark", "blurred", "noisy"))
     scene = Scene(things, pick(rng, GROUNDS), look=look)
-    question = "what happens in the image ? look at this photo taken by somebody . in brief ."
+    question = "describe the picture . look at this photo taken by somebody . in brief ."
     thing = things[0]
     answer, other = view(scene), f"a {thing.color} {thing.name} on the {scene.ground}"
     if unreadable:
@@ -121,7 +121,7 @@ def icons(rng: Generator) -> Draw:
 def captions(rng: Generator) -> Draw:
     """A sentence on two things."""
     scene = Scene(draws.different(rng, 2), pick(rng, GROUNDS))
-    question = "what happens in the image ? write a description ."
+    question = "what does the picture show ? write a description of what happens ."
     first, second = (described(thing) for thing in scene.things)
     other = f"a {second} stands near a {first} on the {scene.ground}"
     return Draw("pair", scene, question, beside(scene), (beside(scene), other))

@@ -13,7 +13,7 @@ from ._task import Draw
 
 
 def knowledge(rng: Generator) -> Draw:
-    """Letters as in science; exact names, fancy colors and rough places as in classes and scenes."""
+    """Letters as in science; names, colors and places in the words of classes and scenes."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
     kind, question, answer, values = pick(
@@ -51,7 +51,7 @@ def screens(rng: Generator) -> Draw:
     things = tuple(draws.thing_in(rng, c, n) for c, n in zip(cells, names, strict=True))
     title = draws.word(rng, 3, 4)
     scene = Scene(things, pick(rng, GROUNDS), (Line(title, 0, int(rng.integers(3))),))
-    question = "write a description of this phone screen . in one brief sentence ."
+    question = "describe the picture . look at this phone screen . in one brief sentence ."
     answer = f"the title {spelled(title)} and {beside(scene)}"
     other = f"{beside(scene)} and the title {spelled(title)}"
     return Draw("screen", scene, question, answer, (answer, other))
