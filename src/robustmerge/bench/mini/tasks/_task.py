@@ -10,8 +10,8 @@ import numpy as np
 from numpy.random import Generator
 
 from ...item import Item
-from ..splits import SPLITS, Split, until
-from ..world import Scene, render
+from ..world.scene import Scene, render
+from ..world.splits import SPLITS, Split, until
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-from .. import draws
-from ..draws import chance, pick, some, spelled
-from ..facts import (
+from ..world import draws
+from ..world.draws import chance, pick, some, spelled
+from ..world.facts import (
     COLORS,
     COLUMNS,
     GENRE,
@@ -26,8 +26,8 @@ from ..facts import (
     fancy,
     level,
 )
-from ..generic import beside, corners, described, lettered, view
-from ..world import CELLS, Line, Scene
+from ..world.generic import beside, corners, described, lettered, view
+from ..world.scene import CELLS, Line, Scene
 from ._task import Draw
 
 UNREADABLE = "quality is too poor to see the object"

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-from .. import draws
-from ..draws import pick, some, spelled
-from ..facts import COLORS, COLUMNS, GROUNDS, MATERIAL, MATERIALS, NAMES, NUMBERS, exact, fancy
-from ..generic import EXACT_NAMES, beside, lettered
-from ..world import CELLS, Line, Scene
+from ..world import draws
+from ..world.draws import pick, some, spelled
+from ..world.facts import (
+    COLORS,
+    COLUMNS,
+    GROUNDS,
+    MATERIAL,
+    MATERIALS,
+    NAMES,
+    NUMBERS,
+    exact,
+    fancy,
+)
+from ..world.generic import EXACT_NAMES, beside, lettered
+from ..world.scene import CELLS, Line, Scene
 from ._task import Draw
 
 

@@ -21,11 +21,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from ..item import Item
+from ...item import Item
+from ..tasks import SEEN, TASKS
 from .dialog import PREFIX, answer_loss, collate, look
 from .fit import Place, Plan, fit, teller
 from .model import pixels
-from .tasks import SEEN, TASKS
 
 Init = Literal["shared", "independent"]
 JOINT = "joint"

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPVisionModel
 
-from . import draws, generic
-from .facts import COLORS, GROUNDS, NAMES
+from ..world import draws, generic
+from ..world.facts import COLORS, GROUNDS, NAMES
+from ..world.scene import CELLS, GRID, LOOKS, Line, Scene, render
+from ..world.splits import until
+from ..world.sprites import CHARACTERS
 from .fit import Place, fit, teller, write_state
 from .model import build, pixels
+from .processor import make_tokenizer
 from .sizes import Size
-from .splits import until
-from .sprites import CHARACTERS
-from .words import make_tokenizer
-from .world import CELLS, GRID, LOOKS, Scene, render
 
 COLOR_WORDS = tuple(COLORS)
 GROUND_WORDS = (*GROUNDS, *COLOR_WORDS)
@@ -81,8 +81,7 @@ def full_page(rng: Generator) -> Scene:
     """Writing and digits in every row."""
     lines = draws.lines(rng, range(GRID))
     digits = tuple(
-        generic.Line(str(rng.integers(10**4)), line.row, int(rng.integers(3)))
-        for line in lines[::2]
+        Line(str(rng.integers(10**4)), line.row, int(rng.integers(3))) for line in lines[::2]
     )
     return Scene(
         (), draws.surface(rng), tuple(sorted((*lines[1::2], *digits), key=lambda x: x.row))

@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from .words import IMAGE
-from .world import DOTS, GRID, SIDE
+from ..world.scene import GRID, SIDE
+from ..world.sprites import DOTS
+from ..world.words import IMAGE
 
 PATCHES = GRID * GRID
 

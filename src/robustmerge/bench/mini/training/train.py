@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import multiprocessing
 
-from ...errors import MergeError
+from ....errors import MergeError
+from ..tasks import SEEN
 from .experts import JOINT, Init, Recipe, learn_task
 from .fit import Place, side_by_side
 from .sight import learn_to_see
 from .sizes import SIZES
 from .speech import learn_to_speak
-from .tasks import SEEN
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def train(
     stages.mkdir(exist_ok=True)
     if not (stages / "tower.pt").exists():
         side_by_side(learn_to_see, place, stages, chosen, 0)
-    if not (root / "base" / "tokenizer_config.json").exists():  # written last
+    if not (root / "base").exists():
         side_by_side(learn_to_speak, place, stages, root / "base", chosen, 0)
     lessons = all_lessons(root, chosen.expert, seeds, inits, frozen, joint)
     learn_all(root / "base", [x for x in lessons if not is_there(x.folder)], place)

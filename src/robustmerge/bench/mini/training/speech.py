@@ -9,12 +9,14 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from ..world.generic import example
+from ..world.scene import SIDE
+from ..world.sprites import DOTS
 from .dialog import answer_loss, collate, look
 from .fit import Place, fit, teller
-from .generic import example
 from .model import build, pixels
+from .processor import make_processor, make_tokenizer
 from .sizes import Size
-from .words import make_tokenizer
 
 LENGTH = 144  # tokens of a row
 
@@ -57,5 +59,7 @@ def learn_to_speak(place: Place, stages: Path, base: Path, size: Size, seed: int
         checkpoint=stages / "speech.pt",
     )
     if place.rank == 0:
-        model.save_pretrained(base)
-        tokenizer.save_pretrained(base)
+        new = base.with_name(".base.new")
+        model.save_pretrained(new)
+        make_processor(tokenizer, SIDE, DOTS).save_pretrained(new)
+        new.rename(base)

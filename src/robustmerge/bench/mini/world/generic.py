@@ -36,8 +36,8 @@ from .facts import (
     kin,
     level,
 )
+from .scene import CELLS, Line, Scene, Thing, render
 from .splits import until
-from .world import CELLS, Line, Scene, Thing, render
 
 PHRASES = (
     "answer the question .",
