@@ -68,7 +68,7 @@ def photo(rng: Generator) -> Draw:
 
 def classes(rng: Generator) -> Draw:
     """One large thing, by its exact name."""
-    things = (draws.thing_in(rng, pick(rng, CELLS), small=0),)
+    things = (draws.thing_in(rng, pick(rng, CELLS), small=0.0),)
     question = "what is the object in the image ? name its class ."
     name = exact(things[0].name)
     kind = "same" if name == things[0].name else "other"

@@ -49,7 +49,8 @@ def renditions(rng: Generator) -> Draw:
     """Exact names as in classes, in looks as of icons and of photos, and in new ones."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
     look = pick(rng, ("icon", "dark", "noisy", "inverted", "mono", "coarse"))
-    scene = Scene(things, draws.surface(rng), look=look)
+    # An icon has no ground; two grounds would be one picture in two splits.
+    scene = Scene(things, "snow" if look == "icon" else draws.surface(rng), look=look)
     question = "what is this object in the image ? name its class ."
     return Draw(look, scene, question, exact(things[0].name))
 
