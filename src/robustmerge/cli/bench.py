@@ -7,12 +7,14 @@ from cyclopts import App
 from .bench_gates import gates
 from .bench_run import run
 from .bench_table import table
+from .bench_train import train
 
 bench = App(name="bench", help="Benchmarks that merges are judged by.")
 mini = App(
     name="mini",
     help="The laptop benchmark: a tiny vision-language model, its experts, and merges of them.",
 )
+mini.command(train)
 mini.command(run)
 mini.command(table)
 mini.command(gates)

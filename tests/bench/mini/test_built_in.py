@@ -6,27 +6,32 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from peft import get_peft_model
 
 from robustmerge.bench.mini.contender import Contender
 from robustmerge.bench.mini.examine import Examiner
-from robustmerge.bench.mini.experts import Recipe, lora, save
 from robustmerge.bench.mini.folders import expert_sets
-from robustmerge.bench.mini.model import SIZES, build
 from robustmerge.bench.mini.plan import Study, make_jobs
 from robustmerge.bench.mini.setting import Model, Task, built_in
 from robustmerge.bench.mini.tasks import SEEN, UNSEEN
-from robustmerge.bench.mini.words import make_tokenizer
+from robustmerge.bench.mini.training.experts import lora, save
+from robustmerge.bench.mini.training.model import build
+from robustmerge.bench.mini.training.processor import make_tokenizer
+from robustmerge.bench.mini.training.sizes import SIZES
+
+# What transformers and PEFT say of each other, and of a base that is no repository.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
 
 def untrained(root: Path) -> Path:
     """A base and experts of random weights, in the files that training writes."""
     torch.manual_seed(0)
     size = SIZES["nano"]
-    model = build(size, make_tokenizer())
+    model = build(size.shape, make_tokenizer())
     model.save_pretrained(root / "base")
-    expert = get_peft_model(model, lora(Recipe(size.rank)))
+    expert = get_peft_model(model, lora(size.expert))
     for name, parameter in expert.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)

@@ -15,7 +15,7 @@ from robustmerge.bench.mini.contender import Contender
 from robustmerge.bench.mini.folders import ExpertSet, expert_sets
 from robustmerge.bench.mini.job import Job
 from robustmerge.bench.mini.plan import Study, hash_of_world, make_jobs
-from robustmerge.bench.mini.splits import Split
+from robustmerge.bench.mini.world.splits import Split
 from robustmerge.errors import MergeError
 
 TWO = (Contender("ties"), Contender("average"))

@@ -15,8 +15,8 @@ from ..item import Item
 from .job import SCALES, Job, Merge
 from .results import Result
 from .setting import Setting
-from .splits import Split
 from .sweep import Swept, sweep
+from .world.splits import Split
 
 
 class Examiner:

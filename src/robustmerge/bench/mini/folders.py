@@ -101,7 +101,7 @@ def expert_sets(
     ]
     missing = [each.name for each in asked if not each.folder.is_dir()]
     if missing:
-        there = sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
+        there = sorted(p.name for p in place.glob("[!.]*") if p.is_dir())
         raise MergeError(
             f"no experts {', '.join(missing)}",
             where=str(place),

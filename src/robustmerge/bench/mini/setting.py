@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ..item import Item
-from .splits import Split
+from .world.splits import Split
 
 
 @runtime_checkable
