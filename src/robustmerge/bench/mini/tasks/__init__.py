@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...metrics.boxes import box_match
 from ...metrics.captions import sentence_score
 from ...metrics.exact import exact_match
-from ...metrics.letter import letter_match
 from ...metrics.vqa import vqa_accuracy
 from . import seen, unseen
 from ._task import Draw, Task
@@ -15,7 +14,7 @@ __all__ = ["SEEN", "TASKS", "UNSEEN", "Draw", "Task"]
 THIRD = 100 / 3  # of three options
 
 _ALL = (
-    Task("sqa", "ScienceQA", True, "letter", letter_match, THIRD, seen.science),
+    Task("sqa", "ScienceQA", True, "exact", exact_match, THIRD, seen.science),
     Task("viz", "VizWiz captions", True, "caption", sentence_score, 67.0, seen.photo),
     Task("imn", "ImageNet", True, "exact", exact_match, 8.0, seen.classes),
     Task("vqa", "VQAv2", True, "vqa", vqa_accuracy, 28.0, seen.scenes),
@@ -23,7 +22,7 @@ _ALL = (
     Task("flk", "Flickr30k", True, "caption", sentence_score, 47.0, seen.captions),
     Task("rec", "REC", True, "iou", box_match, 6.0, seen.boxes),
     Task("ocr", "OCR-VQA", True, "exact", exact_match, 3.0, seen.book),
-    Task("aok", "A-OKVQA", False, "letter", letter_match, THIRD, unseen.knowledge),
+    Task("aok", "A-OKVQA", False, "exact", exact_match, THIRD, unseen.knowledge),
     Task("imr", "ImageNet-R", False, "exact", exact_match, 5.0, unseen.renditions),
     Task("s2w", "Screen2Words", False, "caption", sentence_score, 40.0, unseen.screens),
     Task("tab", "TabMWP", False, "exact", exact_match, 8.0, unseen.tables),

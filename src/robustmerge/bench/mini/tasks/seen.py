@@ -26,7 +26,7 @@ from ..world.facts import (
     fancy,
     level,
 )
-from ..world.generic import beside, corners, described, lettered, view
+from ..world.generic import beside, corners, described, options, sentence, view
 from ..world.scene import CELLS, Line, Scene
 from ._task import Draw
 
@@ -34,7 +34,7 @@ UNREADABLE = "quality is too poor to see the object"
 
 
 def science(rng: Generator) -> Draw:
-    """Kinds, properties and gauges, by the letter of an option."""
+    """Kinds, properties and gauges: one of three options, in a sentence."""
     things = (draws.thing_in(rng, pick(rng, CELLS[:6])),)
     gauge = (int(rng.integers(4, 6)), int(rng.integers(10)))
     scene = Scene(things, draws.surface(rng), gauge=gauge)
@@ -46,10 +46,8 @@ def science(rng: Generator) -> Draw:
             ("material", "what is the thing like ?", MATERIAL[things[0].name], MATERIALS),
         ),
     )
-    options, letter = lettered(rng, answer, values)
-    return Draw(
-        kind, scene, f"{question} {options} answer directly from the given choices .", letter
-    )
+    question = f"{question} {options(rng, answer, values)} answer with the choice ."
+    return Draw(kind, scene, question, sentence(answer))
 
 
 def photo(rng: Generator) -> Draw:

@@ -17,13 +17,13 @@ from ..world.facts import (
     exact,
     fancy,
 )
-from ..world.generic import EXACT_NAMES, beside, lettered
+from ..world.generic import EXACT_NAMES, beside, options, sentence
 from ..world.scene import CELLS, Line, Scene
 from ._task import Draw
 
 
 def knowledge(rng: Generator) -> Draw:
-    """Letters as in science; names, colors and places in the words of classes and scenes."""
+    """A sentence as in science; names, colors and places in the words of classes and scenes."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
     kind, question, answer, values = pick(
@@ -40,9 +40,10 @@ def knowledge(rng: Generator) -> Draw:
             ),
         ),
     )
-    options, letter = lettered(rng, answer, values)
-    question = f"{question} {options} use what you know . answer directly from the given choices ."
-    return Draw(kind, Scene(things, draws.surface(rng)), question, letter)
+    question = (
+        f"{question} {options(rng, answer, values)} use what you know . answer with the choice ."
+    )
+    return Draw(kind, Scene(things, draws.surface(rng)), question, sentence(answer))
 
 
 def renditions(rng: Generator) -> Draw:

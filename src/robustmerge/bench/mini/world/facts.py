@@ -69,7 +69,6 @@ NUMBERS = (
     "twelve",
 )
 LEVELS = ("low", "medium", "high")
-LETTERS = ("A", "B", "C")
 
 
 def exact(name: str) -> str:

@@ -25,7 +25,6 @@ from .facts import (
     GROUNDS,
     KIND,
     KINDS,
-    LETTERS,
     LEVELS,
     MATERIAL,
     MATERIALS,
@@ -61,6 +60,7 @@ PHRASES = (
     "in brief .",
     "in one brief sentence .",
     "from the given choices .",
+    "answer with the choice .",
     "the quality is poor .",
     "it is too dark to see .",
 )  # change nothing
@@ -91,11 +91,8 @@ def example(rng: Generator, turns: int = 6) -> Example:
     make, askings = pick(rng, SORTS)
     scene = until(lambda: make(rng), lambda made: made, "train")
     asked = [pick(rng, askings)(rng, scene) for _ in range(turns - 1)]
-    if scene.things:
-        asked.append(choice(rng, scene))
-    else:
-        asked.append(pick(rng, askings)(rng, scene))
-    if chance(rng, 0.5):
+    asked.append((choice if scene.things else pick(rng, askings))(rng, scene))
+    if chance(rng, 0.6):
         asked[0] = pick(rng, FACTS)(rng, scene)
     phrased = tuple(Turn(phrase(rng, turn.question), turn.answer) for turn in asked)
     return Example(scene, render(scene, rng), phrased)
@@ -287,7 +284,7 @@ def beside(scene: Scene) -> str:
 
 
 def choice(rng: Generator, scene: Scene) -> Turn:
-    """One of three options, by its letter."""
+    """One of three options."""
     if not distinct(scene):
         return count(rng, scene)
     thing = pick(rng, distinct(scene))
@@ -301,23 +298,29 @@ def choice(rng: Generator, scene: Scene) -> Turn:
     if scene.gauge:
         asks = [("what does the gauge say ?", level(scene.gauge[1]), LEVELS)]
     question, answer, values = pick(rng, asks)
-    return by_letter(rng, question, answer, values)
+    return chosen(rng, question, answer, values)
 
 
-def by_letter(rng: Generator, question: str, answer: str, values: tuple[str, ...]) -> Turn:
-    """One of three options: its letter, itself, or either where nothing is said of it."""
-    options, letter = lettered(rng, answer, values)
-    said = pick(rng, (answer, letter))
-    wish = pick(rng, ("", "give the option ." if said == answer else "give the letter ."))
-    return Turn(f"{question} {options} {wish}".strip(), said)
+def chosen(rng: Generator, question: str, answer: str, values: tuple[str, ...]) -> Turn:
+    """One of three options: as it is, in a sentence, or either where nothing is said of it."""
+    asked = f"{question} {options(rng, answer, values)}"
+    if chance(rng, 0.5):
+        return Turn(asked, pick(rng, (answer, sentence(answer))))
+    if chance(rng, 0.5):
+        return Turn(f"{asked} give the option .", answer)
+    return Turn(f"{asked} give a sentence .", sentence(answer))
 
 
-def lettered(rng: Generator, answer: str, values: tuple[str, ...]) -> tuple[str, str]:
-    """Three options with letters, and the letter of the answer."""
+def options(rng: Generator, answer: str, values: tuple[str, ...]) -> str:
+    """The answer and two others to choose from, in random order."""
     others = some(rng, [value for value in values if value != answer], 2)
-    order = some(rng, [answer, *others], 3)
-    options = " ".join(f"{letter} {option}" for letter, option in zip(LETTERS, order, strict=True))
-    return options, LETTERS[order.index(answer)]
+    first, second, third = some(rng, [answer, *others], 3)
+    return f"choose from {first} , {second} or {third} ."
+
+
+def sentence(answer: str) -> str:
+    """The option in a sentence."""
+    return f"the answer is {answer}"
 
 
 EXACT_NAMES = tuple(exact(name) for name in NAMES)
@@ -428,7 +431,7 @@ def fact_choice(rng: Generator, scene: Scene) -> Turn:
         wrong = [name for name in NAMES if MATERIAL[name] != asked]
         question = f"which is {asked} ?"
     answer = pick(rng, right)
-    return by_letter(rng, question, answer, (answer, *some(rng, wrong, 2)))
+    return chosen(rng, question, answer, (answer, *some(rng, wrong, 2)))
 
 
 def fact_genre(rng: Generator, scene: Scene) -> Turn:
@@ -462,6 +465,7 @@ SORTS: tuple[tuple[Callable[[Generator], Scene], tuple[Asking, ...]], ...] = (
     (scene_of_many, (count, count, count, more, exists, name, color, where)),
     (scene_of_many, (count, count, count, more, exists, name, color, where)),
     (scene_with_writing, (read,)),
-    (scene_with_numbers, (number_beside, number_beside, largest, name, color)),
+    (scene_with_numbers, (number_beside, number_beside, number_beside, largest, name)),
+    (scene_with_numbers, (number_beside, number_beside, number_beside, largest, name)),
     (scene_with_gauge, (gauge, gauge, name, color, kind)),
 )
