@@ -8,12 +8,12 @@ added to the weights, at any scale, and taken off again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from ...adapter.reader import Adapter
@@ -21,26 +21,40 @@ from ...errors import MergeError, few
 from ..item import Item
 from .training.dialog import NUMBER, PREFIX, SKIPPED, look, numbers
 from .training.model import PATCHES, pixels
-from .world.words import ASSISTANT, END, vocabulary
+from .world.words import ASSISTANT, END, IMAGE, PAD, START, UNKNOWN, vocabulary
 
 LONGEST = 24  # tokens of an answer
 BATCH = 100
 WORDS = vocabulary()
+SILENT = {PAD, START, UNKNOWN, IMAGE}  # not part of an answer
 
 
 class Mini:
-    """The base model, and whatever adapter it wears."""
+    """The base model, and whatever adapter it wears.
 
-    def __init__(self, model: LlavaForConditionalGeneration, device: str = "cpu") -> None:
+    It computes in bfloat16, three times as fast as in float32, as adapters are served, too. What is
+    worn is added to the base in float32 and rounded once.
+    """
+
+    def __init__(
+        self,
+        model: LlavaForConditionalGeneration,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = device
+        self._exact = {name: weight.clone() for name, weight in model.named_parameters()}
+        for part in (model.model.language_model, model.lm_head, model.model.multi_modal_projector):
+            part.to(dtype)
+        self._dtype = dtype
         self._seen: dict[bytes, Tensor] = {}
 
     @classmethod
-    def load(cls, base: Path, device: str = "cpu") -> Mini:
+    def load(cls, base: Path, device: str = "cpu", dtype: torch.dtype = torch.bfloat16) -> Mini:
         """Load the base model from a folder of transformers."""
         model = LlavaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-        return cls(model, device)
+        return cls(model, device, dtype)
 
     @torch.inference_mode()
     def answer(self, items: Sequence[Item]) -> list[str]:
@@ -77,7 +91,7 @@ class Mini:
             if not open_.any():
                 break
             for place, (w, o) in enumerate(zip(word.tolist(), open_.tolist(), strict=True)):
-                if o:
+                if o and WORDS[w] not in SILENT:
                     said[place].append(WORDS[w])
             out = inner(
                 inputs_embeds=inner.embed_tokens(word[:, None]),
@@ -94,7 +108,9 @@ class Mini:
         for start in range(0, len(new), BATCH):
             some = new[start : start + BATCH]
             seen = look(self.model, pixels([image for _, image in some]).to(self.device))
-            self._seen.update((key, row) for (key, _), row in zip(some, seen, strict=True))
+            self._seen.update(
+                (key, row.to(self._dtype)) for (key, _), row in zip(some, seen, strict=True)
+            )
         return torch.stack([self._seen[key] for key in keys])
 
     @contextmanager
@@ -108,32 +124,33 @@ class Mini:
         Raises:
             MergeError: The adapter is damaged, or has modules that the model lacks.
         """
-        old = {} if adapter is None else self._put_on(adapter, scale)
+        changed = set() if adapter is None else self._put_on(adapter, scale)
         try:
             yield
         finally:
-            with torch.no_grad():
-                for weight, values in old.items():
-                    weight.copy_(values)
+            self._set({name: self._exact[name] for name in changed})
 
-    @torch.no_grad()
-    def _put_on(self, adapter: Path, scale: float) -> dict[nn.Parameter, Tensor]:
-        """Change the weights; what they were before."""
+    def _put_on(self, adapter: Path, scale: float) -> set[str]:
+        """Change the weights; the names of those that are changed."""
         worn = Adapter(adapter)
-        weights = dict(self.model.named_parameters())
-        new = {f"{name}.weight": None for name in worn.modules} | dict(worn.extras)
-        if absent := [name for name in new if name not in weights]:
+        changed = {f"{name}.weight" for name in worn.modules} | set(worn.extras)
+        if absent := sorted(changed - set(self._exact)):
             raise MergeError(
                 "the adapter has modules that the model lacks",
                 where=f"{adapter}  {few(absent)}",
                 hint="it was trained from another base model",
             )
-        old = {weights[name]: weights[name].clone() for name in new}
-        for name, place in new.items():
-            if place is None:
-                factors = worn.factors(name.removesuffix(".weight"))
-                weights[name].add_(scale * factors.dense().to(self.device))
-            else:
-                weights[name].copy_(place.read())
+        new = {name: place.read() for name, place in worn.extras.items()}
+        for name in worn.modules:
+            delta = worn.factors(name).dense().to(self.device)
+            new[f"{name}.weight"] = self._exact[f"{name}.weight"] + scale * delta
         worn.close()
-        return old
+        self._set(new)
+        return changed
+
+    @torch.no_grad()
+    def _set(self, new: Mapping[str, Tensor]) -> None:
+        """Give weights new values."""
+        weights = dict(self.model.named_parameters())
+        for name, values in new.items():
+            weights[name].copy_(values)

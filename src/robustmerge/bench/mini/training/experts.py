@@ -119,7 +119,7 @@ def save(expert: PeftModel, folder: Path) -> None:
     new = folder.with_name(f".{folder.name}.new")
     for settings in expert.peft_config.values():
         settings.base_model_name_or_path = BASE_NAME
-    expert.save_pretrained(new)
+    expert.save_pretrained(new, save_embedding_layers=False)  # "auto" asks the Hub for the base
     if folder.exists():
         shutil.rmtree(folder)
     new.rename(folder)

@@ -111,7 +111,7 @@ def fit(
     optimizers = make_optimizers(module, plan)
     start = 0
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=place.device)
+        state = torch.load(checkpoint, map_location=place.device, weights_only=True)
         module.load_state_dict(state["module"])
         for optimizer, held in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(held)

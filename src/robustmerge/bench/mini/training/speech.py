@@ -19,6 +19,7 @@ from .processor import make_processor, make_tokenizer
 from .sizes import Size
 
 LENGTH = 144  # tokens of a row
+WORTH_COMPILING = 500  # steps: a compilation takes as long as about a hundred of them
 
 
 def can_compile() -> bool:
@@ -35,7 +36,7 @@ def learn_to_speak(place: Place, stages: Path, base: Path, size: Size, seed: int
     model.model.vision_tower.requires_grad_(False)
     model.set_attn_implementation("eager")
     model.to(place.device)
-    if can_compile():
+    if size.speech.steps >= WORTH_COMPILING and can_compile():
         inner = model.model.language_model
         inner.forward = torch.compile(inner.forward)
     share = size.rows // place.workers
