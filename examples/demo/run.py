@@ -21,6 +21,7 @@ from time import monotonic
 
 import story
 from exam import Sitting, quiet, sit
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -160,30 +161,29 @@ def examined(
 
 
 def score_table(lines: Sequence[Line]) -> Table:
-    """Scores: a row for each model, a column for each task."""
-    table = Table(
-        title="\nScores on test questions, 0 to 100", pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    table.add_column("")
+    """Scores: a row for each model, a column for each task; 80 characters wide."""
+    table = Table(title="\nScores on test questions, 0 to 100", box=box.HORIZONTALS, padding=0)
+    table.add_column("", min_width=16)
     for column in (*SEEN, "seen", *UNSEEN, "unseen"):
         table.add_column(column, justify="right", no_wrap=True)
-    for place, line in enumerate(lines):
-        values = [line.scores.get(task) for task in SEEN] + [line.mean(SEEN)]
-        values += [line.scores.get(task) for task in UNSEEN] + [line.mean(UNSEEN)]
-        ends = lines[place + 1 : place + 2] and (line.sort, lines[place + 1].sort)
+    for line, after in zip(lines, (*lines[1:], None), strict=True):
+        cells = [whole(line.scores.get(task)) for task in SEEN] + [exact(line.mean(SEEN))]
+        cells += [whole(line.scores.get(task)) for task in UNSEEN] + [exact(line.mean(UNSEEN))]
         table.add_row(
             f"{line.name} ★" if line.best else line.name,
-            *("–" if value is None else f"{value:.0f}" for value in values[:8]),
-            shown(values[8]),
-            *("–" if value is None else f"{value:.0f}" for value in values[9:-1]),
-            shown(values[-1]),
+            *cells,
             style="bold" if line.best else "dim" if line.sort == "chance" else "",
-            end_section=ends and ends[0] != ends[1] and "merge" in ends,
+            end_section=after is not None and after.sort == "merge" != line.sort,
         )
     return table
 
 
-def shown(mean: float | None) -> str:
+def whole(score: float | None) -> str:
+    """A task's score in a cell."""
+    return "–" if score is None else f"{score:.0f}"
+
+
+def exact(mean: float | None) -> str:
     """A mean in a cell."""
     return "–" if mean is None else f"{mean:.1f}"
 

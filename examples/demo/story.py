@@ -42,8 +42,8 @@ def lines_of(sat: Sat, merged: Sequence[str]) -> list[Line]:
     return [
         Line(CHANCE, {name: task.chance for name, task in TASKS.items()}, "chance"),
         Line(ZERO, means[ZERO], "zero-shot"),
-        Line("each expert on its own task", means[EXPERTS], "experts"),
-        Line("one adapter trained on all eight", means[JOINT], "joint"),
+        Line("expert, own task", means[EXPERTS], "experts"),
+        Line(JOINT, means[JOINT], "joint"),
         *(Line(name, means[name], best=name == best) for name in merged),
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -186,9 +187,14 @@ def example_of(example: Example) -> str:
     return (
         f'<div class="example"><div class="picture">'
         f'<img src="{picture(item)}" width="144" height="144" alt="{escape(shown)}">{frame(item)}'
-        f'</div><div class="talk"><p class="question">{escape(item.prompt)}</p>'
+        f'</div><div class="talk"><p class="question">{escape(tidy(item.prompt))}</p>'
         f'<p class="truth">{escape(item.answer)}</p><dl>{said}</dl></div></div>'
     )
+
+
+def tidy(prompt: str) -> str:
+    """A question as people write it; for the models every mark is a word of its own."""
+    return re.sub(r" +([.,?])", r"\1", prompt)
 
 
 def answer(said: Said) -> str:
