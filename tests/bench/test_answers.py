@@ -107,6 +107,8 @@ def test_a_reference_must_be_a_letter(reference: str) -> None:
         ("red/blue", "red blue"),
         ("red / blue-green/x", "red blue greenx"),  # a slash touches a space, no hyphen does
         ("well-known - yes", "wellknown yes"),
+        ("red-ish/-blue", "red ish blue"),  # nor does the space that a slash became count
+        ("red-ish-/blue", "red ish blue"),
         ("dont", "don't"),
         ("shouldnt've", "shouldn't've"),
         ("shouldn'tve", "shouldn't've"),

@@ -115,6 +115,13 @@ def test_p_is_twice_the_share_of_draws_on_the_other_side() -> None:
     assert found.p == pytest.approx(2 * (2 / 3) ** 3, rel=0.03)
 
 
+def test_a_draw_without_a_difference_is_against_it() -> None:
+    """Four items of ±0.3: 0 where one is drawn twice, whatever rounding makes of it."""
+    found = paired_difference([0.4, 0.5, 0.1, 0.6], [0.1, 0.2, 0.4, 0.3], draws=MANY)
+    against = math.comb(4, 2) * 3**2 + 4 * 3 + 1  # of 4^4 draws, the third item twice or oftener
+    assert found.p == pytest.approx(2 * against / 4**4, rel=0.03)
+
+
 def test_intervals_cover_the_truth_and_ps_are_not_too_small() -> None:
     """400 experiments with 60 items each; the nominal shares are 95 % and 5 %."""
     random = np.random.default_rng(9)

@@ -33,8 +33,6 @@ def sentence_score(answer: str, references: tuple[str, ...]) -> float:
     """
     _check(((answer, references),))
     caption, texts = words(answer), tuple(map(words, references))
-    if not caption:
-        return 0.0
     matches = Matches.of(caption, texts)
     orders = min(LONGEST, matches.closest)
     scores = [*matches.bleu()[:orders], rouge_l(caption, texts)]

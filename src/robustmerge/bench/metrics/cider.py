@@ -4,13 +4,12 @@ r"""CIDEr: how much of what is telling in the references a caption says.
 
 g holds, for every n-gram (n = 1 to 4), how often it occurs, times log(images / images with it in a
 reference): words that are in every image's references count nothing. δ is the difference of the
-lengths, σ = 6. That is CIDEr-D, which everybody calls CIDEr.
+lengths in words, σ = 6. That is CIDEr-D, which everybody calls CIDEr.
 
 The weights come from the references of all images together: the score of a caption depends on the
 set it is in, and a set of one image scores 0.
 
-Source: Vedantam et al., CIDEr, arXiv:1411.5726; as in pycocoevalcap 1.2, where the lengths are
-those in bigrams.
+Source: Vedantam et al., CIDEr, arXiv:1411.5726; as in pycocoevalcap 1.2.
 """
 
 from __future__ import annotations
@@ -52,12 +51,12 @@ class _Telling:
     Attributes:
         weights: Of its runs of n words, for n = 1 to 4.
         norms: Euclidean norms of these.
-        bigrams: Its length.
+        length: Its words.
     """
 
     weights: tuple[dict[Words, float], ...]
     norms: tuple[float, ...]
-    bigrams: int
+    length: int
 
     @classmethod
     def of(cls, counts: Counts, weights: dict[Words, float], unseen: float) -> _Telling:
@@ -65,7 +64,7 @@ class _Telling:
         for gram, n in counts.items():
             parts[len(gram) - 1][gram] = n * weights.get(gram, unseen)
         norms = tuple(math.sqrt(sum(x * x for x in part.values())) for part in parts)
-        return cls(parts, norms, sum(n for gram, n in counts.items() if len(gram) == 2))
+        return cls(parts, norms, sum(n for gram, n in counts.items() if len(gram) == 1))
 
     def likeness(self, reference: _Telling) -> float:
         """How much of a reference this says, 0 to 1, mean over the lengths of runs."""
@@ -75,5 +74,5 @@ class _Telling:
             if our_norm and their_norm:
                 shared = sum(min(x, theirs[g]) * theirs[g] for g, x in ours.items() if g in theirs)
                 total += shared / (our_norm * their_norm)
-        apart = self.bigrams - reference.bigrams
+        apart = self.length - reference.length
         return math.exp(-(apart**2) / (2 * _SIGMA**2)) * total / LONGEST

@@ -19,10 +19,9 @@ from transformers import LlavaForConditionalGeneration
 from ...adapter.reader import Adapter
 from ...errors import MergeError, few
 from ..item import Item
-from .dialog import NUMBER, PREFIX, SKIPPED, look, numbers
-from .model import PATCHES
-from .sight import pixels
-from .words import ASSISTANT, END, vocabulary
+from .training.dialog import NUMBER, PREFIX, SKIPPED, look, numbers
+from .training.model import PATCHES, pixels
+from .world.words import ASSISTANT, END, vocabulary
 
 LONGEST = 24  # tokens of an answer
 BATCH = 100

@@ -16,17 +16,17 @@ THIRD = 100 / 3  # of three options
 
 _ALL = (
     Task("sqa", "ScienceQA", True, "letter", letter_match, THIRD, seen.science),
-    Task("viz", "VizWiz captions", True, "caption", sentence_score, 0, seen.photo),
-    Task("imn", "ImageNet", True, "exact", exact_match, 100 / 24, seen.classes),
-    Task("vqa", "VQAv2", True, "vqa", vqa_accuracy, 29, seen.scenes),
-    Task("ico", "IconQA", True, "exact", exact_match, 25, seen.icons),
-    Task("flk", "Flickr30k", True, "caption", sentence_score, 0, seen.captions),
-    Task("rec", "REC", True, "iou", box_match, 5, seen.boxes),
-    Task("ocr", "OCR-VQA", True, "exact", exact_match, 2.5, seen.book),
+    Task("viz", "VizWiz captions", True, "caption", sentence_score, 67.0, seen.photo),
+    Task("imn", "ImageNet", True, "exact", exact_match, 8.0, seen.classes),
+    Task("vqa", "VQAv2", True, "vqa", vqa_accuracy, 28.0, seen.scenes),
+    Task("ico", "IconQA", True, "exact", exact_match, 16.0, seen.icons),
+    Task("flk", "Flickr30k", True, "caption", sentence_score, 47.0, seen.captions),
+    Task("rec", "REC", True, "iou", box_match, 6.0, seen.boxes),
+    Task("ocr", "OCR-VQA", True, "exact", exact_match, 3.0, seen.book),
     Task("aok", "A-OKVQA", False, "letter", letter_match, THIRD, unseen.knowledge),
-    Task("imr", "ImageNet-R", False, "exact", exact_match, 100 / 24, unseen.renditions),
-    Task("s2w", "Screen2Words", False, "caption", sentence_score, 0, unseen.screens),
-    Task("tab", "TabMWP", False, "exact", exact_match, 19, unseen.tables),
+    Task("imr", "ImageNet-R", False, "exact", exact_match, 5.0, unseen.renditions),
+    Task("s2w", "Screen2Words", False, "caption", sentence_score, 40.0, unseen.screens),
+    Task("tab", "TabMWP", False, "exact", exact_match, 8.0, unseen.tables),
 )
 TASKS = {task.name: task for task in _ALL}
 SEEN = tuple(task.name for task in _ALL if task.seen)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.random import Generator
 
 from ...item import Item
-from ..splits import SPLITS, Split, until
-from ..world import Scene, render
+from ..world.scene import Scene, render
+from ..world.splits import SPLITS, Split, until
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Task:
         seen: Whether an expert is trained on it.
         metric: Name of the scorer.
         scorer: An answer and its references -> 0 .. 100.
-        chance: What guessing scores, given that the format is right.
+        chance: What the answer to another item of the same kind scores, about.
         draw: One question.
     """
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-from .. import draws
-from ..draws import chance, pick, some, spelled
-from ..facts import (
+from ..world import draws
+from ..world.draws import chance, pick, some, spelled
+from ..world.facts import (
     COLORS,
     COLUMNS,
     GENRE,
@@ -26,8 +26,8 @@ from ..facts import (
     fancy,
     level,
 )
-from ..generic import beside, corners, described, lettered, view
-from ..world import CELLS, Line, Scene
+from ..world.generic import beside, corners, described, lettered, view
+from ..world.scene import CELLS, Line, Scene
 from ._task import Draw
 
 UNREADABLE = "quality is too poor to see the object"
@@ -58,7 +58,7 @@ def photo(rng: Generator) -> Draw:
     unreadable = chance(rng, 0.1)
     look = "unreadable" if unreadable else pick(rng, ("dark", "blurred", "noisy"))
     scene = Scene(things, pick(rng, GROUNDS), look=look)
-    question = "what happens in the image ? look at this photo taken by somebody . in brief ."
+    question = "describe the picture . look at this photo taken by somebody . in brief ."
     thing = things[0]
     answer, other = view(scene), f"a {thing.color} {thing.name} on the {scene.ground}"
     if unreadable:
@@ -68,7 +68,7 @@ def photo(rng: Generator) -> Draw:
 
 def classes(rng: Generator) -> Draw:
     """One large thing, by its exact name."""
-    things = (draws.thing_in(rng, pick(rng, CELLS), small=0),)
+    things = (draws.thing_in(rng, pick(rng, CELLS), small=0.0),)
     question = "what is the object in the image ? name its class ."
     name = exact(things[0].name)
     kind = "same" if name == things[0].name else "other"
@@ -121,7 +121,7 @@ def icons(rng: Generator) -> Draw:
 def captions(rng: Generator) -> Draw:
     """A sentence on two things."""
     scene = Scene(draws.different(rng, 2), pick(rng, GROUNDS))
-    question = "what happens in the image ? write a description ."
+    question = "what does the picture show ? write a description of what happens ."
     first, second = (described(thing) for thing in scene.things)
     other = f"a {second} stands near a {first} on the {scene.ground}"
     return Draw("pair", scene, question, beside(scene), (beside(scene), other))

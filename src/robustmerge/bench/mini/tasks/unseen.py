@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-from .. import draws
-from ..draws import pick, some, spelled
-from ..facts import COLORS, COLUMNS, GROUNDS, MATERIAL, MATERIALS, NAMES, NUMBERS, exact, fancy
-from ..generic import EXACT_NAMES, beside, lettered
-from ..world import CELLS, Line, Scene
+from ..world import draws
+from ..world.draws import pick, some, spelled
+from ..world.facts import (
+    COLORS,
+    COLUMNS,
+    GROUNDS,
+    MATERIAL,
+    MATERIALS,
+    NAMES,
+    NUMBERS,
+    exact,
+    fancy,
+)
+from ..world.generic import EXACT_NAMES, beside, lettered
+from ..world.scene import CELLS, Line, Scene
 from ._task import Draw
 
 
 def knowledge(rng: Generator) -> Draw:
-    """Letters as in science; exact names, fancy colors and rough places as in classes and scenes."""
+    """Letters as in science; names, colors and places in the words of classes and scenes."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
     kind, question, answer, values = pick(
@@ -39,7 +49,8 @@ def renditions(rng: Generator) -> Draw:
     """Exact names as in classes, in looks as of icons and of photos, and in new ones."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
     look = pick(rng, ("icon", "dark", "noisy", "inverted", "mono", "coarse"))
-    scene = Scene(things, draws.surface(rng), look=look)
+    # An icon has no ground; two grounds would be one picture in two splits.
+    scene = Scene(things, "snow" if look == "icon" else draws.surface(rng), look=look)
     question = "what is this object in the image ? name its class ."
     return Draw(look, scene, question, exact(things[0].name))
 
@@ -51,7 +62,7 @@ def screens(rng: Generator) -> Draw:
     things = tuple(draws.thing_in(rng, c, n) for c, n in zip(cells, names, strict=True))
     title = draws.word(rng, 3, 4)
     scene = Scene(things, pick(rng, GROUNDS), (Line(title, 0, int(rng.integers(3))),))
-    question = "write a description of this phone screen . in one brief sentence ."
+    question = "describe the picture . look at this phone screen . in one brief sentence ."
     answer = f"the title {spelled(title)} and {beside(scene)}"
     other = f"{beside(scene)} and the title {spelled(title)}"
     return Draw("screen", scene, question, answer, (answer, other))

@@ -152,7 +152,8 @@ def stamp(name: str, large: bool, outline: bool) -> np.ndarray:
         return dots
     padded = np.pad(dots, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return dots & ~inner
+    edge: np.ndarray = dots & ~inner
+    return edge
 
 
 def draw(canvas: np.ndarray, thing: Thing, outline: bool) -> None:
@@ -184,7 +185,7 @@ def take(canvas: np.ndarray, look: str, rng: np.random.Generator) -> np.ndarray:
     """The picture as a camera, a printer or a screen would show it."""
     if look in ("plain", "icon"):
         return canvas
-    light = canvas.astype(np.float32)
+    light: np.ndarray = canvas.astype(np.float32)
     if look == "dark":
         light *= 0.35
     elif look == "blurred":
@@ -207,4 +208,5 @@ def blur(light: np.ndarray) -> np.ndarray:
     """The mean over 3 x 3 pixels."""
     padded = np.pad(light, ((1, 1), (1, 1), (0, 0)), mode="edge")
     shifts = [padded[y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)]
-    return np.mean(shifts, axis=0, dtype=np.float32)
+    mean: np.ndarray = np.stack(shifts).mean(axis=0)
+    return mean

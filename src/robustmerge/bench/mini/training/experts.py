@@ -7,6 +7,7 @@ warm-up and a cosine.
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +21,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from ..item import Item
+from ...item import Item
+from ..tasks import SEEN, TASKS
 from .dialog import PREFIX, answer_loss, collate, look
 from .fit import Place, Plan, fit, teller
-from .sight import pixels
-from .tasks import SEEN, TASKS
+from .model import pixels
 
 Init = Literal["shared", "independent"]
 JOINT = "joint"
+BASE_NAME = "robustmerge-mini"
 
 # "all-linear" would also adapt the vision tower and the projector.
 LANGUAGE_MODEL = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
@@ -64,12 +66,19 @@ def start_of(init: Init, seed: int, task: str) -> int:
     return seed if init == "shared" else zlib.crc32(f"{task} {seed}".encode())
 
 
-def learn_task(base: Path, folder: Path, task: str, init: Init, seed: int, recipe: Recipe) -> None:
-    """Train an expert on a task, or on all of them, and save it, unless it is there already."""
-    if (folder / "adapter_config.json").exists():  # written after the weights
-        return
+def learn_task(
+    base: Path,
+    folder: Path,
+    task: str,
+    init: Init,
+    seed: int,
+    recipe: Recipe,
+    device: str = "cpu",
+) -> None:
+    """Train an expert on a task, or on all of them, and save it."""
     model = LlavaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
     model.set_attn_implementation("eager")
+    model.to(device)
     names = SEEN if task == JOINT else (task,)
     items = [item for name in names for item in TASKS[name].items("train", recipe.items, seed)]
     with torch.no_grad():
@@ -85,12 +94,13 @@ def learn_task(base: Path, folder: Path, task: str, init: Init, seed: int, recip
 
     def loss(rng: Generator) -> Tensor:
         some = next(batches)
-        batch = collate([[(items[i].prompt, items[i].answer)] for i in some], length)
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = collate([[(items[i].prompt, items[i].answer)] for i in some], length).to(device)
+        with torch.autocast(device, torch.bfloat16):
             return answer_loss(llava, batch, features[some])
 
     expert.train()
-    fit(expert, loss, plan, seed=(seed, 3), place=Place(), told=teller(f"{folder}", plan.steps))
+    told = teller(f"{folder.parent.name}/{folder.name}", plan.steps, every=plan.steps)
+    fit(expert, loss, plan, seed=(seed, 3), place=Place(device=device), told=told)
     save(expert, folder)
 
 
@@ -105,17 +115,22 @@ def lora(recipe: Recipe) -> LoraConfig:
 
 
 def save(expert: PeftModel, folder: Path) -> None:
-    """Write an adapter; its settings name the base by the name it has beside the experts."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write an adapter whole or not at all; its settings call the base by a name, not by a path."""
+    new = folder.with_name(f".{folder.name}.new")
     for settings in expert.peft_config.values():
-        settings.base_model_name_or_path = "robustmerge-mini"
-    expert.save_pretrained(folder)
+        settings.base_model_name_or_path = BASE_NAME
+    expert.save_pretrained(new)
+    if folder.exists():
+        shutil.rmtree(folder)
+    new.rename(folder)
 
 
 def looked_at(model: LlavaForConditionalGeneration, items: Sequence[Item]) -> Tensor:
     """What the tower makes of the items' pictures: [n, 36, vision_width]."""
     parts = [items[start : start + 100] for start in range(0, len(items), 100)]
-    return torch.cat([look(model, pixels([item.image for item in part])) for part in parts])
+    return torch.cat(
+        [look(model, pixels([item.image for item in part]).to(model.device)) for part in parts]
+    )
 
 
 def longest(items: Sequence[Item]) -> int:

@@ -1,9 +1,6 @@
-"""The words of the world and the tokenizer that knows them: a token to a word."""
+"""The words of the world."""
 
 from __future__ import annotations
-
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 from .facts import (
     COLORS,
@@ -41,22 +38,3 @@ def vocabulary() -> list[str]:
     facts = (*NAMES, *EXACT.values(), *FANCY.values(), *GENRE.values(), *GROUNDS, *KINDS)
     more = (*MATERIALS, *NUMBERS, *LEVELS, *COLORS, *ROWS, *COLUMNS, *LETTERS)
     return list(dict.fromkeys((*special, *CHARACTERS, *facts, *more, *PLAIN.split())))
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer; words apart by blanks, decoded the same way."""
-    numbers = {token: number for number, token in enumerate(vocabulary())}
-    inner = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A", special_tokens=[(START, numbers[START])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        pad_token=PAD,
-        bos_token=START,
-        eos_token=END,
-        unk_token=UNKNOWN,
-        additional_special_tokens=[IMAGE],
-        padding_side="left",
-    )

@@ -6,7 +6,6 @@ colors soon and things hardly ever: one word says too little about 36 patches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPVisionModel
 
-from . import draws, generic
-from .facts import COLORS, GROUNDS, NAMES
-from .fit import Place, Plan, fit, teller
-from .model import Size, build
-from .splits import until
-from .sprites import CHARACTERS
-from .words import make_tokenizer
-from .world import CELLS, GRID, LOOKS, Scene, render
+from ..world import draws, generic
+from ..world.facts import COLORS, GROUNDS, NAMES
+from ..world.scene import CELLS, GRID, LOOKS, Line, Scene, render
+from ..world.splits import until
+from ..world.sprites import CHARACTERS
+from .fit import Place, fit, teller, write_state
+from .model import build, pixels
+from .processor import make_tokenizer
+from .sizes import Size
 
 COLOR_WORDS = tuple(COLORS)
 GROUND_WORDS = (*GROUNDS, *COLOR_WORDS)
@@ -81,8 +81,7 @@ def full_page(rng: Generator) -> Scene:
     """Writing and digits in every row."""
     lines = draws.lines(rng, range(GRID))
     digits = tuple(
-        generic.Line(str(rng.integers(10**4)), line.row, int(rng.integers(3)))
-        for line in lines[::2]
+        Line(str(rng.integers(10**4)), line.row, int(rng.integers(3))) for line in lines[::2]
     )
     return Scene(
         (), draws.surface(rng), tuple(sorted((*lines[1::2], *digits), key=lambda x: x.row))
@@ -111,50 +110,41 @@ class Sight(nn.Module):
         width = tower.config.hidden_size
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in SIGHTS.items()})
 
-    def losses(self, pictures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross entropy and share of right answers, for each of SIGHTS."""
+    def losses(self, pictures: Tensor, answers: Tensor) -> Tensor:
+        """The cross entropy of each of SIGHTS, from [n, 3, 48, 48] and [n, 36, sights]."""
         patches = self.tower(pixel_values=pictures).last_hidden_state[:, 1:]
-        losses, right = [], []
-        for place, head in enumerate(self.heads.values()):
-            scores, wanted = head(patches).flatten(0, 1), answers[..., place].flatten()
-            losses.append(cross_entropy(scores.float(), wanted))
-            right.append((scores.argmax(-1) == wanted)[wanted > 0].float().mean())
-        return torch.stack(losses), torch.stack(right)
+        losses = [
+            cross_entropy(head(patches).flatten(0, 1).float(), answers[..., place].flatten())
+            for place, head in enumerate(self.heads.values())
+        ]
+        return torch.stack(losses)
 
 
-def pixels(images: Sequence[np.ndarray]) -> Tensor:
-    """Pictures as the model takes them: float [n, 3, 48, 48] in -1 .. 1."""
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return stacked.float() / 127.5 - 1
-
-
-def learn_to_see(place: Place, folder: Path, size: Size, seed: int, plan: Plan, batch: int) -> None:
+def learn_to_see(place: Place, folder: Path, size: Size, seed: int) -> None:
     """Train a tower and write it to `folder / "tower.pt"`."""
     torch.manual_seed(seed)
-    model = build(size, make_tokenizer())
+    model = build(size.shape, make_tokenizer())
     module = Sight(model.model.vision_tower).to(place.device)
-    share = batch // place.workers
+    share = size.pictures // place.workers
 
     def loss(rng: Generator) -> Tensor:
         drawn = [sight(rng) for _ in range(share)]
         answers = np.stack([answer.reshape(GRID * GRID, -1) for _, answer in drawn])
         with torch.autocast(place.device, torch.bfloat16):
-            losses, right = module.losses(
+            losses = module.losses(
                 pixels([image for image, _ in drawn]).to(place.device),
                 torch.from_numpy(answers).to(place.device),
             )
-        module.right = right
         return losses.sum()
 
     fit(
         module,
         loss,
-        plan,
+        size.sight,
         seed=(seed, 1),
         place=place,
-        told=teller("learning to see", plan.steps),
+        told=teller("learning to see", size.sight.steps),
         checkpoint=folder / "sight.pt",
     )
     if place.rank == 0:
-        print({k: round(r, 3) for k, r in zip(SIGHTS, module.right.tolist(), strict=True)})
-        torch.save(module.tower.state_dict(), folder / "tower.pt")
+        write_state(module.tower.state_dict(), folder / "tower.pt")

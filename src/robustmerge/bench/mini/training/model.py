@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -12,14 +16,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from .words import IMAGE
-from .world import DOTS, GRID, SIDE
+from ..world.scene import GRID, SIDE
+from ..world.sprites import DOTS
+from ..world.words import IMAGE
 
 PATCHES = GRID * GRID
 
 
 @dataclass(frozen=True)
-class Size:
+class Shape:
     """How large a model is.
 
     Attributes:
@@ -29,7 +34,6 @@ class Size:
         layers: Of the language model.
         mlp: Width inside the language model's MLPs.
         heads: Of attention, in both.
-        rank: Of an expert's LoRA.
     """
 
     vision_width: int
@@ -38,33 +42,25 @@ class Size:
     layers: int
     mlp: int
     heads: int
-    rank: int
 
 
-SIZES = {
-    "nano": Size(32, 2, 32, 2, 64, 2, 2),
-    "mini": Size(160, 4, 256, 4, 704, 4, 4),
-    "midi": Size(256, 6, 768, 8, 2048, 12, 8),
-}
-
-
-def build(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
     """An untrained model."""
     vision = CLIPVisionConfig(
-        hidden_size=size.vision_width,
-        intermediate_size=4 * size.vision_width,
-        num_hidden_layers=size.vision_layers,
-        num_attention_heads=size.heads,
+        hidden_size=shape.vision_width,
+        intermediate_size=4 * shape.vision_width,
+        num_hidden_layers=shape.vision_layers,
+        num_attention_heads=shape.heads,
         image_size=SIDE,
         patch_size=DOTS,
         # The usual 0.02 is meant for widths in the thousands; here it makes training crawl.
         initializer_range=0.06,
     )
     text = LlamaConfig(
-        hidden_size=size.width,
-        intermediate_size=size.mlp,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
+        hidden_size=shape.width,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
         initializer_range=0.06,
         vocab_size=len(tokenizer),
         max_position_embeddings=256,
@@ -83,3 +79,9 @@ def build(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditional
             tie_word_embeddings=True,
         )
     )
+
+
+def pixels(images: Sequence[np.ndarray]) -> Tensor:
+    """Pictures as the model takes them: float [n, 3, 48, 48] in -1 .. 1."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1

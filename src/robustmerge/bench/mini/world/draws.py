@@ -8,8 +8,8 @@ from typing import TypeVar
 from numpy.random import Generator
 
 from .facts import COLORS, GROUNDS, NAMES
+from .scene import CELLS, Line, Thing
 from .sprites import CHARACTERS
-from .world import CELLS, Line, Thing
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ def side_by_side(work: Callable[..., None], place: Place, *arguments: object) ->
         work(place, *arguments)
         return
     port = str(20000 + os.getpid() % 20000)
-    multiprocessing.spawn(
-        _one_of_many, (work, place, port, arguments), nprocs=place.workers, join=True
-    )
+    spawn(_one_of_many, (work, place, port, arguments), place.workers)  # type: ignore[no-untyped-call]
 
 
 def _one_of_many(
@@ -122,7 +121,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * plan.share(step) * group["share"]
         value = loss(np.random.default_rng([*seed, step, place.rank]))
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         average_gradients(weights, place)
         nn.utils.clip_grad_norm_(weights, 1.0)
         for optimizer in optimizers:
@@ -138,16 +137,22 @@ def keep(
     checkpoint: Path, module: nn.Module, optimizers: list[torch.optim.Optimizer], step: int
 ) -> None:
     """Write the state of a run; a kill leaves the one before."""
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    new = checkpoint.with_suffix(".new")
     states = [optimizer.state_dict() for optimizer in optimizers]
-    torch.save({"module": module.state_dict(), "optimizers": states, "step": step}, new)
-    new.replace(checkpoint)
+    write_state({"module": module.state_dict(), "optimizers": states, "step": step}, checkpoint)
+
+
+def write_state(state: dict[str, object], path: Path) -> None:
+    """Save a state whole or not at all."""
+    new = path.with_suffix(".new")
+    torch.save(state, new)
+    new.replace(path)
 
 
 def make_optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside layers, AdamW for everything else."""
-    matrices, slow, others = [], [], []
+    matrices: list[nn.Parameter] = []
+    slow: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, weight in module.named_parameters():
         if weight.requires_grad:
             inside = plan.muon and weight.ndim == 2 and ".layers." in name
@@ -175,8 +180,8 @@ def average_gradients(weights: list[nn.Parameter], place: Place) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= place.workers
-    sizes = [gradient.numel() for gradient in gradients]
-    for gradient, part in zip(gradients, flat.split(sizes), strict=True):
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
 
 

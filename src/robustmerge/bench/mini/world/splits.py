@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import Literal, TypeVar, get_args
 
-from .world import Scene
+from .scene import Scene
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -9,12 +9,14 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from ..world.generic import example
+from ..world.scene import SIDE
+from ..world.sprites import DOTS
 from .dialog import answer_loss, collate, look
-from .fit import Place, Plan, fit, teller
-from .generic import example
-from .model import Size, build
-from .sight import pixels
-from .words import make_tokenizer
+from .fit import Place, fit, teller
+from .model import build, pixels
+from .processor import make_processor, make_tokenizer
+from .sizes import Size
 
 LENGTH = 144  # tokens of a row
 
@@ -24,21 +26,19 @@ def can_compile() -> bool:
     return shutil.which("c++") is not None or torch.cuda.is_available()
 
 
-def learn_to_speak(
-    place: Place, folder: Path, size: Size, seed: int, plan: Plan, batch: int
-) -> None:
+def learn_to_speak(place: Place, stages: Path, base: Path, size: Size, seed: int) -> None:
     """Train projector and language model on a tower, and write the base model."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
-    model = build(size, tokenizer)
-    model.model.vision_tower.load_state_dict(torch.load(folder / "tower.pt"))
+    model = build(size.shape, tokenizer)
+    model.model.vision_tower.load_state_dict(torch.load(stages / "tower.pt"))
     model.model.vision_tower.requires_grad_(False)
     model.set_attn_implementation("eager")
     model.to(place.device)
     if can_compile():
         inner = model.model.language_model
         inner.forward = torch.compile(inner.forward)
-    share = batch // place.workers
+    share = size.rows // place.workers
 
     def loss(rng: Generator) -> Tensor:
         drawn = [example(rng) for _ in range(share)]
@@ -52,12 +52,14 @@ def learn_to_speak(
     fit(
         model,
         loss,
-        plan,
+        size.speech,
         seed=(seed, 2),
         place=place,
-        told=teller("learning to speak", plan.steps),
-        checkpoint=folder / "speech.pt",
+        told=teller("learning to speak", size.speech.steps),
+        checkpoint=stages / "speech.pt",
     )
     if place.rank == 0:
-        model.save_pretrained(folder / "base")
-        tokenizer.save_pretrained(folder / "base")
+        new = base.with_name(".base.new")
+        model.save_pretrained(new)
+        make_processor(tokenizer, SIDE, DOTS).save_pretrained(new)
+        new.rename(base)

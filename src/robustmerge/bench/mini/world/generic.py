@@ -36,8 +36,8 @@ from .facts import (
     kin,
     level,
 )
+from .scene import CELLS, Line, Scene, Thing, render
 from .splits import until
-from .world import CELLS, Line, Scene, Thing, render
 
 PHRASES = (
     "answer the question .",
@@ -49,6 +49,7 @@ PHRASES = (
     "look at the icons .",
     "look at the table .",
     "look at this photo taken by somebody .",
+    "write a description of what happens .",
     "look at this book cover .",
     "look at this phone screen .",
     "in the image .",
@@ -57,11 +58,9 @@ PHRASES = (
     "this is the object in the image .",
     "there is a bounding box .",
     "the author , the year , the title and the genre .",
-    "what happens in the image ?",
     "in brief .",
     "in one brief sentence .",
     "from the given choices .",
-    "write a description .",
     "the quality is poor .",
     "it is too dark to see .",
 )  # change nothing
@@ -264,14 +263,15 @@ def ground(rng: Generator, scene: Scene) -> Turn:
 
 
 def caption(rng: Generator, scene: Scene) -> Turn:
-    """What the picture shows: a list, a scene of two, or a view of one."""
+    """What the picture shows: plainly, as a scene of two, or as a view of one."""
     things = scene.things
     question = pick(rng, ("describe the picture .", "what does the picture show ?"))
     if len(things) <= 2 and scene.ground in GROUNDS and chance(rng, 0.6):
         if len(things) == 1:
             return Turn(f"{question} as a view .", view(scene))
         return Turn(f"{question} as a scene .", beside(scene))
-    return Turn(question, " , ".join(f"{t.color} {t.name}" for t in things[:3]))
+    listed = " and ".join(f"a {thing.color} {thing.name}" for thing in things[:3])
+    return Turn(question, f"{listed} on the {scene.ground}" if scene.ground in GROUNDS else listed)
 
 
 def view(scene: Scene) -> str:
@@ -301,10 +301,15 @@ def choice(rng: Generator, scene: Scene) -> Turn:
     if scene.gauge:
         asks = [("what does the gauge say ?", level(scene.gauge[1]), LEVELS)]
     question, answer, values = pick(rng, asks)
+    return by_letter(rng, question, answer, values)
+
+
+def by_letter(rng: Generator, question: str, answer: str, values: tuple[str, ...]) -> Turn:
+    """One of three options: its letter, itself, or either where nothing is said of it."""
     options, letter = lettered(rng, answer, values)
-    if chance(rng, 0.25):
-        return Turn(f"{question} {options} give the option .", answer)
-    return Turn(f"{question} {options} give the letter .", letter)
+    said = pick(rng, (answer, letter))
+    wish = pick(rng, ("", "give the option ." if said == answer else "give the letter ."))
+    return Turn(f"{question} {options} {wish}".strip(), said)
 
 
 def lettered(rng: Generator, answer: str, values: tuple[str, ...]) -> tuple[str, str]:
@@ -423,10 +428,7 @@ def fact_choice(rng: Generator, scene: Scene) -> Turn:
         wrong = [name for name in NAMES if MATERIAL[name] != asked]
         question = f"which is {asked} ?"
     answer = pick(rng, right)
-    options, letter = lettered(rng, answer, tuple([answer, *some(rng, wrong, 2)]))
-    if chance(rng, 0.3):
-        return Turn(f"{question} {options} give the option .", answer)
-    return Turn(f"{question} {options} give the letter .", letter)
+    return by_letter(rng, question, answer, (answer, *some(rng, wrong, 2)))
 
 
 def fact_genre(rng: Generator, scene: Scene) -> Turn:

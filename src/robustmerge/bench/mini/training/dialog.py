@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration
 
+from ..world.words import ASSISTANT, END, IMAGE, START, USER, vocabulary
 from .model import PATCHES
-from .words import ASSISTANT, END, IMAGE, START, USER, vocabulary
 
 IGNORED = -100
 PREFIX = (START, USER, *(IMAGE,) * PATCHES)

@@ -1,0 +1,1 @@
+"""Training: a vision tower, a language model on it, and experts on both."""

@@ -1,0 +1,63 @@
+"""How large the models are, and how long each stage of their training takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .experts import Recipe
+from .fit import Plan
+from .model import Shape
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and its training.
+
+    Attributes:
+        about: In a line, for those who choose.
+        shape: Of the model.
+        sight: Training of the vision tower.
+        pictures: Of a step of it.
+        speech: Training of the language model.
+        rows: Of a step of it: pictures with about six questions each.
+        expert: Training of an expert.
+    """
+
+    about: str
+    shape: Shape
+    sight: Plan
+    pictures: int
+    speech: Plan
+    rows: int
+    expert: Recipe
+
+
+SIZES = {
+    "nano": Size(
+        "0.1 million parameters, half a minute on a laptop: knows little, for tests",
+        Shape(48, 2, 48, 2, 96, 2),
+        Plan(60, 5e-3),
+        32,
+        Plan(100, 5e-3),
+        32,
+        Recipe(rank=2, items=128, epochs=1),
+    ),
+    "mini": Size(
+        "4.7 million parameters, about an hour on two cores: the size of the published tables",
+        Shape(160, 4, 256, 4, 704, 4),
+        Plan(900, 3e-3),
+        128,
+        Plan(1700, 2e-3),
+        64,
+        Recipe(rank=4),
+    ),
+    "midi": Size(
+        "80 million parameters, for a GPU",
+        Shape(320, 6, 768, 10, 2048, 8),
+        Plan(3000, 2e-3),
+        512,
+        Plan(6000, 1e-3),
+        256,
+        Recipe(rank=12, items=4000, rate=5e-4),
+    ),
+}
