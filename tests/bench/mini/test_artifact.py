@@ -20,7 +20,7 @@ from robustmerge import MergeError
 from robustmerge.bench.mini import artifact as module
 from robustmerge.bench.mini.artifact import Artifact, pack, verify
 from robustmerge.bench.mini.tasks import SEEN, TASKS
-from robustmerge.bench.mini.words import make_tokenizer
+from robustmerge.bench.mini.training.processor import make_tokenizer
 
 MADE_BY = {"command": "train --size nano", "seed": 0}
 
@@ -44,6 +44,7 @@ def test_an_artifact_that_was_just_packed_is_whole(packed: Artifact) -> None:
     found = verify(packed.folder)
     assert found.manifest == packed.manifest
     assert found.manifest["made_by"] == MADE_BY
+    assert found.manifest["training"]["size"] == "nano"
     assert list(found.experts) == list(SEEN)
     assert all((folder / "adapter_config.json").is_file() for folder in found.experts.values())
     assert (found.joint / "adapter_model.safetensors").is_file()

@@ -106,6 +106,14 @@ def test_the_finding_says_what_the_scores_say(run) -> None:  # type: ignore[no-u
 
 
 def test_experts_that_gain_nothing_leave_no_share(run) -> None:  # type: ignore[no-untyped-def]
+    sat = sittings(run, 40.0, 40.0, 40.0, 40.0, 40.0, merged=("ties", "wudi"))
+    lines = run.story.lines_of(sat, ["ties", "wudi"])
+    first, _, third = run.story.finding(lines, sat, 4)
+    assert "of the way" not in first
+    assert "no more than chance" in third
+
+
+def test_the_examples_are_the_first_questions(run) -> None:  # type: ignore[no-untyped-def]
     merged = ("robustmerge", "ties", "wudi")
     sat = sittings(run, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, merged=merged)
     lines = run.story.lines_of(sat, merged)

@@ -27,15 +27,16 @@ from ... import __version__
 from ...adapter.tensors import sha256
 from ...adapter.writer import check_target, whole_folder, write_json
 from ...errors import MergeError, few, reading, shown
-from .experts import JOINT
-from .splits import SPLITS
 from .tasks import SEEN, TASKS
-from .words import vocabulary
+from .training.experts import JOINT
+from .world.splits import SPLITS
+from .world.words import vocabulary
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 LARGEST = 20_000_000  # bytes: it is part of the repository
 PACKAGES = ("torch", "transformers", "peft", "numpy", "pillow")
+WEIGHTS = "model.safetensors"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -86,7 +87,7 @@ def pack(
     """Write base, experts and joint adapter of a training in half precision.
 
     Args:
-        root: Of the training: base/ and experts/<set>/<task>/.
+        root: Of the training: training.json, base/ and experts/<set>/<task>/.
         out: The folder to write; it appears whole or not at all.
         made_by: How the training was run: command, seed, and what else there is to say.
         experts: Which set.
@@ -107,6 +108,7 @@ def pack(
         manifest = {
             "format": FORMAT,
             "made_by": dict(made_by),
+            "training": training(root),
             "date": datetime.now(timezone.utc).date().isoformat(),
             "versions": {"robustmerge": __version__} | {name: version(name) for name in PACKAGES},
             "experts": experts,
@@ -124,12 +126,21 @@ def pack(
     return Artifact(out, manifest)
 
 
+def training(root: Path) -> dict[str, Any]:
+    """What the training wrote about itself."""
+    with reading(root / "training.json"):
+        text = (root / "training.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 def halve_model(source: Path, target: Path) -> None:
     """Copy a model's folder; its weights, and what its settings say of them, become float16."""
     target.mkdir(parents=True)
-    for file in sorted(source.glob("*.json")):
-        shutil.copyfile(file, target / file.name)
-    halve(source / "model.safetensors", target / "model.safetensors")
+    for file in sorted(source.glob("*")):
+        if file.is_file() and file.name != WEIGHTS:
+            shutil.copyfile(file, target / file.name)
+    halve(source / WEIGHTS, target / WEIGHTS)
     settings = json.loads((target / "config.json").read_text(encoding="utf-8"))
     for part in (settings, *settings.values()):
         if isinstance(part, dict) and "dtype" in part:

@@ -20,7 +20,7 @@ from PIL import Image
 from ..item import Item
 from ..metrics.boxes import parse
 from .tasks import SEEN, TASKS, UNSEEN, Task
-from .world import GRID
+from .world.scene import GRID
 
 RIGHT, WRONG = 99.9, 0.1  # the scores from which on an answer is wholly so; captions round
 KIND = {
