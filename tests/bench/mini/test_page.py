@@ -142,6 +142,7 @@ def test_means_are_of_the_seen_and_of_the_unseen_tasks() -> None:
 def test_what_was_not_asked_has_no_score_and_no_mean() -> None:
     own = line("expert", 90.0, SEEN)
     assert own.mean(UNSEEN) is None
+    assert line("some", 90.0, ("sqa", "viz")).mean(SEEN) is None
     assert re.findall(r"<td[^>]*>([^<]*)<", row(own)) == ["90.0"] * 9 + ["–"] * 5
 
 
