@@ -17,7 +17,7 @@ EXAMPLES = 3  # of each task
 TITLE = "Eight experts, one adapter"
 RULE = (
     f"Below are the first {EXAMPLES} test questions of each task, whatever was answered: none was "
-    "picked. The merges shown are the package's own method and the best of the others."
+    "picked. The merges shown are the first of the table and the best of the others."
 )
 
 Sat = Mapping[str, Mapping[str, Sitting]]
@@ -30,7 +30,7 @@ def lead(merges: int) -> list[str]:
         "A tiny LLaVA looks at pictures of 48 x 48 pixels and answers questions. Eight LoRA "
         "experts were trained from it, each on a task of its own: its look, its words, its format.",
         f"`robustmerge` makes one adapter of all eight, without training and without data, here in "
-        f"{merges} ways. How much of what the experts learned does it still know? And can it do "
+        f"{merges} {'way' if merges == 1 else 'ways'}. How much of what the experts learned does it still know? And can it do "
         "four tasks that none of them has seen?",
     ]
 
