@@ -29,9 +29,9 @@ def lead(merges: int) -> list[str]:
     return [
         "A tiny LLaVA looks at pictures of 48 x 48 pixels and answers questions. Eight LoRA "
         "experts were trained from it, each on a task of its own: its look, its words, its format.",
-        f"`robustmerge` makes one adapter of all eight, without training and without data, here in "
-        f"{merges} {'way' if merges == 1 else 'ways'}. How much of what the experts learned does it still know? And can it do "
-        "four tasks that none of them has seen?",
+        "`robustmerge` makes one adapter of all eight, without training and without data, here in "
+        f"{merges} {'way' if merges == 1 else 'ways'}. How much of what the experts learned does "
+        "it still know? And can it do four tasks that none of them has seen?",
     ]
 
 
