@@ -1,10 +1,10 @@
-"""Train a tiny LLaVA and four LoRA experts, merge them, and see what the merges can do.
+"""Merge eight LoRA experts of a tiny LLaVA, and see on twelve tasks what the merges can do.
 
-    python examples/demo/run.py [--out FOLDER] [--seed N] [--methods NAME ...] [--scale SCALE]
+    python examples/demo/run.py [--out FOLDER] [--methods NAME ...] [--scale SCALE]
 
-Everything happens here, from pixels to accuracies, in a minute or two on one core and without a
-download. A second run finds what the first has trained and takes seconds. `--methods every` merges
-by all methods that need no data, which takes a few minutes.
+Base and experts come with the repository, so nothing is trained and nothing is downloaded: it takes
+about two minutes on two cores. `--methods every` merges by all methods that need no data, which
+takes some minutes more.
 """
 
 from __future__ import annotations
@@ -12,167 +12,195 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
 import sys
-import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from time import monotonic
 
-import torch
-import world
-from evaluate import Answers, Exams, accuracy, make_exams, sit
+import story
+from exam import Sitting, quiet, sit
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from train import progress, train_base, train_expert
-from transformers.utils import logging
 
-METHODS = ("robustmerge", "task-arithmetic", "average")
-GLYPHS = dict(zip(world.SHAPES, "●■▲✚★", strict=True))
+import robustmerge
+from robustmerge.bench.mini.artifact import Artifact, verify
+from robustmerge.bench.mini.page import Line, page
+from robustmerge.bench.mini.tasks import SEEN, TASKS, UNSEEN
 
-results = Console(highlight=False)
+ARTIFACT = Path(__file__).parents[2] / "artifacts" / "mini"
+ITEMS = 100  # per task: enough for a look; the benchmark itself asks 500
+
+results, progress = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
-def main() -> None:
-    """Train, merge, examine, report."""
-    given = arguments()
-    out, seed, methods = given.out, given.seed, chosen(given.methods)
+@dataclass(frozen=True)
+class Merge:
+    """A method, and the number or the rule for the size of what it makes."""
+
+    method: str
+    scale: str = "1"
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        return self.method if self.scale == "1" else f"{self.method}, {self.scale}"
+
+    def write(self, experts: Sequence[Path], folder: Path) -> Path:
+        """Merge the experts into a folder, and show the command that does the same."""
+        out = folder / self.name.replace(", ", "-")
+        scale = ["--scale", self.scale] if self.scale != "1" else []
+        command = ["merge", "EXPERTS...", "-o", str(out), "--method", self.method, *scale]
+        progress.print(f"$ robustmerge {shlex.join(command)}", soft_wrap=True)
+        number = self.scale.replace(".", "", 1).isdigit()
+        size = float(self.scale) if number else self.scale
+        robustmerge.merge(experts, out, method=self.method, scale=size, force=True)
+        return out
+
+
+MERGES = (
+    Merge("robustmerge"),
+    Merge("robustmerge", "norm-matched"),
+    Merge("average"),
+    Merge("task-arithmetic"),
+    Merge("task-arithmetic", "norm-matched"),
+    Merge("ties"),
+    Merge("tsv-m"),
+    Merge("iso-c"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Merge, examine, report."""
+    given = parsed(arguments)
     start = monotonic()
     quiet()
-    claim(out, seed)
-    base = out / "base"
-    experts = {task.trade: out / "adapters" / task.trade for task in world.TASKS}
-    merged = {method: out / "merged" / method for method in methods}
-
-    train_base(base, seed)
-    for task in world.TASKS:
-        train_expert(task, base, experts[task.trade], seed)
-    for method, folder in merged.items():
-        merge(list(experts.values()), folder, method, given.scale, show=method == methods[0])
-
-    exams = make_exams(seed)
-    candidates: dict[str, Path | None] = {"base, zero-shot": None}
-    candidates |= {f"{trade} expert": folder for trade, folder in experts.items()}
-    candidates |= {f"merged: {method}": folder for method, folder in merged.items()}
-    answers: dict[str, Answers] = {}
-    for name, adapter in candidates.items():
-        progress.print(f"{name}: answering")
-        answers[name] = sit(exams, base, adapter)
-
-    results.print(score_table(answers, exams))
-    results.print(sample_table(answers, exams, methods[0]))
-    results.print(where_next(base, list(experts.values()), merged[methods[0]]), soft_wrap=True)
+    try:
+        run(given)
+    except robustmerge.MergeError as error:
+        progress.print("error: ", style="bold red", end="")
+        progress.print(str(error), markup=False)
+        sys.exit(1)
     progress.print(f"{monotonic() - start:.0f} s in all")
 
 
-def arguments() -> argparse.Namespace:
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for all files")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    parser.add_argument("--methods", nargs="+", default=METHODS, help="merge methods, or `every`")
-    parser.add_argument("--scale", default="1", help="a number or a rule, as robustmerge merge has")
-    return parser.parse_args()
+    parser.add_argument("--methods", nargs="+", default=[], help="merge methods, or `every`")
+    parser.add_argument("--scale", help="a number or a rule, as robustmerge merge has")
+    parser.add_argument("--items", type=int, default=ITEMS, help="test questions per task")
+    parser.add_argument("--seed", type=int, default=0, help="draws other test questions")
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--artifact", type=Path, default=ARTIFACT, help="base and experts")
+    return parser.parse_args(arguments)
 
 
-def chosen(names: list[str]) -> list[str]:
-    """The methods, `every` spelled out."""
-    if names != ["every"]:
-        return list(names)
-    from robustmerge import methods
-
-    return [method.name for method in methods.every() if not method.needs]
-
-
-def quiet() -> None:
-    """One thread, and no chatter from the libraries."""
-    # A model of this size gains little from a second thread, and loses a lot to it when the other
-    # core is busy. With one, results do not depend on the number of cores either.
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+def chosen(names: Sequence[str], scale: str | None) -> tuple[Merge, ...]:
+    """The merges to make; a scale that is given holds for all of them."""
+    if not names:
+        return MERGES if scale is None else chosen([merge.method for merge in MERGES], scale)
+    if list(names) == ["every"]:
+        names = [method.name for method in robustmerge.methods.every() if not method.needs]
+    return tuple(Merge(name, scale or "1") for name in dict.fromkeys(names))
 
 
-def claim(out: Path, seed: int) -> None:
-    """Note the seed in the folder; refuse to reuse what another seed has trained."""
-    note = out / "demo.json"
-    if note.exists() and (found := json.loads(note.read_text())["seed"]) != seed:
-        sys.exit(f"{out} holds a demo with seed {found}; give seed {seed} another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"seed": seed}))
+def run(given: argparse.Namespace) -> None:
+    """The demo itself.
 
-
-def merge(adapters: list[Path], out: Path, method: str, scale: str, *, show: bool) -> None:
-    """Merge as one does by hand; this is all there is to it."""
-    arguments = ["merge", *map(str, adapters), "-o", str(out), "--method", method, "--force"]
-    if scale != "1":
-        arguments += ["--scale", scale]
-    progress.print(f"$ {shlex.join(['robustmerge', *arguments])}", soft_wrap=True)
-    command = [sys.executable, "-m", "robustmerge", *arguments]
-    done = subprocess.run(command, check=False, stdout=None if show else subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(done.returncode)  # the command has said why
-
-
-def score_table(answers: dict[str, Answers], exams: Exams) -> Table:
-    """Accuracies: a row for each model, a column for each task."""
-    table = Table(
-        title="\nRight answers in percent, to questions on unseen boards",
-        caption="bold: on its own task; standard error of a task: 2.5 at most",
+    Raises:
+        MergeError: The artifact is not what its manifest says, or a merge is not possible.
+    """
+    merges = chosen(given.methods, given.scale)
+    artifact = verify(given.artifact)
+    experts = list(artifact.experts.values())
+    progress.print(f"{given.artifact}: every file as its manifest says")
+    merged = {merge.name: merge.write(experts, given.out / "merged") for merge in merges}
+    sat = examined(artifact, merged, given)
+    lines = story.lines_of(sat, list(merged))
+    finding = story.finding(lines, sat, given.items)
+    results.print(score_table(lines))
+    results.print("\n".join(finding))
+    given.out.mkdir(parents=True, exist_ok=True)
+    scores = {line.name: dict(line.scores) for line in lines}
+    record = {"artifact": artifact.manifest["made_by"], "items": given.items, "seed": given.seed}
+    (given.out / "results.json").write_text(json.dumps(record | {"scores": scores}, indent=2))
+    (given.out / "index.html").write_text(
+        page(
+            story.TITLE,
+            story.lead(len(merges)),
+            lines,
+            finding,
+            story.examples(sat, lines, given.seed),
+            story.RULE,
+            story.notes(artifact.manifest, given.items, given.seed),
+        ),
+        encoding="utf-8",
     )
-    table.add_column("")
-    for trade in (*exams, "mean"):
-        table.add_column(trade, justify="right")
-    sections = {f"{list(exams)[-1]} expert", "base, zero-shot"}
-    for name, by_task in answers.items():
-        scores = {trade: accuracy(said, exams[trade]) for trade, said in by_task.items()}
-        cells = [Text(f"{s:.1f}", "bold" * (name == f"{t} expert")) for t, s in scores.items()]
-        table.add_row(name, *cells, f"{mean(scores.values()):.1f}", end_section=name in sections)
+    results.print(where_next(artifact, given.out, merged[merges[0].name]), soft_wrap=True)
+
+
+def examined(
+    artifact: Artifact, merged: dict[str, Path], given: argparse.Namespace
+) -> dict[str, dict[str, Sitting]]:
+    """What every model makes of every task, by model and task."""
+    everywhere = {story.ZERO: None, story.JOINT: artifact.joint, **merged}
+    models = {task: dict(everywhere) for task in TASKS}
+    for task, expert in artifact.experts.items():
+        models[task][story.EXPERTS] = expert
+    found: dict[str, dict[str, Sitting]] = defaultdict(dict)
+    for task, sittings in sit(artifact.base, models, given.items, given.seed, given.processes):
+        progress.print(f"{task}: {len(sittings)} models answered {given.items} questions")
+        for name, sitting in sittings.items():
+            found[name][task] = sitting
+    return found
+
+
+def score_table(lines: Sequence[Line]) -> Table:
+    """Scores: a row for each model, a column for each task; 80 characters wide."""
+    table = Table(title="\nScores on test questions, 0 to 100", box=box.HORIZONTALS, padding=0)
+    table.add_column("", min_width=16)
+    for column in (*SEEN, "seen", *UNSEEN, "unseen"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for line, after in zip(lines, (*lines[1:], None), strict=True):
+        cells = [whole(line.scores.get(task)) for task in SEEN] + [exact(line.mean(SEEN))]
+        cells += [whole(line.scores.get(task)) for task in UNSEEN] + [exact(line.mean(UNSEEN))]
+        table.add_row(
+            f"{line.name} ★" if line.best else line.name,
+            *cells,
+            style="bold" if line.best else "dim" if line.sort == "chance" else "",
+            end_section=after is not None and after.sort == "merge" != line.sort,
+        )
     return table
 
 
-def sample_table(answers: dict[str, Answers], exams: Exams, method: str) -> Table:
-    """One question of each task: the first whose answer is a word of the trade's own."""
-    table = Table(title="\nOne question of each task", show_lines=True)
-    merged = f"merged: {method}"
-    for column in ("board", "question", "base", "expert", "merged", "right"):
-        table.add_column(column)
-    for task in world.TASKS:
-        exam = exams[task.trade]
-        turns = [example.turns[0] for example in exam]
-        k = next(k for k, turn in enumerate(turns) if turn.answer in task.words.values())
-        models = ("base, zero-shot", f"{task.trade} expert", merged)
-        said = [answers[name][task.trade][k] for name in models]
-        table.add_row(board(exam[k].scene), turns[k].question, *said, turns[k].answer)
-    return table
+def whole(score: float | None) -> str:
+    """A task's score in a cell."""
+    return "–" if score is None else f"{score:.0f}"
 
 
-def board(scene: world.Scene) -> Text:
-    """The scene in characters."""
-    pieces = {(piece.row, piece.column): piece for piece in scene}
-    text = Text()
-    for row in world.ROWS:
-        for column in world.COLUMNS:
-            piece = pieces.get((row, column))
-            style = "rgb({},{},{})".format(*world.COLORS[piece.color]) if piece else "dim"
-            text.append(f"{GLYPHS[piece.shape] if piece else '·'} ", style)
-        text.append("\n")
-    text.rstrip()
-    return text
+def exact(mean: float | None) -> str:
+    """A mean in a cell."""
+    return "–" if mean is None else f"{mean:.1f}"
 
 
-def where_next(base: Path, experts: list[Path], merged: Path) -> Text:
+def where_next(artifact: Artifact, out: Path, merged: Path) -> Text:
     """Where the files are and what to try with them."""
-    folders = " ".join(shlex.quote(str(folder)) for folder in experts)
+    experts = " ".join(shlex.quote(str(folder)) for folder in artifact.experts.values())
+    base = shlex.quote(str(artifact.base))
     lines = (
-        f"\nbase model   {base}",
-        f"experts      {experts[0].parent}",
-        f"merges       {merged.parent}",
+        f"\nthe page     {(out / 'index.html').resolve().as_uri()}",
+        f"the merges   {merged.parent}",
         "",
-        f"next: robustmerge show {folders}",
-        f"      robustmerge check {shlex.quote(str(merged))} --base {shlex.quote(str(base))}",
+        f"next: robustmerge show {experts}",
+        f"      robustmerge check {shlex.quote(str(merged))} --base {base}",
         "      robustmerge methods",
+        "      make demo with other methods: "
+        f"python examples/demo/run.py --out {shlex.quote(str(out))} --methods wudi pico dare-ties",
     )
     return Text("\n".join(lines))
 
