@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustmerge.bench.mini.results import Result
+from robustmerge.bench.mini.runs.results import Result
 
 Averages = Mapping[str, float]
 

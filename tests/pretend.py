@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from make import LLM, adapter, deltas
 from robustmerge.bench.item import Item
-from robustmerge.bench.mini.setting import Setting
+from robustmerge.bench.mini.runs.setting import Setting
 from robustmerge.bench.mini.world.splits import Split
 
 SEEN = ("sqa", "viz", "rec")

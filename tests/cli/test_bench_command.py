@@ -65,7 +65,7 @@ def test_gates_that_are_all_open(
 ) -> None:
     options = ["--methods", "average", "--items", "10", "--jobs", "1"]
     assert run([*RUN, *places, *options]) == 0
-    from robustmerge.bench.mini.gates import Gate
+    from robustmerge.bench.mini.judge.gates import Gate
 
     open_gate = Gate("a gate", "much", "more", True)
     monkeypatch.setattr("robustmerge.cli.show_bench.judge", lambda *_, **__: [open_gate])

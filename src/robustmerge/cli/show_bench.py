@@ -11,18 +11,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..bench.mini.board import gather
-from ..bench.mini.contender import Contender, every, parse_all
-from ..bench.mini.folders import ExpertSet, base_folder, expert_sets
-from ..bench.mini.gates import Gate, gates as judge
-from ..bench.mini.job import Protocol, Rank
-from ..bench.mini.plan import Study, make_jobs
-from ..bench.mini.results import read_all
-from ..bench.mini.runs import Step, failed, run_jobs
-from ..bench.mini.setting import built_in
-from ..bench.mini.sizes import relative_size
-from ..bench.mini.standing import Standing, stand
-from ..bench.mini.table import as_data, as_markdown
+from ..bench.mini.judge.board import gather
+from ..bench.mini.judge.gates import Gate, gates as judge
+from ..bench.mini.judge.sizes import relative_size
+from ..bench.mini.judge.standing import Standing, stand
+from ..bench.mini.judge.table import as_data, as_markdown
+from ..bench.mini.runs.contender import Contender, every, parse_all
+from ..bench.mini.runs.folders import ExpertSet, base_folder, expert_sets
+from ..bench.mini.runs.job import Protocol, Rank
+from ..bench.mini.runs.plan import Study, make_jobs
+from ..bench.mini.runs.results import read_all
+from ..bench.mini.runs.run import Step, failed, run_jobs
+from ..bench.mini.runs.setting import built_in
 from ..errors import MergeError
 from .rows import Row, print_rows
 

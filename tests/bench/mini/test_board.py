@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from made_up import TASKS, merge, on, references, result
-from robustmerge.bench.mini.board import gather
-from robustmerge.bench.mini.results import Result
+from robustmerge.bench.mini.judge.board import gather
+from robustmerge.bench.mini.runs.results import Result
 from robustmerge.errors import MergeError
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from robustmerge.bench.mini.contender import Contender
-from robustmerge.bench.mini.examine import Examiner
-from robustmerge.bench.mini.folders import expert_sets
-from robustmerge.bench.mini.plan import Study, make_jobs
-from robustmerge.bench.mini.setting import Model, Task, built_in
+from robustmerge.bench.mini.runs.contender import Contender
+from robustmerge.bench.mini.runs.examine import Examiner
+from robustmerge.bench.mini.runs.folders import expert_sets
+from robustmerge.bench.mini.runs.plan import Study, make_jobs
+from robustmerge.bench.mini.runs.setting import Model, Task, built_in
 from robustmerge.bench.mini.tasks import SEEN, UNSEEN
 from robustmerge.bench.mini.training.experts import lora, save
 from robustmerge.bench.mini.training.model import build

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robustmerge import methods
-from robustmerge.bench.mini.contender import Contender, every, parse_all, split
+from robustmerge.bench.mini.runs.contender import Contender, every, parse_all, split
 from robustmerge.errors import MergeError
 
 

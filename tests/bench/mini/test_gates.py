@@ -8,10 +8,10 @@ import pytest
 
 from made_up import merge, on, references
 from robustmerge import methods
-from robustmerge.bench.mini.board import gather
-from robustmerge.bench.mini.gates import SENSIBLE, Gate, gates
-from robustmerge.bench.mini.results import Result
-from robustmerge.bench.mini.standing import stand
+from robustmerge.bench.mini.judge.board import gather
+from robustmerge.bench.mini.judge.gates import SENSIBLE, Gate, gates
+from robustmerge.bench.mini.judge.standing import stand
+from robustmerge.bench.mini.runs.results import Result
 
 SIZES = {"sqa": 0.02, "rec": 0.03}
 MERGES = (

@@ -11,10 +11,10 @@ import pytest
 from make import adapter
 from pretend import SEEN, SETTING, UNSEEN, PretendTask, tasks, trained
 from robustmerge.bench.item import Item
-from robustmerge.bench.mini.contender import Contender
-from robustmerge.bench.mini.folders import ExpertSet, expert_sets
-from robustmerge.bench.mini.job import Job
-from robustmerge.bench.mini.plan import Study, hash_of_world, make_jobs
+from robustmerge.bench.mini.runs.contender import Contender
+from robustmerge.bench.mini.runs.folders import ExpertSet, expert_sets
+from robustmerge.bench.mini.runs.job import Job
+from robustmerge.bench.mini.runs.plan import Study, hash_of_world, make_jobs
 from robustmerge.bench.mini.world.splits import Split
 from robustmerge.errors import MergeError
 

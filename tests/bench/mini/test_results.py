@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustmerge.bench.mini.contender import Contender
-from robustmerge.bench.mini.job import Job, Merge
-from robustmerge.bench.mini.results import Result, is_done, read_all
+from robustmerge.bench.mini.runs.contender import Contender
+from robustmerge.bench.mini.runs.job import Job, Merge
+from robustmerge.bench.mini.runs.results import Result, is_done, read_all
 from robustmerge.errors import MergeError
 
 JOB = Job(

@@ -16,14 +16,14 @@ import pytest
 import pretend
 from make import deltas
 from pretend import SETTING, PretendModel, trained
-from robustmerge.bench.mini.contender import Contender
-from robustmerge.bench.mini.examine import Examiner, merged
-from robustmerge.bench.mini.folders import expert_sets
-from robustmerge.bench.mini.job import Job
-from robustmerge.bench.mini.plan import Study, make_jobs
-from robustmerge.bench.mini.results import Result
-from robustmerge.bench.mini.runs import Step, failed, run_jobs
-from robustmerge.bench.mini.setting import Setting
+from robustmerge.bench.mini.runs.contender import Contender
+from robustmerge.bench.mini.runs.examine import Examiner, merged
+from robustmerge.bench.mini.runs.folders import expert_sets
+from robustmerge.bench.mini.runs.job import Job
+from robustmerge.bench.mini.runs.plan import Study, make_jobs
+from robustmerge.bench.mini.runs.results import Result
+from robustmerge.bench.mini.runs.run import Step, failed, run_jobs
+from robustmerge.bench.mini.runs.setting import Setting
 from robustmerge.errors import MergeError
 
 METHODS = (Contender("task-arithmetic"), Contender("average"))
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     todo = jobs(root)
     code = (
         "import sys, time\nfrom pathlib import Path\nimport pretend\n"
-        "from robustmerge.bench.mini import plan, folders, runs, contender\n"
+        "from robustmerge.bench.mini.runs import plan, folders, run, contender\n"
         "root, out = map(Path, sys.argv[1:])\n"
         "methods = [contender.Contender(n) for n in ('task-arithmetic', 'average')]\n"
         "study = plan.Study(methods, ('input',), ('default',), 10, 10)\n"
@@ -146,7 +146,7 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
         calls.append(arguments[2])  # type: ignore[arg-type]
         return merged(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("robustmerge.bench.mini.examine.merged", counted)
+    monkeypatch.setattr("robustmerge.bench.mini.runs.examine.merged", counted)
     todo = jobs(trained(tmp_path / "root"), scales=("default", "sweep"))
     default, swept = (
         next(j for j in todo if j.merge and j.merge.scale == s and "average" in j.label)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from make import deltas
 from pretend import trained
-from robustmerge.bench.mini.sizes import relative_size
+from robustmerge.bench.mini.judge.sizes import relative_size
 from robustmerge.errors import MergeError
 
 

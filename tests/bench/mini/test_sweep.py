@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
-from robustmerge.bench.mini.sweep import FINE, LIMIT, START, sweep
+from robustmerge.bench.mini.runs.sweep import FINE, LIMIT, START, sweep
 
 
 def peak(at: float):  # type: ignore[no-untyped-def]

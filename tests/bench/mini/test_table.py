@@ -10,11 +10,11 @@ import pytest
 
 import made_up
 from made_up import merge, on, references, result
-from robustmerge.bench.mini.board import gather
-from robustmerge.bench.mini.resample import Figure
-from robustmerge.bench.mini.standing import Standing, stand
-from robustmerge.bench.mini.table import as_data, as_markdown
-from robustmerge.bench.mini.versus import Duel, duels, record
+from robustmerge.bench.mini.judge.board import gather
+from robustmerge.bench.mini.judge.resample import Figure
+from robustmerge.bench.mini.judge.standing import Standing, stand
+from robustmerge.bench.mini.judge.table import as_data, as_markdown
+from robustmerge.bench.mini.judge.versus import Duel, duels, record
 
 LONG = "norms:exponent=0.5,cap=3.0+ties:density=0.3,space=delta+svc"
 

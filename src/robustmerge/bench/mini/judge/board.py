@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import MergeError, few
+from ....errors import MergeError, few
+from ..runs.results import Result
 from .resample import Scores
-from .results import Result
 
 _HINT = "keep results of different benchmarks apart: another --out, or remove the old files"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import MergeError, reading
+from ....errors import MergeError, reading
 from .job import Job
 
 FORMAT = 1

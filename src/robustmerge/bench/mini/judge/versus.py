@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..stats import compare_all
+from ...stats import compare_all
 from .resample import Figure, Scores
 
 ALPHA = 0.05

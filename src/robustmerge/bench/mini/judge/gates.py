@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import few
+from ....errors import few
 from .standing import Row, Section, Standing
 from .versus import Duel, duels
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-from ...adapter.base import Base
-from ...adapter.reader import Adapter
-from ...errors import MergeError
-from ...linalg import norm
+from ....adapter.base import Base
+from ....adapter.reader import Adapter
+from ....errors import MergeError
+from ....linalg import norm
 
 
 def relative_size(adapter: Path, base: Path) -> float:

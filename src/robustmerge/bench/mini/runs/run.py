@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import torch
 
-from ...errors import MergeError, few
+from ....errors import MergeError, few
 from .examine import Examiner
 from .job import Job
 from .results import is_done

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ... import methods, steps
-from ...errors import MergeError, unknown
+from .... import methods, steps
+from ....errors import MergeError, unknown
 
 _HINT = "such as ties:density=0.3,space=delta, or norms+tsv-m+svc with steps around the method"
 

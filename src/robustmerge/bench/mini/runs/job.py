@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ... import __version__
+from .... import __version__
 from .contender import Contender
 
 Kind = Literal["zero-shot", "expert", "joint", "merge"]

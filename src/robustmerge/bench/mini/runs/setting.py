@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..item import Item
-from .world.splits import Split
+from ...item import Item
+from ..world.splits import Split
 
 
 @runtime_checkable
@@ -69,12 +69,12 @@ def built_in() -> Setting:
 
 
 def _tasks() -> Mapping[str, Task]:
-    from .tasks import TASKS
+    from ..tasks import TASKS
 
     return TASKS
 
 
 def _model(base: Path) -> Model:
-    from .student import Mini
+    from ..student import Mini
 
     return Mini.load(base)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import MergeError
+from ....errors import MergeError
 
 INITS = ("shared", "independent")
 JOINT = "joint"

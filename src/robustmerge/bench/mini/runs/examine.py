@@ -9,14 +9,14 @@ from time import perf_counter
 
 import numpy as np
 
-from ...api import merge
-from ...engine.report import Report
-from ..item import Item
+from ....api import merge
+from ....engine.report import Report
+from ...item import Item
+from ..world.splits import Split
 from .job import SCALES, Job, Merge
 from .results import Result
 from .setting import Setting
 from .sweep import Swept, sweep
-from .world.splits import Split
 
 
 class Examiner:

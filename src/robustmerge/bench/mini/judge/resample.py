@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..stats import DRAWS, LEVEL
+from ...stats import DRAWS, LEVEL
 
 Scores = Mapping[str, np.ndarray]
 """Per task the scores [seeds, items]; one row where there are no seeds."""

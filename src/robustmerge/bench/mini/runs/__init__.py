@@ -1,0 +1,1 @@
+"""Examining models: merges made, questions asked, scores kept."""
