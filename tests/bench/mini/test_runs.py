@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         "study = plan.Study(methods, ('input',), ('default',), 10, 10)\n"
         "sets = folders.expert_sets(root, ['shared'], [0])\n"
         "jobs = plan.make_jobs(root, sets, study, pretend.SETTING)\n"
-        "runs.run_jobs(jobs, out, pretend.SETTING, progress=lambda step: time.sleep(0.3))\n"
+        "run.run_jobs(jobs, out, pretend.SETTING, progress=lambda step: time.sleep(0.3))\n"
     )
     places = os.pathsep.join([str(Path(pretend.__file__).parent), *sys.path])
     child = subprocess.Popen(

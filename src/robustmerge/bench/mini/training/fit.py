@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from numpy.random import Generator
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
@@ -61,6 +62,12 @@ Loss = Callable[[Generator], Tensor]
 Told = Callable[[int, float], None]
 
 
+def quiet() -> None:
+    """Keep transformers from telling of files that are read and written."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
 def side_by_side(work: Callable[..., None], place: Place, *arguments: object) -> None:
     """Run `work(place, *arguments)` in as many processes as there are workers."""
     if place.workers == 1:
@@ -74,6 +81,7 @@ def _one_of_many(
     rank: int, work: Callable[..., None], place: Place, port: str, arguments: tuple[object, ...]
 ) -> None:
     torch.set_num_threads(1)
+    quiet()
     distributed.init_process_group(
         "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=place.workers
     )

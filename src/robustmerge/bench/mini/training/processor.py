@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
+from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from ..world.words import END, IMAGE, PAD, START, UNKNOWN, vocabulary
 
@@ -44,6 +44,8 @@ def make_processor(tokenizer: PreTrainedTokenizerFast, side: int, patch: int) ->
         side: Pixels of a picture's side; others are resized.
         patch: Pixels of a patch's side.
     """
+    from transformers import CLIPImageProcessor  # says something about torchvision when imported
+
     images = CLIPImageProcessor(
         size={"height": side, "width": side},
         do_center_crop=False,

@@ -21,7 +21,7 @@ from torch import multiprocessing
 from ....errors import MergeError
 from ..tasks import SEEN
 from .experts import JOINT, Init, Recipe, learn_task
-from .fit import Place, side_by_side
+from .fit import Place, quiet, side_by_side
 from .sight import learn_to_see
 from .sizes import SIZES
 from .speech import learn_to_speak
@@ -64,6 +64,7 @@ def train(
     Raises:
         MergeError: The folder holds another training.
     """
+    quiet()
     root.mkdir(parents=True, exist_ok=True)
     settle(root, size)
     chosen = SIZES[size]
@@ -129,9 +130,15 @@ def learn_all(base: Path, lessons: Sequence[Lesson], place: Place) -> None:
         return
     # A process for each: what one has allocated is free for the next.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(place.workers, torch.set_num_threads, (1,), maxtasksperchild=1) as pool:
+    with context.Pool(place.workers, alone, maxtasksperchild=1) as pool:
         work = [(base, lesson, place.device) for lesson in lessons]
         pool.starmap(learn_one, work, chunksize=1)
+
+
+def alone() -> None:
+    """Be a process of one thread that says only what it is about."""
+    torch.set_num_threads(1)
+    quiet()
 
 
 def learn_one(base: Path, lesson: Lesson, device: str) -> None:
