@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from .bench_gates import gates
+from .bench_pack import pack
 from .bench_run import run
 from .bench_table import table
 from .bench_train import train
@@ -18,4 +19,5 @@ mini.command(train)
 mini.command(run)
 mini.command(table)
 mini.command(gates)
+mini.command(pack)
 bench.command(mini)

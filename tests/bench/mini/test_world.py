@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from robustmerge.bench.mini.world.sprites import CHARACTERS, glyph, picture
 from robustmerge.bench.mini.world.words import vocabulary
 
 GOLDEN = {
-    "sqa": "7e79ab4a9e90",
+    "sqa": "5bbd900c2470",
     "viz": "e47ca482127f",
     "imn": "aeb77e0f26a3",
     "vqa": "70eae9f05e62",
@@ -26,7 +27,7 @@ GOLDEN = {
     "flk": "8fd19771a0b0",
     "rec": "81be86b5e5dd",
     "ocr": "ad489439ca5e",
-    "aok": "5e7289cf418d",
+    "aok": "5c6d57919e2b",
     "imr": "b5c15b44de1c",
     "s2w": "d2461d7fbc82",
     "tab": "b1498ef1a215",
@@ -91,7 +92,7 @@ def test_the_right_answer_gets_all_points_and_another_does_not(name: str) -> Non
     assert TASKS[name].score([""] * 50, items).max() == 0
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in ("sqa", "aok")])
 def test_chance_is_what_the_answers_to_other_items_score(name: str) -> None:
     items = sorted(TASKS[name].items("test", 400), key=lambda item: item.kind)
     scores = []
@@ -100,6 +101,18 @@ def test_chance_is_what_the_answers_to_other_items_score(name: str) -> None:
         shuffled = np.random.default_rng(0).permutation(len(same))
         scores += list(TASKS[name].score([same[i].answer for i in shuffled], same))
     assert abs(np.mean(scores) - TASKS[name].chance) < 5
+
+
+@pytest.mark.parametrize("name", ["sqa", "aok"])
+def test_chance_is_one_of_three_where_there_are_options(name: str) -> None:
+    items = TASKS[name].items("test", 100)
+    for place in range(3):
+        guesses = []
+        for item in items:
+            found = re.search(r"choose from (\w+) , (\w+) or (\w+) \.", item.prompt)
+            assert found
+            guesses.append(f"the answer is {found.groups()[place]}")
+        assert abs(TASKS[name].score(guesses, items).mean() - TASKS[name].chance) < 15
 
 
 def test_every_word_is_in_the_vocabulary_and_every_one_is_known_to_the_base() -> None:

@@ -1,6 +1,7 @@
 """The trained benchmark as a folder that can be kept: half precision, every byte accounted for.
 
     manifest.json
+    training.json               what was trained; a copy of the folder takes more experts
     base/                       what transformers load
     experts/shared-0/sqa/       what PEFT loads; one folder for each task, and joint/
 
@@ -104,11 +105,11 @@ def pack(
         halve_model(base, partial / "base")
         for adapter in adapters:
             halve_adapter(adapter, partial / "experts" / experts / adapter.name)
+        write_json(partial / "training.json", training(root))
         files = listed(partial)
         manifest = {
             "format": FORMAT,
             "made_by": dict(made_by),
-            "training": training(root),
             "date": datetime.now(timezone.utc).date().isoformat(),
             "versions": {"robustmerge": __version__} | {name: version(name) for name in PACKAGES},
             "experts": experts,

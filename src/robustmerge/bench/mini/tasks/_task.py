@@ -43,7 +43,8 @@ class Task:
         seen: Whether an expert is trained on it.
         metric: Name of the scorer.
         scorer: An answer and its references -> 0 .. 100.
-        chance: What the answer to another item of the same kind scores, about.
+        chance: What guessing scores in the right format, about: one of the options where there are
+            any, else the answer to another item of the same kind.
         draw: One question.
     """
 

@@ -69,11 +69,11 @@ def train(
     settle(root, size)
     chosen = SIZES[size]
     place = Place(0, workers if device == "cpu" else 1, device)
-    stages = root / "stages"
-    stages.mkdir(exist_ok=True)
-    if not (stages / "tower.pt").exists():
-        side_by_side(learn_to_see, place, stages, chosen, 0)
     if not (root / "base").exists():
+        stages = root / "stages"
+        stages.mkdir(exist_ok=True)
+        if not (stages / "tower.pt").exists():
+            side_by_side(learn_to_see, place, stages, chosen, 0)
         side_by_side(learn_to_speak, place, stages, root / "base", chosen, 0)
     lessons = all_lessons(root, chosen.expert, seeds, inits, frozen, joint)
     learn_all(root / "base", [x for x in lessons if not is_there(x.folder)], place)
@@ -82,18 +82,19 @@ def train(
 def settle(root: Path, size: str) -> None:
     """Write what is trained here, or see that it is the same."""
     wanted = json.loads(json.dumps({"size": size, **asdict(SIZES[size])}))
+    del wanted["about"]
     path = root / "training.json"
     if not path.exists():
         path.write_text(json.dumps(wanted, indent=2) + "\n")
-    elif (found := json.loads(path.read_text())) != wanted:
-        differs = [key for key in wanted if found.get(key) != wanted[key]]
-        raise MergeError(
-            "the folder holds another training",
-            where="\n".join(
-                f"{key}: {found.get(key)}  there, {wanted[key]}  now" for key in differs
-            ),
-            hint="train into another folder, or remove this one",
-        )
+        return
+    found = json.loads(path.read_text())
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            raise MergeError(
+                "the folder holds another training",
+                where=f"{path}  {key}: {found.get(key)}\nnow  {key}: {wanted[key]}",
+                hint="train into another folder, or remove this one",
+            )
 
 
 def all_lessons(
