@@ -7,36 +7,14 @@ one in a copy of the project; a test keeps the list in step with the code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from benchmark import BENCHMARK
+from mutant import SOURCE, Mutant, plant as _plant
+
+__all__ = ["PLANTED", "SOURCE", "Mutant"]
 
 CONTRACT = "tests/test_method_contract.py"
-SOURCE = "src/robustmerge/"
 
-
-@dataclass(frozen=True)
-class Mutant:
-    """A planted bug.
-
-    Attributes:
-        bug: What is wrong, in words.
-        file: Where, below src/robustmerge.
-        code: What is written there; it occurs once.
-        planted: What the bug makes of it.
-        tests: Files, or a file and a -k expression, of which a test must fail.
-    """
-
-    bug: str
-    file: str
-    code: str
-    planted: str
-    tests: tuple[str, ...]
-
-
-def _plant(bug: str, file: str, code: str, planted: str, *tests: str) -> Mutant:
-    return Mutant(bug, file, code, planted, tests)
-
-
-PLANTED = (
+MERGING = (
     # Scales and weights
     _plant(
         "scale ignored on reading",
@@ -424,103 +402,6 @@ PLANTED = (
         "_lost(full, left, 0.0) if inter",
         "tests/methods/test_robustmerge.py",
     ),
-    # Benchmarks
-    _plant(
-        "an empty answer matches an empty reference",
-        "bench/metrics/exact.py",
-        "if said and said in",
-        "if said in",
-        "tests/bench/test_answers.py",
-    ),
-    _plant(
-        "two letters are as good as one",
-        "bench/metrics/letter.py",
-        "if len(found) == 1 else None",
-        "if found else None",
-        "tests/bench/test_answers.py",
-    ),
-    _plant(
-        "people count themselves",
-        "bench/metrics/vqa.py",
-        "min(1.0, (same - 1) / 3)",
-        "min(1.0, same / 3)",
-        "tests/bench/test_answers.py",
-    ),
-    _plant(
-        "punctuation is looked for where it was changed",
-        "bench/metrics/vqa.py",
-        '" in touching or f',
-        '" in text or f',
-        "tests/bench/test_answers.py",
-    ),
-    _plant(
-        "boxes apart both ways overlap",
-        "bench/metrics/boxes.py",
-        "if width <= 0 or height <= 0:",
-        "if width * height <= 0:",
-        "tests/bench/test_boxes.py",
-    ),
-    _plant(
-        "half an overlap is enough",
-        "bench/metrics/boxes.py",
-        "iou(said, box) > threshold",
-        "iou(said, box) >= threshold",
-        "tests/bench/test_boxes.py",
-    ),
-    _plant(
-        "BLEU takes the longer of two references as close",
-        "bench/metrics/bleu.py",
-        "(abs(len(r) - length), len(r)) for",
-        "(abs(len(r) - length), -len(r)) for",
-        "tests/bench/test_captions.py",
-    ),
-    _plant(
-        "BLEU adds what references have",
-        "bench/metrics/bleu.py",
-        "most |= ngrams",
-        "most += ngrams",
-        "tests/bench/test_captions.py",
-    ),
-    _plant(
-        "ROUGE-L weights precision for recall",
-        "bench/metrics/rouge.py",
-        "(recall + _BETA2 * precision)",
-        "(precision + _BETA2 * recall)",
-        "tests/bench/test_captions.py",
-    ),
-    _plant(
-        "CIDEr counts a run once per reference",
-        "bench/metrics/cider.py",
-        "set(chain.from_iterable(rs))",
-        "chain.from_iterable(rs)",
-        "tests/bench/test_captions.py",
-    ),
-    _plant(
-        "CIDEr does not clip",
-        "bench/metrics/cider.py",
-        "min(x, theirs[g])",
-        "x",
-        "tests/bench/test_captions.py",
-    ),
-    _plant(
-        "seeds are not drawn",
-        "bench/stats.py",
-        "seeds[part, i, None] * (items",
-        "(items",
-        "tests/bench/test_stats.py",
-    ),
-    _plant(
-        "p is one-sided",
-        "bench/stats.py",
-        "2 * (other + 1)",
-        "(other + 1)",
-        "tests/bench/test_stats.py",
-    ),
-    _plant(
-        "Holm counts one comparison less",
-        "bench/stats.py",
-        "(len(p) - rank)",
-        "(len(p) - rank - 1)",
-        "tests/bench/test_stats.py",
-    ),
 )
+
+PLANTED = (*MERGING, *BENCHMARK)

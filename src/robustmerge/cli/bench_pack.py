@@ -9,9 +9,8 @@ from cyclopts import Parameter
 
 
 def pack(
-    root: Path,
-    /,
     *,
+    root: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     experts: str = "shared-0",
     note: str = "",
@@ -28,7 +27,10 @@ def pack(
     """
     from ..bench.mini.artifact import pack as write
 
-    made_by = {"command": "robustmerge bench mini train ROOT --seeds 0 --init shared", "seed": 0}
+    made_by = {
+        "command": "robustmerge bench mini train --root ROOT --seeds 0 --init shared",
+        "seed": 0,
+    }
     artifact = write(
         root,
         output,

@@ -9,13 +9,13 @@ from cyclopts import Parameter
 
 
 def train(
-    root: Path,
-    /,
     *,
+    root: Path,
     size: Literal["nano", "mini", "midi"] = "mini",
-    seeds: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    seeds: str = "0",
     init: Literal["shared", "independent", "both"] = "shared",
     frozen: Annotated[bool, Parameter(negative="")] = False,
+    rank: int | None = None,
     joint: bool = True,
     workers: int = 2,
     device: str = "cpu",
@@ -28,21 +28,24 @@ def train(
     Args:
         root: Folder to train in.
         size: nano for tests, mini for a laptop (about an hour on two cores), midi for a GPU.
-        seeds: A set of experts for each: of their data and of the start of A.
+        seeds: Seeds such as 0,1,2; a set of experts for each, with data and starts of A of its own.
         init: Whether the experts of a set start from the same A, or each from its own.
-        frozen: Also train a set, of the first seed, that leaves the projector as it is.
-        joint: Also train one adapter on all tasks, for each seed.
+        frozen: Leave the projector as it is; these are sets of their own.
+        rank: Of the experts' LoRA, where it is not the size's own; sets of their own.
+        joint: Also train one adapter on all tasks, for each seed; with plain sets only.
         workers: Processes of one thread each.
         device: cpu or cuda.
     """
     from ..bench.mini.training.train import train as run
+    from .show_bench import parse_seeds
 
     run(
         root,
         size=size,
-        seeds=seeds or [0],
+        seeds=parse_seeds(seeds),
         inits=("shared", "independent") if init == "both" else (init,),
         frozen=frozen,
+        rank=rank,
         joint=joint,
         workers=workers,
         device=device,

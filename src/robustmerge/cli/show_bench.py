@@ -51,7 +51,7 @@ def run(
     contenders = _contenders(methods, screen)
     _check_counts(items, validation)
     setting = built_in()
-    sets = expert_sets(root, inits, _numbers(seeds), frozen=frozen)
+    sets = expert_sets(root, inits, parse_seeds(seeds), frozen=frozen)
     study = Study(contenders, ranks, scales, items, validation, matrix)
     jobs = make_jobs(root, sets, study, setting)
     screen.print(f"{len(jobs)} models to examine, on {items} items a task", markup=False)
@@ -143,7 +143,12 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _numbers(seeds: str) -> list[int]:
+def parse_seeds(seeds: str) -> list[int]:
+    """Seeds from the command line.
+
+    Raises:
+        MergeError: They are not numbers.
+    """
     try:
         return list(dict.fromkeys(int(part) for part in seeds.split(",")))
     except ValueError:

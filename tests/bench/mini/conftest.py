@@ -43,5 +43,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "nano", brief())
-        training.train(root, size="nano", workers=1, inits=("shared",), frozen=True)
+        training.train(root, size="nano", workers=1)
+        training.train(root, size="nano", workers=1, frozen=True)
     return root

@@ -116,3 +116,13 @@ def test_frozen_sets_are_a_family_of_their_own(tmp_path: Path) -> None:
     (found,) = expert_sets(tmp_path, ["shared"], [2], frozen=True)
     assert found == ExpertSet(tmp_path / "experts" / "shared-2-frozen", "shared", 2, True)
     assert (found.name, found.family) == ("shared-2-frozen", "shared-frozen")
+
+
+def test_a_joint_adapter_serves_sets_of_both_kinds_of_start(tmp_path: Path) -> None:
+    joint = tmp_path / "experts" / "shared-3" / "joint"
+    joint.mkdir(parents=True)
+    (joint / "adapter_config.json").write_text("{}")
+    (tmp_path / "experts" / "independent-3").mkdir()
+    (tmp_path / "experts" / "independent-4").mkdir()
+    sets = expert_sets(tmp_path, ["independent"], [3, 4])
+    assert [each.joint for each in sets] == [joint, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,7 +143,8 @@ def test_what_is_trained_is_not_trained_again(
 ) -> None:
     monkeypatch.setitem(SIZES, "nano", brief())
     written = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
-    training.train(trained, size="nano", workers=1, inits=("shared",), frozen=True)
+    training.train(trained, size="nano", workers=1)
+    training.train(trained, size="nano", workers=1, frozen=True)
     assert written == {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}
 
 
@@ -161,6 +163,29 @@ def test_an_adapter_that_was_half_saved_is_trained_again(trained: Path, tmp_path
     learn_task(trained / "base", tmp_path / "rec", "rec", "shared", 0, recipe)
     assert training.is_there(tmp_path / "rec")
     assert not half.exists()
+
+
+def test_sets_have_folders_of_their_own() -> None:
+    recipe = Recipe(rank=2)
+    lessons = training.all_lessons(Path("x"), recipe, (0, 1), ("shared", "independent"), "", True)
+    assert len(lessons) == 2 * (2 * 8 + 1)
+    assert [x.folder.as_posix() for x in lessons[:2]] == ["x/shared-0/joint", "x/shared-1/joint"]
+    assert len({lesson.folder for lesson in lessons}) == len(lessons)
+    other = training.all_lessons(Path("x"), recipe, (0,), ("shared",), "-rank8", False)
+    assert {x.folder.parent.name for x in other} == {"shared-0-rank8"}
+
+
+def test_another_rank_is_trained_into_a_set_of_its_own(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "nano", brief())
+    shutil.copytree(trained, tmp_path / "root", ignore=shutil.ignore_patterns("shared-*"))
+    training.train(tmp_path / "root", size="nano", workers=1, rank=3)
+    (folder,) = (tmp_path / "root" / "experts").iterdir()
+    assert folder.name == "shared-0-rank3"
+    tensors = load_file(folder / "imn" / "adapter_model.safetensors")
+    assert {t.shape[0] for name, t in tensors.items() if "lora_A" in name} == {3}
+    assert len(list(folder.iterdir())) == 8
 
 
 def test_shared_starts_are_shared_and_independent_ones_are_not() -> None:

@@ -64,9 +64,16 @@ class ExpertSet:
 
     @property
     def joint(self) -> Path | None:
-        """The adapter trained on all tasks, if there is one."""
-        folder = self.folder / JOINT
-        return folder if (folder / "adapter_config.json").is_file() else None
+        """The adapter trained on all tasks, if there is one.
+
+        A single adapter has no other that it could share the start of A with: that of the other
+        kind of start serves as well.
+        """
+        other = self.folder.with_name(f"shared-{self.seed}")
+        for folder in (self.folder / JOINT, other / JOINT):
+            if (folder / "adapter_config.json").is_file():
+                return folder
+        return None
 
 
 def base_folder(root: Path) -> Path:

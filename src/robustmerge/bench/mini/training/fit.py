@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def teller(title: str, steps: int, every: int = 100) -> Told:
             mean = sum(recent) / len(recent)
             recent.clear()
             took = time.monotonic() - start
-            print(f"{title}: step {step} of {steps}, loss {mean:.3f}, {took:.0f} s", flush=True)
+            line = f"{title}: step {step} of {steps}, loss {mean:.3f}, {took:.0f} s"
+            print(line, file=sys.stderr, flush=True)
 
     return told

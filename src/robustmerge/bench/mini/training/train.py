@@ -45,6 +45,7 @@ def train(
     seeds: Sequence[int] = (0,),
     inits: Sequence[Init] = ("shared",),
     frozen: bool = False,
+    rank: int | None = None,
     joint: bool = True,
     workers: int = 2,
     device: str = "cpu",
@@ -56,8 +57,9 @@ def train(
         size: One of SIZES.
         seeds: Sets of experts: of their data, and of A. The base is trained once, with seed 0.
         inits: Whether the experts of a set start from the same A.
-        frozen: Also train experts that leave the projector as it is, for each first seed.
-        joint: Also train one adapter on all tasks.
+        frozen: Leave the projector as it is; sets of their own.
+        rank: Of the experts' LoRA, where it is not the size's own; sets of their own.
+        joint: Also train one adapter on all tasks, for every seed; for plain sets only.
         workers: Processes of one thread each; on a GPU one.
         device: cpu or cuda.
 
@@ -75,7 +77,9 @@ def train(
         if not (stages / "tower.pt").exists():
             side_by_side(learn_to_see, place, stages, chosen, 0)
         side_by_side(learn_to_speak, place, stages, root / "base", chosen, 0)
-    lessons = all_lessons(root, chosen.expert, seeds, inits, frozen, joint)
+    recipe = replace(chosen.expert, projector=not frozen, rank=rank or chosen.expert.rank)
+    ending = ("-frozen" if frozen else "") + (f"-rank{rank}" if rank else "")
+    lessons = all_lessons(root / "experts", recipe, seeds, inits, ending, joint and not ending)
     learn_all(root / "base", [x for x in lessons if not is_there(x.folder)], place)
 
 
@@ -98,28 +102,22 @@ def settle(root: Path, size: str) -> None:
 
 
 def all_lessons(
-    root: Path,
+    experts: Path,
     recipe: Recipe,
     seeds: Sequence[int],
     inits: Sequence[Init],
-    frozen: bool,
+    ending: str,
     joint: bool,
 ) -> list[Lesson]:
     """The adapters to be trained, the long ones first."""
-    experts = root / "experts"
     lessons = []
     for seed in seeds:
         for init in inits:
-            folder = experts / f"{init}-{seed}"
+            folder = experts / f"{init}-{seed}{ending}"
             # A joint adapter has no other that its A could be shared with: one serves both.
             if joint and init == inits[0]:
                 lessons.append(Lesson(folder / JOINT, JOINT, init, seed, recipe))
             lessons += [Lesson(folder / task, task, init, seed, recipe) for task in SEEN]
-    if frozen:
-        still = replace(recipe, projector=False)
-        for init in inits:
-            folder = experts / f"{init}-{seeds[0]}-frozen"
-            lessons += [Lesson(folder / task, task, init, seeds[0], still) for task in SEEN]
     return sorted(lessons, key=lambda lesson: lesson.task != JOINT)
 
 
