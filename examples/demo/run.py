@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -39,34 +39,36 @@ results, progress = Console(highlight=False), Console(stderr=True, highlight=Fal
 
 @dataclass(frozen=True)
 class Merge:
-    """A method, and the number or the rule for the size of what it makes."""
+    """A method, the number or the rule for the size of what it makes, and the rank of that."""
 
     method: str
     scale: str = "1"
+    rank: str = "full"
 
     @property
     def name(self) -> str:
         """What it is called in tables."""
-        return self.method if self.scale == "1" else f"{self.method}, {self.scale}"
+        parts = [self.method, *([self.scale] if self.scale != "1" else [])]
+        return ", ".join(parts if self.rank == "full" else [*parts, f"rank {self.rank}"])
 
     def write(self, experts: Sequence[Path], folder: Path) -> Path:
         """Merge the experts into a folder, and show the command that does the same."""
-        out = folder / self.name.replace(", ", "-")
+        out = folder / self.name.replace(", ", "-").replace(" ", "-")
         scale = ["--scale", self.scale] if self.scale != "1" else []
+        scale += ["--rank", self.rank] if self.rank != "input" else []
         command = ["merge", "EXPERTS...", "-o", str(out), "--method", self.method, *scale]
         progress.print(f"$ robustmerge {shlex.join(command)}", soft_wrap=True)
         number = self.scale.replace(".", "", 1).isdigit()
         size = float(self.scale) if number else self.scale
-        robustmerge.merge(experts, out, method=self.method, scale=size, force=True)
+        robustmerge.merge(experts, out, method=self.method, scale=size, rank=self.rank, force=True)
         return out
 
 
 MERGES = (
     Merge("robustmerge"),
-    Merge("robustmerge", "norm-matched"),
-    Merge("average"),
     Merge("task-arithmetic"),
     Merge("task-arithmetic", "norm-matched"),
+    Merge("average"),
     Merge("ties"),
     Merge("tsv-m"),
     Merge("iso-c"),
@@ -93,6 +95,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for all files")
     parser.add_argument("--methods", nargs="+", default=[], help="merge methods, or `every`")
     parser.add_argument("--scale", help="a number or a rule, as robustmerge merge has")
+    parser.add_argument("--rank", help="of the merges: input, full or a number")
     parser.add_argument("--items", type=int, default=ITEMS, help="test questions per task")
     parser.add_argument("--seed", type=int, default=0, help="draws other test questions")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
@@ -100,13 +103,13 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen(names: Sequence[str], scale: str | None) -> tuple[Merge, ...]:
-    """The merges to make; a scale that is given holds for all of them."""
-    if not names:
-        return MERGES if scale is None else chosen([merge.method for merge in MERGES], scale)
+def chosen(names: Sequence[str], scale: str | None, rank: str | None) -> tuple[Merge, ...]:
+    """The merges to make; a scale or a rank that is given holds for all of them."""
     if list(names) == ["every"]:
         names = [method.name for method in robustmerge.methods.every() if not method.needs]
-    return tuple(Merge(name, scale or "1") for name in dict.fromkeys(names))
+    merges = tuple(Merge(name) for name in dict.fromkeys(names)) or MERGES
+    given = {key: value for key, value in (("scale", scale), ("rank", rank)) if value}
+    return tuple(dict.fromkeys(replace(merge, **given) for merge in merges))
 
 
 def run(given: argparse.Namespace) -> None:
@@ -115,7 +118,7 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         MergeError: The artifact is not what its manifest says, or a merge is not possible.
     """
-    merges = chosen(given.methods, given.scale)
+    merges = chosen(given.methods, given.scale, given.rank)
     artifact = verify(given.artifact)
     experts = list(artifact.experts.values())
     progress.print(f"{given.artifact}: every file as its manifest says")

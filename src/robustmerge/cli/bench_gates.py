@@ -12,7 +12,7 @@ def gates(
     *,
     root: Path,
     out: Path,
-    rank: Literal["input", "full"] = "input",
+    rank: Literal["input", "full"] = "full",
     items: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -23,7 +23,7 @@ def gates(
     Args:
         root: Folder of the trained benchmark, with base and experts.
         out: Folder of the results.
-        rank: Rank of the merges that are compared with each other.
+        rank: Rank of the merges that are compared with each other; at full rank nothing is cut.
         items: Only results over so many test items per task.
         json: Print as JSON.
     """

@@ -70,15 +70,16 @@ def test_a_damaged_artifact_is_named_and_nothing_is_written(  # type: ignore[no-
 
 
 def test_methods_and_scale(run) -> None:  # type: ignore[no-untyped-def]
-    assert run.chosen([], None) == run.MERGES
-    assert [m.name for m in run.chosen(["ties", "wudi", "ties"], "0.5")] == [
+    assert run.chosen([], None, None) == run.MERGES
+    assert [m.name for m in run.chosen(["ties", "wudi", "ties"], "0.5", None)] == [
         "ties, 0.5",
         "wudi, 0.5",
     ]
-    every = [merge.method for merge in run.chosen(["every"], None)]
+    assert {merge.rank for merge in run.chosen([], None, "3")} == {"3"}
+    every = [merge.method for merge in run.chosen(["every"], None, None)]
     assert {"robustmerge", "tsv-m", "wudi"} <= set(every)
     assert not {"regmean", "fisher"} & set(every)
-    assert len(run.chosen([], "2")) == len({merge.method for merge in run.MERGES})
+    assert len(run.chosen([], "2", None)) == len({merge.method for merge in run.MERGES})
 
 
 def sittings(run, *scores: float, merged: tuple[str, ...]):  # type: ignore[no-untyped-def]

@@ -66,13 +66,13 @@ class Gate:
     passed: bool
 
 
-def gates(standing: Standing, sizes: Mapping[str, float], *, rank: str = "input") -> list[Gate]:
+def gates(standing: Standing, sizes: Mapping[str, float], *, rank: str = "full") -> list[Gate]:
     """Judge a trained benchmark.
 
     Args:
         standing: What was measured.
         sizes: Relative size of every expert's update, by a readable name.
-        rank: Rank of the merges that are compared with each other.
+        rank: Rank of the merges that are compared with each other; at full rank nothing is cut.
     """
     default, tuned = (standing.section(scale, rank) for scale in ("default", "sweep"))
     return [

@@ -109,10 +109,11 @@ def answer_scores(
     projected = llava.multi_modal_projector(features)
     start, end = SKIPPED, SKIPPED + PATCHES
     embedded = torch.cat([embedded[:, :start], projected.to(embedded), embedded[:, end:]], dim=1)
-    dtype = torch.get_autocast_dtype(embedded.device.type)
+    kind = embedded.device.type
+    half = torch.is_autocast_enabled(kind)
     hidden = inner(
         inputs_embeds=embedded,
-        attention_mask=batch.mask(dtype if torch.is_autocast_enabled("cpu") else embedded.dtype),
+        attention_mask=batch.mask(torch.get_autocast_dtype(kind) if half else embedded.dtype),
         position_ids=batch.places,
         use_cache=False,
     ).last_hidden_state
