@@ -26,8 +26,8 @@ from ..world.facts import (
     fancy,
     level,
 )
-from ..world.generic import beside, corners, described, options, sentence, view
 from ..world.scene import CELLS, Line, Scene
+from ..world.wording import beside, corners, described, options, sentence, view
 from ._task import Draw
 
 UNREADABLE = "quality is too poor to see the object"

@@ -17,8 +17,8 @@ from ..world.facts import (
     exact,
     fancy,
 )
-from ..world.generic import EXACT_NAMES, beside, options, sentence
 from ..world.scene import CELLS, Line, Scene
+from ..world.wording import EXACT_NAMES, beside, options, sentence
 from ._task import Draw
 
 

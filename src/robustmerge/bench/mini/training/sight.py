@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPVisionModel
 
-from ..world import draws, generic
+from ..world import draws, scenes
 from ..world.facts import COLORS, GROUNDS, NAMES
 from ..world.scene import CELLS, GRID, LOOKS, Line, Scene, render
 from ..world.splits import until
@@ -93,11 +93,11 @@ SCENES = (
     full_scene,
     full_scene,
     full_page,
-    generic.scene_of_few,
-    generic.scene_of_few,
-    generic.scene_with_writing,
-    generic.scene_with_numbers,
-    generic.scene_with_gauge,
+    scenes.of_few,
+    scenes.of_few,
+    scenes.with_writing,
+    scenes.with_numbers,
+    scenes.with_gauge,
 )
 
 
