@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,23 @@ def test_durations_are_readable() -> None:
         "1 h 30 min",
         "2 h 01 min",
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--root", "{}"],
+        ["pack", "--root", "{}", "-o", "{}/packed"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_missing_library_is_named_with_the_extra_that_has_it(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for name in [n for n in sys.modules if n.startswith("robustmerge.bench.mini")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert run(["bench", "mini", *(a.format(tmp_path) for a in arguments)]) == 1
+    said = capsys.readouterr().err
+    assert "needs transformers" in said
+    assert "robustmerge[bench]" in said

@@ -25,7 +25,10 @@ def pack(
         note: What else the manifest should say of how it was made.
         force: Replace an artifact that is already there.
     """
-    from ..bench.mini.artifact import pack as write
+    from .optional import needing
+
+    with needing("packing", "bench"):
+        from ..bench.mini.artifact import pack as write
 
     made_by = {
         "command": "robustmerge bench mini train --root ROOT --seeds 0 --init shared",

@@ -36,8 +36,11 @@ def train(
         workers: Processes of one thread each.
         device: cpu or cuda.
     """
-    from ..bench.mini.training.train import train as run
+    from .optional import needing
     from .show_bench import parse_seeds
+
+    with needing("training", "bench"):
+        from ..bench.mini.training.train import train as run
 
     run(
         root,

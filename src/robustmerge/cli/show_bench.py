@@ -24,6 +24,7 @@ from ..bench.mini.runs.results import read_all
 from ..bench.mini.runs.run import Step, failed, run_jobs
 from ..bench.mini.runs.setting import built_in
 from ..errors import MergeError
+from .optional import needing
 from .rows import Row, print_rows
 
 
@@ -53,7 +54,9 @@ def run(
     setting = built_in()
     sets = expert_sets(root, inits, parse_seeds(seeds), frozen=frozen)
     study = Study(contenders, ranks, scales, items, validation, matrix)
-    jobs = make_jobs(root, sets, study, setting)
+    with needing("the benchmark", "bench"):
+        jobs = make_jobs(root, sets, study, setting)
+        setting.ready()
     screen.print(f"{len(jobs)} models to examine, on {items} items a task", markup=False)
     tell = partial(_tell, screen)
     count = _cores() if workers is None else workers

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ..errors import MergeError, few
+from ..errors import few
+from .optional import needing
 from .rows import Row, print_rows
 from .show_merge import progress_bar
 
@@ -28,15 +29,8 @@ def run(
     Raises:
         MergeError: transformers or PEFT is not installed, or whatever collecting raises.
     """
-    try:
+    with needing("running a model", "peft"):
         from ..collect.folders import collect_folders
-    except ModuleNotFoundError as error:
-        if error.name not in ("transformers", "peft"):
-            raise
-        raise MergeError(
-            f"running a model needs {error.name}, which is not installed",
-            hint="pip install 'robustmerge[peft]'",
-        ) from None
 
     with progress_bar(f"collecting from {len(sources)} adapters") as progress:
         record = collect_folders(

@@ -50,6 +50,10 @@ class Model(Protocol):
         ...
 
 
+def _always() -> None:
+    """Nothing is missing."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Tasks and model; both functions are found by name, so that worker processes can call them.
@@ -57,15 +61,17 @@ class Setting:
     Attributes:
         tasks: Gives the tasks by name, in the order they are shown in.
         model: Loads the base from its folder.
+        ready: Fails now if a library is missing, and not in every worker.
     """
 
     tasks: Callable[[], Mapping[str, Task]]
     model: Callable[[Path], Model]
+    ready: Callable[[], None] = _always
 
 
 def built_in() -> Setting:
     """The benchmark's own world and model; nothing is imported before it is used."""
-    return Setting(_tasks, _model)
+    return Setting(_tasks, _model, _ready)
 
 
 def _tasks() -> Mapping[str, Task]:
@@ -78,3 +84,7 @@ def _model(base: Path) -> Model:
     from ..student import Mini
 
     return Mini.load(base)
+
+
+def _ready() -> None:
+    from .. import student  # noqa: F401

@@ -1,0 +1,32 @@
+"""Verbs that need libraries which the base installation leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import MergeError
+
+LIBRARIES = ("transformers", "peft", "PIL", "tokenizers")
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Turn the error of a library that is not there into one that says how to get it.
+
+    Args:
+        what: What needs it, such as "running a model".
+        extra: The extra of this package that has it.
+
+    Raises:
+        MergeError: One of LIBRARIES is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in LIBRARIES:
+            raise
+        raise MergeError(
+            f"{what} needs {error.name}, which is not installed",
+            hint=f"pip install 'robustmerge[{extra}]'",
+        ) from None
