@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -47,11 +46,14 @@ def main(arguments: Sequence[str] | None = None, setting: Setting | None = None)
     given = parser().parse_args(arguments)
     try:
         if given.root:
-            results = examine(given, setting or built_in())
-            if results is None:
+            examined = examine(given, setting or built_in())
+            if examined is None:
                 return
+            results, failures = examined
             record.write(results, given.results)
         write(given.results, given.template, given.document)
+        if given.root and failures:
+            raise failures[0]
     except MergeError as error:
         sys.exit(str(error))
 
@@ -81,7 +83,9 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def examine(given: argparse.Namespace, setting: Setting) -> dict[str, Any] | None:
+def examine(
+    given: argparse.Namespace, setting: Setting
+) -> tuple[dict[str, Any], list[MergeError]] | None:
     """Run what was asked for, and condense everything that is there; None in a dry run."""
     asked = question(given)
     cases = plans.cases(asked, setting)
@@ -93,9 +97,8 @@ def examine(given: argparse.Namespace, setting: Setting) -> dict[str, Any] | Non
     tell_estimate(todo, parts, given)
     if given.dry_run:
         return None
-    for name, found in todo.items():
-        run(name, found, given, setting)
-    return condensed(given, asked, cases)
+    failures = [error for name, found in todo.items() for error in run(name, found, given, setting)]
+    return condensed(given, asked, cases), failures
 
 
 def question(given: argparse.Namespace) -> plans.Asked:
@@ -149,29 +152,29 @@ def tell_estimate(
         total += seconds
         say(f"{name}: {len(found)} of {len(parts[name])} models to examine, {duration(seconds)}")
     said = "as measured here" if there else "guessed"
-    say(f"in all {duration(total)} in {given.jobs} processes ({said}, {1e3 * speed.item:.1f} ms")
-    say("an item); parts share models, which are examined once")
+    say(f"in all {duration(total)} in {given.jobs} processes, less what parts share")
+    say(f"({said}: {1e3 * speed.item:.1f} ms an item)")
 
 
 def duration(seconds: float) -> str:
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
 
 
-def run(name: str, found: Sequence[Job], given: argparse.Namespace, setting: Setting) -> None:
-    """Examine the models of a part, those apart that the tables do not have.
-
-    Raises:
-        MergeError: A job failed.
-    """
+def run(
+    name: str, found: Sequence[Job], given: argparse.Namespace, setting: Setting
+) -> list[MergeError]:
+    """Examine the models of a part, those of studies in a folder of their own; say what failed."""
     out = given.out / plans.STUDIES if name in STUDIES else given.out
     found = [job for job in found if not plans.place(job, given.out)]
     # Zero-shot, experts and joint of the tables' sets belong to them wherever they come from.
     common = [job for job in found if job.kind != "merge" and "-rank" not in job.family]
     others = [job for job in found if job not in common]
+    failures = []
     for some, folder in ((common, given.out), (others, out)):
         outcome = run_jobs(some, folder, setting, workers=given.jobs, progress=tell)
         if outcome.failures:
-            raise failed(outcome)
+            failures.append(failed(outcome))
+    return failures
 
 
 def tell(step: Step) -> None:
@@ -200,16 +203,24 @@ def condensed(
             "torch": version("torch"),
             "cores": os.cpu_count(),
         },
-        "commands": [f"$ python benchmarks/minibench.py {shlex.join(arguments(given))}"],
+        "commands": commands(asked),
         "views": condense.view_all(results_in(given.out), asked.items, sizes),
         "studies": condense.studied(cases, given.out),
     }
 
 
-def arguments(given: argparse.Namespace) -> list[str]:
-    """The arguments that decide what is in the results; folders by their roles."""
-    found = ["ROOT", "--out", "OUT", "--items", str(given.items)]
-    return [*found, "--validation", str(given.validation)]
+def commands(asked: plans.Asked) -> list[str]:
+    """What makes these results again from nothing; folders by their roles."""
+    seeds = sorted({each.seed for each in asked.sets})
+    inits = {each.init for each in asked.sets}
+    init = "both" if len(inits) > 1 else inits.pop()
+    return [
+        f"$ robustmerge bench mini train ROOT --seeds {' '.join(map(str, seeds))} --init {init}",
+        f"$ python benchmarks/minibench.py ROOT --out OUT --items {asked.items} "
+        f"--validation {asked.validation}",
+        "$ robustmerge bench mini table --out OUT     # the tables with every interval",
+        "$ python benchmarks/minibench.py             # this document, from the raw results",
+    ]
 
 
 def write(results: Path, template: Path, place: Path) -> None:

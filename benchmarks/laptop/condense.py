@@ -207,9 +207,9 @@ def _study(cases: Sequence[Case], out: Path, draws: int) -> Data:
         together[case.point.count, x, case.scale].append(case)
     for group in together.values():
         done = _done(group, read)
-        missing += sorted(
-            {f"{_named(c)}, {c.scale}" for c in group if _key(c) not in {_key(d) for d in done}}
-        )
+        there = {_key(case) for case in done}
+        gone = dict.fromkeys((*_key(c), c.scale) for c in group if _key(c) not in there)
+        missing += [list(each) for each in gone]
         points += _points(done, read, draws)
     return {
         "study": study.name,
@@ -221,11 +221,6 @@ def _study(cases: Sequence[Case], out: Path, draws: int) -> Data:
         "missing": missing,
         "points": points,
     }
-
-
-def _named(case: Case) -> str:
-    x = "" if case.point.x is None else f" at {case.point.x:g}"
-    return case.point.row + x
 
 
 def _key(case: Case) -> tuple[str, float | None]:

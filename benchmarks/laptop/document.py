@@ -18,6 +18,9 @@ from .tables import SAID, SCALES, Data, Table, titled
 
 _SLOT = re.compile(r"\{\{([a-z0-9_]+)\}\}")
 FAMILIES = ("shared", "independent")
+FEW = 8
+"""Names up to which a list says them all."""
+
 SEEDS = 3
 """Sets of experts that a family should have before its intervals over seeds mean much."""
 
@@ -74,7 +77,7 @@ def _slots(results: Mapping[str, Any], pictures: Path) -> dict[str, Callable[[],
         "tasks": lambda: _each(views[:1], tables.tasks),
         "gates": lambda: _each(views, tables.gates),
         "overview": lambda: _each(views, tables.overview),
-        "all_methods": lambda: _each(views, _all_methods),
+        "all_methods": lambda: [line for view in views for line in _all_methods(view)],
         "per_task": lambda: _each(views[:1], _per_task),
         "beats": lambda: _each(views, _beats),
         "matrix": lambda: (
@@ -185,7 +188,17 @@ def _curves(studies: Mapping[str, Data], name: str) -> Table:
 
 
 def _missing(found: Data) -> Table:
-    return [f"Not run: {'; '.join(found['missing'])}.", ""] if found["missing"] else []
+    """The merges of a study that were not run, by scale and row."""
+    said = []
+    for scale in SCALES:
+        places: dict[str, list[str]] = {}
+        for row, x, at in found["missing"]:
+            if at == scale:
+                places.setdefault(row, []).append("" if x is None else f"{x:g}")
+        for row, xs in places.items():
+            where = f" at {', '.join(xs)}" if any(xs) else ""
+            said.append(f"{row}{where} ({SAID[scale]})")
+    return [f"Not run: {'; '.join(said)}.", ""] if said else []
 
 
 def _picture(folder: Path, name: str, said: str) -> Table:
@@ -228,7 +241,12 @@ def _gaps(view: Data, methods: list[str]) -> Table:
             if not order:
                 lines.append(what)
             elif gone:
-                lines.append(f"{what}: {', '.join(gone)}")
+                few = (
+                    ", ".join(gone)
+                    if len(gone) <= FEW
+                    else f"{len(gone)} of {len(methods)} methods"
+                )
+                lines.append(f"{what}: {few}")
     if view["incomplete"]:
         lines.append(
             f"- {titled(view)}: {len(view['incomplete'])} merges for some of the seeds only"

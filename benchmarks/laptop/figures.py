@@ -6,6 +6,7 @@ alone: curves also differ by marker and line. The ground is white, for light and
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from .tables import NOTABLE, SAID, Data, section, titled
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*h"
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", "-.", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))  # dots are for zero-shot
 GRAY = "#767676"
 STYLE = {
     "font.size": 10,
@@ -83,6 +84,7 @@ def items() -> Figure:
 
 
 def _wrapped(text: str, width: int) -> str:
+    text = re.sub(r" ([.,?])", r"\1", text)  # the model's words are one token each
     return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width))
 
 
@@ -100,7 +102,7 @@ def scatter(view: Data) -> Figure | None:
         axis.set_title(SAID[one["scale"]] + _tuned(one["scale"]), fontsize=10)
         axis.set_xlabel("seen average")
     axes[0, 0].set_ylabel("unseen average")
-    figure.suptitle(f"Merges of {titled(view)}, input rank", fontsize=11)
+    figure.suptitle(f"Merges at input rank; experts: {titled(view)}", fontsize=11)
     handles, labels = axes[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9)
     figure.set_layout_engine("constrained")
@@ -144,7 +146,7 @@ def _marks(axis: Axes, view: Data) -> None:
         if view[key] and view[key]["unseen"]:
             x, y = _place(view[key])
             axis.scatter(x, y, s=70, marker="+", color="black", zorder=4)
-            axis.annotate(name, (x, y), (0, 8), textcoords="offset points", ha="center")
+            axis.annotate(name, (x, y), (-7, -4), textcoords="offset points", ha="right")
     axis.axvline(view["experts"]["seen"][0], color=GRAY, linestyle=":", linewidth=1)
     axis.annotate(
         "own experts",
@@ -170,22 +172,24 @@ def scale(view: Data) -> Figure | None:
     if not wanted:
         return None
     figure, axis = pyplot.subplots(figsize=(8, 4.6))
-    for i, row in enumerate(wanted):
+    for row in wanted:
         places = sorted((float(factor), score) for factor, score in row["tried"].items())
-        axis.plot(*zip(*places, strict=True), label=row["merge"], **_stroke(i))
+        axis.plot(*zip(*places, strict=True), label=row["merge"], **_stroke(row["merge"]))
     _zero_shot_line(axis, view["zero_shot"]["seen"][0], "zero-shot (test)")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.axvline(1, color=GRAY, linewidth=1)
     axis.set_xlabel("factor on the merge; 1 is the method's own scale")
     axis.set_ylabel("seen average, validation items")
-    axis.set_title(f"Scale sweeps: {titled(view)}, input rank", fontsize=11)
+    axis.set_title(f"Scale sweeps at input rank; experts: {titled(view)}", fontsize=11)
     figure.legend(loc="outside right center", fontsize=9)
     figure.set_layout_engine("constrained")
     return figure
 
 
-def _stroke(i: int) -> dict[str, Any]:
+def _stroke(name: str) -> dict[str, Any]:
+    """The same for a method in every picture."""
+    i = NOTABLE.index(name) if name in NOTABLE else 0
     return {
         "color": COLORS[i % len(COLORS)],
         "marker": MARKERS[i % len(MARKERS)],
@@ -221,7 +225,7 @@ def lines(study: Data | None, shown: Sequence[str]) -> Figure | None:
     if study["study"] != "density":
         axes[0, 0].set_xticks(sorted({point["x"] for point in study["points"]}))
         axes[0, 0].xaxis.set_minor_locator(NullLocator())
-    figure.suptitle(f"{study['title']}: {titled(study)}", fontsize=11)
+    figure.suptitle(f"{study['title']}; experts: {titled(study)}", fontsize=11)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if "seen" not in shown:
         handles, labels = axes[0, -1].get_legend_handles_labels()
@@ -231,15 +235,15 @@ def lines(study: Data | None, shown: Sequence[str]) -> Figure | None:
 
 
 def _curves(axis: Axes, points: Sequence[Data], what: str) -> None:
-    for i, name in enumerate(dict.fromkeys(point["row"] for point in points)):
+    for name in dict.fromkeys(point["row"] for point in points):
         found = sorted((p["x"], p[what]) for p in points if p["row"] == name and p[what])
         if not found:
             continue
         places = [x for x, _ in found]
-        axis.plot(places, [figure[0] for _, figure in found], label=name, **_stroke(i))
+        axis.plot(places, [figure[0] for _, figure in found], label=name, **_stroke(name))
         if all(len(figure) == 3 for _, figure in found):
             low, high = zip(*(figure[1:] for _, figure in found), strict=True)
-            axis.fill_between(places, low, high, color=COLORS[i % len(COLORS)], alpha=0.12)
+            axis.fill_between(places, low, high, color=_stroke(name)["color"], alpha=0.12)
     base = {p["x"]: p["zero_shot"][what] for p in points if p["zero_shot"].get(what)}
     if base:
         axis.plot(*zip(*sorted(base.items()), strict=True), ":", color=GRAY, label="zero-shot")

@@ -33,9 +33,9 @@ NOTABLE = (
 DASH = "–"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A Markdown table, the first column to the left and the others to the right."""
-    rule = ["---", *("---:" for _ in head[1:])]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> Table:
+    """A Markdown table, its first columns, of words, to the left and the others to the right."""
+    rule = ["---" if i < words else "---:" for i in range(len(head))]
     return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
 
 
@@ -96,7 +96,7 @@ def tasks(view: Data) -> Table:
         ]
         sort = "seen" if name in view["seen"] else "unseen"
         rows.append((name, task.title, sort, task.metric, f"{task.chance:.0f}", *scores))
-    return table(head, rows)
+    return table(head, rows, words=4)
 
 
 def overview(view: Data) -> Table:
@@ -109,7 +109,7 @@ def overview(view: Data) -> Table:
     ]
     head = ["", *(f"{SAID[scale]}, {rank}" for scale, rank in kinds)]
     rows = [
-        [name, *("" for _ in kinds[1:]), number(summary["seen"])]
+        [name, number(summary["seen"]), *("" for _ in kinds[1:])]
         for name, summary in references(view).items()
     ]
     for merge in merges(view):
@@ -119,32 +119,34 @@ def overview(view: Data) -> Table:
 
 
 def scale_table(view: Data, scale: str) -> Table:
-    """All merges at one scale: input rank, then what full rank makes of it."""
-    both = [section(view, scale, rank) for rank in ("input", "full")]
-    first = both[0] or both[1]
-    if not first:
+    """All merges at one scale: at input rank, and beside it what full rank makes of them."""
+    first, second = (section(view, scale, rank) for rank in ("input", "full"))
+    if not first and not second:
         return []
-    head = ["", "seen", "worst task", "unseen", "kept %", "factor", "won/lost"]
-    head += ["seen, full rank", "unseen, full", "kept %, full"] if all(both) else []
-    blank = [""] * (3 if all(both) else 0)
+    swept, both = scale == "sweep", bool(first and second)  # without a sweep the factor is 1
+    head = ["", "seen", "worst task", "unseen", "kept %", *["factor"] * swept, "won/lost"]
+    head += ["seen, full rank", "unseen, full", "kept %, full"] * both
     rows = [
-        [name, *_averages(summary), "", "", *blank] for name, summary in references(view).items()
+        [name, *_averages(summary), *[""] * (len(head) - 5)]
+        for name, summary in references(view).items()
     ]
-    order = list(dict.fromkeys(merge for found in both if found for merge in found["order"]))
-    for merge in order:
-        row, full = row_of(first, merge), row_of(both[1], merge)
-        cells = [merge]
-        cells += (
-            [*_averages(row), _factor(row), f"{row['won']}/{row['lost']}"] if row else [DASH] * 6
-        )
-        if blank:
-            cells += (
-                [spread(full["seen"]), number(full["unseen"]), number(full["kept"], 0)]
-                if full
-                else [DASH] * 3
-            )
-        rows.append(cells)
+    order = [merge for found in (first, second) if found for merge in found["order"]]
+    for merge in dict.fromkeys(order):
+        row, full = row_of(first or second, merge), row_of(second, merge)
+        rows.append([merge, *_merge_cells(row, swept), *_full_cells(full) * both])
     return table(head, rows)
+
+
+def _merge_cells(row: Data | None, swept: bool) -> list[str]:
+    if not row:
+        return [DASH] * (5 + swept)
+    return [*_averages(row), *[_factor(row)] * swept, f"{row['won']}/{row['lost']}"]
+
+
+def _full_cells(row: Data | None) -> list[str]:
+    if not row:
+        return [DASH] * 3
+    return [spread(row["seen"]), number(row["unseen"]), number(row["kept"], 0)]
 
 
 def _averages(summary: Data) -> list[str]:
@@ -217,6 +219,7 @@ def gates(view: Data) -> Table:
             (g["name"], g["wanted"], g["measured"], "passed" if g["passed"] else "**failed**")
             for g in view["gates"]
         ),
+        words=4,
     )
 
 
@@ -243,7 +246,7 @@ def study(found: Data) -> Table:
         if paper:
             cells.append(" / ".join(f"{value:.1f}" for value in some["paper"]) or DASH)
         rows.append(cells)
-    return table(head, rows)
+    return table(head, rows, words=2)
 
 
 def curves(found: Data, scale: str, what: str = "seen") -> Table:
