@@ -214,6 +214,7 @@ def commands(asked: plans.Asked) -> list[str]:
     seeds = sorted({each.seed for each in asked.sets})
     inits = {each.init for each in asked.sets}
     init = "both" if len(inits) > 1 else inits.pop()
+    init += " --frozen" * any(each.frozen for each in asked.sets)
     return [
         f"$ robustmerge bench mini train ROOT --seeds {' '.join(map(str, seeds))} --init {init}",
         f"$ python benchmarks/minibench.py ROOT --out OUT --items {asked.items} "

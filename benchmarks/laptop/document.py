@@ -130,7 +130,9 @@ def _all_methods(view: Data) -> Table:
         if not made:
             continue
         tuned = ", tuned on validation data" if scale == "sweep" else ""
-        lines += [f"#### {titled(view)}: {SAID[scale].replace('tuned', 'best factor')}{tuned}", ""]
+        only = "" if tables.section(view, scale, "input") else ", full rank"
+        said = "best factor" if scale == "sweep" else SAID[scale]
+        lines += [f"#### {titled(view)}: {said}{tuned}{only}", ""]
         lines += [*made, "", *_level(view, scale)]
     return lines
 
