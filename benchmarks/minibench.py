@@ -164,17 +164,20 @@ def run(
     name: str, found: Sequence[Job], given: argparse.Namespace, setting: Setting
 ) -> list[MergeError]:
     """Examine the models of a part, those of studies in a folder of their own; say what failed."""
-    out = given.out / plans.STUDIES if name in STUDIES else given.out
     found = [job for job in found if not plans.place(job, given.out)]
-    # Zero-shot, experts and joint of the tables' sets belong to them wherever they come from.
-    common = [job for job in found if job.kind != "merge" and "-rank" not in job.family]
-    others = [job for job in found if job not in common]
     failures = []
-    for some, folder in ((common, given.out), (others, out)):
-        outcome = run_jobs(some, folder, setting, workers=given.jobs, progress=tell)
+    for folder in (given.out, given.out / plans.STUDIES):
+        here = [job for job in found if home(job, name, given.out) == folder]
+        outcome = run_jobs(here, folder, setting, workers=given.jobs, progress=tell)
         if outcome.failures:
             failures.append(failed(outcome))
     return failures
+
+
+def home(job: Job, part: str, out: Path) -> Path:
+    """Where a result goes; what tables compare with belongs to them wherever it comes from."""
+    of_tables = part not in STUDIES or (job.kind != "merge" and "-rank" not in job.family)
+    return out if of_tables else out / plans.STUDIES
 
 
 def tell(step: Step) -> None:
