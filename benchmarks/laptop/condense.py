@@ -261,11 +261,11 @@ def _points(cases: Sequence[Case], read: _Reader, draws: int) -> list[Data]:
     standing = stand(family, draws=draws)
     (section,) = standing.sections
     rows = {row.entry.label: row for row in section.rows}
-    found = {}
+    points: dict[tuple[str, float | None], Data] = {}
     for case in cases:
         assert case.job.merge
         row = rows[case.job.merge.contender.label]
-        found[_key(case)] = {
+        points[_key(case)] = {
             "row": case.point.row,
             "x": case.point.x,
             "scale": case.scale,
@@ -274,7 +274,7 @@ def _points(cases: Sequence[Case], read: _Reader, draws: int) -> list[Data]:
             "experts": _means(standing.experts),
             **without(_row(row, section, {}), ["tried"]),
         }
-    return list(found.values())
+    return list(points.values())
 
 
 def _means(summary: Summary) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,11 @@ def _slots(results: Mapping[str, Any], pictures: Path) -> dict[str, Callable[[],
         "not_run": lambda: not_run(results),
     }
     for name in ("table6", "table7", "criterion"):
-        slots[name] = lambda name=name: _study(studies, name)  # type: ignore[misc]
+        slots[name] = partial(_study, studies, name)
     for name in ("density", "number", "rank"):
-        slots[name] = lambda name=name: _curves(studies, name)  # type: ignore[misc]
+        slots[name] = partial(_curves, studies, name)
     for name, said in PICTURES.items():
-        slots[f"picture_{name}"] = (  # type: ignore[assignment]
-            lambda name=name, said=said: _picture(pictures, name, said)
-        )
+        slots[f"picture_{name}"] = partial(_picture, pictures, name, said)
     return slots
 
 

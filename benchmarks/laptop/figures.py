@@ -28,7 +28,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = "osD^vPX*h"
 LINES = ("-", "--", "-.", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))  # dots are for zero-shot
 GRAY = "#767676"
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -222,7 +222,9 @@ def lines(study: Data | None, shown: Sequence[str]) -> Figure | None:
             axis.set_ylabel(LABELS[what])
     for axis in axes[-1]:
         axis.set_xlabel(study["x_label"])
-    if study["study"] != "density":
+    if study["study"] == "density":
+        axes[0, 0].set_xlim(0, 1.03)
+    else:
         axes[0, 0].set_xticks(sorted({point["x"] for point in study["points"]}))
         axes[0, 0].xaxis.set_minor_locator(NullLocator())
     figure.suptitle(f"{study['title']}; experts: {titled(study)}", fontsize=11)

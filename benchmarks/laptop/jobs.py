@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from robustmerge.bench.mini.runs.contender import Contender
 from robustmerge.bench.mini.runs.folders import ExpertSet
@@ -21,6 +22,8 @@ from .studies import RANKS, SCALES, Inquiry, Point, at, every
 
 _SET = re.compile(r"(shared|independent)-(\d+)(-frozen)?")
 _RANKED = re.compile(r"(shared|independent)-(\d+)-rank(\d+)")
+T = TypeVar("T")
+
 STUDIES = "studies"
 """Where results of studies are, apart from what `robustmerge bench mini table` reads."""
 
@@ -196,7 +199,7 @@ def first(job: Job, count: int) -> Job:
     )
 
 
-def without(names: Mapping[str, object], left_out: Iterable[str]) -> dict[str, object]:
+def without(names: Mapping[str, T], left_out: Iterable[str]) -> dict[str, T]:
     """A mapping without some of its names."""
     gone = set(left_out)
     return {name: value for name, value in names.items() if name not in gone}
