@@ -5,10 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("matplotlib")
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-if not FOLDER.is_dir():
-    pytest.skip("a source package has no benchmarks", allow_module_level=True)
 sys.path.append(str(FOLDER))
+collect_ignore = [] if FOLDER.is_dir() else ["test_minibench.py"]  # a source package has none
