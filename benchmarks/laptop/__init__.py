@@ -1,0 +1,1 @@
+"""What `benchmarks/minibench.py` does: jobs, what came of them, and docs/minibench.md."""
