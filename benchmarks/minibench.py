@@ -4,10 +4,10 @@
     python benchmarks/minibench.py ROOT --out OUT --only table6 table7 --jobs 2
     python benchmarks/minibench.py                           # the document alone, from raw results
 
-ROOT is a trained benchmark (`robustmerge bench mini train --root ROOT`), OUT a folder of results, the same
-that `robustmerge bench mini run` fills; the results of studies go to OUT/studies. What is there is
-not done again. Then everything in OUT is condensed into benchmarks/results/minibench/results.json,
-and the document and its pictures are made from that file.
+ROOT is a trained benchmark (`robustmerge bench mini train --root ROOT`), OUT a folder of results,
+the same that `robustmerge bench mini run` fills; the results of studies go to OUT/studies. What is
+there is not done again. Then everything in OUT is condensed into
+benchmarks/results/minibench/results.json, and the document and its pictures are made from that file.
 
 An answer takes about 2.7 ms of one thread: a model examined on 12 x 500 items 16 s, a sweep as much
 again. All methods at four scales and two ranks take about an hour for a set of experts on two
@@ -219,7 +219,8 @@ def commands(asked: plans.Asked) -> list[str]:
     init = "both" if len(inits) > 1 else inits.pop()
     init += " --frozen" * any(each.frozen for each in asked.sets)
     return [
-        f"$ robustmerge bench mini train --root ROOT --seeds {','.join(map(str, seeds))} --init {init}",
+        "$ robustmerge bench mini train --root ROOT "
+        f"--seeds {','.join(map(str, seeds))} --init {init}",
         f"$ python benchmarks/minibench.py ROOT --out OUT --items {asked.items} "
         f"--validation {asked.validation}",
         "$ robustmerge bench mini table --out OUT     # the tables with every interval",
