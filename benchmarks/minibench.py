@@ -7,7 +7,7 @@
 ROOT is a trained benchmark (`robustmerge bench mini train --root ROOT`), OUT a folder of results,
 the same that `robustmerge bench mini run` fills; the results of studies go to OUT/studies. What is
 there is not done again. Then everything in OUT is condensed into
-benchmarks/results/minibench/results.json, and the document and its pictures are made from that file.
+benchmarks/results/minibench/results.json, and document and pictures are made from that file.
 
 An answer takes about 2.7 ms of one thread: a model examined on 12 x 500 items 16 s, a sweep as much
 again. All methods at four scales and two ranks take about an hour for a set of experts on two
