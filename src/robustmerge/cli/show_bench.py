@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -23,6 +22,7 @@ from ..bench.mini.runs.plan import Study, make_jobs
 from ..bench.mini.runs.results import read_all
 from ..bench.mini.runs.run import Step, failed, run_jobs
 from ..bench.mini.runs.setting import built_in
+from ..engine.run import cores
 from ..errors import MergeError
 from .optional import needing
 from .rows import Row, print_rows
@@ -59,7 +59,7 @@ def run(
         setting.ready()
     screen.print(f"{len(jobs)} models to examine, on {items} items a task", markup=False)
     tell = partial(_tell, screen)
-    count = _cores() if workers is None else workers
+    count = cores() if workers is None else workers
     try:
         outcome = run_jobs(jobs, out, setting, workers=count, progress=tell)
     except KeyboardInterrupt:
@@ -164,9 +164,3 @@ def _check_counts(items: int, validation: int) -> None:
     for name, count in (("--items", items), ("--validation", validation)):
         if count < 1:
             raise MergeError(f"{count} items are none", where=name, hint=f"{name} 1 or more")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

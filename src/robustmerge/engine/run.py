@@ -65,7 +65,7 @@ class Run:
             )
         self.plan = plan
         self.device = device_of(device)
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._surveyed: dict[str, object] = {}
         self._factors_of_rules: dict[str, float] = {}
 
@@ -86,7 +86,7 @@ class Run:
                 yield self._balanced(job, self.stack(job))
                 progress(done, len(jobs))
 
-        with _one_thread_each():
+        with one_thread_each():
             found = survey(stacks, parameters)
         if found is not None:
             self._surveyed = {"surveyed": found}
@@ -188,7 +188,7 @@ class Run:
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
         todo = list(items)
         _keep_freed_memory()
-        with _one_thread_each(), ThreadPoolExecutor(self.workers, initializer=_single) as pool:
+        with one_thread_each(), ThreadPoolExecutor(self.workers, initializer=_single) as pool:
             for done, result in enumerate(_ordered(pool, work, todo, 2 * self.workers), 1):
                 progress(done, len(todo))
                 yield result
@@ -213,7 +213,7 @@ def _ordered(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Torch's own threads off: sums come out the same whoever computes them, and QR is faster."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -236,7 +236,8 @@ def _single() -> None:
     torch.set_num_threads(1)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -21,6 +20,7 @@ from typing import NoReturn
 
 import torch
 
+from ....engine.run import one_thread_each
 from ....errors import MergeError, few
 from .examine import Examiner
 from .job import Job
@@ -114,7 +114,7 @@ Ended = Iterator[tuple[Job, float, str]]
 
 
 def _here(todo: Sequence[Job], out: Path, setting: Setting) -> Ended:
-    with _one_thread():
+    with one_thread_each():
         examiner = Examiner(setting, todo[0].base)
         for job in todo:
             yield job, *_do(examiner, job, out)
@@ -216,16 +216,6 @@ def _do(examiner: Examiner, job: Job, out: Path) -> tuple[float, str]:
         return perf_counter() - start, f"{type(error).__name__}: {error}"
     result.write(out / job.file)
     return perf_counter() - start, ""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def failed(outcome: Outcome) -> MergeError:
