@@ -189,12 +189,12 @@ def _drawn_means(
     """The means over tasks of all methods, in every draw."""
     tasks = list(_together(methods).values())
     random = np.random.default_rng(seed)
-    seeds = _counts(random, draws, tasks[0].shape[1])
+    seeds = times_taken(random, draws, tasks[0].shape[1])
     means = np.zeros((draws, len(methods)))
     for scores in tasks:
         sums = np.zeros_like(means)
         for part in _blocks(draws, scores.shape[2]):
-            items = _counts(random, part.stop - part.start, scores.shape[2]).astype(float)
+            items = times_taken(random, part.stop - part.start, scores.shape[2]).astype(float)
             for i in range(scores.shape[1]):
                 sums[part] += seeds[part, i, None] * (items @ scores[:, i].T)
         means += sums / (scores.shape[1] * scores.shape[2])
@@ -206,7 +206,7 @@ def _blocks(draws: int, items: int) -> Iterator[slice]:
     return (slice(i, min(i + step, draws)) for i in range(0, draws, step))
 
 
-def _counts(random: np.random.Generator, draws: int, n: int) -> Int[np.ndarray, "draws n"]:
+def times_taken(random: np.random.Generator, draws: int, n: int) -> Int[np.ndarray, "draws n"]:
     """How often each of n things is taken, in every draw of n with replacement."""
     taken = random.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
     return np.bincount(taken.ravel(), minlength=draws * n).reshape(draws, n)

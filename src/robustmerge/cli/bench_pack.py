@@ -30,9 +30,11 @@ def pack(
     with needing("packing", "bench"):
         from ..bench.mini.artifact import pack as write
 
+    init, _, rest = experts.partition("-")
+    seed = rest.partition("-")[0]
     made_by = {
-        "command": "robustmerge bench mini train --root ROOT --seeds 0 --init shared",
-        "seed": 0,
+        "command": f"robustmerge bench mini train --root ROOT --seeds {seed} --init {init}",
+        "seed": int(seed) if seed.isdigit() else seed,
     }
     artifact = write(
         root,

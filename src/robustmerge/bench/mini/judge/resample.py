@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...stats import DRAWS, LEVEL
+from ...stats import DRAWS, LEVEL, times_taken
 
 Scores = Mapping[str, np.ndarray]
 """Per task the scores [seeds, items]; one row where there are no seeds."""
@@ -98,6 +98,4 @@ def _shares(generator: np.random.Generator, n: int, draws: int) -> np.ndarray:
     """How much each of n things weighs in each of the draws with replacement [draws, n]."""
     if n == 1:
         return np.ones((draws, 1), np.float32)
-    drawn = generator.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n * draws).reshape(draws, n)
-    return (counts / n).astype(np.float32)
+    return (times_taken(generator, draws, n) / n).astype(np.float32)
