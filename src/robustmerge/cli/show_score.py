@@ -85,8 +85,8 @@ def _notes(task: Task, scores: Sequence[Score]) -> list[str]:
     absent = next((each.missing for each in scores if each.missing), ())
     if absent:
         notes.append(
-            f"{', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the mean "
-            "of the other metrics, and is not comparable with published ones"
+            f"{', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the "
+            "mean of the other metrics, and not comparable with published ones"
         )
     if task.kind == "mmbench":
         notes.append("no language model judged the unparsable answers; they count as wrong")
