@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ....errors import MergeError
 from ..data.predictions import read_predictions
 from ..data.questions import read_questions
 from ..score import Protocol, Score
@@ -15,7 +16,7 @@ from .exam import Exam, Missing
 
 Rule = Callable[[Exam], Score]
 
-OFFICIAL: Mapping[str, Rule] = MappingProxyType(
+_OFFICIAL: Mapping[str, Rule] = MappingProxyType(
     {
         "problems": problems.official,
         "letter": official.letter,
@@ -30,7 +31,7 @@ OFFICIAL: Mapping[str, Rule] = MappingProxyType(
         "mmbench": mmbench.official,
     }
 )
-FIXED: Mapping[str, Rule] = MappingProxyType(
+_FIXED: Mapping[str, Rule] = MappingProxyType(
     {
         "problems": problems.fixed,
         "letter": fixed.letter,
@@ -45,6 +46,7 @@ FIXED: Mapping[str, Rule] = MappingProxyType(
         "mmbench": mmbench.fixed,
     }
 )
+RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({"official": _OFFICIAL, "fixed": _FIXED})
 
 
 def score(
@@ -72,6 +74,12 @@ def score(
         MergeError: A file is not what it should be, or the files do not belong together; the
             message names the sample.
     """
+    if references and not task.references:
+        raise MergeError(
+            f"{task.title} has no references: the right answers are in its questions",
+            where=str(references),
+            hint="leave it out; or is it another task?",
+        )
     exam = Exam(
         task=task,
         file=questions,
@@ -80,4 +88,4 @@ def score(
         source=references,
         missing=missing,
     )
-    return (OFFICIAL if protocol == "official" else FIXED)[task.kind](exam)
+    return RULES[protocol][task.kind](exam)
