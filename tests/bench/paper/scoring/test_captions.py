@@ -136,6 +136,15 @@ def test_java_that_fails_is_an_error(desk: Any, stand_in: Path, script: str, mes
         desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco()))
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_punctuation_is_dropped_after_the_tokenizer() -> None:
+    assert java.cut(["A dog , -LRB- red .", "", "\n.."]) == [
+        ("a", "dog", "-lrb-", "red"),
+        (),
+        ("..",),
+    ]
+
+
 def test_a_tokenizer_that_loses_lines(stand_in: Path) -> None:
     stand_in.write_text(f"#!{sys.executable}\nprint('a')\n")
     with pytest.raises(MergeError, match="the tokenizer gave 1 lines for 2 captions"):
