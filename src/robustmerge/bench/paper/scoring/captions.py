@@ -71,7 +71,8 @@ def official(exam: Exam) -> Score:
         raise MergeError(
             f"{len(exam.predictions)} captions for {len(images)} images",
             where=f"{exam.predictions[-1].where}: the last one\n{path}",
-            hint="the official script takes line k for image k, and needs all of them",
+            hint="the official script takes line k for image k, and needs all of them; "
+            "--protocol fixed --missing wrong takes the others for empty",
         )
     marks = [Mark(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
     return _scored(exam, "official", marks, images)

@@ -23,7 +23,8 @@ _WHY: dict[Kind, str] = {
     "thousandths or pixels for shares",
     "pope": "official takes everything without no or not for yes, an empty answer too",
     "mme": "official looks for yes or no in the first four characters only",
-    "mmbench": "official finds options within an answer, fixed only a letter or an option's text",
+    "mmbench": "official takes a letter anywhere, and parts of words; fixed wants the letter to be "
+    "the answer, or one option to be named in whole words",
 }
 
 
