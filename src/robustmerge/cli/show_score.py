@@ -48,7 +48,8 @@ def run(
         score(task, questions, predictions, protocol=one, references=references, missing=missing)
         for one in protocols
     ]
-    _print(task, scores, len(read_questions(questions)))
+    asked = len(read_questions(questions)) if task.kind in LINE_BY_LINE else None
+    _print(task, scores, asked)
     for each in scores if json else ():
         assert json is not None
         path = json if len(scores) == 1 else json.with_suffix(f".{each.protocol}{json.suffix}")
@@ -56,7 +57,7 @@ def run(
         print(f"written to {path}")
 
 
-def _print(task: Task, scores: Sequence[Score], asked: int) -> None:
+def _print(task: Task, scores: Sequence[Score], asked: int | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(task.title + _WHAT[scores[0].figure], style="bold")
@@ -87,10 +88,10 @@ _LINES: tuple[Shown, ...] = (
 )
 
 
-def _notes(task: Task, scores: Sequence[Score], asked: int) -> list[str]:
+def _notes(task: Task, scores: Sequence[Score], asked: int | None) -> list[str]:
     notes = []
     counted = scores[0].n
-    if task.kind in LINE_BY_LINE and scores[0].protocol == "official" and counted != asked:
+    if asked is not None and scores[0].protocol == "official" and counted != asked:
         notes.append(f"official counts the {counted} answers that are there, of {asked} questions")
     absent = next((each.missing for each in scores if each.missing), ())
     if absent:
