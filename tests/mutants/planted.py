@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from benchmark import BENCHMARK
 from mutant import SOURCE, Mutant, plant as _plant
+from scoring import SCORING
 
 __all__ = ["PLANTED", "SOURCE", "Mutant"]
 
@@ -411,4 +412,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *BENCHMARK)
+PLANTED = (*MERGING, *BENCHMARK, *SCORING)

@@ -1,0 +1,193 @@
+"""Bugs in the scoring of the paper's benchmark."""
+
+from __future__ import annotations
+
+from mutant import Mutant, plant as _plant
+
+_FOLDER = "tests/bench/paper/scoring"
+
+
+def _rule(bug: str, file: str, code: str, planted: str, test: str) -> Mutant:
+    return _plant(bug, f"bench/paper/scoring/{file}.py", code, planted, f"{_FOLDER}/{test}.py")
+
+
+SCORING = (
+    # Official rules, bug for bug
+    _rule(
+        "official is kind to spaces",
+        "official",
+        "text.upper() == answer.upper(), chance",
+        "text.strip().upper() == answer.upper(), chance",
+        "test_official",
+    ),
+    _rule(
+        "official finds no class in an empty answer",
+        "official",
+        " or text.upper() in answer.upper()",
+        "",
+        "test_official",
+    ),
+    _rule(
+        "official matches classes by id",
+        "official",
+        "by_place(exam), right",
+        "by_id(exam), right",
+        "test_official",
+    ),
+    _rule(
+        "official keeps the last digit of a box",
+        "official",
+        "[1:-1].split",
+        "[1:].split",
+        "test_official",
+    ),
+    _rule(
+        "half is more than half",
+        "official",
+        "max(size(question))) > 0.5",
+        "max(size(question))) >= 0.5",
+        "test_official",
+    ),
+    _rule(
+        "of several answers to a problem the first counts",
+        "problems",
+        "{prediction.id: prediction for prediction in exam.predictions}",
+        "{p.id: p for p in reversed(exam.predictions)}",
+        "test_problems",
+    ),
+    _rule(
+        "The answer is B needs a period",
+        "problems",
+        "The answer is ([A-Z]).",
+        "The answer is ([A-Z])\\.",
+        "test_problems",
+    ),
+    _rule(
+        "official captions go by the order of numbers in the file",
+        "captions",
+        'protocol == "official" else images',
+        "False else images",
+        "test_captions",
+    ),
+    _rule(
+        "an empty answer is no",
+        "pope",
+        'not {"No", "not", "no"} & set',
+        'not {"No", "not", "no", ""} & set',
+        "test_pope",
+    ),
+    _rule("MME reads the whole answer", "mme", "text.lower()[:4]", "text.lower()", "test_mme"),
+    # Which answer belongs to which question
+    _rule(
+        "of questions with one id the first counts",
+        "matching",
+        "for question in exam.questions}\n    pairs",
+        "for question in reversed(exam.questions)}\n    pairs",
+        "test_official",
+    ),
+    _rule('3 is "3"', "matching", "= lambda one: one", "= str", "test_official"),
+    _rule(
+        "a truncated run is scored",
+        "matching",
+        'exam.missing == "refuse"',
+        "False",
+        "test_fixed",
+    ),
+    _rule(
+        "ids may always repeat",
+        "matching",
+        "keys(ids) if exam.task.repeated_ids else ids",
+        "keys(ids)",
+        "test_fixed",
+    ),
+    _rule("empty answers are unparsable, too", "marks", " and not blank for", " for", "test_fixed"),
+    # The right rules
+    _rule(
+        "nothing is equal to nothing",
+        "fixed",
+        'plain(text) == plain(answer) != ""',
+        "plain(text) == plain(answer)",
+        "test_fixed",
+    ),
+    _rule(
+        "a list of classes names the right one",
+        "fixed",
+        "named == {_class_of(question)}",
+        "_class_of(question) in named",
+        "test_fixed",
+    ),
+    _rule(
+        "a bow tie is a tie",
+        "fixed",
+        'padded = padded.replace(f" {name} ", " | ")',
+        "pass",
+        "test_fixed",
+    ),
+    _rule("people are not asked", "fixed", "if people:", "if False:", "test_fixed"),
+    _rule(
+        "thousandths are of the square",
+        "boxes",
+        "(w / 1000, h / 1000)",
+        "(side / 1000, side / 1000)",
+        "test_boxes",
+    ),
+    _rule("the first of several boxes", "boxes", "len(boxes) == 1", "boxes", "test_boxes"),
+    _rule(
+        "a tenth decides on the unit",
+        "boxes",
+        "0.9 * len(boxes)",
+        "0.1 * len(boxes)",
+        "test_boxes",
+    ),
+    _rule(
+        "a missing METEOR goes without saying",
+        "captions",
+        'missing=["METEOR"] if no_java else []',
+        "missing=[]",
+        "test_captions",
+    ),
+    _rule(
+        "neither yes nor no is no",
+        "pope",
+        "(not self.right) if self.yes is None",
+        "False if self.yes is None",
+        "test_pope",
+    ),
+    _rule("one right answer is a pair", "mme", "+ min(worths)", "+ max(worths)", "test_mme"),
+    _rule(
+        "any order of the options will do",
+        "mmbench",
+        "min(mark.worth for mark in marks)",
+        "max(mark.worth for mark in marks)",
+        "test_mmbench",
+    ),
+    _rule(
+        "guessing is among questions",
+        "chance",
+        "100 / len(classes)",
+        "100 / len(questions)",
+        "test_official",
+    ),
+    # Figures
+    _plant(
+        "a perfect caption is a chunk",
+        "bench/metrics/meteor.py",
+        "np.where(same, 0, chunks)",
+        "chunks",
+        "tests/bench/test_pycocoevalcap.py",
+    ),
+    _plant(
+        "points are averaged over subtasks",
+        "bench/paper/figures.py",
+        "means.sum(axis=1) * of.shape[1]",
+        "means.sum(axis=1)",
+        "tests/bench/paper/test_score.py",
+    ),
+    _plant(
+        "hits count once in F1",
+        "bench/paper/figures.py",
+        "whole = 2 * hits + wrong",
+        "whole = hits + wrong",
+        "tests/bench/paper/test_score.py",
+    ),
+)
