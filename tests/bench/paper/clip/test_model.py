@@ -34,7 +34,9 @@ def clip(base: Path) -> Clip:
     return Clip.load(str(base))
 
 
-def expert(model: nn.Module, folder: Path, targets: str | list[str], seed: int, **more: object) -> Path:
+def expert(
+    model: nn.Module, folder: Path, targets: str | list[str], seed: int, **more: object
+) -> Path:
     """An adapter of the model, random and far from zero."""
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
@@ -76,7 +78,7 @@ def slowly(model: CLIPModel, clip: Clip, images: list[Image.Image], adapter: Pat
 
 def logits(clip: Clip, images: list[Image.Image]) -> Tensor:
     with torch.inference_mode():
-        return clip.logits(clip.pixels(images), clip.head(ABOUT))
+        return clip.scale * clip.features(clip.pixels(images)) @ clip.head(ABOUT).T
 
 
 def test_zero_shot_logits_are_the_definitions(base: Path, clip: Clip) -> None:

@@ -3,49 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import peft
 import torch
+import transformers
+from jaxtyping import Float
+from torch import Tensor
 
+from ....errors import MergeError
 from ..answering.engine import Asked
 from ..answering.images import opened
+from ..answering.options import Options
 from .model import Clip
 from .templates import sentences
 
 
 class Classifier:
-    """CLIP on one task.
+    """CLIP with an adapter, asked for the class of pictures.
 
     Attributes:
-        names: What the classes are called.
         window: Pictures that it takes at once.
     """
 
-    def __init__(self, clip: Clip, task: str, names: Sequence[str], *, window: int = 64) -> None:
-        """Make the head.
+    def __init__(self, base: str, adapter: str | None, options: Options) -> None:
+        """Load the model.
 
         Args:
-            clip: The base, with an adapter on or not: the text encoder is the same.
-            task: Name of the task, which has sentences of its own.
-            names: What the classes are called.
-            window: Pictures that it takes at once.
+            base: Folder or Hub id.
+            adapter: Folder or Hub id; None for the base alone.
+            options: How it is to answer; of these, engine, device, dtype, batch and workers.
+
+        Raises:
+            MergeError: The base or the adapter cannot be loaded.
         """
-        self.names = tuple(names)
-        self.window = window
-        self._clip = clip
-        self._head = clip.head([sentences(task, name) for name in names])
+        if options.engine == "server":
+            raise MergeError(
+                "CLIP answers in this process only", where="--engine server", hint="leave it out"
+            )
+        dtype = getattr(torch, options.dtype_for(llava_15=False, clip=True))
+        self.window = options.batch
+        self._clip = Clip.load(base, device=options.device, dtype=dtype)
+        if adapter is not None:
+            self._clip.wear(adapter)
+        self._readers = ThreadPoolExecutor(options.workers)
+        self._heads: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
     @torch.inference_mode()
     def answer(self, questions: Sequence[Asked]) -> list[str]:
-        """The class of each question's picture.
+        """The class of each question's picture, among the question's choices.
 
         Raises:
-            MergeError: A question has no picture, or one that cannot be read.
+            MergeError: A picture cannot be read.
         """
-        pictures = [opened(one.image, one.where) for one in questions]
-        best = self._clip.logits(self._clip.pixels(pictures), self._head).argmax(dim=1)
-        return [self.names[row] for row in best.tolist()]
+        pixels = torch.cat(list(self._readers.map(self._pixels, questions)))
+        features = self._clip.features(pixels)
+        return [
+            one.choices[int((self._head(one) @ row).argmax())]
+            for one, row in zip(questions, features, strict=True)
+        ]
 
     def facts(self) -> Mapping[str, Any]:
-        """What is to be recorded of it."""
-        return {"engine": "clip", "classes": len(self.names), "dtype": str(self._clip.model.dtype)}
+        """Where and by what the answers are made."""
+        device = self._clip.device
+        return {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "batch": self.window,
+            "adapter": "beside the weights",
+            "pictures": "as CLIP's processor crops them",
+            "versions": {one.__name__: one.__version__ for one in (torch, transformers, peft)},
+        }
+
+    def _pixels(self, question: Asked) -> Float[Tensor, "1 3 height width"]:
+        assert question.image is not None  # as every task says that asks for classes
+        return self._clip.pixels([opened(question.image, question.where)])
+
+    def _head(self, question: Asked) -> Float[Tensor, "classes dim"]:
+        key = question.task, question.choices
+        if key not in self._heads:
+            self._heads[key] = self._clip.head([sentences(key[0], name) for name in key[1]])
+        return self._heads[key]

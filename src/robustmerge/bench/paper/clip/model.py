@@ -65,7 +65,7 @@ class Clip:
         try:
             kind = AutoConfig.from_pretrained(place).model_type
             if kind == "clip":
-                model = CLIPModel.from_pretrained(place, dtype=dtype)
+                model = CLIPModel.from_pretrained(place, dtype=dtype).to(device)
                 images = AutoImageProcessor.from_pretrained(place)
                 words = AutoTokenizer.from_pretrained(place)
         except Exception as error:  # the libraries below have errors of many kinds
@@ -82,7 +82,7 @@ class Clip:
                 where=base,
                 hint="the vision tasks are for CLIP, such as openai/clip-vit-base-patch32",
             )
-        return cls(model.eval().requires_grad_(False).to(device), images, words)
+        return cls(model.eval().requires_grad_(False), images, words)
 
     @property
     def device(self) -> torch.device:
@@ -135,11 +135,16 @@ class Clip:
         found: Tensor = self.images(list(pictures), return_tensors="pt")["pixel_values"]
         return found
 
-    def logits(
-        self, pixels: Float[Tensor, "pictures 3 height width"], head: Float[Tensor, "classes dim"]
-    ) -> Float[Tensor, "pictures classes"]:
-        """How well each picture goes with each class."""
+    def features(
+        self, pixels: Float[Tensor, "pictures 3 height width"]
+    ) -> Float[Tensor, "pictures dim"]:
+        """What the vision encoder makes of pictures; of length 1."""
         pixels = pixels.to(self.device, self.model.dtype)
-        seen = normalize(self.model.get_image_features(pixel_values=pixels).pooler_output.float())
+        seen: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
+        return normalize(seen.float(), dim=-1)
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """What cosines are multiplied by to become logits."""
         scale: Tensor = self.model.logit_scale.exp().float()
-        return scale * seen @ head.T
+        return scale

@@ -13,17 +13,45 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ....adapter.tensors import sha256 as hash_of
 from ....errors import MergeError, few, reading, shown
+from ..tasks import Task
 from ..tasks.labels import label
-from .questions import Question
+from .questions import Question, read_questions
 
 PICTURES: tuple[str, ...] = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff")
 PICTURES += (".bmp", ".ppm", ".pgm", ".pbm")
 _NAMES = "classes.json maps folders to names; classes.txt has a line for each: folder, tab, name"
+
+
+def questions_at(path: Path, task: Task) -> list[Question]:
+    """The questions of a task in a file, or in a folder of pictures by class.
+
+    Raises:
+        MergeError: It is neither; the message names the question or the class.
+    """
+    return read_pictures(path, task.name) if path.is_dir() else read_questions(path)
+
+
+def digest(path: Path, questions: Sequence[Question]) -> str:
+    """A hash of a file of questions; of a folder, that of its pictures' names, classes and sizes.
+
+    Raises:
+        MergeError: It cannot be read.
+    """
+    if not path.is_dir():
+        return hash_of(path)
+    found = sha256()
+    with reading(path):
+        for one in questions:
+            facts = [one.id, one.content["answer"], Path(one.where).stat().st_size]
+            found.update(f"{json.dumps(facts)}\n".encode())
+    return found.hexdigest()
 
 
 def read_pictures(folder: Path, task: str) -> list[Question]:
