@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from ..data.predictions import read_predictions
 from ..data.pictures import questions_at
+from ..data.predictions import read_predictions
 from ..score import Protocol, Score
 from ..tasks import Task
 from . import captions, fixed, labels, mmbench, mme, official, pope, problems

@@ -68,7 +68,7 @@ def train(
     check_target(target, [home] if home.is_dir() else [], force=force, holds=HOLDS)
     lessons = TrainingSet.read(sources)
     _check_mixture(lessons, place)
-    with _quiet(), _failures():
+    with quiet(), failures():
         rows = recipe.rows(lessons.counts)
         args = arguments(recipe, place, beside(target), len(rows))
         encoder = encoder_for(str(home), recipe)
@@ -109,7 +109,7 @@ def _check_mixture(lessons: TrainingSet, place: Place) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Ignore what the libraries tell each other."""
     with catch_warnings():
         filterwarnings("ignore", category=FutureWarning)
@@ -119,7 +119,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
     """Turn failures of the libraries into errors that a user can mend."""
     try:
         yield
