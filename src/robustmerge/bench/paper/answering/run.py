@@ -18,7 +18,7 @@ from ....errors import MergeError, reading
 from ..data.predictions import read_predictions
 from ..tasks import Task
 from . import record
-from .engine import Engine
+from .engine import Engine, Prompt
 from .family import is_llava_15, prompt_for, settings_of
 from .options import Options
 from .questions import Paper, read
@@ -94,7 +94,6 @@ def open_engine(
     Raises:
         MergeError: It cannot be started.
     """
-    prompt = prompt_for(settings, options.prompt, base)
     if options.engine == "server":
         from .engines.server import Server
 
@@ -105,7 +104,7 @@ def open_engine(
         base,
         adapter,
         settings=settings,
-        prompt=prompt,
+        prompt=_prompt(base, settings, options),
         device=options.device,
         dtype=options.dtype_for(llava_15=is_llava_15(settings)),
         batch=options.batch,
@@ -135,7 +134,7 @@ def _record(
             "engine": options.engine,
             "model": options.model,
             "dtype": options.dtype_for(llava_15=is_llava_15(settings)) if live else None,
-            "prompt": prompt_for(settings, options.prompt, base),
+            "prompt": _prompt(base, settings, options),
             "limit": options.limit,
             "max_new_tokens": options.max_new_tokens,
         },
@@ -148,6 +147,19 @@ def _record(
             for paper in papers
         },
     }
+
+
+def _prompt(base: str, settings: Mapping[str, Any], options: Options) -> Prompt:
+    if options.engine == "transformers":
+        return prompt_for(settings, options.prompt, base)
+    if options.prompt == "vicuna":  # no server takes pictures with a prompt that is written out
+        raise MergeError(
+            "a server puts questions into its own chat template",
+            where="--engine server --prompt vicuna",
+            hint="start it with --chat-template vicuna_v1.jinja, a file of this package in "
+            f"{Path(__file__).parent / 'engines'}, and leave --prompt out",
+        )
+    return "chat-template"
 
 
 def _hashes(adapter: str) -> dict[str, str]:
