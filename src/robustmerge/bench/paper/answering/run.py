@@ -18,7 +18,7 @@ from ....errors import MergeError, reading
 from ..data.predictions import read_predictions
 from ..tasks import Task
 from . import record
-from .engine import Engine
+from .engine import Engine, Prompt
 from .family import check_tasks, is_clip, is_llava_15, prompt_for, settings_of
 from .options import Options
 from .questions import Paper, read
@@ -99,7 +99,6 @@ def open_engine(
         from ..clip.engine import Classifier
 
         return Classifier(base, adapter, options)
-    prompt = prompt_for(settings, options.prompt, base)
     if options.engine == "server":
         from .engines.server import Server
 
@@ -110,7 +109,7 @@ def open_engine(
         base,
         adapter,
         settings=settings,
-        prompt=prompt,
+        prompt=_prompt(base, settings, options),
         device=options.device,
         dtype=options.dtype_for(llava_15=is_llava_15(settings)),
         batch=options.batch,
@@ -141,7 +140,7 @@ def _record(
             "engine": options.engine,
             "model": options.model,
             "dtype": options.dtype_for(llava_15=llava_15, clip=clip) if live else None,
-            "prompt": None if clip else prompt_for(settings, options.prompt, base),
+            "prompt": None if clip else _prompt(base, settings, options),
             "limit": options.limit,
             "max_new_tokens": options.max_new_tokens,
         },
@@ -154,6 +153,19 @@ def _record(
             for paper in papers
         },
     }
+
+
+def _prompt(base: str, settings: Mapping[str, Any], options: Options) -> Prompt:
+    if options.engine == "transformers":
+        return prompt_for(settings, options.prompt, base)
+    if options.prompt == "vicuna":  # no server takes pictures with a prompt that is written out
+        raise MergeError(
+            "a server puts questions into its own chat template",
+            where="--engine server --prompt vicuna",
+            hint="start it with --chat-template vicuna_v1.jinja, a file of this package in "
+            f"{Path(__file__).parent / 'engines'}, and leave --prompt out",
+        )
+    return "chat-template"
 
 
 def _hashes(adapter: str) -> dict[str, str]:

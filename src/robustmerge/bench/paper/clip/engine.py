@@ -1,9 +1,13 @@
-"""The class of a picture, as an answer like any other: the row of the head nearest to it."""
+"""The class of a picture, as an answer like any other: the row of the head nearest to it.
+
+Pictures are read by threads, which are ahead of the model within a window.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import peft
@@ -19,12 +23,15 @@ from ..answering.options import Options
 from .model import Clip
 from .templates import sentences
 
+_BATCHES = 8
+
 
 class Classifier:
     """CLIP with an adapter, asked for the class of pictures.
 
     Attributes:
-        window: Pictures that it takes at once.
+        batch: Pictures at a time.
+        window: Pictures that are read ahead.
     """
 
     def __init__(self, base: str, adapter: str | None, options: Options) -> None:
@@ -43,7 +50,7 @@ class Classifier:
                 "CLIP answers in this process only", where="--engine server", hint="leave it out"
             )
         dtype = getattr(torch, options.dtype_for(llava_15=False, clip=True))
-        self.window = options.batch
+        self.batch, self.window = options.batch, options.batch * _BATCHES
         self._clip = Clip.load(base, device=options.device, dtype=dtype)
         if adapter is not None:
             self._clip.wear(adapter)
@@ -57,19 +64,22 @@ class Classifier:
         Raises:
             MergeError: A picture cannot be read.
         """
-        pixels = torch.cat(list(self._readers.map(self._pixels, questions)))
-        features = self._clip.features(pixels)
-        return [
-            one.choices[int((self._head(one) @ row).argmax())]
-            for one, row in zip(questions, features, strict=True)
-        ]
+        pixels = self._readers.map(self._pixels, questions)
+        answers: list[str] = []
+        while some := questions[len(answers) : len(answers) + self.batch]:
+            features = self._clip.features(torch.cat(list(islice(pixels, len(some)))))
+            answers += [
+                one.choices[int((self._head(one) @ row).argmax())]
+                for one, row in zip(some, features, strict=True)
+            ]
+        return answers
 
     def facts(self) -> Mapping[str, Any]:
         """Where and by what the answers are made."""
         device = self._clip.device
         return {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "batch": self.window,
+            "batch": self.batch,
             "adapter": "beside the weights",
             "pictures": "as CLIP's processor crops them",
             "versions": {one.__name__: one.__version__ for one in (torch, transformers, peft)},
