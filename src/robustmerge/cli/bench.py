@@ -9,6 +9,7 @@ from .bench_pack import pack
 from .bench_run import run
 from .bench_table import table
 from .bench_train import train
+from .paper_train import train as train_expert
 
 bench = App(name="bench", help="Benchmarks that merges are judged by.")
 mini = App(
@@ -21,3 +22,4 @@ mini.command(table)
 mini.command(gates)
 mini.command(pack)
 bench.command(mini)
+bench.command(train_expert, name="train")

@@ -36,9 +36,7 @@ def load_model(
         return attached(load_base(base, dtype), base, adapters, names).to(device)
 
 
-def attached(
-    model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]
-) -> PeftModel:
+def attached(model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]) -> PeftModel:
     """A model with every adapter, checked to be there whole.
 
     Args:

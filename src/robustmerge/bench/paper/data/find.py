@@ -1,9 +1,9 @@
 """Where a task's files are under one root, in any of the layouts that are about.
 
-    ROOT/instructions/ImageNet/test.json             the released scripts, pictures in ROOT/datasets
-    ROOT/Seen_data/ImageNet/test.json                the data set, pictures beside
-    ROOT/instructions/Seen_data/ImageNet/test.json   both
-    ROOT/ImageNet/test.json                          neither
+ROOT/instructions/ImageNet/test.json             the released scripts, pictures in ROOT/datasets
+ROOT/Seen_data/ImageNet/test.json                the data set, pictures beside
+ROOT/instructions/Seen_data/ImageNet/test.json   both
+ROOT/ImageNet/test.json                          neither
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import peft
 import torch
 import transformers
@@ -82,6 +83,7 @@ def record_of(
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "peft": peft.__version__,
+            "accelerate": accelerate.__version__,
         },
     }
 
