@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from .bench_answer import run as answer
+from .bench_expert import train as expert
 from .bench_gates import gates
 from .bench_pack import pack
 from .bench_run import run
 from .bench_table import table
 from .bench_train import train
-from .paper_train import train as train_expert
 
 bench = App(name="bench", help="Benchmarks that merges are judged by.")
 mini = App(
@@ -22,4 +23,5 @@ mini.command(table)
 mini.command(gates)
 mini.command(pack)
 bench.command(mini)
-bench.command(train_expert, name="train")
+bench.command(answer, name="run")
+bench.command(expert, name="train")

@@ -111,9 +111,7 @@ def images(family: str) -> Any:
             size={"shortest_edge": 28}, crop_size=square, image_grid_pinpoints=_TILES
         )
     if family == "llava_onevision":
-        return transformers.LlavaOnevisionImageProcessor(
-            size=square, image_grid_pinpoints=_TILES
-        )
+        return transformers.LlavaOnevisionImageProcessor(size=square, image_grid_pinpoints=_TILES)
     if family.startswith("qwen"):
         return transformers.Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=56 * 112)
     if family == "internvl":

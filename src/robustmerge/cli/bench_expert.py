@@ -85,12 +85,12 @@ def train(
     with needing("training", "bench"):
         from ..bench.paper.training.place import Place
         from ..bench.paper.training.recipe import Recipe
-        from . import show_train
+        from . import show_expert
 
-    return show_train.run(
+    return show_expert.run(
         base,
         output,
-        show_train.sources(task, data, conversations, images),
+        show_expert.sources(task, data, conversations, images),
         Recipe(
             rank=rank,
             dropout=dropout,
