@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from .bench_answer import run as answer
+from .bench_expert import train as expert
 from .bench_gates import gates
 from .bench_pack import pack
 from .bench_run import run
@@ -25,3 +26,4 @@ mini.command(pack)
 bench.command(mini)
 bench.command(score)
 bench.command(answer, name="run")
+bench.command(expert, name="train")

@@ -99,11 +99,6 @@ class TrainingSet:
         return cls(tuple(found), tuple(counts), tuple(files))
 
 
-def beside(folder: Path) -> Callable[[str], Path]:
-    """Find pictures by their path from a folder."""
-    return lambda name: folder / name
-
-
 def _facts(source: Source, part: Sequence[Conversation]) -> Mapping[str, Any]:
     return {
         "task": source.task,

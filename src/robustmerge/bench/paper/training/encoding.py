@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ....errors import MergeError
+from ..answering.engines.encode import picture_tokens
+from ..answering.images import framed, opened
 from ..answering.prompts import IMAGE
 from ..answering.tokens import token_ids
 from .conversations import Conversation
@@ -40,17 +42,19 @@ class Encoder:
 
     Attributes:
         processor: The model's; its tokenizer where it takes no pictures.
+        config: The model's.
         wording: A conversation's text.
         as_llava: Tokens as LLaVA's code makes them, each piece around a picture by itself.
         max_length: Most tokens.
-        frame: The color of the square that pictures are put on; None for no square.
+        mean: Color of the square that pictures are put on, 0 to 1; None for no square.
     """
 
     processor: Any
+    config: Any
     wording: Callable[[Conversation], Worded]
     as_llava: bool
     max_length: int
-    frame: tuple[int, int, int] | None
+    mean: Sequence[float] | None
 
     @property
     def tokenizer(self) -> Any:
@@ -91,14 +95,14 @@ class Encoder:
         return self._cut(conversation, found | {"labels": labels[None]})
 
     def _pieces(self, text: str, image: Image.Image | None) -> Example:
-        """Tokens as LLaVA's code makes them; pixels, and how many tokens they are."""
-        found, mark, count = {}, -1, 0
+        """Tokens as LLaVA's code makes them, and pixels."""
+        pixels: Example = {}
+        count = 0
         if image is not None:
-            found = dict(self.processor(text=IMAGE, images=[image], return_tensors="pt"))
-            mark = self.tokenizer.convert_tokens_to_ids(IMAGE)
-            count = int((found["input_ids"] == mark).sum())
-        ids = torch.tensor([token_ids(self.tokenizer, text, mark, count)])
-        pixels = {name: value for name, value in found.items() if name not in SEQUENCES}
+            found = self.processor.image_processor(images=[image], return_tensors="pt")
+            pixels = {"pixel_values": found["pixel_values"]}
+            count = picture_tokens(self.config, pixels["pixel_values"])
+        ids = torch.tensor([token_ids(self.tokenizer, text, self.config.image_token_id, count)])
         return pixels | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def _whole(self, text: str, image: Image.Image | None) -> Example:
@@ -139,8 +143,8 @@ class Encoder:
             name: value[:, : self.max_length] if name in SEQUENCES else value
             for name, value in found.items()
         }
-        mark = getattr(self.processor, "image_token_id", None)
-        cut = mark is not None and bool((found["input_ids"][:, self.max_length :] == mark).any())
+        mark = getattr(self.config, "image_token_id", -1)
+        cut = bool((found["input_ids"][:, self.max_length :] == mark).any())
         if cut or not (kept["labels"] != IGNORED).any():
             raise MergeError(
                 f"of {length} tokens, the first {self.max_length} hold "
@@ -153,27 +157,8 @@ class Encoder:
     def _opened(self, conversation: Conversation) -> Image.Image | None:
         if conversation.image is None:
             return None
-        try:
-            with Image.open(conversation.image) as file:
-                image = file.convert("RGB")
-        except Exception as error:  # every format has errors of its own
-            raise MergeError(
-                f"cannot read the picture: {error}",
-                where=f"{conversation.image}\n{conversation.where}",
-                hint="fetch it again, or convert it to PNG or JPEG",
-            ) from None
-        return image if self.frame is None else on_square(image, self.frame)
-
-
-def on_square(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
-    """The picture in the middle of the smallest square that holds it.
-
-    Source: expand2square in llava/mm_utils.py of haotian-liu/LLaVA.
-    """
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), color)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
+        image = opened(conversation.image, conversation.where)
+        return image if self.mean is None else framed(image, "pad", self.mean)
 
 
 def _in_one(place: tuple[int, int], spans: Sequence[Span]) -> bool:

@@ -41,9 +41,6 @@ CONNECTORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What lies between tower and language model, by the family's name in transformers."""
 
-LLAVA = "llava"
-"""The family of LLaVA-1.5, which has a prompt and a frame of its own."""
-
 
 def adapted(model: nn.Module) -> list[str]:
     """Names of the linear layers of the language model, without its head.

@@ -44,7 +44,7 @@ def arguments(recipe: Recipe, place: Place, folder: Path, rows: int) -> Training
         f"{again}_checkpointing": place.gradient_checkpointing,
         f"{again}_checkpointing_kwargs": {"use_reentrant": False},
     }
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(folder),
         use_cpu=not place.on_gpu,
         seed=recipe.seed,
@@ -74,6 +74,9 @@ def arguments(recipe: Recipe, place: Place, folder: Path, rows: int) -> Training
         ddp_find_unused_parameters=recipe.projector == "trained",  # text alone uses no projector
         **options,
     )
+    # Several GPUs are for several processes; one would copy the model to all of them every step.
+    args._n_gpu = min(1, args.n_gpu)
+    return args
 
 
 class ExpertTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import transformers
@@ -10,9 +10,9 @@ import transformers
 from ....adapter.source import at_home
 from ....collect.load import load_processor
 from ....errors import MergeError
+from ..answering.family import is_llava_15, prompt_for, settings_of
 from .conversations import Conversation
 from .encoding import Encoder
-from .families import LLAVA
 from .recipe import Recipe
 from .wording import Template, Worded, vicuna
 
@@ -23,11 +23,10 @@ def encoder_for(base: str, recipe: Recipe) -> Encoder:
     Raises:
         MergeError: It cannot be loaded, or lacks what the recipe wants.
     """
+    settings = settings_of(base)
+    prompt = prompt_for(settings, recipe.prompt, base)
+    padded = recipe.framing == "pad" or (recipe.framing == "auto" and is_llava_15(settings))
     processor = load_processor(base)
-    config = transformers.AutoConfig.from_pretrained(str(at_home(base)))
-    suits = config.model_type == LLAVA
-    as_llava = recipe.prompt == "vicuna" or (recipe.prompt == "auto" and suits)
-    framed = recipe.framing == "pad" or (recipe.framing == "auto" and suits)
     tokenizer = getattr(processor, "tokenizer", processor)
     if not tokenizer.is_fast:
         raise MergeError(
@@ -36,13 +35,18 @@ def encoder_for(base: str, recipe: Recipe) -> Encoder:
             hint="a base with tokenizer.json; AutoTokenizer.from_pretrained(…).save_pretrained(…) "
             "writes one",
         )
+    images: Any = getattr(processor, "image_processor", None)
+    if is_llava_15(settings) and getattr(images, "do_pad", None):
+        images.do_pad = False  # ours is by the recipe
+    config = transformers.AutoConfig.from_pretrained(str(at_home(base)))
     room = getattr(config.get_text_config(), "max_position_embeddings", None)
     return Encoder(
         processor,
-        vicuna if as_llava else _template(processor, base),
-        as_llava,
+        config,
+        vicuna if prompt == "vicuna" else _template(processor, base),
+        prompt == "vicuna",
         min(recipe.max_length, room or recipe.max_length),
-        _gray(processor, base) if framed else None,
+        _mean(images, base) if padded else None,
     )
 
 
@@ -58,7 +62,10 @@ def _template(processor: Any, base: str) -> Callable[[Conversation], Worded]:
     holder = next((it for it in (processor, tokenizer) if it.chat_template), None)
     if holder is None:
         raise MergeError(
-            "the base has no chat template", where=base, hint="--prompt vicuna, if that suits it"
+            "the base has no chat template",
+            where=base,
+            hint="a base that was trained to hold conversations has one, in chat_template.jinja "
+            "or in tokenizer_config.json",
         )
     special = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     return Template(
@@ -66,12 +73,11 @@ def _template(processor: Any, base: str) -> Callable[[Conversation], Worded]:
     )
 
 
-def _gray(processor: Any, base: str) -> tuple[int, int, int]:
-    """The mean color, as LLaVA's code rounds it; it becomes zero."""
-    images = getattr(processor, "image_processor", None)
+def _mean(images: Any, base: str) -> Sequence[float]:
+    """The processor's mean color, which becomes zero."""
     if images is None:
         raise MergeError(
             "the base has no processor of pictures", where=base, hint="--framing as-is"
         )
-    red, green, blue = (int(255 * mean) for mean in images.image_mean)
-    return red, green, blue
+    mean: Sequence[float] = images.image_mean
+    return mean

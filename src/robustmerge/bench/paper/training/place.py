@@ -54,6 +54,11 @@ class Place:
         return int(os.environ.get("WORLD_SIZE", "1"))
 
     @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and tells."""
+        return int(os.environ.get("RANK", "0")) == 0
+
+    @property
     def sharded(self) -> bool:
         """Whether the model is divided among processes, which must then all run the same layers."""
         stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import peft
 import torch
 import transformers
@@ -47,7 +48,7 @@ def settings_of(
             "alpha": recipe.alpha,
             # As they turned out, where the recipe leaves them to the model or the device.
             "prompt": "vicuna" if encoder.as_llava else "chat-template",
-            "framing": "as-is" if encoder.frame is None else "pad",
+            "framing": "as-is" if encoder.mean is None else "pad",
             "max_length": encoder.max_length,
             "dtype": str(place.computes_in(recipe.dtype)).removeprefix("torch."),
         },
@@ -82,6 +83,7 @@ def record_of(
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "peft": peft.__version__,
+            "accelerate": accelerate.__version__,
         },
     }
 
