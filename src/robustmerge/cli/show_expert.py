@@ -73,7 +73,7 @@ def run(
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     task, found = named
     if place.is_main:
-        _notes(screen, place)
+        note_idle_gpus(screen, place)
     try:
         record = train(
             base,
@@ -84,7 +84,7 @@ def run(
             place=place,
             restart=restart,
             force=force,
-            told=lambda step: screen.print(_line(step), markup=False),
+            told=lambda step: screen.print(line(step), markup=False),
         )
     except KeyboardInterrupt:
         screen.print("interrupted; the same command goes on from the last checkpoint")
@@ -97,7 +97,8 @@ def run(
     return 0
 
 
-def _notes(screen: Console, place: Place) -> None:
+def note_idle_gpus(screen: Console, place: Place) -> None:
+    """Say so where only one of several GPUs is used."""
     if place.on_gpu and place.processes == 1 and torch.cuda.device_count() > 1:
         count = torch.cuda.device_count()
         screen.print(
@@ -107,7 +108,8 @@ def _notes(screen: Console, place: Place) -> None:
         )
 
 
-def _line(step: Step) -> str:
+def line(step: Step) -> str:
+    """A line on how far a training is."""
     left = f", {_duration(step.left)} left" if step.done < step.todo else ""
     return f"step {step.done} of {step.todo}: loss {step.loss:.3f}, rate {step.rate:.2g}{left}"
 
