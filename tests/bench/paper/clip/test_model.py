@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPVisionModel, LlamaConfig
 
-import tiny_clip
 from families import _quiet
 from robustmerge import merge
 from robustmerge.bench.paper.clip.model import Clip
@@ -22,11 +21,6 @@ from robustmerge.errors import MergeError
 ATTENTION = r".*self_attn\.(q|k|v|out)_proj"
 VISION = rf"vision_model\.{ATTENTION}"
 ABOUT = [["a photo of a red.", "a red thing"], ["a photo of a dark blue."], ["green"]]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip.base(tmp_path_factory.mktemp("clip") / "base")
 
 
 @pytest.fixture
