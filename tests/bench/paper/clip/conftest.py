@@ -23,7 +23,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cars, which are squares in three colors, and DTD, which are the same in other ones."""
     root = tmp_path_factory.mktemp("data")
-    others = {"gray": (128, 128, 128), "white": (250, 250, 250), "black": (5, 5, 5)}
+    others = {"yellow": (240, 230, 20), "white": (250, 250, 250), "black": (5, 5, 5)}
     for seed, (name, colors) in enumerate((("Cars", tiny_clip.COLORS), ("DTD", others))):
         tiny_clip.squares(root / name / "train", 12, 10 + seed, colors)
         tiny_clip.squares(root / name / "test", 8, 20 + seed, colors)
