@@ -24,6 +24,7 @@ GENERAL = (
         folders=("MME", "mme"),
         questions=("llava_mme.jsonl",),
         training=(),
+        repeated_ids=True,  # two questions a picture, both under its name
     ),
     Task(
         name="mmbench",
