@@ -63,8 +63,7 @@ def _device() -> str:
 
 def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> None:
     for file in files:
-        count = file.read_bytes().count(b"\n")
-        print(f"{count} answers in {file}")
+        print(f"{file.read_bytes().count(bytes([10]))} answers in {file}")
     task, file = tasks[0], files[0]
     found = find(data, task)
     print(f"\nnext: robustmerge bench score --task {task.name} --predictions {file} \\")

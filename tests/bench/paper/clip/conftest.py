@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 import tiny_clip
-from robustmerge.bench.paper.clip.recipe import Recipe
 from robustmerge.bench.paper.clip.train import train
 from robustmerge.bench.paper.tasks import chosen
-
-QUICK = Recipe(rank=4, steps=40, batch=12, learning_rate=1e-2, dropout=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -35,5 +32,5 @@ def experts(base: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """One for each task."""
     folder = tmp_path_factory.mktemp("experts")
     for task in ("cars", "dtd"):
-        train(str(base), chosen(task), root, folder / task, recipe=QUICK)
+        train(str(base), chosen(task), root, folder / task, recipe=tiny_clip.QUICK)
     return {task: folder / task for task in ("cars", "dtd")}
