@@ -16,6 +16,12 @@ from ..bench.paper.scoring.differ import why
 from ..bench.paper.tasks import TASKS, Task
 from ..errors import unknown
 
+_WHAT = {
+    "mean": "",
+    "points": ", points of perception",
+    "f1": ", mean F1",
+    "captions": ", mean of metrics",
+}
 Shown = tuple[str, Callable[[Score], str]]
 
 
@@ -52,7 +58,7 @@ def run(
 def _print(task: Task, scores: Sequence[Score]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column(task.title, style="bold")
+    table.add_column(task.title + _WHAT[scores[0].figure], style="bold")
     for each in scores:
         table.add_column(each.protocol, justify="right")
     for label, shown in _LINES:
@@ -71,7 +77,7 @@ def _interval(score: Score) -> str:
 
 
 _LINES: tuple[Shown, ...] = (
-    ("score", lambda s: f"{s.value:.2f}"),
+    ("score", lambda s: f"{s.value:.2f}{' *' if s.missing else ''}"),
     ("95 % interval", _interval),
     ("samples", lambda s: str(s.n)),
     ("empty answers", lambda s: f"{100 * s.empty:.1f} %"),
@@ -85,7 +91,7 @@ def _notes(task: Task, scores: Sequence[Score]) -> list[str]:
     absent = next((each.missing for each in scores if each.missing), ())
     if absent:
         notes.append(
-            f"{', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the "
+            f"* {', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the "
             "mean of the other metrics, and not comparable with published ones"
         )
     if task.kind == "mmbench":

@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from .ngrams import Words
 
 _METEOR = "meteor/meteor-1.5.jar"
 _TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"
+_UTF8 = "-Dfile.encoding=UTF-8"  # whatever the locale says
 _CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 # Punctuation, in the tokenizer's names. Those of brackets are in capitals, and so drop nothing.
 _MARKS = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
@@ -45,7 +47,7 @@ def cut(texts: Sequence[str]) -> list[Words]:
         MergeError: Java is not there, or fails.
     """
     joined = "\n".join(" ".join(text.split()) for text in texts)
-    found = _run("-cp", _TOKENIZER, _CLASS, "-preserveLines", "-lowerCase", lines=joined)
+    found = _run(_UTF8, "-cp", _TOKENIZER, _CLASS, "-preserveLines", "-lowerCase", lines=joined)
     if len(found) != len(texts):
         raise _failed(f"the tokenizer gave {len(found)} lines for {len(texts)} captions")
     return [tuple(w for w in line.split(" ") if w and w not in _DROPPED) for line in found]
@@ -58,7 +60,7 @@ def aligned(captions: Sequence[Caption]) -> list[list[float]]:
         MergeError: Java is not there, or fails.
     """
     asked = (" ||| ".join(("SCORE", *map(_plain, rs), _plain(c))) for c, rs in captions)
-    command = ("-Xmx2G", "-jar", _METEOR, "-", "-", "-stdio", "-l", "en", "-norm")
+    command = (_UTF8, "-Xmx2G", "-jar", _METEOR, "-", "-", "-stdio", "-l", "en", "-norm")
     found = _run(*command, lines="\n".join(asked))
     try:
         counts = [[float(part) for part in line.split()] for line in found]
@@ -74,7 +76,8 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("|||", "").split())
 
 
-def _run(*command: str, lines: str) -> list[str]:
+@lru_cache(maxsize=4)  # two protocols mostly ask the same
+def _run(*command: str, lines: str) -> tuple[str, ...]:
     if problem := what_is_missing():
         raise MergeError(
             problem, where="METEOR and the official tokenizer", hint="install it, or do without"
@@ -93,7 +96,7 @@ def _run(*command: str, lines: str) -> list[str]:
     )
     if done.returncode:
         raise _failed(f"java ended with code {done.returncode}: {done.stderr.strip()[-200:]}")
-    return done.stdout.removesuffix("\n").split("\n")
+    return tuple(done.stdout.removesuffix("\n").split("\n"))
 
 
 def _failed(problem: str) -> MergeError:
