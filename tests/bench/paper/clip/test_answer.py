@@ -151,8 +151,8 @@ def test_what_clip_is_not_for(base: Path, root: Path, tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(file.parent / "1.png")
     with pytest.raises(MergeError, match="CLIP cannot answer VQAv2"):
         answered(base, None, "vqav2", tmp_path / "data", tmp_path / "out")
+    server = Options(engine="server", url="http://localhost:1/v1", model="m")
     with pytest.raises(MergeError, match="CLIP answers in this process only"):
-        server = Options(engine="server", url="http://localhost:1/v1", model="m")
         answered(base, None, "cars", root, tmp_path / "out", server)
     (tmp_path / "llava").mkdir()
     (tmp_path / "llava" / "config.json").write_text('{"model_type": "llava"}')

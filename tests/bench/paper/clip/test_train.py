@@ -168,7 +168,7 @@ def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
 def test_other_tasks_are_refused(root: Path) -> None:
     with pytest.raises(MergeError, match="CLIP cannot learn ScienceQA"):
         Lessons.read(chosen("cars,scienceqa"), root)
-    with pytest.raises(MergeError, match="no train or train.json of MNIST"):
+    with pytest.raises(MergeError, match=r"no train or train\.json of MNIST"):
         Lessons.read(chosen("mnist"), root)
 
 
