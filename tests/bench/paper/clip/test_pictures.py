@@ -31,7 +31,7 @@ def test_the_tables_columns() -> None:
     assert {task.kind for task in VISION} == {"label"}
 
 
-def test_every_picture_is_a_question_in_the_order_of_its_path(tmp_path: Path) -> None:
+def test_every_picture_is_a_question_and_classes_take_turns(tmp_path: Path) -> None:
     test = touched(
         tmp_path / "Cars" / "test",
         "Audi_TT/2.JPG",
@@ -44,12 +44,12 @@ def test_every_picture_is_a_question_in_the_order_of_its_path(tmp_path: Path) ->
     found = read_pictures(test, "cars")
     assert [(q.id, q.content["answer"]) for q in found] == [
         ("Audi_TT/10.jpeg", "Audi TT"),
-        ("Audi_TT/2.JPG", "Audi TT"),
         ("BMW/deeper/1.ppm", "BMW deeper"),
+        ("Audi_TT/2.JPG", "Audi TT"),
     ]
     assert [q.content["question_id"] for q in found] == [q.id for q in found]
     assert {q.text for q in found} == {""}
-    assert found[2].where == str(test / "BMW/deeper/1.ppm")
+    assert found[1].where == str(test / "BMW/deeper/1.ppm")
 
 
 def test_a_picture_is_found_wherever_one_is(
