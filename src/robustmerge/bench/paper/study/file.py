@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -83,7 +83,7 @@ class Study:
     contenders: tuple[Contender, ...]
     tasks: tuple[Task, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
-    answering: Mapping[str, Any] = _NONE
+    answering: Mapping[str, Any] = field(default_factory=lambda: _NONE)
     published: tuple[Printed, ...] = ()
     note: str = ""
 

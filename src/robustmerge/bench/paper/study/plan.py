@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ....errors import MergeError
 from ..score import Protocol
@@ -66,7 +65,7 @@ class Plan:
         models: The models of all contenders; those that are not to be run may be missing.
         labels: Which contenders are to be run.
         tasks: On which tasks.
-        asked: The options that decide what is answered.
+        tools: How to do it.
     """
 
     study: Study
@@ -76,7 +75,7 @@ class Plan:
     models: tuple[Model, ...]
     labels: frozenset[str]
     tasks: frozenset[str]
-    asked: Mapping[str, Any]
+    tools: Tools
 
     @property
     def chosen(self) -> tuple[Model, ...]:
@@ -96,7 +95,7 @@ class Plan:
             (task, protocol)
             for task in tasks
             for protocol in self.study.protocols
-            if task in asked or not self.score(model, task, protocol).is_file()
+            if task in asked or not self.is_scored(model, task, protocol)
         )
         merge = model.contender.recipe is not None and bool(asked)
         return Work(model, merge and not self.folder.is_merged(model), asked, scores)
@@ -109,6 +108,11 @@ class Plan:
         """The file of a score, for which there must be answers."""
         files = self.files[task.name]
         return self.folder.score(model, task, protocol, files.questions, files.references)
+
+    def is_scored(self, model: Model, task: Task, protocol: Protocol) -> bool:
+        """Whether the score is there, with all that can be computed now."""
+        path = self.score(model, task, protocol)
+        return path.is_file() and self.tools.complete(task, path)
 
     def scores(self) -> dict[str, dict[str, dict[str, str]]]:
         """The files of all scores there are, from the study's folder, by label, task, protocol."""
@@ -163,7 +167,7 @@ def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -
         tuple(found),
         frozenset(labels),
         frozenset(names),
-        tools.asked,
+        tools,
     )
 
 

@@ -17,7 +17,6 @@ from .folder import Folder
 from .models import Model
 from .plan import Plan, Work
 from .record import Named, Record
-from .tools import Tools
 
 _FAILURES = (ArithmeticError, RuntimeError, ValueError, OSError)  # such as torch's out of memory
 
@@ -61,12 +60,11 @@ def silent(step: Step) -> None:
     """Show no progress."""
 
 
-def run(plan: Plan, tools: Tools, *, tell: Tell = silent) -> Outcome:
+def run(plan: Plan, *, tell: Tell = silent) -> Outcome:
     """Do what is not done yet, and keep the study's record.
 
     Args:
         plan: What there is to do.
-        tools: How to do it.
         tell: Called after every step.
     """
     outcome = Outcome()
@@ -76,7 +74,7 @@ def run(plan: Plan, tools: Tools, *, tell: Tell = silent) -> Outcome:
         if work.done:
             outcome.skipped += 1
             continue
-        failures = _Doing(plan, tools, tell).do(work)
+        failures = _Doing(plan, tell).do(work)
         if failures:
             outcome.failures.setdefault(model.contender.label, {}).update(failures)
         else:
@@ -90,7 +88,6 @@ class _Doing:
     """One model's work."""
 
     plan: Plan
-    tools: Tools
     tell: Tell
 
     @property
@@ -110,7 +107,7 @@ class _Doing:
 
     def _merge(self, model: Model) -> None:
         assert model.contender.recipe is not None
-        self.tools.merge(model.contender.recipe, self.folder.merged(model))
+        self.plan.tools.merge(model.contender.recipe, self.folder.merged(model))
 
     def _answer(self, model: Model, tasks: Sequence[Task]) -> dict[str, str]:
         """Answer all in one go, so that the model is loaded once; after a failure one by one."""
@@ -133,14 +130,14 @@ class _Doing:
             adapter = self.folder.merged(model)
         study, out = self.plan.study, self.folder.answers(model)
         worn = None if adapter is None else str(adapter)
-        self.tools.answer(study.base, worn, tasks, self.plan.data, out)
+        self.plan.tools.answer(study.base, worn, tasks, self.plan.data, out)
         for task in tasks:
             self.folder.end(model, task, files[task.name].questions)
 
     def _score(self, model: Model, task: Task, protocol: Protocol) -> str:
         def score() -> None:
             answers = self.folder.answered(model, task)
-            found = self.tools.score(task, self.plan.files[task.name].files, answers, protocol)
+            found = self.plan.tools.score(task, self.plan.files[task.name].files, answers, protocol)
             found.write(self.plan.score(model, task, protocol))
 
         return self._try(model, f"scored {task.name}, {protocol}", score)
@@ -181,7 +178,7 @@ def _record(plan: Plan, outcome: Outcome) -> Record:
         study.title,
         study.note,
         study.base,
-        plan.asked,
+        plan.tools.asked,
         study.tasks,
         study.protocols,
         tuple(named),

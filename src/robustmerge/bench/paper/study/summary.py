@@ -1,4 +1,4 @@
-"""What tables say of contenders: averages, shares of the experts, the worst task, who beats whom."""
+"""What tables say: averages, shares of the experts, the worst task, who beats whom."""
 
 from __future__ import annotations
 
@@ -80,14 +80,13 @@ def _summary(board: Board, entry: Entry, own: Drawn, experts: Drawn | None) -> S
         g: _mean(own, names) for g, names in groups.items() if own.values.keys() >= {*names}
     }
     names = [name for group in GROUP_OF_EXPERTS for name in groups.get(group, ())]
-    whole = experts is not None and names and own.values.keys() >= {*names} <= experts.values.keys()
-    shares = {name: _share(own, experts, name) for name in names} if experts and whole else {}
+    shares = _shares(own, experts, names)
     return Summary(
         entry,
         {task.name: own.figure(task.name) for task in board.tasks if task.name in own.values},
         averages,
-        _mean(Drawn(*_split(shares)), names) if shares else None,
-        _worst(Drawn(*_split(shares))) if shares else None,
+        _mean(shares, names) if shares else None,
+        _worst(shares) if shares else None,
         _silent(entry),
     )
 
@@ -97,18 +96,21 @@ def _mean(own: Drawn, names: Sequence[str]) -> Figure:
     return Figure.of(value, np.mean([own.draws[name] for name in names], axis=0))
 
 
-def _share(own: Drawn, experts: Drawn, task: str) -> tuple[float, np.ndarray]:
-    """A score in percent of the expert's, on the same draw; an expert worth nothing gives none."""
-    theirs, drawn = experts.values[task], experts.draws[task]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.divide(100 * own.values[task], theirs)
-        return float(value), np.divide(100 * own.draws[task], drawn)
+def _shares(own: Drawn, experts: Drawn | None, names: Sequence[str]) -> Drawn | None:
+    """Scores in percent of the experts', on the same draws.
 
-
-def _split(
-    shares: Mapping[str, tuple[float, np.ndarray]],
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    return {t: s[0] for t, s in shares.items()}, {t: s[1] for t, s in shares.items()}
+    None where one is missing, or where an expert is worth nothing, of which there is no share.
+    """
+    if experts is None or not names:
+        return None
+    if not own.values.keys() >= {*names} <= experts.values.keys():
+        return None
+    if any((experts.draws[name] <= 0).any() for name in names):
+        return None
+    return Drawn(
+        {name: 100 * own.values[name] / experts.values[name] for name in names},
+        {name: 100 * own.draws[name] / experts.draws[name] for name in names},
+    )
 
 
 def _worst(shares: Drawn) -> tuple[str, Figure]:

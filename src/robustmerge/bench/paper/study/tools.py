@@ -36,6 +36,7 @@ class Tools:
         answer: Have a base with an adapter, or alone, answer tasks' questions; into a folder,
             where what is there already is not asked again.
         score: Score a task's answers by a protocol.
+        complete: Whether a score has all that can be computed now: METEOR takes Java.
         asked: The options that decide what is answered.
     """
 
@@ -44,4 +45,5 @@ class Tools:
     merge: Callable[[Recipe, Path], object]
     answer: Callable[[str, str | None, Sequence[Task], Path, Path], object]
     score: Callable[[Task, Files, Path, Protocol], Score]
+    complete: Callable[[Task, Path], bool]
     asked: Mapping[str, Any]
