@@ -7,6 +7,7 @@ from cyclopts import App
 from .bench_gates import gates
 from .bench_pack import pack
 from .bench_run import run
+from .bench_score import score
 from .bench_table import table
 from .bench_train import train
 
@@ -21,3 +22,4 @@ mini.command(table)
 mini.command(gates)
 mini.command(pack)
 bench.command(mini)
+bench.command(score)
