@@ -16,6 +16,7 @@ import make
 from robustmerge.adapter.source import locate
 from robustmerge.bench.paper.score import Protocol, Score
 from robustmerge.bench.paper.study.contenders import Kind
+from robustmerge.bench.paper.study.limited import Files
 from robustmerge.bench.paper.study.published import Printed
 from robustmerge.bench.paper.study.record import Named, Record
 from robustmerge.bench.paper.study.tools import Tools
@@ -25,14 +26,6 @@ from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError
 
 LABELS = ("zero-shot", "individual", "task-arithmetic", "ties")
-
-
-@dataclass(frozen=True)
-class Files:
-    """A task's files."""
-
-    questions: Path
-    references: Path | None = None
 
 
 @dataclass
@@ -67,7 +60,13 @@ class Stage:
         merge_recipe(recipe, output, workers=1)
 
     def answer(
-        self, base: str, adapter: str | None, tasks: Sequence[Task], data: Path, out: Path
+        self,
+        base: str,
+        adapter: str | None,
+        tasks: Sequence[Task],
+        data: Path,
+        out: Path,
+        name: str,
     ) -> None:
         folder = Path(adapter) if adapter else None
         seed = hashlib.sha256(
@@ -76,7 +75,7 @@ class Stage:
         for task in tasks:
             if task.name in self.fail:
                 raise MergeError("no picture a.png", where=f"{task.name}, question 3", hint="find")
-            self._answer(task, seed, data, out, out.name.rpartition("-")[0])
+            self._answer(task, seed, data, out, name)
 
     def _answer(self, task: Task, seed: str, data: Path, out: Path, name: str) -> None:
         questions = json.loads(find(data, task).questions.read_text())

@@ -38,14 +38,14 @@ def run(
     settings: Mapping[str, Any],
 ) -> int:
     """Answer with a progress bar on stderr, and print what was written."""
-    options = Options(**settings, device=device or _device())
+    options = Options(**settings, device=device or default_device())
     data, output, asked = at_home(data), at_home(output), chosen(tasks)
     server = options.engine == "server"
     try:
         with (
             needing("a server" if server else "running a model", "server" if server else "bench"),
-            _quiet(),
-            _bars() as progress,
+            quiet(),
+            bars() as progress,
         ):
             files = answer(base, adapter, asked, data, output, options=options, progress=progress)
     except KeyboardInterrupt:
@@ -57,7 +57,8 @@ def run(
     return 0
 
 
-def _device() -> str:
+def default_device() -> str:
+    """Where models run, if nothing is said."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -72,7 +73,7 @@ def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> No
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def bars() -> Iterator[Progress]:
     """A bar for each task on stderr, or a line where there is no screen."""
     columns = (
         TextColumn("{task.description}"),
@@ -95,7 +96,7 @@ def _bars() -> Iterator[Progress]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries from drawing bars of their own and from advice that is none of ours."""
     for name in ("transformers", "httpx", "openai"):
         logging.getLogger(name).setLevel(logging.ERROR)

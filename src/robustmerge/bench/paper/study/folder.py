@@ -21,6 +21,7 @@ from typing import Any
 from ....adapter.writer import write_json
 from ....engine.merge import RECORD
 from ....errors import MergeError, reading
+from ..answering.record import forget
 from ..score import Protocol
 from ..tasks import Task
 from .hashes import Hashes, of
@@ -75,6 +76,7 @@ class Folder:
         log, path = self._log(model), self.answered(model, task)
         if log.get(task.name, {}).get("questions") != questions:
             path.unlink(missing_ok=True)
+            forget(self.answers(model), task.name)
         self._write_log(model, {**log, task.name: {"questions": questions}})
 
     def end(self, model: Model, task: Task, questions: str) -> None:

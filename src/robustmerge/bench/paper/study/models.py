@@ -52,14 +52,19 @@ class Model:
         return f"{self.contender.label} {self.expert}".strip()
 
     @property
+    def name(self) -> str:
+        """What files and servers call it."""
+        return _plain(self.label)
+
+    @property
     def merged_name(self) -> str:
         """Of the folder that a merge is written to."""
-        return f"{_plain(self.label)}-{self.key[:_SHOWN]}"
+        return f"{self.name}-{self.key[:_SHOWN]}"
 
     @property
     def answers_name(self) -> str:
         """Of the folder that its answers are written to."""
-        return f"{_plain(self.label)}-{self.answers[:_SHOWN]}"
+        return f"{self.name}-{self.answers[:_SHOWN]}"
 
 
 def models(

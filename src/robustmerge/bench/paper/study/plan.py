@@ -12,8 +12,9 @@ from ..score import Protocol
 from ..tasks import Task
 from .file import Study, narrowed
 from .folder import Folder
+from .limited import Files
 from .models import Model, models
-from .tools import Files, Tools
+from .tools import Tools
 
 
 @dataclass(frozen=True)

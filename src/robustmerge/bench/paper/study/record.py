@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -72,7 +72,7 @@ class Record:
         content = {
             "format": FORMAT,
             "robustmerge": __version__,
-            **asdict(self),
+            **_plain(self),
             "tasks": [task.name for task in self.tasks],
         }
         out.mkdir(parents=True, exist_ok=True)
@@ -102,6 +102,15 @@ class Record:
                 where=str(path),
                 hint="`robustmerge bench study` writes it again; what is done stays done",
             ) from None
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: records and mappings as tables."""
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def _record(found: dict[str, Any]) -> Record:

@@ -130,7 +130,8 @@ class _Doing:
             adapter = self.folder.merged(model)
         study, out = self.plan.study, self.folder.answers(model)
         worn = None if adapter is None else str(adapter)
-        self.plan.tools.answer(study.base, worn, tasks, self.plan.data, out)
+        name = model.name
+        self.plan.tools.answer(study.base, worn, tasks, self.plan.data, out, name)
         for task in tasks:
             self.folder.end(model, task, files[task.name].questions)
 
