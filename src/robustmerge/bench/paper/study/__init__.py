@@ -8,10 +8,8 @@ folder.py       the folder that everything is written to
 models.py       what answers: a contender's models, named by their contents
 plan.py         what is done, and what is to do
 tools.py        merging, answering and scoring, as a run calls them
+limited.py      the first questions only, for a trial
 run.py          do it; what is done is not done again
 record.py       study.json: what there is, for tables
-board.py        scores of all contenders
-resample.py     one draw of samples for all of them
-summary.py      averages, shares of the experts, the worst task; who beats whom
-grids.py        tables as rows of cells; markdown.py, latex.py, page.py and data.py write them
+tables/         who is how good, and who is better than whom
 """

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....errors import MergeError, few
-from ..score import Protocol
-from ..tasks import TASKS
+from .....errors import MergeError, few
+from ...score import Protocol
+from ...tasks import TASKS
+from ..record import Record
+from .averages import averages
 from .board import read_board
-from .grids import Grid, grids
-from .record import Record
+from .differences import differences
+from .grid import Grid
+from .scores import scores
 from .sources import Sources
 from .summary import Standing, stand
 
@@ -80,7 +83,10 @@ def make_report(
 def _section(out: Path, record: Record, protocol: Protocol, draws: int | None) -> Section:
     standing = stand(read_board(out, record, protocol), draws=draws)
     sources = Sources()
-    tables = grids(standing, sources)
+    tables = [scores(standing, sources)]
+    if standing.board.averaged:
+        tables.append(averages(standing, sources))
+    tables += [differences(standing, name) for name, pairs in standing.pairs.items() if pairs]
     notes = [*sources.notes, *_lesser(standing), *(("", text) for text in _gaps(standing))]
     return Section(protocol, standing, tuple(tables), tuple(notes))
 
@@ -100,8 +106,8 @@ def _lesser(standing: Standing) -> list[tuple[str, str]]:
     return [
         (
             "†",
-            f"without {what} in {where}, so not to be compared with scores that have it. "
-            "docs/scoring.md says what it takes.",
+            f"without {what} in {where}, so not to be compared with scores that have it. METEOR "
+            "takes Java and the extra robustmerge[captions]; the next `bench study` adds it.",
         )
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from .grids import Cell, Grid, Head, Line
+from .grid import PUBLISHED, Cell, Grid, Head, Line
 from .report import Report, Section
 
 _WIDE = 8  # columns from which on a table is made as wide as the page
@@ -69,10 +69,17 @@ def _tabular(grid: Grid) -> list[str]:
     lines = [f"\\begin{{tabular}}{{l{'r' * len(grid.heads)}}}", r"\toprule", *_groups(grid.heads)]
     lines += [_row(["", *(escaped(head.text) for head in grid.heads)]), r"\midrule"]
     for i, line in enumerate(grid.lines):
-        if i and (line.sort == "merge") and grid.lines[i - 1].sort in ("individual", "joint"):
+        if i and _begins(line, grid.lines[i - 1]):
             lines.append(r"\midrule")
         lines.append(_row([label(line), *map(cell, line.cells)]))
     return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _begins(line: Line, before: Line) -> bool:
+    """Whether this line begins another sort of contenders than the one before."""
+    if line.sort == "elsewhere":
+        return before.sort != "elsewhere"
+    return line.sort == "merge" and before.sort not in ("merge", "published")
 
 
 def _groups(heads: Sequence[Head]) -> list[str]:
@@ -94,7 +101,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def label(line: Line) -> str:
     """A line's label; what was published is in italics, with the letter of its source."""
-    if line.sort == "published":
+    if line.sort in PUBLISHED:
         return f"\\textit{{{escaped(line.label)}, published}}$^{{{line.mark}}}$"
     return escaped(line.label)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....errors import MergeError, few
-from ..score import Protocol, Score
-from ..tasks import Task
-from .published import AVERAGED, Printed
-from .record import Named, Record
+from .....errors import MergeError, few
+from ...score import Protocol, Score
+from ...tasks import Task
+from ..published import AVERAGED, Printed
+from ..record import Named, Record
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .grids import Cell, Grid, Line
+from .grid import PUBLISHED, Cell, Grid, Line
 from .report import Report, Section
 
 
@@ -53,7 +53,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def label(line: Line) -> str:
     """A line's label; what was published is in italics, with the letter of its source."""
-    if line.sort == "published":
+    if line.sort in PUBLISHED:
         return f"*{escaped(line.label)}, published* ({line.mark})"
     return escaped(line.label)
 

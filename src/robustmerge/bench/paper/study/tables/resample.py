@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ...stats import LEVEL, blocks, draws_for, times_taken
-from ..figures import FIGURES
-from ..score import Score
+from ....stats import LEVEL, blocks, draws_for, times_taken
+from ...figures import FIGURES
+from ...score import Score
 from .board import Board
 
 Draws = Float[np.ndarray, " draws"]

@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from .grids import TITLES, Cell, Grid, Head, Line
+from .grid import PUBLISHED, TITLES, Cell, Grid, Head, Line
 from .report import Report, Section
 from .resample import Figure
 from .summary import Summary
@@ -91,7 +91,7 @@ def _head(head: Head) -> str:
 
 def _row(line: Line, heads: Sequence[Head]) -> str:
     label = escape(line.label)
-    if line.sort == "published":
+    if line.sort in PUBLISHED:
         label = f"<i>{label}, published</i><sup>{escape(line.mark)}</sup>"
     cells = "".join(_cell(cell, head) for cell, head in zip(line.cells, heads, strict=True))
     return f'<tr class="{line.sort}"><th scope="row">{label}</th>{cells}</tr>'

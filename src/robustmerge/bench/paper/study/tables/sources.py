@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from .published import Printed
+from ..published import Printed
 
 _ROUNDING = 0.011  # what two decimals, in the mean and in its values, may make together
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...stats import Difference, compare_drawn
+from ....stats import Difference, compare_drawn
 from .board import Board, Entry
 from .resample import Drawn, Figure, resample
 
@@ -80,7 +80,7 @@ def _summary(board: Board, entry: Entry, own: Drawn, experts: Drawn | None) -> S
         g: _mean(own, names) for g, names in groups.items() if own.values.keys() >= {*names}
     }
     names = [name for group in GROUP_OF_EXPERTS for name in groups.get(group, ())]
-    shares = _shares(own, experts, names)
+    shares = None if entry is board.experts else _shares(own, experts, names)
     return Summary(
         entry,
         {task.name: own.figure(task.name) for task in board.tasks if task.name in own.values},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .published import Printed
+from ..published import Printed
 from .report import Report, Section
 from .resample import Figure
 from .summary import Summary
