@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol as Shape
+from typing import Any
 
 from ....adapter.source import locate
 from ....engine.merge import merge_recipe
@@ -28,19 +28,8 @@ NAME = "{label}"
 _DECIDE = ("engine", "model", "dtype", "prompt", "limit", "max_new_tokens")
 
 
-class Answer(Shape):
-    """Have a base with an adapter, or alone, answer tasks' questions."""
-
-    def __call__(
-        self,
-        base: str,
-        adapter: str | None,
-        tasks: Sequence[Task],
-        data: Path,
-        out: Path,
-        name: str,
-    ) -> object:
-        """Write TASK.jsonl for each; what is there already is not asked again."""
+Answer = Callable[[str, str | None, Sequence[Task], Path, Path, str], object]
+"""From base, adapter, tasks, data, the folder of answers and a name: TASK.jsonl for each task."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,7 @@ class Tools:
         locate: From a folder or Hub id to a folder.
         find: The files of a task under the root of all data.
         merge: Merge by a recipe, into a folder.
-        answer: Have a model answer, into a folder.
+        answer: Have a base with an adapter, or alone, answer; what is there is not asked again.
         score: Score a task's answers by a protocol.
         complete: Whether a score has all that can be computed now: METEOR takes Java.
         asked: The options that decide what is answered.
