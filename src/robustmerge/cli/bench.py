@@ -5,6 +5,8 @@ from __future__ import annotations
 from cyclopts import App
 
 from .bench_answer import run as answer
+from .bench_clip import train as train_clip
+from .bench_expert import train as expert
 from .bench_gates import gates
 from .bench_pack import pack
 from .bench_run import run
@@ -29,3 +31,5 @@ bench.command(score)
 bench.command(answer, name="run")
 bench.command(study)
 bench.command(study_table, name="table")
+bench.command(expert, name="train")
+bench.command(train_clip, name="train-clip")
