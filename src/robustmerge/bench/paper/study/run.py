@@ -100,7 +100,8 @@ class _Doing:
             return {"": why}
         failures = self._answer(work.model, work.answer) if work.answer else {}
         for task, protocol in work.score:
-            if task.name not in failures:
+            # The same answers as before, given again, have their score.
+            if task.name not in failures and not self.plan.is_scored(work.model, task, protocol):
                 why = self._score(work.model, task, protocol)
                 failures |= {task.name: why} if why else {}
         return failures
