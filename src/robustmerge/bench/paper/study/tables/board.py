@@ -65,6 +65,10 @@ class Board:
         """The groups that have an average."""
         return tuple(group for group in AVERAGED if self.of(group))
 
+    def has_mean(self, group: str) -> bool:
+        """Whether a group has several tasks and an average that says something of its own."""
+        return group in self.averaged and len(self.of(group)) > 1
+
     @property
     def experts(self) -> Entry | None:
         """The individual experts, if the study has them."""

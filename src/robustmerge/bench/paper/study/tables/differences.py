@@ -30,10 +30,14 @@ def differences(standing: Standing, name: str) -> Grid:
     where = f"{TITLES[name]}, the mean" if name in TITLES else TASKS[name].title
     lead = (
         "The line's minus the column's score, on the same samples. *: more than chance, p < 0.05 "
-        f"by paired bootstrap with Holm's correction for {len(pairs)} comparisons."
+        f"by paired bootstrap{_correction(len(pairs))}."
     )
     out = [s.entry.label for s in standing.summaries if s.entry.label not in labels]
     if out:
         lead += f" Without scores of all these tasks: {', '.join(out)}."
     heads = tuple(Head(label) for label in labels)
     return Grid(f"differences-{name}", f"Differences: {where}", lead, heads, tuple(lines))
+
+
+def _correction(pairs: int) -> str:
+    return f" with Holm's correction for {pairs} comparisons" if pairs > 1 else ""

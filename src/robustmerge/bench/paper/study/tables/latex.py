@@ -26,6 +26,11 @@ _SIGNS = {
     "±": r"$\pm$",
     "†": r"$^\dagger$",
     "–": "--",
+    "…": r"\dots{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # which would be read as an argument at the beginning of a row, as would *
+    "]": "{]}",
+    "*": "{*}",
     "<": r"$<$",
     ">": r"$>$",
 }
@@ -47,9 +52,6 @@ def as_latex(report: Report) -> str:
 def table(grid: Grid, section: Section) -> list[str]:
     """One table with its caption."""
     caption = f"{escaped(grid.title)}, {escaped(section.protocol)} rules. {escaped(grid.lead)}"
-    if grid.name == "scores":
-        marked = [f"{m}: {t}" if m else t for m, t in section.notes]
-        caption += "".join(f" {escaped(note)}" for note in marked)
     wide = len(grid.heads) >= _WIDE
     before, after = (["\\resizebox{\\textwidth}{!}{%"], ["}"]) if wide else ([], [])
     star = "*" if wide else ""
@@ -61,8 +63,23 @@ def table(grid: Grid, section: Section) -> list[str]:
         *before,
         *_tabular(grid),
         *after,
+        *(_notes(section.notes) if grid.name == "scores" else []),
         f"\\end{{table{star}}}",
     ]
+
+
+def _notes(notes: Sequence[tuple[str, str]]) -> list[str]:
+    """What marks stand for, below the table."""
+    marked = [f"{_raised(mark)}~{escaped(text)}" if mark else escaped(text) for mark, text in notes]
+    return (
+        [r"\par\smallskip\raggedright\footnotesize", *(rf"{x}\par" for x in marked)]
+        if notes
+        else []
+    )
+
+
+def _raised(mark: str) -> str:
+    return r"$^\dagger$" if mark == "†" else f"$^{{{mark}}}$"
 
 
 def _tabular(grid: Grid) -> list[str]:
@@ -108,14 +125,13 @@ def label(line: Line) -> str:
 
 def cell(cell: Cell) -> str:
     """A cell: the best in bold, what goes with a value small behind it."""
-    text = f"${cell.text}$" if cell.text[:1] in ("+", "-") else escaped(cell.text)
-    text = f"\\textbf{{{text}}}" if cell.best else text
-    if cell.spread == "*":
-        text += "$^{*}$"
-    elif cell.spread:
+    if cell.text[:1] in ("+", "-"):
+        return f"${cell.text}^{{*}}$" if cell.spread == "*" else f"${cell.text}$"
+    text = f"\\textbf{{{cell.text}}}" if cell.best else escaped(cell.text)
+    if cell.spread:
         text += f" {{\\scriptsize {escaped(cell.spread)}}}"
     if cell.mark:
-        text += r"$^\dagger$" if cell.mark == "†" else f"$^{{{cell.mark}}}$"
+        text += _raised(cell.mark)
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .grid import PUBLISHED, Cell, Grid, Line
@@ -11,9 +12,9 @@ from .report import Report, Section
 def as_markdown(report: Report) -> str:
     """The whole report."""
     record = report.record
-    lines = [f"# {record.title}", ""]
+    lines = [f"# {escaped(record.title)}", ""]
     if record.note:
-        lines += [record.note, ""]
+        lines += [escaped(record.note), ""]
     lines += [f"Base model: `{record.base}`.", ""]
     for section in report.sections:
         lines += _section(section)
@@ -23,7 +24,7 @@ def as_markdown(report: Report) -> str:
 def _section(section: Section) -> list[str]:
     lines = [f"## {section.title}", ""]
     for grid in section.grids:
-        lines += [f"### {grid.title}", "", grid.lead, "", *table(grid), ""]
+        lines += [f"### {grid.title}", "", escaped(grid.lead), "", *table(grid), ""]
         if grid.name == "scores":
             lines += [f"- {_note(mark, text)}" for mark, text in section.notes]
             lines += [""] if section.notes else []
@@ -31,7 +32,7 @@ def _section(section: Section) -> list[str]:
 
 
 def _note(mark: str, text: str) -> str:
-    return f"{mark}: {text}" if mark else text
+    return f"{mark}: {escaped(text)}" if mark else escaped(text)
 
 
 def table(grid: Grid) -> list[str]:
@@ -72,6 +73,4 @@ def cell(cell: Cell) -> str:
 
 def escaped(text: str) -> str:
     """A text without marks of Markdown."""
-    for sign in "\\|*_`":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    return re.sub(r"[\\|*_`]|<(?=[A-Za-z/!?])", r"\\\g<0>", text)

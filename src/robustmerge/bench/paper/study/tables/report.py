@@ -107,7 +107,7 @@ def _lesser(standing: Standing) -> list[tuple[str, str]]:
         (
             "†",
             f"without {what} in {where}, so not to be compared with scores that have it. METEOR "
-            "takes Java and the extra robustmerge[captions]; the next `bench study` adds it.",
+            "takes Java and the extra robustmerge[captions]; the next run of the study adds it.",
         )
     ]
 

@@ -21,7 +21,7 @@ def scores(standing: Standing, sources: Sources) -> Grid:
         tasks = board.of(group)
         over = TITLES[group]
         heads += [Head(task.column, task.title, over) for task in tasks]
-        if group in board.averaged:
+        if board.has_mean(group):
             mean = f"mean of {len(tasks)}"
             heads.append(Head(mean, f"{over}, the {mean}", over, average=True))
     lines = bold(in_order(standing, _measured, partial(_printed, sources)))
@@ -64,7 +64,7 @@ def _measured(standing: Standing, summary: Summary) -> Line:
             text = MISSING if entry.missing(task.name) else NONE
             value = summary.tasks[task.name].value if there else None
             cells.append(Cell(number(value, standing) if value is not None else text, mark=mark))
-        if group in board.averaged:
+        if board.has_mean(group):
             cells.append(average(standing, summary, group))
     return Line(entry.label, entry.named.kind, tuple(cells))
 
@@ -81,15 +81,15 @@ def average(standing: Standing, summary: Summary, group: str) -> Cell:
 
 
 def _printed(sources: Sources, standing: Standing, row: Printed) -> Line:
-    board = standing.board
+    board, source = standing.board, sources.mark(row)
     cells: list[Cell] = []
     for group in dict.fromkeys(task.group for task in board.tasks):
         tasks = board.of(group)
         cells += [Cell(or_none(row.values.get(task.name), standing)) for task in tasks]
-        if group in board.averaged:
+        if board.has_mean(group):
             mark = sources.slip(row, group, [task.name for task in tasks])
             cells.append(Cell(or_none(row.average(tasks, group), standing), mark=mark))
-    return Line(row.label, "published", tuple(cells), sources.mark(row))
+    return Line(row.label, "published", tuple(cells), source)
 
 
 def _chance(standing: Standing) -> list[Line]:
@@ -104,7 +104,7 @@ def _chance(standing: Standing) -> list[Line]:
     for group in dict.fromkeys(task.group for task in board.tasks):
         tasks = board.of(group)
         cells += [Cell(or_none(known.get(task.name), standing)) for task in tasks]
-        if group in board.averaged:
+        if board.has_mean(group):
             whole = all(task.name in known for task in tasks)
             mean = fmean(known[task.name] for task in tasks) if whole else None
             cells.append(Cell(or_none(mean, standing)))
