@@ -64,7 +64,7 @@ def default_device() -> str:
 
 def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> None:
     for file in files:
-        print(f"{sum(1 for _ in file.open('rb'))} answers in {file}")
+        print(f"{file.read_bytes().count(bytes([10]))} answers in {file}")
     task, file = tasks[0], files[0]
     found = find(data, task)
     print(f"\nnext: robustmerge bench score --task {task.name} --predictions {file} \\")

@@ -85,18 +85,18 @@ def _raised(mark: str) -> str:
 def _tabular(grid: Grid) -> list[str]:
     lines = [f"\\begin{{tabular}}{{l{'r' * len(grid.heads)}}}", r"\toprule", *_groups(grid.heads)]
     lines += [_row(["", *(escaped(head.text) for head in grid.heads)]), r"\midrule"]
-    for i, line in enumerate(grid.lines):
-        if i and _begins(line, grid.lines[i - 1]):
+    before = ""
+    for line in grid.lines:
+        if before and _begins(line.sort, before):
             lines.append(r"\midrule")
         lines.append(_row([label(line), *map(cell, line.cells)]))
+        before = before if line.sort == "published" else line.sort
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
-def _begins(line: Line, before: Line) -> bool:
-    """Whether this line begins another sort of contenders than the one before."""
-    if line.sort == "elsewhere":
-        return before.sort != "elsewhere"
-    return line.sort == "merge" and before.sort not in ("merge", "published")
+def _begins(sort: str, before: str) -> bool:
+    """Whether a line begins another sort of contenders than the one before."""
+    return sort in ("merge", "elsewhere") and sort != before
 
 
 def _groups(heads: Sequence[Head]) -> list[str]:
