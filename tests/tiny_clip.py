@@ -11,8 +11,10 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from families import _quiet
+from robustmerge.bench.paper.clip.recipe import Recipe
 
 SIDE = 32
+QUICK = Recipe(rank=4, steps=40, batch=12, learning_rate=1e-2, dropout=0.0)
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 50, 220)}
 
 

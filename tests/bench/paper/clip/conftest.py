@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 import tiny_clip
-from robustmerge.bench.paper.clip.recipe import Recipe
 from robustmerge.bench.paper.clip.train import train
 from robustmerge.bench.paper.tasks import chosen
-
-QUICK = Recipe(rank=4, steps=40, batch=12, learning_rate=1e-2, dropout=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +20,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cars, which are squares in three colors, and DTD, which are the same in other ones."""
     root = tmp_path_factory.mktemp("data")
-    others = {"gray": (128, 128, 128), "white": (250, 250, 250), "black": (5, 5, 5)}
+    others = {"yellow": (240, 230, 20), "white": (250, 250, 250), "black": (5, 5, 5)}
     for seed, (name, colors) in enumerate((("Cars", tiny_clip.COLORS), ("DTD", others))):
         tiny_clip.squares(root / name / "train", 12, 10 + seed, colors)
         tiny_clip.squares(root / name / "test", 8, 20 + seed, colors)
@@ -35,5 +32,5 @@ def experts(base: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """One for each task."""
     folder = tmp_path_factory.mktemp("experts")
     for task in ("cars", "dtd"):
-        train(str(base), chosen(task), root, folder / task, recipe=QUICK)
+        train(str(base), chosen(task), root, folder / task, recipe=tiny_clip.QUICK)
     return {task: folder / task for task in ("cars", "dtd")}

@@ -8,7 +8,7 @@ processors fill up a batch of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from .conversations import Conversation
-from .encoding import IGNORED, SEQUENCES, Encoder, Example
+from .encoding import IGNORED, SEQUENCES, Example
 
 
 class Examples(Dataset[Example]):
@@ -32,7 +32,7 @@ class Examples(Dataset[Example]):
         conversations: Sequence[Conversation],
         rows: Sequence[int],
         portion: int,
-        encoder: Encoder,
+        encoder: Callable[[Conversation], Example],
     ) -> None:
         """Keep what examples are made from.
 

@@ -81,6 +81,11 @@ class TrainingSet:
     counts: tuple[int, ...]
     files: tuple[Mapping[str, Any], ...]
 
+    @property
+    def texts(self) -> int:
+        """How many have no picture."""
+        return sum(one.image is None for one in self.conversations)
+
     @classmethod
     def read(cls, sources: Sequence[Source]) -> TrainingSet:
         """Read and check the files of some tasks.

@@ -97,12 +97,13 @@ class Encoder:
     def _pieces(self, text: str, image: Image.Image | None) -> Example:
         """Tokens as LLaVA's code makes them, and pixels."""
         pixels: Example = {}
-        count = 0
+        mark = count = 0
         if image is not None:
             found = self.processor.image_processor(images=[image], return_tensors="pt")
             pixels = {"pixel_values": found["pixel_values"]}
+            mark = self.config.image_token_id
             count = picture_tokens(self.config, pixels["pixel_values"])
-        ids = torch.tensor([token_ids(self.tokenizer, text, self.config.image_token_id, count)])
+        ids = torch.tensor([token_ids(self.tokenizer, text, mark, count)])
         return pixels | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def _whole(self, text: str, image: Image.Image | None) -> Example:

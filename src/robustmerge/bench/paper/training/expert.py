@@ -35,6 +35,7 @@ def with_lora(model: Any, recipe: Recipe, task: str) -> PeftModel:
     wanted = adapted(model)
     whole = connectors(model, model.config.model_type) if recipe.projector == "trained" else None
     model.requires_grad_(False)
+    model.config.use_cache = model.config.get_text_config().use_cache = False
     expert: PeftModel = get_peft_model(
         model,
         LoraConfig(

@@ -27,7 +27,9 @@ from .recipe import Recipe
 LOGGED = 100  # times that the loss is told, at most
 
 
-def arguments(recipe: Recipe, place: Place, folder: Path, rows: int) -> TrainingArguments:
+def arguments(
+    recipe: Recipe, place: Place, folder: Path, rows: int, *, texts: bool
+) -> TrainingArguments:
     """What the Trainer is told.
 
     Args:
@@ -35,6 +37,7 @@ def arguments(recipe: Recipe, place: Place, folder: Path, rows: int) -> Training
         place: Where it runs.
         folder: Where checkpoints are kept.
         rows: Conversations seen, in all epochs.
+        texts: Some conversations have no picture, and so no use for the projector.
     """
     portion = place.portion(recipe.batch)
     steps = recipe.steps(rows)
@@ -71,7 +74,7 @@ def arguments(recipe: Recipe, place: Place, folder: Path, rows: int) -> Training
         remove_unused_columns=False,
         dataloader_num_workers=place.workers,
         dataloader_pin_memory=place.on_gpu,
-        ddp_find_unused_parameters=recipe.projector == "trained",  # text alone uses no projector
+        ddp_find_unused_parameters=texts and recipe.projector == "trained",
         **options,
     )
     # Several GPUs are for several processes; one would copy the model to all of them every step.

@@ -70,7 +70,7 @@ def train(
     _check_mixture(lessons, place)
     with quiet(), failures():
         rows = recipe.rows(lessons.counts)
-        args = arguments(recipe, place, beside(target), len(rows))
+        args = arguments(recipe, place, beside(target), len(rows), texts=lessons.texts > 0)
         encoder = encoder_for(str(home), recipe)
         settings = settings_of(str(home), task, recipe, place, encoder, lessons)
         with args.main_process_first(local=False):
@@ -97,13 +97,12 @@ def _check_mixture(lessons: TrainingSet, place: Place) -> None:
     Raises:
         MergeError: Some conversations have a picture and some have none.
     """
-    with_image = [one.image is not None for one in lessons.conversations]
-    if place.sharded and len(set(with_image)) > 1:
-        without = with_image.count(False)
+    total = len(lessons.conversations)
+    if place.sharded and 0 < lessons.texts < total:
         raise MergeError(
-            f"{without} of {len(with_image)} conversations have no picture, and FSDP or DeepSpeed's"
-            " stage 3 wait forever for a process that has none in its portion",
-            where=lessons.conversations[with_image.index(False)].where,
+            f"{lessons.texts} of {total} conversations have no picture, and FSDP or DeepSpeed's "
+            "stage 3 wait forever for a process whose portion has none",
+            where=next(one.where for one in lessons.conversations if one.image is None),
             hint="train with the whole model on every device, or take these records out",
         )
 
