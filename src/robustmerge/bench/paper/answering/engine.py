@@ -24,6 +24,8 @@ class Asked:
         framing: How the task's released script crops or pads it; for LLaVA-1.5 only.
         max_new_tokens: Most tokens of the answer.
         where: The question's file and its place there, for messages.
+        task: Name of the task.
+        choices: The classes, for tasks that ask for the class of a picture.
     """
 
     id: Id
@@ -32,6 +34,8 @@ class Asked:
     framing: Framing
     max_new_tokens: int
     where: str
+    task: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @runtime_checkable

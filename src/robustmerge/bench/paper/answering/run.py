@@ -19,7 +19,7 @@ from ..data.predictions import read_predictions
 from ..tasks import Task
 from . import record
 from .engine import Engine, Prompt
-from .family import is_llava_15, prompt_for, settings_of
+from .family import check_tasks, is_clip, is_llava_15, prompt_for, settings_of
 from .options import Options
 from .questions import Paper, read
 
@@ -61,6 +61,7 @@ def answer(
     options.check()
     papers = [read(data, task, options) for task in tasks]
     settings = settings_of(base)
+    check_tasks(base, settings, papers)
     now = _record(base, adapter, papers, settings, options)
     with record.alone(out):
         whole = record.merged(out, now)
@@ -93,6 +94,10 @@ def open_engine(
     Raises:
         MergeError: It cannot be started.
     """
+    if is_clip(settings):
+        from ..clip.engine import Classifier
+
+        return Classifier(base, adapter, options)
     if options.engine == "server":
         from .engines.server import Server
 
@@ -123,7 +128,8 @@ def _record(
     options: Options,
 ) -> dict[str, Any]:
     """What decides the answers; a device or batch does not."""
-    live = options.engine == "transformers"
+    live, clip = options.engine == "transformers", is_clip(settings)
+    llava_15 = is_llava_15(settings)
     return {
         "format": record.FORMAT,
         "version": __version__,
@@ -132,8 +138,8 @@ def _record(
         "settings": {
             "engine": options.engine,
             "model": options.model,
-            "dtype": options.dtype_for(llava_15=is_llava_15(settings)) if live else None,
-            "prompt": _prompt(base, settings, options),
+            "dtype": options.dtype_for(llava_15=llava_15, clip=clip) if live else None,
+            "prompt": None if clip else _prompt(base, settings, options),
             "limit": options.limit,
             "max_new_tokens": options.max_new_tokens,
         },

@@ -4,6 +4,7 @@ ROOT/instructions/ImageNet/test.json             the released scripts, pictures 
 ROOT/Seen_data/ImageNet/test.json                the data set, pictures beside
 ROOT/instructions/Seen_data/ImageNet/test.json   both
 ROOT/ImageNet/test.json                          neither
+ROOT/Cars/test                                   pictures in a folder for each class
 """
 
 from __future__ import annotations
@@ -133,6 +134,6 @@ def _first(root: Path, task: Task, names: Sequence[str], *before: Path) -> Path 
     for folder, name in product([*before, *folders], names):
         path = folder / name
         with reading(path):
-            if path.is_file():
+            if path.is_file() or (task.kind == "label" and path.is_dir()):
                 return path
     return None
