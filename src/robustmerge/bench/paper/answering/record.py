@@ -63,6 +63,17 @@ def write(out: Path, record: Mapping[str, Any]) -> None:
     partial.replace(out / FILE)
 
 
+def forget(out: Path, task: str) -> None:
+    """Forget a task, so that other questions of it can be answered into the same folder.
+
+    Its answers are to be removed before.
+    """
+    if (out / FILE).exists():
+        there = read_json(out / FILE)
+        left = {name: facts for name, facts in there["questions"].items() if name != task}
+        write(out, {**there, "questions": left})
+
+
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Keep other runs out of the folder, until the process ends in whatever way.
