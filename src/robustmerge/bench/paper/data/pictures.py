@@ -57,8 +57,8 @@ def digest(path: Path, questions: Sequence[Question]) -> str:
 def read_pictures(folder: Path, task: str) -> list[Question]:
     """The pictures of a folder by class: the first of every class, then the second, and so on.
 
-    So the first few hundred are of all classes. The id is the path within the folder, the answer the name of the class. There is no text: what
-    is asked is up to who answers.
+    So the first few hundred are of all classes. The id is the path within the folder, the answer
+    the name of the class. There is no text: what is asked is up to who answers.
 
     Args:
         folder: Has a folder for each class, such as `Cars/test`.
