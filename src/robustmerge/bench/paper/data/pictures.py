@@ -109,7 +109,7 @@ def _raised(error: OSError) -> None:
 
 def _question(folder: Path, at: str, file: str, name: str) -> Question:
     path, image = folder / at / file, str(folder.absolute() / at / file)
-    content = {"question_id": f"{at}/{file}", "image": image, "answer": name}
+    content = {"question_id": f"{at}/{file}", "image": image, "text": "", "answer": name}
     return Question(str(path), f"{at}/{file}", "", image, content)
 
 
