@@ -203,3 +203,17 @@ def test_the_commands(
     printed = capsys.readouterr().out
     assert "Stanford Cars" in printed
     assert "33.33" in printed
+
+
+def test_names_count_whatever_their_case_spacing_and_period(tmp_path: Path) -> None:
+    for name in ("Audi TT Coupe", "Bentley Arnage Sedan"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        (tmp_path / "test" / name / "1.jpg").touch()
+    lines = [
+        {"question_id": "Audi TT Coupe/1.jpg", "text": "audi  TT coupe."},
+        {"question_id": "Bentley Arnage Sedan/1.jpg", "text": "Bentley Arnage"},
+    ]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = score(TASKS["cars"], tmp_path / "test", path, protocol="fixed")
+    assert (found.value, found.unparsable, found.chance) == (50, 0.5, 50)
