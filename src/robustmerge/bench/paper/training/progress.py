@@ -86,7 +86,7 @@ class Teller(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             )
 
 
-def losses(state: TrainerState) -> list[list[float]]:
+def losses(state: TrainerState) -> list[list[int | float]]:
     """Every step that was told, with its loss; of the whole training, stops or not."""
     return [
         [entry["step"], round(entry["loss"], 6)] for entry in state.log_history if "loss" in entry
