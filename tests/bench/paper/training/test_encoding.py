@@ -170,6 +170,17 @@ def test_pictures_are_put_on_a_square_where_that_suits(
     assert torch.equal(found, wanted)
 
 
+def test_a_processor_that_pads_by_itself_is_told_not_to(tmp_path: Path, picture: Path) -> None:
+    base = save("llava", tmp_path / "base")
+    plain = encoder_for(str(base), Recipe(framing="as-is"))
+    settings = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+    transformers.LlavaImageProcessor(do_pad=True, **settings).save_pretrained(base)
+    padding = encoder_for(str(base), Recipe(framing="as-is"))
+    talk = Conversation("here", picture, TURNS)
+    assert torch.equal(padding(talk)["pixel_values"], plain(talk)["pixel_values"])
+    assert type(padding.processor.image_processor) is not type(plain.processor.image_processor)
+
+
 @pytest.mark.parametrize(
     ("base", "prompt"), [("llava", "chat-template"), ("idefics3", "auto")], indirect=["base"]
 )

@@ -49,7 +49,7 @@ def test_experts_merge_and_land(
     for folder in (*experts, tmp_path / "merged"):
         assert run(["check", str(folder), "--base", str(base)]) == 0
     assert run(["show", *map(str, experts)]) == 0
-    assert "began as one" in " ".join(capfd.readouterr().out.split())
+    assert "shared initialization" in " ".join(capfd.readouterr().out.split())
     model = AutoModelForImageTextToText.from_pretrained(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -62,10 +62,12 @@ def test_experts_merge_and_land(
         torch.testing.assert_close(merged[name], (parts[0][name] + parts[1][name]) / 2)
 
 
-def test_independent_starts_are_told_by_the_record(
-    llava: Path, source: Source, tmp_path: Path
+def test_independent_starts_are_told(
+    llava: Path, source: Source, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     experts = two_experts(llava, source, tmp_path, init="independent", projector="frozen")
     records = [json.loads((expert / "training.json").read_text()) for expert in experts]
     assert {record["recipe"]["init"] for record in records} == {"independent"}
     assert records[0]["start_sha256"] != records[1]["start_sha256"]
+    assert run(["show", *map(str, experts)]) == 0
+    assert "independent initializations" in " ".join(capfd.readouterr().out.split())
