@@ -21,7 +21,7 @@ from robustmerge.bench.paper.training.conversations import Conversation, Turn
 from robustmerge.bench.paper.training.encoding import IGNORED, Encoder, Example
 from robustmerge.bench.paper.training.model import encoder_for
 from robustmerge.bench.paper.training.recipe import Recipe
-from robustmerge.bench.paper.training.wording import vicuna
+from robustmerge.bench.paper.training.wording import Worded, vicuna
 from robustmerge.errors import MergeError
 
 TURNS = (Turn("Whät?", "Ünique 7"), Turn("And?", "[0.1,0.2]"))
@@ -105,6 +105,18 @@ def test_the_space_before_an_answer_is_generated_too(answer: str, wanted: list[s
     assert tokenizer.convert_ids_to_tokens(labels[labels != IGNORED].tolist()) == wanted
     before = example["input_ids"][0][labels == IGNORED].tolist()
     assert tokenizer.convert_ids_to_tokens(before)[-2:] == ["▁ASSISTANT", ":"]
+
+
+def test_a_word_joined_with_a_space_of_the_prompt_is_learned() -> None:
+    text = "USER: Where? ASSISTANT: Here</s>"
+    start = text.index("Here")
+    worded = Worded(text, ((start, len(text)),))
+    tokenizer = llama_like()
+    example = Encoder(tokenizer, None, lambda talk: worded, False, 500, None)(
+        Conversation("here", None, ())
+    )
+    learned = example["labels"][0][example["labels"][0] != IGNORED].tolist()
+    assert tokenizer.convert_ids_to_tokens(learned) == ["▁Here", "</s>"]
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def arguments(
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_num_workers=place.workers,
+        dataloader_num_workers=place.readers,
         dataloader_pin_memory=place.on_gpu,
         ddp_find_unused_parameters=texts and recipe.projector == "trained",
         **options,
