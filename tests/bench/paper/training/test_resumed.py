@@ -16,7 +16,7 @@ import pytest
 
 from bench.paper.lessons import lesson, source_of, write
 from faults.refuse import tree
-from robustmerge.bench.paper.training import checkpoints
+from robustmerge.bench.paper.training import checkpoints, train as training
 from robustmerge.bench.paper.training.checkpoints import beside, latest, settle
 from robustmerge.bench.paper.training.conversations import Source
 from robustmerge.bench.paper.training.place import Place
@@ -92,6 +92,26 @@ def test_a_checkpoint_half_written_does_not_count(
     run(llava, source, stopped, told=told.append)
     assert [step.done for step in told] == [3, 4, 5, 6, 7]
     assert tree(stopped) == whole
+
+
+def test_after_the_last_step_there_is_only_to_write(
+    llava: Path,
+    source: Source,
+    tmp_path: Path,
+    whole: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_adapter", full)
+        with pytest.raises(StopError):
+            run(llava, source, tmp_path / "out")
+    told: list[Step] = []
+    run(llava, source, tmp_path / "out", told=told.append)
+    assert not told
+    assert tree(tmp_path / "out") == whole
 
 
 @pytest.mark.parametrize(
