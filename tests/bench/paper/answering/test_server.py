@@ -248,6 +248,7 @@ def test_a_run(server: Vllm, tmp_path: Path) -> None:
         return file
 
     whole = go("whole")
+    assert {json.loads(line)["model_id"] for line in whole.read_text().splitlines()} == {"merged"}
     server.requests.clear()
     server.trouble = {6: "400"}
     with pytest.raises(MergeError, match="refuses"):
