@@ -149,6 +149,7 @@ def test_what_the_server_is_sent(server: Vllm, tmp_path: Path) -> None:
     ]
     assert server.keys == {"Bearer none"}
     assert "stream" not in server.requests[0]
+    assert {one["repetition_penalty"] for one in server.requests} == {1.0}
 
 
 def test_other_families_get_pictures_as_they_are(server: Vllm, tmp_path: Path) -> None:
