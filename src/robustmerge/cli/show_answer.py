@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from ..adapter.source import at_home
+from ..bench.paper.answering.engines.quiet import quiet
 from ..bench.paper.answering.options import Options
 from ..bench.paper.answering.run import Progress, answer
 from ..bench.paper.data.find import find
@@ -93,22 +93,3 @@ def bars() -> Iterator[Progress]:
                 screen.print(f"{task}: {done} of {total}", markup=False)
 
         yield tell
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries from drawing bars of their own and from advice that is none of ours."""
-    for name in ("transformers", "httpx", "openai"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        from transformers.utils import logging as theirs
-    except ImportError:  # a server needs none
-        yield
-        return
-    shown = theirs.is_progress_bar_enabled()
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            theirs.enable_progress_bar()

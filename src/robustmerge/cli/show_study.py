@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..adapter.source import at_home
+from ..bench.paper.answering.engines.quiet import quiet
 from ..bench.paper.score import Protocol
 from ..bench.paper.study.file import Study
 from ..bench.paper.study.plan import Plan, Work, make_plan
@@ -22,7 +23,7 @@ from ..bench.paper.study.tools import options_of, tools
 from ..errors import MergeError, few, unknown
 from .optional import needing
 from .rows import Row, print_rows
-from .show_answer import bars, default_device, quiet
+from .show_answer import bars, default_device
 
 
 def as_json(report: Report) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import MergeError
+from ..data.embedded import embedded
 from ..data.find import find, picture
 from ..data.pictures import digest, questions_at
 from ..data.questions import Question, text_of
@@ -70,6 +71,7 @@ def read(root: Path, task: Task, options: Options) -> Paper:
     if not task.repeated_ids:
         _check_ids(questions)
     sha, choices = digest(found.questions, questions), _choices(task, questions)
+    within = embedded(questions) if task.kind == "mmbench" else {}
     questions = questions[: options.limit]
     most = options.max_new_tokens or task.max_new_tokens
     return Paper(
@@ -80,7 +82,7 @@ def read(root: Path, task: Task, options: Options) -> Paper:
             Asked(
                 one.id,
                 asked(task, one),
-                _picture(found, task, one),
+                within.get(one.id) or _picture(found, task, one),
                 task.framing,
                 most,
                 one.where,

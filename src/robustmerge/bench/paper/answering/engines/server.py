@@ -114,11 +114,10 @@ class Server:
         assert one.image is not None
         image = opened(one.image, f"{one.where}, question {one.id}")
         sent = framed(image, one.framing) if self._frames else image
-        with Image.open(one.image) as file:
+        content = one.image if isinstance(one.image, bytes) else one.image.read_bytes()
+        with Image.open(io.BytesIO(content)) as file:
             kind = file.format
-        if sent is image and kind in _KNOWN:
-            content = one.image.read_bytes()
-        else:
+        if sent is not image or kind not in _KNOWN:
             kind, content = "PNG", _png(sent)
         return f"data:{Image.MIME[kind]};base64,{base64.b64encode(content).decode()}"
 
