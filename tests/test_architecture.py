@@ -102,6 +102,7 @@ def test_few_files_know_peft_and_transformers() -> None:
         ["merge", "--nonsense"],
         ["bench", "mini", "run", "--help"],
         ["bench", "score", "--help"],
+        ["bench", "train", "--help"],
     ],
 )
 def test_help_and_usage_errors_do_not_import_torch(arguments: list[str]) -> None:

@@ -23,6 +23,7 @@ _WHY: dict[Kind, str] = {
     "ocr": "official wants the answer letter for letter: a period is wrong",
     "box": "official cuts the last character off a box, reads none among other words, and takes "
     "thousandths or pixels for shares",
+    "label": "",  # they are one rule
     "pope": "official takes everything without no or not for yes, an empty answer too",
     "mme": "official looks for yes or no in the first four characters only",
     "mmbench": "official takes a letter anywhere, and parts of words; fixed wants the letter to be "

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ....errors import MergeError
+from ..data.pictures import questions_at
 from ..data.predictions import read_predictions
-from ..data.questions import read_questions
 from ..score import Protocol, Score
 from ..tasks import Task
-from . import captions, fixed, mmbench, mme, official, pope, problems
+from . import captions, fixed, labels, mmbench, mme, official, pope, problems
 from .exam import Exam, Missing
 
 Rule = Callable[[Exam], Score]
@@ -26,6 +26,7 @@ _OFFICIAL: Mapping[str, Rule] = MappingProxyType(
         "words": official.words,
         "ocr": official.ocr,
         "box": official.box,
+        "label": labels.official,
         "pope": pope.official,
         "mme": mme.official,
         "mmbench": mmbench.official,
@@ -41,6 +42,7 @@ _FIXED: Mapping[str, Rule] = MappingProxyType(
         "words": fixed.words,
         "ocr": fixed.words,
         "box": fixed.box,
+        "label": labels.fixed,
         "pope": pope.fixed,
         "mme": mme.fixed,
         "mmbench": mmbench.fixed,
@@ -62,7 +64,7 @@ def score(
 
     Args:
         task: The task.
-        questions: Its question file.
+        questions: Its question file, or folder of pictures by class.
         predictions: The answers, JSON lines.
         protocol: official, as the released scripts do it, bug for bug; or fixed.
         references: The right answers, where they are not in the questions; found beside the
@@ -83,7 +85,7 @@ def score(
     exam = Exam(
         task=task,
         file=questions,
-        questions=read_questions(questions),
+        questions=questions_at(questions, task),
         predictions=read_predictions(predictions),
         source=references,
         missing=missing,
