@@ -1,4 +1,4 @@
-"""What `robustmerge bench train-clip` prints. Imports torch and transformers, so imported late."""
+"""What `robustmerge bench train-clip` prints. Imports torch, so it is imported late."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import transformers
 from rich.console import Console
 
 from ..bench.paper.clip.recipe import Recipe
@@ -35,8 +34,6 @@ def run(
     Raises:
         MergeError: As `train`, or there is no such task.
     """
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     tasks = chosen(task)
     if place.is_main:

@@ -1,4 +1,4 @@
-"""What `robustmerge bench train` prints. Imports torch and transformers, so it is imported late."""
+"""What `robustmerge bench train` prints. Imports torch, so it is imported late."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from rich.console import Console
 
 from ..bench.paper.training.conversations import Source
@@ -68,8 +67,6 @@ def run(
     Raises:
         MergeError: As `train`.
     """
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     task, found = named
     if place.is_main:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,19 @@ def test_the_head_is_the_bases(base: Path, clip: Clip, tmp_path: Path) -> None:
     torch.testing.assert_close(before.norm(dim=1), torch.ones(3))
     clip.wear(expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1))
     assert torch.equal(clip.head(ABOUT), before)
+
+
+def test_settings_as_openai_published_them(base: Path, clip: Clip, tmp_path: Path) -> None:
+    old = shutil.copytree(base, tmp_path / "old")
+    shape = json.loads((old / "config.json").read_text())
+    # Of before the end of a text had the right number: then the highest token is the end.
+    shape["text_config"] |= {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    (old / "config.json").write_text(json.dumps(shape))
+    images = json.loads((old / "preprocessor_config.json").read_text())
+    del images["image_processor_type"]
+    images |= {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32}
+    (old / "preprocessor_config.json").write_text(json.dumps(images))
+    assert torch.equal(logits(Clip.load(str(old)), pictures()), logits(clip, pictures()))
 
 
 def test_a_long_sentence_is_cut_as_clip_cuts_it(clip: Clip) -> None:

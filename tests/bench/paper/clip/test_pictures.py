@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from robustmerge.bench.paper.clip.templates import TEMPLATES, sentences
-from robustmerge.bench.paper.data.pictures import read_pictures
+from robustmerge.bench.paper.data.pictures import questions_at, read_pictures
+from robustmerge.bench.paper.study.limited import Files, limited
 from robustmerge.bench.paper.tasks import TASKS, VISION, chosen
 from robustmerge.bench.paper.tasks.labels import label
 from robustmerge.errors import MergeError
@@ -31,7 +32,7 @@ def test_the_tables_columns() -> None:
     assert {task.kind for task in VISION} == {"label"}
 
 
-def test_every_picture_is_a_question_in_the_order_of_its_path(tmp_path: Path) -> None:
+def test_every_picture_is_a_question_and_classes_take_turns(tmp_path: Path) -> None:
     test = touched(
         tmp_path / "Cars" / "test",
         "Audi_TT/2.JPG",
@@ -44,12 +45,12 @@ def test_every_picture_is_a_question_in_the_order_of_its_path(tmp_path: Path) ->
     found = read_pictures(test, "cars")
     assert [(q.id, q.content["answer"]) for q in found] == [
         ("Audi_TT/10.jpeg", "Audi TT"),
-        ("Audi_TT/2.JPG", "Audi TT"),
         ("BMW/deeper/1.ppm", "BMW deeper"),
+        ("Audi_TT/2.JPG", "Audi TT"),
     ]
     assert [q.content["question_id"] for q in found] == [q.id for q in found]
     assert {q.text for q in found} == {""}
-    assert found[2].where == str(test / "BMW/deeper/1.ppm")
+    assert found[1].where == str(test / "BMW/deeper/1.ppm")
 
 
 def test_a_picture_is_found_wherever_one_is(
@@ -61,6 +62,17 @@ def test_a_picture_is_found_wherever_one_is(
     monkeypatch.chdir(tmp_path / "here")
     assert question.image is not None
     assert Path(question.image).is_file()
+
+
+def test_the_first_pictures_as_a_question_file(tmp_path: Path) -> None:
+    test = touched(tmp_path / "Cars/test", *(f"{name}/{n}.png" for name in "abc" for n in range(4)))
+    task, wanted = TASKS["cars"], read_pictures(test, "cars")[:5]
+    some = limited(task, Files(test), 5, tmp_path / "some").questions
+    found = questions_at(some, task)
+    assert [(q.id, q.image, q.content) for q in found] == [
+        (q.id, q.image, q.content) for q in wanted
+    ]
+    assert {q.content["answer"] for q in found} == {"a", "b", "c"}
 
 
 def as_json(place: Path, names: object) -> None:

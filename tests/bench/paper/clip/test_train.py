@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -168,7 +170,7 @@ def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
 def test_other_tasks_are_refused(root: Path) -> None:
     with pytest.raises(MergeError, match="CLIP cannot learn ScienceQA"):
         Lessons.read(chosen("cars,scienceqa"), root)
-    with pytest.raises(MergeError, match="no train or train.json of MNIST"):
+    with pytest.raises(MergeError, match=r"no train or train\.json of MNIST"):
         Lessons.read(chosen("mnist"), root)
 
 
@@ -265,6 +267,38 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
     assert record(tmp_path / "stopped") == record(tmp_path / "whole")
     assert record(tmp_path / "whole")["task"] == "cars+dtd"
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(base: Path, root: Path, tmp_path: Path) -> None:
+    recipe = Recipe(rank=2, steps=4, batch=8, dropout=0.0, learning_rate=1e-2)
+    train(str(base), chosen("cars,dtd"), root, tmp_path / "one", recipe=recipe)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    verb = ["-m", "robustmerge", "bench", "train-clip", "--base", str(base), "--data", str(root)]
+    options = [
+        "--task",
+        "cars,dtd",
+        "--rank",
+        "2",
+        "--steps",
+        "4",
+        "--batch",
+        "8",
+        "--workers",
+        "0",
+    ]
+    options += ["--dropout", "0", "--learning-rate", "0.01", "--device", "cpu"]
+    done = subprocess.run(
+        [*launch, *verb, *options, "-o", str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert record(tmp_path / "two")["processes"] == 2
+    one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
 
 
 def test_another_training_does_not_go_on(base: Path, root: Path, tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ def digest(path: Path, questions: Sequence[Question]) -> str:
 
 
 def read_pictures(folder: Path, task: str) -> list[Question]:
-    """The pictures of a folder by class, in the order of their paths.
+    """The pictures of a folder by class: the first of every class, then the second, and so on.
 
-    The id is the path within the folder, the answer the name of the class. There is no text: what
-    is asked is up to who answers.
+    So the first few hundred are of all classes. The id is the path within the folder, the answer
+    the name of the class. There is no text: what is asked is up to who answers.
 
     Args:
         folder: Has a folder for each class, such as `Cars/test`.
@@ -78,7 +78,8 @@ def read_pictures(folder: Path, task: str) -> list[Question]:
             hint=_shape(folder),
         )
     names = _names(folder.parent, task, found)
-    return [_question(folder, at, file, names[at]) for at in found for file in found[at]]
+    turns = sorted((turn, at) for at, files in found.items() for turn in range(len(files)))
+    return [_question(folder, at, found[at][turn], names[at]) for turn, at in turns]
 
 
 def _within(folder: Path) -> Iterable[tuple[str, list[str]]]:
@@ -108,7 +109,7 @@ def _raised(error: OSError) -> None:
 
 def _question(folder: Path, at: str, file: str, name: str) -> Question:
     path, image = folder / at / file, str(folder.absolute() / at / file)
-    content = {"question_id": f"{at}/{file}", "image": image, "answer": name}
+    content = {"question_id": f"{at}/{file}", "image": image, "text": "", "answer": name}
     return Question(str(path), f"{at}/{file}", "", image, content)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from ....adapter.config import read_json
 from ....adapter.writer import write_json
 from ....errors import reading
-from ..data.questions import Question, read_questions
+from ..data.pictures import questions_at
+from ..data.questions import Question
 from ..data.records import records
 from ..tasks import Task
 
@@ -45,7 +46,7 @@ def limited(task: Task, files: Files, limit: int, folder: Path) -> Files:
     folder.mkdir(parents=True, exist_ok=True)
     if files.questions.suffix == ".tsv":
         return Files(_table(files.questions, limit, folder), files.references)
-    some = read_questions(files.questions)[:limit]
+    some = questions_at(files.questions, task)[:limit]
     questions = folder / "questions.json"
     questions.write_text(json.dumps([dict(q.content) for q in some]), encoding="utf-8")
     references = files.references

@@ -6,7 +6,7 @@ killed goes on where it was, and one that fails at one model does the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -99,11 +99,22 @@ class _Doing:
         if work.merge and (why := self._try(work.model, "merged", lambda: self._merge(work.model))):
             return {"": why}
         failures = self._answer(work.model, work.answer) if work.answer else {}
+        return failures | self._score_all(work, failures)
+
+    def _score_all(self, work: Work, unanswered: Mapping[str, str]) -> dict[str, str]:
+        """Score all that was answered; said in one line, but for what went wrong."""
+        start, scored, failures = perf_counter(), [], {}
         for task, protocol in work.score:
             # The same answers as before, given again, have their score.
-            if task.name not in failures and not self.plan.is_scored(work.model, task, protocol):
-                why = self._score(work.model, task, protocol)
-                failures |= {task.name: why} if why else {}
+            if task.name in unanswered or self.plan.is_scored(work.model, task, protocol):
+                continue
+            if why := self._score(work.model, task, protocol):
+                failures[task.name] = why
+            else:
+                scored.append(task.name)
+        if scored:
+            what = "scored " + few(list(dict.fromkeys(scored)), 12)
+            self.tell(Step(work.model.label, what, perf_counter() - start))
         return failures
 
     def _merge(self, model: Model) -> None:
@@ -142,20 +153,28 @@ class _Doing:
             found = self.plan.tools.score(task, self.plan.files[task.name].files, answers, protocol)
             found.write(self.plan.score(model, task, protocol))
 
-        return self._try(model, f"scored {task.name}, {protocol}", score)
+        why, seconds = _attempt(score)
+        if why:
+            self.tell(Step(model.label, f"scored {task.name}, {protocol}", seconds, why))
+        return why
 
     def _try(self, model: Model, what: str, do: Callable[[], None]) -> str:
-        """Why this failed, '' where it did not."""
-        start = perf_counter()
-        try:
-            do()
-            why = ""
-        except MergeError as error:
-            why = str(error)
-        except _FAILURES as error:
-            why = f"{type(error).__name__}: {error}"
-        self.tell(Step(model.label, what, perf_counter() - start, why))
+        """Why this failed, '' where it did not; said in any case."""
+        why, seconds = _attempt(do)
+        self.tell(Step(model.label, what, seconds, why))
         return why
+
+
+def _attempt(do: Callable[[], None]) -> tuple[str, float]:
+    """Why this failed, '' where it did not, and how long it took."""
+    start = perf_counter()
+    try:
+        do()
+    except MergeError as error:
+        return str(error), perf_counter() - start
+    except _FAILURES as error:
+        return f"{type(error).__name__}: {error}", perf_counter() - start
+    return "", perf_counter() - start
 
 
 def failed(outcome: Outcome) -> MergeError:

@@ -24,8 +24,7 @@ def differences(standing: Standing, name: str) -> Grid:
             if found is None:
                 cells.append(Cell(""))
                 continue
-            told = found.p < ALPHA
-            cells.append(Cell(f"{sign * found.mean:+.2f}", "*" if told else ""))
+            cells.append(_cell(sign * found.mean, found.p))
         lines.append(Line(one, kinds[one], tuple(cells)))
     where = f"{TITLES[name]}, the mean" if name in TITLES else TASKS[name].title
     lead = (
@@ -37,6 +36,14 @@ def differences(standing: Standing, name: str) -> Grid:
         lead += f" Without scores of all these tasks: {', '.join(out)}."
     heads = tuple(Head(label) for label in labels)
     return Grid(f"differences-{name}", f"Differences: {where}", lead, heads, tuple(lines))
+
+
+def _cell(mean: float, p: float) -> Cell:
+    """A difference, and a star where it is told; one that is not to be seen is none."""
+    text = f"{mean:+.2f}"
+    if text in ("+0.00", "-0.00"):
+        return Cell("0.00")
+    return Cell(text, "*" if p < ALPHA else "")
 
 
 def _correction(pairs: int) -> str:

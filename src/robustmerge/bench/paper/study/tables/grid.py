@@ -95,7 +95,7 @@ def number(value: float, standing: Standing) -> str:
     return f"{value:.{decimals(standing.board.printed)}f}"
 
 
-def spread(figure: Figure, places: int = 2) -> str:
+def spread(figure: Figure, places: int) -> str:
     """Half an interval."""
     return f"±{figure.half:.{places}f}"
 

@@ -8,7 +8,20 @@ from functools import partial
 from statistics import fmean
 
 from ..published import Printed
-from .grid import MISSING, NONE, PUBLISHED, TITLES, Cell, Grid, Head, Line, number, or_none, spread
+from .grid import (
+    MISSING,
+    NONE,
+    PUBLISHED,
+    TITLES,
+    Cell,
+    Grid,
+    Head,
+    Line,
+    decimals,
+    number,
+    or_none,
+    spread,
+)
 from .sources import Sources
 from .summary import Standing, Summary
 
@@ -77,7 +90,11 @@ def average(standing: Standing, summary: Summary, group: str) -> Cell:
         lacking = any(entry.missing(task.name) for task in tasks)
         return Cell(MISSING if lacking else NONE)
     lesser = any(entry.scores[task.name].missing for task in tasks)
-    return Cell(number(figure.value, standing), spread(figure), "†" if lesser else "")
+    return Cell(
+        number(figure.value, standing),
+        spread(figure, decimals(standing.board.printed)),
+        "†" if lesser else "",
+    )
 
 
 def _printed(sources: Sources, standing: Standing, row: Printed) -> Line:
