@@ -131,7 +131,9 @@ class Plan:
         return found
 
 
-def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -> Plan:
+def make_plan(
+    study: Study, out: Path, tools: Tools, only: Sequence[str] = (), *, whole: bool = True
+) -> Plan:
     """Find everything that a study needs.
 
     Args:
@@ -139,6 +141,7 @@ def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -
         out: Its folder.
         tools: How to find adapters and data.
         only: Labels and tasks to leave it at; everything unless given.
+        whole: Every adapter must be there; otherwise contenders without theirs have no models.
 
     Raises:
         MergeError: Data or adapters of what is to be run are not there.
@@ -159,7 +162,7 @@ def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -
     there = [task for task in study.tasks if task.name in files]
     base = folder.hashes.base(study.base)
     for each in study.contenders:
-        with _needed(each in contenders):
+        with _needed(whole and each in contenders):
             found += models(study, each, there, tools.asked, base, folder.hashes, tools.locate)
     labels, names = {each.label for each in contenders}, {task.name for task in tasks}
     return Plan(
