@@ -30,7 +30,7 @@ def train(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     device_batch: int | None = None,
     gradient_checkpointing: bool = False,
-    workers: int = 4,
+    workers: int | None = None,
     save_every: int = 500,
     restart: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -66,7 +66,8 @@ def train(
         device: Where to compute.
         device_batch: Pictures one device takes at once; the rest of a batch is accumulated.
         gradient_checkpointing: Compute activations twice, to hold fewer.
-        workers: Processes that read pictures, for each device.
+        workers: Processes that read pictures, for each device; 4 beside a GPU and none beside a
+            CPU unless given.
         save_every: Steps between two checkpoints.
         restart: Forget a training that was begun in this place.
         force: Replace an adapter that is already there.

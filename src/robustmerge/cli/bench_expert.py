@@ -34,7 +34,7 @@ def train(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     device_batch: int | None = None,
     gradient_checkpointing: bool = True,
-    workers: int = 0,
+    workers: int | None = None,
     save_every: int = 100,
     restart: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -74,7 +74,7 @@ def train(
         device: Where to compute.
         device_batch: Conversations one device takes at once; the rest of a batch is accumulated.
         gradient_checkpointing: Compute activations twice, to hold fewer.
-        workers: Processes that read pictures, for each device.
+        workers: Processes that read pictures, for each device; 4 beside a GPU.
         save_every: Steps between two checkpoints.
         restart: Forget a training that was begun in this place.
         force: Replace an adapter that is already there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def run(
     Raises:
         MergeError: As `train`, or there is no such task.
     """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # which forks would complain about
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     tasks = chosen(task)
     if place.is_main:

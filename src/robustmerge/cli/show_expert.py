@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def run(
     Raises:
         MergeError: As `train`.
     """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # which forks would complain about
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     task, found = named
     if place.is_main:

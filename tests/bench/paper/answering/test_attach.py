@@ -14,7 +14,7 @@ from torch import Tensor
 
 import robustmerge
 from bench.paper.tiny import save
-from families import build, inputs, logits, save_adapter
+from families import attach, build, inputs, logits, save_adapter
 from robustmerge import MergeError
 from robustmerge.bench.paper.answering.engines.attach import load, todays_layout
 from robustmerge.bench.paper.answering.family import settings_of
@@ -150,6 +150,18 @@ def test_older_layouts(tmp_path: Path, family: str, layout: str) -> None:
         logits(family, load(str(base), str(today), device=CPU, dtype=torch.float32)),
     )
     assert (logits(family, found) - logits(family, build(family))).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("layout", ["hf", "hf-old"])
+def test_dora(base: Path, tmp_path: Path, layout: str) -> None:
+    today = save_adapter("llava", tmp_path / "today", seed=2, use_dora=True)
+    plain = save_adapter("llava", tmp_path / "plain", seed=2)
+    given = tmp_path / "given"
+    options: Any = {"layout": layout, "dora": "mean"}
+    robustmerge.merge([today], given, method="task-arithmetic", **options)
+    found = logits("llava", load(str(base), str(given), device=CPU, dtype=torch.float32))
+    same(found, logits("llava", attach(build("llava"), today)))
+    assert (found - logits("llava", attach(build("llava"), plain))).abs().max() > 0.1
 
 
 def test_todays_layout_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -149,6 +149,7 @@ def test_what_the_server_is_sent(server: Vllm, tmp_path: Path) -> None:
     ]
     assert server.keys == {"Bearer none"}
     assert "stream" not in server.requests[0]
+    assert {one["repetition_penalty"] for one in server.requests} == {1.0}
 
 
 def test_other_families_get_pictures_as_they_are(server: Vllm, tmp_path: Path) -> None:
@@ -248,6 +249,7 @@ def test_a_run(server: Vllm, tmp_path: Path) -> None:
         return file
 
     whole = go("whole")
+    assert {json.loads(line)["model_id"] for line in whole.read_text().splitlines()} == {"merged"}
     server.requests.clear()
     server.trouble = {6: "400"}
     with pytest.raises(MergeError, match="refuses"):

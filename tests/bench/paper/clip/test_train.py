@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from robustmerge.bench.paper.clip.fitting import ClassLoss, portion_of
+from robustmerge.bench.paper.clip.fitting import ClassLoss, arguments, portion_of
 from robustmerge.bench.paper.clip.lessons import Examples, Lessons, together
 from robustmerge.bench.paper.clip.model import Clip
 from robustmerge.bench.paper.clip.recipe import Recipe
@@ -131,6 +131,23 @@ def test_a_device_takes_its_whole_share_unless_told_otherwise(
         portion_of(recipe, Place())
 
 
+def test_a_training_that_would_learn_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MergeError, match="1 steps in all, and the warm-up"):
+        arguments(BRIEF, Place("cpu"), tmp_path, 1)
+    assert arguments(replace(BRIEF, warmup=0.0), Place("cpu"), tmp_path, 1).warmup_steps == 0
+    assert arguments(BRIEF, Place("cpu"), tmp_path, 100).warmup_steps == 3
+
+
+def test_what_the_trainer_is_told(tmp_path: Path) -> None:
+    recipe = Recipe(batch=24, learning_rate=1e-3, weight_decay=0.2, seed=3)
+    args = arguments(recipe, Place("cpu", 4, True, 2, 7), tmp_path, 50)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 6)
+    assert (args.learning_rate, args.weight_decay, args.seed) == (1e-3, 0.2, 3)
+    assert (args.max_steps, args.save_steps, args.dataloader_num_workers) == (50, 7, 2)
+    assert args.activation_checkpointing
+    assert not arguments(recipe, Place("cpu", None, False), tmp_path, 50).activation_checkpointing
+
+
 def test_lessons_of_several_tasks(root: Path, base: Path) -> None:
     lessons = Lessons.read(chosen("cars,dtd"), root)
     assert lessons.tasks == ("cars", "dtd")
@@ -204,7 +221,7 @@ def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
 
 
 def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: Path) -> None:
-    recipe = replace(BRIEF, steps=1, batch=9, dropout=0.0)
+    recipe = replace(BRIEF, steps=1, batch=9, dropout=0.0, warmup=0.0)
     told = train(str(base), chosen("dtd"), root, tmp_path / "x", recipe=recipe)
     lessons, clip = Lessons.read(chosen("dtd"), root), Clip.load(str(base))
     head = clip.head([sentences("dtd", name) for name in lessons.classes[0]])
@@ -217,7 +234,7 @@ def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: P
 
 
 def test_all_linear_layers(base: Path, root: Path, tmp_path: Path) -> None:
-    recipe = replace(BRIEF, targets="all-linear", steps=1)
+    recipe = replace(BRIEF, targets="all-linear", steps=1, warmup=0.0)
     train(str(base), chosen("cars"), root, tmp_path / "x", recipe=recipe)
     assert {name.split(".")[-3] for name in tensors(tmp_path / "x")} == {
         "q_proj",
@@ -235,7 +252,7 @@ def test_where_A_starts(base: Path, root: Path, tmp_path: Path) -> None:
     for init in ("shared", "independent"):
         for task in ("cars", "dtd"):
             folder = tmp_path / init / task
-            recipe = replace(BRIEF, init=init, steps=1)
+            recipe = replace(BRIEF, init=init, steps=1, warmup=0.0)
             train(str(base), chosen(task), root, folder, recipe=recipe)
             starts[init, task] = record(folder)["start_sha256"]
     assert starts["shared", "cars"] == starts["shared", "dtd"]

@@ -38,6 +38,8 @@ def asked(size: Any = (400, 200), box: Any = "[0, 0, 1, 1]") -> Question:
     [
         ((0.1, 0.2, 0.5, 1.2), "square"),
         ((100.0, 250.0, 500.0, 900.0), "thousandths"),  # beyond 400 x 200
+        ((100.0, 50.0, 300.0, 390.0), "thousandths"),  # below it
+        ((100.0, 50.0, 500.0, 150.0), "thousandths"),  # right of it
         ((100.0, 50.0, 300.0, 190.0), "square"),  # within: either
         ((100.0, 50.0, 300.0, 1200.0), "square"),  # neither
     ],
@@ -86,7 +88,8 @@ def test_perfect_answers_in_any_unit(desk: Any, unit: str) -> None:
         said = [round(v) for v in (x1 * wide, y1 * high, x2 * wide, y2 * high)]
         questions.append({"question_id": i, "answer_bbox": str(square), "size": [width, height]})
         answers.append((i, str(said)))
-    assert desk.score("rec", questions, answers, "fixed").value == 100
+    score = desk.score("rec", questions, answers, "fixed")
+    assert (score.value, score.parts) == (100, {f"in {unit}": 100})
     assert desk.score("rec", questions, answers, "official").value == 0
 
 
@@ -95,7 +98,7 @@ def test_shares_need_no_size_and_the_last_digit_counts(desk: Any) -> None:
     for text in "[0.2, 0.2, 0.6, 0.6]", "The box: [0.2, 0.2, 0.6, 0.6].", "(.2 .2 .6 .6)":
         assert desk.worths("rec", questions, [(1, text)], "fixed") == [100]
     score = desk.score("rec", questions, [(1, "left")], "fixed")
-    assert (score.value, score.unparsable, score.empty) == (0, 1, 0)
+    assert (score.value, score.unparsable, score.empty, score.parts) == (0, 1, 0, {})
     questions = [{"question_id": 1, "answer_bbox": "[0.25, 0.25, 0.75, 0.75]"}]
     assert desk.worths("rec", questions, [(1, "[0.25, 0.25, 0.5, 0.75]")], "fixed") == [0]
     with pytest.raises(MergeError, match="no size"):

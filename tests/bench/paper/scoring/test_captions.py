@@ -126,12 +126,23 @@ def test_with_java_seven_metrics_count(desk: Any, protocol: str) -> None:
         ("import sys; sys.exit('out of memory')", "java ended with code 1: out of memory"),
         ("print('nonsense')", "METEOR answered nonsense"),
         ("print('1 2 3')", "METEOR gave 1 lines of counts for 3 captions"),
+        ("print('0 ' * 23)", "METEOR gave 1 lines of counts for 3 captions"),
+        ("for _ in '123': print('0 ' * 22)", "METEOR gave 3 lines of counts for 3 captions"),
     ],
 )
 def test_java_that_fails_is_an_error(desk: Any, stand_in: Path, script: str, message: str) -> None:
     stand_in.write_text(f"#!{sys.executable}\n{script}\n")
     with pytest.raises(MergeError, match=message):
         desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco()))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_punctuation_is_dropped_after_the_tokenizer() -> None:
+    assert java.cut(["A dog , -LRB- red .", "", "\n.."]) == [
+        ("a", "dog", "-lrb-", "red"),
+        (),
+        ("..",),
+    ]
 
 
 def test_a_tokenizer_that_loses_lines(stand_in: Path) -> None:

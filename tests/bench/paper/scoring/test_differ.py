@@ -9,7 +9,7 @@ import pytest
 
 from robustmerge.bench.paper.score import Score
 from robustmerge.bench.paper.scoring.differ import _WHY, why
-from robustmerge.bench.paper.scoring.judge import FIXED, OFFICIAL
+from robustmerge.bench.paper.scoring.judge import RULES
 from robustmerge.bench.paper.tasks import TASKS
 from robustmerge.bench.paper.tasks._task import Kind
 
@@ -20,7 +20,8 @@ def score(protocol: Any, rows: Any, ids: Any = None, figure: str = "mean") -> Sc
 
 
 def test_every_kind_of_task_has_its_rules() -> None:
-    assert set(OFFICIAL) == set(FIXED) == set(_WHY) == set(get_args(Kind))
+    for rules in RULES.values():
+        assert set(rules) == set(_WHY) == set(get_args(Kind))
 
 
 def test_nothing_is_said_of_little() -> None:

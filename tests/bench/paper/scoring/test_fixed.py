@@ -49,6 +49,10 @@ def test_letters(desk: Any, text: str, worth: float, unparsable: float) -> None:
     assert score.chance == 50
 
 
+def test_a_small_letter_is_right_too(desk: Any) -> None:
+    assert desk.worths("aokvqa", one(" b "), [(1, "B")], "fixed") == [100]
+
+
 def test_answers_that_are_no_letters_are_words(desk: Any) -> None:
     assert desk.worths("aokvqa", one("cat"), [(1, "Cat.")], "fixed") == [100]
     assert desk.worths("aokvqa", one("cat"), [(1, "")], "fixed") == [0]
@@ -146,6 +150,11 @@ def test_an_answer_to_no_question(desk: Any) -> None:
         desk.score("iconqa", one("x"), [(1, "x"), (2, "x")], "fixed")
     assert "line 2" in caught.value.where
     assert "questions.json: 1 questions" in caught.value.where
+
+
+def test_references_that_a_task_has_not(desk: Any) -> None:
+    with pytest.raises(MergeError, match="IconQA has no references"):
+        desk.score("iconqa", one("x"), [(1, "x")], "fixed", desk.folder / "refs.json")
 
 
 @pytest.mark.parametrize("protocol", ["official", "fixed"])

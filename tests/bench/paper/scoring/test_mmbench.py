@@ -46,7 +46,7 @@ def orders(index: int, **more: Any) -> list[dict[str, Any]]:
         ("a dog", "B", "B"), ("A dog.", "A", "B"), ("It is a dog", "B", ""),
         ("a cat or a dog", "", ""), ("A or B", "", ""), ("", "", ""), ("D", "", ""),
         ("zebra", "", ""),
-        ("A sort of dog I think", "", ""), ("B is what I see in this picture here", "", ""),
+        ("A kind of dog", "", ""), ("B is what I see in this picture here", "", ""),
         ("well it is a dog" + " indeed" * 9, "", ""),
     ],
 )  # fmt: skip

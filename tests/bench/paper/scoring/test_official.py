@@ -85,6 +85,9 @@ def test_classes_are_matched_by_place(desk: Any) -> None:
     score = desk.score("imagenet", questions, answers, "official")
     assert score.rows[:, 0].tolist() == [100, 100]
     assert score.chance == 50
+    many = [{"question_id": i, "answer": "tub" if i else "fig"} for i in range(5)]
+    assert desk.score("imagenet", many, answers, "official").chance == 50
+    assert desk.score("imagenet", many[1:], answers, "official").chance is None
     assert desk.score("imagenet", questions, answers[:1], "official").n == 1
     with pytest.raises(MergeError, match="3 answers to 2 questions") as caught:
         desk.score("imagenet", questions, [*answers, (3, "x")], "official")
@@ -134,6 +137,7 @@ def rec(box: str, size: Any = (640, 480)) -> list[dict[str, Any]]:
         ("(0.25, 0.25, 0.51, 0.75)", 100),
         ("(0.75, 0.75, 0.25, 0.25)", 0),  # corners in the wrong order
         ("(nan, 0.25, 0.75, 0.75)", 0),
+        ("(1.05, 1.05, 1.15, 1.15)", 0),  # apart both ways: the signs must not cancel
         ("(0.25, 0.25, 0.25, 0.25)", 0),
     ],
 )

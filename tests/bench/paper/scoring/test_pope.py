@@ -41,7 +41,8 @@ def labels(desk: Any, per: int = 4, **changes: Any) -> Any:
     [
         ("Yes", True, True), ("No", False, False), ("yes", True, True), ("no.", False, False),
         ("No, there is not.", False, False), ("Yes, there is no doubt", False, True),
-        ("NO", True, False), ("", True, None), ("None", True, None), ("a dog", True, None),
+        ("NO", True, False), ("No, none", False, False), ("", True, None),
+        ("None", True, None), ("a dog", True, None),
         ("There is not", False, None), ("Yes. No.", True, True), ("no\n", True, False),
         ("I see no dog", False, False), ("Yes and no", False, True), ("Not at all", True, None),
     ],
@@ -83,6 +84,18 @@ def test_an_empty_answer_is_yes_or_wrong(desk: Any) -> None:
     assert fixed.parts["random, accuracy"] == fixed.parts["random, yes"] == 0
     blunt = desk.score("pope", questions(), [(i, "dog") for i in range(12)], "fixed", labels(desk))
     assert (blunt.unparsable, blunt.value) == (1, 0)
+    # neither is the wrong one: a false alarm where no is right
+    half = [(i, "dog" if i % 2 else "yes") for i in range(12)]
+    score = desk.score("pope", questions(), half, "fixed", labels(desk))
+    assert score.value == pytest.approx(200 / 3)
+
+
+def test_a_coin_among_many_yes(desk: Any) -> None:
+    some = [q for q in questions(labelled=True) if q["question_id"] % 4 != 1]
+    answers = [(q["question_id"], "yes") for q in some]
+    score = desk.score("pope", some, answers, "fixed")
+    # two of three are yes: precision 2/3, recall 1/2
+    assert score.chance == pytest.approx(100 * 2 * (2 / 3 * 1 / 2) / (2 / 3 + 1 / 2))
 
 
 def test_official_pairs_labels_by_their_order(desk: Any) -> None:

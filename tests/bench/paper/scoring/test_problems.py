@@ -33,7 +33,8 @@ def beside(desk: Any) -> Any:
     ("text", "letter"),
     [
         ("A", "A"), ("E", "E"), ("F", ""), ("b", ""), ("B.", ""), ("B. ", "B"), ("B. a dog", "B"),
-        ("B) a dog", ""), ("F. a dog", ""), ("The answer is B.", "B"), ("The answer is B!", "B"),
+        ("B) a dog", ""), ("B.a dog", ""), ("F. a dog", ""), ("The answer is B.", "B"),
+        ("The answer is B!", "B"),
         ("The answer is B", ""), ("So: The answer is Z. Yes", "Z"), ("the answer is B.", ""),
         ("The answer is A. The answer is B.", ""), ("The answer is B.The answer is B.", ""),
         ("The answer is B\n", ""), ("", ""), ("AB", ""), (" B", ""),

@@ -21,7 +21,7 @@ from robustmerge.bench.paper.training.conversations import Conversation, Turn
 from robustmerge.bench.paper.training.encoding import IGNORED, Encoder, Example
 from robustmerge.bench.paper.training.model import encoder_for
 from robustmerge.bench.paper.training.recipe import Recipe
-from robustmerge.bench.paper.training.wording import vicuna
+from robustmerge.bench.paper.training.wording import Worded, vicuna
 from robustmerge.errors import MergeError
 
 TURNS = (Turn("Whät?", "Ünique 7"), Turn("And?", "[0.1,0.2]"))
@@ -107,6 +107,18 @@ def test_the_space_before_an_answer_is_generated_too(answer: str, wanted: list[s
     assert tokenizer.convert_ids_to_tokens(before)[-2:] == ["▁ASSISTANT", ":"]
 
 
+def test_a_word_joined_with_a_space_of_the_prompt_is_learned() -> None:
+    text = "USER: Where? ASSISTANT: Here</s>"
+    start = text.index("Here")
+    worded = Worded(text, ((start, len(text)),))
+    tokenizer = llama_like()
+    example = Encoder(tokenizer, None, lambda talk: worded, False, 500, None)(
+        Conversation("here", None, ())
+    )
+    learned = example["labels"][0][example["labels"][0] != IGNORED].tolist()
+    assert tokenizer.convert_ids_to_tokens(learned) == ["▁Here", "</s>"]
+
+
 @pytest.fixture(scope="module")
 def llava_encoder(llava: Path) -> Encoder:
     return encoder_for(str(llava), Recipe())
@@ -168,6 +180,17 @@ def test_pictures_are_put_on_a_square_where_that_suits(
     wanted = processor(images=[square if padded else plain], return_tensors="pt")["pixel_values"]
     found = encoder(Conversation("here", picture, TURNS))["pixel_values"]
     assert torch.equal(found, wanted)
+
+
+def test_a_processor_that_pads_by_itself_is_told_not_to(tmp_path: Path, picture: Path) -> None:
+    base = save("llava", tmp_path / "base")
+    plain = encoder_for(str(base), Recipe(framing="as-is"))
+    settings = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+    transformers.LlavaImageProcessor(do_pad=True, **settings).save_pretrained(base)
+    padding = encoder_for(str(base), Recipe(framing="as-is"))
+    talk = Conversation("here", picture, TURNS)
+    assert torch.equal(padding(talk)["pixel_values"], plain(talk)["pixel_values"])
+    assert type(padding.processor.image_processor) is not type(plain.processor.image_processor)
 
 
 @pytest.mark.parametrize(

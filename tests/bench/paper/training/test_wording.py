@@ -53,13 +53,13 @@ class Written:
         assert not tokenize
         self.turns = turns
         text = ""
-        for turn in turns:
+        for number, turn in enumerate(turns):
             said = turn["content"]
+            if not self._keep and number < len(turns) - 1 and turn["role"] == "assistant":
+                said = "…"
             if not isinstance(said, str):
                 said = "".join(p.get("text", "<image>") for p in said)
             text += self._answer.format(said) if turn["role"] == "assistant" else f"A:{said}\n"
-        if not self._keep:
-            text = text[-8:]
         return text + (self._ask if add_generation_prompt else "")
 
 

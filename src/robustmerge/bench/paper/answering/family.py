@@ -40,8 +40,10 @@ def settings_of(base: str) -> Mapping[str, Any]:
 
 def is_llava_15(settings: Mapping[str, Any]) -> bool:
     """Whether this is the model of the released scripts: CLIP, a projector, Vicuna."""
-    text = settings.get("text_config") or {}
-    return settings.get("model_type") == "llava" and text.get("model_type", "llama") == "llama"
+    parts = {"text_config": "llama", "vision_config": "clip_vision_model"}
+    return settings.get("model_type") == "llava" and all(
+        (settings.get(part) or {}).get("model_type", kind) == kind for part, kind in parts.items()
+    )
 
 
 def is_clip(settings: Mapping[str, Any]) -> bool:

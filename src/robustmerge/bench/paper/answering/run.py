@@ -73,7 +73,7 @@ def answer(
             return files
         engine = open_engine(base, adapter, settings, options)
         record.write(out, {**whole, "facts": dict(engine.facts())})
-        name = name_of(base, adapter)
+        name = options.model or name_of(base, adapter)
         for paper, file, count in zip(papers, files, done, strict=True):
             for total in _write(engine, paper, file, count, name):
                 progress(paper.task.name, total, len(paper.questions))
@@ -161,8 +161,8 @@ def _prompt(base: str, settings: Mapping[str, Any], options: Options) -> Prompt:
         raise MergeError(
             "a server puts questions into its own chat template",
             where="--engine server --prompt vicuna",
-            hint="start it with --chat-template vicuna_v1.jinja, a file of this package in "
-            f"{Path(__file__).parent / 'engines'}, and leave --prompt out",
+            hint="start it with --chat-template "
+            f"{Path(__file__).parent / 'engines' / 'vicuna_v1.jinja'}, and leave --prompt out",
         )
     return "chat-template"
 

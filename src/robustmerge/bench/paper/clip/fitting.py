@@ -16,6 +16,8 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from ....errors import MergeError
+from ..training.fitting import recomputing
 from ..training.place import Place
 from .lessons import Examples, together
 from .recipe import Recipe
@@ -61,8 +63,18 @@ def arguments(recipe: Recipe, place: Place, folder: Path, steps: int) -> Trainin
         place: Where it runs.
         folder: Where checkpoints are kept.
         steps: How often the weights are changed.
+
+    Raises:
+        MergeError: The batch cannot be divided so, or there are no steps beyond the warm-up.
     """
     portion = portion_of(recipe, place)
+    warmup = math.ceil(recipe.warmup * steps)
+    if warmup >= steps:
+        raise MergeError(
+            f"{steps} steps in all, and the warm-up from a rate of zero takes {warmup}",
+            where="--steps, --warmup",
+            hint="more --steps, a smaller --batch, or --warmup 0",
+        )
     args = TrainingArguments(
         output_dir=str(folder),
         use_cpu=not place.on_gpu,
@@ -75,7 +87,7 @@ def arguments(recipe: Recipe, place: Place, folder: Path, steps: int) -> Trainin
         weight_decay=recipe.weight_decay,
         max_grad_norm=1.0,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(recipe.warmup * steps),
+        warmup_steps=warmup,
         optim="adamw_torch",
         bf16=place.computes_in(recipe.dtype) == torch.bfloat16,
         logging_steps=max(1, steps // LOGGED),
@@ -87,8 +99,9 @@ def arguments(recipe: Recipe, place: Place, folder: Path, steps: int) -> Trainin
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_num_workers=place.workers,
+        dataloader_num_workers=place.readers,
         dataloader_pin_memory=place.on_gpu,
+        **recomputing(place),
     )
     # Several GPUs are for several processes; one would copy the model to all of them every step.
     args._n_gpu = min(1, args.n_gpu)

@@ -74,12 +74,13 @@ def box(exam: Exam) -> Score:
     """A box that overlaps the right one by more than half, in whatever unit: see `boxes.py`."""
     said = [(question, text, only_box(text)) for question, text in answered(exam)]
     unit = unit_of([(found, question) for question, _, found in said if found])
+    parts = {} if unit == "square" else {f"in {unit}": 100.0}
     marks = []
     for question, text, found in said:
         x1, y1, x2, y2 = reference(question)
         hit = found is not None and iou(on_square(found, unit, question), (x1, y1, x2, y2)) > 0.5
         marks.append(Mark(question.id, worth(hit), text, found is not None))
-    return scored(exam, "fixed", marks)
+    return scored(exam, "fixed", marks, parts=parts)
 
 
 def same(text: str, answer: str) -> bool:

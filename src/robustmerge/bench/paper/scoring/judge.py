@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ....errors import MergeError
 from ..data.pictures import questions_at
 from ..data.predictions import read_predictions
 from ..score import Protocol, Score
@@ -15,7 +16,7 @@ from .exam import Exam, Missing
 
 Rule = Callable[[Exam], Score]
 
-OFFICIAL: Mapping[str, Rule] = MappingProxyType(
+_OFFICIAL: Mapping[str, Rule] = MappingProxyType(
     {
         "problems": problems.official,
         "letter": official.letter,
@@ -31,7 +32,7 @@ OFFICIAL: Mapping[str, Rule] = MappingProxyType(
         "mmbench": mmbench.official,
     }
 )
-FIXED: Mapping[str, Rule] = MappingProxyType(
+_FIXED: Mapping[str, Rule] = MappingProxyType(
     {
         "problems": problems.fixed,
         "letter": fixed.letter,
@@ -47,6 +48,7 @@ FIXED: Mapping[str, Rule] = MappingProxyType(
         "mmbench": mmbench.fixed,
     }
 )
+RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({"official": _OFFICIAL, "fixed": _FIXED})
 
 
 def score(
@@ -74,6 +76,12 @@ def score(
         MergeError: A file is not what it should be, or the files do not belong together; the
             message names the sample.
     """
+    if references and not task.references:
+        raise MergeError(
+            f"{task.title} has no references: the right answers are in its questions",
+            where=str(references),
+            hint="leave it out; or is it another task?",
+        )
     exam = Exam(
         task=task,
         file=questions,
@@ -82,4 +90,4 @@ def score(
         source=references,
         missing=missing,
     )
-    return (OFFICIAL if protocol == "official" else FIXED)[task.kind](exam)
+    return RULES[protocol][task.kind](exam)

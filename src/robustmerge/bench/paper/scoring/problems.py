@@ -55,7 +55,7 @@ def official(exam: Exam) -> Score:
         prediction = said.get(name)
         text = prediction.text if prediction else ""
         found, problem = official_letter(text), problems[name]
-        right = found in _LETTERS[: problem.choices] and _LETTERS.index(found) == problem.answer
+        right = found in _LETTERS and _LETTERS.index(found) == problem.answer
         mark = Mark(name, worth(right), text, bool(found))
         marks.append(mark)
         if prediction and "<image>" in prediction.prompt:

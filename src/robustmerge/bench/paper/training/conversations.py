@@ -3,8 +3,9 @@ r"""Training files as LLaVA keeps them: conversations about one picture, or abou
     {"id": "17", "image": "coco/17.jpg", "conversations": [
       {"from": "human", "value": "<image>\nWhat is …?"}, {"from": "gpt", "value": "A tub"}, …]}
 
-A file is a JSON list, or one object a line. Everything but the pixels is checked before a model is
-loaded, so that no record stops a training that has begun.
+A file is a JSON list, or one object a line. All records are checked before a model is loaded, and
+that every picture is there; what may still stop a training is a picture that cannot be read, or a
+question too long to leave room for an answer.
 """
 
 from __future__ import annotations

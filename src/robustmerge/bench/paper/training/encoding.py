@@ -120,10 +120,11 @@ class Encoder:
 
     def _answers(self, worded: Worded) -> list[tuple[int, bool]]:
         """The tokens of the text, or of its piece behind the picture, and which are answers."""
-        start = worded.text.rfind(IMAGE) + len(IMAGE) if self.as_llava else 0
-        start = max(0, start) if IMAGE in worded.text else 0
-        piece = worded.text[start:]
-        found = self.tokenizer(piece, return_offsets_mapping=True, add_special_tokens=False)
+        apart = self.as_llava and IMAGE in worded.text
+        start = worded.text.rindex(IMAGE) + len(IMAGE) if apart else 0
+        found = self.tokenizer(
+            worded.text[start:], return_offsets_mapping=True, add_special_tokens=False
+        )
         spans = [(first - start, last - start) for first, last in worded.answers]
         return [
             (token, _in_one(place, spans))

@@ -41,12 +41,6 @@ def arguments(
     """
     portion = place.portion(recipe.batch)
     steps = recipe.steps(rows)
-    known = {field.name for field in fields(TrainingArguments)}
-    again = "activation" if "activation_checkpointing" in known else "gradient"
-    options: dict[str, Any] = {
-        f"{again}_checkpointing": place.gradient_checkpointing,
-        f"{again}_checkpointing_kwargs": {"use_reentrant": False},
-    }
     args = TrainingArguments(
         output_dir=str(folder),
         use_cpu=not place.on_gpu,
@@ -72,14 +66,24 @@ def arguments(
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_num_workers=place.workers,
+        dataloader_num_workers=place.readers,
         dataloader_pin_memory=place.on_gpu,
         ddp_find_unused_parameters=texts and recipe.projector == "trained",
-        **options,
+        **recomputing(place),
     )
     # Several GPUs are for several processes; one would copy the model to all of them every step.
     args._n_gpu = min(1, args.n_gpu)
     return args
+
+
+def recomputing(place: Place) -> dict[str, Any]:
+    """What the Trainer is told about activations that are computed twice."""
+    known = {field.name for field in fields(TrainingArguments)}
+    again = "activation" if "activation_checkpointing" in known else "gradient"
+    return {
+        f"{again}_checkpointing": place.gradient_checkpointing,
+        f"{again}_checkpointing_kwargs": {"use_reentrant": False},
+    }
 
 
 class ExpertTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here

@@ -23,14 +23,15 @@ class Place:
         device_batch: Conversations that one device takes at once; what is left of a batch is
             accumulated. None for the most up to 16 that fit the batch.
         gradient_checkpointing: Compute activations again instead of keeping them.
-        workers: Processes that read pictures, for each device.
+        workers: Processes that read pictures, for each device; None for 4 beside a GPU, and none
+            beside a CPU, which has enough to do.
         save_every: Steps between two checkpoints.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     device_batch: int | None = None
     gradient_checkpointing: bool = True
-    workers: int = 0
+    workers: int | None = None
     save_every: int = 100
 
     def __post_init__(self) -> None:
@@ -47,6 +48,11 @@ class Place:
                 raise MergeError(f"{option} {value}", where=option, hint=f"{low} or more")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MergeError("no CUDA device", where="--device cuda", hint="--device cpu")
+
+    @property
+    def readers(self) -> int:
+        """Processes that read pictures, for each device."""
+        return self.workers if self.workers is not None else 4 if self.on_gpu else 0
 
     @property
     def processes(self) -> int:

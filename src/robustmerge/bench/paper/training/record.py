@@ -19,6 +19,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
 from .... import __version__
+from ....adapter.config import FILE as CONFIG, read_json
 from ....adapter.writer import whole_folder, write_json
 from .conversations import TrainingSet
 from .encoding import Encoder
@@ -106,6 +107,10 @@ def write_adapter(
             (folder / "training_args.bin").unlink(missing_ok=True)
             (folder / "README.md").write_text(_card(record), encoding="utf-8")
             write_json(folder / FILE, record)
+            settings = read_json(folder / CONFIG)
+            # PEFT keeps a set, whose order is another in every process.
+            settings["target_modules"] = sorted(settings["target_modules"])
+            write_json(folder / CONFIG, settings)
 
 
 def start_hash(expert: PeftModel) -> str:

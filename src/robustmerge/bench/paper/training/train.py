@@ -68,9 +68,10 @@ def train(
     home = at_home(base)
     check_target(target, [home] if home.is_dir() else [], force=force, holds=HOLDS)
     lessons = TrainingSet.read(sources)
+    rows = recipe.rows(lessons.counts)
+    _check_steps(recipe, len(rows))
     _check_mixture(lessons, place)
     with quiet(), failures():
-        rows = recipe.rows(lessons.counts)
         args = arguments(recipe, place, beside(target), len(rows), texts=lessons.texts > 0)
         encoder = encoder_for(str(home), recipe)
         settings = settings_of(str(home), task, recipe, place, encoder, lessons)
@@ -90,6 +91,22 @@ def train(
         if trainer.is_world_process_zero():
             shutil.rmtree(beside(target))
     return record
+
+
+def _check_steps(recipe: Recipe, rows: int) -> None:
+    """Check that there are steps beyond the warm-up, which begins at a rate of zero.
+
+    Raises:
+        MergeError: There are none.
+    """
+    steps, warm = recipe.steps(rows), recipe.warmup_steps(rows)
+    if warm >= steps:
+        raise MergeError(
+            f"{rows} conversations in batches of {recipe.batch} are {steps} steps, and the warm-up "
+            f"from a rate of zero takes {warm}",
+            where="--batch, --warmup",
+            hint="a smaller --batch, more --epochs, or --warmup 0",
+        )
 
 
 def _check_mixture(lessons: TrainingSet, place: Place) -> None:

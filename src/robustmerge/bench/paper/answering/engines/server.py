@@ -85,6 +85,7 @@ class Server:
                 messages=[{"role": "user", "content": self._content(one)}],
                 max_tokens=one.max_new_tokens,
                 temperature=0,
+                extra_body={"repetition_penalty": 1.0},  # not that of the model's own settings
             )
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
