@@ -6,6 +6,7 @@ tokens chosen by hand.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -241,6 +242,32 @@ def test_likelihoods_of_the_models_own_settings_are_not_used(made: Path, tmp_pat
     model = engine(hot, adapter)
     assert model.answer(questions(made)) == engine(base, adapter).answer(questions(made))
     assert model.model.generation_config.eos_token_id == [2, 309]
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "llava_onevision", "internvl", "smolvlm"])
+@pytest.mark.parametrize("named", [True, False])
+def test_folders_as_transformers_5_writes_them(
+    made: Path, tmp_path: Path, family: str, named: bool
+) -> None:
+    """One file for the whole processor, its video part too; and as it was, a template in JSON."""
+    base, adapter = folders(made, family)
+    newer = save(family, tmp_path / family)
+    images, whole = newer / "preprocessor_config.json", newer / "processor_config.json"
+    settings = json.loads(whole.read_text()) if whole.exists() else {}
+    settings["image_processor"] = json.loads(images.read_text())
+    settings["video_processor"] = {"video_processor_type": "X", "size": {"shortest_edge": 1}}
+    if named:
+        settings["processor_class"] = type(load_processor(str(base))).__mro__[1].__name__
+    whole.write_text(json.dumps(settings))
+    images.unlink()
+    template = newer / "chat_template.jinja"
+    if not named:
+        (newer / "chat_template.json").write_text(
+            json.dumps({"chat_template": template.read_text()})
+        )
+        template.unlink()
+    asked = questions(made)
+    assert fresh(newer, adapter).answer(asked) == engine(base, adapter).answer(asked)
 
 
 def test_an_end_within_a_batch(made: Path) -> None:

@@ -68,6 +68,12 @@ def read(root: Path, task: Task, options: Options) -> Paper:
     """
     found = find(root, task)
     questions = questions_at(found.questions, task)
+    if not questions:
+        raise MergeError(
+            "there are no questions in the file",
+            where=str(found.questions),
+            hint="it was never filled; fetch it again",
+        )
     if not task.repeated_ids:
         _check_ids(questions)
     sha, choices = digest(found.questions, questions), _choices(task, questions)

@@ -210,13 +210,11 @@ def _done(paper: Paper, path: Path) -> int:
 def _write(engine: Engine, paper: Paper, path: Path, done: int, name: str) -> Iterator[int]:
     """Answer what is left, and say how many are answered after every window."""
     total = len(paper.questions)
-    with path.open("a", encoding="utf-8") as file:
-        for start in range(done - done % engine.window, total, engine.window):
-            asked = paper.questions[start : start + engine.window]
-            if start + len(asked) <= done:
-                continue
-            for number, text in enumerate(engine.answer(asked), start):
-                if number >= done:
-                    file.write(paper.line(number, text, name))
-            file.flush()
-            yield start + len(asked)
+    for start in range(done - done % engine.window, total, engine.window):
+        asked = paper.questions[start : start + engine.window]
+        if start + len(asked) <= done:
+            continue
+        lines = [paper.line(n, text, name) for n, text in enumerate(engine.answer(asked), start)]
+        with record.writing(path), path.open("a", encoding="utf-8") as file:
+            file.writelines(lines[max(0, done - start) :])
+        yield start + len(asked)
