@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,9 @@ from robustmerge.bench.metrics import java
 from robustmerge.bench.metrics.meteor import meteor, summable
 from robustmerge.bench.metrics.ptb import words
 from robustmerge.bench.paper.figures import FIGURES, caption_metrics
+from robustmerge.bench.paper.scoring import score
 from robustmerge.bench.paper.scoring.captions import rows_of
+from robustmerge.bench.paper.tasks import TASKS
 
 pytest.importorskip("pycocoevalcap")
 TEXT = """
@@ -111,6 +117,59 @@ def test_meteor_of_drawn_sets_is_javas() -> None:
         assert meteor(table[each]) == pytest.approx(alone, abs=1e-12)
         assert meteor(table[each].sum(axis=0)[None]) == pytest.approx([next(told)], abs=1e-12)
     assert meteor(table)[-2:].tolist() == [1, 0]
+
+
+THEIRS = """
+import json, sys
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+said, right = json.load(sys.stdin)
+said = PTBTokenizer().tokenize({i: [{"caption": c}] for i, c in enumerate(said)})
+right = PTBTokenizer().tokenize({i: [{"caption": c} for c in cs] for i, cs in enumerate(right)})
+found = {f"Bleu_{k}": v for k, v in enumerate(Bleu(4).compute_score(right, said, verbose=0)[0], 1)}
+for name, scorer in ("METEOR", Meteor()), ("ROUGE_L", Rouge()), ("CIDEr", Cider()):
+    found[name] = float(scorer.compute_score(right, said)[0])
+print("found", json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(java.what_is_missing()), reason="java is not installed")
+def test_the_official_score_is_that_of_their_evaluation(tmp_path: Path) -> None:
+    """Everything but SPICE, which the released scripts drop, with marks and capitals."""
+    captions = [
+        (f"{c.capitalize()}, isn't it?", (*[f"The {r} (No. {i})." for r in rs], 'A dog\'s - "toy"'))
+        for i, (c, rs) in enumerate(pairs(4, 50))
+    ]
+    asked = json.dumps([[c for c, _ in captions], [list(rs) for _, rs in captions]])
+    done = subprocess.run(
+        [sys.executable, "-Wignore", "-c", THEIRS],
+        input=asked, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    line = next(line for line in done.stdout.splitlines() if line.startswith("found "))
+    theirs = json.loads(line.removeprefix("found "))
+    questions = [{"question_id": i, "text": "what?"} for i in range(50)]
+    images = [{"id": i + 1} for i in range(50)]
+    said = [{"question_id": i, "text": c} for i, (c, _) in enumerate(captions)]
+    annotations = [
+        {"image_id": i + 1, "caption": r} for i, (_, rs) in enumerate(captions) for r in rs
+    ]
+    for name, content in (
+        ("q.json", questions),
+        ("r.json", {"images": images, "annotations": annotations}),
+        ("p.json", said),
+    ):
+        (tmp_path / name).write_text(json.dumps(content))
+    ours = score(
+        TASKS["vizwiz"], tmp_path / "q.json", tmp_path / "p.json",
+        protocol="official", references=tmp_path / "r.json",
+    )  # fmt: skip
+    assert ours.missing == ()
+    assert ours.parts == pytest.approx({k: 100 * v for k, v in theirs.items()}, abs=1e-10)
+    assert ours.value == pytest.approx(100 * np.mean(list(theirs.values())), abs=1e-10)
 
 
 @pytest.mark.slow

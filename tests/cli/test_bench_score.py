@@ -82,10 +82,11 @@ def test_a_truncated_run(rec: list[str], tmp_path: Path, capsys: Capture) -> Non
     assert run([*rec, "--missing", "wrong"]) == 0
     said = capsys.readouterr().out
     assert row(said, "samples") == ["5", "12"]
-    assert "it counts 5 samples, fixed 12" in said
+    assert "note: official counts the 5 answers that are there, of 12 questions" in said
     assert run([*rec, "--protocol", "official", "--json", str(tmp_path / "one.json")]) == 0
     said = capsys.readouterr().out
     assert row(said, "REC") == ["official"]
+    assert "note: official counts the 5 answers" in said
     assert Score.read(tmp_path / "one.json").n == 5
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..bench.metrics import java
+from ..bench.paper.data.questions import read_questions
 from ..bench.paper.score import Protocol, Score
 from ..bench.paper.scoring import Missing, score
-from ..bench.paper.scoring.differ import why
+from ..bench.paper.scoring.differ import LINE_BY_LINE, why
 from ..bench.paper.tasks import TASKS, Task
 from ..errors import unknown
 
@@ -47,7 +48,8 @@ def run(
         score(task, questions, predictions, protocol=one, references=references, missing=missing)
         for one in protocols
     ]
-    _print(task, scores)
+    asked = len(read_questions(questions)) if task.kind in LINE_BY_LINE else None
+    _print(task, scores, asked)
     for each in scores if json else ():
         assert json is not None
         path = json if len(scores) == 1 else json.with_suffix(f".{each.protocol}{json.suffix}")
@@ -55,7 +57,7 @@ def run(
         print(f"written to {path}")
 
 
-def _print(task: Task, scores: Sequence[Score]) -> None:
+def _print(task: Task, scores: Sequence[Score], asked: int | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(task.title + _WHAT[scores[0].figure], style="bold")
@@ -67,7 +69,7 @@ def _print(task: Task, scores: Sequence[Score]) -> None:
         cells = (f"{e.parts[part]:.2f}" if part in e.parts else "-" for e in scores)
         table.add_row(f"  {part}", *cells, style="dim")
     console.print(table)
-    for note in _notes(task, scores):
+    for note in _notes(task, scores, asked):
         console.print(f"note: {note}", markup=False)
 
 
@@ -86,8 +88,11 @@ _LINES: tuple[Shown, ...] = (
 )
 
 
-def _notes(task: Task, scores: Sequence[Score]) -> list[str]:
+def _notes(task: Task, scores: Sequence[Score], asked: int | None) -> list[str]:
     notes = []
+    counted = scores[0].n
+    if asked is not None and scores[0].protocol == "official" and counted != asked:
+        notes.append(f"official counts the {counted} answers that are there, of {asked} questions")
     absent = next((each.missing for each in scores if each.missing), ())
     if absent:
         notes.append(

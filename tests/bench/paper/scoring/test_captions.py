@@ -230,7 +230,6 @@ def test_a_missing_caption_is_an_empty_one(desk: Any) -> None:
     "content",
     [
         [], {}, {"images": [{"id": 1}]}, {"images": [{}], "annotations": []},
-        {"images": [{"id": 1}], "annotations": [{"image_id": 2, "caption": "a"}]},
         {"images": [{"id": 1}], "annotations": [{"image_id": 1}]},
     ],
 )  # fmt: skip
@@ -246,6 +245,15 @@ def test_an_image_without_a_caption(desk: Any) -> None:
     content["annotations"][2]["caption"] = content["annotations"][3]["caption"] = "."
     with pytest.raises(MergeError, match="image 2 has no caption"):
         desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", content))
+
+
+@pytest.mark.usefixtures("no_java")
+@pytest.mark.parametrize("protocol", ["official", "fixed"])
+def test_captions_of_images_that_are_not_listed_do_not_count(desk: Any, protocol: str) -> None:
+    content = coco()
+    content["annotations"].append({"image_id": 9, "caption": "a red dog runs"})
+    score = desk.score("vizwiz", questions(), ANSWERS, protocol, desk.write("refs.json", content))
+    assert score.parts == pytest.approx(expected(), abs=1e-10)
 
 
 @pytest.mark.usefixtures("no_java")

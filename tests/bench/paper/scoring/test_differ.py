@@ -45,6 +45,5 @@ def test_samples_are_named_whatever_their_order(task: str) -> None:
     fixed = score("fixed", [[0.0], [0.0], [50.0]], [3, 1, 2])
     told = why(TASKS[task], official, fixed)
     assert told.startswith("official gives 58.33 more than fixed: official ")
-    assert "it counts 4 samples, fixed 3" in told
     assert "official gives more for 2, such as '1'" in told
     assert told.endswith("fixed gives more for 1, such as '2'")

@@ -100,6 +100,14 @@ def test_the_class_is_not_named(desk: Any, text: str) -> None:
     assert score.value == 0
 
 
+@pytest.mark.parametrize("answer", ["", " ", "_"])
+def test_a_class_has_a_name(desk: Any, answer: str) -> None:
+    questions = [{"question_id": 0, "answer": "tub"}, {"question_id": 1, "answer": answer}]
+    with pytest.raises(MergeError, match="names no class") as caught:
+        desk.score("imagenet", questions, [(0, "x"), (1, "y")], "fixed")
+    assert "questions.json, record 2" in caught.value.where
+
+
 def test_both_a_class_and_one_within_its_name() -> None:
     assert classes_in("a tie, no: a bow tie", {"tie", "bow tie"}) == {"tie", "bow tie"}
 

@@ -43,11 +43,11 @@ def orders(index: int, **more: Any) -> list[dict[str, Any]]:
     [
         ("B", "B", "B"), ("B.", "B", "B"), ("(B)", "B", "B"), ("B. a dog", "B", "B"),
         ("b", "", "B"), ("The answer is B", "B", "B"), ("I would say B here", "B", ""),
-        ("a dog", "B", "B"), ("A dog.", "A", "B"), ("It is a dog", "B", ""),
+        ("a dog", "B", "B"), ("A dog.", "A", "B"), ("It is a dog", "B", "B"),
         ("a cat or a dog", "", ""), ("A or B", "", ""), ("", "", ""), ("D", "", ""),
-        ("zebra", "", ""),
+        ("zebra", "", ""), ("a doghouse", "B", ""), ("two cats, and a cat", "", ""),
         ("A kind of dog", "", ""), ("B is what I see in this picture here", "", ""),
-        ("well it is a dog" + " indeed" * 9, "", ""),
+        ("well it is a dog" + " indeed" * 9, "", "B"),
     ],
 )  # fmt: skip
 def test_the_option_that_is_meant(text: str, official: str, fixed: str) -> None:

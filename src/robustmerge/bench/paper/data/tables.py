@@ -55,7 +55,7 @@ def options(content: Mapping[str, object]) -> dict[str, str]:
 def _question(row: Mapping[str, str], where: str) -> Question:
     try:
         index = int(float(row["index"]))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise MergeError(
             f"the index is {shown(row['index'])}, not a number",
             where=where,

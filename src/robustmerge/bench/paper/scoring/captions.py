@@ -71,7 +71,8 @@ def official(exam: Exam) -> Score:
         raise MergeError(
             f"{len(exam.predictions)} captions for {len(images)} images",
             where=f"{exam.predictions[-1].where}: the last one\n{path}",
-            hint="the official script takes line k for image k, and needs all of them",
+            hint="the official script takes line k for image k, and needs all of them; "
+            "--protocol fixed --missing wrong takes the others for empty",
         )
     marks = [Mark(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
     return _scored(exam, "official", marks, images)
@@ -86,7 +87,7 @@ def fixed(exam: Exam) -> Score:
 
 
 def read_images(path: Path) -> list[Image]:
-    """The images with their captions.
+    """The images with their captions; captions of images that are not listed do not count.
 
     Raises:
         MergeError: The file is something else, or an image has no caption.
@@ -98,16 +99,21 @@ def read_images(path: Path) -> list[Image]:
         images = [(int(i["id"]), str(i.get("file_name") or "")) for i in content["images"]]
         said: dict[int, list[str]] = {number: [] for number, _ in images}
         for annotation in content["annotations"]:
-            said[int(annotation["image_id"])].append(str(annotation["caption"]))
+            number, caption = int(annotation["image_id"]), str(annotation["caption"])
+            said.setdefault(number, []).append(caption)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MergeError(
             f"no references for captions: {error!r:.100}",
             where=str(path),
             hint='{"images": [{"id": 1}, …], "annotations": [{"image_id": 1, "caption": "…"}, …]}',
         ) from None
-    for number, captions in said.items():
-        if not any(map(words, captions)):
-            raise MergeError(f"image {number} has no caption", where=str(path))
+    for number, _ in images:
+        if not any(map(words, said[number])):
+            raise MergeError(
+                f"image {number} has no caption",
+                where=str(path),
+                hint="every image of the references needs one with a word in it",
+            )
     return [Image(n, PurePosixPath(name).name, tuple(said[n])) for n, name in images]
 
 

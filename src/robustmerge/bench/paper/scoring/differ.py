@@ -7,6 +7,8 @@ from ..tasks import Kind, Task
 
 MUCH = 1.0  # percentage points
 MUCH_OF_POINTS = 20.0  # MME's, of 2,000
+# Of these, official counts whatever answers there are.
+LINE_BY_LINE: tuple[Kind, ...] = ("letter", "class", "vqa", "words", "ocr", "box", "pope")
 
 _WHY: dict[Kind, str] = {
     "problems": "official goes through the test problems rather than the questions, and finds no "
@@ -24,7 +26,8 @@ _WHY: dict[Kind, str] = {
     "label": "",  # they are one rule
     "pope": "official takes everything without no or not for yes, an empty answer too",
     "mme": "official looks for yes or no in the first four characters only",
-    "mmbench": "official finds options within an answer, fixed only a letter or an option's text",
+    "mmbench": "official takes a letter anywhere, and parts of words; fixed wants the letter to be "
+    "the answer, or one option to be named in whole words",
 }
 
 
@@ -35,8 +38,6 @@ def why(task: Task, official: Score, fixed: Score) -> str:
         return ""
     more = "more" if apart > 0 else "less"
     told = f"official gives {abs(apart):.2f} {more} than fixed: {_WHY[task.kind]}"
-    if official.n != fixed.n:
-        told += f"; it counts {official.n} samples, fixed {fixed.n}"
     if official.figure == "mean":
         told += _samples(official, fixed)
     return told

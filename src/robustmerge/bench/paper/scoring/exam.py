@@ -43,8 +43,11 @@ class Exam:
         places = (self.file.parent / name for name in self.task.references)
         return next((place for place in places if place.exists()), None)
 
-    def needed_references(self) -> Path:
+    def needed_references(self, otherwise: str = "") -> Path:
         """The references of a task that cannot be scored without.
+
+        Args:
+            otherwise: What else the user might do.
 
         Raises:
             MergeError: There are none.
@@ -55,7 +58,7 @@ class Exam:
         raise MergeError(
             f"the right answers of {self.task.title} are not in its questions",
             where=f"{self.file.parent}: no {' or '.join(self.task.references)}",
-            hint="name the file or folder that has them: --references PATH",
+            hint=f"name the file or folder that has them: --references PATH{otherwise}",
         )
 
 

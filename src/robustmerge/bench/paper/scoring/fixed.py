@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
+from ....errors import MergeError, shown
 from ...metrics import vqa_accuracy
 from ...metrics.boxes import iou
 from ...metrics.exact import normalized
@@ -61,11 +62,11 @@ def vqa(exam: Exam) -> Score:
 
 def classes(exam: Exam) -> Score:
     """The right class is named, as whole words, and no other that is not part of its name."""
-    known = {plain_class(answer_of(question)) for question in exam.questions}
+    known = {_class_of(question) for question in exam.questions}
     marks = []
     for question, text in answered(exam):
         named = classes_in(text, known)
-        right = named == {plain_class(answer_of(question))}
+        right = named == {_class_of(question)}
         marks.append(Mark(question.id, worth(right), text, bool(named)))
     return scored(exam, "fixed", marks, chance=among_classes(exam.questions))
 
@@ -124,6 +125,22 @@ def classes_in(text: str, known: Iterable[str]) -> set[str]:
             named.add(name)
             padded = padded.replace(f" {name} ", " | ")
     return named
+
+
+def _class_of(question: Question) -> str:
+    """The right class.
+
+    Raises:
+        MergeError: It has no letter or digit in it.
+    """
+    name = plain_class(answer_of(question))
+    if name:
+        return name
+    raise MergeError(
+        f"the answer is {shown(answer_of(question))}, which names no class",
+        where=question.where,
+        hint="give the name of what is shown",
+    )
 
 
 def people_of(question: Question) -> tuple[str, ...]:

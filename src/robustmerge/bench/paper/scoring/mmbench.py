@@ -25,7 +25,7 @@ from ..data.questions import Question
 from ..data.tables import options
 from ..score import Protocol, Score
 from .exam import Exam
-from .fixed import plain
+from .fixed import classes_in, plain_class
 from .marks import Mark, percent, summed, worth
 from .matching import answered
 
@@ -61,20 +61,22 @@ def official_option(text: str, choices: Mapping[str, str]) -> str:
 
 
 def fixed(exam: Exam) -> Score:
-    """The option's letter, however it is written, or its text alone."""
+    """The option's letter, however it is written, or the one option that is named."""
     return _scored(exam, "fixed", option)
 
 
 def option(text: str, choices: Mapping[str, str]) -> str:
-    """The option that an answer gives; '' where it gives none.
+    """The option that an answer gives; '' where it gives none or several.
 
-    >>> option("Dog.", {"A": "cat", "B": "dog"})
+    >>> option("It is a dog.", {"A": "cat", "B": "dog"})
     'B'
     """
     found = letter(text)
     if found in choices:
         return found or ""
-    named = [name for name, written in choices.items() if plain(written) == plain(text) != ""]
+    texts = {name: plain_class(written) for name, written in choices.items()}
+    said = classes_in(text, set(texts.values()) - {""})
+    named = [name for name, written in texts.items() if written in said]
     return named[0] if len(named) == 1 else ""
 
 

@@ -48,10 +48,13 @@ class Problem:
 
 def official(exam: Exam) -> Score:
     """The script's rule, over all test problems; one without an answer is wrong."""
-    problems = read_problems(exam.needed_references())
+    path = exam.needed_references(
+        "; or --protocol fixed, which takes a letter in the questions for the answer"
+    )
+    problems = read_problems(path)
     said = {prediction.id: prediction for prediction in exam.predictions}
     marks, pictured = [], []
-    for name in _test_ids(exam.needed_references(), problems):
+    for name in _test_ids(path, problems):
         prediction = said.get(name)
         text = prediction.text if prediction else ""
         found, problem = official_letter(text), problems[name]
