@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import MergeError, reading
 
@@ -14,11 +15,12 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _BESIDE = ("adapter_config.json", "non_lora_trainables.bin", "config.json")
 
 
-def locate(source: str) -> Path:
+def locate(source: str, *, fetch: bool = True) -> Path:
     """The local folder of an adapter, downloaded first where it is on the Hub.
 
     Args:
         source: A path, or `owner/name[@revision][:subfolder]`. An existing path wins.
+        fetch: Download at all, where it was not before.
 
     Raises:
         MergeError: Neither a folder nor a repository that can be reached.
@@ -40,7 +42,7 @@ def locate(source: str) -> Path:
                 where=source,
                 hint="name a revision or a folder of the repository itself",
             )
-    return _download(source, match["repo"], match["revision"], subfolder)
+    return _download(source, match["repo"], match["revision"], subfolder, fetch=fetch)
 
 
 def local_folder(source: str) -> Path | None:
@@ -68,13 +70,13 @@ def at_home(path: str | Path) -> Path:
         return Path(path)
 
 
-def _download(source: str, repo: str, revision: str | None, subfolder: str) -> Path:
+def _download(source: str, repo: str, revision: str | None, subfolder: str, *, fetch: bool) -> Path:
     prefix = f"{subfolder}/" if subfolder else ""
     folder = Path()
     # The .bin twin of a safetensors file would double the download, so it is asked for second.
     for weights in _WEIGHTS:
         wanted = [prefix + name for name in (weights, *_BESIDE)]
-        folder = Path(snapshot(source, repo, revision, wanted)) / prefix
+        folder = Path(snapshot(source, repo, revision, wanted, fetch=fetch)) / prefix
         if (folder / weights).is_file():
             return folder
     raise MergeError(
@@ -84,7 +86,9 @@ def _download(source: str, repo: str, revision: str | None, subfolder: str) -> P
     )
 
 
-def snapshot(source: str, repo: str, revision: str | None, wanted: list[str]) -> str:
+def snapshot(
+    source: str, repo: str, revision: str | None, wanted: list[str], *, fetch: bool = True
+) -> str:
     """Download the wanted files of a repository; returns the folder they are in.
 
     Raises:
@@ -92,8 +96,9 @@ def snapshot(source: str, repo: str, revision: str | None, wanted: list[str]) ->
     """
     from huggingface_hub import snapshot_download
 
+    offline: Any = {} if fetch else {"local_files_only": True}
     try:
-        return snapshot_download(repo, revision=revision, allow_patterns=wanted)
+        found: str = snapshot_download(repo, revision=revision, allow_patterns=wanted, **offline)
     except Exception as error:  # the client's HTTP library, and so its errors, differ by version
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise MergeError(
@@ -102,3 +107,4 @@ def snapshot(source: str, repo: str, revision: str | None, wanted: list[str]) ->
             hint="there is no such folder here; check the name, the network, and `hf auth login` "
             "for private or gated repositories",
         ) from None
+    return found

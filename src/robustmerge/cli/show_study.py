@@ -58,10 +58,13 @@ def run(
     """
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     study = Study.load(at_home(file), data=data and at_home(data), base=base)
-    options = options_of(study.answering, device=device or default_device(), limit=limit)
+    answering = {"device": default_device(), **study.answering}
+    answering |= {"device": device} if device else {}
+    options = options_of(answering, limit=limit)
     output = at_home(output)
     with bars() as progress:
-        plan = make_plan(study, output, tools(options, output, progress), only)
+        used = tools(options, output, progress, fetch=not dry_run)
+        plan = make_plan(study, output, used, only, whole=not dry_run)
         if dry_run:
             _show(plan)
             return 0
@@ -125,6 +128,12 @@ def _show(plan: Plan) -> None:
     rows = []
     for model in plan.chosen:
         rows.append(_row(plan.work(model), len(plan.study.protocols)))
+    there = {model.contender.label for model in plan.models}
+    rows += [
+        Row(label, "fetch its adapters, then all else", mark=("to do", "yellow"))
+        for label in (each.label for each in plan.study.contenders)
+        if label in plan.labels and label not in there
+    ]
     print_rows(console, rows)
 
 

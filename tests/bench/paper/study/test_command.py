@@ -166,3 +166,29 @@ def test_errors_of_usage(example: Path, tmp_path: Path, capsys: Capture) -> None
     assert "no val.json of VQAv2" in capsys.readouterr().err
     assert run([*command, "--limit", "0"]) == 1
     assert "0 is less than 1" in capsys.readouterr().err
+
+
+def test_a_plan_fetches_nothing(
+    example: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = yaml.safe_load((example / "study.yaml").read_text())
+    content["adapters"]["rec"] = "owner/on-the-hub"
+    content["methods"] = ["zero-shot", "robustmerge"]
+    content |= {"base": str(example / "base"), "data": str(example / "data")}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content))
+    asked: list[object] = []
+
+    def offline(repo: str, **options: object) -> str:
+        asked.append(options.get("local_files_only"))
+        raise FileNotFoundError(repo)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    assert run(["bench", "study", str(file), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "fetch its adapters" in text
+    assert "answer vqav2" in text
+    assert set(asked) == {True}
+    assert run(["bench", "study", str(file), "-o", str(tmp_path / "out")]) == 1
+    assert asked[-1] is None
+    assert "cannot be fetched from the Hub" in capsys.readouterr().err

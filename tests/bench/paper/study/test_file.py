@@ -23,7 +23,7 @@ def test_every_shipped_study_is_valid(file: Path) -> None:
     # Labels of published rows are those of contenders, or it would be a slip of the pen.
     strangers = {row.label for row in study.published} - labels
     assert strangers <= {"Multi-Task"}
-    options_of(study.answering, device="cpu", limit=None)
+    options_of(study.answering, limit=None)
 
 
 def test_there_is_a_study_for_every_table_that_can_be_made() -> None:
@@ -187,12 +187,12 @@ def test_a_method_of_a_plugin(tmp_path: Path) -> None:
 )
 def test_options_of_answering(given: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(MergeError) as caught:
-        options_of(given, device="cpu", limit=None)
+        options_of(given, limit=None)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_a_server_knows_models_by_their_labels() -> None:
     given = {"engine": "server", "url": "http://x/v1", "model": "{label}"}
-    options = options_of(given, device="cpu", limit=5)
+    options = options_of(given, limit=5)
     assert (options.model, options.limit) == ("{label}", 5)

@@ -393,3 +393,21 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads((tmp_path / "hashes.json").read_text())
     assert first.file(small) == first.file(small)
     assert hashed.count("small.bin") == 2
+
+
+def test_what_failed_before_is_remembered_of_those_that_are_not_run(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    go(file, Stage(fail={"rec"}), only=("ties",))
+    go(file, Stage(), only=("zero-shot",))
+    assert "no picture a.png" in Record.read(tmp_path / "out").failures["ties"]["rec"]
+    go(file, Stage(), only=("ties",))
+    assert Record.read(tmp_path / "out").failures == {}
+
+
+def test_a_plan_without_all_adapters(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    shutil.rmtree(tmp_path / "experts/rec")
+    study, out = Study.load(file), tmp_path / "out"
+    found = make_plan(study, out, Stage().tools(), whole=False)
+    assert [model.label for model in found.models] == ["zero-shot"]
+    assert found.labels == {*studies.LABELS}

@@ -124,7 +124,7 @@ class Study:
             tasks=_tasks(content.get("tasks", "seen,unseen"), file),
             protocols=_protocols(content.get("protocols", list(PROTOCOLS)), file),
             answering=_answering(content.get("answering") or {}, file),
-            published=() if printed is None else published(printed, TASKS, where=str(file)),
+            published=() if printed is None else published(printed, where=str(file)),
             note=content.get("note", "").strip(),
         )
 

@@ -69,7 +69,7 @@ class Hashes:
         return self._folder(folder, _BASE) if folder.is_dir() else of(base)
 
     def data(self, path: Path | None) -> str:
-        """The hash of a file; of a folder of pictures, that of their names and sizes."""
+        """The hash of a file; of a folder, that of its files' names and sizes; '' of none."""
         if path is None or path.is_file():
             return self.file(path) if path else ""
         with reading(path):

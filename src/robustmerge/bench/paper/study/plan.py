@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....errors import MergeError
+from ..data.pictures import digest, questions_at
 from ..score import Protocol
 from ..tasks import Task
 from .file import Study, narrowed
 from .folder import Folder
+from .hashes import Hashes
 from .limited import Files
 from .models import Model, models
 from .tools import Tools
@@ -129,7 +131,9 @@ class Plan:
         return found
 
 
-def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -> Plan:
+def make_plan(
+    study: Study, out: Path, tools: Tools, only: Sequence[str] = (), *, whole: bool = True
+) -> Plan:
     """Find everything that a study needs.
 
     Args:
@@ -137,6 +141,7 @@ def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -
         out: Its folder.
         tools: How to find adapters and data.
         only: Labels and tasks to leave it at; everything unless given.
+        whole: Every adapter must be there; otherwise contenders without theirs have no models.
 
     Raises:
         MergeError: Data or adapters of what is to be run are not there.
@@ -152,12 +157,12 @@ def make_plan(study: Study, out: Path, tools: Tools, only: Sequence[str] = ()) -
     files = {}
     for task in study.tasks:
         with _needed(task in tasks):
-            files[task.name] = _files(tools.find(study.data, task), folder)
+            files[task.name] = _files(task, tools.find(study.data, task), folder.hashes)
     found: list[Model] = []
     there = [task for task in study.tasks if task.name in files]
     base = folder.hashes.base(study.base)
     for each in study.contenders:
-        with _needed(each in contenders):
+        with _needed(whole and each in contenders):
             found += models(study, each, there, tools.asked, base, folder.hashes, tools.locate)
     labels, names = {each.label for each in contenders}, {task.name for task in tasks}
     return Plan(
@@ -182,7 +187,8 @@ def _needed(needed: bool) -> Iterator[None]:
             raise
 
 
-def _files(found: Files, folder: Folder) -> TaskFiles:
-    return TaskFiles(
-        found, folder.hashes.data(found.questions), folder.hashes.data(found.references)
-    )
+def _files(task: Task, found: Files, hashes: Hashes) -> TaskFiles:
+    path = found.questions
+    pictures = path.is_dir()
+    questions = digest(path, questions_at(path, task)) if pictures else hashes.file(path)
+    return TaskFiles(found, questions, hashes.data(found.references))

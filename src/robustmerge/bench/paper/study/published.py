@@ -10,7 +10,7 @@ from typing import Any
 from ....engine.values import check_keys, check_table
 from ....errors import MergeError, few, shown, unknown
 from ..score import Protocol
-from ..tasks import Task
+from ..tasks import TASKS, Task
 
 AVERAGED = ("seen", "unseen", "vision")
 """Groups of tasks whose scores are averaged; points and percents of general benchmarks are not."""
@@ -37,32 +37,37 @@ class Printed:
     note: str = ""
 
     def average(self, tasks: Sequence[Task], group: str) -> float | None:
-        """The average of a group as it was printed, or else of its values; None without either.
+        """The average over a group's tasks in a study: as printed, if it is of the same tasks.
 
         Args:
-            tasks: The group's tasks in a study. A printed average is over all that were printed, so
-                that it stands for no fewer.
+            tasks: The group's tasks in the study.
             group: The group.
+
+        Returns:
+            Else the mean of the tasks' values; None where one is missing.
         """
+        if self.printed_average(tasks, group) is not None:
+            return self.values[group]
         names = [task.name for task in tasks]
-        if not names:
-            return None
-        if any(name not in self.values for name in names):
-            alone = not any(name in self.values for name in names)
-            return self.values.get(group) if alone else None
-        return self.values.get(group, self.mean(names))
+        return self.mean(names) if names and self.values.keys() >= {*names} else None
+
+    def printed_average(self, tasks: Sequence[Task], group: str) -> float | None:
+        """The average as it was printed, if it is of these tasks; without values, of all tasks."""
+        own = {name for name in self.values if name in TASKS and TASKS[name].group == group}
+        whole = {name for name, task in TASKS.items() if task.group == group}
+        same = {task.name for task in tasks} == (own or whole)
+        return self.values.get(group) if same else None
 
     def mean(self, names: Sequence[str]) -> float:
         """The mean of these tasks' values."""
         return fmean(self.values[name] for name in names)
 
 
-def published(blocks: object, tasks: Mapping[str, Task], *, where: str) -> tuple[Printed, ...]:
+def published(blocks: object, *, where: str) -> tuple[Printed, ...]:
     """Read the published rows of a study file.
 
     Args:
         blocks: A list of tables with source, columns and rows.
-        tasks: All tasks there are, by name.
         where: The file, for messages.
 
     Raises:
@@ -78,14 +83,14 @@ def published(blocks: object, tasks: Mapping[str, Task], *, where: str) -> tuple
     for number, block in enumerate(blocks, 1):
         place = f"{where}, block {number} of published"
         try:
-            found += _block(block, tasks)
+            found += _block(block)
         except MergeError as error:
             inside = "\n".join(filter(None, (place, error.where)))
             raise MergeError(error.problem, where=inside, hint=error.hint) from None
     return tuple(found)
 
 
-def _block(block: object, tasks: Mapping[str, Task]) -> list[Printed]:
+def _block(block: object) -> list[Printed]:
     check_table("a block of published", block)
     assert isinstance(block, Mapping)
     check_keys("published block", block, _KEYS)
@@ -94,7 +99,7 @@ def _block(block: object, tasks: Mapping[str, Task]) -> list[Printed]:
         raise MergeError("the rows have no source", hint="source: who printed them, and where")
     if protocol not in ("official", "fixed"):
         raise unknown("protocol", str(protocol), ("official", "fixed"))
-    columns = _columns(block.get("columns"), tasks)
+    columns = _columns(block.get("columns"))
     check_table("rows", block.get("rows"))
     note = str(block.get("note", "")).strip()
     return [
@@ -103,15 +108,15 @@ def _block(block: object, tasks: Mapping[str, Task]) -> list[Printed]:
     ]
 
 
-def _columns(columns: object, tasks: Mapping[str, Task]) -> list[str]:
+def _columns(columns: object) -> list[str]:
     if not isinstance(columns, list) or not columns:
         raise MergeError(
             f"columns = {shown(columns)} is not a list of tasks",
             hint="columns: [scienceqa, imagenet, seen], names of tasks, and of groups for averages",
         )
     for name in columns:
-        if name not in tasks and name not in AVERAGED:
-            raise unknown("column", str(name), [*tasks, *AVERAGED])
+        if name not in TASKS and name not in AVERAGED:
+            raise unknown("column", str(name), [*TASKS, *AVERAGED])
     if len(set(columns)) < len(columns):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         raise MergeError(f"columns has {few(twice)} more than once", hint="name each once")

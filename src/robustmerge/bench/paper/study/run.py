@@ -68,7 +68,8 @@ def run(plan: Plan, *, tell: Tell = silent) -> Outcome:
         tell: Called after every step.
     """
     outcome = Outcome()
-    _record(plan, outcome).write(plan.folder.out)
+    before = _failures_of_others(plan)
+    _record(plan, before).write(plan.folder.out)
     for model in plan.chosen:
         work = plan.work(model)
         if work.done:
@@ -79,8 +80,17 @@ def run(plan: Plan, *, tell: Tell = silent) -> Outcome:
             outcome.failures.setdefault(model.contender.label, {}).update(failures)
         else:
             outcome.done += 1
-        _record(plan, outcome).write(plan.folder.out)
+        _record(plan, {**before, **outcome.failures}).write(plan.folder.out)
     return outcome
+
+
+def _failures_of_others(plan: Plan) -> dict[str, Mapping[str, str]]:
+    """What went wrong before, of contenders that are not run now."""
+    try:
+        known = Record.read(plan.folder.out).failures
+    except MergeError:  # there is none yet, or it is damaged and written anew
+        return {}
+    return {label: why for label, why in known.items() if label not in plan.labels}
 
 
 @dataclass(frozen=True)
@@ -188,7 +198,7 @@ def failed(outcome: Outcome) -> MergeError:
     )
 
 
-def _record(plan: Plan, outcome: Outcome) -> Record:
+def _record(plan: Plan, failures: Mapping[str, Mapping[str, str]]) -> Record:
     study = plan.study
     named = []
     for each in study.contenders:
@@ -205,5 +215,5 @@ def _record(plan: Plan, outcome: Outcome) -> Record:
         tuple(named),
         study.published,
         plan.scores(),
-        outcome.failures,
+        failures,
     )

@@ -55,16 +55,17 @@ class Tools:
     asked: Mapping[str, Any]
 
 
-def tools(options: Options, out: Path, progress: Progress) -> Tools:
+def tools(options: Options, out: Path, progress: Progress, *, fetch: bool = True) -> Tools:
     """The tools of a real run.
 
     Args:
         options: How models are to answer.
         out: The study's folder.
         progress: Called with a task's name, its answers so far and its questions.
+        fetch: Download adapters.
     """
     return Tools(
-        locate=locate,
+        locate=partial(locate, fetch=fetch),
         find=found,
         merge=merge_recipe,
         answer=partial(_answer, options, progress),
@@ -85,12 +86,11 @@ def found(root: Path, task: Task) -> Files:
     return Files(files.questions, files.references or next((p for p in beside if p.exists()), None))
 
 
-def options_of(given: Mapping[str, Any], *, device: str, limit: int | None) -> Options:
-    """The options of answering that a study file names.
+def options_of(given: Mapping[str, Any], *, limit: int | None) -> Options:
+    """Options of answering, by name.
 
     Args:
-        given: What it says under `answering`.
-        device: Where models run, unless it says so.
+        given: What a study file says under `answering`.
         limit: The first questions of every task only, whatever it says.
 
     Raises:
@@ -106,7 +106,7 @@ def options_of(given: Mapping[str, Any], *, device: str, limit: int | None) -> O
             raise MergeError(
                 f"answering: {name} = {shown(value)} is not {wanted}", hint=f"mend {name}"
             )
-    options = Options(**{"device": device, **given})
+    options = Options(**given)
     options = options if limit is None else replace(options, limit=limit)
     options.check()
     if options.engine == "server" and NAME not in str(options.model):

@@ -104,7 +104,7 @@ def _printed(sources: Sources, standing: Standing, row: Printed) -> Line:
         tasks = board.of(group)
         cells += [Cell(or_none(row.values.get(task.name), standing)) for task in tasks]
         if board.has_mean(group):
-            mark = sources.slip(row, group, [task.name for task in tasks])
+            mark = sources.slip(row, group, tasks)
             cells.append(Cell(or_none(row.average(tasks, group), standing), mark=mark))
     return Line(row.label, "published", tuple(cells), source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
+from ...tasks import Task
 from ..published import Printed
 
 _ROUNDING = 0.011  # what two decimals, in the mean and in its values, may make together
@@ -27,12 +28,12 @@ class Sources:
         text = row.source + (f". {row.note}" if row.note else "")
         return self._letter(text)
 
-    def slip(self, row: Printed, group: str, names: Sequence[str]) -> str:
+    def slip(self, row: Printed, group: str, tasks: Sequence[Task]) -> str:
         """The letter of a remark, where a printed mean is not that of the values beside it."""
-        given = row.values.get(group)
-        if given is None or any(name not in row.values for name in names):
+        given = row.printed_average(tasks, group)
+        if given is None or any(task.name not in row.values for task in tasks):
             return ""
-        mean = row.mean(names)
+        mean = row.mean([task.name for task in tasks])
         places = len(f"{given!r}".rpartition(".")[2])
         if abs(given - mean) < _ROUNDING * 10 ** (2 - min(2, places)):
             return ""
