@@ -7,6 +7,7 @@ one in a copy of the project; a test keeps the list in step with the code.
 
 from __future__ import annotations
 
+from answers import ANSWERING
 from benchmark import BENCHMARK
 from mutant import SOURCE, Mutant, plant as _plant
 
@@ -22,6 +23,13 @@ MERGING = (
         "B if module.scaling == 1 else B.mul_(module.scaling)",
         "B",
         "tests/oracle",
+    ),
+    _plant(
+        "a merge of DoRA adapters says that it is plain LoRA",
+        "adapter/settings.py",
+        '"use_dora": first.config.dora',
+        '"use_dora": False',
+        "tests/engine/test_dora.py",
     ),
     _plant(
         "weights ignored in the exact sum",
@@ -404,4 +412,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *BENCHMARK)
+PLANTED = (*MERGING, *BENCHMARK, *ANSWERING)

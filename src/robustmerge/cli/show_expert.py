@@ -1,4 +1,4 @@
-"""What `robustmerge bench train` prints. Imports torch and transformers, so it is imported late."""
+"""What `robustmerge bench train` prints. Imports torch, so it is imported late."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from rich.console import Console
 
 from ..bench.paper.training.conversations import Source
@@ -70,12 +69,10 @@ def run(
         MergeError: As `train`.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # which forks would complain about
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     task, found = named
     if place.is_main:
-        _notes(screen, place)
+        note_idle_gpus(screen, place)
     try:
         record = train(
             base,
@@ -86,7 +83,7 @@ def run(
             place=place,
             restart=restart,
             force=force,
-            told=lambda step: screen.print(_line(step), markup=False),
+            told=lambda step: screen.print(line(step), markup=False),
         )
     except KeyboardInterrupt:
         screen.print("interrupted; the same command goes on from the last checkpoint")
@@ -99,7 +96,8 @@ def run(
     return 0
 
 
-def _notes(screen: Console, place: Place) -> None:
+def note_idle_gpus(screen: Console, place: Place) -> None:
+    """Say so where only one of several GPUs is used."""
     if place.on_gpu and place.processes == 1 and torch.cuda.device_count() > 1:
         count = torch.cuda.device_count()
         screen.print(
@@ -109,7 +107,8 @@ def _notes(screen: Console, place: Place) -> None:
         )
 
 
-def _line(step: Step) -> str:
+def line(step: Step) -> str:
+    """A line on how far a training is."""
     left = f", {_duration(step.left)} left" if step.done < step.todo else ""
     return f"step {step.done} of {step.todo}: loss {step.loss:.3f}, rate {step.rate:.2g}{left}"
 

@@ -70,7 +70,9 @@ def load_processor(base: str) -> Any:
     # Some families' processors insist on videos, for which torchvision is needed.
     for load in (transformers.AutoProcessor.from_pretrained, _images_only):
         with suppress(Exception):
-            return load(place)
+            found = load(place)
+            if getattr(found, "image_processor", None) is not None:
+                return found
     with _failing("neither processor nor tokenizer of the base can be loaded", base):
         return transformers.AutoTokenizer.from_pretrained(place)
 

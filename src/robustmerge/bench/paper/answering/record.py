@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from ....errors import MergeError
 
 FILE = "run.json"
 FORMAT = 1
-_SAME = ("format", "base", "adapter", "settings")
+_SAME = ("format", "base", "settings")
 
 
 def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +38,10 @@ def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             )
         return dict(record)
     there = read_json(path)
-    differences = list(_differences(_identity(there), _identity(record)))
+    differences = [
+        *_differences(_only(there), _only(record)),
+        *_adapters(there.get("adapter"), record["adapter"]),
+    ]
     tasks = there.get("questions", {})
     for name, now in record["questions"].items():
         if name in tasks:
@@ -53,10 +57,22 @@ def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(out: Path, record: Mapping[str, Any]) -> None:
     """Write the record; the file appears whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     partial = out / f".{FILE}.partial"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(out / FILE)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    with writing(out):
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(out / FILE)
+
+
+def forget(out: Path, task: str) -> None:
+    """Forget a task, so that other questions of it can be answered into the same folder.
+
+    Its answers are to be removed before.
+    """
+    if (out / FILE).exists():
+        there = read_json(out / FILE)
+        left = {name: facts for name, facts in there["questions"].items() if name != task}
+        write(out, {**there, "questions": left})
 
 
 @contextmanager
@@ -66,28 +82,62 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         MergeError: Another is at work in it.
     """
-    try:
-        import fcntl
-    except ImportError:  # where the system has no such locks
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if os.name != "posix":  # a system without such locks
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MergeError(
-                "another run is writing to the folder",
-                where=str(out),
-                hint="wait for it, or choose another folder",
-            ) from None
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        _lock(folder, out)
         yield
+    finally:
+        os.close(folder)
 
 
-def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: record.get(name) for name in _SAME}
-    adapter = found["adapter"]  # the same one may have been moved
-    return {**found, "adapter": adapter and adapter.get("files")}
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into an error that names the place.
+
+    Raises:
+        MergeError: The block met such a refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MergeError(
+            f"cannot write: {error.strerror or error}",
+            where=str(path),
+            hint="free some space or choose another folder; answers so far are kept",
+        ) from None
+
+
+def _lock(folder: int, out: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MergeError(
+            "another run is writing to the folder",
+            where=str(out),
+            hint="wait for it, or choose another folder",
+        ) from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _only(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in _SAME}
+
+
+def _adapters(there: Any, now: Any) -> Iterator[str]:
+    """Both sides where the adapters' files differ; the same one may have been moved."""
+    files = [one and one["files"] for one in (there, now)]
+    if files[0] != files[1]:
+        names = [one["source"] if one else "none" for one in (there, now)]
+        same = " (its files have changed)" if names[0] == names[1] else ""
+        yield f"adapter: {names[0]} there, {names[1]} now{same}"
 
 
 def _differences(

@@ -78,7 +78,7 @@ def record_of(
         "conversations_seen": rows,
         "steps": recipe.steps(rows),
         "parameters": {"lora": lora, "projector": sum(count for _, count in trained) - lora},
-        "start_sha256": _start(expert),
+        "start_sha256": start_hash(expert),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -113,7 +113,8 @@ def write_adapter(
             write_json(folder / CONFIG, settings)
 
 
-def _start(expert: PeftModel) -> str:
+def start_hash(expert: PeftModel) -> str:
+    """A hash of every A as it is."""
     digest = hashlib.sha256()
     for _, layer in sorted(expert.named_modules()):
         if isinstance(layer, LoraLayer):

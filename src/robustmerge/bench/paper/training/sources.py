@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ....adapter.source import at_home
+from ....errors import MergeError
 from ..data.find import image_roots, located
 from ..tasks import chosen
 from .conversations import Source
@@ -27,6 +28,12 @@ def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
     tasks = chosen("seen" if names == JOINT else names)
     sources = []
     for task in tasks:
+        if task.kind == "label":
+            raise MergeError(
+                f"{task.title} is for CLIP, and has no conversations",
+                where=f"--task {names}",
+                hint="robustmerge bench train-clip trains experts on it",
+            )
         path = located(at_home(root), task, task.training)
         folders = image_roots(at_home(root), task, path.parent)
         sources.append(Source(task.name, path, among(folders)))

@@ -10,6 +10,7 @@ from typing import Any
 from warnings import catch_warnings, filterwarnings
 
 import torch
+import transformers
 
 from ....adapter.source import at_home
 from ....adapter.writer import check_target
@@ -70,7 +71,7 @@ def train(
     rows = recipe.rows(lessons.counts)
     _check_steps(recipe, len(rows))
     _check_mixture(lessons, place)
-    with _quiet(), _failures():
+    with quiet(), failures():
         args = arguments(recipe, place, beside(target), len(rows), texts=lessons.texts > 0)
         encoder = encoder_for(str(home), recipe)
         settings = settings_of(str(home), task, recipe, place, encoder, lessons)
@@ -125,17 +126,26 @@ def _check_mixture(lessons: TrainingSet, place: Place) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Ignore what the libraries tell each other."""
+def quiet() -> Iterator[None]:
+    """Ignore what the libraries tell each other, and their bars for files that are read."""
+    theirs = transformers.logging
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
     with catch_warnings():
         filterwarnings("ignore", category=FutureWarning)
         # PEFT asks the Hub whether the vocabulary has grown, which it never has here.
         filterwarnings("ignore", message="Could not find a config file")
-        yield
+        try:
+            yield
+        finally:
+            theirs.set_verbosity(level)
+            if bars:
+                theirs.enable_progress_bar()
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
     """Turn failures of the libraries into errors that a user can mend."""
     try:
         yield
