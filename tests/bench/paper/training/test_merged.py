@@ -36,7 +36,10 @@ def two_experts(base: Path, source: Source, folder: Path, **settings: Any) -> li
     return found
 
 
-@pytest.mark.parametrize("family", ["llava", "qwen3_vl", "idefics3"])
+SLOW = [pytest.param(family, marks=pytest.mark.slow) for family in ("qwen3_vl", "idefics3")]
+
+
+@pytest.mark.parametrize("family", ["llava", *SLOW])
 def test_experts_merge_and_land(
     family: str, tmp_path: Path, source: Source, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -214,6 +214,7 @@ def after(owner: Any, name: str, then: Callable[[], None], times: int) -> None:
     setattr(owner, name, patched)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize(("moment", "last"), [("marked", 4), ("writing", 2)])
 def test_killed_it_goes_on_to_the_same_adapter(
