@@ -105,8 +105,6 @@ def test_few_files_know_peft_and_transformers() -> None:
         ["bench", "train", "--help"],
         ["bench", "study", "--help"],
         ["bench", "table", "--help"],
-        ["bench", "train", "--help"],
-        ["bench", "score", "--help"],
     ],
 )
 def test_help_and_usage_errors_do_not_import_torch(arguments: list[str]) -> None:

@@ -18,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ....adapter.tensors import sha256 as hash_of
 from ....errors import MergeError, few, reading, shown
 from ..tasks import Task
 from ..tasks.labels import label
@@ -45,7 +44,8 @@ def digest(path: Path, questions: Sequence[Question]) -> str:
         MergeError: It cannot be read.
     """
     if not path.is_dir():
-        return hash_of(path)
+        with reading(path):
+            return sha256(path.read_bytes()).hexdigest()
     found = sha256()
     with reading(path):
         for one in questions:
