@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForImageTextToText
 
 from bench.paper.lessons import lesson, source_of, write
 from bench.paper.tiny import draw, save
@@ -19,10 +20,18 @@ ANSWERS = ("Cat", "[.1]", "so")
 QUESTIONS = ("Who?", "A", "2+2 = x")
 
 
+def sure_of_itself(base: Path) -> Path:
+    """Enlarge the head, which is frozen: as it is, no hidden state makes it sure of a token."""
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    model.get_output_embeddings().weight.data *= 5
+    model.save_pretrained(base)
+    return base
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "idefics3"])
 def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> None:
-    base = save(family, tmp_path / "base", scale=5.0)  # a head that can be sure
+    base = sure_of_itself(save(family, tmp_path / "base"))
     pictures = [draw(tmp_path / "0.png", 0), draw(tmp_path / "1.png", 1), None]
     lessons = [
         lesson(question, answer, path and path.name)

@@ -101,9 +101,10 @@ def _check_steps(recipe: Recipe, rows: int) -> None:
     """
     steps, warm = recipe.steps(rows), recipe.warmup_steps(rows)
     if warm >= steps:
+        count = "one step" if steps == 1 else f"{steps} steps"
         raise MergeError(
-            f"{rows} conversations in batches of {recipe.batch} are {steps} steps, and the warm-up "
-            f"from a rate of zero takes {warm}",
+            f"{rows} conversations in batches of {recipe.batch} come to {count}, and the "
+            f"warm-up from a rate of zero takes {warm}",
             where="--batch, --warmup",
             hint="a smaller --batch, more --epochs, or --warmup 0",
         )
