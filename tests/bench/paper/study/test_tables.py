@@ -82,6 +82,14 @@ def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
     assert experts.normalized is None
 
 
+def test_shares_are_of_the_same_samples(tmp_path: Path) -> None:
+    """Whoever answers as the experts do has all of their score, whatever samples are drawn."""
+    found = standing(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
+    shares = found.summaries[1].normalized
+    assert shares is not None
+    assert (shares.low, shares.value, shares.high) == pytest.approx((100, 100, 100), abs=1e-9)
+
+
 def test_intervals_are_those_of_the_textbook(tmp_path: Path) -> None:
     (a,) = standing(tmp_path, {"a": level(60, 30, 50, n=900)}).summaries
     error = {share: (share * (100 - share) / 900) ** 0.5 for share in (60, 30, 50)}
@@ -185,7 +193,9 @@ def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path
 
 
 def test_nothing_is_scored_yet(tmp_path: Path) -> None:
-    found = section(tmp_path, {"a": {}, "b": {}})
+    failures = {"b": {"": "no such folder\n  where: c"}}
+    found = section(tmp_path, {"a": {}, "b": {}}, failures=failures)
+    assert ("", "b, missing on vqav2, rec, tabmwp: failed: no such folder.") in found.notes
     assert texts(found.grids[0], "a") == ["missing"] * 4
     assert "Nothing is scored yet." in found.grids[0].lead
     assert ("", "a, missing on vqav2, rec, tabmwp: not yet run.") in found.notes
