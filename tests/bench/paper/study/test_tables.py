@@ -287,6 +287,18 @@ def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
     assert averages.lines[3].cells[3].spread == "VQA"
 
 
+def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) -> None:
+    rows = [
+        Printed(label, source, {"vqav2": value, "rec": value})
+        for source, values in (("one", (80.0, 40.0)), ("two", (50.0, 40.0)))
+        for label, value in zip(("experts", "a"), values, strict=True)
+    ]
+    scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
+    averages = section(tmp_path, scores, published=rows).grids[1]
+    shares = [x.cells[2].text for x in averages.lines if (x.label, x.sort) == ("a", "published")]
+    assert shares == ["50.0", "80.0"]
+
+
 def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:
     fixed = Printed("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
     found = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
