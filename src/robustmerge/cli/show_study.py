@@ -69,7 +69,7 @@ def run(
             _show(plan)
             return 0
         todo = sum(not plan.work(model).done for model in plan.chosen)
-        screen.print(f"{len(plan.chosen)} models, {todo} of them with something to do")
+        screen.print(f"{len(plan.chosen)} models, {todo} with something to do")
         server = options.engine == "server"
         try:
             with needing("a study", "server" if server else "bench"), quiet():

@@ -22,7 +22,7 @@ TASKS = ("vqav2", "rec", "scienceqa", "tabmwp")
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    save("llava", folder / "base", scale=30.0)
+    save("llava", folder / "base")
     problems = {
         str(100 + k): {"choices": ["a", "b"], "answer": 1, "split": "test"} for k in range(6)
     }
@@ -71,7 +71,7 @@ def test_a_study_from_the_beginning_to_its_tables(done: Path, capsys: Capture) -
 
     assert run(["bench", "study", file, "-o", out]) == 0
     said = capsys.readouterr()
-    assert "6 models, 0 of them with something to do" in said.err
+    assert "6 models, 0 with something to do" in said.err
     assert "0 done, 6 were there" in said.err
     assert f"next: robustmerge bench table {out}" in said.out
 
@@ -192,3 +192,22 @@ def test_a_plan_fetches_nothing(
     assert run(["bench", "study", str(file), "-o", str(tmp_path / "out")]) == 1
     assert asked[-1] is None
     assert "cannot be fetched from the Hub" in capsys.readouterr().err
+
+
+def test_changed_questions_are_asked_into_the_same_folder(
+    done: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "data/instructions/TabMWP/test.json"
+    questions = json.loads(path.read_text())
+    path.write_text(json.dumps(questions[:4]))
+    (folder,) = (tmp_path / "out/answers").glob("zero-shot-*")
+    before = {file.name: file.read_text() for file in folder.glob("*.jsonl")}
+    command = ["bench", "study", str(tmp_path / "study.yaml"), "-o", str(tmp_path / "out")]
+    assert run([*command, "--only", "zero-shot"]) == 0
+    assert "1 models, 1 with something to do" in capsys.readouterr().err
+    after = {file.name: file.read_text() for file in folder.glob("*.jsonl")}
+    assert len(after["tabmwp.jsonl"].splitlines()) == 4
+    assert {k: v for k, v in after.items() if k != "tabmwp.jsonl"} == {
+        k: v for k, v in before.items() if k != "tabmwp.jsonl"
+    }

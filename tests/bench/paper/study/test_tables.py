@@ -82,6 +82,14 @@ def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
     assert experts.normalized is None
 
 
+def test_shares_are_of_the_same_samples(tmp_path: Path) -> None:
+    """Whoever answers as the experts do has all of their score, whatever samples are drawn."""
+    found = standing(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
+    shares = found.summaries[1].normalized
+    assert shares is not None
+    assert (shares.low, shares.value, shares.high) == pytest.approx((100, 100, 100), abs=1e-9)
+
+
 def test_intervals_are_those_of_the_textbook(tmp_path: Path) -> None:
     (a,) = standing(tmp_path, {"a": level(60, 30, 50, n=900)}).summaries
     error = {share: (share * (100 - share) / 900) ** 0.5 for share in (60, 30, 50)}
@@ -185,7 +193,9 @@ def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path
 
 
 def test_nothing_is_scored_yet(tmp_path: Path) -> None:
-    found = section(tmp_path, {"a": {}, "b": {}})
+    failures = {"b": {"": "no such folder\n  where: c"}}
+    found = section(tmp_path, {"a": {}, "b": {}}, failures=failures)
+    assert ("", "b, missing on vqav2, rec, tabmwp: failed: no such folder.") in found.notes
     assert texts(found.grids[0], "a") == ["missing"] * 4
     assert "Nothing is scored yet." in found.grids[0].lead
     assert ("", "a, missing on vqav2, rec, tabmwp: not yet run.") in found.notes
@@ -275,6 +285,18 @@ def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
     assert texts(averages, "alone")[2] == f"{100 * (1.5 / 80.5 + 3 / 50) / 2:.1f}"
     assert [c.text for c in averages.lines[3].cells][2] == f"{share:.1f}"
     assert averages.lines[3].cells[3].spread == "VQA"
+
+
+def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) -> None:
+    rows = [
+        Printed(label, source, {"vqav2": value, "rec": value})
+        for source, values in (("one", (80.0, 40.0)), ("two", (50.0, 40.0)))
+        for label, value in zip(("experts", "a"), values, strict=True)
+    ]
+    scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
+    averages = section(tmp_path, scores, published=rows).grids[1]
+    shares = [x.cells[2].text for x in averages.lines if (x.label, x.sort) == ("a", "published")]
+    assert shares == ["50.0", "80.0"]
 
 
 def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def forget(out: Path, task: str) -> None:
         write(out, {**there, "questions": left})
 
 
+def rebase(out: Path, base: str) -> None:
+    """Note that the base, which is known to be the same one, is somewhere else by now."""
+    if (out / FILE).exists():
+        write(out, {**read_json(out / FILE), "base": base})
+
+
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Keep other runs out of the folder, until the process ends in whatever way.

@@ -21,7 +21,7 @@ from typing import Any
 from ....adapter.writer import write_json
 from ....engine.merge import RECORD
 from ....errors import MergeError, reading
-from ..answering.record import forget
+from ..answering.record import forget, rebase
 from ..score import Protocol
 from ..tasks import Task
 from .hashes import Hashes, of
@@ -71,12 +71,20 @@ class Folder:
             return False
         return bool(entry["answers"] == self.hashes.file(path))
 
-    def begin(self, model: Model, task: Task, questions: str) -> None:
-        """Note what is going to be answered; answers to other questions are removed."""
+    def begin(self, model: Model, task: Task, questions: str, base: str) -> None:
+        """Note what is going to be answered; answers to other questions are removed.
+
+        Args:
+            model: By which model.
+            task: Of which task.
+            questions: Hash of its questions.
+            base: Where the base is, whose contents decide the folder's name.
+        """
         log, path = self._log(model), self.answered(model, task)
         if log.get(task.name, {}).get("questions") != questions:
             path.unlink(missing_ok=True)
             forget(self.answers(model), task.name)
+        rebase(self.answers(model), base)
         self._write_log(model, {**log, task.name: {"questions": questions}})
 
     def end(self, model: Model, task: Task, questions: str) -> None:

@@ -144,13 +144,13 @@ class _Doing:
         return self._try(model, what, lambda: self._ask(model, tasks))
 
     def _ask(self, model: Model, tasks: Sequence[Task]) -> None:
-        files = self.plan.files
+        study, files = self.plan.study, self.plan.files
         for task in tasks:
-            self.folder.begin(model, task, files[task.name].questions)
+            self.folder.begin(model, task, files[task.name].questions, study.base)
         adapter = model.adapter
         if model.contender.recipe is not None:
             adapter = self.folder.merged(model)
-        study, out = self.plan.study, self.folder.answers(model)
+        out = self.folder.answers(model)
         worn = None if adapter is None else str(adapter)
         name = model.name
         self.plan.tools.answer(study.base, worn, tasks, self.plan.data, out, name)
