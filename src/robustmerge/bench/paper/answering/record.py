@@ -162,4 +162,5 @@ def _short(value: Any) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 70 else f"{text[:67]}…"
+    # Of a path, both ends tell.
+    return text if len(text) <= 70 else f"{text[:20]}…{text[-49:]}"
