@@ -1,0 +1,70 @@
+"""One folder that `from_pretrained` loads as base and adapter: the base's files, and the adapter's.
+
+transformers takes a folder with config.json and adapter_config.json for a model with an adapter in
+it, so that a program which knows nothing of adapters runs the merged model. It needs PEFT for that
+and, without it, loads the base alone and says nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..adapter.base import Base
+from ..adapter.config import FILE
+from ..adapter.keys import full_name, lora_name
+from ..adapter.reader import Module, Place
+from ..adapter.settings import plain_lora
+from ..adapter.writer import SafetensorsWriter, write_json
+from ..inspect.contents import FACTORS
+from .changes import Changes
+from .companions import INDEX, beside_weights, copy_all, link_all, shards
+from .plain import Plain
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) -> None:
+    """Fill a folder with the base's files, linked or copied, and the adapter in today's names.
+
+    Raises:
+        MergeError: The adapter does not fit the base.
+    """
+    index = base.folder / INDEX
+    files = [*shards(base), *([index] if index.is_file() else []), *beside_weights(base)]
+    (copy_all if copy else link_all)(files, folder)
+    modules = tuple(changes.adapter.modules.values())
+    plain = Plain.of(modules)
+    whole = {changes.contents.live(i.written): i.place for i in changes.contents.whole} | {
+        changes.contents.live(name): place for name, place in changes.adapter.bases.items()
+    }
+    _write_tensors(changes, plain, modules, whole, folder / WEIGHTS)
+    names = [changes.contents.live(m.written) for m in modules]
+    settings = plain_lora(changes.adapter, modules, names, plain.rank, base.label, whole)
+    write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
+
+
+def _write_tensors(
+    changes: Changes, plain: Plain, modules: tuple[Module, ...], whole: dict[str, Place], path: Path
+) -> None:
+    specs = {full_name(name): place.spec for name, place in whole.items()}
+    for module in modules:
+        specs |= dict(zip(_names(changes, module), plain.specs(module), strict=True))
+    writer = SafetensorsWriter(path, specs)
+    try:
+        for module in modules:
+            pairs = zip(
+                _names(changes, module), plain.factors(changes.adapter, module), strict=True
+            )
+            for name, tensor in pairs:
+                writer.write(name, tensor)
+        for name, place in whole.items():
+            writer.write(full_name(name), place.read())
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+
+
+def _names(changes: Changes, module: Module) -> tuple[str, str]:
+    live = changes.contents.live(module.written)
+    return lora_name(live, module.part), lora_name(live, FACTORS[module.part])
