@@ -40,6 +40,8 @@ def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) ->
     _write_tensors(changes, plain, modules, whole, folder / WEIGHTS)
     names = [changes.contents.live(m.written) for m in modules]
     settings = plain_lora(changes.adapter, modules, names, plain.rank, base.label, whole)
+    if base.text_only:
+        settings["exclude_modules"] = None  # PEFT warns where there is nothing to exclude
     write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
 
 

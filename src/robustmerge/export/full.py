@@ -171,10 +171,11 @@ def _refuse(changes: Changes, base: Base) -> None:
         "PEFT's merge_and_unload bakes these",
     )
     for name, copy in changes.adapter.bases.items():
-        theirs = base.tensors.get(name)
+        module = name.removesuffix(".base_layer.weight")
+        theirs = base.weight(module)
         if theirs is None or not _equal(copy, theirs):
             raise MergeError(
-                f"the adapter carries {name} with other values than the base's",
+                f"the adapter carries a copy of {module}.weight with other values than the base's",
                 where=f"{copy}\n{theirs or base.label}",
                 hint="the vocabulary was resized or the weights trained; save the base with them "
                 "and name that",

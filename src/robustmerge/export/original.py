@@ -144,8 +144,9 @@ def _check_modules(changes: Changes, settings: Mapping[str, Any]) -> None:
         wanted = _shape(module, hidden, inner)
         if wanted is not None and module.shape != wanted:
             raise MergeError(
-                f"{module.name} is {list(module.shape)} here and {list(wanted)} in the base",
-                where=f"{module.A}\n{SETTINGS}",
+                f"{module.name} is {list(module.shape)} here and {list(wanted)} by {SETTINGS} "
+                "of the original model",
+                where=str(module.A),
                 hint="--base names the original model of the same size",
             )
 

@@ -37,10 +37,10 @@ class Plain:
         rank = max(m.rank for m in modules)
         alpha = modules[0].scaling * rank
         same = all(m.rank == rank and m.scaling == alpha / rank for m in modules)
-        return cls(rank, alpha if same else rank, baked=not same)
+        return cls(rank, alpha if same else float(rank), baked=not same)
 
     @property
-    def setting(self) -> float:
+    def setting(self) -> int | float:
         """The alpha as a settings file has it: whole where it is."""
         return int(self.alpha) if self.alpha == int(self.alpha) else self.alpha
 
