@@ -76,6 +76,7 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
         "layout": "flat",
         "extras": "sum",
         "extras_in": "beside",
+        "dora": "mean",  # for adapters that are
     }
     report = robustmerge.merge(
         [Path(folder) for folder in folders],

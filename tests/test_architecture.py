@@ -30,7 +30,8 @@ LAYERS = (
     ("__init__", "__main__"),
 )
 LIVE = ("peft", "landed", "collect", "bench")
-LIVE_IN_BENCH = ("training", "student")  # its models; what runs and judges needs neither library
+# Its models; what runs, scores and judges needs neither library.
+LIVE_IN_BENCH = ("training", "student", "engines", "lmms", "clip")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 

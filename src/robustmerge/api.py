@@ -12,7 +12,7 @@ from .engine.merge import merge_recipe, silent
 from .engine.recipe import Recipe
 from .engine.report import Report
 from .engine.run import Progress
-from .engine.values import Extras, Over, Where
+from .engine.values import Dora, Extras, Over, Where
 
 
 def merge(
@@ -36,6 +36,7 @@ def merge(
     layout: str | None = None,
     extras: Extras = "mean",
     extras_in: Where = "adapter",
+    dora: Dora = "refuse",
     plugins: Sequence[str | Path] = (),
     data: str | Path | None = None,
     force: bool = False,
@@ -79,6 +80,7 @@ def merge(
             adapter where not given.
         extras: Parameters trained whole: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
+        dora: DoRA adapters: refuse, or merge their updates and average their magnitudes.
         plugins: Python files or modules that register methods of your own.
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         force: Replace an adapter that is already there.
@@ -106,6 +108,7 @@ def merge(
         "layout": layout,
         "extras": extras,
         "extras_in": extras_in,
+        "dora": dora,
         "plugins": list(plugins),
         "data": None if data is None else str(data),
     }

@@ -19,8 +19,14 @@ M = "model.language_model.layers.0.self_attn.q_proj"
         (f"{M}.lora_A.weight", Key(M, Part.A)),
         (f"base_model.model.{M}.lora_B.bias", Key(M, Part.LORA_BIAS)),
         (f"base_model.model.{M}.lora_B.default.bias", Key(M, Part.LORA_BIAS)),
-        (f"base_model.model.{M}.lora_magnitude_vector", Key(M, Part.MAGNITUDE)),
-        (f"base_model.model.{M}.lora_magnitude_vector.default.weight", Key(M, Part.MAGNITUDE)),
+        (
+            f"base_model.model.{M}.lora_magnitude_vector",
+            Key(M, Part.MAGNITUDE, "lora_magnitude_vector"),
+        ),
+        (
+            f"base_model.model.{M}.lora_magnitude_vector.default.weight",
+            Key(M, Part.MAGNITUDE, "lora_magnitude_vector"),
+        ),
         (
             "base_model.model.model.embed_tokens.lora_embedding_A",
             Key("model.embed_tokens", Part.EMBEDDING_A),

@@ -24,6 +24,13 @@ MERGING = (
         "tests/oracle",
     ),
     _plant(
+        "a merge of DoRA adapters says that it is plain LoRA",
+        "adapter/settings.py",
+        '"use_dora": first.config.dora',
+        '"use_dora": False',
+        "tests/engine/test_dora.py",
+    ),
+    _plant(
         "weights ignored in the exact sum",
         "linalg.py",
         "torch.cat([f.B * w for",

@@ -17,8 +17,8 @@ _LARGEST = 1e38  # what float32 holds
 
 # Settings that change what the adapter computes without leaving a tensor to notice it by.
 _REFUSED: Mapping[str, str] = {
-    "use_dora": "DoRA rescales the base weight's columns, which no sum of LoRA updates does; train "
-    "without use_dora, or fold each adapter into the base and merge whole models",
+    "use_dora": "DoRA also rescales the base weight's rows, which no sum of LoRA updates does; "
+    "--dora mean merges the updates and averages the scales, or train without use_dora",
     "lora_bias": "the bias of lora_B has no place in a plain LoRA; train with lora_bias=false",
     "use_qalora": "QALoRA pools the layer's input; train with use_qalora=false",
     "alora_invocation_tokens": "an activated LoRA acts on some tokens only; merge it with none",
@@ -62,25 +62,25 @@ class AdapterConfig:
     raw: Mapping[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> AdapterConfig:
-        """Read the settings of an adapter folder.
+    def read(cls, folder: Path, *, dora: bool = False) -> AdapterConfig:
+        """Read the settings of an adapter folder; those of DoRA if asked for.
 
         Raises:
             MergeError: No such file, not JSON, or settings that no plain LoRA has.
         """
         path = folder / FILE
         raw = read_json(path)
-        return cls.of(raw, path)
+        return cls.of(raw, path, dora=dora)
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any], path: Path) -> AdapterConfig:
+    def of(cls, raw: Mapping[str, Any], path: Path, *, dora: bool = False) -> AdapterConfig:
         """Check settings that were read already; `path` says where, in errors.
 
         Raises:
             MergeError: Settings that no plain LoRA has.
         """
         config = cls(path, raw)
-        config._refuse()
+        config._refuse(allowed="use_dora" if dora else "")
         return config
 
     @property
@@ -97,6 +97,11 @@ class AdapterConfig:
     def alpha(self) -> float:
         """The alpha of modules that no pattern names."""
         return self._number("lora_alpha", self.raw.get("lora_alpha", 8))
+
+    @property
+    def dora(self) -> bool:
+        """Whether the updated weight's rows get lengths of their own."""
+        return bool(self.raw.get("use_dora"))
 
     @property
     def rslora(self) -> bool:
@@ -132,7 +137,7 @@ class AdapterConfig:
                 raise self._wrong(field, pattern, f"a regular expression ({error})") from None
         return default
 
-    def _refuse(self) -> None:
+    def _refuse(self, allowed: str) -> None:
         kind = str(self.raw.get("peft_type") or "LORA").upper()
         if kind != "LORA":
             raise MergeError(
@@ -141,7 +146,7 @@ class AdapterConfig:
                 hint="only LoRA adapters are merged; PEFT can convert some types to LoRA",
             )
         for field, advice in _REFUSED.items():
-            if self.raw.get(field):
+            if self.raw.get(field) and field != allowed:
                 raise MergeError(
                     f"{field} is set, which is not plain LoRA", where=str(self.path), hint=advice
                 )

@@ -63,7 +63,8 @@ def parse(name: str) -> Key | None:
         part, leaf = match["part"], match["leaf"]
         if leaf == "bias":
             return Key(match["module"], Part.LORA_BIAS) if part == "B" else None
-        return Key(match["module"], Part(f"lora_{part}"))
+        found = Part(f"lora_{part}")
+        return Key(match["module"], found, found.value if found is Part.MAGNITUDE else "")
     if ".lora_" in name:
         return None
     if match := _TOKENS.fullmatch(name):

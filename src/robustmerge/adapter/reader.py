@@ -98,26 +98,33 @@ class Adapter:
         folder: Where it is.
         config: Its settings.
         modules: The adapted modules by canonical name.
-        extras: Parameters trained whole (projector, modules_to_save), by canonical name.
+        extras: Parameters trained whole (projector, modules_to_save, the magnitudes of DoRA), by
+            canonical name.
         bases: Copies of base weights that PEFT saves beside embedding LoRA.
     """
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, *, dora: bool = False) -> None:
         """Read settings and headers; no tensor is read.
+
+        Args:
+            source: Folder or Hub id.
+            dora: Take a DoRA adapter, too: its magnitudes are among the extras.
 
         Raises:
             MergeError: Anything that is not a complete, plain LoRA adapter.
         """
         self.label = str(source)
         self.folder = locate(self.label)
-        self.config = AdapterConfig.read(self.folder)
+        self.config = AdapterConfig.read(self.folder, dora=dora)
         self.weights = weights_file(self.folder, self.label)
         self.files = [open_tensors(self.weights)]
         if (self.folder / NON_LORA).is_file():
             self.files.append(open_tensors(self.folder / NON_LORA))
         parsed = self._parse()
         self.modules: Mapping[str, Module] = self._pair(parsed)
-        self.extras: Mapping[str, Place] = self._whole(parsed, (Part.FULL, Part.TOKENS))
+        self.extras: Mapping[str, Place] = self._whole(
+            parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
+        )
         self.bases: Mapping[str, Place] = self._whole(parsed, (Part.BASE,))
         self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
         if not self.modules:
@@ -174,11 +181,11 @@ class Adapter:
     def _refuse(self, key: Key, place: Place) -> None:
         if place.spec.dtype not in DTYPES:
             raise wrong_type(place.file.path, place.name, place.spec.dtype)
-        if key.part is Part.MAGNITUDE:
+        if key.part is Part.MAGNITUDE and not self.config.dora:
             raise MergeError(
-                "a DoRA magnitude vector, which no sum of LoRA updates respects",
-                where=str(place),
-                hint="train without use_dora, or fold each adapter into the base",
+                "a DoRA magnitude vector in an adapter whose settings do not say use_dora",
+                where=f"{place}\n{self.config.path}",
+                hint="the settings belong to another adapter; find the right file",
             )
         if key.part is Part.LORA_BIAS:
             raise MergeError(

@@ -11,6 +11,7 @@ from . import layout
 from .keys import Part
 from .reader import Adapter, Module
 
+MAGNITUDE = Part.MAGNITUDE.value
 _BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d{1,9})\.(?P<rest>.+)")
 
 
@@ -55,7 +56,7 @@ def plain_lora(
         "rank_pattern": {},
         "alpha_pattern": {},
         "use_rslora": False,
-        "use_dora": False,
+        "use_dora": first.config.dora,
         **{field: raw[field] for field in kept if raw.get(field)},
     }
 
@@ -68,7 +69,7 @@ def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
     """
     found: list[str] = []
     for name in extras:
-        if "trainable_tokens_delta" in name or ".base_layer." in name:
+        if any(part in name for part in ("trainable_tokens_delta", ".base_layer.", MAGNITUDE)):
             continue
         parts = name.split(".")[:-1]
         entry = next((e for e in listed if _covers(e, parts)), None)

@@ -34,6 +34,7 @@ def merge(
     layout: Literal["hf", "hf-old", "flat", "llava"] | None = None,
     extras: Literal["mean", "sum"] | None = None,
     extras_in: Literal["adapter", "beside"] | None = None,
+    dora: Literal["refuse", "mean"] | None = None,
     data: str | None = None,
     seed: int | None = None,
     plugin: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -68,6 +69,7 @@ def merge(
         layout: How modules are named in the result; as in the first adapter unless given.
         extras: Fully trained parameters: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file beside it.
+        dora: DoRA adapters: refuse, or merge their updates and take the mean of their magnitudes.
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         seed: Seed of random methods.
         plugin: A Python file or module that registers methods of your own; may be given several
@@ -93,6 +95,7 @@ def merge(
         "layout": layout,
         "extras": extras,
         "extras_in": extras_in,
+        "dora": dora,
         "data": data,
         "seed": seed,
         "plugins": plugin and tuple(plugin),

@@ -14,6 +14,7 @@ _REMEDIES: Mapping[str, Mapping[str, Any]] = {
     "--same-base": {"same_base": True},
     "--missing zero": {"missing": "zero"},
     "--extras-in beside": {"extras_in": "beside"},
+    "--dora mean": {"dora": "mean"},
 }
 """Options that an error's hint may name, and what they set."""
 

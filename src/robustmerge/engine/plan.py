@@ -17,6 +17,7 @@ from ..adapter.statistics import Selection
 from ..adapter.tensors import DTYPES, Spec
 from ..errors import MergeError, unknown
 from .data import data_notes, find_data
+from .dora import check_dora, dora_notes
 from .extras import check_extra
 from .job import Job, factor_names, make_jobs, written_name
 from .recipe import Recipe
@@ -117,15 +118,16 @@ def make_plan(recipe: Recipe) -> Plan:
     for plugin in recipe.plugins:
         methods.load_plugin(plugin)
     method = methods.get(recipe.method)
-    adapters = tuple(Adapter(source) for source in recipe.adapters)
+    adapters = tuple(Adapter(s, dora=recipe.dora == "mean") for s in recipe.adapters)
     if not recipe.same_base:
         align.same_base(adapters)
-    for field in ("fan_in_fan_out", "trainable_token_indices"):
+    for field in ("fan_in_fan_out", "trainable_token_indices", "use_dora"):
         align.same_setting(adapters, field)
     names = align.modules(adapters, recipe.missing)
     target = recipe.layout or adapters[0].layout
     if target not in layout.LAYOUTS:
         raise unknown("layout", target, layout.LAYOUTS)
+    check_dora(adapters, recipe, target)
     for override in recipe.modules:
         if not any(override.covers(name) for name in names):
             raise MergeError(
@@ -153,7 +155,12 @@ def make_plan(recipe: Recipe) -> Plan:
         base=base,
         layout=target,
         dtype=_dtype(recipe, [m.A.spec for a in adapters for m in a.modules.values()]),
-        warnings=(*_warnings(adapters, recipe), *cautions, *data_notes(recipe, method)),
+        warnings=(
+            *_warnings(adapters, recipe),
+            *dora_notes(adapters),
+            *cautions,
+            *data_notes(recipe, method),
+        ),
         data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
     )
 

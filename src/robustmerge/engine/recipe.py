@@ -16,6 +16,7 @@ from ..adapter.source import at_home
 from ..errors import MergeError, reading, shown
 from ..steps import Applied, Stage, parse
 from .values import (
+    Dora,
     Extras,
     Over,
     Parameters,
@@ -102,6 +103,7 @@ class Recipe:
     layout: str | None = None
     extras: Extras = "mean"
     extras_in: Where = "adapter"
+    dora: Dora = "refuse"
     plugins: tuple[str, ...] = ()
     data: str | None = None
     modules: tuple[Override, ...] = ()

@@ -13,6 +13,7 @@ from ..steps import RULES
 
 Extras = Literal["mean", "sum"]
 Where = Literal["adapter", "beside"]
+Dora = Literal["refuse", "mean"]
 Over = Literal["model", "module"]
 Parameters = Mapping[str, Any]
 
@@ -21,6 +22,7 @@ _CHOICES = {
     "missing": get_args(Missing),
     "extras": get_args(Extras),
     "extras_in": get_args(Where),
+    "dora": get_args(Dora),
     "scale_over": get_args(Over),
 }
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -33,6 +35,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
             "layout",
             "extras",
             "extras_in",
+            "dora",
             "scale_over",
             "data",
         ),

@@ -1,0 +1,1 @@
+"""The benchmark's files: questions, predictions, references, and where they are."""
