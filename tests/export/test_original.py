@@ -160,6 +160,8 @@ def test_refused_without_a_trace(tmp_path: Path) -> None:
     adapter(root / "next", base_model_name_or_path="llava-hf/llava-v1.6-mistral-7b-hf")
     adapter(root / "words", extras={"lm_head.weight": torch.ones(24, 16)})
     adapter(root / "norm", extras={"model.language_model.norm.weight": torch.ones(16)})
+    lengths = {f"{name}.lora_magnitude_vector": torch.ones(shape[0]) for name, shape in LLM.items()}
+    adapter(root / "dora", extras=lengths, use_dora=True)
     before = tree(root)
 
     def llava(source: str, base: str | None, *said: str, out: str = "llava-lora-x") -> None:
@@ -175,6 +177,7 @@ def test_refused_without_a_trace(tmp_path: Path) -> None:
     llava("qwen", base, "an adapter of qwen2_vl", "LLaVA-1.5 alone")
     llava("next", base, "an adapter of llava_next")
     llava("words", base, "lm_head.weight [24, 16]", "whose vocabulary is 20")
+    llava("dora", base, "DoRA, of which the original code knows nothing", "--layout full")
     llava("norm", base, "model.language_model.norm.weight [16] has no place")
     code, errors = command("export", root / "a", "--layout", "llava", "-o", root / "x")
     assert code == 1

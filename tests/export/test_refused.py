@@ -65,6 +65,11 @@ def twice(root: Path) -> None:
     save_file({name: torch.ones(6)}, root / "a" / "non_lora.safetensors")
 
 
+def dora(root: Path) -> None:
+    lengths = {f"{name}.lora_magnitude_vector": torch.ones(shape[0]) for name, shape in LLM.items()}
+    adapter(root / "a", extras=lengths, use_dora=True)
+
+
 def too_large(root: Path) -> None:
     save_file(weights(torch.float16), root / "base" / "model.safetensors")
     adapter(root / "a", alpha=1e6)
@@ -78,7 +83,7 @@ BOTH: dict[str, tuple[Make, str]] = {
         lambda root: adapter(root / "a", modules=dict.fromkeys(LLM, (9, 16))),
         "[4, 16] does not go with model.language_model.layers.0.mlp.down_proj.weight [16, 40]",
     ),
-    "DoRA": (lambda root: adapter(root / "a", use_dora=True), "use_dora is set"),
+    "bias": (lambda root: adapter(root / "a", bias="all"), "bias = 'all'"),
     "twice": (twice, "is in the folder twice"),
     "damaged": (lambda root: os.truncate(root / "base" / "model.safetensors", 900), "not a whole"),
 }
@@ -92,8 +97,10 @@ FULL: dict[str, tuple[Make, str]] = {
     "tokens": (tokens, "single rows of the embeddings"),
     "too large": (too_large, "F16, the type of the base, cannot hold"),
 }
+EMBEDDED: dict[str, tuple[Make, str]] = {"DoRA": (dora, "DoRA, whose magnitudes transformers")}
 CASES = [(layout, name, *case) for layout in ("embedded", "full") for name, case in BOTH.items()]
 CASES += [("full", name, *case) for name, case in FULL.items()]
+CASES += [("embedded", name, *case) for name, case in EMBEDDED.items()]
 
 
 @pytest.mark.parametrize(("layout", "name", "spoil", "said"), CASES, ids=lambda v: str(v)[:20])

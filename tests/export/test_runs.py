@@ -70,6 +70,14 @@ def test_projectors_go_along(layout: str, tmp_path: Path) -> None:
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+def test_dora_is_baked(family: str, tmp_path: Path) -> None:
+    made(family, tmp_path, use_dora=True, targets="all-linear")
+    got = logits(family, load(export(tmp_path, "full")))
+    want = logits(family, attach(build(family), tmp_path / "a"))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("layout", ["embedded", "full"])
 def test_unequal_ranks_and_scalings_go_along(layout: str, tmp_path: Path) -> None:
     options = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 5}, "rslora": True}

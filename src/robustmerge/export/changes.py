@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..adapter import layout
@@ -25,11 +25,13 @@ class Changes:
         contents: Every tensor, those beside the adapter included, and the base where there is one.
         adapter: Its updates.
         replaced: Parameters trained whole, by canonical name.
+        lengths: What DoRA has a module's rows be scaled to, by its canonical name.
     """
 
     contents: Contents
     adapter: Adapter
     replaced: Mapping[str, Place]
+    lengths: Mapping[str, Place]
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -69,18 +71,22 @@ def opened(source: str | Path, base: Base | None) -> Iterator[Changes]:
     """An adapter folder, closed afterwards.
 
     Raises:
-        MergeError: It is not a complete, plain LoRA adapter.
+        MergeError: It is not a complete LoRA or DoRA adapter.
     """
-    contents = Contents.open(source, base)
+    adapter = Adapter(source, dora=True)
+    path = adapter.folder / BESIDE
+    beside = [SafetensorsFile(path)] if path.is_file() else []
+    files = (*adapter.files, *beside)
+    contents = Contents(adapter.label, adapter.config, files, adapter, (), base)
     try:
-        if (adapter := contents.adapter) is None:
-            raise contents.refusals[0]
-        path = contents.folder / BESIDE
-        if path.is_file():
-            contents = replace(contents, files=(*contents.files, SafetensorsFile(path)))
-        yield Changes(contents, adapter, _replaced(contents))
+        yield Changes(contents, adapter, _replaced(contents), _lengths(contents))
     finally:
         contents.close()
+
+
+def _lengths(contents: Contents) -> dict[str, Place]:
+    found = contents.of(Part.MAGNITUDE)
+    return {layout.canonical(item.key.module): item.place for item in found}
 
 
 def _replaced(contents: Contents) -> dict[str, Place]:

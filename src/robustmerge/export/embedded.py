@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..adapter.base import Base
 from ..adapter.config import FILE
-from ..adapter.keys import full_name, lora_name
+from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.reader import Module, Place
 from ..adapter.settings import plain_lora
 from ..adapter.writer import SafetensorsWriter, write_json
@@ -27,15 +27,21 @@ def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) ->
     """Fill a folder with the base's files, linked or copied, and the adapter in today's names.
 
     Raises:
-        MergeError: The adapter does not fit the base.
+        MergeError: transformers would leave a part of the adapter out.
     """
+    changes.refuse(
+        Part.MAGNITUDE,
+        "DoRA, whose magnitudes transformers leaves out of such a folder (tried with 5.23)",
+        "--layout full bakes it into the base",
+    )
     index = base.folder / INDEX
     files = [*shards(base), *([index] if index.is_file() else []), *beside_weights(base)]
     (copy_all if copy else link_all)(files, folder)
     modules = tuple(changes.adapter.modules.values())
     plain = Plain.of(modules)
-    whole = {changes.contents.live(i.written): i.place for i in changes.contents.whole} | {
-        changes.contents.live(name): place for name, place in changes.adapter.bases.items()
+    whole = {
+        changes.contents.live(item.written): item.place
+        for item in changes.contents.of(Part.FULL, Part.TOKENS, Part.BASE, Part.MAGNITUDE)
     }
     _write_tensors(changes, plain, modules, whole, folder / WEIGHTS)
     names = [changes.contents.live(m.written) for m in modules]

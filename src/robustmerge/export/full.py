@@ -1,5 +1,7 @@
 """The adapter baked into the base: W + B A, in float32, rounded once to the base's type.
 
+DoRA scales the rows of the sum to the lengths that were trained.
+
 The base is rewritten file by file and tensor by tensor under its own names, types, shards and
 index. Memory is one tensor: its stored bytes, its float32 values, to which B A is added in place,
 and their rounding, some 8 bytes per entry of the largest changed tensor of a 16-bit base.
@@ -42,11 +44,13 @@ class Edit:
         start: Where its first value is: the base, or the adapter for one trained whole.
         updates: The modules whose updates are added to it.
         place: The tensor of the base that it takes the place of.
+        lengths: What its rows are scaled to then, where the adapter is a DoRA.
     """
 
     start: Place
     updates: tuple[Module, ...]
     place: Place
+    lengths: Place | None = None
 
     def compute(self, adapter: Adapter) -> Tensor:
         """The new values, in float32, or in float64 where something is."""
@@ -59,6 +63,8 @@ class Edit:
             # An embedding [vocabulary hidden] is read by rows, so its update is transposed.
             left, right = (B, A) if module.part is Part.A else (A.T, B.T)
             tensor.addmm_(left, right)
+        if self.lengths is not None:
+            tensor.mul_((self.lengths.read().flatten() / tensor.norm(dim=1))[:, None])
         return tensor
 
 
@@ -92,7 +98,8 @@ def plan(changes: Changes, base: Base) -> Baking:
         tied = base.weight("lm_head") if name == _HEAD else None
         place = _checked(base.tensors.get(name) or tied, name)
         start = changes.replaced.get(name, place)
-        edits[name] = Edit(start, tuple(updates[name]), place)
+        given = [changes.lengths[m.name] for m in updates[name] if m.name in changes.lengths]
+        edits[name] = Edit(start, tuple(updates[name]), place, given[0] if given else None)
     stored = {edit.place.name: edit for name, edit in edits.items() if name in base.tensors}
     return Baking(stored, _own_head(changes, base, edits))
 
@@ -165,6 +172,8 @@ def _refuse(changes: Changes, base: Base) -> None:
             where=where,
             hint="--base is the model in float32, float16 or bfloat16; quantize the result",
         )
+    if changes.lengths:
+        changes.refuse(Part.EMBEDDING_A, "DoRA on embeddings", "PEFT's merge_and_unload bakes it")
     changes.refuse(
         Part.TOKENS,
         "single rows of the embeddings were trained (trainable_token_indices)",

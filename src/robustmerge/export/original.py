@@ -163,6 +163,7 @@ def _shape(module: Module, hidden: object, inner: object) -> tuple[int, int] | N
 
 def _check_replaced(changes: Changes, settings: Mapping[str, Any]) -> None:
     hint = "--layout full bakes it into the base"
+    changes.refuse(Part.MAGNITUDE, "DoRA, of which the original code knows nothing", hint)
     changes.refuse(Part.TOKENS, "single rows of the embeddings were trained", hint)
     changes.refuse(Part.BASE, "a copy of a base weight, which belongs to LoRA on embeddings", hint)
     vocabulary = settings.get("vocab_size")
