@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from .bench_answer import run as answer
 from .bench_gates import gates
 from .bench_pack import pack
 from .bench_run import run
@@ -21,3 +22,4 @@ mini.command(table)
 mini.command(gates)
 mini.command(pack)
 bench.command(mini)
+bench.command(answer, name="run")

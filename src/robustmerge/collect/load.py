@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -32,10 +33,21 @@ def load_model(
     """
     with catch_warnings():
         simplefilter("ignore", FutureWarning)  # what these libraries tell each other
-        return _loaded(_base(str(at_home(base)), dtype), base, adapters, names).to(device)
+        return attached(load_base(base, dtype), base, adapters, names).to(device)
 
 
-def _loaded(model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]) -> PeftModel:
+def attached(model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]) -> PeftModel:
+    """A model with every adapter, checked to be there whole.
+
+    Args:
+        model: The base model.
+        base: What it is called in messages.
+        adapters: The adapters, in a layout that PEFT reads.
+        names: What they are called in the model.
+
+    Raises:
+        MergeError: An adapter has no place in the model.
+    """
     peft: PeftModel | None = None
     for adapter, name in zip(adapters, names, strict=True):
         with _failing(f"the adapter does not fit {base}", adapter.label):
@@ -63,8 +75,13 @@ def load_processor(base: str) -> Any:
         return transformers.AutoTokenizer.from_pretrained(place)
 
 
-def _base(place: str, dtype: torch.dtype) -> Any:
-    """The model with a head: one of images and text, or of text."""
+def load_base(base: str, dtype: torch.dtype) -> Any:
+    """The model with a head: one of images and text, or of text.
+
+    Raises:
+        MergeError: It cannot be loaded.
+    """
+    place = str(at_home(base))
     with _failing("the base model cannot be loaded", place):
         config = transformers.AutoConfig.from_pretrained(place)
         # Named otherwise before 4.46.
@@ -88,13 +105,26 @@ def _images_only(place: str) -> Any:
                 return type(None)
             return super().check_argument_for_proper_class(name, argument)
 
+        def apply_chat_template(
+            self, conversation: Any, chat_template: str | None = None, **options: Any
+        ) -> Any:
+            if options.get("tokenize"):
+                return super().apply_chat_template(conversation, chat_template, **options)
+            # SmolVLM's own asks the video part about frames.
+            return self.tokenizer.apply_chat_template(
+                conversation,
+                chat_template=chat_template or self.chat_template,
+                **({"tokenize": False} | options),
+            )
+
+    home = sys.modules[whole.__module__]
+    if getattr(home, "num2words", str) is None:
+        home.num2words = str  # type: ignore[attr-defined]  # SmolVLM's, which counts frames by it
     tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-    return ImagesOnly(
-        image_processor=transformers.AutoImageProcessor.from_pretrained(place),
-        tokenizer=tokenizer,
-        video_processor=None,
-        chat_template=tokenizer.chat_template,
-    )
+    images = transformers.AutoImageProcessor.from_pretrained(place)
+    settings, _ = whole.get_processor_dict(place)
+    settings.setdefault("chat_template", tokenizer.chat_template)
+    return ImagesOnly.from_args_and_dict([images, tokenizer, None], settings)
 
 
 @contextmanager

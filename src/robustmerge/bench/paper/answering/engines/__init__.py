@@ -1,0 +1,1 @@
+"""Engines: a model in this process, a server."""

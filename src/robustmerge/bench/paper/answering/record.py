@@ -1,0 +1,109 @@
+"""run.json: what the answers beside it are of, so that only the same run goes on with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ....adapter.config import read_json
+from ....errors import MergeError
+
+FILE = "run.json"
+FORMAT = 1
+_SAME = ("format", "base", "adapter", "settings")
+
+
+def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a folder once these tasks are in it, with those that already are.
+
+    Args:
+        out: The folder.
+        record: What is to be answered now.
+
+    Raises:
+        MergeError: The folder's answers are of another model, other settings or other questions.
+    """
+    path = out / FILE
+    if not path.exists():
+        strangers = sorted(file.name for file in out.glob("*.jsonl")) if out.is_dir() else []
+        if strangers:
+            raise MergeError(
+                f"the folder holds {strangers[0]}, but no {FILE} that says what it is",
+                where=str(out),
+                hint="choose another folder",
+            )
+        return dict(record)
+    there = read_json(path)
+    differences = list(_differences(_identity(there), _identity(record)))
+    tasks = there.get("questions", {})
+    for name, now in record["questions"].items():
+        if name in tasks:
+            differences += _differences(tasks[name], now, f"{name}.", skip=("file",))
+    if differences:
+        raise MergeError(
+            "the folder holds answers of another run",
+            where="\n".join([str(path), *differences[:6]]),
+            hint="choose another folder for this run, or delete that one",
+        )
+    return {**record, "questions": {**tasks, **record["questions"]}}
+
+
+def write(out: Path, record: Mapping[str, Any]) -> None:
+    """Write the record; the file appears whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".{FILE}.partial"
+    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(out / FILE)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other runs out of the folder, until the process ends in whatever way.
+
+    Raises:
+        MergeError: Another is at work in it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # where the system has no such locks
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MergeError(
+                "another run is writing to the folder",
+                where=str(out),
+                hint="wait for it, or choose another folder",
+            ) from None
+        yield
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: record.get(name) for name in _SAME}
+    adapter = found["adapter"]  # the same one may have been moved
+    return {**found, "adapter": adapter and adapter.get("files")}
+
+
+def _differences(
+    there: Any, now: Any, prefix: str = "", *, skip: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Both sides of whatever differs."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        for name in [*there, *(name for name in now if name not in there)]:
+            if name not in skip:
+                yield from _differences(there.get(name), now.get(name), f"{prefix}{name}.")
+    elif there != now:
+        yield f"{prefix.rstrip('.')}: {_short(there)} there, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 70 else f"{text[:67]}…"

@@ -1,0 +1,113 @@
+"""What `robustmerge bench run` prints. Imports torch, so it is imported late."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bars,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ..adapter.source import at_home
+from ..bench.paper.answering.options import Options
+from ..bench.paper.answering.run import Progress, answer
+from ..bench.paper.data.find import find
+from ..bench.paper.tasks import Task, chosen
+from .optional import needing
+
+
+def run(
+    base: str,
+    adapter: str | None,
+    tasks: str,
+    data: Path,
+    output: Path,
+    *,
+    device: str | None,
+    settings: Mapping[str, Any],
+) -> int:
+    """Answer with a progress bar on stderr, and print what was written."""
+    options = Options(**settings, device=device or _device())
+    data, output, asked = at_home(data), at_home(output), chosen(tasks)
+    server = options.engine == "server"
+    try:
+        with (
+            needing("a server" if server else "running a model", "server" if server else "bench"),
+            _quiet(),
+            _bars() as progress,
+        ):
+            files = answer(base, adapter, asked, data, output, options=options, progress=progress)
+    except KeyboardInterrupt:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            "interrupted; answers so far are kept, and the same command goes on from there"
+        )
+        return 130
+    _print_files(asked, files, data)
+    return 0
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> None:
+    for file in files:
+        print(f"{sum(1 for _ in file.open('rb'))} answers in {file}")
+    task, file = tasks[0], files[0]
+    found = find(data, task)
+    print(f"\nnext: robustmerge bench score --task {task.name} --predictions {file} \\")
+    print(f"        --questions {found.questions}", end="")
+    print(f" --references {found.references}" if found.references else "")
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """A bar for each task on stderr, or a line where there is no screen."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    screen = Console(stderr=True, soft_wrap=True, highlight=False)
+    rows: dict[str, TaskID] = {}
+    with Bars(*columns, console=screen, disable=not screen.is_terminal) as bars:
+
+        def tell(task: str, done: int, total: int) -> None:
+            if task not in rows:
+                rows[task] = bars.add_task(task, total=total)
+            bars.update(rows[task], completed=done)
+            if not screen.is_terminal:
+                screen.print(f"{task}: {done} of {total}", markup=False)
+
+        yield tell
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries from drawing bars of their own and from advice that is none of ours."""
+    for name in ("transformers", "httpx", "openai"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        from transformers.utils import logging as theirs
+    except ImportError:  # a server needs none
+        yield
+        return
+    shown = theirs.is_progress_bar_enabled()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            theirs.enable_progress_bar()
