@@ -8,6 +8,7 @@ from .bench_answer import run as answer
 from .bench_gates import gates
 from .bench_pack import pack
 from .bench_run import run
+from .bench_score import score
 from .bench_table import table
 from .bench_train import train
 
@@ -23,3 +24,4 @@ mini.command(gates)
 mini.command(pack)
 bench.command(mini)
 bench.command(answer, name="run")
+bench.command(score)

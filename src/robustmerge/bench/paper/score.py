@@ -24,6 +24,7 @@ from .figures import FIGURES
 
 FORMAT = 1
 Protocol = Literal["official", "fixed"]
+_BLOCK = 2_000_000  # numbers in memory at a time: 16 MB, some times over
 _NONE: Mapping[str, float] = MappingProxyType({})
 
 
@@ -72,7 +73,9 @@ class Score:
 
     def interval(self, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
         """The bootstrap interval of the value over samples."""
-        values = self.drawn(times_taken(np.random.default_rng(seed), draws, self.n))
+        random, step = np.random.default_rng(seed), max(1, _BLOCK // self.n)
+        parts = [min(step, draws - done) for done in range(0, draws, step)]
+        values = np.concatenate([self.drawn(times_taken(random, n, self.n)) for n in parts])
         low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 

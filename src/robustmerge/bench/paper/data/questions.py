@@ -39,11 +39,15 @@ class Question:
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The questions of a file, in its order.
+    """The questions of a file, in its order; MMBench's are a table (`tables.py`).
 
     Raises:
         MergeError: The file is no question file; the message names the question.
     """
+    if path.suffix == ".tsv":
+        from .tables import read_table
+
+        return read_table(path)
     return [_question(record) for record in records(path)]
 
 

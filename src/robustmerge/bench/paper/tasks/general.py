@@ -13,6 +13,7 @@ GENERAL = (
         kind="pope",
         folders=("pope", "POPE"),
         questions=("llava_pope_test.jsonl",),
+        references=("coco",),
         training=(),
     ),
     Task(
@@ -23,7 +24,9 @@ GENERAL = (
         kind="mme",
         folders=("MME", "mme"),
         questions=("llava_mme.jsonl",),
+        references=("MME_Benchmark_release_version",),
         training=(),
+        repeated_ids=True,
     ),
     Task(
         name="mmbench",

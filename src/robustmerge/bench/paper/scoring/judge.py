@@ -1,0 +1,83 @@
+"""Scoring a task's predictions: which rule applies, and the files it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from ..data.predictions import read_predictions
+from ..data.questions import read_questions
+from ..score import Protocol, Score
+from ..tasks import Task
+from . import captions, fixed, mmbench, mme, official, pope, problems
+from .exam import Exam, Missing
+
+Rule = Callable[[Exam], Score]
+
+OFFICIAL: Mapping[str, Rule] = MappingProxyType(
+    {
+        "problems": problems.official,
+        "letter": official.letter,
+        "captions": captions.official,
+        "class": official.classes,
+        "vqa": official.vqa,
+        "words": official.words,
+        "ocr": official.ocr,
+        "box": official.box,
+        "pope": pope.official,
+        "mme": mme.official,
+        "mmbench": mmbench.official,
+    }
+)
+FIXED: Mapping[str, Rule] = MappingProxyType(
+    {
+        "problems": problems.fixed,
+        "letter": fixed.letter,
+        "captions": captions.fixed,
+        "class": fixed.classes,
+        "vqa": fixed.vqa,
+        "words": fixed.words,
+        "ocr": fixed.words,
+        "box": fixed.box,
+        "pope": pope.fixed,
+        "mme": mme.fixed,
+        "mmbench": mmbench.fixed,
+    }
+)
+
+
+def score(
+    task: Task,
+    questions: Path,
+    predictions: Path,
+    *,
+    protocol: Protocol,
+    references: Path | None = None,
+    missing: Missing = "refuse",
+) -> Score:
+    """Score the predictions of one task.
+
+    Args:
+        task: The task.
+        questions: Its question file.
+        predictions: The answers, JSON lines.
+        protocol: official, as the released scripts do it, bug for bug; or fixed.
+        references: The right answers, where they are not in the questions; found beside the
+            questions under their usual name unless given.
+        missing: What the fixed rules do about questions without an answer: refuse, or count them
+            as wrong.
+
+    Raises:
+        MergeError: A file is not what it should be, or the files do not belong together; the
+            message names the sample.
+    """
+    exam = Exam(
+        task=task,
+        file=questions,
+        questions=read_questions(questions),
+        predictions=read_predictions(predictions),
+        source=references,
+        missing=missing,
+    )
+    return (OFFICIAL if protocol == "official" else FIXED)[task.kind](exam)
