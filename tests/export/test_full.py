@@ -145,12 +145,39 @@ def test_every_module_has_its_own_scaling(tmp_path: Path) -> None:
         torch.testing.assert_close(got[f"{module}.weight"].double(), want, **CLOSE)
 
 
-def test_float64_stays_float64(tmp_path: Path) -> None:
-    adapter(tmp_path / "a", dtype=torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_float64_stays_float64(dtype: torch.dtype, tmp_path: Path) -> None:
+    adapter(tmp_path / "a", dtype=dtype)
     got, changes = full(tmp_path, tensors=weights(torch.float64)), deltas(tmp_path / "a")
     for module, delta in changes.items():
         want = weights(torch.float64)[f"{module}.weight"] + delta
         torch.testing.assert_close(got[f"{module}.weight"], want, rtol=1e-14, atol=1e-14)
+
+
+def test_the_order_of_a_header_is_not_that_of_its_tensors(tmp_path: Path) -> None:
+    adapter(tmp_path / "a")
+    path = base(tmp_path / "base") / "model.safetensors"
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    text = json.dumps(dict(reversed(header.items()))).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+    export_adapter(tmp_path / "a", tmp_path / "out", layout="full", base=str(path.parent))
+    got, before = read(tmp_path / "out"), weights()
+    for module, delta in deltas(tmp_path / "a").items():
+        want = before[f"{module}.weight"].double() + delta
+        torch.testing.assert_close(got[f"{module}.weight"].double(), want, **CLOSE)
+
+
+def test_attention_of_torch_s_own_kind(tmp_path: Path) -> None:
+    """PEFT names its two weights by the module and by a layer inside of its wrapping."""
+    head = "model.vision_tower.head.attention"
+    names = {head: (24, 8), f"{head}.base_layer.out_proj": (8, 8)}
+    adapter(tmp_path / "a", modules=LLM | names)
+    own = {f"{head}.in_proj_weight": torch.ones(24, 8), f"{head}.out_proj.weight": torch.ones(8, 8)}
+    got, changes = full(tmp_path, tensors=weights() | own), deltas(tmp_path / "a")
+    for name, module in zip(own, names, strict=True):
+        torch.testing.assert_close(got[name].double(), own[name] + changes[module], **CLOSE)
 
 
 EMBEDDINGS = "model.language_model.embed_tokens"

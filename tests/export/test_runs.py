@@ -79,8 +79,18 @@ def test_dora_is_baked(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["embedded", "full"])
-def test_unequal_ranks_and_scalings_go_along(layout: str, tmp_path: Path) -> None:
-    options = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 5}, "rslora": True}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 5}, "rslora": True},
+        {"alpha_pattern": {"v_proj": 5}},
+        {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 4}},
+    ],
+    ids=["both", "alpha", "rank"],
+)
+def test_unequal_ranks_and_scalings_go_along(
+    layout: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     made("qwen2_vl", tmp_path, **options)
     got = logits("qwen2_vl", load(export(tmp_path, layout)))
     want = logits("qwen2_vl", attach(build("qwen2_vl"), tmp_path / "a"))

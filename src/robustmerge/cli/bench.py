@@ -6,6 +6,7 @@ from cyclopts import App
 
 from .bench_answer import run as answer
 from .bench_gates import gates
+from .bench_lmms import lmms_tasks
 from .bench_pack import pack
 from .bench_run import run
 from .bench_score import score
@@ -25,3 +26,4 @@ mini.command(pack)
 bench.command(mini)
 bench.command(answer, name="run")
 bench.command(score)
+bench.command(lmms_tasks)
