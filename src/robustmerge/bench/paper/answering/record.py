@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from ....errors import MergeError
 
 FILE = "run.json"
 FORMAT = 1
-_SAME = ("format", "base", "adapter", "settings")
+_SAME = ("format", "base", "settings")
 
 
 def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +38,10 @@ def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             )
         return dict(record)
     there = read_json(path)
-    differences = list(_differences(_identity(there), _identity(record)))
+    differences = [
+        *_differences(_only(there), _only(record)),
+        *_adapters(there.get("adapter"), record["adapter"]),
+    ]
     tasks = there.get("questions", {})
     for name, now in record["questions"].items():
         if name in tasks:
@@ -72,22 +76,31 @@ def alone(out: Path) -> Iterator[None]:
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MergeError(
-                "another run is writing to the folder",
-                where=str(out),
-                hint="wait for it, or choose another folder",
-            ) from None
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise MergeError(
+            "another run is writing to the folder",
+            where=str(out),
+            hint="wait for it, or choose another folder",
+        ) from None
+    finally:
+        os.close(folder)
 
 
-def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: record.get(name) for name in _SAME}
-    adapter = found["adapter"]  # the same one may have been moved
-    return {**found, "adapter": adapter and adapter.get("files")}
+def _only(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in _SAME}
+
+
+def _adapters(there: Any, now: Any) -> Iterator[str]:
+    """Both sides where the adapters' files differ; the same one may have been moved."""
+    files = [one and one["files"] for one in (there, now)]
+    if files[0] != files[1]:
+        names = [one["source"] if one else "none" for one in (there, now)]
+        same = " (its files have changed)" if names[0] == names[1] else ""
+        yield f"adapter: {names[0]} there, {names[1]} now{same}"
 
 
 def _differences(

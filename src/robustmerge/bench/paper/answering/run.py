@@ -12,7 +12,7 @@ from typing import Any
 
 from .... import __version__
 from ....adapter.reader import BESIDE, NON_LORA, weights_file
-from ....adapter.source import locate
+from ....adapter.source import local_folder, locate
 from ....adapter.tensors import sha256
 from ....errors import MergeError, reading
 from ..data.predictions import read_predictions
@@ -70,7 +70,6 @@ def answer(
             progress(paper.task.name, count, len(paper.questions))
         if all(count == len(paper.questions) for paper, count in zip(papers, done, strict=True)):
             return files
-        record.write(out, whole)
         engine = open_engine(base, adapter, settings, options)
         record.write(out, {**whole, "facts": dict(engine.facts())})
         name = name_of(base, adapter)
@@ -128,7 +127,7 @@ def _record(
     return {
         "format": record.FORMAT,
         "version": __version__,
-        "base": base,
+        "base": str(folder.resolve()) if (folder := local_folder(base)) else base,
         "adapter": adapter and {"source": adapter, "files": _hashes(adapter)},
         "settings": {
             "engine": options.engine,

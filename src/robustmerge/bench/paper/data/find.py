@@ -119,6 +119,8 @@ def _names(written: str) -> Iterator[str]:
     """A picture's path as it is written, then with and without the mark some copies have."""
     path = PurePosixPath(written)
     yield str(path)
+    if not path.name:  # it names a folder
+        return
     marked = path.name.startswith(_MARK)
     yield str(path.with_name(path.name.removeprefix(_MARK) if marked else _MARK + path.name))
 

@@ -141,7 +141,13 @@ class Live:
             for name, one in inputs.items()
         }
         made: Tensor = self.model.generate(**given, max_new_tokens=most)
-        return list(made[:, given["input_ids"].shape[1] :].cpu())
+        return [self._answered(row) for row in made[:, given["input_ids"].shape[1] :].cpu()]
+
+    def _answered(self, row: Tensor) -> Tensor:
+        """Tokens up to the end, after which a batch goes on for the sake of others."""
+        ends = torch.tensor(self.model.generation_config.eos_token_id)
+        over = torch.isin(row, ends).nonzero()
+        return row[: int(over[0])] if len(over) else row
 
     def _texts(self, tokens: Sequence[Tensor]) -> list[str]:
         found = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
