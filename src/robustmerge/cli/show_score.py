@@ -71,7 +71,7 @@ def _interval(score: Score) -> str:
 
 
 _LINES: tuple[Shown, ...] = (
-    ("score", lambda s: f"{s.value:.2f}"),
+    ("score", lambda s: f"{s.value:.2f}{' *' if s.missing else ''}"),
     ("95 % interval", _interval),
     ("samples", lambda s: str(s.n)),
     ("empty answers", lambda s: f"{100 * s.empty:.1f} %"),
@@ -85,7 +85,7 @@ def _notes(task: Task, scores: Sequence[Score]) -> list[str]:
     absent = next((each.missing for each in scores if each.missing), ())
     if absent:
         notes.append(
-            f"{', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the "
+            f"* {', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the "
             "mean of the other metrics, and not comparable with published ones"
         )
     if task.kind == "mmbench":

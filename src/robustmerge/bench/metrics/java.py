@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("|||", "").split())
 
 
-def _run(*command: str, lines: str) -> list[str]:
+@lru_cache(maxsize=4)  # two protocols mostly ask the same
+def _run(*command: str, lines: str) -> tuple[str, ...]:
     if problem := what_is_missing():
         raise MergeError(
             problem, where="METEOR and the official tokenizer", hint="install it, or do without"
@@ -93,7 +95,7 @@ def _run(*command: str, lines: str) -> list[str]:
     )
     if done.returncode:
         raise _failed(f"java ended with code {done.returncode}: {done.stderr.strip()[-200:]}")
-    return done.stdout.removesuffix("\n").split("\n")
+    return tuple(done.stdout.removesuffix("\n").split("\n"))
 
 
 def _failed(problem: str) -> MergeError:

@@ -73,7 +73,7 @@ def official(exam: Exam) -> Score:
             where=f"{exam.predictions[-1].where}: the last one\n{path}",
             hint="the official script takes line k for image k, and needs all of them",
         )
-    marks = [Mark(prediction.id, 0, prediction.text) for prediction in exam.predictions]
+    marks = [Mark(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
     return _scored(exam, "official", marks, images)
 
 
@@ -81,7 +81,7 @@ def fixed(exam: Exam) -> Score:
     """Answers belong to questions by id, and questions to images by file name."""
     path = exam.needed_references()
     images = _in_order(exam, read_images(path), path)
-    marks = [Mark(question.id, 0, text) for question, text in answered(exam)]
+    marks = [Mark(question.id, 0.0, text) for question, text in answered(exam)]
     return _scored(exam, "fixed", marks, images)
 
 

@@ -53,7 +53,9 @@ def vqa(exam: Exam) -> Score:
             marks.append(Mark(question.id, vqa_accuracy(text, people), text))
             continue
         said, right = map(normalized_as_in_vqa, (text, answer_of(question)))
-        marks.append(Mark(question.id, worth(bool(said) and said == right), text))
+        # Of an answer such as A nothing is left.
+        hit = said == right if said else same(text, answer_of(question))
+        marks.append(Mark(question.id, worth(hit), text))
     return scored(exam, "fixed", marks)
 
 
@@ -86,14 +88,14 @@ def same(text: str, answer: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """A text in lower case, without one period at its end; a number as Python writes it.
+    """A text in lower case, without one period at its end; a number by its value.
 
     >>> [plain(x) for x in ("1,000", "1000.0", "$1,000.", "A Cat.", "1,00")]
-    ['1000', '1000', '1000', 'a cat', '1,00']
+    ['#1000', '#1000', '#1000', 'a cat', '1,00']
     """
     text = normalized(text)
     if any(c.isdigit() for c in text) and text.isascii() and _NUMBER.fullmatch(text):
-        return str(Fraction(text.replace(",", "").replace("$", "")))
+        return f"#{Fraction(text.replace(',', '').replace('$', ''))}"
     return text
 
 

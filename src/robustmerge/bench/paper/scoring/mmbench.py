@@ -95,7 +95,7 @@ def _scored(exam: Exam, protocol: Protocol, find: Callable[[str, Mapping[str, st
     marks = [mark for of in asked.values() for mark in of]
     parts = {
         "orders of a question": len(marks) / len(asked),
-        "first order": sum(of[0].worth for of in asked.values()) / len(asked),
+        "first order": sum(min(of, key=_index).worth for of in asked.values()) / len(asked),
         "every answer": percent(marks),
     }
     parts |= {kind: sum(worths[n] for n in names) / len(names) for kind, names in kinds.items()}
@@ -109,6 +109,10 @@ def _scored(exam: Exam, protocol: Protocol, find: Callable[[str, Mapping[str, st
         parts=parts,
         chance=100 * sum(guessed.values()) / len(guessed),
     )
+
+
+def _index(mark: Mark) -> int:
+    return int(mark.id)
 
 
 def _right(question: Question, choices: Mapping[str, str]) -> str:

@@ -100,4 +100,4 @@ def _overlap(a: Sequence[float], b: Sequence[float], side: float) -> float:
     (x1, y1, x2, y2), (u1, v1, u2, v2) = ([x * side for x in box] for box in (a, b))
     shared = max(0, min(x2, u2) - max(x1, u1)) * max(0, min(y2, v2) - max(y1, v1))
     covered = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared
-    return shared / covered if covered > 0 else 0
+    return shared / covered if covered > 0 else 0.0

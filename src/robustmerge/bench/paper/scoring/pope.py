@@ -188,7 +188,7 @@ def _figures(said: Sequence[Said]) -> Mapping[str, float]:
     }
 
 
-def _percent(part: float, whole: float) -> float:
+def _percent(part: int | float, whole: int | float) -> float:
     return 100 * part / whole if whole else 0.0
 
 

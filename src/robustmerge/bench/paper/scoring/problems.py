@@ -28,7 +28,7 @@ from .exam import Exam, answer_of
 from .marks import Mark, percent, scored, worth
 from .matching import answered
 
-_LETTERS = "ABCDE"
+_LETTERS = tuple("ABCDE")
 _SENTENCE = re.compile(r"The answer is ([A-Z]).")  # the period is any character, as in the script
 _SPLITS = "pid_splits.json"
 
@@ -71,7 +71,7 @@ def official_letter(text: str) -> str:
     >>> [official_letter(x) for x in ("B", "B. a cat", "The answer is B.", "The answer is B")]
     ['B', 'B', 'B', '']
     """
-    if text and text in tuple(_LETTERS):
+    if text in _LETTERS:
         return text
     if len(text) > 2 and text[0] in _LETTERS and text[1:3] == ". ":
         return text[0]
