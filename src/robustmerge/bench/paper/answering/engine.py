@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..data.questions import Id
 from ..tasks import Framing
@@ -34,6 +34,7 @@ class Asked:
     where: str
 
 
+@runtime_checkable
 class Engine(Protocol):
     """A model that answers.
 
