@@ -59,6 +59,11 @@ def base(
     (folder / "config.json").write_text(json.dumps({"model_type": "llava", **settings}))
     for name in ("tokenizer.json", "preprocessor_config.json", "chat_template.jinja"):
         (folder / name).write_text(f'{{"name": "{name}"}}')
-    for name in ("README.md", "adapter_config.json", "pytorch_model.bin", ".gitattributes"):
+    for name in (
+        "README.md",
+        "adapter_config.json",
+        "pytorch_model.bin.index.json",
+        ".gitattributes",
+    ):
         (folder / name).write_text("{}")
     return folder

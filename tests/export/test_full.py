@@ -60,7 +60,7 @@ def test_files_headers_and_index_stay(cuts: tuple[int, ...], tmp_path: Path) -> 
     adapter(tmp_path / "a")
     full(tmp_path, cuts=cuts)
     one, other = tmp_path / "base", tmp_path / "out"
-    left = {"README.md", "adapter_config.json", "pytorch_model.bin", ".gitattributes"}
+    left = {"README.md", "adapter_config.json", "pytorch_model.bin.index.json", ".gitattributes"}
     names = {path.name for path in one.iterdir()} - left
     assert {path.name for path in other.iterdir()} == names | {"export.json"}
     for name in names:

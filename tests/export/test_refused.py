@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from base_files import base, weights
 from faults.refuse import command, refused, tree
@@ -70,6 +70,14 @@ def dora(root: Path) -> None:
     adapter(root / "a", extras=lengths, use_dora=True)
 
 
+def dora_on_embeddings(root: Path) -> None:
+    dora(root)
+    path = root / "a" / "adapter_model.safetensors"
+    name = "base_model.model.model.language_model.embed_tokens.lora_embedding_"
+    factors = {f"{name}A": torch.ones(4, 20), f"{name}B": torch.ones(16, 4)}
+    save_file(load_file(path) | factors, path)
+
+
 def too_large(root: Path) -> None:
     save_file(weights(torch.float16), root / "base" / "model.safetensors")
     adapter(root / "a", alpha=1e6)
@@ -94,6 +102,7 @@ FULL: dict[str, tuple[Make, str]] = {
     "gptq": (gptq, "a weight of the base is quantized"),
     "tied": (tied, "ensure_weight_tying is set"),
     "resized": (resized, "a copy of model.language_model.embed_tokens.weight with other values"),
+    "DoRA": (dora_on_embeddings, "DoRA on embeddings"),
     "tokens": (tokens, "single rows of the embeddings"),
     "too large": (too_large, "F16, the type of the base, cannot hold"),
 }
