@@ -4,8 +4,8 @@ DoRA scales the rows of the sum to the lengths that were trained.
 
 The base is rewritten file by file and tensor by tensor under its own names, types, shards and
 index. Memory is one tensor: its stored bytes, its float32 values, to which B A is added in place,
-and their rounding, some 8 bytes per entry of the largest changed tensor of a 16-bit base (355 MiB for
-12 tensors of 45 million entries, 1.1 GB).
+and their rounding, some 8 bytes per entry of the largest changed tensor of a 16-bit base: 355 MiB
+for one of 1.1 GB in tensors of 45 million entries.
 """
 
 from __future__ import annotations
