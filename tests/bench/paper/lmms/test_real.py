@@ -107,7 +107,7 @@ def test_lmms_eval_gives_our_answers_and_scores(python: Path, tmp_path: Path) ->
     for name, predictions in zip(NAMES, files, strict=True):
         theirs = _samples(tmp_path, f"mm_mergebench_{name.replace('-', '_')}")
         assert theirs == ours[name]
-        assert len(set(theirs)) > 2
+        assert len(set(theirs)) > 1
         values = found[f"mm_mergebench_{name.replace('-', '_')}"]
         for protocol in ("official", "fixed"):
             want = score(
