@@ -100,6 +100,7 @@ def test_few_files_know_peft_and_transformers() -> None:
         ["merge", "--help"],
         ["collect", "--help"],
         ["export", "--help"],
+        ["bench", "lmms-tasks"],
         ["merge", "--nonsense"],
         ["bench", "mini", "run", "--help"],
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from torch import Tensor
 
 from base_files import base, weights
 from make import LLM, adapter, deltas
-from robustmerge.export import export_adapter
+from robustmerge.adapter import base as base_reader
+from robustmerge.export import companions, export_adapter
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-5}
 INDEX = "model.safetensors.index.json"
@@ -236,3 +239,28 @@ def test_tied_embeddings_that_nothing_touches_stay_tied(tmp_path: Path) -> None:
     got = full(tmp_path, tensors=weights(head=False), tie_word_embeddings=True)
     assert "lm_head.weight" not in got
     assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"]
+
+
+@pytest.mark.parametrize("layout", ["embedded", "full"])
+def test_a_base_on_the_hub_comes_whole(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, cache = base(tmp_path / "hub", cuts=(3, 8)), tmp_path / "cache"
+    cache.mkdir()
+    asked: list[str] = []
+
+    def snapshot(source: str, repo: str, revision: str | None, wanted: list[str]) -> str:
+        assert (source, repo, revision) == ("owner/model", "owner/model", None)
+        asked.extend(wanted)
+        for path in hub.iterdir():
+            if any(fnmatch(path.name, pattern) for pattern in wanted):
+                shutil.copyfile(path, cache / path.name)
+        return str(cache)
+
+    monkeypatch.setattr(base_reader, "snapshot", snapshot)
+    monkeypatch.setattr(companions, "snapshot", snapshot)
+    adapter(tmp_path / "a", base_model_name_or_path="owner/model")
+    export_adapter(tmp_path / "a", tmp_path / "out", layout=layout)
+    left = {"README.md", "pytorch_model.bin.index.json", ".gitattributes", "adapter_config.json"}
+    assert {p.name for p in hub.iterdir()} - left <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert not any(fnmatch("pytorch_model-00001-of-00002.bin", pattern) for pattern in asked)
