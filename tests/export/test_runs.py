@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from bases import llama, llava, text_only
@@ -68,6 +69,22 @@ def test_projectors_go_along(layout: str, tmp_path: Path) -> None:
     got = logits("llava", load(export(tmp_path, layout)))
     want = logits("llava", attach(build("llava"), tmp_path / "a"))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["embedded", "full"])
+def test_a_part_of_a_projector_goes_along(layout: str, tmp_path: Path) -> None:
+    made("llava", tmp_path)
+    name = "model.multi_modal_projector.linear_2.bias"
+    save_file({name: torch.full((64,), 0.3)}, tmp_path / "a" / "non_lora.safetensors")
+    model = attach(build("llava"), tmp_path / "a")
+    model.get_base_model().get_parameter(name).data.fill_(0.3)
+    want = logits("llava", model)
+    got = load(export(tmp_path, layout))
+    torch.testing.assert_close(logits("llava", got), want, rtol=1e-5, atol=1e-4)
+    if layout == "embedded":  # nothing is left for a loader to make up
+        tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
+        projector = [n for n in tensors if "multi_modal_projector" in n]
+        assert len(projector) == 4
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])

@@ -7,7 +7,9 @@ and, without it, loads the base alone and says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..adapter.base import Base
 from ..adapter.config import FILE
@@ -16,6 +18,7 @@ from ..adapter.reader import Module, Place
 from ..adapter.settings import plain_lora
 from ..adapter.writer import SafetensorsWriter, write_json
 from ..inspect.contents import FACTORS
+from ..inspect.peft_rules import saves, under
 from .changes import Changes
 from .companions import INDEX, beside_weights, copy_all, link_all, shards
 from .plain import Plain
@@ -41,14 +44,27 @@ def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) ->
     plain = Plain.of(modules)
     whole = {
         changes.contents.live(item.written): item.place
-        for item in changes.contents.of(Part.FULL, Part.TOKENS, Part.BASE, Part.MAGNITUDE)
+        for item in changes.contents.of(Part.FULL, Part.TOKENS, Part.BASE)
     }
-    _write_tensors(changes, plain, modules, whole, folder / WEIGHTS)
     names = [changes.contents.live(m.written) for m in modules]
     settings = plain_lora(changes.adapter, modules, names, plain.rank, base.label, whole)
+    _write_tensors(
+        changes, plain, modules, _siblings(settings, changes, base) | whole, folder / WEIGHTS
+    )
     if base.text_only:
         settings["exclude_modules"] = None  # PEFT warns where there is nothing to exclude
     write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
+
+
+def _siblings(settings: Mapping[str, Any], changes: Changes, base: Base) -> dict[str, Place]:
+    """The base's parameters in modules that count as saved whole, of which some may be trained."""
+    live = changes.contents.live
+    wrapped = [name for name in map(live, base.modules) if saves(settings, name)]
+    return {
+        live(name): place
+        for name, place in base.tensors.items()
+        if any(under(live(name), module) for module in wrapped)
+    }
 
 
 def _write_tensors(
