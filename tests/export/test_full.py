@@ -234,6 +234,16 @@ def test_a_tied_head_with_lora_leaves_the_embeddings(tmp_path: Path) -> None:
     torch.testing.assert_close(got["language_model.lm_head.weight"].double(), want, **CLOSE)
 
 
+def test_a_tied_head_that_is_stored_too_is_untied(tmp_path: Path) -> None:
+    """Or a loader would tie it again, and drop what was added to it."""
+    adapter(tmp_path / "a", modules={**LLM, "lm_head": (20, 16)})
+    got = full(tmp_path, tie_word_embeddings=True)
+    want = weights()["lm_head.weight"] + deltas(tmp_path / "a")["lm_head"]
+    torch.testing.assert_close(got["lm_head.weight"].double(), want, **CLOSE)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["tie_word_embeddings"] is False
+
+
 def test_tied_embeddings_that_nothing_touches_stay_tied(tmp_path: Path) -> None:
     adapter(tmp_path / "a")
     got = full(tmp_path, tensors=weights(head=False), tie_word_embeddings=True)

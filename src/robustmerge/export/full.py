@@ -75,10 +75,12 @@ class Baking:
 
     Attributes:
         edits: The new tensors, by the base's own names.
+        parted: Whether embeddings and head, if they were tied, are no longer.
         head: An output head of its own, where it was the embeddings until now: name and edit.
     """
 
     edits: Mapping[str, Edit]
+    parted: bool
     head: tuple[str, Edit] | None
 
 
@@ -102,7 +104,8 @@ def plan(changes: Changes, base: Base) -> Baking:
         given = [changes.lengths[m.name] for m in updates[name] if m.name in changes.lengths]
         edits[name] = Edit(start, tuple(updates[name]), place, given[0] if given else None)
     stored = {edit.place.name: edit for name, edit in edits.items() if name in base.tensors}
-    return Baking(stored, _own_head(changes, base, edits))
+    parted = any(name == _HEAD or name.endswith(_EMBEDDINGS) for name in edits)
+    return Baking(stored, parted, _own_head(changes, base, edits) if parted else None)
 
 
 def check_space(baking: Baking, base: Base, folder: Path) -> None:
@@ -148,8 +151,10 @@ def write_full(
         rewrite(path, folder / path.name, here, own)
     index = [base.folder / INDEX] if (base.folder / INDEX).is_file() else []
     copy_all([*index, *beside_weights(base)], folder)
-    if baking.head:
-        _untie(folder, *baking.head)
+    if baking.parted:
+        _untie(folder)
+    if baking.head and index:
+        _list(folder / INDEX, *baking.head)
 
 
 def _parameter(module: Module, base: Base) -> str:
@@ -210,30 +215,35 @@ def _checked(place: Place | None, name: str) -> Place:
 
 
 def _own_head(changes: Changes, base: Base, edits: Mapping[str, Edit]) -> tuple[str, Edit] | None:
-    """The head that a base with tied embeddings needs once one of the two is changed."""
+    """The head that a base with tied embeddings needs once one of the two is changed.
+
+    Raises:
+        MergeError: The adapter wants them tied.
+    """
     tied = base.weight("lm_head")
-    touched = [n for n in edits if n == _HEAD or n.endswith(_EMBEDDINGS)]
-    if _HEAD in base.tensors or tied is None or not touched:
-        return None
     if changes.adapter.config.raw.get("ensure_weight_tying"):
         raise MergeError(
             "ensure_weight_tying is set, and the adapter changes the tied embeddings",
             where=str(changes.adapter.config.path),
             hint="PEFT's merge_and_unload bakes these",
         )
+    if _HEAD in base.tensors or tied is None:
+        return None
     name = "language_model.lm_head.weight" if tied.name.startswith("language_model.") else _HEAD
     return name, edits.get(_HEAD, Edit(tied, (), tied))
 
 
-def _untie(folder: Path, name: str, edit: Edit) -> None:
-    """Say in settings and index that the head has a weight of its own."""
+def _untie(folder: Path) -> None:
+    """Say in the settings that the head has a weight of its own."""
     settings = read_json(folder / SETTINGS)
     for part in (settings, *_texts(settings)):
         part["tie_word_embeddings"] = False
     write_json(folder / SETTINGS, settings)
-    if not (folder / INDEX).is_file():
-        return
-    index = read_json(folder / INDEX)
+
+
+def _list(path: Path, name: str, edit: Edit) -> None:
+    """Put a new tensor into the index."""
+    index = read_json(path)
     index["weight_map"][name] = edit.place.file.path.name
     metadata = index.get("metadata")
     if isinstance(metadata, dict):
@@ -244,7 +254,7 @@ def _untie(folder: Path, name: str, edit: Edit) -> None:
         metadata |= {
             k: metadata[k] + n for k, n in more.items() if isinstance(metadata.get(k), int)
         }
-    write_json(folder / INDEX, index)
+    write_json(path, index)
 
 
 def _texts(settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -54,7 +54,10 @@ def references(root: Path) -> None:
         if task.kind == "captions":
             content: Any = {
                 "images": [{"id": n + 1, "file_name": f"{n}.png"} for n in range(7)],
-                "annotations": [{"id": n, "image_id": n + 1, "caption": "a dog"} for n in range(7)],
+                "annotations": [
+                    {"id": n, "image_id": n + 1, "caption": "a dog" if n == 4 else "an old house"}
+                    for n in range(7)
+                ],
             }
             (folder / task.references[0]).write_text(json.dumps(content))
         if task.kind == "problems":
@@ -164,7 +167,11 @@ def test_scores_are_those_of_bench_score(
 
 def test_the_first_questions_alone(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As lmms-eval's --limit has it: scored over them, but where a script needs all."""
-    texts = {"iconqa": ["B", "B", "x"], "vizwiz": ["a dog"] * 3, "scienceqa": ["B", "B", "A"]}
+    texts = {
+        "iconqa": ["B", "B", "x"],
+        "vizwiz": ["an old house"] * 3,
+        "scienceqa": ["B", "B", "A"],
+    }
     got = {}
     for name, said in texts.items():
         items = [scores.results(o, [t]) for o, t in zip(dataset(name)[:3], said, strict=True)]
