@@ -318,6 +318,12 @@ def test_an_answer_ends_where_the_task_says(model: Path) -> None:
     assert cut == whole[: whole.index(whole[2])]
 
 
+def test_every_process_has_its_own_gpu(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "63")
+    refused(lambda: loaded(f"base={model / 'base'},device=cuda"), "no device 'cuda:63' here")
+    assert loaded(f"base={model / 'base'},device=cpu").device == torch.device("cpu")
+
+
 def test_refused(model: Path) -> None:
     base = f"base={model / 'base'},device=cpu"
     refused(lambda: loaded(f"{base},adaptor=x"), "unknown argument 'adaptor'", "adapter?")
