@@ -63,12 +63,12 @@ def _scored(protocol: Protocol, items: Sequence[Item]) -> Score:
 def _score(protocol: Protocol, name: str, answers: tuple[tuple[int, str], ...]) -> Score:
     """The score of answers, each with the place of its question."""
     task = TASKS[name]
-    paper, questions = docs.paper_of(task), docs.questions_of(task)
+    questions = docs.questions_of(task)
     exam = replace(
         docs.exam_of(task),
         questions=[questions[place] for place, _ in answers],
         predictions=[
-            Prediction(f"answer {place + 1}", questions[place].id, text, paper.prompts[place])
+            Prediction(f"answer {place + 1}", questions[place].id, text, prompt="")
             for place, text in answers
         ],
     )
