@@ -69,6 +69,7 @@ def test_a_note_where_they_differ(rec: list[str], tmp_path: Path, capsys: Captur
     said = capsys.readouterr().out
     assert row(said, "score") == ["0.00", "83.33"]
     assert "note: official gives 83.33 less than fixed: official cuts the last character" in said
+    assert said.rstrip().endswith("fixed gives more for 10, such as '0'")
 
 
 def test_a_truncated_run(rec: list[str], tmp_path: Path, capsys: Capture) -> None:
@@ -109,6 +110,7 @@ def test_parts_and_a_metric_that_is_missing(
     said = capsys.readouterr().out
     assert row(said, "score")[1] == row(said, "score")[3] == "*"
     assert len(row(said, "  Bleu_4")) == 2
+    assert "VizWiz captions, mean of metrics" in said
     assert "* METEOR is missing, since java is not installed" in said
 
 

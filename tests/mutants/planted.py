@@ -7,6 +7,7 @@ one in a copy of the project; a test keeps the list in step with the code.
 
 from __future__ import annotations
 
+from answers import ANSWERING
 from benchmark import BENCHMARK
 from mutant import SOURCE, Mutant, plant as _plant
 
@@ -411,4 +412,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *BENCHMARK)
+PLANTED = (*MERGING, *BENCHMARK, *ANSWERING)

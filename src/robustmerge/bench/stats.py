@@ -33,6 +33,7 @@ from ..errors import MergeError, few
 DRAWS = 2_000
 LEVEL = 0.95
 _BLOCK = 1_000_000  # numbers in memory at a time: 8 MB
+_CACHED = 50_000  # numbers that a processor's cache holds: counting takes half as long there
 
 Scores = ArrayLike | Mapping[str, ArrayLike]
 Name = TypeVar("Name", bound=Hashable)
@@ -125,26 +126,55 @@ def compare_all(
     Raises:
         MergeError: As `paired_difference`; or no p could get below 1 - level with so few draws.
     """
-    names = list(methods)
-    pairs = list(combinations(range(len(names)), 2))
-    if not pairs:
+    if len(methods) < 2:
         return {}
-    needed = int(2 * len(pairs) / (1 - level)) + 1
-    draws = max(DRAWS, 2 * needed) if draws is None else draws
-    if draws < needed:
+    draws = draws_for(len(methods), level) if draws is None else draws
+    drawn = _drawn_means(methods, draws, seed)
+    values = {name: _mean(scores) for name, scores in methods.items()}
+    return compare_drawn(values, drawn, level=level)
+
+
+def draws_for(methods: int, level: float = LEVEL) -> int:
+    """How often to draw, so that every two of so many methods can be told apart."""
+    return max(DRAWS, 2 * _least_draws(methods, level))
+
+
+def compare_drawn(
+    values: Mapping[Name, float],
+    drawn: Float[np.ndarray, "draws methods"],
+    *,
+    level: float = LEVEL,
+) -> dict[tuple[Name, Name], Difference]:
+    """The same as `compare_all` of any figure, given its values in every draw.
+
+    Args:
+        values: The figure of every method.
+        drawn: The same over resampled items, the same draw for all methods.
+        level: Share of the drawn differences within each interval.
+
+    Raises:
+        MergeError: No p could get below 1 - level with so few draws.
+    """
+    names = list(values)
+    pairs = list(combinations(range(len(names)), 2))
+    needed = _least_draws(len(names), level)
+    if len(drawn) < needed:
         raise MergeError(
-            f"{draws} draws cannot tell {len(pairs)} pairs of methods apart",
+            f"{len(drawn)} draws cannot tell {len(pairs)} pairs of methods apart",
             where="the comparison of all methods",
             hint=f"draw at least {needed} times, or compare fewer methods",
         )
-    drawn = _drawn_means(methods, draws, seed)
-    means = [_mean(scores) for scores in methods.values()]
+    means = list(values.values())
     found = [_difference(means[i] - means[j], drawn[:, i] - drawn[:, j], level) for i, j in pairs]
     adjusted = holm([difference.p for difference in found])
     return {
         (names[i], names[j]): Difference(d.mean, d.low, d.high, p)
         for (i, j), d, p in zip(pairs, found, adjusted, strict=True)
     }
+
+
+def _least_draws(methods: int, level: float) -> int:
+    return int(methods * (methods - 1) / (1 - level)) + 1
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -193,7 +223,7 @@ def _drawn_means(
     means = np.zeros((draws, len(methods)))
     for scores in tasks:
         sums = np.zeros_like(means)
-        for part in _blocks(draws, scores.shape[2]):
+        for part in blocks(draws, scores.shape[2]):
             items = times_taken(random, part.stop - part.start, scores.shape[2]).astype(float)
             for i in range(scores.shape[1]):
                 sums[part] += seeds[part, i, None] * (items @ scores[:, i].T)
@@ -201,15 +231,20 @@ def _drawn_means(
     return means / len(tasks)
 
 
-def _blocks(draws: int, items: int) -> Iterator[slice]:
-    step = max(1, _BLOCK // items)
+def blocks(draws: int, items: int, most: int = _BLOCK) -> Iterator[slice]:
+    """Draws in parts that stay small."""
+    step = max(1, most // items)
     return (slice(i, min(i + step, draws)) for i in range(0, draws, step))
 
 
 def times_taken(random: np.random.Generator, draws: int, n: int) -> Int[np.ndarray, "draws n"]:
     """How often each of n things is taken, in every draw of n with replacement."""
-    taken = random.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    return np.bincount(taken.ravel(), minlength=draws * n).reshape(draws, n)
+    found = np.empty((draws, n), int)
+    for part in blocks(draws, n, _CACHED):
+        rows = part.stop - part.start
+        taken = random.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        found[part] = np.bincount(taken.ravel(), minlength=rows * n).reshape(rows, n)
+    return found
 
 
 def _together(

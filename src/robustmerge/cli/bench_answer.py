@@ -33,7 +33,8 @@ def run(
 
     Args:
         base: The base model, a folder or Hub id.
-        tasks: Names separated by commas; seen, unseen, all and general are groups.
+        tasks: Names separated by commas; seen, unseen, all, general and vision are
+            groups. The last is for a base that is CLIP.
         data: Folder that holds the tasks' question files and pictures.
         output: Folder of the answers.
         adapter: The adapter, a folder or Hub id, also in the original LLaVA format; the base alone
@@ -42,8 +43,8 @@ def run(
         url: The server, such as http://localhost:8000/v1.
         model: What the server calls the base with the adapter.
         device: cpu, cuda, cuda:1, …; cuda where there is one unless given.
-        dtype: Type the model runs in. Unless given, float32 on a CPU, float16 for LLaVA-1.5, as in
-            the released scripts, and bfloat16 for others.
+        dtype: Type the model runs in. Unless given, float32 on a CPU and for CLIP, float16 for
+            LLaVA-1.5, as in the released scripts, and bfloat16 for others.
         batch: Questions at a time, here.
         workers: Questions at a time, on a server.
         prompt: vicuna, word for word as the released scripts; chat-template, the model's own; or

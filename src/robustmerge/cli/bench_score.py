@@ -20,9 +20,10 @@ def score(
 
     Args:
         task: Name of the task: scienceqa, imagenet, vqav2, rec, ocrvqa, vizwiz, flickr30k, iconqa,
-            aokvqa, imagenet-r, screen2words, tabmwp; pope, mme, mmbench.
+            aokvqa, imagenet-r, screen2words, tabmwp; pope, mme, mmbench; cars, mnist, sun397,
+            gtsrb, resisc45, dtd, eurosat, svhn.
         predictions: The answers: JSON lines with question_id and text.
-        questions: The task's question file.
+        questions: The task's question file, or its folder of pictures by class.
         references: The right answers, where they are not in the questions: captions, ScienceQA's
             problems.json, the label folders of POPE and MME. Found beside the questions under
             their usual name unless given.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from ..adapter.source import at_home
+from ..bench.paper.answering.engines.quiet import quiet
 from ..bench.paper.answering.options import Options
 from ..bench.paper.answering.run import Progress, answer
 from ..bench.paper.data.find import find
@@ -38,14 +38,14 @@ def run(
     settings: Mapping[str, Any],
 ) -> int:
     """Answer with a progress bar on stderr, and print what was written."""
-    options = Options(**settings, device=device or _device())
+    options = Options(**settings, device=device or default_device())
     data, output, asked = at_home(data), at_home(output), chosen(tasks)
     server = options.engine == "server"
     try:
         with (
             needing("a server" if server else "running a model", "server" if server else "bench"),
-            _quiet(),
-            _bars() as progress,
+            quiet(),
+            bars() as progress,
         ):
             files = answer(base, adapter, asked, data, output, options=options, progress=progress)
     except KeyboardInterrupt:
@@ -57,13 +57,14 @@ def run(
     return 0
 
 
-def _device() -> str:
+def default_device() -> str:
+    """Where models run, if nothing is said."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> None:
     for file in files:
-        print(f"{sum(1 for _ in file.open('rb'))} answers in {file}")
+        print(f"{file.read_bytes().count(bytes([10]))} answers in {file}")
     task, file = tasks[0], files[0]
     found = find(data, task)
     print(f"\nnext: robustmerge bench score --task {task.name} --predictions {file} \\")
@@ -72,7 +73,7 @@ def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> No
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def bars() -> Iterator[Progress]:
     """A bar for each task on stderr, or a line where there is no screen."""
     columns = (
         TextColumn("{task.description}"),
@@ -92,22 +93,3 @@ def _bars() -> Iterator[Progress]:
                 screen.print(f"{task}: {done} of {total}", markup=False)
 
         yield tell
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries from drawing bars of their own and from advice that is none of ours."""
-    for name in ("transformers", "httpx", "openai"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        from transformers.utils import logging as theirs
-    except ImportError:  # a server needs none
-        yield
-        return
-    shown = theirs.is_progress_bar_enabled()
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            theirs.enable_progress_bar()

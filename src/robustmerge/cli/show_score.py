@@ -16,6 +16,12 @@ from ..bench.paper.scoring.differ import why
 from ..bench.paper.tasks import TASKS, Task
 from ..errors import unknown
 
+_WHAT = {
+    "mean": "",
+    "points": ", points of perception",
+    "f1": ", mean F1",
+    "captions": ", mean of metrics",
+}
 Shown = tuple[str, Callable[[Score], str]]
 
 
@@ -52,7 +58,7 @@ def run(
 def _print(task: Task, scores: Sequence[Score]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column(task.title, style="bold")
+    table.add_column(task.title + _WHAT[scores[0].figure], style="bold")
     for each in scores:
         table.add_column(each.protocol, justify="right")
     for label, shown in _LINES:

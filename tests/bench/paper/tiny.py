@@ -46,20 +46,18 @@ _TEMPLATE = (
 )
 
 
-def save(family: str, folder: Path, seed: int = 0, *, scale: float = 1.0) -> Path:
+def save(family: str, folder: Path, seed: int = 0) -> Path:
     """Save a family's tiny model as a folder that `--base` takes.
 
     Args:
         family: One of FAMILIES.
         folder: Where; created if missing.
         seed: Decides the weights.
-        scale: Factor on the head's weights; large ones make answers that are no close calls.
     """
     model = build(family, seed)
     model.config.get_text_config().max_position_embeddings = 4096
     if hasattr(model.config, "image_grid_pinpoints"):
         model.config.image_grid_pinpoints = _TILES
-    model.get_output_embeddings().weight.data *= scale
     model.save_pretrained(folder)
     words = tokenizer(family)
     template = _TEMPLATE.replace("IMAGE", _MARKS[family])

@@ -24,6 +24,7 @@ from .ngrams import Words
 
 _METEOR = "meteor/meteor-1.5.jar"
 _TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"
+_UTF8 = "-Dfile.encoding=UTF-8"  # whatever the locale says
 _CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 # Punctuation, in the tokenizer's names. Those of brackets are in capitals, and so drop nothing.
 _MARKS = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
@@ -46,7 +47,7 @@ def cut(texts: Sequence[str]) -> list[Words]:
         MergeError: Java is not there, or fails.
     """
     joined = "\n".join(" ".join(text.split()) for text in texts)
-    found = _run("-cp", _TOKENIZER, _CLASS, "-preserveLines", "-lowerCase", lines=joined)
+    found = _run(_UTF8, "-cp", _TOKENIZER, _CLASS, "-preserveLines", "-lowerCase", lines=joined)
     if len(found) != len(texts):
         raise _failed(f"the tokenizer gave {len(found)} lines for {len(texts)} captions")
     return [tuple(w for w in line.split(" ") if w and w not in _DROPPED) for line in found]
@@ -59,7 +60,7 @@ def aligned(captions: Sequence[Caption]) -> list[list[float]]:
         MergeError: Java is not there, or fails.
     """
     asked = (" ||| ".join(("SCORE", *map(_plain, rs), _plain(c))) for c, rs in captions)
-    command = ("-Xmx2G", "-jar", _METEOR, "-", "-", "-stdio", "-l", "en", "-norm")
+    command = (_UTF8, "-Xmx2G", "-jar", _METEOR, "-", "-", "-stdio", "-l", "en", "-norm")
     found = _run(*command, lines="\n".join(asked))
     try:
         counts = [[float(part) for part in line.split()] for line in found]

@@ -26,7 +26,7 @@ from robustmerge import MergeError
 from robustmerge.bench.paper.answering.engine import Asked
 from robustmerge.bench.paper.answering.engines import live
 from robustmerge.bench.paper.answering.engines.live import Live
-from robustmerge.bench.paper.answering.family import prompt_for, settings_of
+from robustmerge.bench.paper.answering.family import is_llava_15, prompt_for, settings_of
 from robustmerge.bench.paper.answering.options import Options
 from robustmerge.bench.paper.answering.prompts import vicuna
 from robustmerge.bench.paper.answering.questions import read
@@ -299,6 +299,22 @@ def test_what_is_refused(made: Path, tmp_path: Path) -> None:
     assert prompt_for(settings_of(str(bare)), "auto", "x") == "chat-template"
     assert prompt_for(settings, "auto", "x") == "vicuna"
     assert prompt_for(settings, "chat-template", "x") == "chat-template"
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"model_type": "llava"}, True),
+        ({"model_type": "llava", "text_config": {"model_type": "llama"}}, True),
+        ({"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}}, True),
+        ({"model_type": "llava", "text_config": {"model_type": "qwen2"}}, False),
+        ({"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model"}}, False),
+        ({"model_type": "llava_next", "text_config": {"model_type": "llama"}}, False),
+        ({}, False),
+    ],
+)
+def test_which_models_are_llava_15(settings: dict[str, Any], wanted: bool) -> None:
+    assert is_llava_15(settings) == wanted
 
 
 def test_places_of_a_batch_are_of_one_kind_and_length() -> None:

@@ -20,18 +20,22 @@ class Asked:
     Attributes:
         id: As its file writes it.
         text: The question with its instruction, without a mark for the picture.
-        image: The picture's file; None where there is none.
+        image: The picture's file, or its bytes; None where there is none.
         framing: How the task's released script crops or pads it; for LLaVA-1.5 only.
         max_new_tokens: Most tokens of the answer.
         where: The question's file and its place there, for messages.
+        task: Name of the task.
+        choices: The classes, for tasks that ask for the class of a picture.
     """
 
     id: Id
     text: str
-    image: Path | None
+    image: Path | bytes | None
     framing: Framing
     max_new_tokens: int
     where: str
+    task: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from ....adapter.config import read_json
 from ....adapter.source import local_folder, snapshot
 from ....errors import MergeError
 from .engine import Prompt
+from .questions import Paper
 
 _SETTINGS = "config.json"
 
@@ -39,8 +40,37 @@ def settings_of(base: str) -> Mapping[str, Any]:
 
 def is_llava_15(settings: Mapping[str, Any]) -> bool:
     """Whether this is the model of the released scripts: CLIP, a projector, Vicuna."""
-    text = settings.get("text_config") or {}
-    return settings.get("model_type") == "llava" and text.get("model_type", "llama") == "llama"
+    parts = {"text_config": "llama", "vision_config": "clip_vision_model"}
+    return settings.get("model_type") == "llava" and all(
+        (settings.get(part) or {}).get("model_type", kind) == kind for part, kind in parts.items()
+    )
+
+
+def is_clip(settings: Mapping[str, Any]) -> bool:
+    """Whether this is CLIP, which tells the class of a picture and nothing else."""
+    return settings.get("model_type") == "clip"
+
+
+def check_tasks(base: str, settings: Mapping[str, Any], papers: Sequence[Paper]) -> None:
+    """Check that the base can be asked these questions.
+
+    Raises:
+        MergeError: CLIP is asked for more than classes, or another model is asked without words.
+    """
+    for paper in papers:
+        title, first = paper.task.title, paper.questions[0]
+        if is_clip(settings) and paper.task.kind != "label":
+            raise MergeError(
+                f"CLIP cannot answer {title}",
+                where=base,
+                hint="--tasks vision are the tasks for it",
+            )
+        if not is_clip(settings) and paper.task.kind == "label" and not first.text.strip():
+            raise MergeError(
+                f"{title} asks nothing in words, and the base is {settings.get('model_type')}",
+                where=first.where,
+                hint="it is for CLIP; for other models, give it a question file with texts",
+            )
 
 
 def prompt_for(settings: Mapping[str, Any], wanted: str, base: str) -> Prompt:

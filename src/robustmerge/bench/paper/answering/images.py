@@ -12,6 +12,7 @@ Source: llava/mm_utils.py (expand2square) and llava/eval/model_*.py of AuroraZen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -23,23 +24,23 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Mean of each color that CLIP's processor subtracts, 0 to 1."""
 
 
-def opened(path: Path, where: str) -> Image.Image:
+def opened(picture: Path | bytes, where: str) -> Image.Image:
     """Read a picture.
 
     Args:
-        path: Its file.
+        picture: Its file, or what such a file would hold.
         where: The question, for the message.
 
     Raises:
         MergeError: It cannot be read.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(picture if isinstance(picture, Path) else BytesIO(picture)) as image:
             return image.convert("RGB")
     except Exception as error:  # every format has errors of its own
         raise MergeError(
             f"cannot read the picture: {str(error) or repr(error):.200}",
-            where=f"{path}\n{where}",
+            where=f"{picture}\n{where}" if isinstance(picture, Path) else where,
             hint="fetch it again, or convert it to PNG or JPEG",
         ) from None
 

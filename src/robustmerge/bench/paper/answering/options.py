@@ -21,9 +21,9 @@ class Options:
         model: What the server calls the base with the adapter.
         device: Where it runs in this process.
         dtype: Type it runs in there; by the device and the family where not given: float32 on a
-            CPU, float16 for LLaVA-1.5, bfloat16 for others.
+            CPU and for CLIP, float16 for LLaVA-1.5, bfloat16 for others.
         batch: Questions at a time there.
-        workers: Questions at a time that a server is asked.
+        workers: Questions at a time that a server is asked; threads that read pictures for CLIP.
         prompt: vicuna (word for word as the released scripts), chat-template, or auto: the first
             for LLaVA-1.5, the second for other models.
         limit: The first questions of every task only.
@@ -71,11 +71,11 @@ class Options:
                 hint="--model is the name of the merged adapter there, as in vLLM's --lora-modules",
             )
 
-    def dtype_for(self, *, llava_15: bool) -> str:
+    def dtype_for(self, *, llava_15: bool, clip: bool = False) -> str:
         """The type it runs in."""
         if self.dtype is not None:
             return self.dtype
-        if self.device.startswith("cpu"):
+        if clip or self.device.startswith("cpu"):
             return "float32"
         return "float16" if llava_15 else "bfloat16"
 

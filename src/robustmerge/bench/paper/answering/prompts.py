@@ -22,6 +22,9 @@ IMAGE = "<image>"
 """Where the picture is, in a prompt."""
 
 END = "</s>"
+LETTER = "Answer with the option's letter from the given choices directly."
+"""What LLaVA's script puts after MMBench's options."""
+
 CLASS_LIST = f"Choose an answer from the choices below: {', '.join(IMAGENET_CLASSES)}."
 
 
@@ -53,6 +56,8 @@ def asked(task: Task, question: Question) -> str:
             where=question.where,
             hint="the picture is put before the question; take the mark out of the file",
         )
+    if task.kind == "mmbench":
+        return f"{text}\n{LETTER}"
     return f"{text.split(chr(10))[0]}\n{CLASS_LIST}" if task.class_list else text
 
 

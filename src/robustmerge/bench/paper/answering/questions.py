@@ -9,10 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ....adapter.tensors import sha256 as hash_of
 from ....errors import MergeError
+from ..data.embedded import embedded
 from ..data.find import find, picture
-from ..data.questions import Question, read_questions
+from ..data.pictures import digest, questions_at
+from ..data.questions import Question, text_of
+from ..data.records import Record
 from ..tasks import Task
 from .engine import Asked
 from .options import Options
@@ -65,28 +67,45 @@ def read(root: Path, task: Task, options: Options) -> Paper:
         MergeError: A file is missing or wrong; the message names the question.
     """
     found = find(root, task)
-    questions = read_questions(found.questions)
+    questions = questions_at(found.questions, task)
+    if not questions:
+        raise MergeError(
+            "there are no questions in the file",
+            where=str(found.questions),
+            hint="it was never filled; fetch it again",
+        )
     if not task.repeated_ids:
         _check_ids(questions)
+    sha, choices = digest(found.questions, questions), _choices(task, questions)
+    within = embedded(questions) if task.kind == "mmbench" else {}
     questions = questions[: options.limit]
     most = options.max_new_tokens or task.max_new_tokens
     return Paper(
         task,
         found.questions,
-        hash_of(found.questions),
+        sha,
         tuple(
             Asked(
                 one.id,
                 asked(task, one),
-                _picture(found, task, one),
+                within.get(one.id) or _picture(found, task, one),
                 task.framing,
                 most,
                 one.where,
+                task.name,
+                choices,
             )
             for one in questions
         ),
         tuple(recorded(task, one) for one in questions),
     )
+
+
+def _choices(task: Task, questions: list[Question]) -> tuple[str, ...]:
+    """The classes that occur among the answers, of all questions whatever the limit."""
+    if task.kind != "label":
+        return ()
+    return tuple(sorted({text_of(Record(one.where, one.content), "answer") for one in questions}))
 
 
 def _picture(found: Any, task: Task, question: Question) -> Path | None:

@@ -57,10 +57,22 @@ def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(out: Path, record: Mapping[str, Any]) -> None:
     """Write the record; the file appears whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     partial = out / f".{FILE}.partial"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(out / FILE)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    with writing(out):
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(out / FILE)
+
+
+def forget(out: Path, task: str) -> None:
+    """Forget a task, so that other questions of it can be answered into the same folder.
+
+    Its answers are to be removed before.
+    """
+    if (out / FILE).exists():
+        there = read_json(out / FILE)
+        left = {name: facts for name, facts in there["questions"].items() if name != task}
+        write(out, {**there, "questions": left})
 
 
 @contextmanager
@@ -70,24 +82,49 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         MergeError: Another is at work in it.
     """
-    try:
-        import fcntl
-    except ImportError:  # where the system has no such locks
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if os.name != "posix":  # a system without such locks
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
     folder = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(folder, out)
         yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into an error that names the place.
+
+    Raises:
+        MergeError: The block met such a refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MergeError(
+            f"cannot write: {error.strerror or error}",
+            where=str(path),
+            hint="free some space or choose another folder; answers so far are kept",
+        ) from None
+
+
+def _lock(folder: int, out: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise MergeError(
             "another run is writing to the folder",
             where=str(out),
             hint="wait for it, or choose another folder",
         ) from None
-    finally:
-        os.close(folder)
+    except OSError:  # a file system without locks
+        return
 
 
 def _only(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..data.predictions import read_predictions
 from ..tasks import Task
 from . import record
 from .engine import Engine, Prompt
-from .family import is_llava_15, prompt_for, settings_of
+from .family import check_tasks, is_clip, is_llava_15, prompt_for, settings_of
 from .options import Options
 from .questions import Paper, read
 
@@ -61,6 +61,7 @@ def answer(
     options.check()
     papers = [read(data, task, options) for task in tasks]
     settings = settings_of(base)
+    check_tasks(base, settings, papers)
     now = _record(base, adapter, papers, settings, options)
     with record.alone(out):
         whole = record.merged(out, now)
@@ -72,7 +73,7 @@ def answer(
             return files
         engine = open_engine(base, adapter, settings, options)
         record.write(out, {**whole, "facts": dict(engine.facts())})
-        name = name_of(base, adapter)
+        name = options.model or name_of(base, adapter)
         for paper, file, count in zip(papers, files, done, strict=True):
             for total in _write(engine, paper, file, count, name):
                 progress(paper.task.name, total, len(paper.questions))
@@ -93,6 +94,10 @@ def open_engine(
     Raises:
         MergeError: It cannot be started.
     """
+    if is_clip(settings):
+        from ..clip.engine import Classifier
+
+        return Classifier(base, adapter, options)
     if options.engine == "server":
         from .engines.server import Server
 
@@ -123,7 +128,8 @@ def _record(
     options: Options,
 ) -> dict[str, Any]:
     """What decides the answers; a device or batch does not."""
-    live = options.engine == "transformers"
+    live, clip = options.engine == "transformers", is_clip(settings)
+    llava_15 = is_llava_15(settings)
     return {
         "format": record.FORMAT,
         "version": __version__,
@@ -132,8 +138,8 @@ def _record(
         "settings": {
             "engine": options.engine,
             "model": options.model,
-            "dtype": options.dtype_for(llava_15=is_llava_15(settings)) if live else None,
-            "prompt": _prompt(base, settings, options),
+            "dtype": options.dtype_for(llava_15=llava_15, clip=clip) if live else None,
+            "prompt": None if clip else _prompt(base, settings, options),
             "limit": options.limit,
             "max_new_tokens": options.max_new_tokens,
         },
@@ -155,8 +161,8 @@ def _prompt(base: str, settings: Mapping[str, Any], options: Options) -> Prompt:
         raise MergeError(
             "a server puts questions into its own chat template",
             where="--engine server --prompt vicuna",
-            hint="start it with --chat-template vicuna_v1.jinja, a file of this package in "
-            f"{Path(__file__).parent / 'engines'}, and leave --prompt out",
+            hint="start it with --chat-template "
+            f"{Path(__file__).parent / 'engines' / 'vicuna_v1.jinja'}, and leave --prompt out",
         )
     return "chat-template"
 
@@ -204,13 +210,11 @@ def _done(paper: Paper, path: Path) -> int:
 def _write(engine: Engine, paper: Paper, path: Path, done: int, name: str) -> Iterator[int]:
     """Answer what is left, and say how many are answered after every window."""
     total = len(paper.questions)
-    with path.open("a", encoding="utf-8") as file:
-        for start in range(done - done % engine.window, total, engine.window):
-            asked = paper.questions[start : start + engine.window]
-            if start + len(asked) <= done:
-                continue
-            for number, text in enumerate(engine.answer(asked), start):
-                if number >= done:
-                    file.write(paper.line(number, text, name))
-            file.flush()
-            yield start + len(asked)
+    for start in range(done - done % engine.window, total, engine.window):
+        asked = paper.questions[start : start + engine.window]
+        if start + len(asked) <= done:
+            continue
+        lines = [paper.line(n, text, name) for n, text in enumerate(engine.answer(asked), start)]
+        with record.writing(path), path.open("a", encoding="utf-8") as file:
+            file.writelines(lines[max(0, done - start) :])
+        yield start + len(asked)

@@ -4,6 +4,7 @@ ROOT/instructions/ImageNet/test.json             the released scripts, pictures 
 ROOT/Seen_data/ImageNet/test.json                the data set, pictures beside
 ROOT/instructions/Seen_data/ImageNet/test.json   both
 ROOT/ImageNet/test.json                          neither
+ROOT/Cars/test                                   pictures in a folder for each class
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def find(root: Path, task: Task) -> Found:
     folder = questions.parent
     return Found(
         questions,
-        _first(root, task, task.references, folder),
+        _first(root, task, task.references, folder, folders=True),
         _first(root, task, task.training, folder),
         image_roots(root, task, folder),
     )
@@ -125,14 +126,18 @@ def _names(written: str) -> Iterator[str]:
     yield str(path.with_name(path.name.removeprefix(_MARK) if marked else _MARK + path.name))
 
 
-def _first(root: Path, task: Task, names: Sequence[str], *before: Path) -> Path | None:
-    folders = [
+def _first(
+    root: Path, task: Task, names: Sequence[str], *before: Path, folders: bool = False
+) -> Path | None:
+    """The first of these files that is there; also a folder, where it may be one."""
+    folders = folders or task.kind == "label"
+    places = [
         root / head / level / folder
         for head, level, folder in product(_HEADS, _LEVELS, task.folders)
     ]
-    for folder, name in product([*before, *folders], names):
+    for folder, name in product([*before, *places], names):
         path = folder / name
         with reading(path):
-            if path.is_file():
+            if path.is_file() or (folders and path.is_dir()):
                 return path
     return None

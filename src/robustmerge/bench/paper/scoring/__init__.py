@@ -6,6 +6,7 @@ matching.py    which answer belongs to which question
 marks.py       from single answers to a score
 official.py    the scripts' rules for words, classes and boxes
 fixed.py       the right ones
+labels.py      classes of pictures
 problems.py, captions.py, pope.py, mme.py, mmbench.py    tasks whose files are their own
 boxes.py       boxes in several units
 chance.py      what guessing gets

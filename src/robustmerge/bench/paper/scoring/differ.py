@@ -6,6 +6,7 @@ from ..score import Score
 from ..tasks import Kind, Task
 
 MUCH = 1.0  # percentage points
+MUCH_OF_POINTS = 20.0  # MME's, of 2,000
 
 _WHY: dict[Kind, str] = {
     "problems": "official goes through the test problems rather than the questions, and finds no "
@@ -20,6 +21,7 @@ _WHY: dict[Kind, str] = {
     "ocr": "official wants the answer letter for letter: a period is wrong",
     "box": "official cuts the last character off a box, reads none among other words, and takes "
     "thousandths or pixels for shares",
+    "label": "",  # they are one rule
     "pope": "official takes everything without no or not for yes, an empty answer too",
     "mme": "official looks for yes or no in the first four characters only",
     "mmbench": "official finds options within an answer, fixed only a letter or an option's text",
@@ -29,10 +31,27 @@ _WHY: dict[Kind, str] = {
 def why(task: Task, official: Score, fixed: Score) -> str:
     """A sentence on the rules that may make them differ; '' where they differ little."""
     apart = official.value - fixed.value
-    if abs(apart) < MUCH:
+    if abs(apart) < (MUCH_OF_POINTS if official.figure == "points" else MUCH):
         return ""
     more = "more" if apart > 0 else "less"
     told = f"official gives {abs(apart):.2f} {more} than fixed: {_WHY[task.kind]}"
     if official.n != fixed.n:
         told += f"; it counts {official.n} samples, fixed {fixed.n}"
+    if official.figure == "mean":
+        told += _samples(official, fixed)
+    return told
+
+
+def _samples(official: Score, fixed: Score) -> str:
+    """How many samples get more by one protocol, with one of them."""
+    ours, theirs = (
+        {str(name): float(row[0]) for name, row in zip(score.ids, score.rows, strict=True)}
+        for score in (official, fixed)
+    )
+    both = [name for name in ours if name in theirs]
+    told = ""
+    for protocol, sign in (("official", 1), ("fixed", -1)):
+        better = [name for name in both if sign * (ours[name] - theirs[name]) > 0]
+        if better:
+            told += f"; {protocol} gives more for {len(better)}, such as {better[0]!r}"
     return told

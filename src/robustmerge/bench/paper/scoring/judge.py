@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ..data.pictures import questions_at
 from ..data.predictions import read_predictions
-from ..data.questions import read_questions
 from ..score import Protocol, Score
 from ..tasks import Task
-from . import captions, fixed, mmbench, mme, official, pope, problems
+from . import captions, fixed, labels, mmbench, mme, official, pope, problems
 from .exam import Exam, Missing
 
 Rule = Callable[[Exam], Score]
@@ -25,6 +25,7 @@ OFFICIAL: Mapping[str, Rule] = MappingProxyType(
         "words": official.words,
         "ocr": official.ocr,
         "box": official.box,
+        "label": labels.official,
         "pope": pope.official,
         "mme": mme.official,
         "mmbench": mmbench.official,
@@ -40,6 +41,7 @@ FIXED: Mapping[str, Rule] = MappingProxyType(
         "words": fixed.words,
         "ocr": fixed.words,
         "box": fixed.box,
+        "label": labels.fixed,
         "pope": pope.fixed,
         "mme": mme.fixed,
         "mmbench": mmbench.fixed,
@@ -60,7 +62,7 @@ def score(
 
     Args:
         task: The task.
-        questions: Its question file.
+        questions: Its question file, or folder of pictures by class.
         predictions: The answers, JSON lines.
         protocol: official, as the released scripts do it, bug for bug; or fixed.
         references: The right answers, where they are not in the questions; found beside the
@@ -75,7 +77,7 @@ def score(
     exam = Exam(
         task=task,
         file=questions,
-        questions=read_questions(questions),
+        questions=questions_at(questions, task),
         predictions=read_predictions(predictions),
         source=references,
         missing=missing,

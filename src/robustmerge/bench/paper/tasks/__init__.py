@@ -3,6 +3,7 @@
 SEEN      the eight that experts were trained on
 UNSEEN    the four that none was
 GENERAL   the general benchmarks of table 3
+VISION    the eight vision tasks of tables 4 and 5
 TASKS     all of these, by name
 """
 
@@ -16,11 +17,31 @@ from ._task import Framing, Group, Kind, Task
 from .general import GENERAL
 from .seen import SEEN
 from .unseen import UNSEEN
+from .vision import VISION
 
-__all__ = ["GENERAL", "SEEN", "TASKS", "UNSEEN", "Framing", "Group", "Kind", "Task", "chosen"]
+__all__ = [
+    "GENERAL",
+    "SEEN",
+    "TASKS",
+    "UNSEEN",
+    "VISION",
+    "Framing",
+    "Group",
+    "Kind",
+    "Task",
+    "chosen",
+]
 
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in SEEN + UNSEEN + GENERAL})
-_GROUPS = {"seen": SEEN, "unseen": UNSEEN, "general": GENERAL, "all": SEEN + UNSEEN}
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {task.name: task for task in SEEN + UNSEEN + GENERAL + VISION}
+)
+_GROUPS = {
+    "seen": SEEN,
+    "unseen": UNSEEN,
+    "general": GENERAL,
+    "vision": VISION,
+    "all": SEEN + UNSEEN,
+}
 
 
 def chosen(names: str) -> tuple[Task, ...]:

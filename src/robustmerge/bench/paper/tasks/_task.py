@@ -18,6 +18,7 @@ Kind = Literal[
     "words",  # a word or phrase
     "ocr",  # a word or phrase, or "Unanswerable"
     "box",
+    "label",  # the class of a picture
     "pope",
     "mme",
     "mmbench",
@@ -35,7 +36,7 @@ class Task:
         group: Whether an expert was trained on it.
         kind: The rule that scores it.
         folders: Names that its folder goes by, that of the released scripts first.
-        questions: Names that its question file goes by.
+        questions: Names that its question file goes by, or its folder of pictures by class.
         references: Names of the file with its references; none where answers are in the questions.
         training: Names of the file with its conversations, for training.
         framing: How the released script crops or pads a picture.

@@ -26,7 +26,7 @@ GENERAL = (
         questions=("llava_mme.jsonl",),
         references=("MME_Benchmark_release_version",),
         training=(),
-        repeated_ids=True,
+        repeated_ids=True,  # two questions a picture, both under its name
     ),
     Task(
         name="mmbench",

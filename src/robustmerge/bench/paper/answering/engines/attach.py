@@ -60,7 +60,7 @@ def folds(dtype: torch.dtype) -> bool:
 def _with_adapter(model: Any, base: str, source: str, *, fold: bool) -> Any:
     with todays_layout(source) as folder:
         _put_beside(model, folder)
-        with closing(Adapter(folder)) as adapter:
+        with closing(Adapter(folder, dora=True)) as adapter:
             adapter.label = source
             peft = attached(model, base, [adapter], ["default"])
     return peft.merge_and_unload() if fold else peft.get_base_model()
@@ -74,11 +74,12 @@ def todays_layout(source: str) -> Iterator[Path]:
         source: Folder or Hub id.
 
     Raises:
-        MergeError: It is no complete, plain LoRA adapter.
+        MergeError: It is no complete adapter.
     """
     folder = locate(source)
-    with closing(Adapter(folder)) as adapter:
+    with closing(Adapter(folder, dora=True)) as adapter:
         known = adapter.layout == layout.HF and not (folder / NON_LORA).is_file()
+        dora = adapter.config.dora
     if known:
         yield folder
         return
@@ -89,6 +90,7 @@ def todays_layout(source: str) -> Iterator[Path]:
             "method": "task-arithmetic",
             "layout": layout.HF,
             "dtype": "float32",
+            "dora": "mean" if dora else "refuse",
         }
         merge_recipe(Recipe.from_dict(recipe, where=source), rewritten, workers=1)
         if (folder / BESIDE).is_file():

@@ -73,7 +73,7 @@ class Encoder:
         if pictures:
             images = self.processor.image_processor(images=pictures, return_tensors="pt")
             more = {"pixel_values": images["pixel_values"]}
-            count = _tokens_of(self.config, more["pixel_values"])
+            count = picture_tokens(self.config, more["pixel_values"])
         ids = [
             token_ids(
                 self.processor.tokenizer,
@@ -104,7 +104,7 @@ class Encoder:
         return written
 
 
-def _tokens_of(config: Any, pixels: Tensor) -> int:
+def picture_tokens(config: Any, pixels: Tensor) -> int:
     """How many tokens a picture is to LLaVA-1.5."""
     patch: int = config.vision_config.patch_size
     patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)

@@ -85,6 +85,7 @@ class Server:
                 messages=[{"role": "user", "content": self._content(one)}],
                 max_tokens=one.max_new_tokens,
                 temperature=0,
+                extra_body={"repetition_penalty": 1.0},  # not that of the model's own settings
             )
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
@@ -114,11 +115,10 @@ class Server:
         assert one.image is not None
         image = opened(one.image, f"{one.where}, question {one.id}")
         sent = framed(image, one.framing) if self._frames else image
-        with Image.open(one.image) as file:
+        content = one.image if isinstance(one.image, bytes) else one.image.read_bytes()
+        with Image.open(io.BytesIO(content)) as file:
             kind = file.format
-        if sent is image and kind in _KNOWN:
-            content = one.image.read_bytes()
-        else:
+        if sent is not image or kind not in _KNOWN:
             kind, content = "PNG", _png(sent)
         return f"data:{Image.MIME[kind]};base64,{base64.b64encode(content).decode()}"
 

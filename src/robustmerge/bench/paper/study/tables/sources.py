@@ -1,0 +1,48 @@
+"""Where published rows come from, and what is odd in them: notes with letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_lowercase
+
+from ..published import Printed
+
+_ROUNDING = 0.011  # what two decimals, in the mean and in its values, may make together
+
+
+class Sources:
+    """Letters for the notes of a table, given out as they are asked for."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._notes: dict[str, str] = {}
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Every letter and what it stands for."""
+        return [(letter, text) for text, letter in self._notes.items()]
+
+    def mark(self, row: Printed) -> str:
+        """The letter of a row's source."""
+        text = row.source + (f". {row.note}" if row.note else "")
+        return self._letter(text)
+
+    def slip(self, row: Printed, group: str, names: Sequence[str]) -> str:
+        """The letter of a remark, where a printed mean is not that of the values beside it."""
+        given = row.values.get(group)
+        if given is None or any(name not in row.values for name in names):
+            return ""
+        mean = row.mean(names)
+        places = len(f"{given!r}".rpartition(".")[2])
+        if abs(given - mean) < _ROUNDING * 10 ** (2 - min(2, places)):
+            return ""
+        return self._letter(
+            f"{row.label}: printed as {given}, though the values beside it have the mean "
+            f"{mean:.{max(2, places)}f}."
+        )
+
+    def _letter(self, text: str) -> str:
+        if text not in self._notes:
+            n = len(self._notes)
+            self._notes[text] = ascii_lowercase[n % 26] * (n // 26 + 1)
+        return self._notes[text]
