@@ -83,7 +83,7 @@ def _register(own: Path) -> None:
 @pytest.mark.slow
 def test_lmms_eval_gives_our_answers_and_scores(python: Path, tmp_path: Path) -> None:
     root = fill(tmp_path / "data", NAMES)
-    base = save("llava", tmp_path / "base", scale=30)
+    base = save("llava", tmp_path / "base")
     adapter = save_adapter("llava", tmp_path / "a", seed=1)
     tasks = [TASKS[name] for name in NAMES]
     options = Options(batch=4, max_new_tokens=5)
