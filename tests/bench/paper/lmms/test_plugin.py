@@ -267,8 +267,8 @@ def test_other_tasks_are_conversations(batch: int, model: Path, tmp_path: Path) 
     paths = [draw(tmp_path / f"{n}.png", n, size) for n, size in enumerate([(60, 40), (40, 60)])]
     one, two = (Image.open(path).convert("RGB") for path in paths)
     turns = [
-        conversation([one], "Which?"),
         conversation([], "And without a picture?"),
+        conversation([one], "Which?"),
         conversation([str(paths[1]), one], "Which of these is the larger?"),
         [
             *conversation([two], "This?"),
@@ -280,8 +280,8 @@ def test_other_tasks_are_conversations(batch: int, model: Path, tmp_path: Path) 
     ]
     mark = "<|vision_start|><|image_pad|><|vision_end|>"
     written = [
-        ([one], f"USER: {mark}Which? ASSISTANT:"),
         ([], "USER: And without a picture? ASSISTANT:"),
+        ([one], f"USER: {mark}Which? ASSISTANT:"),
         ([two, one], f"USER: {mark}{mark}Which of these is the larger? ASSISTANT:"),
         ([two], f"USER: {mark}This? ASSISTANT: No. USER: That? ASSISTANT:"),
     ]
