@@ -8,6 +8,7 @@ from .bench_answer import run as answer
 from .bench_clip import train as train_clip
 from .bench_expert import train as expert
 from .bench_gates import gates
+from .bench_lmms import lmms_tasks
 from .bench_pack import pack
 from .bench_run import run
 from .bench_score import score
@@ -33,3 +34,4 @@ bench.command(study)
 bench.command(study_table, name="table")
 bench.command(expert, name="train")
 bench.command(train_clip, name="train-clip")
+bench.command(lmms_tasks)

@@ -1,0 +1,79 @@
+"""The files of a base model's folder: its weights, and what lies beside them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..adapter.base import Base
+from ..adapter.config import read_json
+from ..adapter.source import local_folder, snapshot
+from ..errors import MergeError
+
+SETTINGS = "config.json"
+INDEX = "model.safetensors.index.json"
+
+_FETCHED = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ckpt")
+_OTHERS = ("readme.md", "merge.json", "export.json")
+_TEMPLATES = "additional_chat_templates"
+
+
+def open_base(source: str) -> Base:
+    """The base with all of its weights and what belongs to them.
+
+    Raises:
+        MergeError: There is none, or it has no config.json.
+    """
+    base = Base(source)
+    if local_folder(source) is None:
+        snapshot(source, source, None, _FETCHED)
+    if not (base.folder / SETTINGS).is_file():
+        base.close()
+        raise MergeError(
+            f"no {SETTINGS}, so it is no model folder",
+            where=source,
+            hint="--base is the folder or Hub id of the model that the adapter was trained on",
+        )
+    return base
+
+
+def settings_of(base: Base) -> dict[str, Any]:
+    """The base's config.json."""
+    return read_json(base.folder / SETTINGS)
+
+
+def shards(base: Base) -> list[Path]:
+    """The weights' files."""
+    return sorted({place.file.path for place in base.tensors.values()})
+
+
+def beside_weights(base: Base) -> list[Path]:
+    """Settings, tokenizer, processor, templates, code: everything that is not weights."""
+    return [path for path in sorted(base.folder.iterdir()) if _belongs(path)]
+
+
+def copy_all(paths: Iterable[Path], folder: Path) -> None:
+    """Copy files, and folders of templates, into a folder."""
+    for path in paths:
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name)
+        else:
+            shutil.copyfile(path, folder / path.name)
+
+
+def link_all(paths: Iterable[Path], folder: Path) -> None:
+    """Link files, by their full paths, into a folder."""
+    for path in paths:
+        (folder / path.name).symlink_to(path.absolute())
+
+
+def _belongs(path: Path) -> bool:
+    name = path.name.lower()
+    if path.is_dir():
+        return name == _TEMPLATES
+    if name.startswith((".", "adapter_")) or name in _OTHERS:
+        return False
+    return path.suffix.lower() not in _WEIGHTS and not name.endswith(".index.json")

@@ -1,0 +1,94 @@
+"""One folder that `from_pretrained` loads as base and adapter: the base's files, and the adapter's.
+
+transformers takes a folder with config.json and adapter_config.json for a model with an adapter in
+it, so that a program which knows nothing of adapters runs the merged model. It needs PEFT for that
+and, without it, loads the base alone and says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..adapter.base import Base
+from ..adapter.config import FILE
+from ..adapter.keys import Part, full_name, lora_name
+from ..adapter.reader import Module, Place
+from ..adapter.settings import plain_lora
+from ..adapter.writer import SafetensorsWriter, write_json
+from ..inspect.contents import FACTORS
+from ..inspect.peft_rules import saves, under
+from .changes import Changes
+from .companions import INDEX, beside_weights, copy_all, link_all, shards
+from .plain import Plain
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) -> None:
+    """Fill a folder with the base's files, linked or copied, and the adapter in today's names.
+
+    Raises:
+        MergeError: transformers would leave a part of the adapter out.
+    """
+    changes.refuse(
+        Part.MAGNITUDE,
+        "DoRA, whose magnitudes transformers leaves out of such a folder (tried with 5.23)",
+        "--layout full bakes it into the base",
+    )
+    index = base.folder / INDEX
+    files = [*shards(base), *([index] if index.is_file() else []), *beside_weights(base)]
+    (copy_all if copy else link_all)(files, folder)
+    modules = tuple(changes.adapter.modules.values())
+    plain = Plain.of(modules)
+    whole = {
+        changes.contents.live(item.written): item.place
+        for item in changes.contents.of(Part.FULL, Part.TOKENS, Part.BASE)
+    }
+    names = [changes.contents.live(m.written) for m in modules]
+    settings = plain_lora(changes.adapter, modules, names, plain.rank, base.label, whole)
+    _write_tensors(
+        changes, plain, modules, _siblings(settings, changes, base) | whole, folder / WEIGHTS
+    )
+    if base.text_only:
+        settings["exclude_modules"] = None  # PEFT warns where there is nothing to exclude
+    write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
+
+
+def _siblings(settings: Mapping[str, Any], changes: Changes, base: Base) -> dict[str, Place]:
+    """The base's parameters in modules that count as saved whole, of which some may be trained."""
+    live = changes.contents.live
+    wrapped = [name for name in map(live, base.modules) if saves(settings, name)]
+    return {
+        live(name): place
+        for name, place in base.tensors.items()
+        if any(under(live(name), module) for module in wrapped)
+    }
+
+
+def _write_tensors(
+    changes: Changes, plain: Plain, modules: tuple[Module, ...], whole: dict[str, Place], path: Path
+) -> None:
+    specs = {full_name(name): place.spec for name, place in whole.items()}
+    for module in modules:
+        specs |= dict(zip(_names(changes, module), plain.specs(module), strict=True))
+    writer = SafetensorsWriter(path, specs)
+    try:
+        for module in modules:
+            pairs = zip(
+                _names(changes, module), plain.factors(changes.adapter, module), strict=True
+            )
+            for name, tensor in pairs:
+                writer.write(name, tensor)
+        for name, place in whole.items():
+            writer.write(full_name(name), place.read())
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+
+
+def _names(changes: Changes, module: Module) -> tuple[str, str]:
+    live = changes.contents.live(module.written)
+    return lora_name(live, module.part), lora_name(live, FACTORS[module.part])

@@ -1,0 +1,188 @@
+"""The folder of the original LLaVA code: adapter_model.bin, non_lora_trainables.bin, config.json.
+
+What that code demands was read in its loader (llava/model/builder.py of LLaVA and of
+AuroraZengfh/RobustMerge): the last part of the folder's name says what it is, config.json is that
+of the original base (its vocabulary has no <image> token, unlike that of the converted models), and
+non_lora_trainables.bin must be there though it hold nothing. PEFT was 0.4 then, which knows one
+rank and one alpha.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..adapter import layout
+from ..adapter.config import FILE, read_json
+from ..adapter.keys import Part, full_name, lora_name
+from ..adapter.reader import NON_LORA, Module
+from ..adapter.settings import plain_lora
+from ..adapter.source import local_folder, snapshot
+from ..adapter.tensors import DTYPES
+from ..adapter.writer import write_json
+from ..errors import MergeError, few
+from ..inspect.family import guess
+from .changes import Changes
+from .companions import SETTINGS
+from .plain import Plain
+
+WEIGHTS = "adapter_model.bin"
+_BASE = "liuhaotian/llava-v1.5-7b"
+_FIELDS = (
+    *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode"),
+    *("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "bias"),
+    *("modules_to_save", "init_lora_weights"),
+)
+_PROJECTOR = "model.multi_modal_projector.linear_"
+
+
+def check_name(output: Path) -> None:
+    """Check that the original code will know the folder for what it is.
+
+    Raises:
+        MergeError: It will not.
+    """
+    name = output.name.lower()
+    lacking = [word for word in ("llava", "lora") if word not in name]
+    if lacking:
+        raise MergeError(
+            f"the folder's name {output.name!r} lacks {' and '.join(map(repr, lacking))}: the "
+            "original LLaVA code tells by the name what to load, and would load something else",
+            where=str(output),
+            hint=f"such as {output.with_name('llava-lora-' + output.name)}",
+        )
+
+
+def plan(changes: Changes, base: str | None) -> dict[str, Any]:
+    """Check that this is an adapter of LLaVA-1.5; returns the original code's config.json.
+
+    Raises:
+        MergeError: It is of another model, or has what the original code cannot load.
+    """
+    _check_family(changes)
+    settings = _settings(changes, base)
+    _check_modules(changes, settings)
+    _check_replaced(changes, settings)
+    return settings
+
+
+def write_original(
+    changes: Changes, settings: Mapping[str, Any], base: str | None, folder: Path
+) -> None:
+    """Fill a folder with the files that the original code loads."""
+    modules = tuple(changes.adapter.modules.values())
+    plain = Plain.of(modules)
+    names = [layout.written(m.name, layout.LLAVA) for m in modules]
+    tensors: dict[str, Tensor] = {}
+    for module, name in zip(modules, names, strict=True):
+        factors = plain.factors(changes.adapter, module)
+        for part, tensor, spec in zip((Part.A, Part.B), factors, plain.specs(module), strict=True):
+            tensors[lora_name(name, part)] = tensor.to(DTYPES[spec.dtype])
+    _save(tensors, folder / WEIGHTS)
+    replaced = {
+        full_name(layout.written(name, layout.LLAVA)): place.read().to(DTYPES[place.spec.dtype])
+        for name, place in changes.replaced.items()
+    }
+    _save(replaced, folder / NON_LORA)
+    label = base or changes.adapter.config.base
+    written = plain_lora(changes.adapter, modules, names, plain.rank, label, [])
+    written |= {"lora_alpha": plain.setting, "task_type": "CAUSAL_LM"}
+    write_json(folder / FILE, {field: written.get(field) for field in _FIELDS})
+    write_json(folder / SETTINGS, settings)
+
+
+def _check_family(changes: Changes) -> None:
+    family = guess(changes.contents)
+    if family.candidates and "llava" not in family.candidates:
+        raise MergeError(
+            f"an adapter of {family}, and the original code knows LLaVA-1.5 alone",
+            where=changes.adapter.label,
+            hint="--layout embedded or --layout full take any model",
+        )
+
+
+def _settings(changes: Changes, base: str | None) -> dict[str, Any]:
+    """The original config.json: the adapter's own, or that of the base."""
+    own = changes.adapter.folder / SETTINGS
+    found = own if base is None and own.is_file() else None
+    if found is None and base is None:
+        raise MergeError(
+            f"no {SETTINGS} of the original LLaVA code beside the adapter",
+            where=changes.adapter.label,
+            hint=f"--base names the original model, such as {_BASE}; only its {SETTINGS} is read",
+        )
+    if found is None:
+        assert base is not None
+        folder = local_folder(base) or Path(snapshot(base, base, None, [SETTINGS]))
+        found = folder / SETTINGS
+    settings = read_json(found)
+    kinds = settings.get("architectures") or ["LlavaLlamaForCausalLM"]
+    if kinds != ["LlavaLlamaForCausalLM"] or "mm_vision_tower" not in settings:
+        raise MergeError(
+            f"not the {SETTINGS} of an original LLaVA-1.5 ({few(list(map(str, kinds)))})",
+            where=str(found),
+            hint=f"--base names the original model, such as {_BASE}, and not its conversion",
+        )
+    return settings
+
+
+def _check_modules(changes: Changes, settings: Mapping[str, Any]) -> None:
+    """Only linear layers of the language model, of the model's shapes."""
+    hidden, inner = settings.get("hidden_size"), settings.get("intermediate_size")
+    for module in changes.adapter.modules.values():
+        if layout.tower(module.name) != "language" or module.part is not Part.A:
+            raise MergeError(
+                f"LoRA on {module.name}, where the original code has none",
+                where=str(module.A),
+                hint="it adapts the language model's linear layers; --layout full bakes all",
+            )
+        wanted = _shape(module, hidden, inner)
+        if wanted is not None and module.shape != wanted:
+            raise MergeError(
+                f"{module.name} is {list(module.shape)} here and {list(wanted)} by {SETTINGS} "
+                "of the original model",
+                where=str(module.A),
+                hint="--base names the original model of the same size",
+            )
+
+
+def _shape(module: Module, hidden: object, inner: object) -> tuple[int, int] | None:
+    """The shape of a Llama layer, where its name and the settings tell."""
+    leaf = module.name.rpartition(".")[2]
+    if not isinstance(hidden, int) or not isinstance(inner, int):
+        return None
+    shapes = dict.fromkeys(("q_proj", "o_proj"), (hidden, hidden))
+    shapes |= {"gate_proj": (inner, hidden), "up_proj": (inner, hidden)}
+    return (shapes | {"down_proj": (hidden, inner)}).get(leaf)
+
+
+def _check_replaced(changes: Changes, settings: Mapping[str, Any]) -> None:
+    hint = "--layout full bakes it into the base"
+    changes.refuse(Part.MAGNITUDE, "DoRA, of which the original code knows nothing", hint)
+    changes.refuse(Part.TOKENS, "single rows of the embeddings were trained", hint)
+    changes.refuse(Part.BASE, "a copy of a base weight, which belongs to LoRA on embeddings", hint)
+    vocabulary = settings.get("vocab_size")
+    for name, place in changes.replaced.items():
+        words = name in ("lm_head.weight", "model.language_model.embed_tokens.weight")
+        if words and place.spec.shape[0] == vocabulary:
+            continue
+        if words or not (name.startswith(_PROJECTOR) or name == "model.image_newline"):
+            raise MergeError(
+                f"{name} {list(place.spec.shape)} has no place in the original model"
+                + (f", whose vocabulary is {vocabulary}" if words else ""),
+                where=str(place),
+                hint=hint,
+            )
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Save as torch does; a full disk, to torch an error of its own, is the system's again."""
+    try:
+        torch.save(tensors, path)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"torch failed to write {path.name}") from error
