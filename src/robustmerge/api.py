@@ -11,7 +11,7 @@ from .adapter.reader import Adapter
 from .engine.merge import merge_recipe, silent
 from .engine.recipe import Recipe
 from .engine.report import Report
-from .engine.run import Progress
+from .engine.threads import Progress
 from .engine.values import Dora, Extras, Over, Where
 
 
