@@ -22,6 +22,7 @@ LAYERS = (
     ("adapter", "methods"),
     ("testing", "steps", "inspect"),
     ("engine",),
+    ("diagnose",),
     ("landed",),
     ("collect",),
     ("api", "peft"),
