@@ -20,9 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from .small import Space, share
+from .small import Space, share, summed
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ def apart(module: str, space: Space) -> Apart:
     """Compare the product of sums with the sum of products."""
     rank = max(task.factors.rank for task in space.tasks)
     padded = [task.factors.pad(rank) for task in space.tasks]
-    both = sum_of([f.B for f in padded]) @ sum_of([f.A for f in padded])
-    self_ = sum_of([task.delta for task in space.tasks])
+    both = summed([f.B for f in padded]) @ summed([f.A for f in padded])
+    self_ = summed([task.delta for task in space.tasks])
     energy = float(self_.square().sum())
     inner = float((both * self_).sum())
     return Apart(
@@ -59,8 +57,3 @@ def apart(module: str, space: Space) -> Apart:
         gain=share(inner, energy),
         weight=energy,
     )
-
-
-def sum_of(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Their sum."""
-    return torch.stack(tensors).sum(0)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..basis import Basis
 from ..factors import Factors
-from ..linalg import SVD, compact_svd, numerical_rank, svd
+from ..linalg import ROUNDING, SVD, compact_svd, numerical_rank, svd
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,13 @@ def overlap(one: Float[Tensor, "d k"], other: Float[Tensor, "d l"]) -> float | N
     """
     smaller = min(one.shape[1], other.shape[1])
     return float((one.T @ other).square().sum()) / smaller if smaller else None
+
+
+def summed(parts: Sequence[Tensor]) -> Tensor:
+    """Their sum; one that is rounding beside its parts is zero."""
+    whole = torch.stack(list(parts)).sum(0)
+    largest = sum(float(part.norm()) for part in parts)
+    return whole if float(whole.norm()) > ROUNDING * largest else torch.zeros_like(whole)
 
 
 def share(part: float, whole: float) -> float | None:

@@ -32,8 +32,7 @@ from dataclasses import dataclass
 import torch
 
 from ..factors import Factors
-from .apart import sum_of
-from .small import Small, Space, share
+from .small import Small, Space, share, summed
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,11 @@ class Heard:
 
 def total(module: str, names: tuple[str, ...], space: Space) -> Iterator[Total | Heard]:
     """Look at the sum, and at every adapter in it."""
-    whole = sum_of([task.delta for task in space.tasks])
-    summed = Small(_factors(whole))
+    whole = summed([task.delta for task in space.tasks])
+    found = Small(_factors(whole))
     rank = max(task.rank for task in space.tasks)
-    yield _of_module(module, space, summed, rank)
-    U, V = summed.svd.U[:, :rank], summed.svd.Vh[:rank].T
+    yield _of_module(module, space, found, rank)
+    U, V = found.svd.U[:, :rank], found.svd.Vh[:rank].T
     for name, task in zip(names, space.tasks, strict=True):
         inputs = task.svd.Vh.T
         yield Heard(
@@ -105,22 +104,22 @@ def total(module: str, names: tuple[str, ...], space: Space) -> Iterator[Total |
         )
 
 
-def _of_module(module: str, space: Space, summed: Small, rank: int) -> Total:
+def _of_module(module: str, space: Space, found: Small, rank: int) -> Total:
     norms = torch.tensor([task.energy for task in space.tasks if task.rank]).double().sqrt()
     there = len(norms) > 0
-    S = summed.svd.S.square()
-    p = summed.svd.S / summed.svd.S.sum()
+    S = found.svd.S.square()
+    p = found.svd.S / found.svd.S.sum()
     return Total(
         module,
         adapters=len(norms),
         norm_ratio=float(norms.max() / norms.min()) if there else None,
         norm_variation=float(norms.std(correction=0) / norms.mean()) if there else None,
-        coherence=share(summed.energy, float(norms.square().sum())),
-        effective_rank=float((-(p * p.log()).sum()).exp()) if summed.rank else 0.0,
-        at_input_rank=share(float(S[:rank].sum()), summed.energy),
+        coherence=share(found.energy, float(norms.square().sum())),
+        effective_rank=float((-(p * p.log()).sum()).exp()) if found.rank else 0.0,
+        at_input_rank=share(float(S[:rank].sum()), found.energy),
         rank_90=_rank_for(S, 0.90),
         rank_99=_rank_for(S, 0.99),
-        weight=summed.energy,
+        weight=found.energy,
     )
 
 
