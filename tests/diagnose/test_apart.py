@@ -17,7 +17,11 @@ def test_one_A_for_all_makes_it_a_multiple_of_the_sum() -> None:
     A = orthonormal(9, 3).T
     updates = [Factors(A, orthonormal(20, 3, t)) for t in range(5)]
     row = apart("m", Space.of(updates))
-    assert (row.ratio, row.cosine, row.gain) == (pytest.approx(16), pytest.approx(1), pytest.approx(5))
+    assert (row.ratio, row.cosine, row.gain) == (
+        pytest.approx(16),
+        pytest.approx(1),
+        pytest.approx(5),
+    )
 
 
 def test_unrelated_factors_are_mostly_cross_terms() -> None:

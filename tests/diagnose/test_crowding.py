@@ -39,7 +39,9 @@ def test_planted_shared_directions() -> None:
 
 def test_orthogonal_adapters_share_nothing() -> None:
     U = orthonormal(60, 12)
-    updates = [planted(U[:, 3 * t : 3 * t + 3], [3, 2, 1], U[:, 3 * t : 3 * t + 3]) for t in range(4)]
+    updates = [
+        planted(U[:, 3 * t : 3 * t + 3], [3, 2, 1], U[:, 3 * t : 3 * t + 3]) for t in range(4)
+    ]
     for row in sides(*updates):
         assert (row.directions, row.shared) == (12, 0)
         assert row.largest == pytest.approx(1 / 4)
@@ -63,7 +65,9 @@ def test_random_spaces_share_nothing_beyond_chance() -> None:
 def test_spaces_that_must_meet_are_no_surprise() -> None:
     assert edge([9, 9], 10) == 2
     assert edge([10, 10], 10) == 2
-    for row in sides(*(planted(orthonormal(10, 9, s), [1] * 9, orthonormal(10, 9, s)) for s in (1, 2))):
+    for row in sides(
+        *(planted(orthonormal(10, 9, s), [1] * 9, orthonormal(10, 9, s)) for s in (1, 2))
+    ):
         assert row.shared == 0
 
 

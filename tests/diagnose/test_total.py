@@ -47,7 +47,10 @@ def test_identical_adapters() -> None:
     one = planted(orthonormal(40, 2, 1), [2, 1], orthonormal(30, 2, 2))
     whole, heard = found(*(turned(one, t) for t in range(4)))
     assert whole.coherence == pytest.approx(4)
-    assert (whole.norm_ratio, whole.norm_variation) == (pytest.approx(1), pytest.approx(0, abs=1e-7))
+    assert (whole.norm_ratio, whole.norm_variation) == (
+        pytest.approx(1),
+        pytest.approx(0, abs=1e-7),
+    )
     assert whole.at_input_rank == pytest.approx(1)
     for row in heard:
         assert (row.in_sum, row.cut) == (pytest.approx(4), pytest.approx(1))

@@ -20,6 +20,7 @@ from ..errors import MergeError
 from .bench import bench
 from .check import check
 from .collect import collect
+from .diagnose import diagnose
 from .merge import merge
 from .methods import methods
 from .show import show
@@ -35,6 +36,7 @@ app = App(
 app.command(merge)
 app.command(show)
 app.command(check)
+app.command(diagnose)
 app.command(collect)
 app.command(methods)
 app.command(bench)

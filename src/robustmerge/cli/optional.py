@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import MergeError
 
-LIBRARIES = ("transformers", "peft", "PIL", "tokenizers")
+LIBRARIES = ("transformers", "peft", "PIL", "tokenizers", "scipy")
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from .small import Space
@@ -71,9 +70,8 @@ def edge(ranks: list[int], d: int) -> float:
     return float(T) if alpha >= 1 - 1 / T else min(reached, float(T))
 
 
-def _of_side(
-    module: str, side: Side, d: int, spaces: list[tuple[Float[Tensor, "p k"], Float[Tensor, " k"]]]
-) -> Crowding:
+def _of_side(module: str, side: Side, d: int, spaces: list[tuple[Tensor, Tensor]]) -> Crowding:
+    """One side, from every adapter's basis [p, k] of it and its singular values [k]."""
     if not spaces:
         return Crowding(module, side, 0, None, None, 0, None)
     count = len(spaces)

@@ -27,10 +27,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..linalg import SVD
+from ..linalg import ROUNDING, SVD
 from .small import Small
 
 Part = Literal["largest", "rest"]
@@ -136,7 +136,7 @@ def directions(
             )
 
 
-def assignment(similarity: Float[Tensor, "k l"]) -> Float[Tensor, " k"]:
+def assignment(similarity: Float[Tensor, "k l"]) -> Int[Tensor, " k"]:
     """For every row its column under the matching with the greatest sum, -1 where it has none.
 
     Raises:
@@ -160,6 +160,8 @@ def _fates(task: SVD, merged: Small, match: Matching) -> Float[Tensor, "k measur
     of_left, of_right, of_both = match(left.abs()), match(right.abs()), match(both)
     answers = merged.delta @ task.Vh.T
     along = (task.U * answers).sum(0)
+    loud = answers.norm(dim=0)
+    heard = loud > ROUNDING * merged.delta.norm()
     sizes = merged.svd.S.expand(k, -1) / task.S[:, None]
     columns = (
         _at(left.abs(), index),
@@ -171,7 +173,7 @@ def _fates(task: SVD, merged: Small, match: Matching) -> Float[Tensor, "k measur
         _at(sizes, index),
         _at(sizes, of_both),
         along / task.S,
-        (along / answers.norm(dim=0)).nan_to_num(0.0),
+        along / loud.where(heard, torch.inf),
     )
     return torch.stack(columns, dim=1)
 
