@@ -22,7 +22,7 @@ LAYERS = (
     ("adapter", "methods"),
     ("testing", "steps", "inspect"),
     ("engine",),
-    ("diagnose",),
+    ("diagnosis",),
     ("landed",),
     ("collect",),
     ("api", "peft"),

@@ -8,8 +8,8 @@ from typing import Any
 
 from .adapter.align import Missing
 from .adapter.reader import Adapter
-from .diagnose.diagnosis import Diagnosis
-from .diagnose.run import run as run_diagnosis
+from .diagnosis.run import run as run_diagnosis
+from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe, silent
 from .engine.recipe import Recipe
 from .engine.report import Report

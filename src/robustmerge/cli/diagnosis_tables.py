@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from ..diagnose.diagnosis import Diagnosis
-from ..diagnose.pooled import Figure, Pooled
-from ..diagnose.verdict import whole_norms
+from ..diagnosis.pooled import Figure, Pooled
+from ..diagnosis.tables import Diagnosis
+from ..diagnosis.verdict import whole_norms
 
 _SHORT = 16  # of a name in a table
 LEGENDS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..diagnose.diagnosis import Diagnosis
-from ..diagnose.pooled import Pooled
-from ..diagnose.verdict import whole_norms
+from ..diagnosis.pooled import Pooled
+from ..diagnosis.tables import Diagnosis
+from ..diagnosis.verdict import whole_norms
 from .rows import Row
 
 

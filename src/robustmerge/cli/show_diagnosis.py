@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from ..api import diagnose
-from ..diagnose.diagnosis import Diagnosis
-from ..diagnose.verdict import verdict
+from ..diagnosis.tables import Diagnosis
+from ..diagnosis.verdict import verdict
 from ..errors import MergeError
 from .diagnosis_tables import LEGENDS, adapters, fates, wholes
 from .diagnosis_words import before
@@ -30,7 +31,8 @@ def run(
 
 def give(found: Diagnosis, output: Path | None, *, as_json: bool) -> None:
     """Write the tables to the file, if there is to be one, and print them or a summary."""
-    record = json.dumps(found.to_dict(), allow_nan=False)
+    sentences = [asdict(said) for said in verdict(found)]
+    record = json.dumps({"verdict": sentences, **found.to_dict()}, allow_nan=False)
     if output is not None:
         try:
             output.write_text(record + "\n", encoding="utf-8")

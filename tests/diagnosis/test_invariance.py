@@ -11,10 +11,10 @@ from hypothesis import Phase, given as cases, settings, strategies as st
 
 from known import turned
 from make import factors, stack
-from robustmerge.diagnose.apart import Apart
-from robustmerge.diagnose.signs import Signs
-from robustmerge.diagnose.survey import Given, Row, survey
-from robustmerge.diagnose.values import Histogram, Values
+from robustmerge.diagnosis.apart import Apart
+from robustmerge.diagnosis.signs import Signs
+from robustmerge.diagnosis.survey import Given, Row, survey
+from robustmerge.diagnosis.values import Histogram, Values
 from robustmerge.factors import Factors, Stack
 
 NAMES = ("a", "b", "c")

@@ -8,8 +8,8 @@ from hypothesis import given as cases, strategies as st
 
 from known import axes, orthonormal, planted, turned
 from make import factors, stack
-from robustmerge.diagnose.noise import Noise, noise
-from robustmerge.diagnose.small import Space
+from robustmerge.diagnosis.noise import Noise, noise
+from robustmerge.diagnosis.small import Space
 from robustmerge.factors import Factors
 
 

@@ -11,8 +11,8 @@ from hypothesis import given as cases, strategies as st
 
 from known import orthonormal, planted, turned
 from make import factors
-from robustmerge.diagnose.direction import Curve, Direction, assignment, directions
-from robustmerge.diagnose.small import Space
+from robustmerge.diagnosis.direction import Curve, Direction, assignment, directions
+from robustmerge.diagnosis.small import Space
 from robustmerge.factors import Factors
 
 S = [8.0, 4.0, 2.0, 1.0]

@@ -7,7 +7,7 @@ from hypothesis import given as cases, strategies as st
 
 from known import axes, orthonormal, planted
 from make import factors, stack
-from robustmerge.diagnose.small import Small, Space, overlap, share
+from robustmerge.diagnosis.small import Small, Space, overlap, share
 
 sizes = st.integers(1, 12)
 ranks = st.lists(st.integers(0, 5), min_size=1, max_size=4)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from make import rows, stack
-from robustmerge.diagnose.signs import signs
-from robustmerge.diagnose.values import sample
+from robustmerge.diagnosis.signs import signs
+from robustmerge.diagnosis.values import sample
 from robustmerge.factors import Stack
 
 

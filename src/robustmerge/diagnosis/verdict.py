@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import few
-from .diagnosis import Diagnosis
 from .pooled import Pooled
+from .tables import Diagnosis
 
 Level = Literal["good", "note", "bad"]
 

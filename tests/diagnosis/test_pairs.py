@@ -10,9 +10,9 @@ from hypothesis import given as cases, strategies as st
 
 from known import axes, orthonormal, planted, turned
 from make import stack
-from robustmerge.diagnose.pairs import Pair, pairs
-from robustmerge.diagnose.small import Space
-from robustmerge.diagnose.values import sample
+from robustmerge.diagnosis.pairs import Pair, pairs
+from robustmerge.diagnosis.small import Space
+from robustmerge.diagnosis.values import sample
 from robustmerge.factors import Factors, Stack
 
 

@@ -8,8 +8,8 @@ from hypothesis import given as cases, strategies as st
 
 from known import orthonormal, planted
 from make import stack
-from robustmerge.diagnose.apart import apart
-from robustmerge.diagnose.small import Space
+from robustmerge.diagnosis.apart import apart
+from robustmerge.diagnosis.small import Space
 from robustmerge.factors import Factors
 
 

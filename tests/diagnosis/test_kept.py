@@ -8,8 +8,8 @@ from hypothesis import given as cases, strategies as st
 
 from known import orthonormal, planted, turned
 from make import factors
-from robustmerge.diagnose.kept import Kept, kept
-from robustmerge.diagnose.small import Space
+from robustmerge.diagnosis.kept import Kept, kept
+from robustmerge.diagnosis.small import Space
 from robustmerge.factors import Factors
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from known import orthonormal, planted, turned
-from robustmerge.diagnose.crowding import Crowding, crowding, edge
-from robustmerge.diagnose.small import Space
+from robustmerge.diagnosis.crowding import Crowding, crowding, edge
+from robustmerge.diagnosis.small import Space
 from robustmerge.factors import Factors
 
 

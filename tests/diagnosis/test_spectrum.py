@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from known import orthonormal, planted, turned
-from robustmerge.diagnose.small import Small
-from robustmerge.diagnose.spectrum import spectrum
+from robustmerge.diagnosis.small import Small
+from robustmerge.diagnosis.spectrum import spectrum
 from robustmerge.factors import Factors
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from make import factors, stack
-from robustmerge.diagnose.values import BINS, SIDE, Histogram, Values, edges, sample, values
+from robustmerge.diagnosis.values import BINS, SIDE, Histogram, Values, edges, sample, values
 from robustmerge.factors import Factors, Stack
 
 

@@ -10,8 +10,8 @@ from hypothesis import given as cases, strategies as st
 
 from known import orthonormal, planted, turned
 from make import stack
-from robustmerge.diagnose.small import Space
-from robustmerge.diagnose.total import Heard, Total, total
+from robustmerge.diagnosis.small import Space
+from robustmerge.diagnosis.total import Heard, Total, total
 from robustmerge.factors import Factors
 
 

@@ -21,9 +21,9 @@ from ..engine.depth import depths
 from ..engine.threads import Progress, cores, side_by_side
 from ..errors import MergeError, few
 from ..factors import Factors, Stack
-from .diagnosis import Diagnosis
 from .pooled import Module
 from .survey import Given, Row, survey
+from .tables import Diagnosis
 
 
 def run(
@@ -41,6 +41,10 @@ def run(
     """
     if not sources:
         raise MergeError("no adapters", hint="name the folders of one or more adapters")
+    if workers is not None and workers < 1:
+        raise MergeError(
+            f"{workers} workers cannot work", where="--workers", hint="--workers 1 or more"
+        )
     with ExitStack() as stack:
         adapters, merged = (
             [_open(source, stack) for source in group] for group in (sources, merges)
