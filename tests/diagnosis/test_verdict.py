@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,8 +87,19 @@ def test_adapters_of_one_A_may_be_merged_apart(tmp_path: Path) -> None:
     sentences = said(tmp_path, [of_one_A(t) for t in range(3)])
     ((level, text),) = about(sentences, "factors")
     assert level == "good"
+    assert "A's began as one" in text
     assert "3 times too large" in text
     assert "ocap" in about(sentences, "start")[0][1]
+
+
+def test_one_A_in_other_coordinates(tmp_path: Path) -> None:
+    rotated = []
+    for t in range(3):
+        c, z = math.cos(1.4 * t), math.sin(1.4 * t)
+        G = torch.tensor([[c, -z], [z, c]], dtype=torch.float64)
+        rotated.append(Factors(G @ of_one_A(t).A, of_one_A(t).B @ G.T))
+    ((_, text),) = about(said(tmp_path, rotated), "factors")
+    assert "one row space in different coordinates" in text
 
 
 def test_drifted_A(tmp_path: Path) -> None:
@@ -95,7 +107,7 @@ def test_drifted_A(tmp_path: Path) -> None:
         Factors(f.A + 2 * orthogonal(5 + t).A, f.B) for t, f in enumerate(map(of_one_A, range(3)))
     ]
     ((level, text),) = about(said(tmp_path, near), "factors")
-    assert (level, "drifted" in text) == ("note", True)
+    assert (level, "Prefer methods on the updates" in text) == ("note", True)
 
 
 def test_adapters_that_fight_and_twins(tmp_path: Path) -> None:

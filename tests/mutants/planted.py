@@ -8,6 +8,7 @@ one in a copy of the project; a test keeps the list in step with the code.
 from __future__ import annotations
 
 from benchmark import BENCHMARK
+from diagnosis import DIAGNOSIS
 from mutant import SOURCE, Mutant, plant as _plant
 
 __all__ = ["PLANTED", "SOURCE", "Mutant"]
@@ -411,4 +412,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *BENCHMARK)
+PLANTED = (*MERGING, *BENCHMARK, *DIAGNOSIS)

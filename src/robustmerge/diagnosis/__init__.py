@@ -15,6 +15,7 @@
     tables.py      all modules: the tables
     pooled.py      tables pooled over modules
     run.py         reads adapters and fills the tables
+    initialization.py  whether the A's began as one
     verdict.py     what follows, in sentences
 
 Every file states its definitions and where they come from; those without a source are ours.

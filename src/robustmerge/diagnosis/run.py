@@ -21,6 +21,7 @@ from ..engine.depth import depths
 from ..engine.threads import Progress, cores, side_by_side
 from ..errors import MergeError, few
 from ..factors import Factors, Stack
+from .direction import assignment
 from .pooled import Module
 from .survey import Given, Row, survey
 from .tables import Diagnosis
@@ -45,6 +46,8 @@ def run(
         raise MergeError(
             f"{workers} workers cannot work", where="--workers", hint="--workers 1 or more"
         )
+    if merges:
+        assignment(torch.zeros(1, 1))  # a missing library is told before anything is read
     with ExitStack() as stack:
         adapters, merged = (
             [_open(source, stack) for source in group] for group in (sources, merges)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import few
+from ..inspect.compare import Verdict as InitVerdict
+from .initialization import initialization
 from .pooled import Pooled
 from .tables import Diagnosis
 
@@ -50,6 +52,13 @@ CLOSE = 0.03
 answer of the largest direction goes with the seen average (rank correlation 0.83); similarity of
 singular vectors does not, by index (-0.3, -0.5) or matched (0.2)."""
 
+_BEGAN: Mapping[InitVerdict, str] = {
+    "shared": "began as one",
+    "rotated": "have one row space in different coordinates",
+    "independent": "are unrelated",
+    "unclear": "are neither alike nor unrelated",
+    "mixed": "began as one in some adapters only",
+}
 _UNRELATED = "-m task-arithmetic --rank full --scale norm-matched"  # exact, whatever the A's are
 
 
@@ -123,19 +132,21 @@ def _factors(found: Diagnosis) -> Iterator[Sentence]:
     if "cosine" not in apart.figures:
         return
     cosine, gain = apart["cosine"].weighted, apart["gain"].weighted
+    like = initialization(found)
+    began = _BEGAN[like.verdict] if like else "are of different modules"
     evidence = {"cosine": cosine, "cross over own energy": apart["ratio"].weighted}
     if cosine >= APART:
         text = (
-            "A's are alike, so factor-wise methods (robustmerge, average, ties on factors) merge "
+            f"A's {began}, and factor-wise methods (robustmerge, average, ties on factors) merge "
             f"what they should; sums of factors are {gain:.2g} times too large."
         )
     elif cosine < NOT_APART:
         text = (
-            "Do not merge factors apart (robustmerge, average, peft-linear): A's are unrelated, "
-            "and most of the result would be one adapter's outputs on another's inputs."
+            f"Do not merge factors apart (robustmerge, average, peft-linear): A's {began}, and "
+            "most of the result would be one adapter's outputs on another's inputs."
         )
     else:
-        text = "Factor-wise methods get less right than methods on the updates: A's have drifted."
+        text = f"Prefer methods on the updates to factor-wise ones: A's {began}, and not closely."
     level: Level = "good" if cosine >= APART else "bad" if cosine < NOT_APART else "note"
     yield Sentence("factors", level, text, evidence)
 
