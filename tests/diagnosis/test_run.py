@@ -76,8 +76,10 @@ def test_scalings_count(three: list[str]) -> None:
 
 
 def test_the_size_beside_the_base(three: list[str], tmp_path: Path) -> None:
-    found = robustmerge.diagnose(three, base=base(tmp_path / "base"))
+    robustmerge.merge(three, tmp_path / "out", **SUMMED)
+    found = robustmerge.diagnose(three, [tmp_path / "out"], base=base(tmp_path / "base"))
     assert found.base == str(tmp_path / "base")
+    assert len(found.spectra) == 4 * len(LLM)
     for row in found.spectra:
         d_out, d_in = LLM[row.module]
         size = (list(LLM).index(row.module) + 1) * (d_out * d_in) ** 0.5

@@ -7,8 +7,8 @@ one in a copy of the project; a test keeps the list in step with the code.
 
 from __future__ import annotations
 
+from analyses import DIAGNOSIS
 from benchmark import BENCHMARK
-from diagnosis import DIAGNOSIS
 from mutant import SOURCE, Mutant, plant as _plant
 
 __all__ = ["PLANTED", "SOURCE", "Mutant"]

@@ -20,8 +20,8 @@ def before(found: Diagnosis) -> list[Row]:
     (apart,) = found.pooled("apart")
     rows += [
         Row("cosine", _range(pairs, "cosine")),
-        Row("inputs", _range(pairs, "inputs") + _chance(pairs, "inputs_chance")),
-        Row("outputs", _range(pairs, "outputs") + _chance(pairs, "outputs_chance")),
+        Row("inputs", _range(pairs, "inputs", 3) + _chance(pairs, "inputs_chance")),
+        Row("outputs", _range(pairs, "outputs", 3) + _chance(pairs, "outputs_chance")),
         Row("A's", f"cosine of entries {_range(pairs, 'A_cosine')}"),
     ]
     if "opposed" in signs.figures:
@@ -86,11 +86,11 @@ def _sum(found: Diagnosis) -> str:
     return (
         f"energy {total['coherence'].weighted:.2f} times the adapters' together; a cut to their "
         f"rank keeps {total['at_input_rank'].weighted:.0%}, rank {total['rank_90'].high:.0f} keeps "
-        f"90 %, rank {total['rank_99'].high:.0f} 99 % (of 9 in 10 modules)"
+        f"90 %, rank {total['rank_99'].high:.0f} 99 % (in 9 of 10 modules)"
     )
 
 
-def _range(pairs: Sequence[Pooled], name: str) -> str:
+def _range(pairs: Sequence[Pooled], name: str, digits: int = 2) -> str:
     """Least and most over all pairs, and which they are."""
     found = {
         f"{p.words['first']} and {p.words['second']}": p[name].mean
@@ -100,9 +100,8 @@ def _range(pairs: Sequence[Pooled], name: str) -> str:
     if not found:
         return "not defined"
     least, most = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
-    if len(found) == 1:
-        return f"{found[least]:.2f}"
-    return f"{found[least] + 0.0:.2f} ({least}) to {found[most]:.2f} ({most})"
+    low, high = (f"{round(found[x], digits) + 0.0:.{digits}f}" for x in (least, most))
+    return low if low == high else f"{low} ({least}) to {high} ({most})"
 
 
 def _chance(pairs: Sequence[Pooled], name: str) -> str:
