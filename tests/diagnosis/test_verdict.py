@@ -79,7 +79,8 @@ def test_orthogonal_adapters_of_unrelated_A(tmp_path: Path) -> None:
     start = about(sentences, "start")
     assert "task-arithmetic --rank full --scale norm-matched" in start[0][1]
     assert "rank 10 holds 99 %" in start[0][1]
-    assert "Input rank keeps 28%" in start[1][1]  # two of five directions with 9 of 65
+    # two of ten directions, with 18 of 65
+    assert start[1][1].startswith("Input rank keeps 28% of a sum's energy, which costs: ask")
     assert {s.subject for s in sentences} == {"together", "factors", "start"}
 
 
@@ -90,6 +91,12 @@ def test_adapters_of_one_A_may_be_merged_apart(tmp_path: Path) -> None:
     assert "A's began as one" in text
     assert "3 times too large" in text
     assert "ocap" in about(sentences, "start")[0][1]
+    assert about(sentences, "start")[1][1].endswith("keeps 100% of a sum's energy and may do.")
+    several = [
+        Factors(f.A + 0.3 * orthogonal(5 + t).A, f.B) for t, f in enumerate(map(of_one_A, range(3)))
+    ]
+    sentences = said(tmp_path / "near", several)
+    assert "tsv-m as it is, or robustmerge" in about(sentences, "start")[1][1]
 
 
 def test_one_A_in_other_coordinates(tmp_path: Path) -> None:
