@@ -34,8 +34,8 @@ NOT_APART = 0.5
 UNEVEN = 2.0
 """From this ratio of whole norms on, the largest has four times the energy of the smallest."""
 CUT = 0.95
-"""Below this share of the sum's energy a cut to input rank costs accuracy: at 0.87 four tuned merges
-of the laptop benchmark lose 6 to 20 points between full and input rank."""
+"""Below this share of the sum's energy a cut to input rank costs accuracy: at 0.87 four tuned
+merges of the laptop benchmark lose 6 to 20 points between full and input rank."""
 LOUD = 1.8
 """From this mean coefficient times √T on a merge is probably too large. With orthogonal updates 1
 is the norm of one adapter. All eight merges of the laptop benchmark that are louder at their own
