@@ -21,11 +21,14 @@ from robustmerge.engine.recipe import Recipe
 def test_public_names() -> None:
     assert {name for name in dir(robustmerge) if not name.startswith("_")} >= {
         "MergeError",
+        "diagnose",
         "load",
         "merge",
         "methods",
     }
     assert robustmerge.methods.get("robustmerge").name == "robustmerge"
+    assert callable(robustmerge.diagnose)
+    assert callable(robustmerge.diagnose)  # once more: no module may have taken its place
     for name in robustmerge.__all__:
         assert getattr(robustmerge, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'merges'"):
@@ -43,7 +46,7 @@ def test_names_are_imported_when_used() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("function", [robustmerge.merge, robustmerge.load])
+@pytest.mark.parametrize("function", [robustmerge.merge, robustmerge.diagnose, robustmerge.load])
 def test_examples_run(function: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(["vqa", "ocr"]):

@@ -22,6 +22,7 @@ LAYERS = (
     ("adapter", "methods"),
     ("testing", "steps", "inspect"),
     ("engine", "export"),
+    ("diagnosis",),
     ("landed",),
     ("collect",),
     ("api", "peft"),

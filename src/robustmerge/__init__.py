@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import load, merge
+    from .api import diagnose, load, merge
     from .errors import MergeError
 
 __version__ = "0.1.0"
-__all__ = ["MergeError", "__version__", "load", "merge", "methods"]
+__all__ = ["MergeError", "__version__", "diagnose", "load", "merge", "methods"]
 
-_HOMES = {"MergeError": "errors", "load": "api", "merge": "api", "methods": "methods"}
+_HOMES = {
+    "MergeError": "errors",
+    "diagnose": "api",
+    "load": "api",
+    "merge": "api",
+    "methods": "methods",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The functions of the package itself: `robustmerge.merge` and `robustmerge.load`."""
+"""The functions of the package itself: `robustmerge.merge`, `.diagnose` and `.load`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 from .adapter.align import Missing
 from .adapter.reader import Adapter
+from .diagnosis.run import run as run_diagnosis
+from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe, silent
 from .engine.recipe import Recipe
 from .engine.report import Report
-from .engine.run import Progress
+from .engine.threads import Progress
 from .engine.values import Dora, Extras, Over, Where
+from .errors import MergeError
 
 
 def merge(
@@ -118,6 +121,47 @@ def merge(
         device=device,
         workers=workers,
         force=force,
+        progress=progress,
+    )
+
+
+def diagnose(
+    adapters: Sequence[str | Path],
+    merged: Sequence[str | Path] = (),
+    base: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Diagnosis:
+    """See whether adapters can be merged, and what merges have made of them.
+
+    Neither the base model nor an update is formed, and memory holds a few modules at a time.
+
+    Example:
+        >>> import robustmerge
+        >>> found = robustmerge.diagnose(["vqa", "ocr"])
+        >>> pair = found.pooled("pairs")[0]
+        >>> round(pair["cosine"].mean, 1)
+        0.0
+
+    Args:
+        adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
+        merged: Merges of them, likewise.
+        base: The base model, to whose weights the updates are compared in size.
+        workers: Modules looked at side by side; all cores where not given.
+        progress: Called with the modules done and the modules in all.
+
+    Raises:
+        MergeError: One of them cannot be read, or they are not of one model; or scipy, which
+            looking at merges needs, is not installed.
+    """
+    if isinstance(adapters, str) or isinstance(merged, str):
+        raise MergeError("a single name where a list is needed", where="robustmerge.diagnose")
+    return run_diagnosis(
+        [str(a) for a in adapters],
+        [str(m) for m in merged],
+        None if base is None else str(base),
+        workers=workers,
         progress=progress,
     )
 

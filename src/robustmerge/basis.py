@@ -46,6 +46,17 @@ class Basis:
         coordinates: Tensor = turned[: len(self.tau), 0]
         return coordinates
 
+    def extended(self, X: Float[Tensor, "d n"]) -> Float[Tensor, "m n"]:
+        """Other columns, in this basis and what they add to it, which is as if QR had gone on.
+
+        The first k rows are Q^T X. The others hold what of X is outside the span, in directions of
+        its own, so that lengths and angles are kept; columns given before have zeros there.
+        """
+        k = len(self.tau)
+        X = X.double()
+        turned = torch.ormqr(self.H[:, :k], self.tau, X, transpose=True) if k else X
+        return torch.cat([turned[:k], Basis.of(turned[k:]).R])
+
     @property
     def Q(self) -> Float[Tensor, "d k"]:  # noqa: N802 (the letter it has everywhere)
         """The directions themselves."""

@@ -7,6 +7,7 @@ one in a copy of the project; a test keeps the list in step with the code.
 
 from __future__ import annotations
 
+from analyses import DIAGNOSIS
 from answers import ANSWERING
 from benchmark import BENCHMARK
 from mutant import SOURCE, Mutant, plant as _plant
@@ -413,4 +414,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *BENCHMARK, *ANSWERING, *SCORING)
+PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING)

@@ -20,6 +20,7 @@ from ..errors import MergeError
 from .bench import bench
 from .check import check
 from .collect import collect
+from .diagnose import diagnose
 from .export import export
 from .merge import merge
 from .methods import methods
@@ -36,6 +37,7 @@ app = App(
 app.command(merge)
 app.command(show)
 app.command(check)
+app.command(diagnose)
 app.command(collect)
 app.command(export)
 app.command(methods)

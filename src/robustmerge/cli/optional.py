@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import MergeError
 
-LIBRARIES = ("transformers", "peft", "accelerate", "PIL", "tokenizers", "openai")
+LIBRARIES = ("transformers", "peft", "accelerate", "PIL", "tokenizers", "openai", "scipy")
 
 
 @contextmanager

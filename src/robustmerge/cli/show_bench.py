@@ -22,7 +22,7 @@ from ..bench.mini.runs.plan import Study, make_jobs
 from ..bench.mini.runs.results import read_all
 from ..bench.mini.runs.run import Step, failed, run_jobs
 from ..bench.mini.runs.setting import built_in
-from ..engine.run import cores
+from ..engine.threads import cores
 from ..errors import MergeError
 from .optional import needing
 from .rows import Row, print_rows

@@ -13,7 +13,8 @@ from ..adapter.reader import Adapter
 from ..adapter.source import at_home
 from ..adapter.writer import check_target
 from ..engine.merge import silent
-from ..engine.run import Progress, device_of
+from ..engine.run import device_of
+from ..engine.threads import Progress
 from ..errors import MergeError
 from .encode import Encoded, Encoder
 from .live import Through, What, gather

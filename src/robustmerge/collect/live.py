@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from ..engine.merge import silent
-from ..engine.run import Progress
+from ..engine.threads import Progress
 from ..errors import MergeError, unknown
 from ..factors import Factors
 from .activations import Moments, Watch

@@ -30,7 +30,8 @@ from .job import factor_names
 from .plan import Plan, make_plan
 from .recipe import Recipe
 from .report import ModuleReport, Report
-from .run import Merged, Progress, Run
+from .run import Merged, Run
+from .threads import Progress
 
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "merge.json"

@@ -6,11 +6,7 @@ many work. Memory: a few modules' factors per worker, whatever the number of mod
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,11 +20,10 @@ from ..linalg import fit, rank_for_energy
 from ..steps import Sizes
 from .job import Job
 from .plan import Plan
+from .threads import Progress, cores, one_thread_each, side_by_side
 
 T = TypeVar("T")
 R = TypeVar("R")
-Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
 
 
 @dataclass(frozen=True)
@@ -186,61 +181,7 @@ class Run:
         return update, result.notes
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
-        todo = list(items)
-        _keep_freed_memory()
-        with one_thread_each(), ThreadPoolExecutor(self.workers, initializer=_single) as pool:
-            for done, result in enumerate(_ordered(pool, work, todo, 2 * self.workers), 1):
-                progress(done, len(todo))
-                yield result
-
-
-def _ordered(
-    pool: ThreadPoolExecutor, work: Callable[[T], R], items: list[T], ahead: int
-) -> Iterator[R]:
-    """Results in order, computed at most `ahead` items in advance."""
-    waiting: deque[Future[R]] = deque()
-    upcoming = iter(items)
-    try:
-        for item in upcoming:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Torch's own threads off: sums come out the same whoever computes them, and QR is faster."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next module, rather than hand it back.
-
-    glibc keeps up to twice the largest block freed so far, and 32 MB is the most it counts. Memory
-    handed back and claimed again, page by page, costs a tenth of a merge.
-    """
-    torch.empty(31 << 20, dtype=torch.uint8)
-
-
-def _single() -> None:
-    torch.set_num_threads(1)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return side_by_side(work, list(items), self.workers, progress)
 
 
 def device_of(name: str) -> torch.device:

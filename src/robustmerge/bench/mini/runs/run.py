@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import torch
 
-from ....engine.run import one_thread_each
+from ....engine.threads import one_thread_each
 from ....errors import MergeError, few
 from .examine import Examiner
 from .job import Job

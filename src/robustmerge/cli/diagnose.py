@@ -1,0 +1,46 @@
+"""`robustmerge diagnose`: see why a merge works or fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..errors import MergeError
+
+
+def diagnose(
+    sources: Annotated[list[str], Parameter(consume_multiple=True)],
+    /,
+    *,
+    merged: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    base: str | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    workers: int | None = None,
+) -> None:
+    """See whether adapters can be merged, and what merges have made of them.
+
+    Before a merge: how large and how uneven the updates are, whether they use the same directions,
+    whether their factors can be merged apart. After it: what became of each adapter's directions,
+    how much of each is kept, and how much of the merge is nobody's.
+
+    Args:
+        sources: Adapter folders or Hub ids owner/name[@revision][:subfolder].
+        merged: Merges of these adapters, likewise; one or several, to compare them.
+        base: The base model, a folder or Hub id, to compare the updates with its weights in size.
+        output: A file name.json to write all tables to.
+        json: Print all tables as JSON.
+        workers: Modules looked at side by side; all cores unless given.
+    """
+    if output is not None and output.suffix != ".json":
+        raise MergeError(
+            f"no report of the kind {output.suffix!r}", where=str(output), hint="name it NAME.json"
+        )
+    from . import show_diagnosis
+    from .optional import needing
+
+    with needing("looking at merges", "diagnose"):
+        found = show_diagnosis.run(sources, merged or [], base, workers)
+    show_diagnosis.give(found, output, as_json=json)

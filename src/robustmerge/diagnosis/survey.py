@@ -1,0 +1,83 @@
+"""One module: everything that is measured of it, as rows of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..factors import Factors, Stack
+from .apart import Apart, apart
+from .crowding import Crowding, crowding
+from .direction import Curve, Direction, assignment, directions
+from .kept import Kept, kept
+from .noise import Noise, noise
+from .pairs import Pair, pairs
+from .signs import Signs, signs
+from .small import Space
+from .spectrum import Spectrum, spectrum
+from .total import Heard, Total, total
+from .values import Histogram, Values, sample, values
+
+Row = (
+    Apart
+    | Crowding
+    | Curve
+    | Direction
+    | Heard
+    | Histogram
+    | Kept
+    | Noise
+    | Pair
+    | Signs
+    | Spectrum
+    | Total
+    | Values
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One module as it was read.
+
+    Attributes:
+        stack: The adapters' updates; the weights do not matter.
+        merged: The merges' updates.
+        base: Norm of the base's weight, if there is a base.
+    """
+
+    stack: Stack
+    merged: tuple[Factors, ...]
+    base: float | None = None
+
+
+def survey(given: Given, adapters: Sequence[str], merges: Sequence[str]) -> Iterator[Row]:
+    """Measure a module; `adapters` and `merges` are names for the rows."""
+    module, names = given.stack.module, tuple(adapters)
+    space, entries = Space.of(given.stack.factors), sample(given.stack)
+    for name, task in zip(names, space.tasks, strict=True):
+        yield spectrum(module, name, "adapter", task, given.base)
+    yield from values(given.stack, names, entries)
+    yield from pairs(module, names, space, entries)
+    yield signs(given.stack, entries)
+    yield from crowding(module, space)
+    yield apart(module, space)
+    yield from total(module, names, space)
+    for merge, update in zip(merges, given.merged, strict=True):
+        yield from _after(module, names, merge, space, update, given.base)
+
+
+def _after(
+    module: str,
+    names: tuple[str, ...],
+    merge: str,
+    space: Space,
+    update: Factors,
+    base: float | None,
+) -> Iterator[Row]:
+    """What a merge has made of the adapters."""
+    tasks, merged = space.with_merged(update)
+    yield spectrum(module, merge, "merge", merged, base)
+    for name, task in zip(names, tasks, strict=True):
+        yield from directions(module, name, merge, task, merged, assignment)
+        yield kept(module, name, merge, task, merged)
+    yield noise(module, merge, space, tasks, merged)

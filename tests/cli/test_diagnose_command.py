@@ -1,0 +1,95 @@
+"""`robustmerge diagnose` as a user runs it, in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import robustmerge
+from make import adapter, trio
+from robustmerge.cli.app import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(capsys: Capture, *arguments: str) -> str:
+    """What the command prints; no line is too long."""
+    assert run(["diagnose", *arguments]) == 0
+    out = capsys.readouterr().out
+    for line in out.splitlines():
+        assert len(line) <= 80 or "--json" in arguments, line
+    return out
+
+
+def test_before_a_merge(capsys: Capture) -> None:
+    trio(Path())
+    out = printed(capsys, "a", "b", "c")
+    assert out.startswith("6 modules, 3 adapters\n")
+    assert "They can be merged" in out
+    for word in ("sizes", "spectra", "cosine", "inputs", "outputs", "signs", "factors", "sum"):
+        assert f"\n  {word} " in out
+    table = out.split("adapter", 3)[-1]
+    for name in "abc":
+        assert f"\n  {name} " in table
+    assert "after merging" not in out
+
+
+def test_after_merges(capsys: Capture) -> None:
+    sources = trio(Path())
+    robustmerge.merge(sources, "sum", method="task-arithmetic", rank="full")
+    robustmerge.merge(sources, "a-name-that-is-longer-than-a-column", method="ties")
+    arguments = [*sources, "--merged", "sum", "a-name-that-is-longer-than-a-column"]
+    out = printed(capsys, *arguments, "-o", "found.json")
+    after = out.split("after merging")[1]
+    line = next(x for x in after.splitlines() if x.startswith("  sum "))
+    assert line.split()[-4:] == ["100%", "0%", "0%", "0%"]
+    assert "…" in after
+    assert "all tables: found.json" in out
+    record = json.loads(Path("found.json").read_text())
+    assert record["merged"] == ["sum", "a-name-that-is-longer-than-a-column"]
+    assert record["verdict"][0]["subject"] == "together"
+
+
+def test_json_is_all_that_is_printed(capsys: Capture) -> None:
+    trio(Path())
+    out = printed(capsys, "a", "b", "--json")
+    assert json.loads(out)["adapters"] == ["a", "b"]
+
+
+def test_one_adapter(capsys: Capture) -> None:
+    adapter(Path("a"))
+    out = printed(capsys, "a")
+    assert out.startswith("6 modules, 1 adapter\n")
+    assert "cosine" not in out
+
+
+def test_errors(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    trio(Path())
+    assert run(["diagnose", "a", "-o", "found.html"]) == 1
+    assert "NAME.json" in capsys.readouterr().err
+    assert run(["diagnose", "a", "-o", "gone/found.json"]) == 1
+    assert "gone/found.json" in capsys.readouterr().err
+    assert run(["diagnose", "a", "b", "--merged", "gone"]) == 1
+    assert "no such folder" in capsys.readouterr().err
+
+    real = builtins.__import__
+
+    def without_scipy(name: str, *rest: Any, **named: Any) -> Any:
+        if name.startswith("scipy"):
+            raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without_scipy)
+    assert run(["diagnose", "a", "b"]) == 0
+    assert run(["diagnose", "a", "b", "--merged", "c"]) == 1
+    assert "robustmerge[diagnose]" in capsys.readouterr().err

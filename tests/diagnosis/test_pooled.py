@@ -1,0 +1,83 @@
+"""Pooling, worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustmerge.diagnosis.direction import MEASURES, Curve, by_name
+from robustmerge.diagnosis.kept import Kept
+from robustmerge.diagnosis.pooled import Module, curves, histograms, pool
+from robustmerge.diagnosis.values import Histogram, Values
+
+
+def module(name: str, tower: str, layer: int | None, projection: str) -> Module:
+    return Module(name, tower, layer, projection, 8, 8, 2)
+
+
+MODULES = [
+    module("l0.q", "language", 0, "q"),
+    module("l0.v", "language", 0, "v"),
+    module("l1.q", "language", 1, "q"),
+    module("t0.q", "vision", 0, "q"),
+    module("head", "language", None, "head"),
+]
+
+
+def kept(name: str, coefficient: float | None, weight: float, adapter: str = "a") -> Kept:
+    return Kept(name, adapter, "out", coefficient, None, 1.0, 1.0, 1.0, weight)
+
+
+def test_figures_over_the_model() -> None:
+    values = [1.0, 2.0, 6.0, 3.0, None]
+    rows = [
+        kept(m.module, x, w)
+        for m, x, w in zip(MODULES, values, [1.0, 1.0, 2.0, 4.0, 9.0], strict=True)
+    ]
+    (found,) = pool(rows, MODULES, "model")
+    assert (found.group, found.modules) == ("model", 5)
+    assert found.words == {"adapter": "a", "merged": "out"}
+    figure = found["coefficient"]
+    assert figure.mean == pytest.approx(3)
+    assert figure.weighted == pytest.approx((1 + 2 + 12 + 12) / 8)
+    assert figure.median == pytest.approx(2.5)
+    expected = torch.quantile(torch.tensor([1.0, 2, 3, 6]), torch.tensor([0.1, 0.9])).tolist()
+    assert [figure.low, figure.high] == pytest.approx(expected)
+    assert "cosine" not in found.figures  # undefined everywhere
+    assert "weight" not in found.figures
+
+
+def test_groups() -> None:
+    rows = [kept(m.module, 1.0, 1.0, a) for m in MODULES for a in "ab"]
+    by_projection = [
+        (p.group, p.words["adapter"], p.modules) for p in pool(rows, MODULES, "projection")
+    ]
+    assert ("language q", "a", 2) in by_projection
+    assert ("vision q", "b", 1) in by_projection
+    assert len(by_projection) == 8
+    layers = {p.group for p in pool(rows, MODULES, "layer")}
+    assert layers == {"language 0", "language 1", "vision 0", "language"}
+
+
+def test_without_weights_the_mean_is_plain() -> None:
+    rows = [Values("l0.q", "a", "A", 1.0, -1.0), Values("l1.q", "a", "A", 3.0, None)]
+    (found,) = pool(rows, MODULES, "model")
+    assert (found["deviation"].weighted, found["kurtosis"].weighted) == (2, -1)
+    (found,) = pool([kept("l0.q", 0.5, 0.0), kept("l1.q", 1.5, 0.0)], MODULES, "model")
+    assert found["coefficient"].weighted == 1
+
+
+def test_histograms_add_up_and_curves_are_averaged() -> None:
+    counted = [Histogram(m.module, "a", "A", (1, i)) for i, m in enumerate(MODULES)]
+    by_projection = {row.module: row.counts for row in histograms(counted, MODULES)}
+    assert by_projection["language q"] == (2, 2)
+    assert by_projection["vision q"] == (1, 3)
+    points = [
+        Curve(**by_name([x] * len(MEASURES)), module=m, adapter="a", merged="out", index=i)
+        for m, i, x in (("l0.q", 1, 0.2), ("l1.q", 1, 0.6), ("l0.q", 2, 0.5), ("t0.q", 1, 0.9))
+    ]
+    found = {(c.module, c.index): c for c in curves(points, MODULES)}
+    assert found["language q", 1].answer == pytest.approx(0.4)
+    assert found["language q", 1].modules == 2
+    assert found["language q", 2].left == pytest.approx(0.5)
+    assert len(found) == 3

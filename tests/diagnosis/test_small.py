@@ -1,0 +1,77 @@
+"""The few coordinates everything is computed in: nothing may be different there."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given as cases, strategies as st
+
+from known import axes, orthonormal, planted
+from make import factors, stack
+from robustmerge.diagnosis.small import Small, Space, overlap, share
+
+sizes = st.integers(1, 12)
+ranks = st.lists(st.integers(0, 5), min_size=1, max_size=4)
+
+
+@cases(sizes, sizes, ranks, st.integers(0, 15), st.integers(0, 99))
+def test_inner_products_are_those_of_the_full_updates(
+    d_out: int, d_in: int, ranks: list[int], rank: int, seed: int
+) -> None:
+    given = stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64)
+    merged = factors(d_out, d_in, rank, seed + 7000, torch.float64)
+    tasks, beside = Space.of(given.factors).with_merged(merged)
+    small = torch.stack([x.delta.flatten() for x in (*tasks, beside)])
+    full = torch.stack([f.dense().flatten() for f in (*given.factors, merged)])
+    torch.testing.assert_close(small @ small.T, full @ full.T, atol=1e-9, rtol=1e-9)
+    for x, f in zip((*tasks, beside), (*given.factors, merged), strict=True):
+        S = torch.linalg.svdvals(f.dense())
+        S = S[1e-7 * S.max() < S] if x.rank else S[:0]
+        torch.testing.assert_close(x.svd.S, S, atol=1e-9, rtol=1e-9)
+        torch.testing.assert_close(x.energy, float(S.square().sum()), atol=1e-9, rtol=1e-9)
+        rebuilt = x.svd.U @ torch.diag(x.svd.S) @ x.svd.Vh
+        torch.testing.assert_close(rebuilt, x.delta, atol=1e-9, rtol=1e-9)
+
+
+def test_a_merge_within_the_span_has_nothing_outside() -> None:
+    given = stack(30, 20, (3, 3), dtype=torch.float64)
+    tasks, merged = Space.of(given.factors).with_merged(given.factors[1])
+    torch.testing.assert_close(merged.delta, tasks[1].delta, atol=1e-12, rtol=0)
+
+
+def test_what_a_merge_has_outside_of_the_span_keeps_its_length() -> None:
+    task = planted(axes(5, 0), [1], axes(4, 0))
+    merged = planted(axes(5, 0, 3), [2, 3], axes(4, 0, 2))
+    (beside,), found = Space.of([task]).with_merged(merged)
+    assert found.svd.S.tolist() == [3, 2]
+    assert abs(float((beside.delta * found.delta).sum())) == 2
+
+
+def test_joint_spaces_have_the_directions_that_there_are() -> None:
+    one = planted(axes(9, 0, 1), [2, 1], axes(8, 0, 1))
+    two = planted(axes(9, 1, 2), [2, 1], axes(8, 0, 1))
+    space = Space.of([one, two])
+    assert space.outputs.shape[1] == 3
+    assert space.inputs.shape[1] == 2
+
+
+def test_overlap_of_planted_spaces() -> None:
+    X = orthonormal(20, 6)
+    assert overlap(X[:, :3], X[:, 3:]) is not None
+    torch.testing.assert_close(overlap(X[:, :3], X[:, 3:]), 0.0, atol=1e-12, rtol=0)
+    torch.testing.assert_close(overlap(X[:, :3], X[:, 1:4]), 2 / 3)
+    torch.testing.assert_close(overlap(X[:, :2], X), 1.0)
+    angle = torch.tensor(0.3).double()
+    tilted = angle.cos() * X[:, :2] + angle.sin() * X[:, 2:4]
+    torch.testing.assert_close(overlap(X[:, :2], tilted), float(angle.cos() ** 2))
+    assert overlap(X[:, :0], X) is None
+
+
+def test_a_share_of_nothing_is_undefined() -> None:
+    assert share(0.0, 0.0) is None
+    assert share(1.0, 4.0) == 0.25
+
+
+def test_directions_that_are_rounding_do_not_count() -> None:
+    update = planted(orthonormal(9, 3), [1, 1e-3, 1e-9], orthonormal(8, 3))
+    assert Small(update).rank == 2
+    assert Small(update.pad(6)).rank == 2

@@ -1,0 +1,213 @@
+"""Bugs in the quantities of `robustmerge diagnose`."""
+
+from __future__ import annotations
+
+from mutant import Mutant, plant
+
+
+def _plant(bug: str, file: str, code: str, planted: str, test: str) -> Mutant:
+    return plant(f"diagnosis: {bug}", f"diagnosis/{file}", code, planted, f"tests/diagnosis/{test}")
+
+
+DIAGNOSIS = (
+    _plant(
+        "what a merge has outside of the span is lost",
+        "small.py",
+        "merged = Small(Factors(self.A.extended(update.A.T).T, self.B.extended(update.B)))",
+        "merged = Small(Factors(self.A.extended(update.A.T).T, "
+        "self.B.extended(update.B) * torch.cat([torch.ones(len(self.B.tau)), torch.zeros("
+        "len(self.B.extended(update.B)) - len(self.B.tau))])[:, None]))",
+        "test_small.py",
+    ),
+    _plant(
+        "rounding counts as a direction",
+        "small.py",
+        "k = numerical_rank(whole.S)",
+        "k = len(whole.S)",
+        "test_small.py",
+    ),
+    _plant(
+        "principal angles over the larger rank",
+        "small.py",
+        "smaller = min(one.shape[1], other.shape[1])",
+        "smaller = max(one.shape[1], other.shape[1])",
+        "test_small.py",
+    ),
+    _plant(
+        "entropy in squares",
+        "spectrum.py",
+        "p = S / S.sum()",
+        "p = S.square() / S.square().sum()",
+        "test_spectrum.py",
+    ),
+    _plant(
+        "kurtosis not in excess of a Gaussian's",
+        "values.py",
+        ".pow(4).mean()) - 3",
+        ".pow(4).mean())",
+        "test_values.py",
+    ),
+    _plant(
+        "columns are sampled by the rows' draw",
+        "values.py",
+        '_some(stack, d_out, "rows"), _some(stack, d_in, "columns")',
+        '_some(stack, d_in, "rows"), _some(stack, d_in, "columns")',
+        "test_values.py",
+    ),
+    _plant(
+        "inputs and outputs confused",
+        "pairs.py",
+        "inputs=overlap(one.svd.Vh.T, other.svd.Vh.T),",
+        "inputs=overlap(one.svd.U, other.svd.U),",
+        "test_pairs.py",
+    ),
+    _plant(
+        "chance of the other side",
+        "pairs.py",
+        "inputs_chance=larger / d_in",
+        "inputs_chance=larger / d_out",
+        "test_pairs.py",
+    ),
+    _plant(
+        "zero entries have a sign",
+        "pairs.py",
+        "(at_stake > 0).double()",
+        "torch.ones_like(at_stake)",
+        "test_pairs.py",
+    ),
+    _plant(
+        "all mass is opposed twice",
+        "signs.py",
+        "abs().sum())) / 2, mass)",
+        "abs().sum())), mass)",
+        "test_signs.py",
+    ),
+    _plant(
+        "adapters without the module are counted in crowding",
+        "crowding.py",
+        "for task in space.tasks if task.rank]",
+        "for task in space.tasks]",
+        "test_crowding.py",
+    ),
+    _plant(
+        "the edge of chance without the adapters' number",
+        "crowding.py",
+        "2 * math.sqrt((T - 1) * alpha * (1 - alpha))",
+        "2 * math.sqrt(alpha * (1 - alpha))",
+        "test_crowding.py",
+    ),
+    _plant(
+        "factors are multiplied before they are summed",
+        "apart.py",
+        "both = summed([f.B for f in padded]) @ summed([f.A for f in padded])",
+        "both = summed([f.B @ f.A for f in padded])",
+        "test_apart.py",
+    ),
+    _plant(
+        "crosstalk counts the adapter itself",
+        "total.py",
+        "(whole - task.delta) @ inputs",
+        "whole @ inputs",
+        "test_total.py",
+    ),
+    _plant(
+        "a cut's output side only",
+        "total.py",
+        "(U.T @ task.delta @ V).square()",
+        "(U.T @ task.delta).square()",
+        "test_total.py",
+    ),
+    _plant(
+        "one rank too many for an energy",
+        "total.py",
+        "(1 - 1e-12)).sum()) + 1",
+        "(1 - 1e-12)).sum()) + 2",
+        "test_total.py",
+    ),
+    _plant(
+        "a direction and its opposite are the same",
+        "direction.py",
+        "both = left * right\n",
+        "both = (left * right).abs()\n",
+        "test_direction.py",
+    ),
+    _plant(
+        "matching by the least similarity",
+        "direction.py",
+        "maximize=True",
+        "maximize=False",
+        "test_direction.py",
+    ),
+    _plant(
+        "a direction without partner takes the last",
+        "direction.py",
+        "padded = torch.nn.functional.pad(X, (0, 1))",
+        "padded = torch.cat([X, X[:, -1:]], 1) if X.shape[1] else torch.zeros(len(X), 1).double()",
+        "test_direction.py",
+    ),
+    _plant(
+        "the ratio upside down",
+        "direction.py",
+        "sizes = merged.svd.S.expand(k, -1) / task.S[:, None]",
+        "sizes = task.S[:, None] / merged.svd.S.expand(k, -1)",
+        "test_direction.py",
+    ),
+    _plant(
+        "the largest direction is among the rest",
+        "direction.py",
+        'parts: tuple[tuple[Part, slice], ...] = (("largest", slice(1)), ("rest", slice(1, None)))',
+        'parts: tuple[tuple[Part, slice], ...] = (("largest", slice(1)), ("rest", slice(0, None)))',
+        "test_direction.py",
+    ),
+    _plant(
+        "the coefficient by the merge's energy",
+        "kept.py",
+        "coefficient=share(inner, task.energy)",
+        "coefficient=share(inner, merged.energy)",
+        "test_kept.py",
+    ),
+    _plant(
+        "what QR puts in place of missing directions is an adapter's",
+        "noise.py",
+        "joint = float((P.T @ M[: len(P), : len(Q)] @ Q).square().sum())",
+        "joint = float(M[: len(P), : len(Q)].square().sum())",
+        "test_noise.py",
+    ),
+    _plant(
+        "the first step is taken for the projection on all blocks",
+        "noise.py",
+        "for _ in range(_STEPS):",
+        "for _ in range(1):",
+        "test_noise.py",
+    ),
+    _plant(
+        "a small update is rounding beside a large one",
+        "noise.py",
+        "task.delta.flatten() / task.delta.norm() for task",
+        "task.delta.flatten() for task",
+        "test_noise.py",
+    ),
+    _plant(
+        "undefined figures count as zero",
+        "pooled.py",
+        "there = [row for row in rows if getattr(row, name) is not None]\n        if there:\n"
+        "            values = [float(getattr(row, name)) for row in there]",
+        "there = rows\n        if there:\n"
+        "            values = [float(getattr(row, name) or 0) for row in there]",
+        "test_pooled.py",
+    ),
+    _plant(
+        "towers are pooled as one",
+        "pooled.py",
+        'return f"{self.tower} {self.projection}"',
+        "return self.projection",
+        "test_pooled.py",
+    ),
+    _plant(
+        "merges beside the base are not measured",
+        "survey.py",
+        'spectrum(module, merge, "merge", merged, base)',
+        'spectrum(module, merge, "merge", merged, None)',
+        "test_run.py",
+    ),
+)
