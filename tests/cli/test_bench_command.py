@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from pretend import SETTING, trained
 from robustmerge.cli.app import run
-from robustmerge.cli.show_bench import _duration
+from robustmerge.cli.bench.mini.show import _duration
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("bench", "mini", "run")
@@ -20,7 +20,7 @@ RUN = ("bench", "mini", "run")
 
 @pytest.fixture(autouse=True)
 def pretend_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustmerge.cli.show_bench.built_in", lambda: SETTING)
+    monkeypatch.setattr("robustmerge.cli.bench.mini.show.built_in", lambda: SETTING)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_gates_that_are_all_open(
     from robustmerge.bench.mini.judge.gates import Gate
 
     open_gate = Gate("a gate", "much", "more", True)
-    monkeypatch.setattr("robustmerge.cli.show_bench.judge", lambda *_, **__: [open_gate])
+    monkeypatch.setattr("robustmerge.cli.bench.mini.show.judge", lambda *_, **__: [open_gate])
     assert run(["bench", "mini", "gates", *places]) == 0
 
 
@@ -98,7 +98,7 @@ def test_without_methods_every_one_without_data(
     def stop(jobs, *_, **__):  # type: ignore[no-untyped-def]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustmerge.cli.show_bench.run_jobs", stop)
+    monkeypatch.setattr("robustmerge.cli.bench.mini.show.run_jobs", stop)
     assert run([*RUN, *places]) == 130
     said = capsys.readouterr().err
     assert "left out, since they need data: fisher, regmean" in said

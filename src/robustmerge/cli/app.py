@@ -17,7 +17,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..errors import MergeError
-from .bench import bench
+from .bench.app import bench
 from .check import check
 from .collect import collect
 from .diagnose import diagnose

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data.predictions import Prediction
 from ..score import Protocol, Score
-from ..scoring.judge import FIXED, OFFICIAL
+from ..scoring.judge import RULES
 from ..tasks import TASKS
 from . import docs
 
@@ -72,7 +72,7 @@ def _score(protocol: Protocol, name: str, answers: tuple[tuple[int, str], ...]) 
             for place, text in answers
         ],
     )
-    score = (OFFICIAL if protocol == "official" else FIXED)[task.kind](exam)
+    score = RULES[protocol][task.kind](exam)
     if score.missing:
         _log.warning("%s: %s could not be computed", task.title, ", ".join(score.missing))
     return score

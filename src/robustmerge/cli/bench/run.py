@@ -52,9 +52,9 @@ def run(
         limit: Ask the first questions of every task only.
         max_new_tokens: Most tokens of an answer; each task's own unless given.
     """
-    from . import show_answer
+    from . import show_run
 
-    return show_answer.run(
+    return show_run.run(
         base,
         adapter,
         tasks,

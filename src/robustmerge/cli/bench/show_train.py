@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ..bench.paper.training.conversations import Source
-from ..bench.paper.training.place import Place
-from ..bench.paper.training.progress import Step
-from ..bench.paper.training.recipe import Recipe
-from ..bench.paper.training.sources import of_file, of_tasks
-from ..bench.paper.training.train import train
-from ..errors import MergeError
-from .rows import Row, print_rows
+from ...bench.paper.training.conversations import Source
+from ...bench.paper.training.place import Place
+from ...bench.paper.training.progress import Step
+from ...bench.paper.training.recipe import Recipe
+from ...bench.paper.training.sources import of_file, of_tasks
+from ...bench.paper.training.train import train
+from ...errors import MergeError
+from ..rows import Row, print_rows
 
 
 def sources(

@@ -8,22 +8,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..adapter.source import at_home
-from ..bench.paper.answering.engines.quiet import quiet
-from ..bench.paper.score import Protocol
-from ..bench.paper.study.file import Study
-from ..bench.paper.study.plan import Plan, Work, make_plan
-from ..bench.paper.study.run import Step, failed, run as run_plan
-from ..bench.paper.study.tables.data import as_data
-from ..bench.paper.study.tables.latex import as_latex
-from ..bench.paper.study.tables.markdown import as_markdown
-from ..bench.paper.study.tables.page import as_page
-from ..bench.paper.study.tables.report import Report, make_report
-from ..bench.paper.study.tools import options_of, tools
-from ..errors import MergeError, few, unknown
-from .optional import needing
-from .rows import Row, print_rows
-from .show_answer import bars, default_device
+from ...adapter.source import at_home
+from ...bench.paper.answering.engines.quiet import quiet
+from ...bench.paper.score import Protocol
+from ...bench.paper.study.file import Study
+from ...bench.paper.study.plan import Plan, Work, make_plan
+from ...bench.paper.study.run import Step, failed, run as run_plan
+from ...bench.paper.study.tables.data import as_data
+from ...bench.paper.study.tables.latex import as_latex
+from ...bench.paper.study.tables.markdown import as_markdown
+from ...bench.paper.study.tables.page import as_page
+from ...bench.paper.study.tables.report import Report, make_report
+from ...bench.paper.study.tools import options_of, tools
+from ...errors import MergeError, few, unknown
+from ..optional import needing
+from ..rows import Row, print_rows
+from .show_run import bars, default_device
 
 
 def as_json(report: Report) -> str:

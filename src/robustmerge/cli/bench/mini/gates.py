@@ -27,6 +27,6 @@ def gates(
         items: Only results over so many test items per task.
         json: Print as JSON.
     """
-    from . import show_bench
+    from . import show
 
-    return show_bench.gates(root, out, rank, items, as_json=json)
+    return show.gates(root, out, rank, items, as_json=json)

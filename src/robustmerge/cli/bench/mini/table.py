@@ -21,6 +21,6 @@ def table(
         items: Only results over so many test items per task.
         json: Print as JSON, with every interval and every pair of merges.
     """
-    from . import show_bench
+    from . import show
 
-    show_bench.table(out, items, as_json=json)
+    show.table(out, items, as_json=json)

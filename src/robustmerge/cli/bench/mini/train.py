@@ -36,11 +36,11 @@ def train(
         workers: Processes of one thread each.
         device: cpu or cuda.
     """
-    from .optional import needing
-    from .show_bench import parse_seeds
+    from ...optional import needing
+    from .show import parse_seeds
 
     with needing("training", "bench"):
-        from ..bench.mini.training.train import train as run
+        from ....bench.mini.training.train import train as run
 
     run(
         root,

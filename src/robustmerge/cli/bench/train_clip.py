@@ -73,11 +73,11 @@ def train(
         force: Replace an adapter that is already there.
         json: Print the record as JSON.
     """
-    from .optional import needing
+    from ..optional import needing
 
     with needing("training", "bench"):
-        from ..bench.paper.clip.recipe import Recipe
-        from ..bench.paper.training.place import Place
+        from ...bench.paper.clip.recipe import Recipe
+        from ...bench.paper.training.place import Place
         from . import show_clip
 
     return show_clip.run(

@@ -25,10 +25,10 @@ def pack(
         note: What else the manifest should say of how it was made.
         force: Replace an artifact that is already there.
     """
-    from .optional import needing
+    from ...optional import needing
 
     with needing("packing", "bench"):
-        from ..bench.mini.artifact import pack as write
+        from ....bench.mini.artifact import pack as write
 
     init, _, rest = experts.partition("-")
     seed = rest.partition("-")[0]

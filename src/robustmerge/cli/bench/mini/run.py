@@ -45,9 +45,9 @@ def run(
         matrix: Examine every expert on every task.
         jobs: Processes of one thread each; all cores unless given.
     """
-    from . import show_bench
+    from . import show
 
-    return show_bench.run(
+    return show.run(
         root,
         out,
         methods=methods or [],

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
-from ..bench.paper.clip.recipe import Recipe
-from ..bench.paper.clip.train import train
-from ..bench.paper.tasks import chosen
-from ..bench.paper.training.place import Place
-from .rows import Row, print_rows
-from .show_expert import line, note_idle_gpus
+from ...bench.paper.clip.recipe import Recipe
+from ...bench.paper.clip.train import train
+from ...bench.paper.tasks import chosen
+from ...bench.paper.training.place import Place
+from ..rows import Row, print_rows
+from .show_train import line, note_idle_gpus
 
 
 def run(

@@ -15,6 +15,6 @@ def lmms_tasks() -> None:
     Groups of tasks: mm_mergebench, mm_mergebench_seen, mm_mergebench_unseen; single ones such as
     mm_mergebench_scienceqa.
     """
-    from ..bench.paper.lmms import TASKS
+    from ...bench.paper.lmms import TASKS
 
     print(TASKS)

@@ -18,13 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..adapter.source import at_home
-from ..bench.paper.answering.engines.quiet import quiet
-from ..bench.paper.answering.options import Options
-from ..bench.paper.answering.run import Progress, answer
-from ..bench.paper.data.find import find
-from ..bench.paper.tasks import Task, chosen
-from .optional import needing
+from ...adapter.source import at_home
+from ...bench.paper.answering.engines.quiet import quiet
+from ...bench.paper.answering.options import Options
+from ...bench.paper.answering.run import Progress, answer
+from ...bench.paper.data.find import find
+from ...bench.paper.tasks import Task, chosen
+from ..optional import needing
 
 
 def run(

@@ -9,13 +9,13 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from ..bench.metrics import java
-from ..bench.paper.data.questions import read_questions
-from ..bench.paper.score import Protocol, Score
-from ..bench.paper.scoring import Missing, score
-from ..bench.paper.scoring.differ import LINE_BY_LINE, why
-from ..bench.paper.tasks import TASKS, Task
-from ..errors import unknown
+from ...bench.metrics import java
+from ...bench.paper.data.questions import read_questions
+from ...bench.paper.score import Protocol, Score
+from ...bench.paper.scoring import Missing, score
+from ...bench.paper.scoring.differ import LINE_BY_LINE, why
+from ...bench.paper.tasks import TASKS, Task
+from ...errors import unknown
 
 _WHAT = {
     "mean": "",

@@ -10,22 +10,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..bench.mini.judge.board import gather
-from ..bench.mini.judge.gates import Gate, gates as judge
-from ..bench.mini.judge.sizes import relative_size
-from ..bench.mini.judge.standing import Standing, stand
-from ..bench.mini.judge.table import as_data, as_markdown
-from ..bench.mini.runs.contender import Contender, every, parse_all
-from ..bench.mini.runs.folders import ExpertSet, base_folder, expert_sets
-from ..bench.mini.runs.job import Protocol, Rank
-from ..bench.mini.runs.plan import Study, make_jobs
-from ..bench.mini.runs.results import read_all
-from ..bench.mini.runs.run import Step, failed, run_jobs
-from ..bench.mini.runs.setting import built_in
-from ..engine.threads import cores
-from ..errors import MergeError
-from .optional import needing
-from .rows import Row, print_rows
+from ....bench.mini.judge.board import gather
+from ....bench.mini.judge.gates import Gate, gates as judge
+from ....bench.mini.judge.sizes import relative_size
+from ....bench.mini.judge.standing import Standing, stand
+from ....bench.mini.judge.table import as_data, as_markdown
+from ....bench.mini.runs.contender import Contender, every, parse_all
+from ....bench.mini.runs.folders import ExpertSet, base_folder, expert_sets
+from ....bench.mini.runs.job import Protocol, Rank
+from ....bench.mini.runs.plan import Study, make_jobs
+from ....bench.mini.runs.results import read_all
+from ....bench.mini.runs.run import Step, failed, run_jobs
+from ....bench.mini.runs.setting import built_in
+from ....engine.threads import cores
+from ....errors import MergeError
+from ...optional import needing
+from ...rows import Row, print_rows
 
 
 def run(

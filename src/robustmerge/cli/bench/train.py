@@ -80,17 +80,17 @@ def train(
         force: Replace an adapter that is already there.
         json: Print the record as JSON.
     """
-    from .optional import needing
+    from ..optional import needing
 
     with needing("training", "bench"):
-        from ..bench.paper.training.place import Place
-        from ..bench.paper.training.recipe import Recipe
-        from . import show_expert
+        from ...bench.paper.training.place import Place
+        from ...bench.paper.training.recipe import Recipe
+        from . import show_train
 
-    return show_expert.run(
+    return show_train.run(
         base,
         output,
-        show_expert.sources(task, data, conversations, images),
+        show_train.sources(task, data, conversations, images),
         Recipe(
             rank=rank,
             dropout=dropout,
