@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from robustmerge.bench.figure import Figure
 from robustmerge.bench.mini.judge.board import gather
 from robustmerge.bench.mini.judge.gates import gates
-from robustmerge.bench.mini.judge.resample import Figure
 from robustmerge.bench.mini.judge.sizes import relative_size
 from robustmerge.bench.mini.judge.standing import Row, Section, Standing, stand
 from robustmerge.bench.mini.judge.summary import Summary

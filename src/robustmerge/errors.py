@@ -59,6 +59,21 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def writing(path: Path, *, hint: str = "name a place that may be written to") -> Iterator[None]:
+    """Turn the system's refusal to write into an error that names the place.
+
+    Raises:
+        MergeError: The block met such a refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MergeError(
+            f"cannot write: {error.strerror or error}", where=str(path), hint=hint
+        ) from None
+
+
 def shown(value: object) -> str:
     """A value in a message: as Python writes it, but never long, however deep it is."""
     short = Repr()

@@ -15,7 +15,7 @@ from laptop import condense, figures, jobs as plans, record, studies, tables
 from laptop.document import document, not_run
 from made_up import merge, on, references, scores
 from pretend import SETTING, PretendModel, trained
-from robustmerge.bench.mini.judge.resample import Figure
+from robustmerge.bench.figure import Figure
 from robustmerge.bench.mini.runs.contender import Contender, parse_all
 from robustmerge.bench.mini.runs.job import Job
 from robustmerge.bench.mini.runs.results import Result

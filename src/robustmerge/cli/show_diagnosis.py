@@ -12,7 +12,6 @@ from rich.console import Console
 from ..api import diagnose
 from ..diagnosis.tables import Diagnosis
 from ..diagnosis.verdict import verdict
-from ..errors import MergeError
 from .diagnosis_tables import LEGENDS, adapters, fates, wholes
 from .diagnosis_words import before
 from .rows import Row, print_rows
@@ -34,14 +33,8 @@ def give(found: Diagnosis, output: Path | None, *, as_json: bool) -> None:
     sentences = [asdict(said) for said in verdict(found)]
     record = json.dumps({"verdict": sentences, **found.to_dict()}, allow_nan=False)
     if output is not None:
-        try:
+        with writing(output):
             output.write_text(record + "\n", encoding="utf-8")
-        except OSError as error:
-            raise MergeError(
-                f"cannot write the file: {error.strerror or error}",
-                where=str(output),
-                hint="the folder has to be there, and to be yours",
-            ) from None
     if as_json:
         print(record)
         return

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from made_up import scores
-from robustmerge.bench.mini.judge.resample import Figure, Means, Resamples
+from robustmerge.bench.figure import Figure
+from robustmerge.bench.mini.judge.resample import Means, Resamples
 from robustmerge.bench.mini.judge.summary import summarize
 from robustmerge.bench.stats import interval, interval_of_mean_over_tasks
 

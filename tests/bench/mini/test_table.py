@@ -10,8 +10,8 @@ import pytest
 
 import made_up
 from made_up import merge, on, references, result
+from robustmerge.bench.figure import Figure
 from robustmerge.bench.mini.judge.board import gather
-from robustmerge.bench.mini.judge.resample import Figure
 from robustmerge.bench.mini.judge.standing import Standing, stand
 from robustmerge.bench.mini.judge.table import as_data, as_markdown
 from robustmerge.bench.mini.judge.versus import Duel, duels, record

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from ...errors import MergeError, reading
+from ...errors import MergeError, reading, writing
 from ..stats import DRAWS, LEVEL, times_taken
 from .figures import FIGURES
 
@@ -100,11 +100,17 @@ class Score:
         }
 
     def write(self, path: Path) -> None:
-        """Write the score; the file appears whole or not at all."""
+        """Write the score; the file appears whole or not at all.
+
+        Raises:
+            MergeError: The system refuses.
+        """
+        text = json.dumps(self.as_dict(), ensure_ascii=False) + "\n"
         partial = path.with_name(f".{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(self.as_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Score:

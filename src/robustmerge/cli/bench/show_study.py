@@ -20,7 +20,7 @@ from ...bench.paper.study.tables.markdown import as_markdown
 from ...bench.paper.study.tables.page import as_page
 from ...bench.paper.study.tables.report import Report, make_report
 from ...bench.paper.study.tools import options_of, tools
-from ...errors import MergeError, few, unknown
+from ...errors import few, unknown, writing
 from ..optional import needing
 from ..rows import Row, print_rows
 from .show_run import bars, default_device
@@ -97,15 +97,9 @@ def table(folder: Path, kind: str | None, output: Path | None, protocol: Protoco
         print(text, end="")
         return
     output = at_home(output)
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MergeError(
-            f"cannot write the tables: {error.strerror or error}",
-            where=str(output),
-            hint="name a file in a folder that may be written to",
-        ) from None
     print(f"written to {output}")
 
 

@@ -8,38 +8,15 @@ fraction. Intervals over a few seeds are too narrow, as said there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...stats import DRAWS, LEVEL, times_taken
+from ...stats import DRAWS, times_taken
 
 Scores = Mapping[str, np.ndarray]
 """Per task the scores [seeds, items]; one row where there are no seeds."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, value: float, draws: np.ndarray) -> Figure:
-        """A value and the percentile interval of its draws [draws]; NaN where one is."""
-        if not (math.isfinite(value) and np.isfinite(draws).all()):
-            return cls(value, math.nan, math.nan)
-        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return cls(value, float(low), float(high))
-
-    @property
-    def half(self) -> float:
-        """Half the interval's width."""
-        return (self.high - self.low) / 2
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .resample import Figure, Means
+from ...figure import Figure
+from .resample import Means
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .resample import Figure
+from ...figure import Figure
 from .standing import Row, Section, Standing
 from .summary import Summary
 from .versus import record

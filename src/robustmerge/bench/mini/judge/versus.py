@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...figure import Figure
 from ...stats import compare_all
-from .resample import Figure, Scores
+from .resample import Scores
 
 ALPHA = 0.05
 

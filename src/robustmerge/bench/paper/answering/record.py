@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ....adapter.config import read_json
-from ....errors import MergeError
+from ....errors import MergeError, writing
 
 FILE = "run.json"
 FORMAT = 1
+KEPT = "free some space or choose another folder; answers so far are kept"
 _SAME = ("format", "base", "settings")
 
 
@@ -59,7 +60,7 @@ def write(out: Path, record: Mapping[str, Any]) -> None:
     """Write the record; the file appears whole or not at all."""
     partial = out / f".{FILE}.partial"
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    with writing(out):
+    with writing(out, hint=KEPT):
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(out / FILE)
 
@@ -88,7 +89,7 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         MergeError: Another is at work in it.
     """
-    with writing(out):
+    with writing(out, hint=KEPT):
         out.mkdir(parents=True, exist_ok=True)
     if os.name != "posix":  # a system without such locks
         yield
@@ -99,23 +100,6 @@ def alone(out: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into an error that names the place.
-
-    Raises:
-        MergeError: The block met such a refusal.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise MergeError(
-            f"cannot write: {error.strerror or error}",
-            where=str(path),
-            hint="free some space or choose another folder; answers so far are kept",
-        ) from None
 
 
 def _lock(folder: int, out: Path) -> None:

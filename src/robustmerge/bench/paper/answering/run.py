@@ -14,7 +14,7 @@ from .... import __version__
 from ....adapter.reader import BESIDE, NON_LORA, weights_file
 from ....adapter.source import local_folder, locate
 from ....adapter.tensors import sha256
-from ....errors import MergeError, reading
+from ....errors import MergeError, reading, writing
 from ..data.predictions import read_predictions
 from ..tasks import Task
 from . import record
@@ -215,6 +215,6 @@ def _write(engine: Engine, paper: Paper, path: Path, done: int, name: str) -> It
         if start + len(asked) <= done:
             continue
         lines = [paper.line(n, text, name) for n, text in enumerate(engine.answer(asked), start)]
-        with record.writing(path), path.open("a", encoding="utf-8") as file:
+        with writing(path, hint=record.KEPT), path.open("a", encoding="utf-8") as file:
             file.writelines(lines[max(0, done - start) :])
         yield start + len(asked)

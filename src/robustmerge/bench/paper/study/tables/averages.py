@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from statistics import fmean
 
+from ....figure import Figure
 from ...tasks import TASKS
 from ..published import Printed
 from .grid import NONE, TITLES, Cell, Grid, Head, Line, or_none, spread
-from .resample import Figure
 from .scores import average, bold, in_order
 from .sources import Sources
 from .summary import GROUP_OF_EXPERTS, Standing, Summary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ....figure import Figure
 from ..published import Printed
 from .report import Report, Section
-from .resample import Figure
 from .summary import Summary
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ....figure import Figure
 from ..published import Printed
-from .resample import Figure
 from .summary import Standing
 
 TITLES = {"seen": "Seen tasks", "unseen": "Unseen tasks", "vision": "Vision tasks", "general": ""}

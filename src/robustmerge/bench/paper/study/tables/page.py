@@ -7,9 +7,9 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
+from ....figure import Figure
 from .grid import PUBLISHED, TITLES, Cell, Grid, Head, Line
 from .report import Report, Section
-from .resample import Figure
 from .summary import Summary
 
 

@@ -14,32 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ....stats import LEVEL, blocks, draws_for, times_taken
+from ....figure import Figure
+from ....stats import blocks, draws_for, times_taken
 from ...figures import FIGURES
 from ...score import Score
 from .board import Board
 
 Draws = Float[np.ndarray, " draws"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, value: float, drawn: Draws) -> Figure:
-        """A value and the percentile interval of its draws."""
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return cls(value, float(low), float(high))
-
-    @property
-    def half(self) -> float:
-        """Half the interval's width."""
-        return (self.high - self.low) / 2
 
 
 @dataclass(frozen=True)

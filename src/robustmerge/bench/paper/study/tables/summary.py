@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ....figure import Figure
 from ....stats import Difference, compare_drawn
 from .board import Board, Entry
-from .resample import Drawn, Figure, resample
+from .resample import Drawn, resample
 
 Pairs = Mapping[tuple[str, str], Difference]
 GROUP_OF_EXPERTS = ("seen", "vision")
