@@ -12,6 +12,7 @@ from rich.console import Console
 from ..api import diagnose
 from ..diagnosis.tables import Diagnosis
 from ..diagnosis.verdict import verdict
+from ..errors import writing
 from .diagnosis_tables import LEGENDS, adapters, fates, wholes
 from .diagnosis_words import before
 from .rows import Row, print_rows
