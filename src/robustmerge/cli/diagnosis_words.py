@@ -86,7 +86,7 @@ def _sum(found: Diagnosis) -> str:
     return (
         f"energy {total['coherence'].weighted:.2f} times the adapters' together; a cut to their "
         f"rank keeps {total['at_input_rank'].weighted:.0%}, rank {total['rank_90'].high:.0f} keeps "
-        f"90 %, rank {total['rank_99'].high:.0f} 99 % (in 9 of 10 modules)"
+        f"90%, rank {total['rank_99'].high:.0f} 99% (in 9 of 10 modules)"
     )
 
 

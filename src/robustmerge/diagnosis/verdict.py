@@ -171,10 +171,10 @@ def _start(found: Diagnosis) -> Iterator[Sentence]:
     if "at_input_rank" not in total.figures:
         return
     kept, rank = total["at_input_rank"].weighted, total["rank_99"].high
-    evidence = {"energy at input rank": kept, "rank for 99 %": rank}
+    evidence = {"energy at input rank": kept, "rank for 99%": rank}
     shared = "cosine" in apart.figures and apart["cosine"].weighted >= APART
     full = "-m ocap --rank full" if shared else _UNRELATED
-    text = f"Begin with {full}; rank {rank:.0f} holds 99 % of a sum."
+    text = f"Begin with {full}; rank {rank:.0f} holds 99% of a sum."
     yield Sentence("start", "note", text, evidence)
     text = f"Input rank keeps {kept:.0%} of a sum's energy"
     if kept >= CUT:
