@@ -78,7 +78,7 @@ def test_orthogonal_adapters_of_unrelated_A(tmp_path: Path) -> None:
     assert (level, text[:12]) == ("bad", "Do not merge")
     start = about(sentences, "start")
     assert "task-arithmetic --rank full --scale norm-matched" in start[0][1]
-    assert "rank 10 holds 99 %" in start[0][1]
+    assert "rank 10 holds 99%" in start[0][1]
     # two of ten directions, with 18 of 65
     assert start[1][1].startswith("Input rank keeps 28% of a sum's energy, which costs: ask")
     assert {s.subject for s in sentences} == {"together", "factors", "start"}
