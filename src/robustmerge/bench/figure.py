@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from .stats import LEVEL
 
@@ -20,7 +20,7 @@ class Figure:
     high: float
 
     @classmethod
-    def of(cls, value: float, drawn: Float[np.ndarray, " draws"]) -> Figure:
+    def of(cls, value: float, drawn: Num[np.ndarray, " draws"]) -> Figure:
         """A value and the percentile interval of its draws; NaN where one of these is."""
         if not (math.isfinite(value) and np.isfinite(drawn).all()):
             return cls(value, math.nan, math.nan)
