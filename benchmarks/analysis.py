@@ -22,10 +22,9 @@ import robustmerge
 from laptop import record
 from laptop.document import fill
 from robustmerge.errors import MergeError
-from telling import claims, kin, pictures, prediction, size
+from telling import claims, claims_report, kin, pictures, prediction, report, size
 from telling.measured import Benchmark, Measured
 from telling.merges import Shelf, Taken
-from telling.report import slots
 
 HERE = Path(__file__).parent
 SCALES = ("sweep", "norm-matched", "default")
@@ -76,12 +75,14 @@ def analyzed(benchmark: Benchmark, shelf: Shelf, experts: Path) -> dict[str, Any
         "seen": benchmark.seen,
         "kin": [[tuned[i].which.label for i in group] for group in groups if len(group) > 1],
         "full": {scale: correlated(benchmark, scale, shelf, groups) for scale in SCALES},
+        "beyond rank": prediction.beyond_rank(tuned, taken, groups),
         "spanning": spanning(tuned, taken, groups),
         "input": {scale: at_input_rank(benchmark, scale, shelf) for scale in ("sweep", "default")},
         "tasks": prediction.over_tasks(tuned, taken, groups, benchmark),
         "subsets": subsets(benchmark, shelf),
         "size": size.rules(tuned, taken, groups),
         "zones": size.zones(tuned, own, taken),
+        "zones at input rank": zones_at_input_rank(benchmark, shelf),
         "sizes": size.points(tuned, taken),
         "adapters": claims.of_adapters(adapters),
         "fates": claims.fates(tuned, taken),
@@ -94,7 +95,10 @@ def analyzed(benchmark: Benchmark, shelf: Shelf, experts: Path) -> dict[str, Any
     }
     seconds = {"diagnosing": diagnosing, "this run": perf_counter() - start}
     made = {"robustmerge": robustmerge.__version__, "merges": len(taken) + len(narrowed)}
-    return {"made": {**made, "seconds": {k: round(v) for k, v in seconds.items()}}, **rounded(found)}
+    return {
+        "made": {**made, "seconds": {k: round(v) for k, v in seconds.items()}},
+        **rounded(found),
+    }
 
 
 def taken_apart(each: Measured, shelf: Shelf) -> Taken:
@@ -131,13 +135,18 @@ def at_input_rank(benchmark: Benchmark, scale: str, shelf: Shelf) -> dict[str, A
     return prediction.over_merges(merges, taken, groups, "seen")
 
 
+def zones_at_input_rank(benchmark: Benchmark, shelf: Shelf) -> list[Any]:
+    tuned = benchmark.at_input_rank("sweep")
+    there = {each.which for each in tuned}
+    own = [each for each in benchmark.at_input_rank("default") if each.which in there]
+    return size.zones(tuned, own, [shelf.taken(each.which) for each in tuned])
+
+
 def methods_alone(
     merges: Sequence[Measured], taken: Sequence[Taken]
 ) -> tuple[list[Measured], list[Taken]]:
     """Without the variants of the studies."""
-    pairs = [
-        (m, t) for m, t in zip(merges, taken, strict=True) if ":" not in m.which.label
-    ]
+    pairs = [(m, t) for m, t in zip(merges, taken, strict=True) if ":" not in m.which.label]
     return [m for m, _ in pairs], [t for _, t in pairs]
 
 
@@ -166,7 +175,8 @@ def write(results: Path, template: Path, place: Path) -> None:
     """The document and its pictures, from the results alone."""
     found = record.read(results)
     pictures.draw(found, place.with_suffix(""))
-    text = fill(template.read_text(encoding="utf-8"), slots(found), str(template))
+    slots = {**report.slots(found), **claims_report.slots(found)}
+    text = fill(template.read_text(encoding="utf-8"), slots, str(template))
     place.write_text(text, encoding="utf-8")
     say(f"{place}")
 

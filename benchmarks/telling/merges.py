@@ -63,10 +63,7 @@ class Taken:
         """The same with a factor on the merge."""
         return Taken(
             {k: v * factor if is_size(k) else v for k, v in self.whole.items()},
-            {
-                k: [x * factor for x in v] if is_size(k) else list(v)
-                for k, v in self.tasks.items()
-            },
+            {k: [x * factor for x in v] if is_size(k) else list(v) for k, v in self.tasks.items()},
             self.seconds,
         )
 
@@ -137,7 +134,7 @@ class Shelf:
 def figures(found: Diagnosis) -> dict[str, Any]:
     """Every pooled figure of the only merge of a diagnosis, by table, part and measure."""
     merge = found.merged[0]
-    energy = {name: 0.0 for name in (*found.adapters, merge)}
+    energy = dict.fromkeys((*found.adapters, merge), 0.0)
     for row in found.spectra:
         energy[row.update] += row.weight
     whole = {"size": (energy[merge] ** 0.5) / fmean(energy[a] ** 0.5 for a in found.adapters)}

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from laptop.figures import COLORS, GRAY, STYLE
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
+
+from laptop.figures import COLORS, GRAY, STYLE
 
 from .size import FAINT, LOUD
 

@@ -121,6 +121,22 @@ def _both(x: np.ndarray, Y: np.ndarray, groups: rho.Groups) -> list[float]:
     return [float(rho.spearman(x.ravel(), y.ravel())), *rho.quantiles(np.array(drawn))]
 
 
+def beyond_rank(
+    merges: Sequence[Measured], taken: Sequence[Taken], groups: rho.Groups
+) -> list[dict[str, Any]]:
+    """Rank correlations with the seen average, without what both owe to the merge's rank."""
+    flat = [at_scale(t, m).flat() for t, m in zip(taken, merges, strict=True)]
+    y = np.array([each.score("seen") for each in merges])
+    rank = np.array([one["spectra.rank, mean"] for one in flat]).round(rho.DIGITS)
+    rows = []
+    for name in (*KNOWN_BEFORE, *OF_THE_PAPER):
+        x = np.array([one[name] for one in flat]).round(rho.DIGITS)
+        drawn = [rho.partial(x[i], y[i], rank[i]) for i in rho.resampled(groups)]
+        value = rho.partial(x, y, rank)
+        rows.append({"figure": name, "rho": value, "interval": rho.quantiles(np.array(drawn))})
+    return rows
+
+
 def over_subsets(
     merges: Sequence[Measured], taken: Sequence[Taken], benchmark: Benchmark
 ) -> dict[str, Any] | None:

@@ -37,6 +37,13 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return found
 
 
+def partial(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
+    """Rank correlation of x and y [merge] without what both owe to z."""
+    xy, xz, yz = (float(spearman(a, b)) for a, b in ((x, y), (x, z), (y, z)))
+    rest = (1 - xz**2) * (1 - yz**2)
+    return (xy - xz * yz) / rest**0.5 if rest > 1e-9 else float("nan")
+
+
 def quantiles(drawn: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The middle of what was drawn; undefined draws are left out."""
     there = drawn[np.isfinite(drawn)]
@@ -120,8 +127,7 @@ def confirmed(
     for _ in range(splits):
         order = generator.permutation(len(groups))
         one, other = (
-            np.concatenate([np.array(groups[i]) for i in half])
-            for half in np.array_split(order, 2)
+            np.concatenate([np.array(groups[i]) for i in half]) for half in np.array_split(order, 2)
         )
         here = np.nan_to_num(spearman(matrix[:, one], y[one]))
         best = int(np.abs(here).argmax())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from laptop.tables import DASH, SAID, Table, spread, table
+from laptop.tables import DASH, SAID, Table, table
 
 Data = Mapping[str, Any]
 
@@ -28,25 +28,22 @@ LISTED = 6
 
 
 def slots(found: Data) -> dict[str, Callable[[], Table]]:
-    """What fills the template."""
+    """What fills the template, but for the paper's claims."""
     made: dict[str, Callable[[Data], Table]] = {
         "made": _made,
         "kin": _kin,
         "prediction": _prediction,
         "strongest": _strongest,
         "choices": _choices,
+        "beyond_rank": _beyond_rank,
+        "input_tuned": lambda found: _short(found["input"]["sweep"]),
+        "input_own": lambda found: _short(found["input"]["default"]),
         "spanning": lambda found: _short(found["spanning"]),
         "tasks": _tasks,
         "subsets": _subsets,
         "size": _size,
-        "zones": _zones,
-        "shapes": _shapes,
-        "between": _between,
-        "fates": lambda found: _fates(found["fates"]),
-        "fates_input": lambda found: _fates(found["fates at input rank"]),
-        "head_holds": _head_holds,
-        "places": _places,
-        "election": _election,
+        "zones": lambda found: _zones(found["zones"]),
+        "zones_input": lambda found: _zones(found["zones at input rank"]),
     }
     return {name: partial(make, found) for name, make in made.items()}
 
@@ -164,6 +161,14 @@ def _short(made: Data) -> Table:
     return table((title, "rank correlation", "p, all figures"), listed)
 
 
+def _beyond_rank(found: Data) -> Table:
+    rows = [
+        [named(row["figure"]), with_interval(row["rho"], row["interval"])]
+        for row in found["beyond rank"]
+    ]
+    return table(("figure", "rank correlation, the merge's rank held"), rows)
+
+
 def _tasks(found: Data) -> Table:
     rows = found["tasks"]["rows"]
     shown = {}
@@ -191,8 +196,12 @@ def _tasks(found: Data) -> Table:
 def _subsets(found: Data) -> Table:
     made = found["subsets"]
     if not made:
-        return ["Not run: merges of some of the tasks (`--only number` of benchmarks/minibench.py)."]
-    head = (f"{made['merges']} merges: {made['methods']} methods, {made['numbers']} numbers of tasks",)
+        return [
+            "Not run: merges of some of the tasks (`--only number` of benchmarks/minibench.py)."
+        ]
+    head = (
+        f"{made['merges']} merges: {made['methods']} methods, {made['numbers']} numbers of tasks",
+    )
     head += ("all together", "within a method", "within a number of tasks")
     return table(
         head,
@@ -228,7 +237,7 @@ def _size(found: Data) -> Table:
     )
 
 
-def _zones(found: Data) -> Table:
+def _zones(rows: Sequence[Data]) -> Table:
     head = ("said to be", "merges", "best factor below 1", "1", "above 1")
     head += ("gain by tuning, median", "greatest", "merges that gain 4 or more")
     return table(
@@ -241,97 +250,6 @@ def _zones(found: Data) -> Table:
                 f"{row['greatest']:.1f}",
                 str(row["gain of four"]),
             ]
-            for row in found["zones"]
-        ],
-    )
-
-
-def _shapes(found: Data) -> Table:
-    about = found["adapters"]
-    head = ("", *about["adapters"], "by chance")
-    rows = []
-    uniform = {"A": "-1.2 uniform", "B": "0 Gaussian", "delta": DASH}
-    for matrix, values in about["kurtosis"].items():
-        cells = [f"{median:.1f}" for median, _, _ in values]
-        rows.append([f"excess kurtosis of {matrix}", *cells, uniform[matrix]])
-    said = {"head_to_tail": "head to tail", "first_share": "share of the largest direction"}
-    for name, words in said.items():
-        digits = 1 if name == "head_to_tail" else 2
-        cells = [f"{median:.{digits}f}" for median, _, _ in about["spectra"][name]]
-        rows.append([words, *cells, f"{about['chance'][name][0]:.{digits}f}"])
-    return table(head, rows)
-
-
-def _between(found: Data) -> Table:
-    about = found["adapters"]
-    said = {
-        "cosine": ("cosine", "0"),
-        "sign_conflict": ("sign conflict", "0.50"),
-        "weighted_sign_conflict": ("the same by what can cancel", "0.50"),
-    }
-    rows = [
-        [words, *(f"{x:.2f}" for x in about["pairs"][name]), by_chance]
-        for name, (words, by_chance) in said.items()
-    ]
-    by = f"{about['opposed by chance']:.2f}"
-    rows.append(["mass against the elected sign, all eight", "", f"{about['opposed']:.2f}", "", by])
-    return table(("two experts", "least", "mean", "greatest", "by chance"), rows)
-
-
-def _fates(rows: Sequence[Data]) -> Table:
-    measures = ("left", "right", "both", "both_matched", "answer")
-    head = ("largest / rest", *(f"`{m}`" for m in measures))
-    return table(
-        head,
-        [
-            [row["merge"], *(f"{row[f'largest {m}']:.2f} / {row[f'rest {m}']:.2f}" for m in measures)]
             for row in rows
-        ],
-    )
-
-
-def _head_holds(found: Data) -> Table:
-    made = found["head holds"]
-    said = ", ".join(f"`{name}` {n}" for name, n in made.items() if name != "merges")
-    return [f"Merges, of {made['merges']}, in which the largest are above the rest: {said}."]
-
-
-def _places(found: Data) -> Table:
-    first, second = found["places at input rank"], found["places"]
-    head = ("figure", "input rank", "place", "median", "full rank", "place", "median", "greatest")
-    return table(
-        head,
-        [
-            [
-                named(name),
-                *(
-                    cell
-                    for at in (first[name], second[name])
-                    for cell in (
-                        f"{at['value']:.2f}",
-                        f"{at['place']} of {at['of']}",
-                        f"{at['median']:.2f}",
-                    )
-                ),
-                f"{second[name]['greatest']:.2f} {second[name]['best']}",
-            ]
-            for name in second
-        ],
-    )
-
-
-def _election(found: Data) -> Table:
-    head = ("elects signs", "seen", "does not", "seen", "told apart")
-    return table(
-        head,
-        [
-            [
-                row["elects"],
-                spread(row["with"]),
-                row["plain"],
-                spread(row["without"]),
-                "yes" if row["told apart"] else "no",
-            ]
-            for row in found["election"]
         ],
     )

@@ -95,7 +95,7 @@ def zones(tuned: Sequence[Measured], own: Sequence[Measured], taken: Sequence[Ta
         gained = best.score("seen") - each.score("seen")
         rows[zone].append((best.factor, gained))
     found = []
-    for zone, pairs in rows.items():
+    for zone, pairs in ((zone, pairs) for zone, pairs in rows.items() if pairs):
         factors, gains = (np.array(x) for x in zip(*pairs, strict=True))
         found.append(
             {
