@@ -73,8 +73,10 @@ def chance_spectra(modules: Sequence[Module], rank: int, seed: int = 0) -> dict[
     generator = np.random.default_rng(seed)
     gaps, shares = [], []
     for module in modules:
-        A = generator.uniform(-1, 1, (rank, module.d_in))
-        S = np.linalg.svd(generator.normal(size=(module.d_out, rank)) @ A, compute_uv=False)[:rank]
+        A = generator.uniform(-1, 1, (module.d_in, rank))
+        B = generator.normal(size=(module.d_out, rank))
+        # B A^T has the singular values of its triangular factors' product.
+        S = np.linalg.svd(np.linalg.qr(B).R @ np.linalg.qr(A).R.T, compute_uv=False)
         gaps.append(S[0] / S[-1])
         shares.append(S[0] ** 2 / (S**2).sum())
     quantiles = [0.5, 0.1, 0.9]

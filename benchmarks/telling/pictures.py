@@ -15,18 +15,7 @@ from laptop.figures import COLORS, GRAY, STYLE
 
 from .size import FAINT, LOUD
 
-NAMED = (
-    "task-arithmetic",
-    "ties",
-    "robustmerge",
-    "tsv-m",
-    "iso-cts",
-    "ace",
-    "dare",
-    "optmerge",
-    "ocap",
-    "act",
-)
+NAMED = ("task-arithmetic", "ties", "robustmerge", "tsv-m", "dare", "ace", "act")
 """Merges with their names beside their points."""
 
 
@@ -56,9 +45,12 @@ def prediction(results: Mapping[str, Any]) -> Figure:
         "similarity": "similarity of the rest by index (figure 7)",
     }
     for axis, (key, label) in zip(axes, said.items(), strict=True):
-        _scatter(axis, [(p["merge"], p[key], p["seen"]) for p in results["points"]])
+        most = max(round(p["rank"]) for p in results["points"])
+        for cut in (True, False):
+            some = [p for p in results["points"] if (round(p["rank"]) < most) == cut]
+            _scatter(axis, [(p["merge"], p[key], p["seen"]) for p in some], hollow=cut)
         axis.set_xlabel(label)
-    axes[0].set_ylabel("seen average, tuned, full rank")
+    axes[0].set_ylabel("seen average, tuned")
     figure.set_layout_engine("constrained")
     return figure
 
@@ -90,10 +82,12 @@ def size(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _scatter(axis: Axes, points: list[tuple[str, float, float]]) -> None:
+def _scatter(axis: Axes, points: list[tuple[str, float, float]], *, hollow: bool = False) -> None:
     others = [p for p in points if p[0] not in NAMED]
-    axis.scatter([p[1] for p in others], [p[2] for p in others], s=18, color="#a0a0a0")
-    for i, (name, x, y) in enumerate(p for p in points if p[0] in NAMED):
-        color = COLORS[i % len(COLORS)]
-        axis.scatter(x, y, s=40, color=color, zorder=3)
+    face = "white" if hollow else "#a0a0a0"
+    x, y = ([p[i] for p in others] for i in (1, 2))
+    axis.scatter(x, y, s=20, facecolors=face, edgecolors="#a0a0a0")
+    for name, x, y in (p for p in points if p[0] in NAMED):
+        color = COLORS[NAMED.index(name)]
+        axis.scatter(x, y, s=40, facecolors="white" if hollow else color, edgecolors=color)
         axis.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=9, color=color)

@@ -175,6 +175,7 @@ def points(merges: Sequence[Measured], taken: Sequence[Taken]) -> list[dict[str,
     names = {
         "answer": "directions.largest.answer, mean, task mean",
         "similarity": "directions.rest.both, mean, task mean",
+        "rank": "spectra.rank, mean",
     }
     return [
         {

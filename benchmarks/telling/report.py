@@ -48,6 +48,19 @@ def slots(found: Data) -> dict[str, Callable[[], Table]]:
     return {name: partial(make, found) for name, make in made.items()}
 
 
+def pictures(folder: str) -> dict[str, Callable[[], Table]]:
+    """The lines that show the pictures."""
+    said = {
+        "prediction": "Seen average of tuned merges against answer, and against similarity; "
+        "hollow points do not have full rank",
+        "size": "The best factor on a merge against its size",
+    }
+    return {
+        f"picture_{name}": partial(lambda line: [line], f"![{words}]({folder}/{name}.png)")
+        for name, words in said.items()
+    }
+
+
 def named(figure: str) -> str:
     """A figure in words: directions.rest.left, mean, task mean is left, rest."""
     place, pooling, *over = figure.split(", ") if ", " in figure else (figure, "")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-import known
 from laptop import record
+from laptop.document import fill
+from make import adapter, deltas
 from robustmerge.errors import MergeError
-from telling import claims, claims_report, kin, pictures, rank_correlation as rho, report, size
+from telling import claims, kin, pictures, rank_correlation as rho, report, size
 from telling.measured import Measured
-from telling.merges import Shelf, Taken, Which, figures, is_size
+from telling.merges import Shelf, Taken, Which, is_size
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "analysis" / "results.json"
 ALONE = [[i] for i in range(8)]
@@ -206,24 +207,30 @@ def test_chance_has_no_gap_in_wide_modules() -> None:
     assert found["first_share"][0] == pytest.approx(0.25, abs=0.03)
 
 
+SMALL = {"model.language_model.layers.0.self_attn.q_proj": (12, 10)}
+
+
 def experts(folder: Path) -> list[Path]:
-    """Two adapters without anything in common: 2 e1 e1ᵀ and 3 e2 e2ᵀ."""
-    made = []
-    for i, (name, value) in enumerate((("a", 2.0), ("b", 3.0))):
-        made.append(known.adapter(folder / name, [(i, value)]))
-    return made
+    return [adapter(folder / n, seed=i, rank=2, modules=SMALL) for i, n in enumerate("ab")]
 
 
-def test_a_sum_of_orthogonal_experts_is_known(tmp_path: Path) -> None:
-    shelf = Shelf(experts(tmp_path), tmp_path / "cache")
-    which = Which("task-arithmetic", "full", 2)
+def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None:
+    folders = experts(tmp_path)
+    shelf, which = Shelf(folders, tmp_path / "cache"), Which("task-arithmetic", "full", 2)
     found = shelf.taken(which)
-    assert found.whole["size"] == pytest.approx(13**0.5 / 2.5)
-    assert found.tasks["kept.coefficient, mean"] == pytest.approx([1, 1])
-    assert found.tasks["directions.largest.answer, mean"] == pytest.approx([1, 1])
-    assert found.whole["noise.tasks, mean"] == pytest.approx(1)
-    alike = kin.cosines([shelf.merged(which), tmp_path / "a"])
-    assert alike[0, 1] == pytest.approx(2 / 13**0.5, rel=1e-3)
+    one, two = (next(iter(deltas(folder).values())).flatten().numpy() for folder in folders)
+    both = one + two
+    norm = np.linalg.norm
+    assert found.whole["size"] == pytest.approx(norm(both) / ((norm(one) + norm(two)) / 2), 1e-3)
+    wanted = [both @ one / (one @ one), both @ two / (two @ two)]
+    assert found.tasks["kept.coefficient, weighted"] == pytest.approx(wanted, 1e-3)
+    assert found.whole["noise.tasks, mean"] == pytest.approx(1, abs=1e-3)
+    assert found.flat()["kept.coefficient, mean, least task"] == pytest.approx(min(wanted), 1e-3)
+    assert "spectra.norm, mean" not in found.whole  # size says it
+    assert not any("repeated" in name for name in found.flat())
+    alike = kin.cosines([shelf.merged(which), folders[0]])
+    assert alike[0, 1] == pytest.approx(both @ one / norm(both) / norm(one), abs=1e-3)
+    assert alike[1, 1] == pytest.approx(1)
 
 
 def test_what_was_diagnosed_is_not_diagnosed_again(
@@ -242,3 +249,36 @@ def test_what_was_diagnosed_is_not_diagnosed_again(
     other = [folders[1], folders[0]]
     with pytest.raises(AssertionError, match="it is there"):
         Shelf(other, tmp_path / "cache").taken(which)
+
+
+def test_the_document_is_that_of_its_results(tmp_path: Path) -> None:
+    found = record.read(RESULTS)
+    template = RESULTS.parents[3] / "docs" / "analysis.in.md"
+    text = importlib.import_module("analysis").told(found, template, "analysis")
+    assert text == template.with_name("analysis.md").read_text()
+    assert [path.stem for path in pictures.draw(found, tmp_path)] == ["prediction", "size"]
+
+
+def test_a_figure_is_named_in_words() -> None:
+    assert report.named("directions.rest.left, mean, task mean") == "`left` rest"
+    assert report.named("kept.both, weighted, least task") == "`both` (kept), by energy, least task"
+    assert report.named("size") == "`size`"
+
+
+def places_of(similarities: list[float]) -> dict[str, int]:
+    taken = [
+        Taken({"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in claims.PLACED}, 0.0)
+        for s in similarities
+    ]
+    merges = [Measured(Which(str(i), "full", 1), "default", 1, {}, {}) for i in range(len(taken))]
+    return {n: at["place"] for n, at in claims.places(merges, taken, "1").items()}
+
+
+def test_a_place_counts_those_above() -> None:
+    assert set(places_of([0.3, 0.2, 0.1, 0.2]).values()) == {2}
+    assert set(places_of([0.1, 0.2, 0.1]).values()) == {1}
+
+
+def test_a_template_with_a_slot_that_nothing_fills_is_an_error() -> None:
+    with pytest.raises(MergeError, match=r"no slot 'nonsense'(.|\n)*here\.md"):
+        fill("{{nonsense}}", {"made": list}, "here.md")
