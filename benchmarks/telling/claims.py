@@ -6,7 +6,7 @@ Chance for singular values: an update of the same shape and rank with A as it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,7 @@ def places(
     return found
 
 
-def election(benchmark: Benchmark) -> list[Mapping[str, Any]]:
+def election(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Tuned scores with and without electing signs, at full rank."""
     view = benchmark.view
     (section,) = (s for s in view["sections"] if (s["scale"], s["rank"]) == ("sweep", "full"))

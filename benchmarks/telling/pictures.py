@@ -85,8 +85,8 @@ def size(results: Mapping[str, Any]) -> Figure:
 def _scatter(axis: Axes, points: list[tuple[str, float, float]], *, hollow: bool = False) -> None:
     others = [p for p in points if p[0] not in NAMED]
     face = "white" if hollow else "#a0a0a0"
-    x, y = ([p[i] for p in others] for i in (1, 2))
-    axis.scatter(x, y, s=20, facecolors=face, edgecolors="#a0a0a0")
+    places = [p[1] for p in others], [p[2] for p in others]
+    axis.scatter(*places, s=20, facecolors=face, edgecolors="#a0a0a0")
     for name, x, y in (p for p in points if p[0] in NAMED):
         color = COLORS[NAMED.index(name)]
         axis.scatter(x, y, s=40, facecolors="white" if hollow else color, edgecolors=color)

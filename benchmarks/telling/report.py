@@ -101,7 +101,7 @@ def _kin(found: Data) -> Table:
 
 
 def _prediction(found: Data) -> Table:
-    head = ("figure", "tuned", "p, all figures", "norm-matched", "p", "own scale")
+    head: tuple[str, ...] = ("figure", "tuned", "p, all figures", "norm-matched", "p", "own scale")
     at = [
         {row["figure"]: row for row in found["full"][scale]["seen"]["rows"]}
         for scale in ("sweep", "norm-matched", "default")
@@ -110,7 +110,7 @@ def _prediction(found: Data) -> Table:
     for name in MAIN:
         if name not in at[0]:
             continue
-        tuned, matched, own = (where.get(name) for where in at)
+        tuned, matched, own = at[0][name], at[1].get(name), at[2].get(name)
         cells = [with_interval(tuned["rho"], tuned["interval"]), chance(tuned["p"])]
         cells += (
             [with_interval(matched["rho"], matched["interval"]), chance(matched["p"])]
@@ -122,7 +122,12 @@ def _prediction(found: Data) -> Table:
 
 
 def _strongest(found: Data) -> Table:
-    head = ("predicted", "scale", "strongest figures, with their intervals", "beyond chance")
+    head: tuple[str, ...] = (
+        "predicted",
+        "scale",
+        "strongest figures, with their intervals",
+        "beyond chance",
+    )
     rows = []
     for scale, targets in found["full"].items():
         for target, made in targets.items():
@@ -144,7 +149,14 @@ def _apart(rows: Sequence[Data]) -> list[Data]:
 
 
 def _choices(found: Data) -> Table:
-    head = ("predicted", "scale", "where chosen", "on the other half", "10 to 90 %", "most chosen")
+    head: tuple[str, ...] = (
+        "predicted",
+        "scale",
+        "where chosen",
+        "on the other half",
+        "10 to 90 %",
+        "most chosen",
+    )
     rows = []
     for scale, targets in found["full"].items():
         for target, made in targets.items():
@@ -188,7 +200,7 @@ def _tasks(found: Data) -> Table:
     for key in ("within merges", "within tasks"):
         for row in sorted(rows, key=lambda row: -abs(row[key]))[:4]:
             shown[row["figure"]] = row
-    head = ("figure", "over tasks, within a merge", "p, all figures")
+    head: tuple[str, ...] = ("figure", "over tasks, within a merge", "p, all figures")
     head += ("over merges, within a task", "least and greatest of the tasks", "both means removed")
     return table(
         head,
@@ -212,7 +224,7 @@ def _subsets(found: Data) -> Table:
         return [
             "Not run: merges of some of the tasks (`--only number` of benchmarks/minibench.py)."
         ]
-    head = (
+    head: tuple[str, ...] = (
         f"{made['merges']} merges: {made['methods']} methods, {made['numbers']} numbers of tasks",
     )
     head += ("all together", "within a method", "within a number of tasks")
@@ -231,7 +243,7 @@ def _subsets(found: Data) -> Table:
 
 
 def _size(found: Data) -> Table:
-    head = ("factor from", "its value in tuned merges: median (10 to 90 %)")
+    head: tuple[str, ...] = ("factor from", "its value in tuned merges: median (10 to 90 %)")
     head += ("points below tuned: mean", "median", "worst")
     return table(
         head,
@@ -251,7 +263,7 @@ def _size(found: Data) -> Table:
 
 
 def _zones(rows: Sequence[Data]) -> Table:
-    head = ("said to be", "merges", "best factor below 1", "1", "above 1")
+    head: tuple[str, ...] = ("said to be", "merges", "best factor below 1", "1", "above 1")
     head += ("gain by tuning, median", "greatest", "merges that gain 4 or more")
     return table(
         head,

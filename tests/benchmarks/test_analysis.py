@@ -13,8 +13,8 @@ from laptop import record
 from laptop.document import fill
 from make import adapter, deltas
 from robustmerge.errors import MergeError
-from telling import claims, kin, pictures, rank_correlation as rho, report, size
-from telling.measured import Measured
+from telling import claims, kin, pictures, prediction, rank_correlation as rho, report, size
+from telling.measured import Benchmark, Measured
 from telling.merges import Shelf, Taken, Which, is_size
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "analysis" / "results.json"
@@ -282,3 +282,70 @@ def test_a_place_counts_those_above() -> None:
 def test_a_template_with_a_slot_that_nothing_fills_is_an_error() -> None:
     with pytest.raises(MergeError, match=r"no slot 'nonsense'(.|\n)*here\.md"):
         fill("{{nonsense}}", {"made": list}, "here.md")
+
+
+def row(merge: str, seen: float, tasks: dict[str, float], **more: object) -> dict[str, object]:
+    figures = {name: [value, value - 2, value + 2] for name, value in tasks.items()}
+    averages = {target: [seen, seen - 1, seen + 1] for target in ("seen", "unseen", "worst")}
+    return {"merge": merge, "tasks": figures, "factors": [0.5], **averages, **more}
+
+
+def results() -> dict[str, object]:
+    """Two tasks: zero-shot 20, experts 80; a merge of both, and one of the first alone."""
+    section = {
+        "scale": "sweep",
+        "rank": "input",
+        "rows": [row("ties", 50, {"a": 50, "b": 35}, tried={"0.5": 60, "1": 50})],
+    }
+    view = {
+        "family": "shared",
+        "seeds": [0],
+        "seen": ["a", "b"],
+        "zero_shot": {"tasks": {"a": [20], "b": [20]}},
+        "experts": {"tasks": {"a": [80], "b": [80]}},
+        "sections": [section],
+    }
+    alone = row("ties", 74, {"a": 74}, scale="sweep", x=1)
+    variant = row("ties:density=0.3", 44, {"a": 44, "b": 44}, scale="sweep", x=0.3)
+    study = {"family": "shared", "seeds": [0]}
+    return {
+        "views": [view],
+        "studies": [
+            {**study, "study": "number", "points": [alone, {**alone, "scale": "default"}]},
+            {**study, "study": "density", "points": [variant]},
+            {**study, "study": "density", "points": [row("x", 0, {})], "family": "independent"},
+        ],
+    }
+
+
+def test_what_was_measured_is_read_from_the_raw_results() -> None:
+    benchmark = Benchmark(results())
+    every = benchmark.at_input_rank("sweep")
+    assert [each.which for each in every] == [
+        Which("ties", "input", 2),
+        Which("ties:density=0.3", "input", 2),
+    ]
+    assert every[0].tried == {0.5: 60, 1: 50}
+    assert every[0].error("seen") == pytest.approx(1 / 1.96, rel=1e-3)
+    assert benchmark.kept(every[0]).tolist() == [0.5, 0.25]
+    (alone,) = benchmark.subsets("sweep")
+    assert alone.which == Which("ties", "input", 1)
+    assert benchmark.kept(alone).tolist() == [0.9]
+    assert benchmark.table("default", "input") == []
+
+
+def test_subsets_are_compared_by_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "KNOWN_BEFORE", ("kept.cosine, mean, task mean",))
+    monkeypatch.setattr(prediction, "OF_THE_PAPER", ())
+    benchmark = Benchmark(results())
+    some, whole = benchmark.subsets("sweep"), benchmark.at_input_rank("sweep")
+    merges = [*some, *whole]
+    cosines = {"kept.cosine, mean": [0.9]}, {"kept.cosine, mean": [0.1, 0.3]}
+    taken = [Taken({"size": 1.0}, tasks, 0.0) for tasks in (*cosines, {"kept.cosine, mean": [0.3]})]
+    found = prediction.over_subsets(merges, taken, benchmark)
+    assert found is not None
+    (only,) = found["rows"]
+    assert (found["merges"], found["methods"], found["numbers"]) == (3, 2, 2)
+    assert only["rho"] == pytest.approx(1)  # kept 0.9, 0.375 and 0.4
+    assert only["within methods"] == pytest.approx(0.5)  # of one, the other does not vary
+    assert prediction.over_subsets(whole, taken[1:], benchmark) is None
