@@ -17,6 +17,8 @@ from .size import FAINT, LOUD
 
 NAMED = ("task-arithmetic", "ties", "robustmerge", "tsv-m", "dare", "ace", "act")
 """Merges with their names beside their points."""
+BELOW = ("task-arithmetic", "tsv-m")
+"""Those whose names are under their points."""
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -90,4 +92,11 @@ def _scatter(axis: Axes, points: list[tuple[str, float, float]], *, hollow: bool
     for name, x, y in (p for p in points if p[0] in NAMED):
         color = COLORS[NAMED.index(name)]
         axis.scatter(x, y, s=40, facecolors="white" if hollow else color, edgecolors=color)
-        axis.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=9, color=color)
+        axis.annotate(
+            name,
+            (x, y),
+            (5, -13 if name in BELOW else 4),
+            textcoords="offset points",
+            fontsize=9,
+            color=color,
+        )
