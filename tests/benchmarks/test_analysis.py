@@ -12,6 +12,7 @@ from scipy import stats
 from laptop import record
 from laptop.document import fill
 from make import adapter, deltas
+from robustmerge.diagnosis.pooled import Module
 from robustmerge.errors import MergeError
 from telling import claims, kin, pictures, prediction, rank_correlation as rho, report, size
 from telling.measured import Benchmark, Measured
@@ -199,12 +200,18 @@ def test_zones_are_those_of_the_diagnosis() -> None:
 
 
 def test_chance_has_no_gap_in_wide_modules() -> None:
-    from robustmerge.diagnosis.pooled import Module
-
     wide = [Module(f"m{i}", "language", i, "q_proj", 4096, 4096, 1) for i in range(3)]
     found = claims.chance_spectra(wide, 4)
     assert 1 < found["head_to_tail"][0] < 1.1
     assert found["first_share"][0] == pytest.approx(0.25, abs=0.03)
+
+
+def test_chance_is_of_the_product_itself() -> None:
+    found = claims.chance_spectra([Module("m", "language", 0, "q_proj", 6, 5, 1)], 3, seed=7)
+    generator = np.random.default_rng(7)
+    A, B = generator.uniform(-1, 1, (5, 3)), generator.normal(size=(6, 3))
+    S = np.linalg.svd(B @ A.T, compute_uv=False)[:3]
+    assert found["head_to_tail"] == pytest.approx([S[0] / S[2]] * 3)
 
 
 SMALL = {"model.language_model.layers.0.self_attn.q_proj": (12, 10)}
