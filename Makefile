@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTHON ?= python3
 CODE := src tests benchmarks examples
 
-.PHONY: demo test check slow fix docs bench bench-methods minibench mutants clean
+.PHONY: demo test check slow fix docs bench bench-methods minibench analysis mutants clean
 
 # torch comes first and at a version that has a CPU build everywhere; the package allows a range.
 .venv/.dev: pyproject.toml
@@ -43,6 +43,10 @@ bench-methods: .venv/.dev
 # make minibench ROOT=trained OUT=results; without ROOT the document alone, from the raw results
 minibench: .venv/.dev
 	$(PY) benchmarks/minibench.py $(ROOT) $(if $(OUT),--out $(OUT)) $(ARGS)
+
+# make analysis ARGS=--again; without it the document alone, from its results
+analysis: .venv/.dev
+	$(PY) benchmarks/analysis.py $(ARGS)
 
 mutants: .venv/.dev
 	$(PY) tests/mutants/run.py

@@ -55,13 +55,21 @@ def document(template: str, results: Mapping[str, Any], pictures: Path) -> str:
     Raises:
         MergeError: The template has a slot that nothing is made for.
     """
-    slots = _slots(results, pictures)
+    return fill(template, _slots(results, pictures), "the template of docs/minibench.md")
+
+
+def fill(template: str, slots: Mapping[str, Callable[[], Table]], where: str) -> str:
+    """A template with its slots filled.
+
+    Raises:
+        MergeError: It has a slot that nothing is made for.
+    """
 
     def filled(match: re.Match[str]) -> str:
         if match[1] not in slots:
             raise MergeError(
                 f"no slot {match[1]!r}",
-                where="the template of docs/minibench.md",
+                where=where,
                 hint=f"there are {', '.join(sorted(slots))}",
             )
         return "\n".join(slots[match[1]]()).strip("\n")

@@ -7,4 +7,5 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(FOLDER))
-collect_ignore = [] if FOLDER.is_dir() else ["test_minibench.py"]  # a source package has none
+SCRIPTS = ["test_minibench.py", "test_analysis.py"]
+collect_ignore = [] if FOLDER.is_dir() else SCRIPTS  # a source package has none

@@ -1,0 +1,175 @@
+"""Rank correlation of many figures with one score, and how far it can be believed.
+
+Merges that are nearly the same are no two observations. They come as groups of kin, and whatever is
+drawn here draws groups: `interval` resamples them, `adjusted` shuffles their means, `confirmed`
+splits them. Ties share their mean rank; what does not vary has no correlation, NaN.
+
+Sources: Spearman 1904; Westfall & Young 1993 for the p-values, which compare each figure with the
+largest of all figures under shuffled scores and so allow for having tried them all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+Groups = Sequence[Sequence[int]]
+DRAWS = 2_000
+DIGITS = 4
+"""Figures are rounded to so many digits after the point: beyond them is the arithmetic's noise."""
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Rank correlation along the last axis, of what broadcasts together."""
+    return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation along the last axis; NaN where one side does not vary."""
+    x, y = (z - z.mean(axis=-1, keepdims=True) for z in (np.asarray(x), np.asarray(y)))
+    size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+    inner = (x * y).sum(-1)
+    found: np.ndarray = np.where(size > 1e-9, inner / np.where(size > 1e-9, size, 1), np.nan)
+    return found
+
+
+def partial(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
+    """Rank correlation of x and y [merge] without what both owe to z."""
+    xy, xz, yz = (float(spearman(a, b)) for a, b in ((x, y), (x, z), (y, z)))
+    rest = (1 - xz**2) * (1 - yz**2)
+    return (xy - xz * yz) / rest**0.5 if rest > 1e-9 else float("nan")
+
+
+def quantiles(drawn: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The middle of what was drawn; undefined draws are left out."""
+    there = drawn[np.isfinite(drawn)]
+    if not len(there):
+        return float("nan"), float("nan")
+    low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled(groups: Groups, draws: int = DRAWS, seed: int = 0) -> list[np.ndarray]:
+    """Places of merges, as often as their groups were drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    arrays = [np.array(group) for group in groups]
+    return [
+        np.concatenate([arrays[i] for i in generator.integers(len(arrays), size=len(arrays))])
+        for _ in range(draws)
+    ]
+
+
+def interval(x: np.ndarray, y: np.ndarray, groups: Groups, seed: int = 0) -> tuple[float, float]:
+    """Bootstrap over groups of the rank correlation of x and y [merge]."""
+    drawn = [float(spearman(x[i], y[i])) for i in resampled(groups, seed=seed)]
+    return quantiles(np.array(drawn))
+
+
+def item_interval(
+    x: np.ndarray, y: np.ndarray, errors: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """What the scores' own errors do to it; taken as independent, which they are less than."""
+    generator = np.random.default_rng(seed)
+    scores = y + generator.normal(size=(DRAWS, len(y))) * errors
+    return quantiles(spearman(x[None], scores))
+
+
+def means_of(groups: Groups, x: np.ndarray) -> np.ndarray:
+    """Means over groups along the last axis."""
+    return np.stack([x[..., list(group)].mean(-1) for group in groups], axis=-1)
+
+
+def adjusted(
+    X: np.ndarray, y: np.ndarray, groups: Groups, draws: int = 20_000, seed: int = 0
+) -> np.ndarray:
+    """p-values [figure] of X [figure, merge] that allow for all figures, groups counting once."""
+    ranks = rankdata(means_of(groups, X), axis=-1)
+    scores = rankdata(means_of(groups, y))
+    found = np.abs(pearson(ranks, scores))
+    generator = np.random.default_rng(seed)
+    largest = np.empty(draws)
+    for i in range(draws):
+        largest[i] = np.nanmax(np.abs(pearson(ranks, generator.permutation(scores))), initial=0)
+    beaten = (largest[None] >= found[:, None] - 1e-12).sum(1)
+    return np.where(np.isfinite(found), (1 + beaten) / (1 + draws), np.nan)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Figures chosen on one half of the groups, looked at on the other.
+
+    Attributes:
+        first: Median of the chosen figure's correlation where it was chosen.
+        second: The same on the other half, in the chosen sign.
+        low: Its 10 % quantile over the splits.
+        high: Its 90 % quantile.
+        chosen: How often each figure was chosen, as a share.
+    """
+
+    first: float
+    second: float
+    low: float
+    high: float
+    chosen: Mapping[str, float]
+
+
+def confirmed(
+    X: Mapping[str, np.ndarray], y: np.ndarray, groups: Groups, splits: int = 500, seed: int = 0
+) -> Confirmed:
+    """Choose the figure that correlates most on half of the groups; correlate on the others."""
+    names, matrix = list(X), np.stack(list(X.values()))
+    generator = np.random.default_rng(seed)
+    firsts, seconds, chosen = [], [], Counter[str]()
+    for _ in range(splits):
+        order = generator.permutation(len(groups))
+        one, other = (
+            np.concatenate([np.array(groups[i]) for i in half]) for half in np.array_split(order, 2)
+        )
+        here = np.nan_to_num(spearman(matrix[:, one], y[one]))
+        best = int(np.abs(here).argmax())
+        there = float(np.nan_to_num(spearman(matrix[best, other], y[other])))
+        firsts.append(abs(here[best]))
+        seconds.append(there * np.sign(here[best]))
+        chosen[names[best]] += 1
+    low, high = np.quantile(seconds, [0.1, 0.9])
+    return Confirmed(
+        float(np.median(firsts)),
+        float(np.median(seconds)),
+        float(low),
+        float(high),
+        {name: count / splits for name, count in chosen.most_common()},
+    )
+
+
+def shuffled_tasks(
+    X: np.ndarray, Y: np.ndarray, draws: int = 5_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation over tasks within a merge, mean over merges, and p-values that allow for all.
+
+    Args:
+        X: Figures [figure, merge, task].
+        Y: Scores [merge, task].
+        draws: How often tasks are shuffled, for all merges alike: merges lose the same tasks, so
+            that there are as many observations as tasks and no more.
+        seed: Of the shuffling.
+    """
+    ranks, scores = rankdata(X, axis=-1), rankdata(Y, axis=-1)
+    found = np.nan_to_num(pearson(ranks, scores[None])).mean(-1)
+    generator = np.random.default_rng(seed)
+    largest = np.empty(draws)
+    for i in range(draws):
+        order = generator.permutation(Y.shape[-1])
+        largest[i] = np.abs(np.nan_to_num(pearson(ranks, scores[None][..., order])).mean(-1)).max()
+    beaten = (largest[None] >= np.abs(found)[:, None] - 1e-12).sum(1)
+    return found, (1 + beaten) / (1 + draws)
+
+
+def double_centered(x: np.ndarray) -> np.ndarray:
+    """What is left of [..., merge, task] without the means of merges and of tasks."""
+    by_merge, by_task = x.mean(-1, keepdims=True), x.mean(-2, keepdims=True)
+    centered: np.ndarray = x - by_merge - by_task + x.mean((-2, -1), keepdims=True)
+    return centered
