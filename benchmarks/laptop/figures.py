@@ -48,8 +48,8 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
     views: Sequence[Data] = results["views"]
     makers: dict[str, Callable[[], Figure | None]] = {
         "items": items,
-        "scatter": lambda: scatter(views[0]) if views else None,
-        "scale": lambda: scale(views[0]) if views else None,
+        "scatter": lambda: scatter(fullest(views)) if views else None,
+        "scale": lambda: scale(fullest(views)) if views else None,
         "density": lambda: lines(studies.get("density"), ("seen", "unseen")),
         "number": lambda: lines(studies.get("number"), ("kept", "unseen")),
         "rank": lambda: lines(studies.get("rank"), ("seen", "unseen")),
@@ -162,6 +162,11 @@ def _marks(axis: Axes, view: Data) -> None:
 
 def _tuned(scale: str) -> str:
     return " on validation data" if scale == "sweep" else ""
+
+
+def fullest(views: Sequence[Data]) -> Data:
+    """The experts of which most merges were examined; the first of these."""
+    return max(views, key=lambda view: sum(len(found["rows"]) for found in view["sections"]))
 
 
 def scale(view: Data) -> Figure | None:

@@ -129,6 +129,13 @@ def test_only_results_over_the_items_asked_for() -> None:
     assert view["sections"][0]["order"] == ["ties", "dare"]
 
 
+def test_pictures_are_of_the_experts_with_most_merges() -> None:
+    few, many, more = (
+        {"sections": [{"rows": [0] * n} for n in rows]} for rows in ((3, 1), (2, 5), (1, 6))
+    )
+    assert figures.fullest([few, many, more]) is many
+
+
 def test_figures_that_mean_nothing_are_null() -> None:
     assert condense._figure(Figure(float("nan"), 0.0, 1.0)) is None
     assert condense._figure(Figure(3.14159, float("nan"), 1.0)) == [3.14, 1]
