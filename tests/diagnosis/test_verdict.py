@@ -168,10 +168,13 @@ def test_merges_with_strangers_and_without_an_adapter(tmp_path: Path) -> None:
 
 def test_merges_are_ordered_by_their_answers(tmp_path: Path) -> None:
     updates = [of_one_A(t) for t in range(3)]
-    wrong = planted(torch.cat([U[:, 20:21], U[:, :1]], 1), [3.0, 1.0], V[:, :2])
-    sentences = said(tmp_path, updates, {"sum": summed(updates), "wrong": wrong})
+    wrong = planted(U[:, 20:21], [3.0], V[:, :1])
+    sentences = said(tmp_path / "two", updates, {"sum": summed(updates), "wrong": wrong})
     ((_, text),) = about(sentences, "merges")
     assert text.endswith("try first: sum.")
+    alike = planted(torch.cat([U[:, 20:21], U[:, :1]], 1), [3.0, 1.0], V[:, :2])
+    one_rank = said(tmp_path / "alike", updates, {"sum": summed(updates), "alike": alike})
+    assert not about(one_rank, "merges")
     assert not about(said(tmp_path / "one", updates, {"sum": summed(updates)}), "merges")
 
 
