@@ -11,11 +11,11 @@ from ..tables import Diagnosis
 from .figure import Cell, Figure, data
 
 _SHARES = {
-    ("apart", "cosine"): "factors apart: cosine to the sum",
-    ("total", "at_input_rank"): "sum: energy left at input rank",
-    ("signs", "opposed"): "mass against the elected sign",
-    ("crowding", "energy", "input"): "energy in crowded inputs",
-    ("crowding", "energy", "output"): "energy in crowded outputs",
+    ("apart", "cosine"): "factors apart",
+    ("total", "at_input_rank"): "left by a cut",
+    ("signs", "opposed"): "sign conflict",
+    ("crowding", "energy", "input"): "crowded inputs",
+    ("crowding", "energy", "output"): "crowded outputs",
 }
 
 
@@ -32,8 +32,11 @@ def depth(found: Diagnosis) -> Iterator[Figure]:
     if len({cell[2] for cell in cells}) < 2:
         return
     lead = (
-        "Means over a layer's modules; the band holds 80 % of them. Where the line of factors is "
-        "near 1, merging A's and B's apart does what a sum does."
+        "Factors apart: cosine of the product of the factors' sums with the sum of updates; near "
+        "1, factor-wise merging is the sum. Left by a cut: energy of the sum that the adapters' "
+        "own rank keeps. Sign conflict: mass against the elected sign. Crowded: energy in "
+        "directions that more adapters use than chance explains. Means over a layer's modules; "
+        "bands hold 80 % of them."
     )
     sources = (apart, total, signs, crowding)
     yield Figure("depth", "before", "By depth", lead, _chart(cells), sources, wide=True)

@@ -119,4 +119,4 @@ def _parts(found: Diagnosis) -> alt.LayerChart:
         tooltip=["merged:N", "part:N", alt.Tooltip("mean(value):Q", title="mean", format=".3f")],
     )
     menus = menu("measure", _MEASURES)
-    return alt.layer(dots, mean).add_params(menus).properties(height=alt.Step(22))
+    return alt.layer(dots, mean).add_params(menus).properties(height=44 * len(found.merged))

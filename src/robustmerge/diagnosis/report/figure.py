@@ -50,7 +50,8 @@ class Figure:
         """
         found: dict[str, Any] = self.chart.properties(width=width).to_dict()
         # Of the theme in use where this runs; a report has its own looks.
-        return {k: v for k, v in found.items() if k != "config"}
+        found.pop("config", None)
+        return {**found, "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
 def data(words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> alt.Data:

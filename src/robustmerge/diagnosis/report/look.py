@@ -39,7 +39,8 @@ def config(look: Look, font: str = _FONT) -> dict[str, Any]:
             "symbolSize": 70,
             "symbolStrokeWidth": 2.5,
             "columns": 4,
-            "labelLimit": 150,
+            "labelLimit": 130,
+            "symbolOpacity": 1,
         },
         "rect": {"stroke": paper, "strokeWidth": 1},
         "line": {"strokeWidth": 2},
@@ -56,7 +57,7 @@ def _ranges(*, light: bool) -> dict[str, list[str]]:
             "ramp": ["#c8b560", "#7fb069", "#1f7a6d", "#1d5280", "#3b2a63"],
             "category": [
                 "#1f7a6d", "#d1702a", "#4562b0", "#b3312c", "#8a5a9e",
-                "#7d8f2a", "#c04f86", "#2f9bc2", "#96733f", "#5c5c5c",
+                "#7d8f2a", "#c04f86", "#2f9bc2", "#96733f", "#5c5c5c", "#2c7a2c", "#e0a800",
             ],
         }  # fmt: skip
     return {
@@ -65,6 +66,6 @@ def _ranges(*, light: bool) -> dict[str, list[str]]:
         "ramp": ["#f3dc80", "#a5d27e", "#3fb9a5", "#4f93d6", "#a98be8"],
         "category": [
             "#3fb9a5", "#f0944d", "#7f9cf0", "#f2776f", "#c495dc",
-            "#b9cc5c", "#ee86b7", "#62c4ea", "#d0a96c", "#a8a8a8",
+            "#b9cc5c", "#ee86b7", "#62c4ea", "#d0a96c", "#a8a8a8", "#7ed17e", "#ffe08a",
         ],
     }  # fmt: skip

@@ -77,15 +77,19 @@ def _map(
         scale=alt.Scale(range="heatmap", zero=first == "merged"),
         legend=alt.Legend(title=None, format=form),
     )
-    there = {str(row[1]) for row in rows}
+    places = [{str(row[i]) for row in rows} for i in (0, 1)]
+    rows_, columns = (
+        [x for x in order if x in there]
+        for order, there in zip((projections(found), layers(found)), places, strict=True)
+    )
     return (
         alt.Chart(data(["projection", "layer", first, last], ["value"], rows))
         .transform_filter(condition)
         .transform_aggregate(value="mean(value)", groupby=["projection", "layer"])
         .mark_rect()
         .encode(
-            alt.X("layer:O", sort=[x for x in layers(found) if x in there], title="layer"),
-            alt.Y("projection:N", sort=projections(found), title=None),
+            alt.X("layer:O", sort=columns, title="layer", axis=alt.Axis(labelAngle=0)),
+            alt.Y("projection:N", sort=rows_, title=None),
             value,
             [
                 alt.Tooltip("projection:N"),
@@ -93,6 +97,6 @@ def _map(
                 alt.Tooltip("value:Q", format=form),
             ],
         )
-        .properties(height=alt.Step(_STEP))
+        .properties(height=_STEP * len(rows_))
         .add_params(*(menu(name, options) for name, options in menus.items()))
     )

@@ -76,6 +76,7 @@ def _matrix(
 ) -> alt.LayerChart:
     groups = list(dict.fromkeys(str(c[2]) for c in cells))
     names = list(found.adapters)
+    form = ".2g" if chance else ".2f"
     told = measure.replace("_", " ")
     tooltip = ["one:N", "other:N", alt.Tooltip("value:Q", title=told, format=".3f")]
     if chance:
@@ -85,17 +86,17 @@ def _matrix(
         alt.Y("other:N", sort=names, title=None),
         tooltip=tooltip,
     )
-    color = alt.Color("value:Q", scale=scale, legend=alt.Legend(title=None, format=".2~f"))
+    color = alt.Color("value:Q", scale=scale, legend=alt.Legend(title=None, format=".2~g", tickCount=5))
     layered = [whole.mark_rect().encode(color)]
     if len(names) <= _NUMBERS:
         layered.append(
             whole.mark_text(fontSize=11, fill=alt.expr(_CONTRAST)).encode(
-                text=alt.Text("value:Q", format=".2f")
+                text=alt.Text("value:Q", format=form)
             )
         )
     return (
         alt.layer(*layered)
         .transform_filter(chosen("projection"))
-        .properties(height=alt.Step(34 if len(names) <= _NUMBERS else 18))
+        .properties(height=len(names) * (34 if len(names) <= _NUMBERS else 18))
         .add_params(menu("projection", groups))
     )

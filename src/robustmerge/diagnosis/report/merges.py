@@ -11,11 +11,12 @@ from ..tables import Diagnosis
 from .figure import Cell, Figure, data
 from .matrices import _CONTRAST, _NUMBERS
 
+_STEP = 34  # pixels of a row
 _PARTS = {
-    "tasks": "combinations of the adapters",
-    "recombined": "recombined within an adapter",
-    "cross": "one's outputs on another's inputs",
-    "outside": "outside of all adapters",
+    "tasks": "adapters",
+    "recombined": "recombined",
+    "cross": "cross",
+    "outside": "outside",
 }
 
 
@@ -29,8 +30,8 @@ def merges(found: Diagnosis) -> Iterator[Figure]:
     ]
     if whose:
         lead = (
-            "Shares of the merged update's energy. What is not a combination of the adapters no "
-            "weighting of them explains."
+            "Shares of the merged update's energy: combinations of the adapters, their directions "
+            "recombined, one's outputs on another's inputs (cross), and outside of all of them."
         )
         yield Figure("whose", "after", "Whose a merge is", lead, _bars(found, whose), (noise,))
     held: list[tuple[Cell, ...]] = [
@@ -59,12 +60,11 @@ def _bars(found: Diagnosis, cells: list[tuple[Cell, ...]]) -> alt.Chart:
                 stack="zero",
             ),
             alt.Y("merged:N", sort=list(found.merged), title=None),
-            alt.Color("part:N", sort=list(_PARTS.values()), title=None,
-                      legend=alt.Legend(orient="bottom", columns=2, labelLimit=260)),
+            alt.Color("part:N", sort=list(_PARTS.values()), title=None),
             order="order:Q",
             tooltip=["merged:N", "part:N", alt.Tooltip("share:Q", format=".1%")],
         )
-        .properties(height=alt.Step(34))
+        .properties(height=_STEP * len(found.merged))
     )
 
 
@@ -82,10 +82,10 @@ def _kept(found: Diagnosis, cells: list[tuple[Cell, ...]]) -> alt.LayerChart:
     color = alt.Color(
         "value:Q",
         scale=alt.Scale(range="heatmap", zero=True),
-        legend=alt.Legend(title=None, format=".2~f"),
+        legend=alt.Legend(title=None, format=".2~g", tickCount=5),
     )
     layered = [whole.mark_rect().encode(color)]
     if len(found.adapters) <= _NUMBERS:
         text = alt.Text("value:Q", format=".2f")
         layered.append(whole.mark_text(fontSize=11, fill=alt.expr(_CONTRAST)).encode(text=text))
-    return alt.layer(*layered).properties(height=alt.Step(34))
+    return alt.layer(*layered).properties(height=_STEP * len(found.merged))

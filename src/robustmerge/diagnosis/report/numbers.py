@@ -42,8 +42,8 @@ def _adapters(found: Diagnosis) -> Table:
             f"{norms[name]:.3g}",
             _cell([spectra[name]], "change", ".1%"),
             _cell([spectra[name]], "first_share", ".0%"),
-            _cell([spectra[name]], "head_to_tail", ".3g"),
-            _cell([spectra[name]], "effective_rank", ".1f"),
+            _cell([spectra[name]], "head_to_tail", ".3g", weighted=False),
+            _cell([spectra[name]], "effective_rank", ".1f", weighted=False),
             _cell([heard[name]], "crosstalk", ".2g"),
             _cell([heard[name]], "cut", ".0%"),
         )
@@ -53,8 +53,7 @@ def _adapters(found: Diagnosis) -> Table:
         "The adapters in figures",
         "Norm of the whole update; change of the base's weights; energy in the largest direction; "
         "largest over smallest singular value; effective rank; energy of the others' answers to "
-        "its inputs over its own (crosstalk); share of it in a sum cut to the adapters' rank. All "
-        "but the norm are means over modules, by energy.",
+        "its inputs over its own (crosstalk); share of it in a sum cut to the adapters' rank.",
         ("adapter", "norm", "change", "largest", "σ₁/σᵣ", "eff. rank", "crosstalk", "cut"),
         tuple(rows),
     )
@@ -78,16 +77,16 @@ def _merges(found: Diagnosis) -> Table:
                 f"{norms[merge] / mean:.2f}" if mean else "–",
                 _cell(held, "coefficient", ".2f"),
                 *parts,
-                _cell(largest, "answer", ".2f"),
-                _cell(rest, "answer", ".2f"),
-                _cell(largest, "both", ".2f"),
-                _cell(rest, "both", ".2f"),
+                _cell(largest, "answer", ".2f", weighted=False),
+                _cell(rest, "answer", ".2f", weighted=False),
+                _cell(largest, "both", ".2f", weighted=False),
+                _cell(rest, "both", ".2f", weighted=False),
             )
         )
     return Table(
         "The merges in figures",
         "Norm over the adapters' mean norm (size); mean coefficient of the adapters (kept); shares "
-        "of the energy, as drawn above; of the adapters' largest directions and of the rest: "
+        "of the energy, as drawn below; of the adapters' largest directions and of the rest: "
         "cosine of the merge's answer with theirs, and similarity of singular vectors by index.",
         (
             *("merge", "size", "kept", "tasks", "recomb.", "cross", "outside"),
@@ -97,7 +96,9 @@ def _merges(found: Diagnosis) -> Table:
     )
 
 
-def _cell(rows: Sequence[Pooled], name: str, form: str) -> str:
+def _cell(rows: Sequence[Pooled], name: str, form: str, *, weighted: bool = True) -> str:
     """Mean over these rows of a figure."""
-    found = [row[name].weighted for row in rows if name in row.figures]
+    found = [
+        row[name].weighted if weighted else row[name].mean for row in rows if name in row.figures
+    ]
     return format(sum(found) / len(found) + 0.0, form) if found else "–"

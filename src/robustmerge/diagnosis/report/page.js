@@ -15,11 +15,15 @@ const choices = (name) => Object.fromEntries(
     .map((param) => [param.name, views.get(name).view.signal(param.name)])
 );
 
+// On a phone two names stand beside each other.
+const config = (theme) => innerWidth > 560 ? looks[theme]
+  : { ...looks[theme], legend: { ...looks[theme].legend, columns: 2 } };
+
 async function draw(place, theme) {
   const name = place.dataset.figure, before = choices(name);
   views.get(name)?.finalize();
   const drawn = await window.vegaEmbed(place, specs[name], {
-    config: looks[theme], renderer: "svg", tooltip: { theme }, downloadFileName: name,
+    config: config(theme), renderer: "svg", tooltip: { theme }, downloadFileName: name,
     actions: { export: true, source: false, compiled: false, editor: false },
   });
   views.set(name, drawn);

@@ -46,20 +46,20 @@ def _chart(found: Diagnosis, cells: list[tuple[Cell, ...]], groups: list[str]) -
         alt.Chart(data(["adapter", "matrix", "projection"], ["x", "density"], cells))
         .transform_filter(f"{chosen('matrix')} && {chosen('projection', EVERY)}")
         .transform_aggregate(density="mean(density)", groupby=["adapter", "x"])
-        .mark_line(interpolate="monotone", point="transparent")
         .encode(
             alt.X("x:Q", title="value / standard deviation"),
             alt.Y("density:Q", title="density"),
             alt.Color("adapter:N", sort=list(found.adapters), title=None),
-            opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.1)),
             tooltip=[
                 "adapter:N",
                 alt.Tooltip("x:Q", format=".1f"),
                 alt.Tooltip("density:Q", format=".3f"),
             ],
         )
-        .add_params(picked)
     )
+    strength = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.1))
+    curves = lines.mark_line(interpolate="monotone").encode(opacity=strength).add_params(picked)
+    touched = lines.mark_point(size=90, opacity=0)  # a line alone is hard to point at
     gauss = (
         alt.Chart(alt.sequence(-5, 5.01, 0.1, as_="x"))
         .transform_calculate(density="exp(-datum.x * datum.x / 2) / sqrt(2 * PI)")
@@ -67,4 +67,4 @@ def _chart(found: Diagnosis, cells: list[tuple[Cell, ...]], groups: list[str]) -
         .encode(alt.X("x:Q"), alt.Y("density:Q"))
     )
     menus = (menu("matrix", _MATRICES), menu("projection", [EVERY, *groups]))
-    return alt.layer(gauss, lines).add_params(*menus).properties(height=300)
+    return alt.layer(gauss, curves, touched).add_params(*menus).properties(height=300)

@@ -28,8 +28,8 @@ def spectra(found: Diagnosis) -> Iterator[Figure]:
         "spectra",
         "before",
         "Head and tail of every update",
-        "Singular values σ_i as a share of the update's norm, averaged over modules. A steep line "
-        "has few directions that count. Click a name to bring its line out.",
+        "Singular values σᵢ as a share of the update's norm, averaged over modules; merges are "
+        "dashed. A steep line has few directions that count. Click a name to bring its line out.",
         _by_update(found, rows, drawn),
         (spectrum,),
     )
@@ -60,7 +60,7 @@ def _by_update(found: Diagnosis, rows: Sequence[Spectrum], drawn: Sequence[int])
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(
             _index(max(i for _, i, _ in cells)),
-            alt.Y("share:Q", scale=alt.Scale(type="log"), title="σ_i / ‖Δ‖", axis=_ticks()),
+            alt.Y("share:Q", scale=alt.Scale(type="log", nice=False), title="singular value / norm", axis=_ticks()),
             alt.Color("update:N", sort=names, title=None),
             alt.StrokeDash("merge:N", legend=None, scale=alt.Scale(range=[[1, 0], [5, 3]])),
             opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12)),
@@ -91,7 +91,7 @@ def _by_depth(
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(
             _index(max(i for *_, i, _ in cells)),
-            alt.Y("value:Q", scale=alt.Scale(type="log"), title="σ_i", axis=_ticks()),
+            alt.Y("value:Q", scale=alt.Scale(type="log", nice=False), title="singular value", axis=_ticks()),
             alt.Color("layer:O", sort=list(depths), scale=alt.Scale(range="ramp"), title="layer"),
             tooltip=["layer:O", "index:Q", alt.Tooltip("value:Q", format=".3~g")],
         )
