@@ -71,9 +71,7 @@ def _curves(found: Diagnosis) -> alt.Chart:
         alt.Chart(data(words, numbers, cells))
         .transform_filter(f"{chosen('adapter', ALL)} && {chosen('projection', EVERY)}")
         .transform_calculate(one="datum[measure] * datum.modules")
-        .transform_aggregate(
-            all="sum(one)", modules="sum(modules)", groupby=["merged", "index"]
-        )
+        .transform_aggregate(all="sum(one)", modules="sum(modules)", groupby=["merged", "index"])
         .transform_calculate(value="datum.all / datum.modules")
         .mark_line(point=alt.OverlayMarkDef(size=30))
         .encode(

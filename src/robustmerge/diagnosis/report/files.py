@@ -84,7 +84,9 @@ def _item(found: Diagnosis) -> list[str]:
 
 def _table(table: Table) -> str:
     lines = [table.columns, ("---", *["---:"] * (len(table.columns) - 1)), *table.rows]
-    shown = "\n".join("| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in lines)
+    shown = "\n".join(
+        "| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in lines
+    )
     return f"### {table.title}\n\n{shown}\n\n{table.lead}"
 
 

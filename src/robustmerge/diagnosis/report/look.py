@@ -11,7 +11,9 @@ _FONT = 'ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif
 def config(look: Look, font: str = _FONT) -> dict[str, Any]:
     """A Vega-Lite configuration."""
     light = look == "light"
-    ink, soft, rule = ("#23211d", "#6d675c", "#e2ddd0") if light else ("#e9e6df", "#a29d92", "#34383c")
+    ink, soft, rule = (
+        ("#23211d", "#6d675c", "#e2ddd0") if light else ("#e9e6df", "#a29d92", "#34383c")
+    )
     paper = "#fffefb" if light else "#1f2225"
     return {
         "background": "transparent" if light else paper,

@@ -86,7 +86,9 @@ def _matrix(
         alt.Y("other:N", sort=names, title=None),
         tooltip=tooltip,
     )
-    color = alt.Color("value:Q", scale=scale, legend=alt.Legend(title=None, format=".2~g", tickCount=5))
+    color = alt.Color(
+        "value:Q", scale=scale, legend=alt.Legend(title=None, format=".2~g", tickCount=5)
+    )
     layered = [whole.mark_rect().encode(color)]
     if len(names) <= _NUMBERS:
         layered.append(

@@ -68,9 +68,7 @@ def _merges(found: Diagnosis) -> Table:
         held = [p for p in found.pooled("kept") if p.words["merged"] == merge]
         ways = [p for p in found.pooled("directions") if p.words["merged"] == merge]
         largest, rest = ([p for p in ways if p.words["part"] == x] for x in ("largest", "rest"))
-        parts = (
-            _cell(noise[merge], x, ".0%") for x in ("tasks", "recombined", "cross", "outside")
-        )
+        parts = (_cell(noise[merge], x, ".0%") for x in ("tasks", "recombined", "cross", "outside"))
         rows.append(
             (
                 merge,

@@ -85,7 +85,7 @@ def _sentence(said: Sentence) -> str:
     return (
         f'<li class="{said.level}"><b class="sign" title="{said.level}">{_SIGNS[said.level]}</b>'
         f'<div><span class="about">{escape(about(said))}</span><p>{escape(said.text)}</p>'
-        f'{f"<ul>{rests}</ul>" if rests else ""}</div></li>'
+        f"{f'<ul>{rests}</ul>' if rests else ''}</div></li>"
     )
 
 

@@ -60,7 +60,12 @@ def _by_update(found: Diagnosis, rows: Sequence[Spectrum], drawn: Sequence[int])
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(
             _index(max(i for _, i, _ in cells)),
-            alt.Y("share:Q", scale=alt.Scale(type="log", nice=False), title="singular value / norm", axis=_ticks()),
+            alt.Y(
+                "share:Q",
+                scale=alt.Scale(type="log", nice=False),
+                title="singular value / norm",
+                axis=_ticks(),
+            ),
             alt.Color("update:N", sort=names, title=None),
             alt.StrokeDash("merge:N", legend=None, scale=alt.Scale(range=[[1, 0], [5, 3]])),
             opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12)),
@@ -91,7 +96,12 @@ def _by_depth(
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(
             _index(max(i for *_, i, _ in cells)),
-            alt.Y("value:Q", scale=alt.Scale(type="log", nice=False), title="singular value", axis=_ticks()),
+            alt.Y(
+                "value:Q",
+                scale=alt.Scale(type="log", nice=False),
+                title="singular value",
+                axis=_ticks(),
+            ),
             alt.Color("layer:O", sort=list(depths), scale=alt.Scale(range="ramp"), title="layer"),
             tooltip=["layer:O", "index:Q", alt.Tooltip("value:Q", format=".3~g")],
         )
@@ -102,7 +112,9 @@ def _by_depth(
 
 def _index(most: int) -> alt.X:
     scale = alt.Scale(type="log" if most > 16 else "linear", nice=False, padding=12)
-    return alt.X("index:Q", scale=scale, title="direction i", axis=alt.Axis(format="d", tickCount=6))
+    return alt.X(
+        "index:Q", scale=scale, title="direction i", axis=alt.Axis(format="d", tickCount=6)
+    )
 
 
 def _ticks() -> alt.Axis:
