@@ -50,7 +50,12 @@ def _chart(cells: list[tuple[Cell, ...]]) -> alt.LayerChart:
     picked = alt.selection_point(name="picked", fields=["what"], bind="legend")
     names = list(_SHARES.values())
     whole = alt.Chart(data(["what", "tower"], ["layer", "mean", "low", "high"], cells)).encode(
-        alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
+        alt.X(
+            "layer:Q",
+            title="layer",
+            scale=alt.Scale(nice=False),
+            axis=alt.Axis(tickMinStep=1, format="d"),
+        ),
         alt.Color("what:N", sort=names, title=None),
         detail="tower:N",
     )

@@ -38,7 +38,8 @@ def matrices(found: Diagnosis) -> Iterator[Figure]:
             f"Likeness of the {side[:-1]} spaces of the updates, 1 where they are one. Unrelated "
             f"spaces of these ranks have {chance:.2g}."
         )
-        scale = alt.Scale(range="heatmap", zero=True)
+        reached = [r[side].weighted for r in rows if side in r.figures]
+        scale = alt.Scale(range="heatmap", domain=[0, max(2 * chance, *reached)])
         yield _figure(found, rows, side, title, lead, scale, chance=f"{side}_chance")
     yield _figure(
         found,

@@ -99,4 +99,7 @@ def _cell(rows: Sequence[Pooled], name: str, form: str, *, weighted: bool = True
     found = [
         row[name].weighted if weighted else row[name].mean for row in rows if name in row.figures
     ]
-    return format(sum(found) / len(found) + 0.0, form) if found else "–"
+    if not found:
+        return "–"
+    text = format(sum(found) / len(found), form)
+    return text if any(c in text for c in "123456789") else text.removeprefix("-")

@@ -142,5 +142,6 @@ def _script(value: Any) -> str:
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed, 0.9 MB."""
-    bundle: str = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    snippet = "window.vegaEmbed = vegaEmbed;"
+    bundle: str = vl_convert.javascript_bundle(snippet, vl_version=VEGA_LITE)
     return bundle.replace("</script", "<\\/script")

@@ -59,7 +59,7 @@ def _chart(found: Diagnosis, cells: list[tuple[Cell, ...]], groups: list[str]) -
     )
     strength = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.1))
     curves = lines.mark_line(interpolate="monotone").encode(opacity=strength).add_params(picked)
-    touched = lines.mark_point(size=90, opacity=0)  # a line alone is hard to point at
+    touched = lines.mark_point(size=90, opacity=0, filled=True)  # a line alone is hard to point at
     gauss = (
         alt.Chart(alt.sequence(-5, 5.01, 0.1, as_="x"))
         .transform_calculate(density="exp(-datum.x * datum.x / 2) / sqrt(2 * PI)")
