@@ -14,7 +14,7 @@ import altair as alt
 from ..tables import Diagnosis
 
 Part = Literal["before", "after"]
-Cell = str | float | None
+Cell = str | int | float | None
 ALL = "all adapters"
 EVERY = "all projections"
 _DIGITS = 4  # of a number in a figure's data
