@@ -22,6 +22,11 @@ from robustmerge.diagnosis.tables import Diagnosis
 pytestmark = pytest.mark.slow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FRAME = """<!doctype html><meta charset="utf-8">
+<iframe src="report.html" width="{width}" height="900"
+style="border: 0"></iframe><script>addEventListener("message", (event) => {{
+  document.documentElement.dataset.seen = JSON.stringify(event.data);
+}});</script>"""
 VISIT = Path(__file__).with_name("visit.js")
 
 
@@ -48,12 +53,14 @@ def visit(
     file = folder / "report.html"
     script = f'<script type="module">\n{VISIT.read_text(encoding="utf-8")}</script>\n</body>'
     file.write_text(script.join(text(found).rsplit("</body>", 1)), encoding="utf-8")
+    frame = folder / "frame.html"  # a window of a phone's width is more than Chromium makes
+    frame.write_text(FRAME.format(width=width), encoding="utf-8")
     command = [
         *(browser(), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
-        *(f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"),
+        *(f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000"),
         *("--virtual-time-budget=60000", "--dump-dom"),
         *(["--blink-settings=preferredColorScheme=0"] if dark else []),
-        file.as_uri(),
+        frame.as_uri(),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     match = re.search(r'data-seen="([^"]*)"', done.stdout)
