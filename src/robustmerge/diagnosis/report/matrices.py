@@ -12,9 +12,10 @@ from ..pooled import Pooled
 from ..tables import Diagnosis
 from .figure import EVERY, Cell, Figure, chosen, data, menu, short
 
-_NUMBERS = 10
+NUMBERS = 10
 """Most adapters whose matrix has its numbers written in."""
-_CONTRAST = "luminance(scale('color', datum.value)) > 0.35 ? '#1b1b1b' : '#ffffff'"
+CONTRAST = "luminance(scale('color', datum.value)) > 0.35 ? '#1b1b1b' : '#ffffff'"
+"""Color of a number on its square."""
 
 
 def matrices(found: Diagnosis) -> Iterator[Figure]:
@@ -91,15 +92,15 @@ def _matrix(
         "value:Q", scale=scale, legend=alt.Legend(title=None, format=".2~g", tickCount=5)
     )
     layered = [whole.mark_rect().encode(color)]
-    if len(names) <= _NUMBERS:
+    if len(names) <= NUMBERS:
         layered.append(
-            whole.mark_text(fontSize=11, fill=alt.expr(_CONTRAST)).encode(
+            whole.mark_text(fontSize=11, fill=alt.expr(CONTRAST)).encode(
                 text=alt.Text("value:Q", format=form)
             )
         )
     return (
         alt.layer(*layered)
         .transform_filter(chosen("projection"))
-        .properties(height=len(names) * (34 if len(names) <= _NUMBERS else 18))
+        .properties(height=len(names) * (34 if len(names) <= NUMBERS else 18))
         .add_params(menu("projection", groups))
     )

@@ -9,7 +9,7 @@ import altair as alt
 from .. import kept, noise
 from ..tables import Diagnosis
 from .figure import Cell, Figure, data
-from .matrices import _CONTRAST, _NUMBERS
+from .matrices import CONTRAST, NUMBERS
 
 _STEP = 34  # pixels of a row
 _PARTS = {
@@ -85,7 +85,7 @@ def _kept(found: Diagnosis, cells: list[tuple[Cell, ...]]) -> alt.LayerChart:
         legend=alt.Legend(title=None, format=".2~g", tickCount=5),
     )
     layered = [whole.mark_rect().encode(color)]
-    if len(found.adapters) <= _NUMBERS:
+    if len(found.adapters) <= NUMBERS:
         text = alt.Text("value:Q", format=".2f")
-        layered.append(whole.mark_text(fontSize=11, fill=alt.expr(_CONTRAST)).encode(text=text))
+        layered.append(whole.mark_text(fontSize=11, fill=alt.expr(CONTRAST)).encode(text=text))
     return alt.layer(*layered).properties(height=_STEP * len(found.merged))

@@ -11,6 +11,7 @@ import studies
 from robustmerge.bench.paper.study.file import Study, narrowed
 from robustmerge.bench.paper.study.tools import options_of
 from robustmerge.errors import MergeError
+from robustmerge.methods import _registry
 
 SHIPPED = sorted((Path(__file__).parents[4] / "studies").glob("*.yaml"))
 
@@ -158,7 +159,8 @@ def test_only_takes_labels_and_tasks(tmp_path: Path) -> None:
     assert "did you mean ties?" in str(caught.value)
 
 
-def test_a_method_of_a_plugin(tmp_path: Path) -> None:
+def test_a_method_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "_METHODS", dict(_registry._METHODS))  # gone after the test
     (tmp_path / "mine.py").write_text(
         "from robustmerge.methods import method\n"
         "from robustmerge.methods.sums.average import average\n\n\n"
