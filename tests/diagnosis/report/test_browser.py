@@ -70,23 +70,24 @@ def visit(
 
 
 @pytest.mark.parametrize(
-    ("made", "width", "dark"),
+    ("made", "width", "theme"),
     [
-        *((small, width, dark) for width in (1280, 390) for dark in (False, True)),
-        *((made, width, False) for made in (alone, large) for width in (1280, 390)),
+        *((small, width, theme) for width in (1280, 390) for theme in ("light", "dark")),
+        *((made, width, "light") for made in (alone, large) for width in (1280, 390)),
     ],
 )
 def test_everything_is_drawn_and_answers(
-    tmp_path: Path, made: Callable[[], Diagnosis], width: int, dark: bool
+    tmp_path: Path, made: Callable[[], Diagnosis], width: int, theme: str
 ) -> None:
     found = made()
-    seen, console = visit(tmp_path, found, width, dark=dark)
+    seen, console = visit(tmp_path, found, width, dark=theme == "dark")
     assert seen["drawn"] == seen["drawn_again"] == len(figures(found))
     assert seen["empty"] == []
     assert seen["width"] == width
     assert seen["wide"] <= 0
     assert seen["over"] == []
-    assert (seen["theme"], seen["other"]) == (("dark", "light") if dark else ("light", "dark"))
+    assert seen["theme"] == theme
+    assert seen["other"] == ("light" if theme == "dark" else "dark")
     assert seen["kept"] == 1
     assert seen["repainted"]
     assert "value" in seen["tooltip"]
