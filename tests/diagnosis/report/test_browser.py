@@ -95,4 +95,5 @@ def test_everything_is_drawn_and_answers(
     if made is not alone:  # which has one square
         assert seen["chosen"]
     # The one attempt that the visit makes itself is refused, and nothing else is said.
+    assert any("Content Security Policy" in line for line in console)
     assert [line for line in console if "localhost:9" not in line] == []
