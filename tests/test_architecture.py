@@ -76,18 +76,30 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert body <= 50, f"{path}: {node.name} has {body} lines"
 
 
+def libraries(path: Path) -> set[str]:
+    """What a file imports of others, anywhere in it."""
+    return {
+        alias.name.split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    } | {
+        (node.module or "").split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and not node.level
+    }
+
+
+def test_only_the_report_draws() -> None:
+    drawing = {path for path in FILES if libraries(path) & {"altair", "vl_convert", "matplotlib"}}
+    assert drawing
+    for path in drawing:
+        assert path.parent == ROOT / "diagnosis" / "report", path
+
+
 def test_few_files_know_peft_and_transformers() -> None:
     for path in FILES:
-        names = {
-            alias.name.split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        } | {
-            (node.module or "").split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.ImportFrom) and not node.level
-        }
+        names = libraries(path)
         live = layer(path) in LIVE
         if layer(path) == "bench":
             live = bool({path.stem, path.parent.name} & set(LIVE_IN_BENCH))
@@ -100,6 +112,7 @@ def test_few_files_know_peft_and_transformers() -> None:
         ["--help"],
         ["merge", "--help"],
         ["collect", "--help"],
+        ["diagnose", "--help"],
         ["export", "--help"],
         ["bench", "lmms-tasks"],
         ["merge", "--nonsense"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +76,65 @@ def test_one_adapter(capsys: Capture) -> None:
 
 def test_errors(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     trio(Path())
-    assert run(["diagnose", "a", "-o", "found.html"]) == 1
-    assert "NAME.json" in capsys.readouterr().err
+    for name in ("found.txt", "found", "md"):
+        assert run(["diagnose", "a", "-o", name]) == 1
+        assert "NAME.html or NAME.json" in capsys.readouterr().err
+    assert run(["diagnose", "a", "--format", "md"]) == 1
+    assert "-o" in capsys.readouterr().err
+    assert run(["diagnose", "a", "--format", "pdf", "-o", "x"]) != 0
     assert run(["diagnose", "a", "-o", "gone/found.json"]) == 1
     assert "gone/found.json" in capsys.readouterr().err
     assert run(["diagnose", "a", "b", "--merged", "gone"]) == 1
     assert "no such folder" in capsys.readouterr().err
 
-    real = builtins.__import__
-
-    def without_scipy(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("scipy"):
-            raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without_scipy)
+    without("scipy", monkeypatch)
     assert run(["diagnose", "a", "b"]) == 0
     assert run(["diagnose", "a", "b", "--merged", "c"]) == 1
     assert "robustmerge[diagnose]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", ["altair", "vl_convert"])
+def test_a_report_needs_the_plotting_library(
+    library: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trio(Path())
+    for name in [n for n in sys.modules if n.startswith("robustmerge.diagnosis.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    without(library, monkeypatch)
+    assert run(["diagnose", "a", "b", "-o", "found.json"]) == 0
+    capsys.readouterr()
+    assert run(["diagnose", "a", "b", "-o", "found.html"]) == 1
+    said = capsys.readouterr()
+    assert f"a report needs {library}" in said.err
+    assert "robustmerge[diagnose]" in said.err
+    assert not said.out  # told before anything is read
+
+
+def test_reports(capsys: Capture) -> None:
+    sources = trio(Path())
+    robustmerge.merge(sources, "sum", method="task-arithmetic", rank="full")
+    arguments = [*sources, "--merged", "sum"]
+    out = printed(capsys, *arguments, "-o", "found.html")
+    assert "They can be merged" in out
+    assert out.endswith("report: found.html\n")
+    assert Path("found.html").read_text(encoding="utf-8").count("<figure") > 10
+    out = printed(capsys, *arguments, "-o", "folder", "--format", "md")
+    assert out.endswith("report: folder\n")
+    assert Path("folder/report.md").read_text(encoding="utf-8").startswith("# a, b, c\n")
+    printed(capsys, "a", "-o", "page", "--format", "html")
+    assert Path("page").read_text(encoding="utf-8").startswith("<!doctype html>")
+    out = printed(capsys, "a", "b", "-o", "both.html", "--json")
+    assert json.loads(out)["adapters"] == ["a", "b"]
+    assert Path("both.html").exists()
+
+
+def without(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a library one that is not installed."""
+    real = builtins.__import__
+
+    def without_it(name: str, *rest: Any, **named: Any) -> Any:
+        if name.split(".")[0] == library:
+            raise ModuleNotFoundError(f"No module named '{library}'", name=library)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without_it)

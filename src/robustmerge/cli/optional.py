@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 from ..errors import MergeError
 
-LIBRARIES = ("transformers", "peft", "accelerate", "PIL", "tokenizers", "openai", "scipy")
+LIBRARIES = (
+    *("transformers", "peft", "accelerate", "PIL", "tokenizers", "openai"),
+    *("scipy", "altair", "vl_convert"),
+)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from .diagnosis_words import before
 from .rows import Row, print_rows
 from .show_merge import progress_bar
 
+Write = Callable[[Diagnosis], str]
 _COLORS = {"good": "green", "note": "", "bad": "yellow"}
 
 
@@ -29,19 +31,45 @@ def run(
         return diagnose(sources, merged, base, workers=workers, progress=progress)
 
 
-def give(found: Diagnosis, output: Path | None, *, as_json: bool) -> None:
-    """Write the tables to the file, if there is to be one, and print them or a summary."""
-    sentences = [asdict(said) for said in verdict(found)]
-    record = json.dumps({"verdict": sentences, **found.to_dict()}, allow_nan=False)
-    if output is not None:
-        with writing(output):
-            output.write_text(record + "\n", encoding="utf-8")
+def writer(output: Path | None, kind: str | None) -> Write | None:
+    """What writes the file or folder of this kind and says so; None where nothing is asked for.
+
+    Raises:
+        ModuleNotFoundError: The kind needs the plotting library, which is not installed.
+    """
+    if output is None:
+        return None
+    if kind == "json":
+        return lambda found: _write_tables(found, output)
+    from ..diagnosis.report import files
+
+    def write(found: Diagnosis) -> str:
+        files.write(found, output, cast(files.Format, kind))
+        return f"report: {output}"
+
+    return write
+
+
+def give(found: Diagnosis, write: Write | None, *, as_json: bool) -> None:
+    """Write what is to be written, and print the tables or a summary."""
+    said = write(found) if write else None
     if as_json:
-        print(record)
+        print(_record(found))
         return
     summary(found)
-    if output is not None:
-        print(f"\nall tables: {output}")
+    if said:
+        print(f"\n{said}")
+
+
+def _record(found: Diagnosis) -> str:
+    sentences = [asdict(said) for said in verdict(found)]
+    return json.dumps({"verdict": sentences, **found.to_dict()}, allow_nan=False)
+
+
+def _write_tables(found: Diagnosis, output: Path) -> str:
+    with writing(output):
+        output.write_text(_record(found) + "\n", encoding="utf-8")
+    return f"all tables: {output}"
 
 
 def summary(found: Diagnosis) -> None:

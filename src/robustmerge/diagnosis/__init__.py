@@ -17,6 +17,7 @@
     run.py         reads adapters and fills the tables
     initialization.py  whether the A's began as one
     verdict.py     what follows, in sentences
+    report/        all of it to look at
 
 Every file states its definitions and where they come from; those without a source are ours.
 """

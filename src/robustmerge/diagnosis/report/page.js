@@ -1,0 +1,50 @@
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const specs = read("specs"), looks = read("looks");
+const places = [...document.querySelectorAll("[data-figure]")];
+const root = document.documentElement;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const views = new Map();
+let chosen = null;  // by the button; until then the system says
+
+const look = () => chosen ?? (dark.matches ? "dark" : "light");
+
+// What menus say, so that a picture drawn anew shows the same.
+const choices = (name) => Object.fromEntries(
+  (specs[name].params ?? [])
+    .filter((param) => param.bind && views.has(name))
+    .map((param) => [param.name, views.get(name).view.signal(param.name)])
+);
+
+// On a phone two names stand beside each other.
+const config = (theme) => innerWidth > 560 ? looks[theme]
+  : { ...looks[theme], legend: { ...looks[theme].legend, columns: 2 } };
+
+async function draw(place, theme) {
+  const name = place.dataset.figure, before = choices(name);
+  views.get(name)?.finalize();
+  const drawn = await window.vegaEmbed(place, specs[name], {
+    config: config(theme), renderer: "svg", tooltip: { theme }, downloadFileName: name,
+    actions: { export: true, source: false, compiled: false, editor: false },
+  });
+  views.set(name, drawn);
+  for (const [param, value] of Object.entries(before)) drawn.view.signal(param, value);
+  await drawn.view.runAsync();
+}
+
+async function all(theme = look()) {
+  root.dataset.theme = theme;
+  await Promise.all(places.map((place) => draw(place, theme).catch((error) => {
+    place.textContent = `This picture could not be drawn: ${error.message}`;
+    console.error(`${place.dataset.figure}: ${error.message}`);
+  })));
+  root.dataset.drawn = places.filter((place) => place.querySelector("svg")).length;
+}
+
+document.getElementById("theme").addEventListener("click", () => {
+  chosen = look() === "dark" ? "light" : "dark";
+  all();
+});
+dark.addEventListener("change", () => chosen ?? all());
+addEventListener("beforeprint", () => look() === "dark" && all("light"));
+addEventListener("afterprint", () => look() === "dark" && all());
+all();

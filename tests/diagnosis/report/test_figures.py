@@ -1,0 +1,227 @@
+"""What is drawn is what the tables say: numbers are read off the drawings."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from statistics import fmean
+
+import pytest
+
+from drawn import alone, large, marks, small
+from robustmerge.diagnosis.report.every import figures
+from robustmerge.diagnosis.report.figure import ALL, EVERY, Figure
+from robustmerge.diagnosis.report.spectra import spectra
+
+BEFORE = (
+    *("matrix-cosine", "matrix-inputs", "matrix-outputs", "matrix-weighted-sign-conflict"),
+    *("spectra", "spectra-by-depth"),
+    *("map-norm", "map-change", "map-effective-rank", "map-head-to-tail"),
+    *("depth", "histograms"),
+)
+AFTER = ("whose", "kept", "directions", "largest-and-rest", "map-kept")
+
+
+@cache
+def drawn_of_small() -> dict[str, Figure]:
+    return {found.name: found for found in figures(small())}
+
+
+def figure(name: str) -> Figure:
+    return drawn_of_small()[name]
+
+
+def number(text: str) -> float:
+    """A number as a drawing writes it."""
+    return float(text.replace("−", "-").replace(",", ""))
+
+
+def close(drawn: str, value: float, by: float = 6e-3) -> bool:
+    return math.isclose(number(drawn), value, rel_tol=by, abs_tol=by)
+
+
+def test_all_figures_are_there_and_those_without_anything_to_draw_are_not() -> None:
+    assert list(drawn_of_small()) == [*BEFORE, *AFTER]
+    assert {figure(name).part for name in BEFORE} == {"before"}
+    assert {figure(name).part for name in AFTER} == {"after"}
+    missing = {"depth", "spectra-by-depth", *AFTER}
+    assert [f.name for f in figures(alone())] == [n for n in BEFORE if n not in missing]
+
+
+@pytest.mark.parametrize("name", [*BEFORE, *AFTER])
+def test_a_figure_says_how_to_read_it_and_is_drawn(name: str) -> None:
+    found = figure(name)
+    assert found.lead.endswith(".")
+    assert all(source.__doc__ for source in found.sources)
+    spec = found.spec()  # Altair checks it against Vega-Lite's schema
+    assert spec["width"] == "container"
+    assert "http" not in str({k: v for k, v in spec.items() if k != "$schema"})
+    assert marks(found)
+
+
+@pytest.mark.parametrize("measure", ["cosine", "inputs", "outputs", "weighted_sign_conflict"])
+@pytest.mark.parametrize("projection", [EVERY, "language v_proj"])
+def test_matrices(measure: str, projection: str) -> None:
+    by = "model" if projection == EVERY else "projection"
+    wanted = {}
+    for row in small().pooled("pairs", by=by):
+        if row.group in ("model", projection):
+            one, other = row.words["first"], row.words["second"]
+            wanted[one, other] = wanted[other, one] = row[measure].weighted
+    drawn = marks(figure("matrix-" + measure.replace("_", "-")), projection=projection)
+    assert len(wanted) == 6
+    assert len(drawn) == 12  # squares, and numbers in them
+    for mark in drawn:
+        assert close(mark[measure.replace("_", " ")], wanted[mark["one"], mark["other"]])
+
+
+@pytest.mark.parametrize("measure", ["norm", "change", "effective_rank", "head_to_tail"])
+@pytest.mark.parametrize("update", [ALL, "task-1", "merge-0"])
+def test_maps(measure: str, update: str) -> None:
+    drawn = marks(figure("map-" + measure.replace("_", "-")), update=update)
+    those = small().adapters if update == ALL else (update,)
+    assert len(drawn) == 5
+    for mark in drawn:
+        module = f"{mark['projection'].replace(' ', f'.{_layer(mark)}.')}"
+        values = [
+            getattr(row, measure)
+            for row in small().spectra
+            if row.module == module and row.update in those
+        ]
+        assert close(mark["value"], fmean(values))
+
+
+def _layer(mark: dict[str, str]) -> str:
+    return "None" if mark["layer"] == "–" else mark["layer"]
+
+
+def test_map_of_what_is_kept() -> None:
+    drawn = marks(figure("map-kept"), merged="merge-1", adapter="task-2")
+    wanted = {
+        row.module: row.coefficient
+        for row in small().kept
+        if (row.merged, row.adapter) == ("merge-1", "task-2")
+    }
+    for mark in drawn:
+        value = wanted[f"{mark['projection'].replace(' ', f'.{_layer(mark)}.')}"]
+        assert value is not None
+        assert close(mark["value"], value)
+    assert len(drawn) == len(wanted)
+
+
+def test_spectra() -> None:
+    for mark in marks(figure("spectra")):
+        if "share" in mark:
+            rows = [row for row in small().spectra if row.update == mark["update"]]
+            place = int(mark["index"]) - 1
+            assert close(mark["share"], fmean(row.values[place] / row.norm for row in rows))
+
+
+def test_spectra_by_depth() -> None:
+    drawn = marks(figure("spectra-by-depth"), update="task-1", projection="language q_proj")
+    rows = {row.module: row for row in small().spectra if row.update == "task-1"}
+    assert {mark["layer"] for mark in drawn} == {"0", "1"}
+    for mark in drawn:
+        values = rows[f"language.{mark['layer']}.q_proj"].values
+        assert close(mark["value"], values[int(mark["index"]) - 1])
+    whole = marks(figure("spectra-by-depth"), update="task-1")
+    first = next(m for m in whole if (m["layer"], m["index"]) == ("1", "1"))
+    both = [rows[f"language.1.{p}"].values[0] for p in ("q_proj", "v_proj")]
+    assert close(first["value"], fmean(both))
+
+
+def test_long_spectra_are_thinned() -> None:
+    found = next(spectra(large()))
+    places = [int(m["index"]) for m in marks(found) if m.get("update") == "merge-0"]
+    assert {1, 2, 3, 128} <= set(places)
+    assert len(set(places)) <= 48
+
+
+def test_depth() -> None:
+    wanted = {
+        "factors apart": ("apart", "cosine", {}),
+        "left by a cut": ("total", "at_input_rank", {}),
+        "sign conflict": ("signs", "opposed", {}),
+        "crowded inputs": ("crowding", "energy", {"side": "input"}),
+        "crowded outputs": ("crowding", "energy", {"side": "output"}),
+    }
+    drawn = [mark for mark in marks(figure("depth")) if "mean" in mark]
+    assert {mark["what"] for mark in drawn} == set(wanted)
+    for mark in drawn:
+        table, measure, words = wanted[mark["what"]]
+        (row,) = (
+            row
+            for row in small().pooled(table, by="layer")
+            if row.group == f"language {mark['layer']}" and row.words == words
+        )
+        assert close(mark["mean"], row[measure].mean)
+        assert close(mark["low"], row[measure].low)
+        assert close(mark["high"], row[measure].high)
+
+
+@pytest.mark.parametrize("matrix", ["A", "delta"])
+def test_histograms(matrix: str) -> None:
+    drawn = marks(figure("histograms"), matrix=matrix, projection="connector linear_1")
+    rows = {
+        row.adapter: row.counts
+        for row in small().histograms
+        if (row.module, row.matrix) == ("connector linear_1", matrix)
+    }
+    points = [m for m in drawn if "adapter" in m and "x" in m]
+    assert {m["adapter"] for m in points} == set(rows)
+    for mark in points:
+        counts = rows[mark["adapter"]]
+        place = round((number(mark["x"]) + 4.9) / 0.2)
+        assert close(mark["density"], counts[place] / sum(counts) / 0.2)
+
+
+def test_curves_weigh_projections_by_their_modules() -> None:
+    for measure in ("answer", "both_matched"):
+        drawn = marks(figure("directions"), measure=measure, adapter="task-0")
+        assert len(drawn) == 2 * (1 + 4)  # lines, and their points
+        for mark in drawn:
+            rows = [
+                row
+                for row in small().curves
+                if (row.adapter, row.merged) == ("task-0", mark["merged"])
+                and row.index == int(mark["index"])
+            ]
+            assert {row.modules for row in rows} == {1, 2}
+            whole = sum(getattr(row, measure) * row.modules for row in rows)
+            assert close(mark["value"], whole / sum(row.modules for row in rows))
+
+
+def test_largest_and_rest() -> None:
+    drawn = marks(figure("largest-and-rest"), measure="gain")
+    wanted = {
+        (p.words["merged"], p.words["adapter"], p.words["part"]): p["gain"].mean
+        for p in small().pooled("directions")
+    }
+    assert len(drawn) == len(wanted) + 4
+    for mark in drawn:
+        if "adapter" in mark:
+            assert close(mark["value"], wanted[mark["merged"], mark["adapter"], mark["part"]])
+        else:
+            ways = [
+                v for (m, _, p), v in wanted.items() if (m, p) == (mark["merged"], mark["part"])
+            ]
+            assert close(mark["mean"], fmean(ways))
+
+
+def test_whose_a_merge_is_and_who_is_in_it() -> None:
+    names = {"adapters": "tasks"}
+    wanted = {row.words["merged"]: row for row in small().pooled("noise")}
+    drawn = marks(figure("whose"))
+    assert len(drawn) == 8
+    for mark in drawn:
+        part = names.get(mark["part"], mark["part"])
+        assert number(mark["share"].rstrip("%")) == pytest.approx(
+            100 * wanted[mark["merged"]][part].weighted, abs=0.06
+        )
+    held = {(p.words["merged"], p.words["adapter"]): p for p in small().pooled("kept")}
+    cells = marks(figure("kept"))
+    assert len(cells) == 12
+    for mark in cells:
+        row = held[mark["merged"], mark["adapter"]]
+        assert close(mark["coefficient"], row["coefficient"].weighted)
+        assert close(mark["cosine"], row["cosine"].weighted)

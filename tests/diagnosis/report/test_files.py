@@ -1,0 +1,58 @@
+"""Reports as files: a page, pictures, Markdown."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from drawn import small
+from robustmerge import MergeError
+from robustmerge.diagnosis.report import files
+from robustmerge.diagnosis.report.every import figures
+from robustmerge.diagnosis.verdict import verdict
+
+
+def test_markdown_has_everything_and_its_pictures(tmp_path: Path) -> None:
+    files.write(small(), tmp_path / "new" / "folder", "md")
+    text = (tmp_path / "new" / "folder" / "report.md").read_text(encoding="utf-8")
+    assert text.index("## Verdict") < text.index("## Before merging") < text.index("## After")
+    for said in verdict(small()):
+        assert said.text in text
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert pictures == [f"{figure.name}.png" for figure in figures(small())]
+    for picture in pictures:
+        assert (tmp_path / "new" / "folder" / picture).exists()
+    table = text.split("### The merges in figures\n\n")[1].split("\n\n")[0].splitlines()
+    assert len(table) == 4
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_pictures_are_sharp_and_alone(tmp_path: Path) -> None:
+    files.write(small(), tmp_path, "png")
+    there = sorted(tmp_path.iterdir())
+    assert [p.name for p in there] == sorted(f"{f.name}.png" for f in figures(small()))
+    for path in there:
+        head = path.read_bytes()[:24]
+        assert head.startswith(b"\x89PNG")
+        width, height = struct.unpack(">II", head[16:])
+        assert width in (1560, 2280)
+        assert height > 200
+
+
+def test_a_page_is_one_file(tmp_path: Path) -> None:
+    files.write(small(), tmp_path / "a" / "report.html", "html")
+    (found,) = (tmp_path / "a").iterdir()
+    assert found.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("a file")
+    with pytest.raises(MergeError, match="not a folder") as error:
+        files.write(small(), tmp_path / "there", "md")
+    assert str(tmp_path / "there") in str(error.value)
+    with pytest.raises(MergeError, match="cannot write"):
+        files.write(small(), tmp_path / "there" / "report.html", "html")
+    assert (tmp_path / "there").read_text() == "a file"

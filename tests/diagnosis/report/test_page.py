@@ -1,0 +1,174 @@
+"""The page: all in one file, the verdict first, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from html import escape
+from html.parser import HTMLParser
+
+import altair
+import pytest
+
+from drawn import alone, large, small
+from robustmerge.diagnosis import spectrum
+from robustmerge.diagnosis.report import definition
+from robustmerge.diagnosis.report.every import figures
+from robustmerge.diagnosis.report.numbers import tables
+from robustmerge.diagnosis.report.page import page
+from robustmerge.diagnosis.tables import Diagnosis
+from robustmerge.diagnosis.verdict import verdict
+
+LOADING = ("src", "href", "srcset", "data", "action", "poster", "background")
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: dict[str, str] = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.tags[-1] if self.tags else ("", {})
+        name = attributes.get("id") or tag
+        self.inside[name] = self.inside.get(name, "") + data
+
+
+@cache
+def made() -> str:
+    return page(small())
+
+
+@cache
+def outline() -> Outline:
+    return Outline(made())
+
+
+def test_nothing_is_loaded() -> None:
+    for tag, attributes in outline().tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base"), tag
+        assert not set(attributes) & set(LOADING), (tag, attributes)
+    style = outline().inside["style"]
+    assert "url(" not in style
+    assert "@import" not in style
+    policies = [a for t, a in outline().tags if t == "meta" and "http-equiv" in a]
+    (policy,) = (p["content"] or "" for p in policies)
+    assert policy.startswith("default-src 'none';")
+    assert "http" not in policy
+    assert "connect-src" not in policy
+
+
+def test_vega_is_there_once() -> None:
+    assert made().count("window.vegaEmbed=") == 1
+    assert len(made()) < 1_300_000
+
+
+def test_the_verdict_comes_first_with_level_and_evidence() -> None:
+    text = made()
+    start, end = text.index('id="verdict"'), text.index("<figure")
+    assert start < end
+    first = text[start:end]
+    said = verdict(small())
+    assert len(said) == first.count('class="sign"')
+    for sentence in said:
+        assert escape(sentence.text) in first
+        assert f'<li class="{sentence.level}">' in first
+        for name, value in sentence.evidence.items():
+            assert f"<li>{escape(name)} {value:.3g}</li>" in first
+
+
+def test_every_figure_has_a_place_a_drawing_and_its_definition() -> None:
+    specs = json.loads(outline().inside["specs"])
+    places = [a["data-figure"] for _, a in outline().tags if "data-figure" in a]
+    assert places == list(specs) == [figure.name for figure in figures(small())]
+    for spec in specs.values():
+        found = {k: v for k, v in spec.items() if k != "autosize"}
+        altair.Chart.from_dict(found, validate=True)
+    for figure in figures(small()):
+        part = made().split(f'<figure id="{figure.name}"')[1].split("</figure>")[0]
+        assert escape(figure.title) in part
+        details = part.split("<details>")[1]
+        for source in figure.sources:
+            assert definition.file(source) in details
+            for line in (source.__doc__ or "").splitlines():
+                assert escape(line.strip()) in details
+
+
+def test_definitions_keep_their_formulas() -> None:
+    shown = definition.blocks(spectrum)
+    assert [stands for stands, _ in shown] == [False, True, False]
+    assert shown[1][1].startswith("head to tail     σ_1 / σ_k")
+    assert shown[1][1].splitlines()[1].startswith("first share      σ_1²")
+    assert definition.file(spectrum) == "robustmerge/diagnosis/spectrum.py"
+
+
+def test_names_cannot_break_out() -> None:
+    bad = "</script><script>alert(1)</script>"
+    found = small()
+    renamed = replace(
+        found,
+        adapters=(bad, *found.adapters[1:]),
+        notes=(bad,),
+        **{
+            table: tuple(
+                replace(row, **{k: bad for k, v in vars(row).items() if v == "task-0"})
+                for row in getattr(found, table)
+            )
+            for table in ("spectra", "values", "pairs", "heard", "kept", "directions")
+        },
+        histograms=(),
+        curves=(),
+    )
+    text = page(renamed)
+    assert text.count("<script") == made().count("<script")
+    assert "alert(1)</" not in text
+    specs = json.loads(Outline(text).inside["specs"])
+    assert bad in specs["map-norm"]["data"]["values"]
+
+
+def test_parts_without_anything_are_left_out() -> None:
+    assert 'id="after"' in made()
+    text = page(alone())
+    assert 'id="after"' not in text
+    assert "looked at before merging" in text
+    assert "a note" in made()
+
+
+def test_light_and_dark_say_the_same_by_other_colors() -> None:
+    looks = json.loads(outline().inside["looks"])
+    assert looks["light"]["range"].keys() == looks["dark"]["range"].keys()
+    assert looks["light"]["axis"]["labelColor"] != looks["dark"]["axis"]["labelColor"]
+    style = outline().inside["style"]
+    dark = re.findall(r"--ground: #16181a;.*?\}", style, re.DOTALL)
+    assert len(dark) == 2  # by the button, and by the system
+    assert len({" ".join(block.split()) for block in dark}) == 1
+
+
+def test_eight_tasks_of_a_7B_model_stay_below_five_megabytes() -> None:
+    found = large()
+    assert (len(found.modules), len(found.adapters), len(found.merged)) == (224, 8, 4)
+    assert len(page(found).encode()) < 5_000_000
+
+
+@pytest.mark.parametrize("found", [small(), alone()], ids=["small", "alone"])
+def test_tables(found: Diagnosis) -> None:
+    made = tables(found)
+    assert len(made) == (2 if found.merged else 1)
+    for table in made:
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    assert [row[0] for row in made[0].rows] == list(found.adapters)
+    if found.merged:
+        merge = made[1].rows[0]
+        # The sum of the adapters at 0.7: all of it is theirs.
+        assert merge[3:7] == ("100%", "0%", "0%", "0%")
+        assert float(merge[2]) == pytest.approx(0.7, abs=0.05)

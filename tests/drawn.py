@@ -1,0 +1,110 @@
+"""Diagnoses to draw, and what is in a drawing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from functools import cache
+from html import unescape
+from typing import Any
+
+import torch
+import vl_convert
+
+from robustmerge.diagnosis.pooled import Module
+from robustmerge.diagnosis.report.figure import Figure
+from robustmerge.diagnosis.report.page import VEGA_LITE
+from robustmerge.diagnosis.survey import Given, Row, survey
+from robustmerge.diagnosis.tables import Diagnosis
+from robustmerge.factors import Factors, Stack
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@cache
+def small() -> Diagnosis:
+    """Two layers of two projections and a projector, three adapters, two merges."""
+    places = [("language", layer, p) for layer in (0, 1) for p in ("q_proj", "v_proj")]
+    return _diagnosis([*places, ("connector", None, "linear_1")], 3, 2, rank=4, width=24)
+
+
+@cache
+def alone() -> Diagnosis:
+    """Three adapters in one module outside of layers, without a merge."""
+    return _diagnosis([("connector", None, "linear_1")], 3, 0, rank=2, width=12)
+
+
+@cache
+def large() -> Diagnosis:
+    """LLaVA-7B's modules, eight adapters and four merges; all layers have the figures of one."""
+    one = _diagnosis([("language", 0, p) for p in PROJECTIONS], 8, 4, rank=16, width=144)
+    modules = [
+        replace(m, module=f"{layer}.{m.module}", layer=layer)
+        for layer in range(32)
+        for m in one.modules
+    ]
+    tables = {
+        name: tuple(
+            replace(row, module=f"{layer}.{row.module}")
+            for layer in range(32)
+            for row in getattr(one, name)
+        )
+        for name in ("spectra", "values", "pairs", "signs", "crowding", "apart", "total")
+    }
+    after = {
+        name: tuple(
+            replace(row, module=f"{layer}.{row.module}")
+            for layer in range(32)
+            for row in getattr(one, name)
+        )
+        for name in ("heard", "directions", "kept", "noise")
+    }
+    return replace(one, modules=tuple(modules), **tables, **after)
+
+
+def _diagnosis(
+    places: list[tuple[Any, int | None, str]], adapters: int, merges: int, *, rank: int, width: int
+) -> Diagnosis:
+    names = [f"task-{t}" for t in range(adapters)]
+    made = [f"merge-{m}" for m in range(merges)]
+    generator = torch.Generator().manual_seed(0)
+    rows: list[Row] = []
+    modules = []
+    for tower, layer, projection in places:
+        name = f"{tower}.{layer}.{projection}"
+        found = [_factors(rank, width, generator) for _ in names]
+        every = Factors(
+            torch.cat([f.A for f in found]), torch.cat([f.B for f in found], dim=1) * 0.7
+        )
+        merged = [every, *found][:merges]
+        given = Given(Stack.of(found, module=name), tuple(merged), 5.0)
+        rows += survey(given, names, made)
+        modules.append(Module(name, tower, layer, projection, width, width, adapters))
+    return Diagnosis.of(rows, modules, adapters=names, merged=made, base="base", notes=["a note"])
+
+
+def _factors(rank: int, width: int, generator: torch.Generator) -> Factors:
+    A = torch.randn(rank, width, generator=generator)
+    B = torch.randn(width, rank, generator=generator) * torch.logspace(0, -1, rank)
+    return Factors(A, B)
+
+
+def rows(figure: Figure) -> list[dict[str, str]]:
+    """The data of a figure."""
+    datasets = figure.spec().get("data") or figure.spec()["layer"][-1]["data"]
+    return list(csv.DictReader(io.StringIO(datasets["values"])))
+
+
+def marks(figure: Figure, **choices: str) -> list[dict[str, str]]:
+    """What stands in the drawing, as a screen reader is told, with menus set to choices."""
+    spec = figure.spec(600)
+    for param in spec.get("params", ()):
+        if param["name"] in choices:
+            assert choices[param["name"]] in param["bind"]["options"]
+            param["value"] = choices.pop(param["name"])
+    assert not choices
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    labels = [unescape(x) for x in re.findall(r'aria-label="([^"]*;[^"]*)"', svg)]
+    return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
