@@ -48,7 +48,7 @@ NOBODY = 0.5
 LEFT_OUT = 0.5
 """Below this share of the mean coefficient an adapter is left out."""
 CLOSE = 0.03
-"""Merges whose answers differ by less are not ordered. Over 41 merges of the laptop benchmark, tuned,
+"""Merges whose answers differ by less are not ordered. Over 41 tuned merges of the laptop benchmark
 the answer of the largest direction goes with the seen average (rank correlation 0.84), mostly since
 both grow with rank: between merges of one rank it is not beyond chance (docs/analysis.md)."""
 
