@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
-import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from .... import __version__
 from ....adapter.source import at_home
-from ....adapter.writer import check_target, whole_folder, write_json
+from ....adapter.writer import check_target
 from ..tasks import Task
 from ..training.checkpoints import Marker, beside, settle
+from ..training.fitting import OrderedTrainer
 from ..training.place import Place
 from ..training.progress import Teller, Told, losses, silent
-from ..training.record import FILE, FORMAT, start_hash
+from ..training.record import FILE, FORMAT, start_hash, versions, write_adapter
 from ..training.start import start_A
 from ..training.train import HOLDS, failures, quiet
-from .fitting import ClassLoss, ExpertTrainer, arguments, portion_of
-from .lessons import Examples, Lessons
+from .fitting import ClassLoss, arguments, portion_of
+from .lessons import Examples, Lessons, together
 from .model import Clip
 from .recipe import PATTERNS, Recipe
 from .templates import sentences
@@ -82,10 +79,19 @@ def train(
         expert = _with_lora(clip, recipe, settings["task"])
         record = _record(settings, expert, args.max_steps)
         examples = Examples(lessons.lessons, recipe.rows(lessons.counts), clip)
-        trainer = ExpertTrainer(expert, args, examples, loss, [Marker(), Teller(told)])
+        trainer = OrderedTrainer(
+            model=expert,
+            args=args,
+            train_dataset=examples,
+            data_collator=together,
+            compute_loss_func=loss,
+            callbacks=[Marker(), Teller(told)],
+        )
         trainer.train(resume_from_checkpoint=str(begun) if begun else None)
         record["loss"] = losses(trainer.state)
-        _write(trainer, target, record, force=force)
+        write_adapter(trainer, target, record, _card(record), force=force)
+        if trainer.is_world_process_zero():
+            shutil.rmtree(beside(target))
     return record
 
 
@@ -141,24 +147,8 @@ def _record(settings: Mapping[str, Any], expert: PeftModel, steps: int) -> dict[
         "steps": steps,
         "parameters": {"lora": sum(p.numel() for p in expert.parameters() if p.requires_grad)},
         "start_sha256": start_hash(expert),
-        "versions": {
-            "python": platform.python_version(),
-            **{one.__name__: one.__version__ for one in (torch, transformers, peft)},
-        },
+        "versions": versions(),
     }
-
-
-def _write(trainer: ExpertTrainer, target: Path, record: Mapping[str, Any], *, force: bool) -> None:
-    """Write the adapter's folder whole or not at all, and remove the checkpoints."""
-    main = trainer.is_world_process_zero()
-    with whole_folder(target, force=force) if main else nullcontext(target) as folder:
-        trainer.save_model(str(folder))
-        if main:
-            (folder / "training_args.bin").unlink(missing_ok=True)
-            (folder / "README.md").write_text(_card(record), encoding="utf-8")
-            write_json(folder / FILE, record)
-    if main:
-        shutil.rmtree(beside(target))
 
 
 def _card(record: Mapping[str, Any]) -> str:

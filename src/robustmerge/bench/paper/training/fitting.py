@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from peft import PeftModel
@@ -22,9 +22,23 @@ from .batches import Collator, Examples
 from .encoding import IGNORED
 from .expert import LORA
 from .place import Place
-from .recipe import Recipe
+from .recipe import DType, Recipe
 
 LOGGED = 100  # times that the loss is told, at most
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """What every recipe says of a fit; see `recipe.Recipe`."""
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+    @property
+    def dtype(self) -> DType: ...  # noqa: D102
 
 
 def arguments(
@@ -39,21 +53,43 @@ def arguments(
         rows: Conversations seen, in all epochs.
         texts: Some conversations have no picture, and so no use for the projector.
     """
-    portion = place.portion(recipe.batch)
-    steps = recipe.steps(rows)
+    return trainer_arguments(
+        recipe,
+        place,
+        folder,
+        portion=place.portion(recipe.batch),
+        steps=recipe.steps(rows),
+        num_train_epochs=1,  # the rows are of all epochs
+        weight_decay=0.0,
+        warmup_steps=recipe.warmup_steps(rows),
+        label_names=["labels"],
+        ddp_find_unused_parameters=texts and recipe.projector == "trained",
+    )
+
+
+def trainer_arguments(
+    recipe: Fitted, place: Place, folder: Path, *, portion: int, steps: int, **more: Any
+) -> TrainingArguments:
+    """What the Trainer is told whatever is trained.
+
+    Args:
+        recipe: The recipe.
+        place: Where it runs.
+        folder: Where checkpoints are kept.
+        portion: What one device takes at once.
+        steps: How often the weights are changed.
+        **more: What depends on what is trained.
+    """
     args = TrainingArguments(
         output_dir=str(folder),
         use_cpu=not place.on_gpu,
         seed=recipe.seed,
-        num_train_epochs=1,  # the rows are of all epochs
         per_device_train_batch_size=portion,
         gradient_accumulation_steps=recipe.batch // portion // place.processes,
         average_tokens_across_devices=True,
         learning_rate=recipe.learning_rate,
-        weight_decay=0.0,
         max_grad_norm=1.0,
         lr_scheduler_type="cosine",
-        warmup_steps=recipe.warmup_steps(rows),
         optim="adamw_torch",
         bf16=place.computes_in(recipe.dtype) == torch.bfloat16,
         logging_steps=max(1, steps // LOGGED),
@@ -62,14 +98,13 @@ def arguments(
         save_strategy="steps",
         save_steps=place.save_every,
         save_total_limit=2,  # one is whole while the other is written
-        label_names=["labels"],
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=place.readers,
         dataloader_pin_memory=place.on_gpu,
-        ddp_find_unused_parameters=texts and recipe.projector == "trained",
         **recomputing(place),
+        **more,
     )
     # Several GPUs are for several processes; one would copy the model to all of them every step.
     args._n_gpu = min(1, args.n_gpu)
@@ -86,7 +121,20 @@ def recomputing(place: Place) -> dict[str, Any]:
     }
 
 
-class ExpertTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+class OrderedTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+    """The Trainer, on examples that are in their order already, and printing nothing."""
+
+    def __init__(self, **given: Any) -> None:
+        """Keep what the Trainer is given."""
+        super().__init__(**given)
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        # One order, the same for any number of devices.
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+
+class ExpertTrainer(OrderedTrainer):
     """The Trainer, with the recipe's order, rates and loss."""
 
     def __init__(
@@ -117,12 +165,7 @@ class ExpertTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
             callbacks=list(callbacks),
         )
         self.optimizer: Any
-        self.remove_callback(PrinterCallback)
         self._projector_rate = recipe.projector_rate
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        # The examples are in their order already, the same for any number of devices.
-        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW at two rates: one for the LoRA, one for what is trained whole."""

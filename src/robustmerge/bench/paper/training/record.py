@@ -24,7 +24,7 @@ from ....adapter.writer import whole_folder, write_json
 from .conversations import TrainingSet
 from .encoding import Encoder
 from .expert import LORA
-from .fitting import ExpertTrainer
+from .fitting import OrderedTrainer
 from .place import Place
 from .recipe import Recipe
 
@@ -79,20 +79,30 @@ def record_of(
         "steps": recipe.steps(rows),
         "parameters": {"lora": lora, "projector": sum(count for _, count in trained) - lora},
         "start_sha256": start_hash(expert),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "peft": peft.__version__,
-            "accelerate": accelerate.__version__,
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What a training depends on beside its settings."""
+    libraries = (torch, transformers, peft, accelerate)
+    return {
+        "python": platform.python_version(),
+        **{library.__name__: library.__version__ for library in libraries},
     }
 
 
 def write_adapter(
-    trainer: ExpertTrainer, target: Path, record: Mapping[str, Any], *, force: bool
+    trainer: OrderedTrainer, target: Path, record: Mapping[str, Any], card: str, *, force: bool
 ) -> None:
     """Write the adapter's folder whole or not at all; every process takes part.
+
+    Args:
+        trainer: What trained it.
+        target: The folder.
+        record: What goes into training.json.
+        card: The model card.
+        force: Replace an adapter that is already there.
 
     Raises:
         MergeError: It cannot be written.
@@ -105,12 +115,13 @@ def write_adapter(
         trainer.save_model(str(folder))
         if main:
             (folder / "training_args.bin").unlink(missing_ok=True)
-            (folder / "README.md").write_text(_card(record), encoding="utf-8")
+            (folder / "README.md").write_text(card, encoding="utf-8")
             write_json(folder / FILE, record)
             settings = read_json(folder / CONFIG)
-            # PEFT keeps a set, whose order is another in every process.
-            settings["target_modules"] = sorted(settings["target_modules"])
-            write_json(folder / CONFIG, settings)
+            if isinstance(settings["target_modules"], list):
+                # PEFT keeps a set, whose order is another in every process.
+                settings["target_modules"].sort()
+                write_json(folder / CONFIG, settings)
 
 
 def start_hash(expert: PeftModel) -> str:
@@ -122,7 +133,7 @@ def start_hash(expert: PeftModel) -> str:
     return digest.hexdigest()
 
 
-def _card(record: Mapping[str, Any]) -> str:
+def card_of(record: Mapping[str, Any]) -> str:
     """A model card: what it is and how it came to be."""
     recipe, data = record["recipe"], record["data"]
     return f"""---

@@ -25,7 +25,7 @@ from .model import encoder_for, pad_token
 from .place import Place
 from .progress import Teller, Told, losses, silent
 from .recipe import Recipe
-from .record import FILE, record_of, settings_of, write_adapter
+from .record import FILE, card_of, record_of, settings_of, write_adapter
 
 HOLDS = ("a trained adapter", FILE)
 
@@ -87,7 +87,7 @@ def train(
         )
         trainer.train(resume_from_checkpoint=str(begun) if begun else None)
         record["loss"] = losses(trainer.state)
-        write_adapter(trainer, target, record, force=force)
+        write_adapter(trainer, target, record, card_of(record), force=force)
         if trainer.is_world_process_zero():
             shutil.rmtree(beside(target))
     return record
