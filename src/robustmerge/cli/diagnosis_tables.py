@@ -67,8 +67,8 @@ def wholes(found: Diagnosis) -> Table:
         table.add_row(
             _name(merge),
             f"{norms[merge] / mean:.2f}" if mean else "–",
-            f"{sum(kept.values()) / len(kept):.2f}" if kept else "–",
-            f"{kept[least]:.2f}" if kept else "–",
+            _number(sum(kept.values()) / len(kept), ".2f") if kept else "–",
+            _number(kept[least], ".2f") if kept else "–",
             _name(least, 8),
             *(
                 _figure(noise[merge], part, ".0%", weighted=True)
@@ -92,7 +92,7 @@ def fates(found: Diagnosis) -> Table:
         for name in _FATES.values():
             for part in parts.values():
                 mark = "~" if repeated and name != "answer" else ""
-                cells.append(f"{mark}{_mean(part, name):.2f}" if part else "–")
+                cells.append(mark + _number(_mean(part, name), ".2f") if part else "–")
         table.add_row(_name(merge), *cells)
     return table
 
@@ -105,7 +105,13 @@ def _figure(row: Pooled | None, name: str, form: str, *, weighted: bool = False)
     if row is None or name not in row.figures:
         return "–"
     figure: Figure = row[name]
-    return format((figure.weighted if weighted else figure.mean) + 0.0, form)
+    return _number(figure.weighted if weighted else figure.mean, form)
+
+
+def _number(value: float, form: str) -> str:
+    """A number in few digits; what they leave of a small one is no "-0"."""
+    text = format(value, form)
+    return text if any(digit in text for digit in "123456789") else text.removeprefix("-")
 
 
 def _table(first: str, *others: str) -> Table:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
-from statistics import fmean
+from statistics import NormalDist, fmean
+from types import SimpleNamespace
 
 import pytest
 
 from drawn import alone, large, marks, small
 from robustmerge.diagnosis.report.every import figures
-from robustmerge.diagnosis.report.figure import ALL, EVERY, Figure
+from robustmerge.diagnosis.report.figure import ALL, EVERY, Figure, layers
 from robustmerge.diagnosis.report.spectra import spectra
 
 BEFORE = (
@@ -46,6 +48,35 @@ def test_all_figures_are_there_and_those_without_anything_to_draw_are_not() -> N
     assert {figure(name).part for name in AFTER} == {"after"}
     missing = {"depth", "spectra-by-depth", *AFTER}
     assert [f.name for f in figures(alone())] == [n for n in BEFORE if n not in missing]
+    spectra = tuple(replace(row, change=None) for row in small().spectra)
+    names = [f.name for f in figures(replace(small(), spectra=spectra))]
+    assert names == [n for n in (*BEFORE, *AFTER) if n != "map-change"]
+
+
+def test_one_layer_has_no_depth_and_modules_in_one_place_are_averaged() -> None:
+    modules = tuple(replace(m, layer=m.layer and 0) for m in small().modules)
+    found = {f.name: f for f in figures(replace(small(), modules=modules))}
+    assert not {"depth", "spectra-by-depth"} & set(found)
+    drawn = marks(found["map-norm"], update="task-1")
+    (mark,) = (m for m in drawn if m["projection"] == "language q_proj")
+    rows = [row for row in small().spectra if row.update == "task-1"]
+    assert close(mark["value"], fmean(r.norm for r in rows if r.module.endswith("q_proj")))
+
+
+def test_places_are_named_by_the_tower_where_there_are_several() -> None:
+    assert layers(small()) == ["0", "1", "–"]
+    assert layers(large()) == [str(layer) for layer in range(32)]
+    (mark,) = marks(next(f for f in figures(alone()) if f.name == "map-norm"))
+    assert (mark["projection"], mark["layer"]) == ("linear_1", "–")
+    (found, *_) = figures(alone())
+    assert found.spec()["params"][0]["bind"]["options"] == [EVERY, "linear_1"]
+
+
+def test_menus_say_what_they_choose() -> None:
+    (menu, *_) = figure("directions").spec()["params"]
+    for measure, label in zip(menu["bind"]["options"], menu["bind"]["labels"], strict=True):
+        assert label.startswith(measure.partition("_")[0])
+        assert ("matched" in label) == ("matched" in measure)
 
 
 @pytest.mark.parametrize("name", [*BEFORE, *AFTER])
@@ -55,6 +86,7 @@ def test_a_figure_says_how_to_read_it_and_is_drawn(name: str) -> None:
     assert all(source.__doc__ for source in found.sources)
     spec = found.spec()  # Altair checks it against Vega-Lite's schema
     assert spec["width"] == "container"
+    assert "config" not in spec  # a page has its own looks
     assert "http" not in str({k: v for k, v in spec.items() if k != "$schema"})
     assert marks(found)
 
@@ -73,6 +105,8 @@ def test_matrices(measure: str, projection: str) -> None:
     assert len(drawn) == 12  # squares, and numbers in them
     for mark in drawn:
         assert close(mark[measure.replace("_", " ")], wanted[mark["one"], mark["other"]])
+        if measure in ("inputs", "outputs"):
+            assert mark["by chance"] == "0.167"  # rank 4 of width 24
 
 
 @pytest.mark.parametrize("measure", ["norm", "change", "effective_rank", "head_to_tail"])
@@ -82,7 +116,7 @@ def test_maps(measure: str, update: str) -> None:
     those = small().adapters if update == ALL else (update,)
     assert len(drawn) == 5
     for mark in drawn:
-        module = f"{mark['projection'].replace(' ', f'.{_layer(mark)}.')}"
+        module = _module(mark)
         values = [
             getattr(row, measure)
             for row in small().spectra
@@ -91,8 +125,9 @@ def test_maps(measure: str, update: str) -> None:
         assert close(mark["value"], fmean(values))
 
 
-def _layer(mark: dict[str, str]) -> str:
-    return "None" if mark["layer"] == "–" else mark["layer"]
+def _module(mark: dict[str, str]) -> str:
+    layer = "None" if mark["layer"] == "–" else mark["layer"]
+    return mark["projection"].replace(" ", f".{layer}.")
 
 
 def test_map_of_what_is_kept() -> None:
@@ -103,10 +138,13 @@ def test_map_of_what_is_kept() -> None:
         if (row.merged, row.adapter) == ("merge-1", "task-2")
     }
     for mark in drawn:
-        value = wanted[f"{mark['projection'].replace(' ', f'.{_layer(mark)}.')}"]
+        value = wanted[_module(mark)]
         assert value is not None
         assert close(mark["value"], value)
     assert len(drawn) == len(wanted)
+    for mark in marks(figure("map-kept"), merged="merge-1"):
+        rows = [r for r in small().kept if (r.merged, r.module) == ("merge-1", _module(mark))]
+        assert close(mark["value"], fmean(r.coefficient or 0 for r in rows))
 
 
 def test_spectra() -> None:
@@ -137,6 +175,12 @@ def test_long_spectra_are_thinned() -> None:
     assert len(set(places)) <= 48
 
 
+def test_of_many_layers_some_are_drawn_evenly_apart() -> None:
+    by_depth = list(spectra(large()))[1]
+    drawn = {int(mark["layer"]) for mark in marks(by_depth)}
+    assert sorted(drawn) == [0, 4, 8, 12, 16, 19, 23, 27, 31]
+
+
 def test_depth() -> None:
     wanted = {
         "factors apart": ("apart", "cosine", {}),
@@ -147,6 +191,8 @@ def test_depth() -> None:
     }
     drawn = [mark for mark in marks(figure("depth")) if "mean" in mark]
     assert {mark["what"] for mark in drawn} == set(wanted)
+    sources = {source.__name__.rpartition(".")[2] for source in figure("depth").sources}
+    assert sources == {table for table, *_ in wanted.values()}
     for mark in drawn:
         table, measure, words = wanted[mark["what"]]
         (row,) = (
@@ -175,6 +221,18 @@ def test_histograms(matrix: str) -> None:
         assert close(mark["density"], counts[place] / sum(counts) / 0.2)
 
 
+def test_the_gray_area_is_a_gaussian() -> None:
+    (formula,) = (
+        step["calculate"]
+        for layer in figure("histograms").spec()["layer"]
+        for step in layer.get("transform", ())
+        if "calculate" in step
+    )
+    for x in (0.0, -1.0, 2.5):
+        known = {"datum": SimpleNamespace(x=x), "exp": math.exp, "sqrt": math.sqrt, "PI": math.pi}
+        assert eval(formula, known) == pytest.approx(NormalDist().pdf(x))
+
+
 def test_curves_weigh_projections_by_their_modules() -> None:
     for measure in ("answer", "both_matched"):
         drawn = marks(figure("directions"), measure=measure, adapter="task-0")
@@ -189,6 +247,18 @@ def test_curves_weigh_projections_by_their_modules() -> None:
             assert {row.modules for row in rows} == {1, 2}
             whole = sum(getattr(row, measure) * row.modules for row in rows)
             assert close(mark["value"], whole / sum(row.modules for row in rows))
+
+
+def test_curves_of_one_projection() -> None:
+    drawn = marks(figure("directions"), adapter="task-1", projection="language q_proj")
+    wanted = {
+        (row.merged, row.index): row.answer
+        for row in small().curves
+        if (row.adapter, row.module) == ("task-1", "language q_proj")
+    }
+    for mark in drawn:
+        assert close(mark["value"], wanted[mark["merged"], int(mark["index"])])
+    assert len(drawn) == 2 * (1 + 4)
 
 
 def test_largest_and_rest() -> None:

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from drawn import small
 from robustmerge import MergeError
@@ -32,14 +33,16 @@ def test_markdown_has_everything_and_its_pictures(tmp_path: Path) -> None:
 
 def test_pictures_are_sharp_and_alone(tmp_path: Path) -> None:
     files.write(small(), tmp_path, "png")
-    there = sorted(tmp_path.iterdir())
-    assert [p.name for p in there] == sorted(f"{f.name}.png" for f in figures(small()))
-    for path in there:
-        head = path.read_bytes()[:24]
+    wide = {f"{figure.name}.png": figure.wide for figure in figures(small())}
+    assert {p.name for p in tmp_path.iterdir()} == set(wide)
+    for name in wide:
+        head = (tmp_path / name).read_bytes()[:24]
         assert head.startswith(b"\x89PNG")
         width, height = struct.unpack(">II", head[16:])
-        assert width in (1560, 2280)
+        assert width == (2280 if wide[name] else 1560)
         assert height > 200
+    corner = imread(tmp_path / "map-norm.png")[0, 0]
+    assert corner.tolist() == [1, 1, 1, 1]
 
 
 def test_a_page_is_one_file(tmp_path: Path) -> None:

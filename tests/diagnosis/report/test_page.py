@@ -22,6 +22,12 @@ from robustmerge.diagnosis.report.page import page
 from robustmerge.diagnosis.tables import Diagnosis
 from robustmerge.diagnosis.verdict import verdict
 
+ABOUT = {
+    "together": "merging them",
+    "factors": "factor-wise methods",
+    "start": "where to begin",
+    "merges": "which to try",
+}
 LOADING = ("src", "href", "srcset", "data", "action", "poster", "background")
 
 
@@ -82,7 +88,9 @@ def test_the_verdict_comes_first_with_level_and_evidence() -> None:
     assert len(said) == first.count('class="sign"')
     for sentence in said:
         assert escape(sentence.text) in first
-        assert f'<li class="{sentence.level}">' in first
+        (item,) = (x for x in first.split("</li>\n") if escape(sentence.text) in x)
+        assert f'<li class="{sentence.level}">' in item
+        assert f'<span class="about">{ABOUT.get(sentence.subject, sentence.subject)}</span>' in item
         for name, value in sentence.evidence.items():
             assert f"<li>{escape(name)} {value:.3g}</li>" in first
 
@@ -96,7 +104,8 @@ def test_every_figure_has_a_place_a_drawing_and_its_definition() -> None:
         altair.Chart.from_dict(found, validate=True)
     for figure in figures(small()):
         part = made().split(f'<figure id="{figure.name}"')[1].split("</figure>")[0]
-        assert escape(figure.title) in part
+        assert f"<figcaption>{escape(figure.title)}</figcaption>" in part
+        assert part.startswith(' class="whole">' if figure.wide else ">")
         details = part.split("<details>")[1]
         for source in figure.sources:
             assert definition.file(source) in details
@@ -141,14 +150,23 @@ def test_parts_without_anything_are_left_out() -> None:
     assert 'id="after"' in made()
     text = page(alone())
     assert 'id="after"' not in text
-    assert "looked at before merging" in text
-    assert "a note" in made()
+    assert "<h1>3 adapters, looked at before merging them</h1>" in text
+    assert '<p class="counts">1 module, 3 adapters</p>' in text
+
+
+def test_the_head_says_what_was_looked_at() -> None:
+    assert "<h1>2 merges of 3 adapters</h1>" in made()
+    assert '<p class="names">task-0, task-1, task-2</p>' in made()
+    assert '<p class="counts">5 modules, 3 adapters, 2 merges</p>' in made()
+    assert '<ul class="notes"><li>a note</li></ul>' in made()
 
 
 def test_light_and_dark_say_the_same_by_other_colors() -> None:
     looks = json.loads(outline().inside["looks"])
     assert looks["light"]["range"].keys() == looks["dark"]["range"].keys()
     assert looks["light"]["axis"]["labelColor"] != looks["dark"]["axis"]["labelColor"]
+    for scale, colors in looks["light"]["range"].items():
+        assert not set(colors) & set(looks["dark"]["range"][scale])
     style = outline().inside["style"]
     dark = re.findall(r"--ground: #16181a;.*?\}", style, re.DOTALL)
     assert len(dark) == 2  # by the button, and by the system

@@ -1,0 +1,83 @@
+"""The report's tables, and how they stand in a page and in Markdown, figure by figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from invented import LONG, invented
+from robustmerge.diagnosis.report import files
+from robustmerge.diagnosis.report.matrices import matrices
+from robustmerge.diagnosis.report.numbers import tables
+from robustmerge.diagnosis.report.page import page
+from robustmerge.diagnosis.tables import POOLED, Diagnosis
+
+
+def test_adapters() -> None:
+    assert tables(invented())[0].rows == (
+        ("vqa", "5", "1.6%", "34%", "3", "3.5", "2.5", "50%"),
+        ("ocr", "10", "5.3%", "69%", "6", "1.4", "0.25", "75%"),
+        ("cap", "15", "2.9%", "56%", "4.5", "2.2", "4", "10%"),
+    )
+    without = tuple(replace(row, change=None) for row in invented().spectra)
+    assert tables(replace(invented(), spectra=without))[0].rows[0][2] == "–"
+
+
+def test_merges() -> None:
+    assert tables(invented())[1].rows == (
+        ("sum", "1.30", "0.60", "80%", "11%", "5%", "4%", "0.90", "0.40", "0.50", "0.10"),
+        (LONG, "0.20", "1.20", "10%", "20%", "30%", "40%", "0.80", "0.44", "0.39", "0.14"),
+    )
+    small = tuple(replace(row, both=-1e-3) for row in invented().directions)
+    assert tables(replace(invented(), directions=small))[1].rows[0][-2:] == ("0.00", "0.00")
+
+
+def test_a_table_in_a_page_is_of_its_part() -> None:
+    text = page(invented())
+    for table, part in zip(tables(invented()), ("before", "after"), strict=True):
+        section = text.split(f'<section id="{part}">')[1].split("</section>")[0]
+        assert section.count("<table>") == 1
+        assert f"<h3>{table.title}</h3>" in section
+        assert f"<p>{table.lead}</p>".replace("'", "&#x27;") in section
+        for name, *cells in table.rows:
+            row = "".join(f"<td>{cell}</td>" for cell in cells)
+            assert f'<th scope="row">{name}</th>{row}</tr>' in section
+
+
+def test_markdown(tmp_path: Path) -> None:
+    found = replace(renamed("vqa", "v|a"), notes=("of two bases",))
+    files.write(found, tmp_path, "md")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    start = (
+        "# v|a, ocr, cap\n\n2 modules, 3 adapters, 2 merges.\n\n> of two bases\n\n## Verdict\n\n"
+    )
+    assert text.startswith(start)
+    assert "\n- **note, where to begin:** Begin with -m task-arithmetic" in text
+    assert "holds 99% of a sum. (energy at input rank 0.6, rank for 99% 8)" in text
+    before, after = text.split("\n## After merging\n\n")
+    for table, part in zip(tables(found), (before, after), strict=True):
+        assert f"### {table.title}\n\n| " in part
+        assert f"\n\n{table.lead}\n\n" in part
+    assert "\n| v\\|a | 5 | 1.6% | 34% |" in before
+    words = "or the mean of those in one place. Definitions: `robustmerge/diagnosis/spectrum.py`."
+    assert words in before
+
+
+def renamed(name: str, other: str) -> Diagnosis:
+    found = invented()
+    tables = {
+        table: tuple(
+            replace(row, **{k: other for k, v in vars(row).items() if v == name})
+            for row in getattr(found, table)
+        )
+        for table in POOLED
+    }
+    return replace(found, adapters=(other, *found.adapters[1:]), **tables)
+
+
+def test_what_is_said_to_be_chance_is_that_of_the_side() -> None:
+    leads = {figure.name: figure.lead for figure in matrices(invented())}
+    words = "Likeness of the {} spaces of the updates, 1 where they are one. Unrelated spaces of "
+    words += "these ranks have {}."
+    assert leads["matrix-inputs"] == words.format("input", 0.037)
+    assert leads["matrix-outputs"] == words.format("output", 0.057)

@@ -1,0 +1,65 @@
+"""Adapters, merges and bases that are not all alike: what is noted, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import robustmerge
+from make import LLM, adapter
+from robustmerge import MergeError
+
+FIRST, *REST = LLM
+
+
+def dora(folder: Path) -> Path:
+    lengths = {
+        f"{name}.lora_magnitude_vector": torch.ones(d_out) for name, (d_out, _) in LLM.items()
+    }
+    return adapter(folder, use_dora=True, extras=lengths)
+
+
+def test_updates_without_their_magnitudes_are_noted(tmp_path: Path) -> None:
+    one, other = adapter(tmp_path / "one"), dora(tmp_path / "dora")
+    for found in (robustmerge.diagnose([one, other]), robustmerge.diagnose([one], [other])):
+        (note,) = found.notes
+        assert "of DoRA adapters the updates B A are looked at" in note
+
+
+def test_a_merge_of_another_base_is_noted(tmp_path: Path) -> None:
+    merge = adapter(tmp_path / "merge", base_model_name_or_path="tiny/other")
+    (note,) = robustmerge.diagnose([adapter(tmp_path / "one")], [merge]).notes
+    assert note.endswith("tiny/base, tiny/other")
+
+
+def test_a_module_that_only_the_merge_has_is_of_nobody(tmp_path: Path) -> None:
+    less = adapter(tmp_path / "less", modules={name: LLM[name] for name in REST})
+    merge = adapter(tmp_path / "merge", seed=3)
+    found = robustmerge.diagnose([less], [merge])
+    assert [m.adapters for m in found.modules if m.module == FIRST] == [0]
+    assert [row.outside for row in found.noise if row.module == FIRST] == [1]
+
+
+def test_a_merge_needs_a_module_of_any_adapter(tmp_path: Path) -> None:
+    one, other = (
+        adapter(tmp_path / name, modules={m: LLM[m] for m in modules})
+        for name, modules in (("one", [FIRST]), ("other", REST))
+    )
+    merge = adapter(tmp_path / "merge", modules={REST[0]: LLM[REST[0]]})
+    assert robustmerge.diagnose([one, other], [merge]).merged == ("merge",)
+    with pytest.raises(MergeError, match="no module of the adapters") as error:
+        robustmerge.diagnose([one], [merge])
+    assert f"{merge}   {REST[0]}\n{one}   {FIRST}" in error.value.where
+
+
+def test_a_quantized_base_has_no_norms(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    weights = {f"{m}.weight": torch.zeros(shape, dtype=torch.int8) for m, shape in LLM.items()}
+    save_file(weights, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MergeError, match="stores as I8 the weight of model") as error:
+        robustmerge.diagnose([adapter(tmp_path / "one")], base=tmp_path / "base")
+    assert str(tmp_path / "base") in error.value.where
+    assert "not quantized" in error.value.hint
