@@ -133,7 +133,7 @@ def _after(i: int) -> list[Row]:
                         part=part,
                         repeated=merge == LONG,
                         weight=weight,
-                    )  # fmt: skip
+                    )
                 )
     return rows
 

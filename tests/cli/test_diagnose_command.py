@@ -12,6 +12,7 @@ import pytest
 
 import robustmerge
 from make import adapter, trio
+from robustmerge import MergeError
 from robustmerge.cli.app import run
 
 Capture = pytest.CaptureFixture[str]
@@ -89,8 +90,23 @@ def test_errors(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
 
     without("scipy", monkeypatch)
     assert run(["diagnose", "a", "b"]) == 0
-    assert run(["diagnose", "a", "b", "--merged", "c"]) == 1
-    assert "robustmerge[diagnose]" in capsys.readouterr().err
+    assert run(["diagnose", "gone", "--merged", "c"]) == 1  # told before anything is read
+    said = capsys.readouterr().err
+    assert "looking at merges needs scipy" in said
+    assert "robustmerge[diagnose]" in said
+
+
+def test_what_is_given_is_passed_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def diagnose(*arguments: Any, **named: Any) -> None:
+        given.extend([*arguments, named["workers"]])
+        raise MergeError("enough")
+
+    monkeypatch.setattr("robustmerge.cli.show_diagnosis.diagnose", diagnose)
+    arguments = ["a", "b", "--merged", "c", "d", "--base", "below", "--workers", "3"]
+    assert run(["diagnose", *arguments]) == 1
+    assert given == [["a", "b"], ["c", "d"], "below", 3]
 
 
 @pytest.mark.parametrize("library", ["altair", "vl_convert"])
@@ -103,11 +119,10 @@ def test_a_report_needs_the_plotting_library(
     without(library, monkeypatch)
     assert run(["diagnose", "a", "b", "-o", "found.json"]) == 0
     capsys.readouterr()
-    assert run(["diagnose", "a", "b", "-o", "found.html"]) == 1
-    said = capsys.readouterr()
-    assert f"a report needs {library}" in said.err
-    assert "robustmerge[diagnose]" in said.err
-    assert not said.out  # told before anything is read
+    assert run(["diagnose", "gone", "-o", "found.html"]) == 1  # told before anything is read
+    said = capsys.readouterr().err
+    assert f"a report needs {library}" in said
+    assert "robustmerge[diagnose]" in said
 
 
 def test_reports(capsys: Capture) -> None:
@@ -121,8 +136,8 @@ def test_reports(capsys: Capture) -> None:
     out = printed(capsys, *arguments, "-o", "folder", "--format", "md")
     assert out.endswith("report: folder\n")
     assert Path("folder/report.md").read_text(encoding="utf-8").startswith("# a, b, c\n")
-    printed(capsys, "a", "-o", "page", "--format", "html")
-    assert Path("page").read_text(encoding="utf-8").startswith("<!doctype html>")
+    printed(capsys, "a", "-o", "page.txt", "--format", "html")
+    assert Path("page.txt").read_text(encoding="utf-8").startswith("<!doctype html>")
     out = printed(capsys, "a", "b", "-o", "both.html", "--json")
     assert json.loads(out)["adapters"] == ["a", "b"]
     assert Path("both.html").exists()

@@ -123,6 +123,8 @@ def test_what_is_refused(three: list[str], tmp_path: Path) -> None:
         robustmerge.diagnose([])
     with pytest.raises(MergeError, match="a single name"):
         robustmerge.diagnose("vqa")
+    with pytest.raises(MergeError, match="a single name"):
+        robustmerge.diagnose(three, "out")
     odd = adapter(tmp_path / "odd", modules={k: (s[0] + 1, s[1]) for k, s in LLM.items()})
     with pytest.raises(MergeError, match="disagree on the shape"):
         robustmerge.diagnose([three[0], odd])

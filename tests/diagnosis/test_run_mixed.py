@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import robustmerge
-from make import LLM, adapter
+from make import LLM, adapter, deltas
 from robustmerge import MergeError
 
 FIRST, *REST = LLM
@@ -20,6 +20,20 @@ def dora(folder: Path) -> Path:
         f"{name}.lora_magnitude_vector": torch.ones(d_out) for name, (d_out, _) in LLM.items()
     }
     return adapter(folder, use_dora=True, extras=lengths)
+
+
+def test_every_merge_has_rows_of_its_own(tmp_path: Path) -> None:
+    merges = [adapter(tmp_path / name, seed=seed) for seed, name in ((7, "x"), (8, "y"))]
+    found = robustmerge.diagnose([adapter(tmp_path / "one"), adapter(tmp_path / "two")], merges)
+    norms = {
+        (merge.name, module): float(delta.norm())
+        for merge in merges
+        for module, delta in deltas(merge).items()
+    }
+    rows = {(row.update, row.module): row for row in found.spectra if row.kind == "merge"}
+    assert {key: row.norm for key, row in rows.items()} == pytest.approx(norms)
+    weights = {(row.merged, row.module): row.weight for row in found.noise}
+    assert weights == pytest.approx({key: norm**2 for key, norm in norms.items()})
 
 
 def test_updates_without_their_magnitudes_are_noted(tmp_path: Path) -> None:

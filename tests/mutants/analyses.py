@@ -1,4 +1,4 @@
-"""Bugs in the quantities of `robustmerge diagnose`."""
+"""Bugs in `robustmerge diagnose`: its quantities, its verdict, its report, its words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from mutant import Mutant, plant
 
 def _plant(bug: str, file: str, code: str, planted: str, test: str) -> Mutant:
     return plant(f"diagnosis: {bug}", f"diagnosis/{file}", code, planted, f"tests/diagnosis/{test}")
+
+
+def _tell(bug: str, file: str, code: str, planted: str) -> Mutant:
+    test = "tests/cli/test_diagnose_figures.py"
+    return plant(f"diagnosis: {bug}", f"cli/{file}", code, planted, test)
 
 
 DIAGNOSIS = (
@@ -209,5 +214,80 @@ DIAGNOSIS = (
         'spectrum(module, merge, "merge", merged, base)',
         'spectrum(module, merge, "merge", merged, None)',
         "test_run.py",
+    ),
+    _plant(
+        "every merge is measured as the first",
+        "survey.py",
+        "zip(merges, given.merged, strict=True)",
+        "zip(merges, given.merged[:1] * len(merges), strict=True)",
+        "test_run_mixed.py",
+    ),
+    _plant(
+        "what only a merge has is not looked at",
+        "run.py",
+        'align.modules([*adapters, *merged], "zero")',
+        'align.modules(adapters, "zero")',
+        "test_run_mixed.py",
+    ),
+    _plant(
+        "A's are compared with themselves",
+        "initialization.py",
+        'found.adapters.index(group.words["second"])',
+        'found.adapters.index(group.words["first"])',
+        "test_tables.py",
+    ),
+    _plant(
+        "cross terms are somebody's",
+        "verdict.py",
+        'strangers = noise["cross"].weighted + noise["outside"].weighted',
+        'strangers = noise["outside"].weighted',
+        "test_verdict_figures.py",
+    ),
+    _plant(
+        "merges are ordered by the rest of the directions",
+        "verdict.py",
+        'if row.words["part"] == "largest":',
+        'if row.words["part"] == "rest":',
+        "test_verdict_figures.py",
+    ),
+    _plant(
+        "merges are in the mean over adapters",
+        "report/maps.py",
+        "condition = f\"update === '{ALL}' ? datum.kind === 'adapter' : {chosen(last)}\"",
+        "condition = chosen(last, ALL)",
+        "report/test_figures.py",
+    ),
+    _plant(
+        "the inputs' chance beside the outputs",
+        "report/matrices.py",
+        'title, lead, scale, chance=f"{side}_chance")',
+        'title, lead, scale, chance="inputs_chance")',
+        "report/test_numbers.py",
+    ),
+    _plant(
+        "the first of many layers are drawn",
+        "report/spectra.py",
+        "[there[round(k * (len(there) - 1) / (_DEPTHS - 1))] for k in range(_DEPTHS)]",
+        "there[:_DEPTHS]",
+        "report/test_figures.py",
+    ),
+    _plant(
+        "the rest stands under the largest",
+        "report/numbers.py",
+        'for x in ("largest", "rest"))',
+        'for x in ("rest", "largest"))',
+        "report/test_numbers.py",
+    ),
+    _tell(
+        "the least kept is the most",
+        "diagnosis_tables.py",
+        "least = min(kept, key=kept.__getitem__",
+        "least = max(kept, key=kept.__getitem__",
+    ),
+    _tell(
+        "sign conflict is called chance",
+        "diagnosis_words.py",
+        'opposed, chance = signs["opposed"].weighted, signs["chance"].weighted',
+        'chance, opposed = signs["opposed"].weighted, signs["chance"].weighted',
     ),
 )

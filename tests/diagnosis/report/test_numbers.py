@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from drawn import marks
 from invented import LONG, invented
 from robustmerge.diagnosis.report import files
 from robustmerge.diagnosis.report.matrices import matrices
+from robustmerge.diagnosis.report.merges import merges
 from robustmerge.diagnosis.report.numbers import tables
 from robustmerge.diagnosis.report.page import page
 from robustmerge.diagnosis.tables import POOLED, Diagnosis
@@ -52,6 +54,7 @@ def test_markdown(tmp_path: Path) -> None:
         "# v|a, ocr, cap\n\n2 modules, 3 adapters, 2 merges.\n\n> of two bases\n\n## Verdict\n\n"
     )
     assert text.startswith(start)
+    assert "## Verdict\n\n- **bad, merging them:** v|a and cap fight" in text
     assert "\n- **note, where to begin:** Begin with -m task-arithmetic" in text
     assert "holds 99% of a sum. (energy at input rank 0.6, rank for 99% 8)" in text
     before, after = text.split("\n## After merging\n\n")
@@ -76,8 +79,31 @@ def renamed(name: str, other: str) -> Diagnosis:
 
 
 def test_what_is_said_to_be_chance_is_that_of_the_side() -> None:
-    leads = {figure.name: figure.lead for figure in matrices(invented())}
+    found = {figure.name: figure for figure in matrices(invented())}
+    leads = {name: figure.lead for name, figure in found.items()}
     words = "Likeness of the {} spaces of the updates, 1 where they are one. Unrelated spaces of "
     words += "these ranks have {}."
     assert leads["matrix-inputs"] == words.format("input", 0.037)
     assert leads["matrix-outputs"] == words.format("output", 0.057)
+    for side, chance in (("inputs", "0.010"), ("outputs", "0.030")):
+        (square, _) = (
+            mark
+            for mark in marks(found[f"matrix-{side}"])
+            if (mark["one"], mark["other"]) == ("vqa", "ocr")
+        )
+        assert square["by chance"] == chance
+
+
+def test_whose_a_merge_is() -> None:
+    (whose, _) = merges(invented())
+    drawn = {(mark["merged"], mark["part"]): mark["share"] for mark in marks(whose)}
+    assert drawn == {
+        ("sum", "adapters"): "80%",
+        ("sum", "recombined"): "11%",
+        ("sum", "cross"): "5%",
+        ("sum", "outside"): "4%",
+        (LONG, "adapters"): "10%",
+        (LONG, "recombined"): "20%",
+        (LONG, "cross"): "30%",
+        (LONG, "outside"): "40%",
+    }
