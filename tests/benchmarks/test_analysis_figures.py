@@ -45,15 +45,15 @@ def test_figures_are_taken_at_the_scale_that_was_measured() -> None:
 
 def test_figures_are_correlated_with_the_score_that_is_asked_for() -> None:
     merges = [measured(str(i), 10 * i, factor=2.0**-i) for i in range(8)]
-    made = prediction.over_merges(
-        merges, [taken(answer=[i / 10, 0.9]) for i in range(8)], ALONE, "worst"
-    )
+    noise = [3, 6, 1, 4, 7, 0, 5, 2]
+    found = [taken(answer=[i / 10, 0.9], rest=[x]) for i, x in enumerate(noise)]
+    made = prediction.over_merges(merges, found, ALONE, "worst")
     rows = {row["figure"]: row for row in made["rows"]}
     assert rows[f"{ANSWER}, task mean"]["rho"] == pytest.approx(-1)
     assert rows[f"{ANSWER}, least task"]["p"] < 0.01
     assert rows["size"]["rho"] == pytest.approx(1)  # as measured: the factor is on it
-    assert (made["merges"], made["groups"], made["figures"]) == (8, 8, 4)
-    assert made["beyond chance"] == 3  # rank does not vary
+    assert (made["merges"], made["groups"], made["figures"]) == (8, 8, 6)
+    assert made["beyond chance"] == 3  # not rank, which does not vary, nor noise
     assert made["split"]["first"] == made["split"]["second"] == pytest.approx(1)
 
 
