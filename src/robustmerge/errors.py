@@ -74,6 +74,20 @@ def writing(path: Path, *, hint: str = "name a place that may be written to") ->
         ) from None
 
 
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Errors of the block name this place, too, and name it first.
+
+    Raises:
+        MergeError: The block met one.
+    """
+    try:
+        yield
+    except MergeError as error:
+        places = "\n".join(filter(None, (place, error.where)))
+        raise MergeError(error.problem, where=places, hint=error.hint) from None
+
+
 def shown(value: object) -> str:
     """A value in a message: as Python writes it, but never long, however deep it is."""
     short = Repr()
