@@ -11,7 +11,7 @@ from typing import Any
 
 from ..adapter.align import Missing
 from ..adapter.source import at_home
-from ..errors import MergeError, reading, shown, within
+from ..errors import MergeError, shown, within
 from ..steps import Applied, Stage, parse
 from .values import (
     Dora,
@@ -32,7 +32,7 @@ from .values import (
     single_values,
     step_list,
 )
-from .yaml_file import read_yaml
+from .yaml_file import beside, read_yaml
 
 _NONE: Parameters = MappingProxyType({})
 
@@ -196,19 +196,12 @@ class Recipe:
                 f"output = {shown(output)} is not a path", where=str(path), hint="output: folder"
             )
         recipe = cls.from_dict(content, where=str(path))
-        near = [_beside(path, source) for source in recipe.adapters]
-        base = _beside(path, recipe.base) if recipe.base else None
-        plugins = tuple(_beside(path, plugin) for plugin in recipe.plugins)
-        data = _beside(path, recipe.data) if recipe.data else None
+        near = [beside(path, source) for source in recipe.adapters]
+        base = beside(path, recipe.base) if recipe.base else None
+        plugins = tuple(beside(path, plugin) for plugin in recipe.plugins)
+        data = beside(path, recipe.data) if recipe.data else None
         found = replace(recipe, adapters=tuple(near), base=base, plugins=plugins, data=data)
-        return found, output and _beside(path, output, True)
-
-
-def _beside(recipe: Path, source: str, output: bool = False) -> str:
-    """A path in a recipe, seen from the recipe; what is no path there is left as it is."""
-    path = recipe.parent / at_home(source)
-    with reading(path):
-        return str(path) if output or path.exists() else source
+        return found, output and str(path.parent / at_home(output))
 
 
 def _override(item: object) -> Override:

@@ -1,4 +1,4 @@
-"""Files that a user writes: plain YAML, a table of names and values."""
+"""Files that a user writes: plain YAML, whose paths are seen from the file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ..adapter.source import at_home
 from ..errors import MergeError, reading
 from .values import check_table
 
@@ -34,6 +35,13 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
         ) from None
     check_table(f"the {kind}", content, str(path))
     return dict(content)
+
+
+def beside(file: Path, source: str) -> str:
+    """A path in a file, seen from the file; what may be a Hub id and is no path there stays."""
+    path = file.parent / at_home(source)
+    with reading(path):
+        return str(path) if path.exists() or source.startswith((".", "/", "~")) else source
 
 
 def _reason(error: Exception) -> str:

@@ -31,11 +31,11 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from ....engine.values import check_keys, check_table
-from ....engine.yaml_file import read_yaml
+from ....engine.yaml_file import beside, read_yaml
 from ....errors import MergeError, few, shown, unknown, within
 from ..score import Protocol
 from ..tasks import TASKS, Task, chosen
-from .contenders import RECIPE, Contender, beside, contenders
+from .contenders import RECIPE, Contender, contenders
 from .published import Printed, published
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
