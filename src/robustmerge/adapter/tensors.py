@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import threading
 import zipfile
@@ -35,6 +36,11 @@ class Spec:
 
     dtype: str
     shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in a file."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 @runtime_checkable

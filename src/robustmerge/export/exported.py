@@ -96,7 +96,6 @@ def export_adapter(
                 return _recorded(folder, layout, changes, model.label)
         baking = full.plan(changes, model)
         with whole_folder(output, force=force) as folder:
-            full.check_space(baking, model, folder)
             full.write_full(changes, model, baking, folder, progress)
             return _recorded(folder, layout, changes, model.label, untied=baking.head is not None)
 
