@@ -88,6 +88,11 @@ def within(place: str) -> Iterator[None]:
         raise MergeError(error.problem, where=places, hint=error.hint) from None
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shown(value: object) -> str:
     """A value in a message: as Python writes it, but never long, however deep it is."""
     short = Repr()

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..adapter.source import at_home
-from ..errors import MergeError, reading
+from ..errors import MergeError, first_line, reading
 from .values import check_table
 
 
@@ -48,7 +48,7 @@ def _reason(error: Exception) -> str:
     """What is wrong in a YAML file, in one line."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    problem = getattr(error, "problem", None) or f"{error}" or type(error).__name__
+    problem = getattr(error, "problem", None) or first_line(error)
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return problem.splitlines()[0] + place
+    return f"{problem}{place}"

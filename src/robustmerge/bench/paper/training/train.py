@@ -15,7 +15,7 @@ import transformers
 from ....adapter.source import at_home
 from ....adapter.writer import check_target
 from ....collect.load import load_base
-from ....errors import MergeError
+from ....errors import MergeError, first_line
 from .batches import Examples
 from .checkpoints import Marker, beside, settle
 from .conversations import Source, TrainingSet
@@ -152,7 +152,7 @@ def failures() -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise MergeError(
-            f"the device is out of memory: {str(error).splitlines()[0]}",
+            f"the device is out of memory: {first_line(error)}",
             where="training",
             hint="a smaller --device-batch with the same --batch, or several devices; the same "
             "training comes of it, but for dropout",
