@@ -12,9 +12,8 @@ import torch
 from ..adapter.reader import Adapter
 from ..adapter.source import at_home
 from ..adapter.writer import check_target
-from ..engine.merge import silent
 from ..engine.run import device_of
-from ..engine.threads import Progress
+from ..engine.threads import Progress, silent
 from ..errors import MergeError, first_line
 from .encode import Encoded, Encoder
 from .live import Through, What, gather

@@ -31,14 +31,10 @@ from .plan import Plan, make_plan
 from .recipe import Recipe
 from .report import ModuleReport, Report
 from .run import Merged, Run
-from .threads import Progress
+from .threads import Progress, silent
 
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "merge.json"
-
-
-def silent(done: int, total: int) -> None:
-    """Show no progress."""
 
 
 def merge_recipe(

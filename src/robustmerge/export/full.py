@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..adapter.reader import Adapter, Module, Place
 from ..adapter.space import check_space
 from ..adapter.tensors import DTYPES
 from ..adapter.writer import write_json
+from ..engine.threads import Progress
 from ..errors import MergeError
 from .changes import Changes
 from .companions import INDEX, SETTINGS, beside_weights, copy_all, settings_of, shards
@@ -34,7 +35,6 @@ from .rewrite import New, rewrite
 
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = "embed_tokens.weight"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
