@@ -1,6 +1,7 @@
 """Which diagnostics go with measured accuracy: docs/analysis.md, with all that it takes.
 
     python benchmarks/analysis.py --again       # merge, diagnose, correlate; then the document
+    python benchmarks/analysis.py --again --others ROOT/experts     # with the other sets
     python benchmarks/analysis.py               # the document alone, from the results
 
 The experts are those of artifacts/mini, the accuracies those of benchmarks/results/minibench.
@@ -22,7 +23,7 @@ import robustmerge
 from laptop import record
 from laptop.document import fill
 from robustmerge.errors import MergeError
-from telling import claims, claims_report, kin, pictures, prediction, report, size
+from telling import claims, claims_report, elsewhere, kin, pictures, prediction, report, size
 from telling.measured import Benchmark, Measured
 from telling.merges import Shelf, Taken
 
@@ -37,9 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     try:
         if given.again:
-            benchmark = Benchmark(record.read(given.minibench))
+            results = record.read(given.minibench)
+            benchmark = Benchmark(results)
             shelf = Shelf([given.experts / task for task in benchmark.seen], given.cache)
-            record.write(analyzed(benchmark, shelf, given.experts), given.results)
+            found = analyzed(benchmark, shelf, given.experts)
+            found["elsewhere"] = on_other_sets(results, benchmark, given)
+            record.write(found, given.results)
         write(given.results, given.template, given.document)
     except MergeError as error:
         sys.exit(str(error))
@@ -52,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--cache", type=Path, default=Path("bench/analysis"))
     experts = HERE.parent / "artifacts" / "mini" / "experts" / "shared-0"
     found.add_argument("--experts", type=Path, default=experts)
+    found.add_argument("--others", type=Path, help="experts/ of bench mini train, for other sets")
     results, docs = HERE / "results", HERE.parent / "docs"
     found.add_argument("--minibench", type=Path, default=results / "minibench" / "results.json")
     found.add_argument("--results", type=Path, default=results / "analysis" / "results.json")
@@ -140,6 +145,18 @@ def zones_at_input_rank(benchmark: Benchmark, shelf: Shelf) -> list[Any]:
     there = {each.which for each in tuned}
     own = [each for each in benchmark.at_input_rank("default") if each.which in there]
     return size.zones(tuned, own, [shelf.taken(each.which) for each in tuned])
+
+
+def on_other_sets(
+    results: dict[str, Any], benchmark: Benchmark, given: argparse.Namespace
+) -> list[Any] | None:
+    """Whether what the diagnosis says of sizes holds on other sets, where these are at hand."""
+    if given.others is None:
+        return None
+    merges = list(elsewhere.tuned_elsewhere(results, given.experts.name))
+    names = sorted({each.set for each in merges})
+    shelves = elsewhere.shelves(names, benchmark.seen, given.others, given.cache)
+    return elsewhere.zones(merges, shelves)
 
 
 def methods_alone(

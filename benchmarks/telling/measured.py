@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from robustmerge.errors import MergeError
+
 from .merges import Which
 
 NORMAL = 2 * 1.959964  # standard errors in a 95 % interval
@@ -44,11 +46,21 @@ class Measured:
 
 
 class Benchmark:
-    """The first view of the raw results, and the studies of the same experts."""
+    """What was measured of one set of experts, and the studies of the same experts."""
 
-    def __init__(self, results: Mapping[str, Any]) -> None:
-        """Take the results as they are on disk."""
-        self.view = results["views"][0]
+    def __init__(self, results: Mapping[str, Any], family: str = "shared", seed: int = 0) -> None:
+        """Take the results as they are on disk.
+
+        Raises:
+            MergeError: If they have no table of this set alone.
+        """
+        own = [v for v in results["views"] if (v["family"], v["seeds"]) == (family, [seed])]
+        if not own:
+            raise MergeError(
+                f"the laptop benchmark's results have no table of {family}, seed {seed} alone",
+                hint="make minibench, with this set in --study-sets",
+            )
+        (self.view,) = own
         self.seen: list[str] = self.view["seen"]
         self._studies = results["studies"]
 

@@ -44,6 +44,7 @@ def slots(found: Data) -> dict[str, Callable[[], Table]]:
         "size": _size,
         "zones": lambda found: _zones(found["zones"]),
         "zones_input": lambda found: _zones(found["zones at input rank"]),
+        "zones_elsewhere": lambda found: _zones_elsewhere(found.get("elsewhere")),
     }
     return {name: partial(make, found) for name, make in made.items()}
 
@@ -262,15 +263,18 @@ def _size(found: Data) -> Table:
     )
 
 
+ZONES = ("said to be", "merges", "best factor below 1", "1", "above 1", "in the usual range")
+COUNTED = ("merges", "less", "same", "more", "usual")
+
+
 def _zones(rows: Sequence[Data]) -> Table:
-    head: tuple[str, ...] = ("said to be", "merges", "best factor below 1", "1", "above 1")
-    head += ("gain by tuning, median", "greatest", "merges that gain 4 or more")
+    head = (*ZONES, "gain by tuning, median", "greatest", "merges that gain 4 or more")
     return table(
         head,
         [
             [
                 row["zone"],
-                *(str(row[key]) for key in ("merges", "less", "same", "more")),
+                *(str(row[key]) for key in COUNTED),
                 f"{row['gain']:.1f}",
                 f"{row['greatest']:.1f}",
                 str(row["gain of four"]),
@@ -278,3 +282,9 @@ def _zones(rows: Sequence[Data]) -> Table:
             for row in rows
         ],
     )
+
+
+def _zones_elsewhere(rows: Sequence[Data] | None) -> Table:
+    if rows is None:
+        return ["Not looked at in this run; --others names the folder of the other sets."]
+    return table(ZONES, [[row["zone"], *(str(row[key]) for key in COUNTED)] for row in rows])

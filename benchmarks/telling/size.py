@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from robustmerge.diagnosis.verdict import FAINT, LOUD, USUAL
+
 from .measured import Measured
 from .merges import Taken
 from .rank_correlation import Groups
@@ -23,8 +25,6 @@ CANDIDATES = {
     "directions.largest.gain, mean, task mean": "gain along the largest directions",
     "directions.largest.ratio, mean, task mean": "largest singular value over the experts'",
 }
-LOUD, FAINT = 1.8, 0.55
-"""The bounds of the diagnosis, on mean coefficient times √T (diagnosis/verdict.py)."""
 
 
 def rules(
@@ -91,12 +91,12 @@ def zones(tuned: Sequence[Measured], own: Sequence[Measured], taken: Sequence[Ta
     rows: dict[str, list[Any]] = {"too small": [], "neither": [], "too large": []}
     for each in own:
         loud, best = at[each.which]
-        zone = "too large" if loud >= LOUD else "too small" if loud < FAINT else "neither"
+        assert best.factor is not None  # of a sweep
         gained = best.score("seen") - each.score("seen")
-        rows[zone].append((best.factor, gained))
+        rows[zone_of(loud)].append((best.factor, gained, usual(best.factor, loud)))
     found = []
     for zone, pairs in ((zone, pairs) for zone, pairs in rows.items() if pairs):
-        factors, gains = (np.array(x) for x in zip(*pairs, strict=True))
+        factors, gains, within = (np.array(x) for x in zip(*pairs, strict=True))
         found.append(
             {
                 "zone": zone,
@@ -104,12 +104,24 @@ def zones(tuned: Sequence[Measured], own: Sequence[Measured], taken: Sequence[Ta
                 "less": int((factors < 0.99).sum()),
                 "same": int((abs(factors - 1) < 0.01).sum()),
                 "more": int((factors > 1.01).sum()),
+                "usual": int(within.sum()),
                 "gain": float(np.median(gains)),
                 "gain of four": int((gains >= 4).sum()),
                 "greatest": float(gains.max()),
             }
         )
     return found
+
+
+def zone_of(loud: float) -> str:
+    """What the diagnosis says of a merge of this mean coefficient times √T."""
+    return "too large" if loud >= LOUD else "too small" if loud < FAINT else "neither"
+
+
+def usual(factor: float, loud: float) -> bool:
+    """Whether a factor brings a merge into the range of sizes that the diagnosis names."""
+    least, most = USUAL
+    return least <= factor * loud <= most
 
 
 def loudness(found: Taken, count: int) -> float:

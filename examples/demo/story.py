@@ -60,7 +60,7 @@ def finding(lines: Sequence[Line], sat: Sat, items: int) -> list[str]:
     _, zero, experts, joint, *merges = lines
     best = next(line for line in merges if line.best)
     gain = seen(experts) - seen(zero)
-    kept = f", {100 * (seen(best) - seen(zero)) / gain:.0f} % of the way" if gain > 0 else ""
+    kept = f", {100 * (seen(best) - seen(zero)) / gain:.0f}% of the way" if gain > 0 else ""
     unseen, before = best.mean(UNSEEN), zero.mean(UNSEEN)
     return [
         f"Seen tasks: the base scores {seen(zero):.1f} and the experts {seen(experts):.1f}; the "
@@ -81,7 +81,7 @@ def certainty(best: Line, merges: Sequence[Line], sat: Sat, items: int) -> str:
     gap = paired_difference(ours, theirs)
     sure = "more than chance" if gap.p < 0.05 else "no more than chance may do"
     return (
-        f"Next comes {second.name}, {gap.mean:.1f} points behind (95 % interval {gap.low:.1f} to "
+        f"Next comes {second.name}, {gap.mean:.1f} points behind (95% interval {gap.low:.1f} to "
         f"{gap.high:.1f}, {items} questions of each task): {sure}."
     )
 

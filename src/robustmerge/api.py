@@ -10,10 +10,10 @@ from .adapter.align import Missing
 from .adapter.reader import Adapter
 from .diagnosis.run import run as run_diagnosis
 from .diagnosis.tables import Diagnosis
-from .engine.merge import merge_recipe, silent
+from .engine.merge import merge_recipe
 from .engine.recipe import Recipe
 from .engine.report import Report
-from .engine.threads import Progress
+from .engine.threads import Progress, silent
 from .engine.values import Dora, Extras, Over, Where
 from .errors import MergeError
 

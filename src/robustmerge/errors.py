@@ -74,6 +74,25 @@ def writing(path: Path, *, hint: str = "name a place that may be written to") ->
         ) from None
 
 
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Errors of the block name this place, too, and name it first.
+
+    Raises:
+        MergeError: The block met one.
+    """
+    try:
+        yield
+    except MergeError as error:
+        places = "\n".join(filter(None, (place, error.where)))
+        raise MergeError(error.problem, where=places, hint=error.hint) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shown(value: object) -> str:
     """A value in a message: as Python writes it, but never long, however deep it is."""
     short = Repr()

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from .adapter.config import AdapterConfig
 from .collect.live import collect
 from .engine.live import LiveRun, pair_of
-from .engine.merge import silent
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept, remarks
 from .engine.run import Merged
+from .engine.threads import silent
 from .engine.values import Over
 from .errors import MergeError, few
 from .landed import check_known, landed

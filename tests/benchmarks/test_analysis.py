@@ -14,7 +14,17 @@ from laptop.document import fill
 from make import adapter, deltas
 from robustmerge.diagnosis.pooled import Module
 from robustmerge.errors import MergeError
-from telling import claims, kin, pictures, prediction, rank_correlation as rho, report, size
+from telling import (
+    claims,
+    elsewhere,
+    kin,
+    pictures,
+    prediction,
+    rank_correlation as rho,
+    report,
+    size,
+)
+from telling.elsewhere import Tuned
 from telling.measured import Benchmark, Measured
 from telling.merges import Shelf, Taken, Which, is_size
 
@@ -356,3 +366,53 @@ def test_subsets_are_compared_by_what_they_keep(monkeypatch: pytest.MonkeyPatch)
     assert only["rho"] == pytest.approx(1)  # kept 0.9, 0.375 and 0.4
     assert only["within methods"] == pytest.approx(0.5)  # of one, the other does not vary
     assert prediction.over_subsets(whole, taken[1:], benchmark) is None
+
+
+def test_other_sets_of_the_same_results(tmp_path: Path) -> None:
+    view = results()["views"][0]
+    rows = [{"merge": "ties", "factors": [4.0, 2.0]}]
+    sections = [
+        {"scale": "sweep", "rank": "full", "rows": rows},
+        {"scale": "default", "rank": "full", "rows": [{"merge": "dare", "factors": [1.0, 1.0]}]},
+    ]
+    over_seeds = {**view, "seeds": [0, 1], "sections": sections}
+    elsewhere_too = {**over_seeds, "family": "independent", "seeds": [0, 2]}
+    found = {"views": [over_seeds, view, elsewhere_too], "studies": []}
+    ties = Which("ties", "full", 2)
+    assert list(elsewhere.tuned_elsewhere(found, "shared-0")) == [
+        Tuned("shared-1", ties, 2.0),
+        Tuned("independent-0", ties, 4.0),
+        Tuned("independent-2", ties, 2.0),
+    ]
+    (tmp_path / "shared-1").mkdir()
+    with pytest.raises(MergeError, match="independent-2 is not there"):
+        elsewhere.shelves(["shared-1", "independent-2"], ["a"], tmp_path, tmp_path)
+
+
+def test_sizes_of_merges_of_other_sets() -> None:
+    class Held:
+        def __init__(self, coefficient: float) -> None:
+            self.coefficient = coefficient
+
+        def taken(self, which: Which) -> Taken:
+            return Taken({}, {"kept.coefficient, weighted": [self.coefficient] * 4}, 0.0)
+
+    which = Which("ties", "full", 4)  # of four experts: 1 is too large, 0.2 too small
+    shelves = {"loud": Held(1.0), "fair": Held(0.5), "faint": Held(0.2)}
+    merges = [
+        Tuned("loud", which, 0.5),
+        Tuned("loud", which, 1.0),
+        Tuned("loud", which, 0.25),
+        Tuned("faint", which, 2.0),
+    ]
+    small, large = elsewhere.zones(merges, shelves)  # type: ignore[arg-type]
+    assert (small["zone"], small["merges"], small["more"], small["usual"]) == ("too small", 1, 1, 1)
+    assert [large[k] for k in ("zone", "merges", "less", "same", "more", "usual")] == [
+        "too large", 3, 2, 1, 0, 2
+    ]  # fmt: skip
+
+
+def test_results_without_the_set_alone_are_refused() -> None:
+    found = results()
+    with pytest.raises(MergeError, match="no table of shared, seed 1 alone"):
+        Benchmark(found, seed=1)

@@ -49,10 +49,10 @@ def test_both_protocols_side_by_side(rec: list[str], tmp_path: Path, capsys: Cap
     assert row(said, "REC") == ["official", "fixed"]
     assert row(said, "score") == ["83.33", "83.33"]
     assert row(said, "samples") == ["12", "12"]
-    assert row(said, "empty answers") == ["8.3", "%"] * 2
-    assert row(said, "unparsable answers") == ["8.3", "%"] * 2
+    assert row(said, "empty answers") == ["8.3%"] * 2
+    assert row(said, "unparsable answers") == ["8.3%"] * 2
     assert row(said, "chance") == ["-", "-"]
-    assert len(row(said, "95 % interval")) == 6
+    assert len(row(said, "95% interval")) == 6
     assert "note" not in said  # 0.38 and 0.3 overlap by more than half
     for protocol in "official", "fixed":
         path = tmp_path / "out" / f"rec.{protocol}.json"

@@ -148,11 +148,11 @@ def test_scales_of_merges(tmp_path: Path) -> None:
     sentences = said(tmp_path, updates, merges)
     ((_, text),) = about(sentences, "x1.0")
     assert "too large" in text
-    assert "scale of about 0.5." in text
+    assert "scales of 0.35 to 1." in text
     assert about(sentences, "x0.5") == []
     ((_, text),) = about(sentences, "x0.25")
     assert "too small" in text
-    assert "scale of about 2." in text
+    assert "scales of 1.4 to 4.4." in text
 
 
 def test_merges_with_strangers_and_without_an_adapter(tmp_path: Path) -> None:

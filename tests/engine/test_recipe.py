@@ -39,6 +39,16 @@ def test_reading(tmp_path: Path) -> None:
     assert output == str(tmp_path / "merged")
 
 
+def test_a_path_that_is_no_hub_id_is_seen_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "recipes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = Recipe.load(write(tmp_path / "recipes", "adapters: [./a, a, ../a]"))
+    assert recipe.adapters == (f"{tmp_path}/recipes/a", "a", f"{tmp_path}/recipes/../a")
+
+
 def test_writing_and_reading_back(tmp_path: Path) -> None:
     recipe, _ = Recipe.load(write(tmp_path, TEXT))
     assert Recipe.from_dict(recipe.to_dict(), where="again") == recipe

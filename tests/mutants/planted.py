@@ -412,6 +412,37 @@ MERGING = (
         "_lost(full, left, 0.0) if inter",
         "tests/methods/test_robustmerge.py",
     ),
+    # Files and errors
+    _plant(
+        "places of an error from inside out",
+        "errors.py",
+        "(place, error.where)",
+        "(error.where, place)",
+        "tests/test_errors.py",
+    ),
+    _plant(
+        "a path in a recipe is looked for elsewhere",
+        "engine/yaml_file.py",
+        ' or source.startswith((".", "/", "~"))',
+        "",
+        "tests/engine/test_recipe.py",
+    ),
+    _plant(
+        "a full disk is not seen first",
+        "adapter/space.py",
+        "needed > free",
+        "needed < 0",
+        "tests/export/test_refused.py",
+        "-k",
+        "full_disk",
+    ),
+    _plant(
+        "an expert's epochs all have one order",
+        "bench/paper/training/order.py",
+        "[seed, 2, epoch]",
+        "[seed, 2, 0]",
+        "tests/bench/paper/training/test_recipe.py",
+    ),
 )
 
 PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MergeError
+from ..errors import MergeError, reading
 
 FILE = "adapter_config.json"
 _LARGEST = 1e38  # what float32 holds
@@ -204,24 +204,20 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         MergeError: Missing, unreadable, not JSON, or not an object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows add a mark
-    except FileNotFoundError:
-        raise MergeError(
-            f"no {path.name}",
-            where=str(path.parent),
-            hint="an adapter folder has one beside its weights",
-        ) from None
-    except OSError as error:
-        raise MergeError(
-            f"cannot read the file: {error.strerror}",
-            where=str(path),
-            hint="check that it may be read",
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise MergeError(
-            f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"
-        ) from None
+    with reading(path):
+        try:
+            # Editors on Windows add a mark.
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            raise MergeError(
+                f"no {path.name}",
+                where=str(path.parent),
+                hint="an adapter folder has one beside its weights",
+            ) from None
+        except (ValueError, RecursionError) as error:
+            raise MergeError(
+                f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"
+            ) from None
     if not isinstance(content, dict):
         raise MergeError(
             "does not hold a JSON object", where=str(path), hint="fetch or mend the file"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..errors import MergeError
+from ..errors import MergeError, first_line
 from .tensors import Spec
 
 
@@ -49,9 +49,8 @@ def headers(repo: str) -> list[HeaderOnly]:
     try:
         files = get_safetensors_metadata(repo).files_metadata
     except Exception as error:  # the client's HTTP library, and so its errors, differ by version
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise MergeError(
-            f"the base's headers cannot be fetched from the Hub: {reason[0]}",
+            f"the base's headers cannot be fetched from the Hub: {first_line(error)}",
             where=repo,
             hint="check the name and the network, or name a folder that holds the model",
         ) from None

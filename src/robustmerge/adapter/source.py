@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..errors import MergeError, reading
+from ..errors import MergeError, first_line, reading
 
 _HUB_ID = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<subfolder>[\w./-]+))?"
@@ -100,9 +100,8 @@ def snapshot(
     try:
         found: str = snapshot_download(repo, revision=revision, allow_patterns=wanted, **offline)
     except Exception as error:  # the client's HTTP library, and so its errors, differ by version
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise MergeError(
-            f"cannot be fetched from the Hub: {reason[0]}",
+            f"cannot be fetched from the Hub: {first_line(error)}",
             where=source,
             hint="there is no such folder here; check the name, the network, and `hf auth login` "
             "for private or gated repositories",

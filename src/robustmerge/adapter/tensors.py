@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import threading
 import zipfile
@@ -15,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..errors import MergeError, reading, shown
+from ..errors import MergeError, first_line, reading, shown
 from .header import LONGEST_NAME, read_header
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -35,6 +36,11 @@ class Spec:
 
     dtype: str
     shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in a file."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 @runtime_checkable
@@ -131,9 +137,8 @@ class TorchFile:
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
         except Exception as error:
-            reason = str(error).strip().splitlines()
             raise MergeError(
-                "cannot be loaded as plain weights: " + (reason[0] if reason else repr(error)),
+                f"cannot be loaded as plain weights: {first_line(error)}",
                 where=str(path),
                 hint="a damaged file must be fetched again; a pickle with anything but tensors is "
                 "refused, because loading it could run code: convert it to safetensors where "

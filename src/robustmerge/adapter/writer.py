@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
-import math
 import os
 import secrets
 import shutil
@@ -273,7 +272,7 @@ def _layout(specs: Mapping[str, Spec]) -> tuple[bytes, dict[str, int], int]:
     position = 0
     for name in order:
         spec = specs[name]
-        end = position + math.prod(spec.shape) * DTYPES[spec.dtype].itemsize
+        end = position + spec.nbytes
         entries[name] = {
             "dtype": spec.dtype,
             "shape": list(spec.shape),

@@ -12,10 +12,9 @@ import torch
 from ..adapter.reader import Adapter
 from ..adapter.source import at_home
 from ..adapter.writer import check_target
-from ..engine.merge import silent
 from ..engine.run import device_of
-from ..engine.threads import Progress
-from ..errors import MergeError
+from ..engine.threads import Progress, silent
+from ..errors import MergeError, first_line
 from .encode import Encoded, Encoder
 from .live import Through, What, gather
 from .load import load_model, load_processor
@@ -95,7 +94,7 @@ def _enough_memory(device: torch.device) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise MergeError(
-            f"the device is out of memory: {str(error).splitlines()[0]}",
+            f"the device is out of memory: {first_line(error)}",
             where=f"--device {device}",
             hint="--dtype bfloat16, shorter samples or smaller images, or --device cpu",
         ) from None

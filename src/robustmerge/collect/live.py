@@ -11,8 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from ..engine.merge import silent
-from ..engine.threads import Progress
+from ..engine.threads import Progress, silent
 from ..errors import MergeError, unknown
 from ..factors import Factors
 from .activations import Moments, Watch

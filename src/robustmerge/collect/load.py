@@ -14,7 +14,7 @@ from peft import PeftModel
 
 from ..adapter.reader import Adapter
 from ..adapter.source import at_home
-from ..errors import MergeError
+from ..errors import MergeError, first_line
 from ..landed import landed
 
 
@@ -136,9 +136,8 @@ def _failing(problem: str, where: str) -> Iterator[None]:
     except MergeError:
         raise
     except Exception as error:  # the libraries below have errors of many kinds
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise MergeError(
-            f"{problem}: {reason[0]}",
+            f"{problem}: {first_line(error)}",
             where=where,
             hint="--base is the folder or Hub id of the model the adapters were trained on, with "
             "its tokenizer or processor",

@@ -43,6 +43,8 @@ all 9 at input rank, were best at less (docs/analysis.md)."""
 FAINT = 0.55
 """Below this mean coefficient times √T a merge is probably too small: all 13 such merges there, and
 all 4 at input rank, were best at more."""
+USUAL = (0.7, 2.2)
+"""Mean coefficient times √T of about four in five tuned merges, there and on five other sets."""
 NOBODY = 0.5
 """From this share on most of a merge is of no adapter."""
 LEFT_OUT = 0.5
@@ -202,9 +204,11 @@ def _of_merge(found: Diagnosis, merge: str) -> Iterator[Sentence]:
     loudness = mean * len(kept) ** 0.5
     if 0 < loudness < FAINT or loudness >= LOUD:
         word = "small" if loudness < FAINT else "large"
+        least, most = (bound / loudness for bound in USUAL)
+        most = most if loudness < FAINT else min(most, 1.0)  # too large at 1 as it is
         text = (
-            f"Probably too {word}: it has {mean:.2g} of each adapter. Try it at a scale of about "
-            f"{1 / loudness:.2g}."
+            f"Probably too {word}: it has {mean:.2g} of each adapter. Try it at scales of "
+            f"{least:.2g} to {most:.2g}."
         )
         yield Sentence(merge, "bad", text, evidence)
     if noise["outside"].weighted >= NOBODY:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,8 @@ from ..adapter.keys import full_name
 from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
 from ..adapter.source import at_home
-from ..adapter.tensors import DTYPES, Spec, sha256
+from ..adapter.space import check_space
+from ..adapter.tensors import Spec, sha256
 from ..adapter.writer import SafetensorsWriter, check_target, rounded, whole_folder, write_json
 from ..errors import MergeError
 from .card import model_card
@@ -31,14 +31,10 @@ from .plan import Plan, make_plan
 from .recipe import Recipe
 from .report import ModuleReport, Report
 from .run import Merged, Run
-from .threads import Progress
+from .threads import Progress, silent
 
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "merge.json"
-
-
-def silent(done: int, total: int) -> None:
-    """Show no progress."""
 
 
 def merge_recipe(
@@ -73,7 +69,8 @@ def merge_recipe(
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey(progress)
             rank = run.rank(progress)
-            check_space(plan, rank, folder)
+            specs = plan.lora_specs(rank) | plan.extra_specs()
+            check_space(folder, sum(spec.nbytes for spec in specs.values()))
             modules = _write_tensors(run, rank, folder, progress)
             _write_settings(plan, rank, folder)
             inputs = [future.result() for future in hashes]
@@ -84,23 +81,6 @@ def merge_recipe(
     finally:
         plan.close()
     return report.finished(output, perf_counter() - started)
-
-
-def check_space(plan: Plan, rank: int, folder: Path) -> None:
-    """Check that the disk holds the result.
-
-    Raises:
-        MergeError: It does not.
-    """
-    specs = plan.lora_specs(rank) | plan.extra_specs()
-    needed = sum(_size(spec) for spec in specs.values())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise MergeError(
-            f"the disk has {free / 1e6:.1f} MB free, the result needs {needed / 1e6:.1f} MB",
-            where=str(folder.parent),
-            hint="free some space or choose another disk",
-        )
 
 
 def _write_tensors(run: Run, rank: int, folder: Path, progress: Progress) -> list[ModuleReport]:
@@ -212,7 +192,3 @@ def _naming(merged: Merged) -> Iterator[None]:
         yield
     except MergeError as error:
         raise MergeError(error.problem, where=merged.job.name, hint=error.hint) from None
-
-
-def _size(spec: Spec) -> int:
-    return math.prod(spec.shape) * DTYPES[spec.dtype].itemsize

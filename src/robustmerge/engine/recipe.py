@@ -9,11 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from ..adapter.align import Missing
 from ..adapter.source import at_home
-from ..errors import MergeError, reading, shown
+from ..errors import MergeError, shown, within
 from ..steps import Applied, Stage, parse
 from .values import (
     Dora,
@@ -34,6 +32,7 @@ from .values import (
     single_values,
     step_list,
 )
+from .yaml_file import beside, read_yaml
 
 _NONE: Parameters = MappingProxyType({})
 
@@ -155,11 +154,8 @@ class Recipe:
         Raises:
             MergeError: An unknown key or an impossible value.
         """
-        try:
+        with within(where):
             return cls._checked(content)
-        except MergeError as error:
-            places = "\n".join(filter(None, (where, error.where)))
-            raise MergeError(error.problem, where=places, hint=error.hint) from None
 
     @classmethod
     def _checked(cls, content: Mapping[str, Any]) -> Recipe:
@@ -193,47 +189,19 @@ class Recipe:
         Raises:
             MergeError: Not YAML, or not a recipe.
         """
-        try:
-            with reading(path):
-                content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except MergeError:
-            raise
-        except Exception as error:  # the parser passes on what dates, numbers and depth do to it
-            raise MergeError(
-                f"cannot read the recipe: {_reason(error)}",
-                where=str(path),
-                hint="a recipe is plain YAML: names and values, indented by spaces",
-            ) from None
-        check_table("the recipe", content, str(path))
+        content = read_yaml(path, "recipe")
         output = content.pop("output", None)
         if output is not None and not isinstance(output, str):
             raise MergeError(
                 f"output = {shown(output)} is not a path", where=str(path), hint="output: folder"
             )
         recipe = cls.from_dict(content, where=str(path))
-        near = [_beside(path, source) for source in recipe.adapters]
-        base = _beside(path, recipe.base) if recipe.base else None
-        plugins = tuple(_beside(path, plugin) for plugin in recipe.plugins)
-        data = _beside(path, recipe.data) if recipe.data else None
+        near = [beside(path, source) for source in recipe.adapters]
+        base = beside(path, recipe.base) if recipe.base else None
+        plugins = tuple(beside(path, plugin) for plugin in recipe.plugins)
+        data = beside(path, recipe.data) if recipe.data else None
         found = replace(recipe, adapters=tuple(near), base=base, plugins=plugins, data=data)
-        return found, output and _beside(path, output, True)
-
-
-def _beside(recipe: Path, source: str, output: bool = False) -> str:
-    """A path in a recipe, seen from the recipe; what is no path there is left as it is."""
-    path = recipe.parent / at_home(source)
-    with reading(path):
-        return str(path) if output or path.exists() else source
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong in a YAML file, in one line."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    problem = getattr(error, "problem", None) or f"{error}" or type(error).__name__
-    mark = getattr(error, "problem_mark", None)
-    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return problem.splitlines()[0] + place
+        return found, output and str(path.parent / at_home(output))
 
 
 def _override(item: object) -> Override:

@@ -17,6 +17,10 @@ Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
 
 
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
 def side_by_side(
     work: Callable[[T], R], items: Sequence[T], workers: int, progress: Progress
 ) -> Iterator[R]:

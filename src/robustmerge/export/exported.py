@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..adapter.config import AdapterConfig
 from ..adapter.source import at_home, locate
 from ..adapter.tensors import sha256
 from ..adapter.writer import check_target, whole_folder, write_json
+from ..engine.threads import Progress, silent
 from ..errors import MergeError, unknown
 from . import full, original
 from .changes import Changes, opened
@@ -23,7 +24,6 @@ from .embedded import write_embedded
 LAYOUTS = ("embedded", "llava", "full")
 RECORD = "export.json"
 _KIND = ("an export", RECORD)
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,6 @@ class Exported:
     def record(self) -> dict[str, Any]:
         """As export.json has it."""
         return {"robustmerge": __version__, **asdict(self)}
-
-
-def silent(done: int, total: int) -> None:
-    """Show no progress."""
 
 
 def export_adapter(
@@ -96,7 +92,6 @@ def export_adapter(
                 return _recorded(folder, layout, changes, model.label)
         baking = full.plan(changes, model)
         with whole_folder(output, force=force) as folder:
-            full.check_space(baking, model, folder)
             full.write_full(changes, model, baking, folder, progress)
             return _recorded(folder, layout, changes, model.label, untied=baking.head is not None)
 

@@ -11,9 +11,8 @@ for one of 1.1 GB in tensors of 45 million entries.
 from __future__ import annotations
 
 import math
-import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,17 @@ from ..adapter.base import Base
 from ..adapter.config import read_json
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter, Module, Place
+from ..adapter.space import check_space
 from ..adapter.tensors import DTYPES
 from ..adapter.writer import write_json
+from ..engine.threads import Progress
 from ..errors import MergeError
 from .changes import Changes
 from .companions import INDEX, SETTINGS, beside_weights, copy_all, settings_of, shards
-from .rewrite import New, rewrite, size
+from .rewrite import New, rewrite
 
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = "embed_tokens.weight"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -108,31 +108,17 @@ def plan(changes: Changes, base: Base) -> Baking:
     return Baking(stored, parted, _own_head(changes, base, edits) if parted else None)
 
 
-def check_space(baking: Baking, base: Base, folder: Path) -> None:
-    """Check that the disk holds the result.
-
-    Raises:
-        MergeError: It does not.
-    """
-    needed = sum(path.stat().st_size for path in [*shards(base), *beside_weights(base)])
-    needed += size(baking.head[1].place.spec) if baking.head else 0
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise MergeError(
-            f"the disk has {free / 1e6:.1f} MB free, the result needs {needed / 1e6:.1f} MB",
-            where=str(folder.parent),
-            hint="free some space or choose another disk",
-        )
-
-
 def write_full(
     changes: Changes, base: Base, baking: Baking, folder: Path, progress: Progress
 ) -> None:
     """Fill a folder with the changed base.
 
     Raises:
-        MergeError: A value does not fit the base's type, or a file is damaged.
+        MergeError: The disk lacks the space, a value does not fit the base's type, or a file is
+            damaged.
     """
+    needed = sum(path.stat().st_size for path in [*shards(base), *beside_weights(base)])
+    check_space(folder, needed + (baking.head[1].place.spec.nbytes if baking.head else 0))
     done, total = 0, len(baking.edits) + (baking.head is not None)
 
     def new(edit: Edit) -> New:
@@ -248,7 +234,7 @@ def _list(path: Path, name: str, edit: Edit) -> None:
     metadata = index.get("metadata")
     if isinstance(metadata, dict):
         more = {
-            "total_size": size(edit.place.spec),
+            "total_size": edit.place.spec.nbytes,
             "total_parameters": math.prod(edit.place.spec.shape),
         }
         metadata |= {

@@ -7,7 +7,6 @@ are copied in pieces. Memory: one changed tensor.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,11 +59,6 @@ def rewrite(
         raise _changed(source)
 
 
-def size(spec: Spec) -> int:
-    """Bytes of a tensor."""
-    return math.prod(spec.shape) * DTYPES[spec.dtype].itemsize
-
-
 def _write_header(
     old: BinaryIO, new: BinaryIO, entries: Mapping[str, Entry], added: Mapping[str, New]
 ) -> int:
@@ -76,7 +70,7 @@ def _write_header(
         header: dict[str, Any] = json.loads(text)
         position = max((e.end for e in entries.values()), default=8 + length) - 8 - length
         for name, tensor in added.items():
-            end = position + size(tensor.spec)
+            end = position + tensor.spec.nbytes
             header[name] = {
                 "dtype": tensor.spec.dtype,
                 "shape": list(tensor.spec.shape),

@@ -99,7 +99,7 @@ def test_the_finding_says_what_the_scores_say(run) -> None:  # type: ignore[no-u
     lines = run.story.lines_of(sat, ["ties", "wudi"])
     assert [line.name for line in lines if line.best] == ["wudi"]
     first, second, third = run.story.finding(lines, sat, 4)
-    assert "wudi, reaches 65.0, 50 % of the way" in first  # (65 - 40) / (90 - 40)
+    assert "wudi, reaches 65.0, 50% of the way" in first  # (65 - 40) / (90 - 40)
     assert "reaches 85.0" in first
     assert "scores 40.0, that merge 65.0" in second
     assert "ties, 10.0 points behind" in third

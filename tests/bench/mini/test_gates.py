@@ -117,7 +117,7 @@ def test_task_arithmetic_at_its_best_means_swept_at_any_rank() -> None:
     ]
     gate = judged(ARITHMETIC, merges=two)
     assert gate.passed
-    assert gate.measured == "75 %, rank full, factor 0.25 to 0.25"
+    assert gate.measured == "75%, rank full, factor 0.25 to 0.25"
 
 
 def test_sensible_methods_differ_by_ten_points_by_default_or_tuned() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from ...bench.paper.clip.train import train
 from ...bench.paper.tasks import chosen
 from ...bench.paper.training.place import Place
 from ..rows import Row, print_rows
-from .show_train import line, note_idle_gpus
+from .watch import watch
 
 
 def run(
@@ -35,13 +33,9 @@ def run(
     Raises:
         MergeError: As `train`, or there is no such task.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # which forks would complain about
-    screen = Console(stderr=True, soft_wrap=True, highlight=False)
     tasks = chosen(task)
-    if place.is_main:
-        note_idle_gpus(screen, place)
-    try:
-        record = train(
+    return watch(
+        lambda told: train(
             base,
             tasks,
             data,
@@ -50,17 +44,13 @@ def run(
             place=place,
             restart=restart,
             force=force,
-            told=lambda step: screen.print(line(step), markup=False),
-        )
-    except KeyboardInterrupt:
-        screen.print("interrupted; the same command goes on from the last checkpoint")
-        return 130
-    if place.is_main:
-        if as_json:
-            print(json.dumps({"output_folder": str(output), **record}, indent=2))
-        else:
-            _print(record, output, data)
-    return 0
+            told=told,
+        ),
+        place,
+        output,
+        lambda record: _print(record, output, data),
+        as_json=as_json,
+    )
 
 
 def _print(record: Mapping[str, Any], output: Path, data: Path) -> None:

@@ -80,10 +80,10 @@ def _interval(score: Score) -> str:
 
 _LINES: tuple[Shown, ...] = (
     ("score", lambda s: f"{s.value:.2f}{' *' if s.missing else ''}"),
-    ("95 % interval", _interval),
+    ("95% interval", _interval),
     ("samples", lambda s: str(s.n)),
-    ("empty answers", lambda s: f"{100 * s.empty:.1f} %"),
-    ("unparsable answers", lambda s: f"{100 * s.unparsable:.1f} %"),
+    ("empty answers", lambda s: f"{s.empty:.1%}"),
+    ("unparsable answers", lambda s: f"{s.unparsable:.1%}"),
     ("chance", lambda s: "-" if s.chance is None else f"{s.chance:.2f}"),
 )
 

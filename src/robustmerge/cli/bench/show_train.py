@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from ...bench.paper.training.conversations import Source
 from ...bench.paper.training.place import Place
-from ...bench.paper.training.progress import Step
 from ...bench.paper.training.recipe import Recipe
 from ...bench.paper.training.sources import of_file, of_tasks
 from ...bench.paper.training.train import train
 from ...errors import MergeError
 from ..rows import Row, print_rows
+from .watch import watch
 
 
 def sources(
@@ -68,13 +65,9 @@ def run(
     Raises:
         MergeError: As `train`.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # which forks would complain about
-    screen = Console(stderr=True, soft_wrap=True, highlight=False)
     task, found = named
-    if place.is_main:
-        note_idle_gpus(screen, place)
-    try:
-        record = train(
+    return watch(
+        lambda told: train(
             base,
             found,
             output,
@@ -83,41 +76,13 @@ def run(
             place=place,
             restart=restart,
             force=force,
-            told=lambda step: screen.print(line(step), markup=False),
-        )
-    except KeyboardInterrupt:
-        screen.print("interrupted; the same command goes on from the last checkpoint")
-        return 130
-    if place.is_main:
-        if as_json:
-            print(json.dumps({"output_folder": str(output), **record}, indent=2))
-        else:
-            _print(record, output)
-    return 0
-
-
-def note_idle_gpus(screen: Console, place: Place) -> None:
-    """Say so where only one of several GPUs is used."""
-    if place.on_gpu and place.processes == 1 and torch.cuda.device_count() > 1:
-        count = torch.cuda.device_count()
-        screen.print(
-            f"note: one of {count} GPUs is used; accelerate launch --num_processes {count} -m "
-            "robustmerge bench train … uses them all",
-            markup=False,
-        )
-
-
-def line(step: Step) -> str:
-    """A line on how far a training is."""
-    left = f", {_duration(step.left)} left" if step.done < step.todo else ""
-    return f"step {step.done} of {step.todo}: loss {step.loss:.3f}, rate {step.rate:.2g}{left}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+            told=told,
+        ),
+        place,
+        output,
+        lambda record: _print(record, output),
+        as_json=as_json,
+    )
 
 
 def _print(record: Mapping[str, Any], output: Path) -> None:

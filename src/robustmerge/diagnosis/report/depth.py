@@ -36,7 +36,7 @@ def depth(found: Diagnosis) -> Iterator[Figure]:
         "1, factor-wise merging is the sum. Left by a cut: energy of the sum that the adapters' "
         "own rank keeps. Sign conflict: mass against the elected sign. Crowded: energy in "
         "directions that more adapters use than chance explains. Means over a layer's modules; "
-        "bands hold 80 % of them."
+        "bands hold 80% of them."
     )
     sources = (apart, total, signs, crowding)
     yield Figure("depth", "before", "By depth", lead, _chart(cells), sources, wide=True)

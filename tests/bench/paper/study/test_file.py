@@ -131,6 +131,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, change: dict[str, Any], words: li
         ("base: [", "cannot read the study: "),
         ("- a", "the study must be a table"),
         ("base: 2026-13-45", "cannot read the study"),
+        ("[" * 5000, "cannot read the study: it is nested too deeply"),
     ],
 )
 def test_what_is_no_study_at_all(tmp_path: Path, text: str, words: str) -> None:

@@ -52,6 +52,11 @@ def test_seeds_and_epochs_have_orders_of_their_own() -> None:
     assert sorted(Recipe(limit=5).rows([40])) != sorted(Recipe(limit=5, seed=1).rows([40]))
 
 
+def test_files_without_a_conversation_give_no_rows() -> None:
+    assert Recipe(epochs=2).rows([0, 0]) == []
+    assert sorted(Recipe().rows([0, 3])) == [0, 1, 2]
+
+
 def test_tasks_are_mixed() -> None:
     rows = Recipe().rows([50, 50])
     assert 10 < sum(row < 50 for row in rows[:50]) < 40

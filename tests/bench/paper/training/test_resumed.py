@@ -16,7 +16,7 @@ import pytest
 
 from bench.paper.lessons import lesson, source_of, write
 from faults.refuse import tree
-from robustmerge.bench.paper.training import checkpoints, train as training
+from robustmerge.bench.paper.training import checkpoints, session
 from robustmerge.bench.paper.training.checkpoints import beside, latest, settle
 from robustmerge.bench.paper.training.conversations import Source
 from robustmerge.bench.paper.training.place import Place
@@ -105,7 +105,7 @@ def test_after_the_last_step_there_is_only_to_write(
         raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_adapter", full)
+        patch.setattr(session, "write_adapter", full)
         with pytest.raises(StopError):
             run(llava, source, tmp_path / "out")
     told: list[Step] = []

@@ -152,10 +152,10 @@ def _arithmetic(standing: Standing) -> Gate:
     if found:
         kept, rank, row = max(found, key=lambda each: each[0])
         factors = sorted(row.entry.factors)
-        measured = f"{kept:.0f} %, rank {rank}, factor {factors[0]:.3g} to {factors[-1]:.3g}"
+        measured = f"{kept:.0f}%, rank {rank}, factor {factors[0]:.3g} to {factors[-1]:.3g}"
     return Gate(
         "task arithmetic at its best scale",
-        f"keeps {KEPT:.0f} % of the gain or more",
+        f"keeps {KEPT:.0f}% of the gain or more",
         measured,
         bool(found) and kept >= KEPT,
     )

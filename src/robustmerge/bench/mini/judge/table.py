@@ -29,7 +29,7 @@ def _family(standing: Standing) -> list[str]:
     lines = [
         f"## Experts: {family.name}, seeds {seeds}",
         "",
-        f"{max(n)} test items a task. ± is half of a 95 % bootstrap interval over items"
+        f"{max(n)} test items a task. ± is half of a 95% bootstrap interval over items"
         + (" and seeds." if len(family.seeds) > 1 else "."),
         "worst: the worst seen task. kept: share of the experts' gain over zero-shot. norm.: mean",
         "ratio to the experts, in percent. won/lost: merges of the same table that it beats, or",

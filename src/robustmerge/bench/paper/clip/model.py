@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPMode
 
 from ....adapter.reader import Adapter
 from ....adapter.source import at_home
-from ....errors import MergeError, few
+from ....errors import MergeError, few, first_line
 from ....landed import landed
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ class Clip:
                 images = AutoImageProcessor.from_pretrained(place)
                 words = AutoTokenizer.from_pretrained(place)
         except Exception as error:  # the libraries below have errors of many kinds
-            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise MergeError(
-                f"the CLIP model cannot be loaded: {reason[0]}",
+                f"the CLIP model cannot be loaded: {first_line(error)}",
                 where=base,
                 hint="--base is a folder or Hub id with weights, preprocessor_config.json and "
                 "tokenizer, such as openai/clip-vit-base-patch32",

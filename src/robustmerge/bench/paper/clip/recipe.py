@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-
-from ....errors import MergeError, unknown
+from ....errors import unknown
+from ..training.options import AMOUNT, COUNT, RATE, SEED, SHARE, check
+from ..training.order import order, taken
 from ..training.recipe import DType, Init
 
 Targets = Literal["attention", "all-linear"]
@@ -74,48 +74,19 @@ class Recipe:
         """
         if self.targets not in PATTERNS:
             raise unknown("targets", self.targets, PATTERNS, where="--targets")
-        for name in ("rank", "epochs", "steps", "batch", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise _out_of_range(name, value, "1 or more")
-        if not 0 < self.learning_rate < math.inf:
-            raise _out_of_range("learning_rate", self.learning_rate, "a number above 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise _out_of_range("weight_decay", self.weight_decay, "0 or more")
-        for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _out_of_range(name, getattr(self, name), "0 or more, and below 1")
-        if not 0 <= self.seed < 2**32:
-            raise _out_of_range("seed", self.seed, "from 0 to 4294967295")
+        check(self, COUNT, "rank", "epochs", "steps", "batch", "limit")
+        check(self, RATE, "learning_rate")
+        check(self, AMOUNT, "weight_decay")
+        check(self, SHARE, "dropout", "warmup")
+        check(self, SEED, "seed")
 
     def total(self, counts: Sequence[int]) -> int:
         """How often the weights are changed, given how many pictures each task has."""
         if self.steps is not None:
             return self.steps
-        taken = sum(min(n, self.limit or n) for n in counts)
-        return self.epochs * math.ceil(taken / self.batch)
+        return self.epochs * math.ceil(taken(counts, self.limit) / self.batch)
 
     def rows(self, counts: Sequence[int]) -> list[int]:
-        """Which picture is seen when: epoch after epoch, in whole batches.
-
-        The order is one for all devices together, and depends on nothing but the seed.
-        """
-        starts = np.cumsum([0, *counts[:-1]])
-        draws = [np.random.default_rng([self.seed, 1, task]) for task in range(len(counts))]
-        chosen = np.concatenate(
-            [
-                start + draw.permutation(n)[: self.limit]
-                for start, draw, n in zip(starts, draws, counts, strict=True)
-            ]
-        )
+        """Which picture is seen when, given how many each task has: in whole batches."""
         seen = self.total(counts) * self.batch
-        epochs = [
-            np.random.default_rng([self.seed, 2, epoch]).permutation(chosen)
-            for epoch in range(math.ceil(seen / len(chosen)))
-        ]
-        return [int(row) for row in np.concatenate(epochs)[:seen]]
-
-
-def _out_of_range(name: str, value: object, wanted: str) -> MergeError:
-    option = f"--{name.replace('_', '-')}"
-    return MergeError(f"{option} {value}", where=option, hint=wanted)
+        return order(counts, self.limit, seen=seen, seed=self.seed)

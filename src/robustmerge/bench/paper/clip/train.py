@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +15,13 @@ from .... import __version__
 from ....adapter.source import at_home
 from ....adapter.writer import check_target
 from ..tasks import Task
-from ..training.checkpoints import Marker, beside, settle
+from ..training.checkpoints import Marker, beside
 from ..training.fitting import OrderedTrainer
 from ..training.place import Place
-from ..training.progress import Teller, Told, losses, silent
-from ..training.record import FILE, FORMAT, start_hash, versions, write_adapter
+from ..training.progress import Teller, Told, silent
+from ..training.record import FILE, FORMAT, start_hash, versions
+from ..training.session import HOLDS, begun_at, failures, finish, quiet
 from ..training.start import start_A
-from ..training.train import HOLDS, failures, quiet
 from .fitting import ClassLoss, arguments, portion_of
 from .lessons import Examples, Lessons, together
 from .model import Clip
@@ -71,9 +70,7 @@ def train(
     with quiet(), failures():
         args = arguments(recipe, place, beside(target), recipe.total(lessons.counts))
         settings = _settings(base, recipe, place, lessons)
-        with args.main_process_first(local=False):
-            again = restart and args.process_index == 0
-            begun = settle(beside(target), settings, restart=again)
+        begun = begun_at(target, settings, args, restart=restart)
         clip = Clip.load(base, device=str(args.device), dtype=place.computes_in(recipe.dtype))
         loss = ClassLoss(_head(clip, lessons), lessons.owners, clip.scale.detach())
         expert = _with_lora(clip, recipe, settings["task"])
@@ -87,11 +84,7 @@ def train(
             compute_loss_func=loss,
             callbacks=[Marker(), Teller(told)],
         )
-        trainer.train(resume_from_checkpoint=str(begun) if begun else None)
-        record["loss"] = losses(trainer.state)
-        write_adapter(trainer, target, record, _card(record), force=force)
-        if trainer.is_world_process_zero():
-            shutil.rmtree(beside(target))
+        finish(trainer, begun, target, record, _card(record), force=force)
     return record
 
 

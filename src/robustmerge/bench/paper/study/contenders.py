@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .... import methods
-from ....adapter.source import at_home
 from ....engine.recipe import Recipe
 from ....engine.values import check_keys, check_table
-from ....errors import MergeError, few, reading, shown, unknown
+from ....engine.yaml_file import beside
+from ....errors import MergeError, few, shown, unknown, within
 from ....methods import load_plugin
 
 Kind = Literal["zero-shot", "individual", "joint", "merge"]
@@ -72,12 +72,8 @@ def contenders(
     _load_plugins(common, file)
     found = []
     for number, entry in enumerate(entries, 1):
-        try:
+        with within(f"{file}, entry {number} of methods"):
             found.append(_contender(entry, adapters, common, file))
-        except MergeError as error:
-            place = f"{file}, entry {number} of methods"
-            inside = "\n".join(filter(None, (place, error.where)))
-            raise MergeError(error.problem, where=inside, hint=error.hint) from None
     labels = [each.label for each in found]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise MergeError(
@@ -171,10 +167,3 @@ def _need(adapters: Mapping[str, str], what: str) -> None:
             f"{what} takes the experts, and the study names none",
             hint="adapters: {vqav2: adapters/vqav2, ocrvqa: owner/name}",
         )
-
-
-def beside(file: Path, source: str) -> str:
-    """A path in a study file, seen from the file; what is no path there is left as it is."""
-    path = file.parent / at_home(source)
-    with reading(path):
-        return str(path) if path.exists() or source.startswith((".", "/", "~")) else source

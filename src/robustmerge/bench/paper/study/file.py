@@ -24,20 +24,18 @@ Paths are seen from the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
-import yaml
-
 from ....engine.values import check_keys, check_table
-from ....errors import MergeError, few, reading, shown, unknown
+from ....engine.yaml_file import beside, read_yaml
+from ....errors import MergeError, few, shown, unknown, within
 from ..score import Protocol
 from ..tasks import TASKS, Task, chosen
-from .contenders import RECIPE, Contender, beside, contenders
+from .contenders import RECIPE, Contender, contenders
 from .published import Printed, published
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -110,7 +108,7 @@ class Study:
             )
         adapters = _adapters(content.get("adapters") or {}, file)
         common = content.get("merging") or {}
-        with _naming(file):
+        with within(str(file)):
             check_table("merging", common)
             check_keys("recipe", common, RECIPE)
         printed = content.get("published")
@@ -130,22 +128,8 @@ class Study:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    try:
-        with reading(file):
-            content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except MergeError:
-        raise
-    except Exception as error:  # the parser passes on what dates, numbers and depth do to it
-        problem = getattr(error, "problem", None) or f"{error}" or type(error).__name__
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise MergeError(
-            f"cannot read the study: {problem.splitlines()[0]}{place}",
-            where=str(file),
-            hint="a study is plain YAML: names and values, indented by spaces",
-        ) from None
-    check_table("the study", content, str(file))
-    with _naming(file):
+    content = read_yaml(file, "study")
+    with within(str(file)):
         check_keys("study", content, _KEYS)
     return {name: value for name, value in content.items() if value is not None}
 
@@ -173,7 +157,7 @@ def _tasks(given: object, file: Path) -> tuple[Task, ...]:
             where=str(file),
             hint="tasks: seen,unseen or a list such as [vqav2, rec]",
         )
-    with _naming(file):
+    with within(str(file)):
         return chosen(",".join(names))
 
 
@@ -202,16 +186,6 @@ def _check_text(name: str, value: object, file: Path) -> None:
         raise MergeError(
             f"{name} = {shown(value)} is not text", where=str(file), hint=f"{name}: some text"
         )
-
-
-@contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """Errors within name the file."""
-    try:
-        yield
-    except MergeError as error:
-        places = "\n".join(filter(None, (str(file), error.where)))
-        raise MergeError(error.problem, where=places, hint=error.hint) from None
 
 
 def narrowed(study: Study, only: Sequence[str]) -> tuple[tuple[Contender, ...], tuple[Task, ...]]:

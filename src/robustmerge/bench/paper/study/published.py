@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from ....engine.values import check_keys, check_table
-from ....errors import MergeError, few, shown, unknown
+from ....errors import MergeError, few, shown, unknown, within
 from ..score import Protocol
 from ..tasks import TASKS, Task
 
@@ -81,12 +81,8 @@ def published(blocks: object, *, where: str) -> tuple[Printed, ...]:
         )
     found: list[Printed] = []
     for number, block in enumerate(blocks, 1):
-        place = f"{where}, block {number} of published"
-        try:
+        with within(f"{where}, block {number} of published"):
             found += _block(block)
-        except MergeError as error:
-            inside = "\n".join(filter(None, (place, error.where)))
-            raise MergeError(error.problem, where=inside, hint=error.hint) from None
     return tuple(found)
 
 

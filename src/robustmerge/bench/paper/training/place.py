@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from ....errors import MergeError
+from .options import AMOUNT, COUNT, check
 from .recipe import DType
 
 MOST = 16  # conversations on a device at once, unless told otherwise; as in LLaVA's script
@@ -40,12 +41,8 @@ class Place:
         Raises:
             MergeError: One is out of its range, or there is no such device.
         """
-        least = {"device_batch": 1, "workers": 0, "save_every": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                option = f"--{name.replace('_', '-')}"
-                raise MergeError(f"{option} {value}", where=option, hint=f"{low} or more")
+        check(self, COUNT, "device_batch", "save_every")
+        check(self, AMOUNT, "workers")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MergeError("no CUDA device", where="--device cuda", hint="--device cpu")
 

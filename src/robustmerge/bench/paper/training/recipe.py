@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from ....errors import MergeError
+from .options import COUNT, RATE, SEED, SHARE, check
+from .order import order, taken
 
 Init = Literal["shared", "independent"]
 Projector = Literal["trained", "frozen"]
@@ -69,19 +68,10 @@ class Recipe:
         Raises:
             MergeError: One is out of its range.
         """
-        for name in ("rank", "epochs", "batch", "limit", "max_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise _out_of_range(name, value, "1 or more")
-        for name in ("learning_rate", "projector_rate"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise _out_of_range(name, value, "a number above 0")
-        for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _out_of_range(name, getattr(self, name), "0 or more, and below 1")
-        if not 0 <= self.seed < 2**32:
-            raise _out_of_range("seed", self.seed, "from 0 to 4294967295")
+        check(self, COUNT, "rank", "epochs", "batch", "limit", "max_length")
+        check(self, RATE, "learning_rate", "projector_rate")
+        check(self, SHARE, "dropout", "warmup")
+        check(self, SEED, "seed")
 
     @property
     def alpha(self) -> int:
@@ -89,22 +79,9 @@ class Recipe:
         return 2 * self.rank
 
     def rows(self, counts: Sequence[int]) -> list[int]:
-        """Which conversation is seen when, given how many each task has: epoch after epoch.
-
-        The order is one for all devices together, and depends on nothing but the seed.
-        """
-        starts = np.cumsum([0, *counts[:-1]])
-        chosen = np.concatenate(
-            [
-                start + np.random.default_rng([self.seed, 1, task]).permutation(n)[: self.limit]
-                for task, (start, n) in enumerate(zip(starts, counts, strict=True))
-            ]
-        )
-        epochs = [
-            np.random.default_rng([self.seed, 2, epoch]).permutation(chosen)
-            for epoch in range(self.epochs)
-        ]
-        return [int(row) for row in np.concatenate(epochs)]
+        """Which conversation is seen when, given how many each task has: epoch after epoch."""
+        seen = self.epochs * taken(counts, self.limit)
+        return order(counts, self.limit, seen=seen, seed=self.seed)
 
     def steps(self, rows: int) -> int:
         """How often the weights are changed."""
@@ -113,8 +90,3 @@ class Recipe:
     def warmup_steps(self, rows: int) -> int:
         """The steps until the highest rate."""
         return math.ceil(self.warmup * self.steps(rows))
-
-
-def _out_of_range(name: str, value: object, wanted: str) -> MergeError:
-    option = f"--{name.replace('_', '-')}"
-    return MergeError(f"{option} {value}", where=option, hint=f"{wanted}")

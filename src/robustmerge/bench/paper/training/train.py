@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings, filterwarnings
-
-import torch
-import transformers
 
 from ....adapter.source import at_home
 from ....adapter.writer import check_target
 from ....collect.load import load_base
 from ....errors import MergeError
 from .batches import Examples
-from .checkpoints import Marker, beside, settle
+from .checkpoints import Marker, beside
 from .conversations import Source, TrainingSet
 from .expert import with_lora
 from .fitting import ExpertTrainer, arguments
 from .model import encoder_for, pad_token
 from .place import Place
-from .progress import Teller, Told, losses, silent
+from .progress import Teller, Told, silent
 from .recipe import Recipe
-from .record import FILE, card_of, record_of, settings_of, write_adapter
-
-HOLDS = ("a trained adapter", FILE)
+from .record import card_of, record_of, settings_of
+from .session import HOLDS, begun_at, failures, finish, quiet
 
 
 def train(
@@ -75,9 +68,7 @@ def train(
         args = arguments(recipe, place, beside(target), len(rows), texts=lessons.texts > 0)
         encoder = encoder_for(str(home), recipe)
         settings = settings_of(str(home), task, recipe, place, encoder, lessons)
-        with args.main_process_first(local=False):
-            again = restart and args.process_index == 0
-            begun = settle(beside(target), settings, restart=again)
+        begun = begun_at(target, settings, args, restart=restart)
         expert = with_lora(load_base(str(home), place.computes_in(recipe.dtype)), recipe, task)
         record = record_of(settings, expert, recipe, len(rows))
         portion = args.per_device_train_batch_size * place.processes
@@ -85,11 +76,7 @@ def train(
         trainer = ExpertTrainer(
             expert, recipe, args, examples, pad_token(encoder), [Marker(), Teller(told)]
         )
-        trainer.train(resume_from_checkpoint=str(begun) if begun else None)
-        record["loss"] = losses(trainer.state)
-        write_adapter(trainer, target, record, card_of(record), force=force)
-        if trainer.is_world_process_zero():
-            shutil.rmtree(beside(target))
+        finish(trainer, begun, target, record, card_of(record), force=force)
     return record
 
 
@@ -124,42 +111,3 @@ def _check_mixture(lessons: TrainingSet, place: Place) -> None:
             where=next(one.where for one in lessons.conversations if one.image is None),
             hint="train with the whole model on every device, or take these records out",
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Ignore what the libraries tell each other, and their bars for files that are read."""
-    theirs = transformers.logging
-    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity_error()
-    theirs.disable_progress_bar()
-    with catch_warnings():
-        filterwarnings("ignore", category=FutureWarning)
-        # PEFT asks the Hub whether the vocabulary has grown, which it never has here.
-        filterwarnings("ignore", message="Could not find a config file")
-        try:
-            yield
-        finally:
-            theirs.set_verbosity(level)
-            if bars:
-                theirs.enable_progress_bar()
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Turn failures of the libraries into errors that a user can mend."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise MergeError(
-            f"the device is out of memory: {str(error).splitlines()[0]}",
-            where="training",
-            hint="a smaller --device-batch with the same --batch, or several devices; the same "
-            "training comes of it, but for dropout",
-        ) from None
-    except MergeError as error:
-        if "DataLoader worker" not in error.problem:
-            raise
-        # What a worker raises comes back as the text of its traceback.
-        problem, _, rest = error.problem.rpartition(f"{MergeError.__name__}: ")[2].partition("\n")
-        raise MergeError(problem, where=rest.replace("where:", "").strip()) from None

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from .....collect.load import load_processor
-from .....errors import MergeError
+from .....errors import MergeError, first_line
 from ..engine import Asked, Prompt
 from ..family import is_llava_15
 from .attach import folds, load
@@ -116,7 +116,7 @@ class Live:
         try:
             return self._generated(inputs, questions[0].max_new_tokens)
         except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-            reason = str(error).splitlines()[0] if str(error) else "no memory"
+            reason = first_line(error)
         if len(questions) == 1:
             raise MergeError(
                 f"the device is out of memory for a single question: {reason}",
@@ -175,7 +175,7 @@ def _place(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise MergeError(
-            f"no device {name!r} here: {str(error).splitlines()[0]:.200}",
+            f"no device {name!r} here: {first_line(error):.200}",
             where=f"--device {name}",
             hint="such as cpu, cuda or cuda:1",
         ) from None

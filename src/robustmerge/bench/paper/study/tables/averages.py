@@ -22,7 +22,7 @@ def averages(standing: Standing, sources: Sources) -> Grid:
         for g in board.averaged
     ]
     shares = _has_shares(standing)
-    lead = "± is half of a 95 % bootstrap interval over samples."
+    lead = "± is half of a 95% bootstrap interval over samples."
     if shares:
         heads.append(Head("of experts", "Mean share of the individual experts' scores, in percent"))
         heads.append(Head("worst task", "The least such share, in percent, and its task"))

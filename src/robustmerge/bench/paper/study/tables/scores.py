@@ -39,7 +39,7 @@ def scores(standing: Standing, sources: Sources) -> Grid:
             heads.append(Head(mean, f"{over}, the {mean}", over, average=True))
     lines = bold(in_order(standing, _measured, partial(_printed, sources)))
     chance = _chance(standing)
-    lead = f"{_samples(standing)} ± is half of a 95 % bootstrap interval over samples."
+    lead = f"{_samples(standing)} ± is half of a 95% bootstrap interval over samples."
     if any(line.sort in PUBLISHED for line in lines):
         lead += " Published rows were printed elsewhere and not measured here."
     return Grid("scores", "Scores", lead, tuple(heads), (*chance, *lines))
