@@ -76,7 +76,7 @@ def test_histograms_add_up_and_curves_are_averaged() -> None:
         Curve(**by_name([x] * len(MEASURES)), module=m, adapter="a", merged="out", index=i)
         for m, i, x in (("l0.q", 1, 0.2), ("l1.q", 1, 0.6), ("l0.q", 2, 0.5), ("t0.q", 1, 0.9))
     ]
-    found = {(c.module, c.index): c for c in curves(reversed(points), MODULES)}
+    found = {(c.module, c.index): c for c in curves(points[2:] + points[:2], MODULES)}
     assert list(found) == [("language q", 1), ("language q", 2), ("vision q", 1)]
     assert found["language q", 1].answer == pytest.approx(0.4)
     assert found["language q", 1].modules == 2
