@@ -155,6 +155,12 @@ def test_scales_of_merges(tmp_path: Path) -> None:
     assert "scales of 1.4 to 4.4." in text
 
 
+def test_a_merge_that_takes_its_adapters_away(tmp_path: Path) -> None:
+    updates = [orthogonal(t) for t in range(4)]
+    ((level, text),) = about(said(tmp_path, updates, {"away": summed(updates, -0.5)}), "away")
+    assert (level, text) == ("bad", "It runs against its adapters: it has -0.5 of each.")
+
+
 def test_merges_with_strangers_and_without_an_adapter(tmp_path: Path) -> None:
     updates = [orthogonal(t) for t in range(4)]
     half = [f.scaled(0.5) for f in updates]

@@ -56,7 +56,8 @@ def test_merges_whose_answers_are_close_come_together_the_best_first() -> None:
 
 
 def test_a_merge_against_its_adapters_is_neither_small_nor_without_one() -> None:
-    assert texts(other("kept", coefficient=-0.5), "sum") == []
+    (text,) = texts(other("kept", coefficient=-0.5), "sum")
+    assert text == "It runs against its adapters: it has -0.5 of each."
 
 
 def test_adapters_without_a_module_in_common() -> None:

@@ -211,6 +211,9 @@ def _of_merge(found: Diagnosis, merge: str) -> Iterator[Sentence]:
             f"{least:.2g} to {most:.2g}."
         )
         yield Sentence(merge, "bad", text, evidence)
+    if mean < 0:
+        text = f"It runs against its adapters: it has {mean:.2g} of each."
+        yield Sentence(merge, "bad", text, evidence)
     if noise["outside"].weighted >= NOBODY:
         text = f"{noise['outside'].weighted:.0%} of its energy is in no adapter's directions."
         yield Sentence(merge, "note", text, evidence)
