@@ -116,7 +116,7 @@ def question(given: argparse.Namespace) -> plans.Asked:
         given.root,
         sets,
         study_sets,
-        parse_all(given.methods) if given.methods else every()[0],
+        parse_all(given.methods) if given.methods else every(),
         given.ranks,
         given.scales,
         given.items,
@@ -193,14 +193,14 @@ def condensed(
     given: argparse.Namespace, asked: plans.Asked, cases: Sequence[plans.Case]
 ) -> dict[str, Any]:
     """Everything that is in OUT."""
-    taken, left_out = every()
+    taken = every()
     sizes = condense.sizes_in(plans.sets_in(given.root), given.root)
     return {
         "items": asked.items,
         "validation": asked.validation,
         "methods": [contender.label for contender in taken],
         "parameters": {c.label: methods.get(c.method).configure({}) for c in taken},
-        "need_data": list(left_out),
+        "with_data": [contender.label for contender in taken if contender.statistics],
         "made": {
             "robustmerge": version("robustmerge"),
             "torch": version("torch"),

@@ -108,6 +108,7 @@ def _setting(results: Mapping[str, Any]) -> Table:
     lines = [
         f"- {results['items']} test items a task, {results['validation']} validation items of each "
         "seen task for tuning.",
+        *_with_data(results),
         "- Sets of experts: " + "; ".join(dict.fromkeys(map(titled, results["views"]))) + ".",
         f"- robustmerge {results['made']['robustmerge']}, torch {results['made']['torch']}, "
         f"{results['made']['cores']} cores.",
@@ -118,6 +119,16 @@ def _setting(results: Mapping[str, Any]) -> Table:
         *lines,
         f"- SHA-256 of the base {', '.join(sorted(base))}, of the world "
         f"{', '.join(sorted(world))} (first digits).",
+    ]
+
+
+def _with_data(results: Data) -> Table:
+    some = [name for name in results["with_data"] if name in results["methods"]]
+    if not some:
+        return []
+    return [
+        f"- Methods that need data ({', '.join(some)}) are given the same {results['validation']} "
+        "validation items without their answers, by `robustmerge collect`."
     ]
 
 
@@ -235,8 +246,7 @@ def not_run(results: Mapping[str, Any]) -> Table:
             lines.append(f"- {said}: {len(found['missing'])} of its merges")
     if not any(view["matrix"] for view in views):
         lines.append("- every expert on every task")
-    lines += [f"- methods that need data: {', '.join(results['need_data'])}"]
-    return ["Not run:", "", *lines]
+    return ["Not run:", "", *lines] if lines else ["All of it has been run."]
 
 
 def _gaps(view: Data, methods: list[str]) -> Table:

@@ -63,14 +63,16 @@ class Benchmark:
         (self.view,) = own
         self.seen: list[str] = self.view["seen"]
         self._studies = results["studies"]
+        self._with_data = set(results["with_data"])
 
     def table(self, scale: str, rank: str) -> list[Measured]:
-        """All methods at one scale and rank."""
+        """All methods that need no data, at one scale and rank."""
         return [
             self._measured(row, scale, rank, len(self.seen))
             for section in self.view["sections"]
             if (section["scale"], section["rank"]) == (scale, rank)
             for row in sorted(section["rows"], key=lambda row: str(row["merge"]))
+            if row["merge"] not in self._with_data
         ]
 
     def at_input_rank(self, scale: str) -> list[Measured]:

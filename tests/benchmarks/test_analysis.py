@@ -312,7 +312,10 @@ def results() -> dict[str, object]:
     section = {
         "scale": "sweep",
         "rank": "input",
-        "rows": [row("ties", 50, {"a": 50, "b": 35}, tried={"0.5": 60, "1": 50})],
+        "rows": [
+            row("ties", 50, {"a": 50, "b": 35}, tried={"0.5": 60, "1": 50}),
+            row("regmean", 90, {"a": 90, "b": 90}),
+        ],
     }
     view = {
         "family": "shared",
@@ -326,6 +329,7 @@ def results() -> dict[str, object]:
     variant = row("ties:density=0.3", 44, {"a": 44, "b": 44}, scale="sweep", x=0.3)
     study = {"family": "shared", "seeds": [0]}
     return {
+        "with_data": ["regmean"],
         "views": [view],
         "studies": [
             {**study, "study": "number", "points": [alone, {**alone, "scale": "default"}]},

@@ -40,7 +40,7 @@ def raw(views: list[tables.Data], found: list[tables.Data] | None = None) -> tab
         "items": 200,
         "validation": 100,
         "methods": ["ties", "dare", "wudi"],
-        "need_data": ["fisher"],
+        "with_data": ["fisher"],
         "made": {"robustmerge": "0", "torch": "2", "cores": 2},
         "commands": ["$ make minibench"],
         "views": views,
@@ -273,7 +273,6 @@ def test_what_was_not_run_is_said(tmp_path: Path) -> None:
         "- shared, seed 0: scale default, input rank: wudi",
         "- shared, seed 0: scale geometric, full rank",
         "- rank of the experts (figure 6): nothing",
-        "- methods that need data: fisher",
         "Not drawn: one test item of each task",
     ):
         assert words in text

@@ -92,7 +92,7 @@ def test_seeds_initializations_and_ranks(
     assert "### Every expert on every task" in text
 
 
-def test_without_methods_every_one_without_data(
+def test_without_methods_every_one_and_a_word_on_data(
     places: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(jobs, *_, **__):  # type: ignore[no-untyped-def]
@@ -101,7 +101,7 @@ def test_without_methods_every_one_without_data(
     monkeypatch.setattr("robustmerge.cli.bench.mini.show.run_jobs", stop)
     assert run([*RUN, *places]) == 130
     said = capsys.readouterr().err
-    assert "left out, since they need data: fisher, regmean" in said
+    assert "fisher, regmean need data, and are given 100 validation items of each seen task" in said
     assert "what is done is kept" in said
     assert "nothing was written" not in said
 

@@ -51,11 +51,12 @@ def test_one_that_is_named_twice_counts_once() -> None:
     assert [c.label for c in parse_all(["ties,dare", "ties"])] == ["ties", "dare"]
 
 
-def test_every_method_that_needs_no_data() -> None:
-    taken, left_out = every()
-    assert set(left_out) == {"regmean", "fisher"}
-    assert {c.method for c in taken} | set(left_out) == {m.name for m in methods.every()}
+def test_every_method_and_what_it_has_to_know() -> None:
+    taken = every()
+    assert [c.method for c in taken] == [m.name for m in methods.every()]
     assert all(c.label == c.method for c in taken)
+    knowing = {c.method: c.statistics for c in taken if c.statistics}
+    assert knowing == {"regmean": ("gram",), "fisher": ("fisher",)}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,6 @@ def test_every_method_that_needs_no_data() -> None:
         ("ties:density", "name=value"),
         ("norms:exponnt=1+ties", "did you mean exponent?"),
         ("ties+svc:nonsense=1", "parameter"),
-        ("regmean", "needs data"),
     ],
 )
 def test_what_is_no_contender(text: str, words: str) -> None:

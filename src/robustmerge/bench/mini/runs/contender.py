@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .... import methods, steps
 from ....errors import MergeError, unknown
+
+What = Literal["fisher", "gram"]
 
 _HINT = "such as ties:density=0.3,space=delta, or norms+tsv-m+svc with steps around the method"
 
@@ -44,33 +46,31 @@ class Contender:
         """All parameters of the method with their values."""
         return methods.get(self.method).configure(dict(self.given))
 
+    @property
+    def statistics(self) -> tuple[What, ...]:
+        """What the method has to know of the experts' tasks, as `robustmerge collect` calls it."""
+        needs = methods.get(self.method).needs
+        return tuple(sorted({"fisher" if n.startswith("fisher") else "gram" for n in needs}))
+
     @classmethod
     def parse(cls, text: str) -> Contender:
         """Read one.
 
         Raises:
-            MergeError: There is no such method, step or parameter, or the method needs data.
+            MergeError: There is no such method, step or parameter.
         """
         parts = text.split("+")
         place = _place_of_method(parts, text)
         name, _, rest = parts[place].partition(":")
         found = methods.get(name)
-        if found.needs:
-            raise MergeError(
-                f"method {name!r} needs data, which this benchmark does not give",
-                where=f"--methods {text}",
-                hint="leave it out; it needs " + ", ".join(found.needs),
-            )
         values = found.configure(_pairs(rest, text))
         given = tuple((key, values[key]) for key in sorted(_pairs(rest, text)))
         return cls(name, given, tuple(parts[:place]), tuple(parts[place + 1 :]))
 
 
-def every() -> tuple[tuple[Contender, ...], tuple[str, ...]]:
-    """Every method that needs no data, at its defaults; and the names of those left out."""
-    known = methods.every()
-    taken = tuple(Contender(method.name) for method in known if not method.needs)
-    return taken, tuple(method.name for method in known if method.needs)
+def every() -> tuple[Contender, ...]:
+    """Every method at its defaults."""
+    return tuple(Contender(method.name) for method in methods.every())
 
 
 def split(text: str) -> list[str]:

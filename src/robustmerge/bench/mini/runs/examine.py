@@ -38,12 +38,17 @@ class Examiner:
             return self._tested(job, job.adapters[0] if job.adapters else None)
         with TemporaryDirectory(prefix="robustmerge-bench-") as folder:
             output = Path(folder) / "merged"
-            report = merged(job, job.merge, output)
+            seconds = {}
+            start = perf_counter()
+            data = self._statistics(job, job.merge, Path(folder)) if job.unlabeled else None
+            if data:
+                seconds["statistics"] = perf_counter() - start
+            report = merged(job, job.merge, output, data)
+            seconds["merge"] = report.seconds
             start = perf_counter()
             swept = self._swept(job, output) if job.merge.scale == "sweep" else None
-            seconds = {"merge": report.seconds} | (
-                {"sweep": perf_counter() - start} if swept else {}
-            )
+            if swept:
+                seconds["sweep"] = perf_counter() - start
             return self._tested(job, output, swept, seconds, report.warnings)
 
     def _tested(
@@ -65,6 +70,15 @@ class Examiner:
             {**(seconds or {}), "answer": perf_counter() - start},
             notes,
         )
+
+    def _statistics(self, job: Job, how: Merge, folder: Path) -> Path:
+        """Statistics of the adapters on validation items of their tasks."""
+        from .unlabeled import gathered  # it runs transformers, which merging does not need
+
+        seen = [task for task, is_seen in job.tasks.items() if is_seen]
+        experts = dict(zip(seen, job.adapters, strict=True))
+        items = {task: self._of(task, "validation", job.unlabeled) for task in seen}
+        return gathered(job.base, experts, items, how.contender.statistics, folder)
 
     def _swept(self, job: Job, adapter: Path) -> Swept:
         """Choose the factor on validation items of the seen tasks; unseen ones have no say."""
@@ -95,8 +109,14 @@ class Examiner:
         return self._items[key]
 
 
-def merged(job: Job, how: Merge, output: Path) -> Report:
+def merged(job: Job, how: Merge, output: Path, data: Path | None = None) -> Report:
     """Merge a job's adapters by the package's own `merge`, on one thread.
+
+    Args:
+        job: The job.
+        how: How they are merged.
+        output: The folder to write.
+        data: Statistics of the adapters, for methods that need them.
 
     Raises:
         MergeError: As `robustmerge.merge`.
@@ -111,6 +131,7 @@ def merged(job: Job, how: Merge, output: Path) -> Report:
         scale=SCALES[how.scale],
         rank=how.rank,
         extras="mean",
+        data=data,
         workers=1,
         **dict(contender.given),
     )

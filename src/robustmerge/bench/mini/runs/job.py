@@ -59,6 +59,8 @@ class Job:
         task: The task of an expert.
         merge: How the adapters are merged.
         validation: Validation items per seen task, for a sweep; 0 without one.
+        unlabeled: Validation items per seen task that a method which needs data is given without
+            their answers; 0 for all others.
     """
 
     kind: Kind
@@ -72,6 +74,7 @@ class Job:
     task: str = ""
     merge: Merge | None = None
     validation: int = 0
+    unlabeled: int = 0
     version: str = field(default=__version__)
 
     def facts(self) -> dict[str, Any]:
@@ -87,6 +90,8 @@ class Job:
             "robustmerge": self.version,
             "hashes": dict(self.hashes),
         }
+        if self.unlabeled:
+            facts["unlabeled"] = self.unlabeled
         if self.merge:
             contender = self.merge.contender
             facts |= {

@@ -24,7 +24,7 @@ class Study:
         ranks: Ranks of their results.
         scales: Scale protocols.
         items: Test items per task.
-        validation: Validation items per seen task, for sweeps.
+        validation: Validation items per seen task, for sweeps and for methods that need data.
         matrix: Every expert on every task, rather than on its own.
     """
 
@@ -57,7 +57,11 @@ def make_jobs(root: Path, sets: Sequence[ExpertSet], study: Study, setting: Sett
         for rank in study.ranks:
             for contender in study.contenders:
                 how = Merge(contender, scale, rank)
-                jobs += [replace(whole, merge=how, validation=validation) for whole in ready]
+                given = study.validation if contender.statistics else 0
+                jobs += [
+                    replace(whole, merge=how, validation=validation, unlabeled=given)
+                    for whole in ready
+                ]
     return jobs
 
 

@@ -33,7 +33,7 @@ def run(
         out: Folder of the results.
         methods: What to merge by, separated by commas: names of methods, with parameters as in
             ties:density=0.3,space=delta, and with steps around them as in norms+tsv-m+svc. Every
-            method that needs no data unless given.
+            method unless given.
         seeds: Seeds of the experts, such as 0,1,2.
         init: How the experts' A began: shared, independent, or both.
         frozen: The experts whose projector was not trained.
@@ -41,7 +41,8 @@ def run(
         scale: How large the merges are made: default as the method has it; norm-matched and
             geometric by these rules; sweep by the best factor on validation items; or all of these.
         items: Test items per task.
-        validation: Validation items per seen task, for sweep.
+        validation: Validation items per seen task: for sweep, and without their answers for
+            methods that need data.
         matrix: Examine every expert on every task.
         jobs: Processes of one thread each; all cores unless given.
     """

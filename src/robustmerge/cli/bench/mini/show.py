@@ -23,7 +23,7 @@ from ....bench.mini.runs.results import read_all
 from ....bench.mini.runs.run import Step, failed, run_jobs
 from ....bench.mini.runs.setting import built_in
 from ....engine.threads import cores
-from ....errors import MergeError
+from ....errors import MergeError, few
 from ...optional import needing
 from ...rows import Row, print_rows
 
@@ -49,7 +49,7 @@ def run(
         MergeError: Something is missing, or a job failed.
     """
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
-    contenders = _contenders(methods, screen)
+    contenders = _contenders(methods, screen, validation)
     _check_counts(items, validation)
     setting = built_in()
     sets = expert_sets(root, inits, parse_seeds(seeds), frozen=frozen)
@@ -122,11 +122,14 @@ def _sizes(root: Path, standing: Standing) -> dict[str, float]:
     }
 
 
-def _contenders(methods: Sequence[str], screen: Console) -> tuple[Contender, ...]:
-    if methods:
-        return parse_all(methods)
-    taken, left_out = every()
-    screen.print(f"note: left out, since they need data: {', '.join(left_out)}", markup=False)
+def _contenders(methods: Sequence[str], screen: Console, validation: int) -> tuple[Contender, ...]:
+    taken = parse_all(methods) if methods else every()
+    if knowing := [each.label for each in taken if each.statistics]:
+        screen.print(
+            f"note: {few(knowing)} need data, and are given {validation} validation items of each "
+            "seen task without their answers",
+            markup=False,
+        )
     return taken
 
 
