@@ -96,7 +96,7 @@ def test_adapters_of_one_A_may_be_merged_apart(tmp_path: Path) -> None:
         Factors(f.A + 0.3 * orthogonal(5 + t).A, f.B) for t, f in enumerate(map(of_one_A, range(3)))
     ]
     sentences = said(tmp_path / "near", several)
-    assert "tsv-m as it is, or robustmerge" in about(sentences, "start")[1][1]
+    assert "if it must be, -m do-merging --scale norm-matched." in about(sentences, "start")[1][1]
 
 
 def test_one_A_in_other_coordinates(tmp_path: Path) -> None:
