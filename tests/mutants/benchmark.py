@@ -176,10 +176,17 @@ BENCHMARK = (
         "tests/bench/mini/test_sweep.py",
     ),
     _plant(
+        "statistics are of other experts' items",
+        "bench/mini/runs/examine.py",
+        "dict(zip(job.seen, job.adapters, strict=True))",
+        "dict(zip(job.seen, job.adapters[::-1], strict=True))",
+        "tests/bench/mini/test_unlabeled.py",
+    ),
+    _plant(
         "unseen tasks have a say in the sweep",
         "bench/mini/runs/examine.py",
-        "if is_seen]",
-        "]",
+        'job.seen, "validation"',
+        'job.tasks, "validation"',
         "tests/bench/mini/test_runs.py",
     ),
     _plant(

@@ -75,17 +75,15 @@ class Examiner:
         """Statistics of the adapters on validation items of their tasks."""
         from .unlabeled import gathered  # it runs transformers, which merging does not need
 
-        seen = [task for task, is_seen in job.tasks.items() if is_seen]
-        experts = dict(zip(seen, job.adapters, strict=True))
-        items = {task: self._of(task, "validation", job.unlabeled) for task in seen}
+        experts = dict(zip(job.seen, job.adapters, strict=True))
+        items = {task: self._of(task, "validation", job.unlabeled) for task in experts}
         return gathered(job.base, experts, items, how.contender.statistics, folder)
 
     def _swept(self, job: Job, adapter: Path) -> Swept:
         """Choose the factor on validation items of the seen tasks; unseen ones have no say."""
-        seen = [task for task, is_seen in job.tasks.items() if is_seen]
 
         def worth(factor: float) -> float:
-            found = self.scores(adapter, factor, seen, "validation", job.validation)
+            found = self.scores(adapter, factor, job.seen, "validation", job.validation)
             return float(np.mean([scores.mean() for scores in found.values()]))
 
         return sweep(worth)

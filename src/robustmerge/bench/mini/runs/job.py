@@ -77,6 +77,11 @@ class Job:
     unlabeled: int = 0
     version: str = field(default=__version__)
 
+    @property
+    def seen(self) -> list[str]:
+        """The seen ones of the tasks."""
+        return [task for task, is_seen in self.tasks.items() if is_seen]
+
     def facts(self) -> dict[str, Any]:
         """Everything that determines the result, as plain data without a path."""
         facts: dict[str, Any] = {

@@ -67,9 +67,8 @@ def make_jobs(root: Path, sets: Sequence[ExpertSet], study: Study, setting: Sett
 
 def _whole(each: ExpertSet, plain: Job) -> Job:
     """A merge of all experts of a set, but for how."""
-    seen = [name for name, is_seen in plain.tasks.items() if is_seen]
-    folders = each.adapters(seen)
-    own = {name: hash_of_adapter(folder) for name, folder in zip(seen, folders, strict=True)}
+    folders = each.adapters(plain.seen)
+    own = {name: hash_of_adapter(folder) for name, folder in zip(plain.seen, folders, strict=True)}
     return replace(
         plain,
         kind="merge",
