@@ -13,7 +13,7 @@ from typing import Any
 from robustmerge.errors import MergeError
 
 from .merges import Shelf, Which
-from .size import loudness, usual, zone_of
+from .size import counted, loudness
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,5 @@ def shelves(
 
 def zones(merges: Sequence[Tuned], shelves: Mapping[str, Shelf]) -> list[dict[str, Any]]:
     """Best factors of merges that the diagnosis calls too small, too large, or neither."""
-    rows: dict[str, list[tuple[float, bool]]] = {"too small": [], "neither": [], "too large": []}
-    for each in merges:
-        loud = loudness(shelves[each.set].taken(each.which), each.which.count)
-        rows[zone_of(loud)].append((each.factor, usual(each.factor, loud)))
-    return [
-        {
-            "zone": zone,
-            "merges": len(found),
-            "less": sum(factor < 0.99 for factor, _ in found),
-            "same": sum(0.99 <= factor <= 1.01 for factor, _ in found),
-            "more": sum(factor > 1.01 for factor, _ in found),
-            "usual": sum(within for _, within in found),
-        }
-        for zone, found in rows.items()
-        if found
-    ]
+    found = [(shelves[each.set].taken(each.which), each) for each in merges]
+    return counted([(loudness(taken, each.which.count), each.factor) for taken, each in found])

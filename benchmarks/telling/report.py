@@ -269,22 +269,17 @@ COUNTED = ("merges", "less", "same", "more", "usual")
 
 def _zones(rows: Sequence[Data]) -> Table:
     head = (*ZONES, "gain by tuning, median", "greatest", "merges that gain 4 or more")
-    return table(
-        head,
-        [
-            [
-                row["zone"],
-                *(str(row[key]) for key in COUNTED),
-                f"{row['gain']:.1f}",
-                f"{row['greatest']:.1f}",
-                str(row["gain of four"]),
-            ]
-            for row in rows
-        ],
-    )
+    gains = [
+        [f"{row['gain']:.1f}", f"{row['greatest']:.1f}", str(row["gain of four"])] for row in rows
+    ]
+    return table(head, [[*_counted(row), *gain] for row, gain in zip(rows, gains, strict=True)])
 
 
 def _zones_elsewhere(rows: Sequence[Data] | None) -> Table:
     if rows is None:
         return ["Not looked at in this run; --others names the folder of the other sets."]
-    return table(ZONES, [[row["zone"], *(str(row[key]) for key in COUNTED)] for row in rows])
+    return table(ZONES, [_counted(row) for row in rows])
+
+
+def _counted(row: Data) -> list[str]:
+    return [row["zone"], *(str(row[key]) for key in COUNTED)]

@@ -88,29 +88,45 @@ def zones(tuned: Sequence[Measured], own: Sequence[Measured], taken: Sequence[Ta
     at = {
         t.which: (loudness(found, t.which.count), t) for t, found in zip(tuned, taken, strict=True)
     }
-    rows: dict[str, list[Any]] = {"too small": [], "neither": [], "too large": []}
+    gains: dict[str, list[float]] = {}
+    sizes = []
     for each in own:
         loud, best = at[each.which]
         assert best.factor is not None  # of a sweep
-        gained = best.score("seen") - each.score("seen")
-        rows[zone_of(loud)].append((best.factor, gained, usual(best.factor, loud)))
-    found = []
-    for zone, pairs in ((zone, pairs) for zone, pairs in rows.items() if pairs):
-        factors, gains, within = (np.array(x) for x in zip(*pairs, strict=True))
-        found.append(
-            {
-                "zone": zone,
-                "merges": len(pairs),
-                "less": int((factors < 0.99).sum()),
-                "same": int((abs(factors - 1) < 0.01).sum()),
-                "more": int((factors > 1.01).sum()),
-                "usual": int(within.sum()),
-                "gain": float(np.median(gains)),
-                "gain of four": int((gains >= 4).sum()),
-                "greatest": float(gains.max()),
-            }
-        )
+        sizes.append((loud, best.factor))
+        gains.setdefault(zone_of(loud), []).append(best.score("seen") - each.score("seen"))
+    found = counted(sizes)
+    for row in found:
+        gained = np.array(gains[row["zone"]])
+        row |= {
+            "gain": float(np.median(gained)),
+            "gain of four": int((gained >= 4).sum()),
+            "greatest": float(gained.max()),
+        }
     return found
+
+
+def counted(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
+    """How many merges of each zone are best at less, as they are, and at more.
+
+    Args:
+        sizes: Loudness at their own scale, and best factor.
+    """
+    zones: dict[str, list[tuple[float, float]]] = {"too small": [], "neither": [], "too large": []}
+    for loud, factor in sizes:
+        zones[zone_of(loud)].append((loud, factor))
+    return [
+        {
+            "zone": zone,
+            "merges": len(found),
+            "less": sum(factor < 0.99 for _, factor in found),
+            "same": sum(0.99 <= factor <= 1.01 for _, factor in found),
+            "more": sum(factor > 1.01 for _, factor in found),
+            "usual": sum(usual(factor, loud) for loud, factor in found),
+        }
+        for zone, found in zones.items()
+        if found
+    ]
 
 
 def zone_of(loud: float) -> str:

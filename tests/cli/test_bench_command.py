@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from pretend import SETTING, trained
 from robustmerge.cli.app import run
-from robustmerge.cli.bench.mini.show import _duration
+from robustmerge.cli.bench.duration import duration
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("bench", "mini", "run")
@@ -142,7 +142,7 @@ def test_no_results_yet(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_durations_are_readable() -> None:
-    assert [_duration(s) for s in (5.2, 89.0, 120.0, 5399.0, 7260.0)] == [
+    assert [duration(s) for s in (5.2, 89.0, 120.0, 5399.0, 7260.0)] == [
         "5 s",
         "89 s",
         "2 min",

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ...bench.paper.training.place import Place
 from ...bench.paper.training.progress import Step, Told
+from .duration import duration
 
 Record = Mapping[str, Any]
 
@@ -67,12 +68,5 @@ def _note_idle_gpus(screen: Console, place: Place) -> None:
 
 def _line(step: Step) -> str:
     """A line on how far a training is."""
-    left = f", {_duration(step.left)} left" if step.done < step.todo else ""
+    left = f", {duration(step.left)} left" if step.done < step.todo else ""
     return f"step {step.done} of {step.todo}: loss {step.loss:.3f}, rate {step.rate:.2g}{left}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -26,6 +26,7 @@ from ....engine.threads import cores
 from ....errors import MergeError, few
 from ...optional import needing
 from ...rows import Row, print_rows
+from ..duration import duration
 
 
 def run(
@@ -138,15 +139,8 @@ def _tell(screen: Console, step: Step) -> None:
     if step.failure:
         line = f"[{step.done}/{step.todo}] {step.label}: failed: {step.failure}"
     elif step.done < step.todo:
-        line += f", about {_duration(step.left)} left"
+        line += f", about {duration(step.left)} left"
     screen.print(line, markup=False)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def parse_seeds(seeds: str) -> list[int]:
