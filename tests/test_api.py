@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import robustmerge
-from make import adapter, deltas, trio
+from factories.adapters import adapter, deltas, trio
 from robustmerge import MergeError
 from robustmerge.engine.recipe import Recipe
 

@@ -5,105 +5,175 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import robustmerge
+import robustmerge_bench
 
-ROOT = Path(robustmerge.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
+# A unit is a file or folder of a package. It may import from its own floor and those above it here.
+FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "robustmerge": (
+        ("_version", "errors"),
+        ("basis", "depth", "files", "parameters", "threads"),
+        ("factors",),
+        ("linalg",),
+        ("adapter", "methods"),
+        ("checks", "steps", "testing"),
+        ("engine", "export"),
+        ("diagnosis", "live"),
+        ("collect",),
+        ("api", "peft"),
+        ("cli",),
+        ("__init__", "__main__"),
+    ),
+    "robustmerge_bench": (
+        ("item",),
+        ("metrics", "stats"),
+        ("figure",),
+        ("mini", "paper"),
+        ("cli",),
+        ("__init__",),
+    ),
+    "robustmerge_bench.paper": (
+        ("figures", "tasks"),
+        ("data",),
+        ("score",),
+        ("scoring",),
+        ("answering",),
+        ("training",),
+        ("study",),
+        ("lmms",),
+        ("__init__",),
+    ),
+    "robustmerge_bench.mini": (
+        ("world",),
+        ("tasks",),
+        ("training",),
+        ("student",),
+        ("artifact", "runs"),
+        ("judge",),
+        ("page",),
+        ("__init__",),
+    ),
+}
+APART = ("adapter", "methods")
+"""Units of one floor that must not know each other."""
+MODELS = {
+    "robustmerge": ("collect", "live", "peft"),
+    "robustmerge_bench": ("training", "student", "engines", "lmms", "clip"),
+}
+"""Units, or folders and files of the benchmark, that may import PEFT and transformers."""
 
-# A file may import from its own layer and those above it in this list.
-LAYERS = (
-    ("errors", "basis"),
-    ("factors",),
-    ("linalg",),
-    ("adapter", "methods"),
-    ("testing", "steps", "inspect"),
-    ("engine", "export"),
-    ("diagnosis",),
-    ("landed",),
-    ("collect",),
-    ("api", "peft"),
-    ("bench",),
-    ("cli",),
-    ("__init__", "__main__"),
-)
-LIVE = ("peft", "landed", "collect", "bench")
-# Its models; what runs, scores and judges needs neither library.
-LIVE_IN_BENCH = ("training", "student", "engines", "lmms", "clip")
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+PACKAGES = {p.__name__: Path(p.__file__).parent for p in (robustmerge, robustmerge_bench)}
+FILES = {
+    ".".join([name, *path.relative_to(root).with_suffix("").parts]): path
+    for name, root in PACKAGES.items()
+    for path in sorted(root.rglob("*.py"))
+}
+"""Every file by its dotted name, that of a package's own file ending in `__init__`."""
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def file_of(module: str) -> str | None:
+    """The file that a dotted module name means."""
+    return next((m for m in (module, f"{module}.__init__") if m in FILES), None)
 
 
-def imported(path: Path) -> set[str]:
-    """The parts of the package that a file imports, anywhere in it."""
-    package = ["robustmerge", *path.relative_to(ROOT).parts[:-1]]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else []
-            base = [*start, *(node.module.split(".") if node.module else [])]
-            names = [base] if len(base) > 1 else [[*base, a.name] for a in node.names]
-            found |= {n[1] for n in names if n[0] == "robustmerge" and len(n) > 1}
-        elif isinstance(node, ast.Import):
-            parts = [a.name.split(".") for a in node.names]
-            found |= {p[1] for p in parts if p[0] == "robustmerge" and len(p) > 1}
-    return found - {"__version__"}
+def imports(module: str) -> Iterator[str]:
+    """The files of both packages that a file imports when it is imported itself."""
+    yield from _imports(module, ast.parse(FILES[module].read_text()).body)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(path: Path) -> None:
-    for name in imported(path):
-        assert LEVEL[name] <= LEVEL[layer(path)], f"{path} imports {name}"
-    if layer(path) in ("adapter", "methods"):
-        assert not imported(path) & ({"adapter", "methods"} - {layer(path)})
+def all_imports(module: str) -> Iterator[str]:
+    """The same, with imports inside functions and those for types alone."""
+    yield from _imports(module, ast.walk(ast.parse(FILES[module].read_text())))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_and_functions_stay_small(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= 300
+def _imports(module: str, nodes: Iterator[ast.stmt]) -> Iterator[str]:
+    package = module.split(".")[:-1]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from filter(None, (file_of(alias.name) for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            home = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                file = file_of(f"{home}.{alias.name}") or file_of(home)
+                if file and file != module:
+                    yield file
+
+
+def unit(module: str, package: str) -> str | None:
+    """The unit of a package that a file belongs to."""
+    return module[len(package) + 1 :].split(".")[0] if module.startswith(package + ".") else None
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_one_way(module: str) -> None:
+    for package, floors in FLOORS.items():
+        level = {name: number for number, names in enumerate(floors) for name in names}
+        here = unit(module, package)
+        if here is None:
+            continue
+        for imported in all_imports(module):
+            there = unit(imported, package)
+            if there is None or imported == f"{package}.__init__":
+                continue
+            assert level[there] <= level[here], f"{module} imports {imported}"
+            assert here == there or not {here, there} <= set(APART), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith("robustmerge.")])
+def test_the_merger_does_not_know_the_benchmark(module: str) -> None:
+    assert not [i for i in all_imports(module) if i.startswith("robustmerge_bench.")]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter({m: set(all_imports(m)) - {m} for m in FILES}).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_files_and_functions_stay_small(module: str) -> None:
+    text = FILES[module].read_text()
+    assert text.count("\n") <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
             doc = ast.get_docstring(node) or ""
             body = node.end_lineno - node.body[0].lineno + 1 - doc.count("\n")
-            assert body <= 50, f"{path}: {node.name} has {body} lines"
+            assert body <= 50, f"{module}: {node.name} has {body} lines"
 
 
-def libraries(path: Path) -> set[str]:
+def libraries(module: str) -> set[str]:
     """What a file imports of others, anywhere in it."""
-    return {
-        alias.name.split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    } | {
-        (node.module or "").split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and not node.level
-    }
+    names = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").split(".")[0])
+    return names
 
 
 def test_only_the_report_draws() -> None:
-    drawing = {path for path in FILES if libraries(path) & {"altair", "vl_convert", "matplotlib"}}
+    drawing = {m for m in FILES if libraries(m) & {"altair", "vl_convert", "matplotlib"}}
     assert drawing
-    for path in drawing:
-        assert path.parent == ROOT / "diagnosis" / "report", path
+    for module in drawing:
+        assert module.startswith("robustmerge.diagnosis.report."), module
 
 
-def test_few_files_know_peft_and_transformers() -> None:
-    for path in FILES:
-        names = libraries(path)
-        live = layer(path) in LIVE
-        if layer(path) == "bench":
-            live = bool({path.stem, path.parent.name} & set(LIVE_IN_BENCH))
-        assert not names & {"peft", "transformers"} or live, path
+@pytest.mark.parametrize("module", FILES)
+def test_few_files_know_peft_and_transformers(module: str) -> None:
+    if libraries(module) & {"peft", "transformers"}:
+        package, *parts = module.split(".")
+        allowed = {parts[0]} if package == "robustmerge" else set(parts)
+        assert allowed & set(MODELS[package])
 
 
 @pytest.mark.parametrize(
@@ -132,6 +202,7 @@ def test_help_and_usage_errors_do_not_import_torch(arguments: list[str]) -> None
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_the_package_does_not_import_torch() -> None:
-    code = "import sys, robustmerge\nassert 'torch' not in sys.modules\n"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_does_not_import_torch(package: str) -> None:
+    code = f"import sys, {package}\nassert 'torch' not in sys.modules\n"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

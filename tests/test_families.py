@@ -6,7 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from families import FAMILIES, attach, build, inputs, logits, not_landed, save_adapter, text_inputs
+from factories.families import (
+    FAMILIES,
+    attach,
+    build,
+    inputs,
+    logits,
+    not_landed,
+    save_adapter,
+    text_inputs,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import given as cases, strategies as st
 
-from make import factors, stack
+from factories.adapters import factors, stack
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.linalg import concat, core, fit, rank_for_energy, svd
 

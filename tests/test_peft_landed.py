@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import robustmerge
-from families import LANGUAGE, attach, build, save_adapter
+from factories.families import LANGUAGE, attach, build, save_adapter
 from robustmerge import MergeError
 from robustmerge.peft import landed
 

@@ -13,8 +13,8 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 
 import robustmerge
-from families import attach, build, logits, not_landed, save_adapter
-from live import PLAIN, assert_weighted_sum, deltas, factors, run, tiny
+from factories.families import attach, build, logits, not_landed, save_adapter
+from factories.live_models import PLAIN, assert_weighted_sum, deltas, factors, run, tiny
 from robustmerge import methods
 from robustmerge.peft import add_merged_adapter, landed
 

@@ -14,9 +14,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-import robustmerge.landed
+import robustmerge.live.loaded
 import robustmerge.peft
-from live import IDS, PLAIN, Tiny, assert_kept, deltas, factors, run, state, tiny
+from factories.live_models import IDS, PLAIN, Tiny, assert_kept, deltas, factors, run, state, tiny
 from robustmerge import MergeError
 from robustmerge.peft import add_merged_adapter
 
@@ -167,7 +167,8 @@ def test_names_are_checked() -> None:
 
 def unchecked(module: ModuleType) -> Any:
     """A module loaded once more, past the type check that tests have and users do not."""
-    name = f"robustmerge._plain_{module.__name__.rpartition('.')[2]}"
+    package, _, file = module.__name__.rpartition(".")
+    name = f"{package}._plain_{file}"
     spec = importlib.util.spec_from_file_location(name, module.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -178,7 +179,7 @@ def unchecked(module: ModuleType) -> Any:
 
 
 def test_other_models_are_refused() -> None:
-    plain, plain_landed = unchecked(robustmerge.peft), unchecked(robustmerge.landed)
+    plain, plain_landed = unchecked(robustmerge.peft), unchecked(robustmerge.live.loaded)
     with pytest.raises(MergeError, match="Tiny is not a PeftModel"):
         plain.add_merged_adapter(Tiny(), ["one"], "m")
     with pytest.raises(MergeError, match="Tiny is not a PeftModel"):

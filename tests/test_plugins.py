@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import robustmerge
-from make import deltas, trio
+from factories.adapters import deltas, trio
 from robustmerge import MergeError
 from robustmerge.cli.app import run
 from robustmerge.factors import Factors, Stack

@@ -14,12 +14,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from . import methods
     from .api import diagnose, load, merge
     from .errors import MergeError
 
-__version__ = "0.1.0"
 __all__ = ["MergeError", "__version__", "diagnose", "load", "merge", "methods"]
 
 _HOMES = {

@@ -13,9 +13,9 @@ from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
 from .engine.recipe import Recipe
 from .engine.report import Report
-from .engine.threads import Progress, silent
 from .engine.values import Dora, Extras, Over, Where
 from .errors import MergeError
+from .threads import Progress, silent
 
 
 def merge(

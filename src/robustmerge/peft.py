@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from .adapter.config import AdapterConfig
 from .collect.live import collect
-from .engine.live import LiveRun, pair_of
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept, remarks
 from .engine.run import Merged
-from .engine.threads import silent
 from .engine.values import Over
 from .errors import MergeError, few
-from .landed import check_known, landed
+from .live.loaded import check_known, landed
+from .live.merge import LiveRun, pair_of
+from .threads import silent
 
 __all__ = ["Added", "add_merged_adapter", "collect", "landed"]
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 import robustmerge
+from factories.adapters import LLM, adapter
+from factories.statistics_methods import by_activity, by_fisher, register
 from faults.refuse import refused
-from make import LLM, adapter
 from robustmerge.adapter.reader import Adapter
 from robustmerge.adapter.statistics import FILE, KINDS, Statistics
 from robustmerge.collect.live import Gathered
 from robustmerge.collect.write import save
 from robustmerge.factors import Factors, Stack
-from stand_in import by_activity, by_fisher, register
 
 NEEDS = ("gram", "squares", "count", "fisher_A", "fisher_B")
 LACKING = {name: shape for name, shape in LLM.items() if "layers.1" not in name}

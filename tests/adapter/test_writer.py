@@ -10,9 +10,11 @@ from hypothesis import given as cases, strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from robustmerge.adapter.config import ADAPTER
 from robustmerge.adapter.tensors import DTYPES, SafetensorsFile, Spec
-from robustmerge.adapter.writer import SafetensorsWriter, check_target, whole_folder
+from robustmerge.adapter.writer import SafetensorsWriter
 from robustmerge.errors import MergeError
+from robustmerge.files import check_target, whole_folder
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 tensors = st.dictionaries(
@@ -140,13 +142,13 @@ def test_targets(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(one)
     for target in (one, tmp_path / "link", tmp_path / "parent", tmp_path / "one" / "..", held):
         with pytest.raises(MergeError, match="would replace an input"):
-            check_target(target, inputs, force=True)
+            check_target(target, inputs, force=True, holds=ADAPTER)
     with pytest.raises(MergeError, match="exists"):
-        check_target(other, inputs, force=False)
-    check_target(other, inputs, force=True)
+        check_target(other, inputs, force=False, holds=ADAPTER)
+    check_target(other, inputs, force=True, holds=ADAPTER)
     with pytest.raises(MergeError, match="not an adapter"):
-        check_target(tmp_path / "plain", inputs, force=True)
-    check_target(tmp_path / "empty", inputs, force=False)
-    check_target(one / "merged", inputs, force=False)
+        check_target(tmp_path / "plain", inputs, force=True, holds=ADAPTER)
+    check_target(tmp_path / "empty", inputs, force=False, holds=ADAPTER)
+    check_target(one / "merged", inputs, force=False, holds=ADAPTER)
     with pytest.raises(MergeError, match="not a folder"):
-        check_target(other / "adapter_config.json", inputs, force=True)
+        check_target(other / "adapter_config.json", inputs, force=True, holds=ADAPTER)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import robustmerge
-from make import adapter, trio
+from factories.adapters import adapter, trio
 from robustmerge import MergeError
 from robustmerge.cli.app import run
 

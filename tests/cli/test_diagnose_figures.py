@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from invented import LONG, invented
+from factories.diagnoses import LONG, invented
 from robustmerge.cli.diagnosis_tables import adapters, fates, wholes
 from robustmerge.cli.diagnosis_words import before
 from robustmerge.cli.show_diagnosis import summary

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from make import adapter, deltas, trio
+from factories.adapters import adapter, deltas, trio
 from robustmerge import methods, steps
 from robustmerge.cli.app import run
 

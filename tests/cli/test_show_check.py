@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from families import build, save_adapter
-from make import LLM, adapter, trio
+from factories.adapters import LLM, adapter, trio
+from factories.families import build, save_adapter
 from robustmerge.cli.app import run
 from robustmerge.cli.rows import Row, print_rows
 

@@ -11,9 +11,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bases import adapt, text_batch, text_only
-from families import IMAGE_TOKEN, build, inputs
-from live import assert_kept, state
+from factories.bases import adapt, text_batch, text_only
+from factories.families import IMAGE_TOKEN, build, inputs
+from factories.live_models import assert_kept, state
 from robustmerge import MergeError
 from robustmerge.adapter import layout
 from robustmerge.collect.gradients import draw, log_likelihood

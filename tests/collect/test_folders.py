@@ -15,19 +15,19 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import robustmerge
-from bases import TEMPLATE, adapt, lines, llama, llava, picture, qwen, text_only
-from families import _quiet, build, save_adapter
+from factories.adapters import adapter, deltas, trio
+from factories.bases import TEMPLATE, adapt, lines, llama, llava, picture, qwen, text_only
+from factories.families import _quiet, build, save_adapter
+from factories.statistics_methods import register
 from faults.refuse import command, refused, tree
-from make import adapter, deltas, trio
-from robustmerge.adapter.tensors import sha256
 from robustmerge.cli.app import run
 from robustmerge.collect.encode import Encoded, Encoder
 from robustmerge.collect.folders import collect_folders
 from robustmerge.collect.load import load_processor
 from robustmerge.collect.samples import Samples
 from robustmerge.collect.write import save
+from robustmerge.files import sha256
 from robustmerge.peft import collect
-from stand_in import register
 
 Capture = pytest.CaptureFixture[str]
 LAYER = "model.language_model.layers.1.self_attn.q_proj"
@@ -108,7 +108,7 @@ def test_the_command_and_the_merge_after_it(
 
 def test_what_the_command_collects_is_what_a_live_model_gives(place: Path, tmp_path: Path) -> None:
     """The same numbers, from adapters attached by hand and inputs made by hand."""
-    from families import attach
+    from factories.families import attach
 
     collected(place, tmp_path / "stats", what=["gram", "fisher"], seed=3, limit=2)
     model = attach(build("llava"), place / "vqa")
@@ -275,7 +275,7 @@ def test_the_output_must_not_replace_the_statistics(
 
 
 def test_a_live_merge_refuses_such_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    from live import PLAIN, state, tiny
+    from factories.live_models import PLAIN, state, tiny
     from robustmerge.peft import add_merged_adapter
 
     register(monkeypatch)

@@ -10,9 +10,9 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from bases import adapt, text_batch, text_only
-from families import build, inputs
-from live import IDS, PLAIN, assert_kept, state, tiny
+from factories.bases import adapt, text_batch, text_only
+from factories.families import build, inputs
+from factories.live_models import IDS, PLAIN, assert_kept, state, tiny
 from robustmerge import MergeError
 from robustmerge.adapter import layout
 from robustmerge.collect.activations import real
@@ -160,7 +160,7 @@ def test_modules_that_no_sample_reaches() -> None:
 def test_the_model_is_left_as_it_was(
     through: Any, failing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stand_in import register
+    from factories.statistics_methods import register
 
     register(monkeypatch)
     model = tiny({"one": {"target_modules": ["down"]}, "two": {"lora_dropout": 0.1}})

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bases import adapt, lines, llama, text_only
-from families import _quiet
+from factories.bases import adapt, lines, llama, text_only
+from factories.families import _quiet
 from faults.child import Child
 from faults.refuse import tree
 from robustmerge.collect.folders import collect_folders

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bases import adapt, text_batch, text_only
-from families import build, inputs
-from live import IDS, tiny
+from factories.bases import adapt, text_batch, text_only
+from factories.families import build, inputs
+from factories.live_models import IDS, tiny
+from factories.statistics_methods import by_activity, register
 from robustmerge.adapter import layout
 from robustmerge.collect.layerwise import Block, blocks
 from robustmerge.collect.model import adapted_layers, factors_of
 from robustmerge.factors import Factors, Stack
 from robustmerge.peft import collect
-from stand_in import by_activity, register
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import orthonormal, planted
-from make import stack
-from robustmerge.diagnosis.apart import apart
-from robustmerge.diagnosis.small import Space
+from factories.adapters import stack
+from factories.planted_updates import orthonormal, planted
+from robustmerge.diagnosis.core_updates import Space
+from robustmerge.diagnosis.cross_terms import apart
 from robustmerge.factors import Factors
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from known import orthonormal, planted, turned
-from robustmerge.diagnosis.crowding import Crowding, crowding, edge
-from robustmerge.diagnosis.small import Space
+from factories.planted_updates import orthonormal, planted, turned
+from robustmerge.diagnosis.core_updates import Space
+from robustmerge.diagnosis.shared_directions import Crowding, crowding, edge
 from robustmerge.factors import Factors
 
 

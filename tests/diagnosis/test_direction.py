@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import orthonormal, planted, turned
-from make import factors
+from factories.adapters import factors
+from factories.planted_updates import orthonormal, planted, turned
+from robustmerge.diagnosis.core_updates import Space
 from robustmerge.diagnosis.direction import Curve, Direction, assignment, directions
-from robustmerge.diagnosis.small import Space
 from robustmerge.factors import Factors
 
 S = [8.0, 4.0, 2.0, 1.0]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given as cases, settings, strategies as st
 
-from known import turned
-from make import factors, stack
-from robustmerge.diagnosis.apart import Apart
+from factories.adapters import factors, stack
+from factories.planted_updates import turned
+from robustmerge.diagnosis.cross_terms import Apart
 from robustmerge.diagnosis.signs import Signs
 from robustmerge.diagnosis.survey import Given, Row, survey
 from robustmerge.diagnosis.values import Histogram, Values

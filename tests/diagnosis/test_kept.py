@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import orthonormal, planted, turned
-from make import factors
-from robustmerge.diagnosis.kept import Kept, kept
-from robustmerge.diagnosis.small import Space
+from factories.adapters import factors
+from factories.planted_updates import orthonormal, planted, turned
+from robustmerge.diagnosis.core_updates import Space
+from robustmerge.diagnosis.retention import Kept, kept
 from robustmerge.factors import Factors
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import axes, orthonormal, planted, turned
-from make import factors, stack
-from robustmerge.diagnosis.noise import Noise, noise
-from robustmerge.diagnosis.small import Space
+from factories.adapters import factors, stack
+from factories.planted_updates import axes, orthonormal, planted, turned
+from robustmerge.diagnosis.core_updates import Space
+from robustmerge.diagnosis.unattributed import Noise, noise
 from robustmerge.factors import Factors
 
 

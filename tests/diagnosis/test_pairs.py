@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import axes, orthonormal, planted, turned
-from make import stack
+from factories.adapters import stack
+from factories.planted_updates import axes, orthonormal, planted, turned
+from robustmerge.diagnosis.core_updates import Space
 from robustmerge.diagnosis.pairs import Pair, pairs
-from robustmerge.diagnosis.small import Space
 from robustmerge.diagnosis.values import sample
 from robustmerge.factors import Factors, Stack
 

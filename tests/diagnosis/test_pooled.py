@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from robustmerge.diagnosis.direction import MEASURES, Curve, by_name
-from robustmerge.diagnosis.kept import Kept
 from robustmerge.diagnosis.pooled import Module, curves, histograms, pool
+from robustmerge.diagnosis.retention import Kept
 from robustmerge.diagnosis.values import Histogram, Values
 
 

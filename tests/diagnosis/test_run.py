@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import robustmerge
-from make import LLM, adapter, deltas, trio
+from factories.adapters import LLM, adapter, deltas, trio
 from robustmerge import MergeError
 from robustmerge.diagnosis.run import named
 from robustmerge.diagnosis.tables import POOLED, ROWS

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import robustmerge
-from make import LLM, adapter, deltas
+from factories.adapters import LLM, adapter, deltas
 from robustmerge import MergeError
 
 FIRST, *REST = LLM

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from make import rows, stack
+from factories.adapters import rows, stack
 from robustmerge.diagnosis.signs import signs
 from robustmerge.diagnosis.values import sample
 from robustmerge.factors import Stack

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import axes, orthonormal, planted
-from make import factors, stack
-from robustmerge.diagnosis.small import Small, Space, overlap, share
+from factories.adapters import factors, stack
+from factories.planted_updates import axes, orthonormal, planted
+from robustmerge.diagnosis.core_updates import Small, Space, overlap, share
 
 sizes = st.integers(1, 12)
 ranks = st.lists(st.integers(0, 5), min_size=1, max_size=4)

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from known import orthonormal, planted, turned
-from robustmerge.diagnosis.small import Small
+from factories.planted_updates import orthonormal, planted, turned
+from robustmerge.diagnosis.core_updates import Small
 from robustmerge.diagnosis.spectrum import spectrum
 from robustmerge.factors import Factors
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from invented import MERGES, invented
+from factories.diagnoses import MERGES, invented
 from robustmerge.diagnosis.initialization import initialization
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
-from known import orthonormal, planted, turned
-from make import stack
-from robustmerge.diagnosis.small import Space
-from robustmerge.diagnosis.total import Heard, Total, total
+from factories.adapters import stack
+from factories.planted_updates import orthonormal, planted, turned
+from robustmerge.diagnosis.contributions import Heard, Total, total
+from robustmerge.diagnosis.core_updates import Space
 from robustmerge.factors import Factors
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from make import factors, stack
+from factories.adapters import factors, stack
 from robustmerge.diagnosis.values import BINS, SIDE, Histogram, Values, edges, sample, values
 from robustmerge.factors import Factors, Stack
 

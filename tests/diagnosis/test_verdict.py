@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import robustmerge
-from known import orthonormal, planted, turned
+from factories.planted_updates import orthonormal, planted, turned
 from robustmerge.diagnosis.verdict import Sentence, verdict
 from robustmerge.factors import Factors
 

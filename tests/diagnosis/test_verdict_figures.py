@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from invented import LONG, invented
+from factories.diagnoses import LONG, invented
 from robustmerge.diagnosis.tables import Diagnosis
 from robustmerge.diagnosis.verdict import Level, verdict
 

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from families import attach, build, logits, save_adapter
+from factories.families import attach, build, logits, save_adapter
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError

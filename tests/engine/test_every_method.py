@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import robustmerge
-from make import adapter, deltas
+from factories.adapters import adapter, deltas
 from robustmerge import methods
 from robustmerge.factors import Dense, Noted, Stack
 

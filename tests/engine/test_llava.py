@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from make import adapter
+from factories.adapters import adapter
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 

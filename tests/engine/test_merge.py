@@ -11,13 +11,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from make import LLM, adapter, deltas, trio
+from factories.adapters import LLM, adapter, deltas, trio
 from robustmerge import methods
-from robustmerge.adapter.tensors import sha256
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Override, Recipe
 from robustmerge.engine.report import Report
 from robustmerge.factors import Factors, Stack
+from robustmerge.files import sha256
 
 SUM: dict[str, Any] = {"method": "task-arithmetic", "rank": "full"}
 

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from base_files import base, weights
-from make import LLM, adapter, deltas
+from factories.adapters import LLM, adapter, deltas
+from factories.checkpoints import base, weights
 from robustmerge.adapter import base as base_reader
 from robustmerge.export import companions, export_adapter
 

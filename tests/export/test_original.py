@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from families import _TEXT, attach, build, save_adapter, text_inputs
+from factories.adapters import LLM, adapter
+from factories.families import _TEXT, attach, build, save_adapter, text_inputs
 from faults.refuse import command, refused, tree
-from make import LLM, adapter
 from robustmerge.adapter.config import AdapterConfig
 from robustmerge.adapter.reader import Adapter
 from robustmerge.export import export_adapter

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from base_files import base, weights
+from factories.adapters import LLM, adapter
+from factories.checkpoints import base, weights
 from faults.refuse import command, refused, tree
-from make import LLM, adapter
-from robustmerge.adapter import space
+from robustmerge import files
 from robustmerge.cli.app import run
 from robustmerge.export import export_adapter, rewrite
 
@@ -179,7 +179,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         usage = type("Usage", (), {"free": 1000})
-        patch.setattr(space.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(files.shutil, "disk_usage", lambda path: usage)
         refused(export, "the disk has 0.0 MB free")
     assert tree(tmp_path) == before
 

@@ -13,8 +13,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
-from bases import llama, llava, text_only
-from families import FAMILIES, attach, build, logits, save_adapter, text_inputs
+from factories.bases import llama, llava, text_only
+from factories.families import FAMILIES, attach, build, logits, save_adapter, text_inputs
 from robustmerge.export import export_adapter
 
 
@@ -129,7 +129,7 @@ def test_tied_embeddings_compute_what_the_adapter_does(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The unmerged model is the measure: PEFT's merging would change both ends of the tie."""
-    import families
+    from factories import families
 
     monkeypatch.setitem(families._LLAMA, "tie_word_embeddings", True)
     llava_family = families._FAMILIES["llava"]
@@ -146,7 +146,7 @@ def test_tied_embeddings_compute_what_the_adapter_does(
 
 @pytest.mark.parametrize("layout", ["embedded", "full"])
 def test_language_models_too(layout: str, tmp_path: Path) -> None:
-    from bases import adapt
+    from factories.bases import adapt
 
     llama(tmp_path / "base")
     peft = adapt(text_only(), {"expert": {}}, tmp_path)

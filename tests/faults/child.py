@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from robustmerge import files
 from robustmerge.adapter import writer
 from robustmerge.cli import app
 
@@ -94,7 +95,7 @@ def _work(
             pipe.recv()
 
     if two_steps:
-        writer._swap = lambda one, other: False
+        files._swap = lambda one, other: False
     _PATCHES[halt](wait)
     app.main()
 
@@ -139,7 +140,7 @@ def _slowly_cleaning(wait: Callable[..., None]) -> None:
 _PATCHES: dict[str, Callable[[Callable[..., None]], None]] = {
     "": lambda wait: None,
     "writing": lambda wait: _after(writer.SafetensorsWriter, "write", wait),
-    "replacing": lambda wait: _before(writer, "_exchange", wait),
+    "replacing": lambda wait: _before(files, "_exchange", wait),
     "between": lambda wait: _after(Path, "rename", wait),
     "cleaning": _slowly_cleaning,
 }

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from factories.adapters import adapter
 from faults.refuse import merge, refused_merge
-from make import adapter
 
 HEAD = {"lm_head.weight": torch.ones(3, 2)}
 INDEX = "model.safetensors.index.json"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from factories.adapters import adapter, trio
 from faults.refuse import merge, refused, tree
-from make import adapter, trio
 from robustmerge.adapter.reader import Adapter
 from robustmerge.engine import merge as engine
 from robustmerge.engine.merge import merge_recipe

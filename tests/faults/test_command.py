@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from factories.adapters import trio
 from faults.refuse import command, tree
-from make import trio
 
 ODD = ["a b", "a\nb", "ü€😀", "-dash", "[red]b[/]", "[/]", "'quote\"", "%s{x}$HOME", "a:b@c", "*"]
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from factories.adapters import LLM, adapter, deltas
 from faults.refuse import command, merge, refused_merge
-from make import LLM, adapter, deltas
 
 NAMES = sorted(LLM)
 HEAD = {"lm_head.weight": torch.ones(3, 2)}

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from factories.adapters import adapter, trio
 from faults.refuse import merge, refused, refused_merge, tree
-from make import adapter, trio
+from robustmerge import files
 from robustmerge.adapter import writer
 from robustmerge.engine import merge as engine
 
@@ -97,7 +98,7 @@ def test_calls_that_fail(
     sources = trio(tmp_path / "in")
     if old:
         adapter(tmp_path / "new" / "merged", seed=9)
-        monkeypatch.setattr(writer, "_swap", lambda one, other: False)
+        monkeypatch.setattr(files, "_swap", lambda one, other: False)
     before = tree(tmp_path)
     monkeypatch.setattr(*((Path, call) if call == "rename" else (os, call)), fail)
     said = f"cannot write the output: {os.strerror(error)}"
@@ -119,7 +120,7 @@ def test_a_rename_that_fails_puts_the_old_adapter_back(
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         return rename(path, target)
 
-    monkeypatch.setattr(writer, "_swap", lambda one, other: False)
+    monkeypatch.setattr(files, "_swap", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fail)
     before = tree(tmp_path)
     if position == 3:  # there is no third

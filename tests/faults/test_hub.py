@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from factories.adapters import adapter, deltas
 from faults.refuse import command, refused
-from make import adapter, deltas
 from robustmerge.adapter import source
 from robustmerge.adapter.base import Base
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from factories.adapters import adapter, trio
 from faults.child import Child, together
 from faults.refuse import merge, tree
-from make import adapter, trio
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 

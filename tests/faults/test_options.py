@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from factories.adapters import adapter, trio
 from faults.refuse import command, merge, refused, refused_merge, tree
-from make import adapter, trio
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from factories.adapters import LLM, adapter
 from faults.refuse import command, tree
-from make import LLM, adapter
 
 FIELDS = [
     *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "modules_to_save", "target_modules"),

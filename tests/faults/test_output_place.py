@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from factories.adapters import adapter, deltas, trio
 from faults.refuse import command, merge, refused, tree
-from make import adapter, deltas, trio
-from robustmerge.adapter import writer
+from robustmerge import files
 
 MADE = ["README.md", "adapter_config.json", "adapter_model.safetensors", "merge.json"]
 
@@ -22,7 +22,7 @@ def sources(tmp_path: Path) -> list[str]:
 @pytest.fixture(params=["in one step", "in two steps"])
 def _both_exchanges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "in two steps":
-        monkeypatch.setattr(writer, "_swap", lambda one, other: False)
+        monkeypatch.setattr(files, "_swap", lambda one, other: False)
 
 
 def refused_output(

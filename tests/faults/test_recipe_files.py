@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from factories.adapters import trio
 from faults.refuse import command, refused, tree
-from make import trio
 from robustmerge.engine.recipe import Recipe
 
 BOMB = "a0: &a0 [x]\n" + "".join(

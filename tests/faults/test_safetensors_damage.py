@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from factories.adapters import adapter
 from faults.refuse import refused, refused_merge
-from make import adapter
 from robustmerge.adapter.reader import Adapter
 from robustmerge.adapter.tensors import SafetensorsFile
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from factories.adapters import adapter, deltas
 from faults.refuse import merge, tree
-from make import adapter, deltas
 from robustmerge import methods
 
 MODULES = {

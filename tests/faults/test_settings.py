@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from factories.adapters import adapter, deltas
 from faults.refuse import merge, refused_merge
-from make import adapter, deltas
 
 FILE = "adapter_config.json"
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from factories.adapters import LLM, adapter
 from faults.refuse import merge, refused_merge
-from make import LLM, adapter
 
 PREFIX = "base_model.model."
 MODULE = "model.language_model.layers.1.self_attn.v_proj"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from factories.adapters import adapter, trio
 from faults.refuse import merge, refused_merge
-from make import adapter, trio
 
 LORA = {
     "base_model.model.layers.0.q_proj.lora_A.weight": torch.ones(4, 8),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interference import deltas_of
+from factories.dense_interference import deltas_of
 from robustmerge.factors import Factors, Stack
 from robustmerge.testing import Case, random_stack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from interference import deltas_of
+from factories.dense_interference import deltas_of
 from robustmerge.factors import Factors, Stack
 from robustmerge.testing import Case, random_stack
 

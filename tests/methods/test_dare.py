@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import factors, rows, stack
+from factories.adapters import factors, rows, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import rows
+from factories.adapters import rows
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries

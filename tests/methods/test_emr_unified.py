@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from make import rows
+from factories.adapters import rows
 from robustmerge.methods.entrywise import _entries
 from robustmerge.testing import Case, random_stack
 

@@ -12,7 +12,7 @@ from peft.utils import merge_utils
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from make import factors, stack
+from factories.adapters import factors, stack
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import stack
+from factories.adapters import stack
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries

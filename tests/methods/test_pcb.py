@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import stack
+from factories.adapters import stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from make import factors, stack
+from factories.adapters import factors, stack
 from robustmerge import methods
 from robustmerge.factors import Factors, Noted, Stack
 

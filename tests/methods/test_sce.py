@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import rows
+from factories.adapters import rows
 from robustmerge.factors import Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.testing import Case, check_method, random_stack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from make import factors, stack
+from factories.adapters import factors, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack, Update

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from make import rows, stack
+from factories.adapters import rows, stack
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutant import plant as _plant
 
 _AT = "bench/paper/answering"
-_TESTS = "tests/bench/paper/answering"
+_TESTS = "bench/tests/paper/answering"
 
 ANSWERING = (
     _plant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SOURCE = "src/robustmerge/"
+_CORE, _BENCH = "src/robustmerge", "bench/src/robustmerge_bench"
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Mutant:
 
     Attributes:
         bug: What is wrong, in words.
-        file: Where, below src/robustmerge.
+        file: Where, below src/robustmerge; or bench/ and where below robustmerge_bench.
         code: What is written there; it occurs once.
         planted: What the bug makes of it.
         tests: Files, or a file and a -k expression, of which a test must fail.
@@ -24,6 +24,12 @@ class Mutant:
     code: str
     planted: str
     tests: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The file, from the root of the repository."""
+        inside = self.file.removeprefix("bench/")
+        return f"{_CORE if inside == self.file else _BENCH}/{inside}"
 
 
 def plant(bug: str, file: str, code: str, planted: str, *tests: str) -> Mutant:

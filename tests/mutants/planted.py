@@ -10,10 +10,10 @@ from __future__ import annotations
 from analyses import DIAGNOSIS
 from answers import ANSWERING
 from benchmark import BENCHMARK
-from mutant import SOURCE, Mutant, plant as _plant
+from mutant import Mutant, plant as _plant
 from scoring import SCORING
 
-__all__ = ["PLANTED", "SOURCE", "Mutant"]
+__all__ = ["PLANTED", "Mutant"]
 
 CONTRACT = "tests/test_method_contract.py"
 
@@ -429,7 +429,7 @@ MERGING = (
     ),
     _plant(
         "a full disk is not seen first",
-        "adapter/space.py",
+        "files.py",
         "needed > free",
         "needed < 0",
         "tests/export/test_refused.py",
@@ -441,7 +441,7 @@ MERGING = (
         "bench/paper/training/order.py",
         "[seed, 2, epoch]",
         "[seed, 2, 0]",
-        "tests/bench/paper/training/test_recipe.py",
+        "bench/tests/paper/training/test_recipe.py",
     ),
 )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from planted import PLANTED, SOURCE, Mutant
+from planted import PLANTED, Mutant
 
 ROOT = Path(__file__).parents[2]
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
@@ -51,17 +51,18 @@ def suites(chosen: list[Mutant]) -> list[tuple[str, ...]]:
 def fails(place: Path, mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
     """Whether some of these tests fail in a copy with this bug."""
     copy = Path(tempfile.mkdtemp(dir=place))
-    for name in ("src", "tests"):
+    for name in ("src", "tests", "bench"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    for name in ("pyproject.toml", "conftest.py"):
+        shutil.copy(ROOT / name, copy)
     if mutant is not None:
-        file = copy / SOURCE / mutant.file
+        file = copy / mutant.path
         text = file.read_text(encoding="utf-8")
         assert text.count(mutant.code) == 1, f"{mutant.bug}: its code is not there once"
         file.write_text(text.replace(mutant.code, mutant.planted), encoding="utf-8")
     environment = {
         **os.environ,
-        "PYTHONPATH": str(copy / "src"),
+        "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy / "bench" / "src")]),
         "OMP_NUM_THREADS": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(copy),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutant import Mutant, plant as _plant
 
-_FOLDER = "tests/bench/paper/scoring"
+_FOLDER = "bench/tests/paper/scoring"
 
 
 def _rule(bug: str, file: str, code: str, planted: str, test: str) -> Mutant:
@@ -174,20 +174,20 @@ SCORING = (
         "bench/metrics/meteor.py",
         "np.where(same, 0, chunks)",
         "chunks",
-        "tests/bench/test_pycocoevalcap.py",
+        "bench/tests/test_pycocoevalcap.py",
     ),
     _plant(
         "points are averaged over subtasks",
         "bench/paper/figures.py",
         "means.sum(axis=1) * of.shape[1]",
         "means.sum(axis=1)",
-        "tests/bench/paper/test_score.py",
+        "bench/tests/paper/test_score.py",
     ),
     _plant(
         "hits count once in F1",
         "bench/paper/figures.py",
         "whole = 2 * hits + wrong",
         "whole = hits + wrong",
-        "tests/bench/paper/test_score.py",
+        "bench/tests/paper/test_score.py",
     ),
 )

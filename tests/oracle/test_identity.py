@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import robustmerge
-from families import FAMILIES, LANGUAGE, attach, build, logits, not_landed, save_adapter
+from factories.families import FAMILIES, LANGUAGE, attach, build, logits, not_landed, save_adapter
 from robustmerge.peft import landed
 
 PREFIX = "base_model.model."

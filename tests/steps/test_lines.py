@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustmerge.engine.depth import depths
+from robustmerge.depth import Depth, depths
 from robustmerge.factors import Dense
 from robustmerge.linalg import concat
-from robustmerge.steps import Depth, parse
+from robustmerge.steps import parse
 from robustmerge.testing import random_stack
 
 ONE = Dense(torch.ones(2, 2).double())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import robustmerge
-from make import deltas, trio
+from factories.adapters import deltas, trio
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.linalg import core
 from robustmerge.steps import RULES, Sizes

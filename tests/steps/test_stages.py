@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import robustmerge
-from make import deltas, trio
+from factories.adapters import deltas, trio
 from robustmerge import MergeError, methods, steps
 from robustmerge.cli.app import run
-from robustmerge.engine.depth import depths
+from robustmerge.depth import Depth, depths
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.linalg import concat, core, fit, svd
 from robustmerge.testing import random_stack
@@ -114,7 +114,7 @@ def test_calibration_of_any_update(name: str) -> None:
     """Factors, cores and dense updates are one update; gauge and rounding do not matter."""
     stack = random_stack()
     space, applied = core(stack), steps.parse(name, "calibrate")
-    where = steps.Depth(1, 4)
+    where = Depth(1, 4)
     forms = [concat(stack), space.lift(space.M.sum(0)), Dense(concat(stack).dense())]
     results = [applied.calibrate(update, stack, where).dense() for update in forms]  # type: ignore[arg-type]
     other = Stack.of([turned(f, t) for t, f in enumerate(stack.factors)])
@@ -131,13 +131,13 @@ def test_calibration_of_any_update(name: str) -> None:
 def test_balance_changes_sizes_or_directions_but_no_shapes(name: str) -> None:
     stack = random_stack(ranks=(3, 0, 4), weights=(1, 1, 2))
     before = [f.dense() for f in stack.factors]
-    balanced = steps.parse(name, "balance").balance(stack, steps.Depth(0, 1))
+    balanced = steps.parse(name, "balance").balance(stack, Depth(0, 1))
     assert balanced.ranks == stack.ranks
     assert balanced.weights == stack.weights
     assert all(torch.equal(a, f.dense()) for a, f in zip(before, stack.factors, strict=True))
     assert not torch.allclose(balanced.factors[0].dense(), before[0])
     other = Stack.of([turned(f, t) for t, f in enumerate(stack.factors)], stack.weights)
-    again = steps.parse(name, "balance").balance(other, steps.Depth(0, 1))
+    again = steps.parse(name, "balance").balance(other, Depth(0, 1))
     for one, two in zip(balanced.factors, again.factors, strict=True):
         torch.testing.assert_close(one.dense(), two.dense(), rtol=1e-6, atol=1e-8)
 
@@ -173,9 +173,7 @@ def test_singular_values_of_a_cut_come_last() -> None:
     """What is calibrated is the whole update, not what is left of it."""
     stack = random_stack()
     update = concat(stack)
-    boosted = steps.parse("subspace-boosting", "calibrate").calibrate(
-        update, stack, steps.Depth(None, 1)
-    )
+    boosted = steps.parse("subspace-boosting", "calibrate").calibrate(update, stack, Depth(None, 1))
     assert isinstance(boosted, Factors)
     S = svd(boosted).S
     assert int((S > 1e-9).sum()) == sum(stack.ranks)

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import MergeError
+from ..files import read_json
 from . import layout
-from .config import read_json
 from .reader import Place
 from .remote import cached, headers
 from .source import local_folder, snapshot

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -10,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MergeError, reading
+from ..errors import MergeError
+from ..files import read_json
 
 FILE = "adapter_config.json"
+ADAPTER = ("an adapter", FILE)
+"""What a folder that `files.check_target` may replace is called, and the file that marks it."""
 _LARGEST = 1e38  # what float32 holds
 
 # Settings that change what the adapter computes without leaving a tensor to notice it by.
@@ -196,30 +198,3 @@ class AdapterConfig:
         return MergeError(
             f"{field} = {value!r:.80} is not {wanted}", where=str(self.path), hint="mend the file"
         )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        MergeError: Missing, unreadable, not JSON, or not an object.
-    """
-    with reading(path):
-        try:
-            # Editors on Windows add a mark.
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise MergeError(
-                f"no {path.name}",
-                where=str(path.parent),
-                hint="an adapter folder has one beside its weights",
-            ) from None
-        except (ValueError, RecursionError) as error:
-            raise MergeError(
-                f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"
-            ) from None
-    if not isinstance(content, dict):
-        raise MergeError(
-            "does not hold a JSON object", where=str(path), hint="fetch or mend the file"
-        )
-    return content

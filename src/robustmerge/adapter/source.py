@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MergeError, first_line, reading
+from ..files import expand_user
 
 _HUB_ID = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<subfolder>[\w./-]+))?"
@@ -53,21 +54,13 @@ def local_folder(source: str) -> Path | None:
     """
     if not source:  # which would be the current folder
         return None
-    path = at_home(source)
+    path = expand_user(source)
     with reading(path):
         if path.is_dir():
             return path
         if path.exists():
             raise MergeError("not a folder", where=source, hint="give a folder, not a file in it")
     return None
-
-
-def at_home(path: str | Path) -> Path:
-    """The path with `~` replaced; one that names no user is left as it is."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def _download(source: str, repo: str, revision: str | None, subfolder: str, *, fetch: bool) -> Path:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ..errors import MergeError, few
-from .config import read_json
+from ..files import read_json, sha256
 from .reader import Adapter
 from .source import local_folder
-from .tensors import SafetensorsFile, sha256
+from .tensors import SafetensorsFile
 
 FILE = "statistics.json"
 FORMAT = 1

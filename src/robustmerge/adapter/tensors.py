@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import os
@@ -169,16 +168,6 @@ class TorchFile:
 def open_tensors(path: Path) -> TensorFile:
     """Open a file of named tensors by its suffix."""
     return SafetensorsFile(path) if path.suffix == ".safetensors" else TorchFile(path)
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    chunk = memoryview(bytearray(1 << 18))
-    with reading(path), path.open("rb", buffering=0) as file:
-        while size := file.readinto(chunk):
-            digest.update(chunk[:size])
-    return digest.hexdigest()
 
 
 def _working(stored: Tensor) -> Tensor:

@@ -9,15 +9,15 @@ import io
 import os
 import signal
 import sys
+from importlib.metadata import entry_points
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from .. import __version__
+from .._version import __version__
 from ..errors import MergeError
-from .bench.app import bench
 from .check import check
 from .collect import collect
 from .diagnose import diagnose
@@ -41,7 +41,28 @@ app.command(diagnose)
 app.command(collect)
 app.command(export)
 app.command(methods)
-app.command(bench)
+
+
+def _add_commands_of_other_packages() -> None:
+    """Add the verbs that installed distributions offer, such as `bench` of robustmerge-bench."""
+    offered = {entry.name: entry for entry in entry_points(group="robustmerge.commands")}
+    for name, entry in sorted(offered.items()):
+        app.command(entry.load(), name=name)
+    if "bench" not in offered:
+        app.command(_bench, name="bench", show=False)
+
+
+def _bench(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> NoReturn:
+    """Say where the benchmarks are."""
+    del arguments
+    raise MergeError(
+        "the benchmarks are a package of their own, which is not installed",
+        where="robustmerge bench",
+        hint="pip install robustmerge-bench",
+    )
+
+
+_add_commands_of_other_packages()
 
 
 def main() -> NoReturn:

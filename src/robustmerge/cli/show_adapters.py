@@ -9,9 +9,9 @@ from dataclasses import asdict
 from rich.console import Console
 
 from ..adapter import layout
+from ..checks.contents import Contents
+from ..checks.summary import Facts, Tower, inspect
 from ..errors import few
-from ..inspect.contents import Contents
-from ..inspect.facts import Facts, Tower, inspect
 from . import show_together
 from .rows import Row, listed, print_rows
 

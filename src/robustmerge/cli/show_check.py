@@ -8,8 +8,8 @@ from itertools import groupby
 
 from rich.console import Console
 
-from ..inspect.check import Checked, Line, check
-from ..inspect.findings import Finding, Verdict
+from ..checks.check import Checked, Line, check
+from ..checks.findings import Finding, Verdict
 from .rows import Row, print_rows
 
 _COLORS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILS: "red"}

@@ -15,8 +15,8 @@ from rich.table import Table
 from .. import methods, steps
 from ..errors import unknown
 from ..methods import Method
-from ..methods._parameters import Parameter
 from ..methods._registry import Trait
+from ..parameters import Parameter
 from ..steps import Step
 
 _FAMILIES = ("robust", "sums", "entrywise", "spectral", "regression")

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..checks.compare import SHARED, UNEVEN, UNRELATED, Likeness, Verdict, likeness
+from ..checks.contents import Contents
+from ..checks.summary import Facts
 from ..engine.obstacles import Obstacle, obstacles
-from ..inspect.compare import SHARED, UNEVEN, UNRELATED, Likeness, Verdict, likeness
-from ..inspect.contents import Contents
-from ..inspect.facts import Facts
 from .rows import Row, listed, print_rows
 
 _FACTORS = "factor-wise methods (robustmerge, average, ties on factors)"

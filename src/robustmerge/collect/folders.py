@@ -10,11 +10,9 @@ from typing import Any
 import torch
 
 from ..adapter.reader import Adapter
-from ..adapter.source import at_home
-from ..adapter.writer import check_target
-from ..engine.run import device_of
-from ..engine.threads import Progress, silent
 from ..errors import MergeError, first_line
+from ..files import check_target, expand_user
+from ..threads import Progress, device_of, silent
 from .encode import Encoded, Encoder
 from .live import Through, What, gather
 from .load import load_model, load_processor
@@ -72,7 +70,7 @@ def collect_folders(
     place = device_of(device)
     opened = [Adapter(source) for source in adapters]
     try:
-        check_target(at_home(output), [a.folder for a in opened], force=force, holds=HOLDS)
+        check_target(expand_user(output), [a.folder for a in opened], force=force, holds=HOLDS)
         files = [Samples.read(path, limit) for path in samples]
         facts = [{"samples_file": str(f.path), "samples_sha256": f.sha256} for f in files]
         more = {"base": str(base), "through": through, "seed": seed, "limit": limit, "dtype": dtype}

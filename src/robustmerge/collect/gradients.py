@@ -22,8 +22,8 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from ..engine.live import pair_of
 from ..errors import MergeError
+from ..live.merge import pair_of
 from .model import Batch, Layers, mask_of
 
 IGNORED = -100

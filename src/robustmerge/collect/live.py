@@ -11,9 +11,9 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from ..engine.threads import Progress, silent
 from ..errors import MergeError, unknown
 from ..factors import Factors
+from ..threads import Progress, silent
 from .activations import Moments, Watch
 from .gradients import Fisher
 from .layerwise import blocks, moments_through_merged

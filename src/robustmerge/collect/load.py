@@ -13,9 +13,9 @@ import transformers
 from peft import PeftModel
 
 from ..adapter.reader import Adapter
-from ..adapter.source import at_home
 from ..errors import MergeError, first_line
-from ..landed import landed
+from ..files import expand_user
+from ..live.loaded import landed
 
 
 def load_model(
@@ -66,7 +66,7 @@ def load_processor(base: str) -> Any:
     Raises:
         MergeError: There is neither.
     """
-    place = str(at_home(base))
+    place = str(expand_user(base))
     # Some families' processors insist on videos, for which torchvision is needed.
     for load in (transformers.AutoProcessor.from_pretrained, _images_only):
         with suppress(Exception):
@@ -83,7 +83,7 @@ def load_base(base: str, dtype: torch.dtype) -> Any:
     Raises:
         MergeError: It cannot be loaded.
     """
-    place = str(at_home(base))
+    place = str(expand_user(base))
     with _failing("the base model cannot be loaded", place):
         config = transformers.AutoConfig.from_pretrained(place)
         # Named otherwise before 4.46.

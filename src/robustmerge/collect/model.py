@@ -12,9 +12,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from ..adapter import layout
-from ..engine.live import pair_of, update_of
 from ..errors import MergeError, few, unknown
 from ..factors import Factors
+from ..live.merge import pair_of, update_of
 
 Batch = Mapping[str, Any]
 """What the model is called with: `model(**batch)`."""

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..adapter.source import at_home
-from ..adapter.tensors import sha256
 from ..errors import MergeError, reading, shown, unknown
+from ..files import expand_user, sha256
 
 _FIELDS = {"text", "prompt", "answer", "image", "images"}
 
@@ -61,7 +60,7 @@ class Samples:
         Raises:
             MergeError: A line is no sample, or there is none.
         """
-        path = at_home(path)
+        path = expand_user(path)
         with reading(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             found: list[Sample] = []
             for number, line in enumerate(file, 1):
@@ -105,7 +104,7 @@ def _images(content: Mapping[str, Any], path: Path, where: str) -> tuple[Path, .
     given = [content["image"]] if "image" in content else content.get("images", [])
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         raise _wrong("an image is the path of a file", where)
-    files = tuple(path.parent / at_home(name) for name in given)
+    files = tuple(path.parent / expand_user(name) for name in given)
     for file in files:
         with reading(file):
             if not file.is_file():

@@ -12,13 +12,13 @@ import peft
 import torch
 import transformers
 
-from .. import __version__
+from .._version import __version__
 from ..adapter.reader import Adapter
-from ..adapter.source import at_home
 from ..adapter.statistics import FILE, FORMAT, KINDS
-from ..adapter.tensors import Spec, sha256
-from ..adapter.writer import SafetensorsWriter, check_target, whole_folder, write_json
+from ..adapter.tensors import Spec
+from ..adapter.writer import SafetensorsWriter
 from ..errors import MergeError, few
+from ..files import check_target, expand_user, sha256, whole_folder, write_json
 from .live import Gathered
 
 HOLDS = ("a folder of statistics", FILE)
@@ -69,7 +69,7 @@ def write(
     Raises:
         MergeError: As `save`.
     """
-    target = at_home(output)
+    target = expand_user(output)
     check_target(target, [a.folder for a in adapters], force=force, holds=HOLDS)
     entries: list[dict[str, Any]] = []
     kinds: set[str] = set()

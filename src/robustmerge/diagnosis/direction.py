@@ -31,7 +31,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..linalg import ROUNDING, SVD
-from .small import Small
+from .core_updates import Small
 
 Part = Literal["largest", "rest"]
 Matching = Callable[[Tensor], Tensor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..inspect.compare import Likeness, Pair
+from ..checks.compare import Likeness, Pair
 from .tables import Diagnosis
 
 

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..factors import Factors
-from .small import Space, overlap, share
+from .core_updates import Space, overlap, share
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from ..adapter import align, layout
 from ..adapter.base import Base
 from ..adapter.reader import Adapter
 from ..adapter.tensors import DTYPES
-from ..engine.depth import depths
-from ..engine.threads import Progress, cores, side_by_side
+from ..depth import depths
 from ..errors import MergeError, few
 from ..factors import Factors, Stack
+from ..threads import Progress, cores, side_by_side
 from .direction import assignment
 from .pooled import Module
 from .survey import Given, Row, survey

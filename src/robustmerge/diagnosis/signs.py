@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..factors import Stack
-from .small import share
+from .core_updates import share
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .small import Small
+from .core_updates import Small
 
 Kind = Literal["adapter", "merge"]
 

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..factors import Factors, Stack
-from .apart import Apart, apart
-from .crowding import Crowding, crowding
+from .contributions import Heard, Total, total
+from .core_updates import Space
+from .cross_terms import Apart, apart
 from .direction import Curve, Direction, assignment, directions
-from .kept import Kept, kept
-from .noise import Noise, noise
 from .pairs import Pair, pairs
+from .retention import Kept, kept
+from .shared_directions import Crowding, crowding
 from .signs import Signs, signs
-from .small import Space
 from .spectrum import Spectrum, spectrum
-from .total import Heard, Total, total
+from .unattributed import Noise, noise
 from .values import Histogram, Values, sample, values
 
 Row = (

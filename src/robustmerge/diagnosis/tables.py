@@ -12,17 +12,17 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from . import pooled
-from .apart import Apart
-from .crowding import Crowding
+from .contributions import Heard, Total
+from .cross_terms import Apart
 from .direction import Curve, Direction
-from .kept import Kept
-from .noise import Noise
 from .pairs import Pair
 from .pooled import By, Module, Pooled
+from .retention import Kept
+from .shared_directions import Crowding
 from .signs import Signs
 from .spectrum import Spectrum
 from .survey import Row
-from .total import Heard, Total
+from .unattributed import Noise
 from .values import Histogram, Values, edges
 
 SCHEMA = 1

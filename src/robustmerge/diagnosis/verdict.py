@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..checks.compare import Verdict as InitVerdict
 from ..errors import few
-from ..inspect.compare import Verdict as InitVerdict
 from .initialization import initialization
 from .pooled import Pooled
 from .tables import Diagnosis

@@ -10,18 +10,33 @@ global scale does not act on them: it belongs to the low-rank updates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..adapter.base import Base
 from ..adapter.reader import Adapter
+from ..adapter.tensors import Spec
 from ..errors import MergeError
 from .recipe import Recipe
 
-if TYPE_CHECKING:
-    from .plan import Extra, Plan
+
+@dataclass(frozen=True)
+class Extra:
+    """One parameter trained whole, or a copy of a base weight, that goes into the result.
+
+    Attributes:
+        name: Canonical name.
+        written: Name in the output, without the prefix.
+        spec: Type and shape in the output.
+        copied: It must be equal in all adapters and is passed on, rather than merged.
+    """
+
+    name: str
+    written: str
+    spec: Spec
+    copied: bool = False
 
 
 def check_extra(
@@ -49,30 +64,32 @@ def check_extra(
         )
 
 
-def merge_extra(plan: Plan, extra: Extra) -> Tensor:
+def merge_extra(
+    extra: Extra, recipe: Recipe, adapters: Sequence[Adapter], base: Base | None
+) -> Tensor:
     """Merge one parameter, in float32; memory: three times the parameter.
 
     Raises:
         MergeError: Copies that must agree do not.
     """
     if extra.copied:
-        return _the_same(plan, extra)
-    weights = plan.recipe.weights or (1.0,) * len(plan.adapters)
-    places = [a.extras.get(extra.name) for a in plan.adapters]
-    base = plan.base.tensors.get(extra.name) if plan.base else None
-    start = base.read() if base else torch.zeros(extra.spec.shape)
+        return _the_same(extra, adapters)
+    weights = recipe.weights or (1.0,) * len(adapters)
+    places = [a.extras.get(extra.name) for a in adapters]
+    original = base.tensors.get(extra.name) if base else None
+    start = original.read() if original else torch.zeros(extra.spec.shape)
     total = torch.zeros(extra.spec.shape, dtype=torch.float64)
     for weight, place in zip(weights, places, strict=True):
         if place is not None:
             total += weight * (place.read() - start).double()
-    if plan.recipe.extras == "mean":
+    if recipe.extras == "mean":
         total /= sum(weights)
     return (start + total).float()
 
 
-def _the_same(plan: Plan, extra: Extra) -> Tensor:
+def _the_same(extra: Extra, adapters: Sequence[Adapter]) -> Tensor:
     """A copy of a base weight: passed on if all adapters that have it agree."""
-    holders = [a for a in plan.adapters if extra.name in a.bases]
+    holders = [a for a in adapters if extra.name in a.bases]
     first = holders[0].bases[extra.name]
     tensor = first.read()
     for other in holders[1:]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import methods, steps
+from .. import methods
 from ..adapter import layout
 from ..adapter.keys import Part, lora_name
 from ..adapter.reader import Adapter, Module
-from .depth import depths
+from ..depth import Depth, depths
 from .recipe import Recipe
 
 
@@ -37,7 +37,7 @@ class Job:
     ranks: tuple[int, ...]
     weights: tuple[float, ...]
     scale: float | str
-    depth: steps.Depth
+    depth: Depth
     parameters: Mapping[str, Any]
 
     @property
@@ -90,7 +90,7 @@ def _job(
     adapters: Sequence[Adapter],
     method: methods.Method,
     recipe: Recipe,
-    depth: steps.Depth,
+    depth: Depth,
 ) -> Job:
     found: list[Module | None] = [a.modules.get(name) for a in adapters]
     some = next(m for m in found if m is not None)

@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..adapter import layout
-from ..adapter.config import FILE
+from ..adapter.config import ADAPTER, FILE
 from ..adapter.keys import full_name
 from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
-from ..adapter.source import at_home
-from ..adapter.space import check_space
-from ..adapter.tensors import Spec, sha256
-from ..adapter.writer import SafetensorsWriter, check_target, rounded, whole_folder, write_json
+from ..adapter.tensors import Spec
+from ..adapter.writer import SafetensorsWriter, rounded
 from ..errors import MergeError
+from ..files import check_space, check_target, expand_user, sha256, whole_folder, write_json
+from ..threads import Progress, silent
 from .card import model_card
 from .extras import merge_extra
 from .job import factor_names
@@ -31,7 +31,6 @@ from .plan import Plan, make_plan
 from .recipe import Recipe
 from .report import ModuleReport, Report
 from .run import Merged, Run
-from .threads import Progress, silent
 
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "merge.json"
@@ -60,11 +59,13 @@ def merge_recipe(
         MergeError: Something the user can mend; nothing was written.
     """
     started = perf_counter()
-    output = at_home(output)
+    output = expand_user(output)
     plan = make_plan(recipe)
     try:
         data = [plan.data.statistics.folder] if plan.data else []
-        check_target(output, [*(a.folder for a in plan.adapters), *data], force=force)
+        check_target(
+            output, [*(a.folder for a in plan.adapters), *data], force=force, holds=ADAPTER
+        )
         run = Run(plan, device=device, workers=workers)
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey(progress)
@@ -98,7 +99,10 @@ def _write_tensors(run: Run, rank: int, folder: Path, progress: Progress) -> lis
             reports.append(ModuleReport.of(merged))
         if inside:
             for extra in plan.extras:
-                writer.write(full_name(extra.written), merge_extra(plan, extra))
+                writer.write(
+                    full_name(extra.written),
+                    merge_extra(extra, plan.recipe, plan.adapters, plan.base),
+                )
     if plan.extras and plan.recipe.extras_in == "beside":
         _write_beside(plan, folder)
     elif plan.layout == layout.LLAVA:
@@ -110,13 +114,15 @@ def _write_beside(plan: Plan, folder: Path) -> None:
     """Fully trained parameters in a file of their own, under the base model's names."""
     with _writer(folder / BESIDE, {e.written: e.spec for e in plan.extras}) as writer:
         for extra in plan.extras:
-            writer.write(extra.written, merge_extra(plan, extra))
+            writer.write(extra.written, merge_extra(extra, plan.recipe, plan.adapters, plan.base))
 
 
 def _write_original(plan: Plan, folder: Path) -> None:
     """The files that the original LLaVA code loads."""
     merged = {
-        full_name(e.written): rounded(merge_extra(plan, e), e.spec.dtype, e.name)
+        full_name(e.written): rounded(
+            merge_extra(e, plan.recipe, plan.adapters, plan.base), e.spec.dtype, e.name
+        )
         for e in plan.extras
     }
     _save(merged, folder / "non_lora_trainables.bin")

@@ -18,28 +18,11 @@ from ..adapter.tensors import DTYPES, Spec
 from ..errors import MergeError, unknown
 from .data import data_notes, find_data
 from .dora import check_dora, dora_notes
-from .extras import check_extra
+from .extras import Extra, check_extra
 from .job import Job, factor_names, make_jobs, written_name
 from .recipe import Recipe
 
 _NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Extra:
-    """One parameter trained whole, or a copy of a base weight, that goes into the result.
-
-    Attributes:
-        name: Canonical name.
-        written: Name in the output, without the prefix.
-        spec: Type and shape in the output.
-        copied: It must be equal in all adapters and is passed on, rather than merged.
-    """
-
-    name: str
-    written: str
-    spec: Spec
-    copied: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..adapter.align import Missing
-from ..adapter.source import at_home
 from ..errors import MergeError, shown, within
+from ..files import expand_user
 from ..steps import Applied, Stage, parse
 from .values import (
     Dora,
@@ -201,7 +201,7 @@ class Recipe:
         plugins = tuple(beside(path, plugin) for plugin in recipe.plugins)
         data = beside(path, recipe.data) if recipe.data else None
         found = replace(recipe, adapters=tuple(near), base=base, plugins=plugins, data=data)
-        return found, output and str(path.parent / at_home(output))
+        return found, output and str(path.parent / expand_user(output))
 
 
 def _override(item: object) -> Override:

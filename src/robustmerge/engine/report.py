@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import torch
 
-from .. import __version__
+from .._version import __version__
 from .plan import Plan
 from .run import Merged
 

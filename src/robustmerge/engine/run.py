@@ -18,9 +18,9 @@ from ..errors import MergeError
 from ..factors import Factors, Stack, Update, noted
 from ..linalg import fit, rank_for_energy
 from ..steps import Sizes
+from ..threads import Progress, cores, device_of, one_thread_each, side_by_side
 from .job import Job
 from .plan import Plan
-from .threads import Progress, cores, one_thread_each, side_by_side
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -182,23 +182,3 @@ class Run:
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
         return side_by_side(work, list(items), self.workers, progress)
-
-
-def device_of(name: str) -> torch.device:
-    """The device of this name.
-
-    Raises:
-        MergeError: There is none.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise MergeError(f"no device {name!r}", where="--device", hint="cpu, cuda or cuda:0")
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    if (device.index or 0) >= count:
-        raise MergeError(
-            f"no device {name!r} here", where=f"--device {name}", hint="--device cpu, or another"
-        )
-    return device

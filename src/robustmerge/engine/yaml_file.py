@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from ..adapter.source import at_home
 from ..errors import MergeError, first_line, reading
+from ..files import expand_user
 from .values import check_table
 
 
@@ -39,7 +39,7 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
 
 def beside(file: Path, source: str) -> str:
     """A path in a file, seen from the file; what may be a Hub id and is no path there stays."""
-    path = file.parent / at_home(source)
+    path = file.parent / expand_user(source)
     with reading(path):
         return str(path) if path.exists() or source.startswith((".", "/", "~")) else source
 

@@ -12,9 +12,9 @@ from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.reader import BESIDE, Adapter, Place
 from ..adapter.tensors import SafetensorsFile
+from ..checks.contents import Contents, Item
+from ..checks.tensor_locations import misfit, nearest
 from ..errors import MergeError, few
-from ..inspect.contents import Contents, Item
-from ..inspect.places import misfit, nearest
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..adapter.base import Base
-from ..adapter.config import read_json
 from ..adapter.source import local_folder, snapshot
 from ..errors import MergeError
+from ..files import read_json
 
 SETTINGS = "config.json"
 INDEX = "model.safetensors.index.json"

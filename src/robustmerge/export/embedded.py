@@ -16,9 +16,10 @@ from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.reader import Module, Place
 from ..adapter.settings import plain_lora
-from ..adapter.writer import SafetensorsWriter, write_json
-from ..inspect.contents import FACTORS
-from ..inspect.peft_rules import saves, under
+from ..adapter.writer import SafetensorsWriter
+from ..checks.contents import FACTORS
+from ..checks.peft_rules import saves, under
+from ..files import write_json
 from .changes import Changes
 from .companions import INDEX, beside_weights, copy_all, link_all, shards
 from .plain import Plain

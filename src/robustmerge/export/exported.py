@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from .._version import __version__
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
-from ..adapter.source import at_home, locate
-from ..adapter.tensors import sha256
-from ..adapter.writer import check_target, whole_folder, write_json
-from ..engine.threads import Progress, silent
+from ..adapter.source import locate
 from ..errors import MergeError, unknown
+from ..files import check_target, expand_user, sha256, whole_folder, write_json
+from ..threads import Progress, silent
 from . import full, original
 from .changes import Changes, opened
 from .companions import open_base
@@ -80,7 +79,7 @@ def export_adapter(
     """
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    output = at_home(output)
+    output = expand_user(output)
     if layout == "llava":
         return _export_original(source, output, base, force=force)
     with _model(source, base) as model, opened(source, model) as changes:

@@ -21,14 +21,12 @@ import torch
 from torch import Tensor
 
 from ..adapter.base import Base
-from ..adapter.config import read_json
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter, Module, Place
-from ..adapter.space import check_space
 from ..adapter.tensors import DTYPES
-from ..adapter.writer import write_json
-from ..engine.threads import Progress
 from ..errors import MergeError
+from ..files import check_space, read_json, write_json
+from ..threads import Progress
 from .changes import Changes
 from .companions import INDEX, SETTINGS, beside_weights, copy_all, settings_of, shards
 from .rewrite import New, rewrite

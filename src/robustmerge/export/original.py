@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from ..adapter import layout
-from ..adapter.config import FILE, read_json
+from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.reader import NON_LORA, Module
 from ..adapter.settings import plain_lora
 from ..adapter.source import local_folder, snapshot
 from ..adapter.tensors import DTYPES
-from ..adapter.writer import write_json
+from ..checks.family import guess
 from ..errors import MergeError, few
-from ..inspect.family import guess
+from ..files import read_json, write_json
 from .changes import Changes
 from .companions import SETTINGS
 from .plain import Plain

@@ -17,7 +17,7 @@ from annotated_types import Interval
 
 from ..errors import MergeError, unknown
 from ..factors import Result, Stack
-from ._parameters import Parameter, configure, declared
+from ..parameters import Parameter, configure, declared
 
 Density = Annotated[float, Interval(gt=0, le=1)]
 """Share of entries that is kept."""

@@ -8,25 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from ..depth import Depth
 from ..errors import MergeError, unknown
 from ..factors import Stack, Update
-from ..methods._parameters import Parameter, configure, declared
+from ..parameters import Parameter, configure, declared
 
 Stage = Literal["balance", "calibrate"]
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Depth:
-    """Where in the model a module is.
-
-    Attributes:
-        layer: Number of its layer, from 0; None for modules outside the layers.
-        layers: How many layers its part of the model has.
-    """
-
-    layer: int | None
-    layers: int
 
 
 @dataclass(frozen=True)

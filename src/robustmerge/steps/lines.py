@@ -18,9 +18,10 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from ..depth import Depth
 from ..factors import Stack, Update
 from ..linalg import concat, norm
-from ._registry import Depth, step
+from ._registry import step
 
 Factor = Annotated[float, Interval(ge=0)]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from drawn import alone, large, small
-from robustmerge.diagnosis.report.every import figures
+from factories.charts import alone, large, small
+from robustmerge.diagnosis.report.figures import figures
 from robustmerge.diagnosis.report.page import page
 from robustmerge.diagnosis.tables import Diagnosis
 

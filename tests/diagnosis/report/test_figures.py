@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from drawn import alone, large, marks, small
-from robustmerge.diagnosis.report.every import figures
+from factories.charts import alone, large, marks, small
 from robustmerge.diagnosis.report.figure import ALL, EVERY, Figure, layers
+from robustmerge.diagnosis.report.figures import figures
 from robustmerge.diagnosis.report.spectra import spectra
 
 BEFORE = (
@@ -193,7 +193,8 @@ def test_depth() -> None:
     drawn = [mark for mark in marks(figure("depth")) if "mean" in mark]
     assert {mark["what"] for mark in drawn} == set(wanted)
     sources = {source.__name__.rpartition(".")[2] for source in figure("depth").sources}
-    assert sources == {table for table, *_ in wanted.values()}
+    files = {"apart": "cross_terms", "total": "contributions", "crowding": "shared_directions"}
+    assert sources == {files.get(table, table) for table, *_ in wanted.values()}
     for mark in drawn:
         table, measure, words = wanted[mark["what"]]
         (row,) = (

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from drawn import small
+from factories.charts import small
 from robustmerge import MergeError
 from robustmerge.diagnosis.report import files
-from robustmerge.diagnosis.report.every import figures
+from robustmerge.diagnosis.report.figures import figures
 from robustmerge.diagnosis.verdict import verdict
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from drawn import marks
-from invented import LONG, invented
+from factories.charts import marks
+from factories.diagnoses import LONG, invented
 from robustmerge.diagnosis.report import files
 from robustmerge.diagnosis.report.matrices import matrices
 from robustmerge.diagnosis.report.merges import merges

@@ -13,10 +13,10 @@ from html.parser import HTMLParser
 import altair
 import pytest
 
-from drawn import alone, large, small
+from factories.charts import alone, large, small
 from robustmerge.diagnosis import spectrum
 from robustmerge.diagnosis.report import definition
-from robustmerge.diagnosis.report.every import figures
+from robustmerge.diagnosis.report.figures import figures
 from robustmerge.diagnosis.report.numbers import tables
 from robustmerge.diagnosis.report.page import page
 from robustmerge.diagnosis.tables import Diagnosis

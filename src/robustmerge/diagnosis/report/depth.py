@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import altair as alt
 
-from .. import apart, crowding, signs, total
+from .. import contributions as total, cross_terms as apart, shared_directions as crowding, signs
 from ..tables import Diagnosis
 from .figure import Cell, Figure, data
 

@@ -12,11 +12,11 @@ from ...errors import MergeError, writing
 from ..tables import Diagnosis
 from ..verdict import verdict
 from . import definition
-from .every import figures
 from .figure import Figure
-from .look import config
+from .figures import figures
 from .numbers import Table, tables
 from .page import VEGA_LITE, about, counts, evidence, page
+from .style import config
 
 Format = Literal["html", "md", "png"]
 _WIDTH, _WIDE = 520, 760  # of pictures, in points

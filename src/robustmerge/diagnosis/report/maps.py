@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from .. import kept, spectrum
+from .. import retention as kept, spectrum
 from ..tables import Diagnosis
 from .figure import ALL, Cell, Figure, chosen, data, layers, menu, places, projections
 

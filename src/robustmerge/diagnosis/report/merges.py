@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import altair as alt
 
-from .. import kept, noise
+from .. import retention as kept, unattributed as noise
 from ..tables import Diagnosis
 from .figure import Cell, Figure, data
 from .matrices import CONTRAST, NUMBERS

@@ -13,14 +13,14 @@ from typing import Any
 import altair
 import vl_convert
 
-from ... import __version__
+from ..._version import __version__
 from ..tables import Diagnosis
 from ..verdict import Sentence, verdict
 from . import definition
-from .every import figures
 from .figure import Figure
-from .look import config
+from .figures import figures
 from .numbers import Table, tables
+from .style import config
 
 VEGA_LITE = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version of Vega-Lite that the charts are written in."""

@@ -1,0 +1,212 @@
+"""Merge eight LoRA experts of a tiny LLaVA, and see on twelve tasks what the merges can do.
+
+    python bench/demo/run.py [--out FOLDER] [--methods NAME ...] [--scale SCALE]
+
+Base and experts come with the repository, so nothing is trained and nothing is downloaded: it takes
+about two minutes on two cores. `--methods every` merges by all methods that need no data, which
+takes some minutes more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import robustmerge
+import story
+from exam import Sitting, quiet, sit
+from robustmerge_bench.mini.artifact import Artifact, verify
+from robustmerge_bench.mini.page import Line, page
+from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
+
+ARTIFACT = Path(__file__).parents[1] / "artifacts" / "mini"
+ITEMS = 100  # per task: enough for a look; the benchmark itself asks 500
+
+results, progress = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A method, the number or the rule for the size of what it makes, and the rank of that."""
+
+    method: str
+    scale: str = "1"
+    rank: str = "full"
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        parts = [self.method, *([self.scale] if self.scale != "1" else [])]
+        return ", ".join(parts if self.rank == "full" else [*parts, f"rank {self.rank}"])
+
+    def write(self, experts: Sequence[Path], folder: Path) -> Path:
+        """Merge the experts into a folder, and show the command that does the same."""
+        out = folder / self.name.replace(", ", "-").replace(" ", "-")
+        scale = ["--scale", self.scale] if self.scale != "1" else []
+        scale += ["--rank", self.rank] if self.rank != "input" else []
+        command = ["merge", "EXPERTS...", "-o", str(out), "--method", self.method, *scale]
+        progress.print(f"$ robustmerge {shlex.join(command)}", soft_wrap=True)
+        number = self.scale.replace(".", "", 1).isdigit()
+        size = float(self.scale) if number else self.scale
+        robustmerge.merge(experts, out, method=self.method, scale=size, rank=self.rank, force=True)
+        return out
+
+
+MERGES = (
+    Merge("robustmerge"),
+    Merge("task-arithmetic"),
+    Merge("task-arithmetic", "norm-matched"),
+    Merge("average"),
+    Merge("ties"),
+    Merge("tsv-m"),
+    Merge("iso-c"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Merge, examine, report."""
+    given = parsed(arguments)
+    start = monotonic()
+    quiet()
+    try:
+        run(given)
+    except robustmerge.MergeError as error:
+        progress.print("error: ", style="bold red", end="")
+        progress.print(str(error), markup=False)
+        sys.exit(1)
+    progress.print(f"{monotonic() - start:.0f} s in all")
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for all files")
+    parser.add_argument("--methods", nargs="+", default=[], help="merge methods, or `every`")
+    parser.add_argument("--scale", help="a number or a rule, as robustmerge merge has")
+    parser.add_argument("--rank", help="of the merges: input, full or a number")
+    parser.add_argument("--items", type=int, default=ITEMS, help="test questions per task")
+    parser.add_argument("--seed", type=int, default=0, help="draws other test questions")
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--artifact", type=Path, default=ARTIFACT, help="base and experts")
+    return parser.parse_args(arguments)
+
+
+def chosen(names: Sequence[str], scale: str | None, rank: str | None) -> tuple[Merge, ...]:
+    """The merges to make; a scale or a rank that is given holds for all of them."""
+    if list(names) == ["every"]:
+        names = [method.name for method in robustmerge.methods.every() if not method.needs]
+    merges = tuple(Merge(name) for name in dict.fromkeys(names)) or MERGES
+    given = {key: value for key, value in (("scale", scale), ("rank", rank)) if value}
+    return tuple(dict.fromkeys(replace(merge, **given) for merge in merges))
+
+
+def run(given: argparse.Namespace) -> None:
+    """The demo itself.
+
+    Raises:
+        MergeError: The artifact is not what its manifest says, or a merge is not possible.
+    """
+    merges = chosen(given.methods, given.scale, given.rank)
+    artifact = verify(given.artifact)
+    experts = list(artifact.experts.values())
+    progress.print(f"{given.artifact}: every file as its manifest says")
+    merged = {merge.name: merge.write(experts, given.out / "merged") for merge in merges}
+    sat = examined(artifact, merged, given)
+    lines = story.lines_of(sat, list(merged))
+    finding = story.finding(lines, sat, given.items)
+    results.print(score_table(lines))
+    results.print("\n".join(finding))
+    given.out.mkdir(parents=True, exist_ok=True)
+    scores = {line.name: dict(line.scores) for line in lines}
+    record = {"artifact": artifact.manifest["made_by"], "items": given.items, "seed": given.seed}
+    (given.out / "results.json").write_text(json.dumps(record | {"scores": scores}, indent=2))
+    (given.out / "index.html").write_text(
+        page(
+            story.TITLE,
+            story.lead(len(merges)),
+            lines,
+            finding,
+            story.examples(sat, lines, given.seed),
+            story.RULE,
+            story.notes(artifact.manifest, given.items, given.seed),
+        ),
+        encoding="utf-8",
+    )
+    results.print(where_next(artifact, given.out, merged[merges[0].name]), soft_wrap=True)
+
+
+def examined(
+    artifact: Artifact, merged: dict[str, Path], given: argparse.Namespace
+) -> dict[str, dict[str, Sitting]]:
+    """What every model makes of every task, by model and task."""
+    everywhere = {story.ZERO: None, story.JOINT: artifact.joint, **merged}
+    models = {task: dict(everywhere) for task in TASKS}
+    for task, expert in artifact.experts.items():
+        models[task][story.EXPERTS] = expert
+    found: dict[str, dict[str, Sitting]] = defaultdict(dict)
+    for task, sittings in sit(artifact.base, models, given.items, given.seed, given.processes):
+        progress.print(f"{task}: {len(sittings)} models answered {given.items} questions")
+        for name, sitting in sittings.items():
+            found[name][task] = sitting
+    return found
+
+
+def score_table(lines: Sequence[Line]) -> Table:
+    """Scores: a row for each model, a column for each task; 80 characters wide."""
+    table = Table(title="\nScores on test questions, 0 to 100", box=box.HORIZONTALS, padding=0)
+    table.add_column("", min_width=16)
+    for column in (*SEEN, "seen", *UNSEEN, "unseen"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for line, after in zip(lines, (*lines[1:], None), strict=True):
+        cells = [whole(line.scores.get(task)) for task in SEEN] + [exact(line.mean(SEEN))]
+        cells += [whole(line.scores.get(task)) for task in UNSEEN] + [exact(line.mean(UNSEEN))]
+        table.add_row(
+            f"{line.name} ★" if line.best else line.name,
+            *cells,
+            style="bold" if line.best else "dim" if line.sort == "chance" else "",
+            end_section=after is not None and after.sort == "merge" != line.sort,
+        )
+    return table
+
+
+def whole(score: float | None) -> str:
+    """A task's score in a cell."""
+    return "–" if score is None else f"{score:.0f}"
+
+
+def exact(mean: float | None) -> str:
+    """A mean in a cell."""
+    return "–" if mean is None else f"{mean:.1f}"
+
+
+def where_next(artifact: Artifact, out: Path, merged: Path) -> Text:
+    """Where the files are and what to try with them."""
+    experts = " ".join(shlex.quote(str(folder)) for folder in artifact.experts.values())
+    base = shlex.quote(str(artifact.base))
+    lines = (
+        f"\nthe page     {(out / 'index.html').resolve().as_uri()}",
+        f"the merges   {merged.parent}",
+        "",
+        f"next: robustmerge show {experts}",
+        f"      robustmerge check {shlex.quote(str(merged))} --base {base}",
+        "      robustmerge methods",
+        "      make demo with other methods: "
+        f"python bench/demo/run.py --out {shlex.quote(str(out))} --methods wudi pico dare-ties",
+    )
+    return Text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The paper's ablations and sweeps, as merges to be examined.
+
+Every study holds the same experts and asks for the same merges twice: at the methods' own scale, as
+the paper does, and at the factor that is best on validation items, since most variants change how
+large a merge is, and a change of size alone is no finding.
+
+Source of the tables and figures that are repeated: Zeng et al., RobustMerge, NeurIPS 2025,
+arXiv:2502.17159.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from robustmerge_bench.mini.runs.job import Protocol
+
+SCALES: tuple[Protocol, ...] = ("default", "sweep")
+DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+RIVALS = ("task-arithmetic", "ties", "tsv-m", "robustmerge")
+"""What RobustMerge is drawn beside when ranks and numbers of tasks change."""
+
+RANK = "rank"
+NUMBER = "number"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One merge of a study.
+
+    Attributes:
+        row: What it is called: in a table a row, in a picture a curve.
+        merge: The merge, as `robustmerge bench mini run --methods` takes it.
+        x: Where it is on the curve; None in a table.
+        count: How many tasks' experts are merged, the first ones; 0 for all.
+        paper: What the paper has for it: seen and unseen average, as far as it says.
+    """
+
+    row: str
+    merge: str
+    x: float | None = None
+    count: int = 0
+    paper: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A study.
+
+    Attributes:
+        name: Its short name.
+        title: What it is about.
+        source: The table or figure of the paper that it repeats.
+        points: The merges.
+        x_label: What the curves run over.
+    """
+
+    name: str
+    title: str
+    source: str
+    points: tuple[Point, ...]
+    x_label: str = ""
+
+
+COMPONENTS = Inquiry(
+    "table6",
+    "Pruning, scaling, normalization",
+    "table 6",
+    (
+        Point("none: the exact sum of updates", "task-arithmetic", paper=(53.93,)),
+        Point("none: sum of A, mean of B", "robustmerge:prune=false,scaling=false"),
+        Point("prune", "robustmerge:scaling=false"),
+        Point("prune, scale", "robustmerge:normalize=false", paper=(56.14,)),
+        Point("prune, scale, normalize", "robustmerge", paper=(57.33,)),
+        Point("the same as a sum of products", "robustmerge-paper"),
+    ),
+)
+COEFFICIENTS = Inquiry(
+    "table7",
+    "Where the coefficient comes from",
+    "table 7",
+    (
+        Point("none", "robustmerge:scaling=false", paper=(54.1, 32.5)),
+        Point("individual, A", "robustmerge:scale_from=A", paper=(54.5, 32.1)),
+        Point("individual, B", "robustmerge:scale_from=B", paper=(55.4, 34.1)),
+        Point("individual, A and B", "robustmerge:scale_from=both", paper=(51.7, 35.0)),
+        Point("inter-parameter: of A, on B", "robustmerge", paper=(57.3, 38.0)),
+    ),
+)
+CRITERIA = Inquiry(
+    "criterion",
+    "What pruning goes by",
+    "figure 5b",
+    (
+        Point("magnitude, on factors", "magnitude-prune:density=0.2,space=factor"),
+        Point("random, on factors", "dare:density=0.2,space=factor"),
+        Point("elected sign, on factors", "ties:density=0.2,space=factor"),
+        Point("magnitude, on deltas", "magnitude-prune:density=0.2,space=delta"),
+        Point("random, on deltas", "dare:density=0.2,space=delta"),
+        Point("elected sign, on deltas", "ties:density=0.2,space=delta"),
+        Point("magnitude, on factors, with scaling", "robustmerge"),
+    ),
+)
+
+
+def _density(value: float, rest: str = "") -> str:
+    """RobustMerge at a density; its own is not named, so that it is the same merge everywhere."""
+    own = ",".join(filter(None, ["" if value == 0.2 else f"density={value}", rest]))
+    return f"robustmerge:{own}" if own else "robustmerge"
+
+
+DENSITY = Inquiry(
+    "density",
+    "How much pruning keeps",
+    "figure 5a",
+    tuple(
+        Point(row, _density(value, rest), value)
+        for row, rest in (("robustmerge", ""), ("without scaling", "scaling=false"))
+        for value in DENSITIES
+    ),
+    "density: share of the entries that is kept",
+)
+
+
+def number(tasks: int) -> Inquiry:
+    """Merges of the experts of the first two tasks, of the first three, and so on."""
+    points = tuple(Point(name, name, n, n) for name in RIVALS for n in range(2, tasks + 1))
+    return Inquiry(NUMBER, "How many tasks are merged", "figure 9", points, "number of tasks")
+
+
+RANKS = Inquiry(
+    RANK,
+    "The rank of the experts",
+    "figure 6",
+    tuple(Point(name, name) for name in RIVALS),
+    "rank of the experts",
+)
+"""One column of it: the same for every set of experts."""
+
+
+def at(inquiry: Inquiry, x: float) -> Inquiry:
+    """The study with all of its points at one place of the curves."""
+    return replace(inquiry, points=tuple(replace(point, x=x) for point in inquiry.points))
+
+
+def every(tasks: int) -> Sequence[Inquiry]:
+    """All studies of experts of one rank."""
+    return (COMPONENTS, COEFFICIENTS, DENSITY, CRITERIA, number(tasks))

@@ -1,0 +1,165 @@
+"""Merges of the laptop benchmark, made again and diagnosed; each is done once and kept on disk.
+
+Diagnosed is a merge at its own scale. A merge that was tuned or norm-matched is the same with a
+factor on it, of which all figures but those of size know nothing (`SIZES`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import robustmerge
+from robustmerge.diagnosis.pooled import Pooled
+from robustmerge.diagnosis.tables import Diagnosis
+from robustmerge_bench.mini.runs.contender import Contender
+
+TABLES = ("kept", "directions")
+"""Tables with a row for every adapter; the other two are of the merge as a whole."""
+
+SIZES = ("coefficient", "gain", "ratio", "ratio_matched", "size")
+"""Measures that a factor on the merge multiplies."""
+
+POOLINGS = ("mean", "weighted")
+NOT_A_FIGURE = ("repeated", "norm")  # a flag, and what `size` says of the merge as a whole
+
+
+@dataclass(frozen=True, order=True)
+class Which:
+    """A merge of the benchmark.
+
+    Attributes:
+        label: Method and parameters, as `Contender` reads them.
+        rank: input or full.
+        count: How many experts are merged, the first ones.
+    """
+
+    label: str
+    rank: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A merge taken apart.
+
+    Attributes:
+        whole: Figures of the merge.
+        tasks: Figures of every merged adapter, in their order.
+        seconds: What diagnosing took.
+    """
+
+    whole: Mapping[str, float]
+    tasks: Mapping[str, Sequence[float]]
+    seconds: float
+
+    def at(self, factor: float) -> Taken:
+        """The same with a factor on the merge."""
+        return Taken(
+            {k: v * factor if is_size(k) else v for k, v in self.whole.items()},
+            {k: [x * factor for x in v] if is_size(k) else list(v) for k, v in self.tasks.items()},
+            self.seconds,
+        )
+
+    def flat(self) -> dict[str, float]:
+        """Figures of the whole, those of adapters as their mean and their least."""
+        found = dict(self.whole)
+        for name, values in self.tasks.items():
+            found[f"{name}, task mean"] = fmean(values)
+            found[f"{name}, least task"] = min(values)
+        return found
+
+
+def is_size(name: str) -> bool:
+    """Whether a factor on the merge multiplies the figure."""
+    return name.split(",")[0].rpartition(".")[2] in SIZES
+
+
+class Shelf:
+    """Merges and what was found in them, in a folder."""
+
+    def __init__(self, experts: Sequence[Path], folder: Path) -> None:
+        """Name the experts, in the benchmark's order, and the folder."""
+        self._experts, self._folder = list(experts), folder
+        self._weights = "".join(_hash(each / "adapter_model.safetensors") for each in experts)
+
+    def merged(self, which: Which) -> Path:
+        """The folder of a merge, made if it is not there."""
+        place = self._folder / "merges" / self._name(which)
+        if not place.is_dir():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            contender = Contender.parse(which.label)
+            robustmerge.merge(
+                self._experts[: which.count],
+                place,
+                method=contender.method,
+                balance=contender.balance,
+                calibrate=contender.calibrate,
+                rank=which.rank,
+                extras="mean",  # as the benchmark merges
+                workers=1,
+                **dict(contender.given),
+            )
+        return place
+
+    def taken(self, which: Which) -> Taken:
+        """A merge taken apart, read if that was done before."""
+        place = self._folder / "figures" / f"{self._name(which)}.json"
+        if place.is_file():
+            return Taken(**json.loads(place.read_text(encoding="utf-8")))
+        merged, start = self.merged(which), perf_counter()
+        asked = [str(each) for each in self._experts[: which.count]]
+        found = figures(robustmerge.diagnose(asked, [str(merged)], workers=1))
+        found["seconds"] = perf_counter() - start
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(".partial")
+        partial.write_text(json.dumps(found), encoding="utf-8")
+        partial.replace(place)
+        return Taken(**found)
+
+    def _name(self, which: Which) -> str:
+        contender = Contender.parse(which.label)
+        facts = [contender.label, contender.parameters, which.rank, which.count, self._weights]
+        text = json.dumps([robustmerge.__version__, *facts], sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:10]
+        return f"{which.label.replace(':', '-')}-{which.rank}-{which.count}.{key}"
+
+
+def figures(found: Diagnosis) -> dict[str, Any]:
+    """Every pooled figure of the only merge of a diagnosis, by table, part and measure."""
+    merge = found.merged[0]
+    energy = dict.fromkeys((*found.adapters, merge), 0.0)
+    for row in found.spectra:
+        energy[row.update] += row.weight
+    whole = {"size": (energy[merge] ** 0.5) / fmean(energy[a] ** 0.5 for a in found.adapters)}
+    for table in ("spectra", "noise"):
+        for pooled in found.pooled(table):
+            if merge in (pooled.words.get("update"), pooled.words.get("merged")):
+                whole |= dict(_named(table, pooled))
+    tasks: dict[str, list[float]] = {}
+    for table in TABLES:
+        rows = found.pooled(table)
+        for adapter in found.adapters:
+            for pooled in (row for row in rows if row.words["adapter"] == adapter):
+                for name, value in _named(table, pooled):
+                    tasks.setdefault(name, []).append(value)
+    assert all(len(values) == len(found.adapters) for values in tasks.values())
+    return {"whole": whole, "tasks": tasks}
+
+
+def _named(table: str, pooled: Pooled) -> Iterable[tuple[str, float]]:
+    place = ".".join(filter(None, (table, pooled.words.get("part"))))
+    for measure, figure in pooled.figures.items():
+        if measure not in NOT_A_FIGURE:
+            for pooling in POOLINGS:
+                yield f"{place}.{measure}, {pooling}", getattr(figure, pooling)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,285 @@
+"""The trained benchmark as a folder that can be kept: half precision, every byte accounted for.
+
+    manifest.json
+    training.json               what was trained; a copy of the folder takes more experts
+    base/                       what transformers load
+    experts/shared-0/sqa/       what PEFT loads; one folder for each task, and joint/
+
+The layout is that of a training's root, with one of its sets of experts, so that whatever takes a
+root takes an artifact. The manifest has the command, the versions, the SHA-256 of every file, and
+fingerprints of the world: models that were trained on one world say nothing in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from robustmerge import __version__
+from robustmerge.errors import MergeError, few, reading, shown
+from robustmerge.files import check_target, sha256, whole_folder, write_json
+
+from .tasks import SEEN, TASKS
+from .training.experts import JOINT
+from .world.splits import SPLITS
+from .world.words import vocabulary
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+LARGEST = 20_000_000  # bytes: it is part of the repository
+PACKAGES = ("torch", "transformers", "peft", "numpy", "pillow")
+WEIGHTS = "model.safetensors"
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder whose every file is what the manifest says.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What was written about it.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def base(self) -> Path:
+        """The base model."""
+        return self.folder / "base"
+
+    @property
+    def experts(self) -> dict[str, Path]:
+        """The expert of each seen task."""
+        return {task: self._set / task for task in SEEN}
+
+    @property
+    def joint(self) -> Path:
+        """The adapter that was trained on all seen tasks together."""
+        return self._set / JOINT
+
+    @property
+    def _set(self) -> Path:
+        return self.folder / "experts" / str(self.manifest["experts"])
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def pack(
+    root: Path,
+    out: Path,
+    *,
+    made_by: Mapping[str, Any],
+    experts: str = "shared-0",
+    largest: int = LARGEST,
+    force: bool = False,
+) -> Artifact:
+    """Write base, experts and joint adapter of a training in half precision.
+
+    Args:
+        root: Of the training: training.json, base/ and experts/<set>/<task>/.
+        out: The folder to write; it appears whole or not at all.
+        made_by: How the training was run: command, seed, and what else there is to say.
+        experts: Which set.
+        largest: Bytes that all of it may have.
+        force: Replace an artifact that is already there.
+
+    Raises:
+        MergeError: The training has not come that far; a value does not fit float16; it is too
+            large; or the folder cannot be written.
+    """
+    base, adapters = root / "base", [root / "experts" / experts / name for name in (*SEEN, JOINT)]
+    check_target(out, [base, *adapters], force=force, holds=("an artifact", MANIFEST))
+    with whole_folder(out, force=force) as partial:
+        halve_model(base, partial / "base")
+        for adapter in adapters:
+            halve_adapter(adapter, partial / "experts" / experts / adapter.name)
+        write_json(partial / "training.json", training(root))
+        files = listed(partial)
+        manifest = {
+            "format": FORMAT,
+            "made_by": dict(made_by),
+            "date": datetime.now(timezone.utc).date().isoformat(),
+            "versions": {"robustmerge": __version__} | {name: version(name) for name in PACKAGES},
+            "experts": experts,
+            "world": fingerprints(),
+            "bytes": sum(file["bytes"] for file in files.values()),
+            "files": files,
+        }
+        if manifest["bytes"] > largest:
+            raise MergeError(
+                f"the artifact has {manifest['bytes']:,} bytes, and {largest:,} are the most",
+                where=str(root),
+                hint="pack a smaller model, or experts of a smaller rank",
+            )
+        write_json(partial / MANIFEST, manifest)
+    return Artifact(out, manifest)
+
+
+def training(root: Path) -> dict[str, Any]:
+    """What the training wrote about itself."""
+    with reading(root / "training.json"):
+        text = (root / "training.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def halve_model(source: Path, target: Path) -> None:
+    """Copy a model's folder; its weights, and what its settings say of them, become float16."""
+    target.mkdir(parents=True)
+    for file in sorted(source.glob("*")):
+        if file.is_file() and file.name != WEIGHTS:
+            shutil.copyfile(file, target / file.name)
+    halve(source / WEIGHTS, target / WEIGHTS)
+    settings = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    for part in (settings, *settings.values()):
+        if isinstance(part, dict) and "dtype" in part:
+            part["dtype"] = "float16"
+    write_json(target / "config.json", settings)
+
+
+def halve_adapter(source: Path, target: Path) -> None:
+    """Copy what PEFT needs of an adapter's folder, its weights as float16."""
+    target.mkdir(parents=True)
+    settings, weights = ADAPTER
+    halve(source / weights, target / weights)
+    with reading(source / settings):
+        shutil.copyfile(source / settings, target / settings)
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a file of tensors as float16.
+
+    Raises:
+        MergeError: It cannot be read, or has a value beyond float16.
+    """
+    with reading(source):
+        tensors = load_file(source)
+    for name, tensor in tensors.items():
+        tensors[name] = tensor.half()
+        if not tensors[name].isfinite().all():
+            raise MergeError(
+                f"values reach {float(tensor.abs().max()):.3g}, and float16 ends at 65504",
+                where=f"{source}  {name}",
+                hint="a training gone wrong; none of this benchmark's weights come near it",
+            )
+    save_file(tensors, target, metadata={"format": "pt"})
+
+
+def listed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file but the manifest, by its path from the folder."""
+    return {
+        name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for name, path in files_of(folder).items()
+    }
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """All files but the manifest, however deep, by their paths from the folder."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {
+        name: path for name, path in sorted(files.items()) if name != MANIFEST and path.is_file()
+    }
+
+
+def fingerprints(items: int = 3) -> dict[str, str]:
+    """SHA-256 of the vocabulary, and of each task's first questions and pictures in every split."""
+    found = {"words": hashlib.sha256("\n".join(vocabulary()).encode()).hexdigest()}
+    for name, task in TASKS.items():
+        digest = hashlib.sha256()
+        for item in (item for split in SPLITS for item in task.items(split, items)):
+            said = (item.kind, item.prompt, item.answer, item.references, item.image.shape)
+            digest.update(repr(said).encode() + item.image.tobytes())
+        found[name] = digest.hexdigest()
+    return found
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def verify(folder: Path) -> Artifact:
+    """Check every file of an artifact, and that the world is still the one it was trained on.
+
+    Raises:
+        MergeError: A file has changed, is missing or is not of the manifest; the manifest cannot be
+            read; or the world draws other questions, pictures or words than it did.
+    """
+    manifest = read_manifest(folder / MANIFEST)
+    present = files_of(folder)
+    if missing := [name for name in manifest["files"] if name not in present]:
+        raise MergeError(
+            "the artifact lacks files that its manifest names",
+            where=f"{folder}  {few(missing)}",
+            hint="fetch the folder again",
+        )
+    if extra := [name for name in present if name not in manifest["files"]]:
+        raise MergeError(
+            "the artifact has files that its manifest does not name",
+            where=f"{folder}  {few(extra)}",
+            hint="remove them; nobody can say whose they are",
+        )
+    for name, path in present.items():
+        check_same(
+            "a file of the artifact has changed",
+            (f"{folder / MANIFEST}", manifest["files"][name]["sha256"]),
+            (f"{path}", sha256(path)),
+            hint="fetch the folder again",
+        )
+    for name, found in fingerprints().items():
+        check_same(
+            f"the world has changed since the artifact was trained: {name}",
+            (f"{folder / MANIFEST}", manifest["world"].get(name, "nothing")),
+            ("this version of robustmerge", found),
+            hint="use the version that the manifest names, or train again",
+        )
+    return Artifact(folder, manifest)
+
+
+def check_same(problem: str, noted: tuple[str, str], found: tuple[str, str], hint: str) -> None:
+    """Compare what the manifest has with what there is.
+
+    Raises:
+        MergeError: They differ.
+    """
+    if noted[1] != found[1]:
+        where = "\n".join(f"{place}  sha256 {value}" for place, value in (noted, found))
+        raise MergeError(problem, where=where, hint=hint)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        MergeError: There is none, or it is not one that this version knows.
+    """
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        manifest = json.loads(text)
+        fits = manifest["format"] == FORMAT and bool(manifest["experts"] and manifest["world"])
+        whole = all(len(file["sha256"]) == 64 for file in manifest["files"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MergeError(
+            f"the manifest cannot be read: {type(error).__name__} {shown(str(error))}",
+            where=str(path),
+            hint="fetch the folder again",
+        ) from None
+    if not (fits and whole):
+        raise MergeError(
+            "the manifest is of a kind that this version does not know",
+            where=str(path),
+            hint=f"format {FORMAT} is known; use the version that wrote it",
+        )
+    found: dict[str, Any] = manifest
+    return found

@@ -1,0 +1,141 @@
+"""Examining models: one base in memory, items made once, a score for every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+
+from robustmerge.api import merge
+from robustmerge.engine.report import Report
+
+from ...item import Item
+from ..world.splits import Split
+from .job import SCALES, Job, Merge
+from .results import Result
+from .setting import Setting
+from .sweep import Swept, sweep
+
+
+class Examiner:
+    """A base model and the tasks' items, for as many jobs as there are."""
+
+    def __init__(self, setting: Setting, base: Path) -> None:
+        """Load the base."""
+        self._tasks = setting.tasks()
+        self._model = setting.model(base)
+        self._items: dict[tuple[str, Split, int], list[Item]] = {}
+
+    def examine(self, job: Job) -> Result:
+        """Merge if need be, find the factor if need be, and answer the test items.
+
+        Raises:
+            MergeError: The merge is not possible.
+        """
+        if job.merge is None:
+            return self._tested(job, job.adapters[0] if job.adapters else None)
+        with TemporaryDirectory(prefix="robustmerge-bench-") as folder:
+            output = Path(folder) / "merged"
+            seconds = {}
+            start = perf_counter()
+            data = self._statistics(job, job.merge, Path(folder)) if job.unlabeled else None
+            if data:
+                seconds["statistics"] = perf_counter() - start
+            report = merged(job, job.merge, output, data)
+            seconds["merge"] = report.seconds
+            start = perf_counter()
+            swept = self._swept(job, output) if job.merge.scale == "sweep" else None
+            if swept:
+                seconds["sweep"] = perf_counter() - start
+            return self._tested(job, output, swept, seconds, report.warnings)
+
+    def _tested(
+        self,
+        job: Job,
+        adapter: Path | None,
+        swept: Swept | None = None,
+        seconds: dict[str, float] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Result:
+        start = perf_counter()
+        factor = swept.best if swept else 1.0
+        scores = self.scores(adapter, factor, job.tasks, "test", job.items)
+        return Result(
+            job.facts(),
+            scores,
+            factor,
+            _record(swept) if swept else {},
+            {**(seconds or {}), "answer": perf_counter() - start},
+            notes,
+        )
+
+    def _statistics(self, job: Job, how: Merge, folder: Path) -> Path:
+        """Statistics of the adapters on validation items of their tasks."""
+        from .unlabeled import gathered  # it runs transformers, which merging does not need
+
+        experts = dict(zip(job.seen, job.adapters, strict=True))
+        items = {task: self._of(task, "validation", job.unlabeled) for task in experts}
+        return gathered(job.base, experts, items, how.contender.statistics, folder)
+
+    def _swept(self, job: Job, adapter: Path) -> Swept:
+        """Choose the factor on validation items of the seen tasks; unseen ones have no say."""
+
+        def worth(factor: float) -> float:
+            found = self.scores(adapter, factor, job.seen, "validation", job.validation)
+            return float(np.mean([scores.mean() for scores in found.values()]))
+
+        return sweep(worth)
+
+    def scores(
+        self, adapter: Path | None, factor: float, tasks: Iterable[str], split: Split, n: int
+    ) -> dict[str, np.ndarray]:
+        """Scores [n] of every task."""
+        found = {}
+        with self._model.wearing(adapter, factor):
+            for name in tasks:
+                items = self._of(name, split, n)
+                found[name] = self._tasks[name].score(self._model.answer(items), items)
+                assert found[name].shape == (n,), f"{name}: {found[name].shape} scores for {n}"
+        return found
+
+    def _of(self, task: str, split: Split, n: int) -> list[Item]:
+        key = (task, split, n)
+        if key not in self._items:
+            self._items[key] = self._tasks[task].items(split, n)
+        return self._items[key]
+
+
+def merged(job: Job, how: Merge, output: Path, data: Path | None = None) -> Report:
+    """Merge a job's adapters by the package's own `merge`, on one thread.
+
+    Args:
+        job: The job.
+        how: How they are merged.
+        output: The folder to write.
+        data: Statistics of the adapters, for methods that need them.
+
+    Raises:
+        MergeError: As `robustmerge.merge`.
+    """
+    contender = how.contender
+    return merge(
+        job.adapters,
+        output,
+        method=contender.method,
+        balance=contender.balance,
+        calibrate=contender.calibrate,
+        scale=SCALES[how.scale],
+        rank=how.rank,
+        extras="mean",
+        data=data,
+        workers=1,
+        **dict(contender.given),
+    )
+
+
+def _record(swept: Swept) -> dict[str, object]:
+    tried = {f"{factor:.4g}": round(score, 3) for factor, score in swept.tried.items()}
+    return {"tried": tried, "at_limit": swept.at_limit}

@@ -1,0 +1,135 @@
+"""A trained benchmark on disk: a base, and sets of experts.
+
+base/                              the base model
+experts/<init>-<seed>/<task>/      one PEFT folder per seen task
+experts/<init>-<seed>/joint/       one adapter trained on all of them
+experts/<init>-<seed>-frozen/      the same with the projector frozen
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustmerge.errors import MergeError
+
+INITS = ("shared", "independent")
+JOINT = "joint"
+_BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json")
+_ADAPTER_FILES = ("adapter_model.*", "adapter_config.json")
+
+
+@dataclass(frozen=True)
+class ExpertSet:
+    """Experts that were trained alike.
+
+    Attributes:
+        folder: Where they are.
+        init: How A began: shared by all experts, or independent.
+        seed: Of their training.
+        frozen: The projector was not trained.
+    """
+
+    folder: Path
+    init: str
+    seed: int
+    frozen: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as shared-0, the folder's name."""
+        return self.folder.name
+
+    @property
+    def family(self) -> str:
+        """What sets of several seeds have in common, such as shared or shared-frozen."""
+        return self.init + ("-frozen" if self.frozen else "")
+
+    def adapters(self, names: Sequence[str]) -> tuple[Path, ...]:
+        """The adapters of these tasks.
+
+        Raises:
+            MergeError: One is not there.
+        """
+        missing = [n for n in names if not (self.folder / n / "adapter_config.json").is_file()]
+        if missing:
+            raise MergeError(
+                f"no adapter for {', '.join(missing)}",
+                where=str(self.folder),
+                hint="train it first: robustmerge bench mini train",
+            )
+        return tuple(self.folder / name for name in names)
+
+    @property
+    def joint(self) -> Path | None:
+        """The adapter trained on all tasks, if there is one.
+
+        A single adapter has no other that it could share the start of A with: that of the other
+        kind of start serves as well.
+        """
+        other = self.folder.with_name(f"shared-{self.seed}")
+        for folder in (self.folder / JOINT, other / JOINT):
+            if (folder / "adapter_config.json").is_file():
+                return folder
+        return None
+
+
+def base_folder(root: Path) -> Path:
+    """The base model's folder.
+
+    Raises:
+        MergeError: It is not there.
+    """
+    base = root / "base"
+    if not (base / "config.json").is_file():
+        raise MergeError(
+            "no trained base", where=str(base), hint="train it first: robustmerge bench mini train"
+        )
+    return base
+
+
+def expert_sets(
+    root: Path, inits: Iterable[str], seeds: Iterable[int], *, frozen: bool = False
+) -> list[ExpertSet]:
+    """The sets of experts asked for.
+
+    Raises:
+        MergeError: One is not there; those that are are named.
+    """
+    place = root / "experts"
+    ending = "-frozen" if frozen else ""
+    seeds = list(seeds)
+    asked = [
+        ExpertSet(place / f"{init}-{seed}{ending}", init, seed, frozen)
+        for init in inits
+        for seed in seeds
+    ]
+    missing = [each.name for each in asked if not each.folder.is_dir()]
+    if missing:
+        there = sorted(p.name for p in place.glob("[!.]*") if p.is_dir())
+        raise MergeError(
+            f"no experts {', '.join(missing)}",
+            where=str(place),
+            hint=f"there are {', '.join(there) or 'none'}; choose with --init and --seeds",
+        )
+    return asked
+
+
+def hash_of_base(folder: Path) -> str:
+    """SHA-256 over what decides the base's answers."""
+    return _hash(folder, _BASE_FILES)
+
+
+def hash_of_adapter(folder: Path) -> str:
+    """SHA-256 over an adapter's weights and settings."""
+    return _hash(folder, _ADAPTER_FILES)
+
+
+def _hash(folder: Path, patterns: Sequence[str]) -> str:
+    found = hashlib.sha256()
+    for path in sorted({p for pattern in patterns for p in folder.glob(pattern)}):
+        found.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()

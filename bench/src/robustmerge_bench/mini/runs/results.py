@@ -1,0 +1,143 @@
+"""One job's result on disk: a JSON file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from robustmerge.errors import MergeError, reading
+
+from .job import Job
+
+FORMAT = 1
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an examination found.
+
+    Attributes:
+        facts: The job's, as `Job.facts` gives them.
+        scores: Per task one score per item, 0 to 100, rounded to two decimals.
+        factor: What the update was multiplied by when it was worn; 1 without a sweep.
+        sweep: Mean validation score by factor, and whether the best was the last one tried.
+        seconds: What merging, sweeping and answering took.
+        notes: Remarks of the merge.
+    """
+
+    facts: Mapping[str, Any]
+    scores: Mapping[str, np.ndarray]
+    factor: float = 1.0
+    sweep: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    seconds: Mapping[str, float] = field(default_factory=lambda: _NONE)
+    notes: tuple[str, ...] = ()
+
+    def write(self, path: Path) -> None:
+        """Write it under a hidden name, then rename it into place.
+
+        Raises:
+            MergeError: It cannot be written.
+            ValueError: A score is not a finite number.
+        """
+        content = {
+            "format": FORMAT,
+            "job": dict(self.facts),
+            "factor": self.factor,
+            "sweep": dict(self.sweep),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "notes": list(self.notes),
+            "scores": {task: _compact(values) for task, values in self.scores.items()},
+        }
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            raise MergeError(
+                f"cannot write a result: {error.strerror or error}",
+                where=str(path),
+                hint="check the path, the free space and the permissions; then run again",
+            ) from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """Read one.
+
+        Raises:
+            MergeError: It is damaged, or of another version.
+        """
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        try:
+            content = {"format": None, **json.loads(text)}
+            found = cls(
+                content["job"],
+                {task: np.array(v, dtype=np.float64) for task, v in content["scores"].items()},
+                float(content["factor"]),
+                content["sweep"],
+                content["seconds"],
+                tuple(content["notes"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, f"{type(error).__name__}: {error}") from None
+        if content["format"] != FORMAT:
+            raise _damaged(path, f"format {content['format']} rather than {FORMAT}")
+        return found
+
+
+def is_done(job: Job, out: Path) -> bool:
+    """Whether a job's result is there, whole and about this job."""
+    path = out / job.file
+    if not path.is_file():
+        return False
+    try:
+        found = Result.read(path)
+    except MergeError:
+        return False
+    counts = {task: len(scores) for task, scores in found.scores.items()}
+    # Written and read again, since JSON knows no tuples.
+    facts = json.loads(json.dumps(job.facts()))
+    return found.facts == facts and counts == dict.fromkeys(job.tasks, job.items)
+
+
+def read_all(out: Path) -> list[Result]:
+    """Every result in a folder, by name.
+
+    Raises:
+        MergeError: There is none, or one is damaged.
+    """
+    found = [Result.read(path) for path in sorted(out.glob("*.json"))]
+    if not found:
+        raise MergeError(
+            "no results", where=str(out), hint="make some: robustmerge bench mini run --out FOLDER"
+        )
+    return found
+
+
+def _damaged(path: Path, why: str) -> MergeError:
+    return MergeError(
+        f"not a result, or not a whole one: {why}",
+        where=str(path),
+        hint="remove the file; the next run makes it again",
+    )
+
+
+def _compact(values: np.ndarray) -> list[float | int]:
+    """Numbers with two decimals at most, whole ones without any."""
+    return [int(v) if v == int(v) else v for v in (round(float(x), 2) for x in values)]

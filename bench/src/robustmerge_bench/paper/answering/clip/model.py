@@ -1,0 +1,149 @@
+"""CLIP with an adapter on its vision encoder, and a head that its text encoder makes of sentences.
+
+    head     = n(mean over sentences s of n(text(s)))        one row for each class, n(x) = x / |x|
+    logits   = exp(t) · n(image(picture)) · headᵀ            t is CLIP's own learned scale
+
+The head is the base model's, whatever the adapter: computed once, and never trained.
+
+Source: Radford et al., ICML 2021, arXiv:2103.00020, sec. 3.1.4, for the mean over sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
+
+import torch
+from jaxtyping import Float
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel
+
+from robustmerge.adapter.reader import Adapter
+from robustmerge.errors import MergeError, few, first_line
+from robustmerge.files import expand_user
+from robustmerge.live.loaded import landed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TOWER = "encoder.layers."
+"""How names begin where PEFT was given the vision encoder alone, as transformers 5 has it."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A CLIP model with what makes its inputs.
+
+    Attributes:
+        model: It.
+        images: Its image processor.
+        words: Its tokenizer.
+    """
+
+    model: CLIPModel
+    images: Any
+    words: Any
+
+    @classmethod
+    def load(cls, base: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
+        """Load a model, frozen.
+
+        Args:
+            base: Folder or Hub id, such as openai/clip-vit-base-patch32.
+            device: Where it computes.
+            dtype: What it computes in.
+
+        Raises:
+            MergeError: It cannot be loaded, or is no CLIP.
+        """
+        place = str(expand_user(base))
+        try:
+            kind = AutoConfig.from_pretrained(place).model_type
+            if kind == "clip":
+                model = CLIPModel.from_pretrained(place, dtype=dtype).to(device)
+                images = AutoImageProcessor.from_pretrained(place)
+                words = AutoTokenizer.from_pretrained(place)
+        except Exception as error:  # the libraries below have errors of many kinds
+            raise MergeError(
+                f"the CLIP model cannot be loaded: {first_line(error)}",
+                where=base,
+                hint="--base is a folder or Hub id with weights, preprocessor_config.json and "
+                "tokenizer, such as openai/clip-vit-base-patch32",
+            ) from error
+        if kind != "clip":
+            raise MergeError(
+                f"the base is {kind}, not clip",
+                where=base,
+                hint="the vision tasks are for CLIP, such as openai/clip-vit-base-patch32",
+            )
+        return cls(model.eval().requires_grad_(False), images, words)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        found: torch.device = self.model.device
+        return found
+
+    def wear(self, folder: str | Path) -> None:
+        """Put an adapter on, and check that all of it is there.
+
+        Args:
+            folder: A PEFT folder, trained on the whole model or on its vision encoder.
+
+        Raises:
+            MergeError: It is no LoRA adapter, does not fit, or changes the text encoder.
+        """
+        adapter = Adapter(folder)
+        adapter.close()
+        names = [*adapter.modules, *adapter.extras]
+        if text := [name for name in names if name.startswith(("text_model", "text_projection"))]:
+            raise MergeError(
+                f"the adapter changes the text encoder: {few(text)}",
+                where=str(folder),
+                hint="the head is the base model's, so only the vision encoder may have changed",
+            )
+        tower = all(name.startswith(_TOWER) for name in names)
+        host = self.model.vision_model if tower else self.model
+        with catch_warnings():
+            simplefilter("ignore", FutureWarning)  # what these libraries tell each other
+            peft = PeftModel.from_pretrained(host, str(adapter.folder))
+        landed(peft, adapter.folder)
+        self.model.eval().to(self.device)
+
+    @torch.no_grad()
+    def head(self, sentences: Sequence[Sequence[str]]) -> Float[Tensor, "classes dim"]:
+        """The row of each class, from the sentences about it; of length 1."""
+        return torch.stack([self._row(about) for about in sentences])
+
+    def _row(self, about: Sequence[str]) -> Float[Tensor, " dim"]:
+        longest = self.model.config.text_config.max_position_embeddings
+        tokens = self.words(
+            list(about), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        inputs = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        texts = normalize(self.model.get_text_features(**inputs).pooler_output.float(), dim=-1)
+        return normalize(texts.mean(dim=0), dim=-1)
+
+    def pixels(self, pictures: Sequence[Image]) -> Float[Tensor, "pictures 3 height width"]:
+        """Pictures as the model takes them, on the CPU."""
+        found: Tensor = self.images(list(pictures), return_tensors="pt")["pixel_values"]
+        return found
+
+    def features(
+        self, pixels: Float[Tensor, "pictures 3 height width"]
+    ) -> Float[Tensor, "pictures dim"]:
+        """What the vision encoder makes of pictures; of length 1."""
+        pixels = pixels.to(self.device, self.model.dtype)
+        seen: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
+        return normalize(seen.float(), dim=-1)
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """What cosines are multiplied by to become logits."""
+        scale: Tensor = self.model.logit_scale.exp().float()
+        return scale

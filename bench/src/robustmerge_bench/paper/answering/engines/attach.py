@@ -1,0 +1,116 @@
+"""A base model with one adapter in it, whatever layout the adapter is in.
+
+PEFT drops tensors whose names it does not know, with a warning at most, and the bare base would be
+measured. So what is not in today's layout is rewritten first, parameters beside the adapter are put
+in place, and every tensor is looked for in the model.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import torch
+
+from robustmerge.adapter import layout
+from robustmerge.adapter.reader import BESIDE, NON_LORA, Adapter
+from robustmerge.adapter.source import locate
+from robustmerge.adapter.tensors import open_tensors
+from robustmerge.collect.load import attached, load_base
+from robustmerge.engine.merge import merge_recipe
+from robustmerge.engine.recipe import Recipe
+from robustmerge.errors import MergeError, few
+
+
+def load(base: str, adapter: str | None, *, device: torch.device, dtype: torch.dtype) -> Any:
+    """The base with the adapter, ready to generate.
+
+    The adapter is added to the weights as the released scripts do, or stays beside them: `folds`.
+
+    Args:
+        base: Folder or Hub id.
+        adapter: Folder or Hub id; None for the base alone.
+        device: Where the model runs.
+        dtype: Type it runs in.
+
+    Raises:
+        MergeError: Something cannot be loaded, or the adapter has no place in the base.
+    """
+    with catch_warnings():
+        simplefilter("ignore", FutureWarning)  # what the libraries tell each other
+        model = load_base(base, dtype)
+        if adapter is not None:
+            model = _with_adapter(model, base, adapter, fold=folds(dtype))
+        return model.to(device).eval().requires_grad_(False)
+
+
+def folds(dtype: torch.dtype) -> bool:
+    """Whether the adapter is added to the weights.
+
+    Not in bfloat16, in which steps are as large as an update, so that most would be rounded away.
+    """
+    return dtype != torch.bfloat16
+
+
+def _with_adapter(model: Any, base: str, source: str, *, fold: bool) -> Any:
+    with todays_layout(source) as folder:
+        _put_beside(model, folder)
+        with closing(Adapter(folder, dora=True)) as adapter:
+            adapter.label = source
+            peft = attached(model, base, [adapter], ["default"])
+    return peft.merge_and_unload() if fold else peft.get_base_model()
+
+
+@contextmanager
+def todays_layout(source: str) -> Iterator[Path]:
+    """The adapter's folder, or a rewritten one where PEFT would not know its names.
+
+    Args:
+        source: Folder or Hub id.
+
+    Raises:
+        MergeError: It is no complete adapter.
+    """
+    folder = locate(source)
+    with closing(Adapter(folder, dora=True)) as adapter:
+        known = adapter.layout == layout.HF and not (folder / NON_LORA).is_file()
+        dora = adapter.config.dora
+    if known:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="robustmerge-") as name:
+        rewritten = Path(name) / "adapter"
+        recipe = {
+            "adapters": [str(folder)],
+            "method": "task-arithmetic",
+            "layout": layout.HF,
+            "dtype": "float32",
+            "dora": "mean" if dora else "refuse",
+        }
+        merge_recipe(Recipe.from_dict(recipe, where=source), rewritten, workers=1)
+        if (folder / BESIDE).is_file():
+            shutil.copyfile(folder / BESIDE, rewritten / BESIDE)
+        yield rewritten
+
+
+def _put_beside(model: Any, folder: Path) -> None:
+    """Put parameters that lie beside the adapter into the base."""
+    if not (folder / BESIDE).is_file():
+        return
+    live = {layout.canonical(name): tensor for name, tensor in model.state_dict().items()}
+    with closing(open_tensors(folder / BESIDE)) as file:
+        absent = [name for name in file.specs if layout.canonical(name) not in live]
+        if absent:
+            raise MergeError(
+                f"{len(absent)} of {len(file.specs)} parameters are not in the model: "
+                f"{few(absent)}",
+                where=str(folder / BESIDE),
+                hint="--base is the model the adapter was trained on",
+            )
+        for name in file.specs:
+            live[layout.canonical(name)].copy_(file.read(name))

@@ -1,0 +1,73 @@
+"""JSON files of many records: one list, or one object a line; every record knows where it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustmerge.errors import MergeError, reading, shown
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a file.
+
+    Attributes:
+        where: The file and the record's place in it, for messages.
+        content: What it says.
+    """
+
+    where: str
+    content: Mapping[str, Any]
+
+
+def records(path: Path) -> list[Record]:
+    """All records of a file that is a JSON list of objects, or JSON lines.
+
+    Raises:
+        MergeError: The file cannot be read, is cut off, or holds something else than objects.
+    """
+    with reading(path):
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    if not text.strip():
+        raise MergeError(
+            "the file is empty", where=str(path), hint="it was never filled, or is cut off"
+        )
+    return list(_listed(path, text) if text.lstrip().startswith("[") else _lines(path, text))
+
+
+def _listed(path: Path, text: str) -> Iterator[Record]:
+    for number, content in enumerate(_parsed(text, str(path)), 1):
+        yield _record(content, f"{path}, record {number}")
+
+
+def _lines(path: Path, text: str) -> Iterator[Record]:
+    # Not splitlines: a text may hold separators that are no ends of lines in JSON.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield _record(_parsed(line, where), where)
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MergeError(
+            f"not JSON: {error}",
+            where=where,
+            hint="a JSON list of objects, or one object a line; the file may be cut off",
+        ) from None
+
+
+def _record(content: Any, where: str) -> Record:
+    if isinstance(content, dict):
+        return Record(where, content)
+    raise MergeError(
+        f"{shown(content)} is not an object",
+        where=where,
+        hint="a JSON list of objects, or one object a line",
+    )

@@ -1,0 +1,114 @@
+"""Conversations of lmms-eval's own tasks: any number of turns and pictures, by a chat template.
+
+LLaVA-1.5 gets the conversation format and the padded pictures that it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from robustmerge.errors import MergeError
+
+from ..answering import engines
+from ..answering.images import framed, opened
+
+Turns = Sequence[Mapping[str, Any]]
+"""One conversation: roles, and contents that are lists of texts and pictures."""
+
+_VICUNA = Path(engines.__file__).parent / "vicuna_v1.jinja"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model in conversations.
+
+    Attributes:
+        model: Base and adapter, answering greedily.
+        processor: The base's.
+        vicuna: Whether it is LLaVA-1.5.
+    """
+
+    model: Any
+    processor: Any
+    vicuna: bool
+
+    def answer(self, conversations: Sequence[Turns], most: int) -> list[str]:
+        """Answers to conversations that all have pictures, or none.
+
+        Args:
+            conversations: What was said.
+            most: Most tokens of an answer.
+
+        Raises:
+            MergeError: There is something else than texts and pictures in one.
+        """
+        images = [self._images(turns) for turns in conversations]
+        written = [self._written(turns) for turns in conversations]
+        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        start = self.processor.tokenizer.bos_token
+        if start and written[0].startswith(start):
+            options["add_special_tokens"] = False  # the template has written it
+        if images[0]:
+            options["images"] = images
+        inputs = self.processor(text=written, **options)
+        return self._generated(inputs, most)
+
+    @torch.inference_mode()
+    def _generated(self, inputs: Mapping[str, Any], most: int) -> list[str]:
+        device, dtype = self.model.device, self.model.dtype
+        given = {
+            name: one.to(device, dtype if one.is_floating_point() else None)
+            for name, one in inputs.items()
+        }
+        made = self.model.generate(**given, max_new_tokens=most)[:, given["input_ids"].shape[1] :]
+        return list(self.processor.tokenizer.batch_decode(made.cpu(), skip_special_tokens=True))
+
+    def _written(self, turns: Turns) -> str:
+        content = [
+            {"role": turn["role"], "content": [_part(part) for part in turn["content"]]}
+            for turn in turns
+        ]
+        options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
+        if self.vicuna:
+            options["chat_template"] = _VICUNA.read_text()
+            for turn in content:
+                if turn["role"] != "user":  # the model's own turns are plain text there
+                    turn["content"] = "".join(part["text"] for part in turn["content"])
+        written: str = self.processor.apply_chat_template(content, **options)
+        return written
+
+    def _images(self, turns: Turns) -> list[Image.Image]:
+        found = [p["url"] for turn in turns for p in turn["content"] if p["type"] == "image"]
+        return [self._framed(_opened(one)) for one in found]
+
+    def _framed(self, image: Image.Image) -> Image.Image:
+        if not self.vicuna:
+            return image
+        return framed(image, "pad", self.processor.image_processor.image_mean)
+
+
+def pictured(turns: Turns) -> bool:
+    """Whether there is a picture in a conversation."""
+    return any(part["type"] == "image" for turn in turns for part in turn["content"])
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, str]:
+    if part["type"] == "image":
+        return {"type": "image"}
+    if part["type"] == "text":
+        return {"type": "text", "text": part["text"]}
+    raise MergeError(
+        f"a task with {part['type']}",
+        hint="this model answers texts and pictures; `robustmerge export --layout full` makes a "
+        "model for lmms-eval's own classes",
+    )
+
+
+def _opened(image: Any) -> Image.Image:
+    return opened(Path(image), str(image)) if isinstance(image, str) else image.convert("RGB")

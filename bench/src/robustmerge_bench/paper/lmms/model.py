@@ -1,0 +1,220 @@
+"""The model `robustmerge` of lmms-eval: a base with an adapter, looked for in it tensor by tensor.
+
+    lmms-eval --model robustmerge --model_args base=MODEL,adapter=ADAPTER …
+
+The tasks of this benchmark are answered as `robustmerge bench run` answers them, with its prompts,
+pictures and batches; other tasks by the conversations that lmms-eval makes of them. Greedy only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Literal
+
+import torch
+from lmms_eval.api.model import lmms
+from lmms_eval.utils import simple_parse_args_string
+from tqdm import tqdm
+
+from robustmerge.collect.load import load_processor
+from robustmerge.errors import MergeError, unknown
+
+from ..answering.engines.live import Live
+from ..answering.family import is_llava_15, prompt_for, settings_of
+from ..answering.options import Options
+from . import docs
+from .chat import Chat, pictured
+
+Wanted = Literal["auto", "vicuna", "chat-template"]
+_ARGUMENTS = ("base", "adapter", "device", "dtype", "batch_size", "prompt")
+_MOST = 1024  # tokens of an answer where the task does not say
+
+
+class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
+    """A base model with an adapter, for lmms-eval's chat tasks.
+
+    Attributes:
+        is_simple: That it takes conversations.
+    """
+
+    is_simple = False
+
+    def __init__(
+        self,
+        base: str,
+        adapter: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_size: int | str = 1,
+        prompt: Wanted = "auto",
+        max_batch_size: int | None = None,
+        **others: object,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            base: Folder or Hub id.
+            adapter: An adapter in any layout, folder or Hub id; None for the base alone.
+            device: Where it runs; a GPU if there is one unless given.
+            dtype: Type it runs in, as `--dtype` of `bench run`.
+            batch_size: Questions at a time.
+            prompt: How this benchmark's questions are put, as `--prompt` of `bench run`.
+            max_batch_size: What lmms-eval passes on; of no use here.
+            **others: Refused, but that lmms-eval tells which.
+
+        Raises:
+            MergeError: An argument is unknown or wrong, or something cannot be loaded.
+        """
+        super().__init__()
+        del max_batch_size
+        for name in others:
+            raise unknown("argument", name, _ARGUMENTS, where="--model_args")
+        options = Options(
+            device=_device(device), dtype=dtype, batch=_size(batch_size), prompt=prompt
+        )
+        options.check()
+        settings = settings_of(base)
+        asked = prompt_for(settings, options.prompt, base)
+        self._engine = Live(
+            base,
+            adapter,
+            settings=settings,
+            prompt=asked,
+            device=options.device,
+            dtype=options.dtype_for(llava_15=is_llava_15(settings)),
+            batch=options.batch,
+        )
+        self._chat = Chat(self._engine.model, _padding_left(base), vicuna=asked == "vicuna")
+        self.device = self._engine.model.device
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: Mapping[str, Any] | None = None
+    ) -> RobustMerge:
+        """Make the model of --model_args; what is given there wins over --batch_size and --device.
+
+        lmms-eval's own way fails where both are given, and it always gives a batch size.
+        """
+        more = {k: v for k, v in (additional_config or {}).items() if v is not None}
+        return cls(**{**more, **simple_parse_args_string(arg_string)})
+
+    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+        """The answers, in the order of the requests."""
+        answers = [""] * len(requests)
+        bar = tqdm(total=len(requests), desc="answering", disable=self.rank != 0)
+
+        def kind(place: int) -> Hashable:
+            _, _, settings, _, task, split = requests[place].args
+            return task, split, repr(sorted(settings.items()))
+
+        places = sorted(range(len(requests)), key=lambda place: repr(kind(place)))
+        for _, group in groupby(places, key=kind):
+            together = list(group)
+            _, messages, settings, _, task, split = requests[together[0]].args
+            data = self.task_dict[task][split]
+            documents = [data[requests[place].args[3]] for place in together]
+            most = _most(settings, task)
+            for start in range(0, len(together), self._engine.window):
+                window = documents[start : start + self._engine.window]
+                if docs.MARK in window[0]:
+                    found = self._own(window, most)
+                else:
+                    found = self._conversations([messages(one) for one in window], most)
+                for place, text in zip(together[start:], found, strict=False):
+                    answers[place] = _until(text, settings.get("until"))
+                bar.update(len(found))
+        bar.close()
+        return answers
+
+    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        """Not answered.
+
+        Raises:
+            MergeError: Always.
+        """
+        raise _refused("likelihoods of given answers")
+
+    def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
+        """Not answered.
+
+        Raises:
+            MergeError: Always.
+        """
+        raise _refused("several rounds")
+
+    def _own(self, documents: Sequence[Mapping[str, Any]], most: int | None) -> list[str]:
+        """Answers to this benchmark's questions, as `bench run` has them."""
+        questions = [docs.asked(one) for one in documents]
+        if most is not None:
+            questions = [replace(one, max_new_tokens=most) for one in questions]
+        return self._engine.answer(questions)
+
+    def _conversations(self, conversations: Sequence[Any], most: int | None) -> list[str]:
+        found = [""] * len(conversations)
+        for kind in (True, False):
+            places = [n for n, turns in enumerate(conversations) if pictured(turns) == kind]
+            for start in range(0, len(places), self._engine.batch):
+                batch = places[start : start + self._engine.batch]
+                texts = self._chat.answer([conversations[n] for n in batch], most or _MOST)
+                for place, text in zip(batch, texts, strict=True):
+                    found[place] = text.strip()
+        return found
+
+
+def _most(settings: Mapping[str, Any], task: str) -> int | None:
+    """Most tokens of an answer; the settings must ask for the likeliest one.
+
+    Raises:
+        MergeError: They ask for sampling or beams.
+    """
+    sampled = settings.get("do_sample") or (settings.get("temperature") or 0) > 0
+    if sampled or (settings.get("num_beams") or 1) > 1:
+        raise MergeError(
+            f"the task wants other answers than greedy ones: {dict(settings)}",
+            where=str(task),
+            hint="--gen_kwargs temperature=0,do_sample=False,num_beams=1",
+        )
+    return settings.get("max_new_tokens")
+
+
+def _until(text: str, ends: object) -> str:
+    """The answer up to the first text that ends it."""
+    for end in [ends] if isinstance(ends, str) else ends if isinstance(ends, list | tuple) else ():
+        text = text.split(end)[0] if end else text
+    return text
+
+
+def _device(named: str | None) -> str:
+    """The device; of several processes, each has the GPU of its number."""
+    name = named or ("cuda" if torch.cuda.is_available() else "cpu")
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if name == "cuda" and rank else name
+
+
+def _size(batch: int | str) -> int:
+    try:
+        return int(batch)
+    except ValueError:
+        raise MergeError(
+            f"{batch!r} is no number of questions",
+            where="--batch_size",
+            hint="such as 16; it is halved by itself where the memory does not suffice",
+        ) from None
+
+
+def _padding_left(base: str) -> Any:
+    processor = load_processor(base)
+    processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token_id is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
+
+
+def _refused(what: str) -> MergeError:
+    return MergeError(
+        f"the task wants {what}, and this model only answers",
+        hint="`robustmerge export --layout full` makes a model for lmms-eval's own classes",
+    )

@@ -1,0 +1,150 @@
+"""The result of scoring one task: a value, its interval, and what it was made of.
+
+Methods are compared on the same samples, so a score keeps a row for every sample. Most figures are
+means of one number a sample. Those of caption sets are not: BLEU divides sums by sums. So a row
+holds whatever a figure is computed from by sums over samples, and `drawn` computes the figure for
+any number of resampled sets at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from robustmerge.errors import MergeError, reading, writing
+
+from ..stats import DRAWS, LEVEL, times_taken
+from .figures import FIGURES
+
+FORMAT = 1
+Protocol = Literal["official", "fixed"]
+_BLOCK = 2_000_000  # numbers in memory at a time: 16 MB, some times over
+_NONE: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Score:
+    """What predictions of one task are worth.
+
+    Attributes:
+        task: Name of the task.
+        protocol: Rules by which it was scored.
+        figure: How the value comes from the rows; one of `figures.FIGURES`.
+        ids: The samples, as their file calls them.
+        rows: What the figure is computed from [samples, columns]; columns depend on the figure.
+        empty: Share of answers without a character, 0 to 1.
+        unparsable: Share of answers that are not what was asked for, such as no box, 0 to 1.
+        parts: Other figures of the same predictions, such as each caption metric, in percent.
+        missing: Names of metrics that belong to the value, and that could not be computed: the
+            value is of the others.
+        chance: What guessing gets, in percent; None where that is not known.
+    """
+
+    task: str
+    protocol: Protocol
+    figure: str
+    ids: tuple[str | int, ...]
+    rows: Float[np.ndarray, "samples columns"]
+    empty: float = 0.0
+    unparsable: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=lambda: _NONE)
+    missing: tuple[str, ...] = ()
+    chance: float | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+    @property
+    def value(self) -> float:
+        """The score, in percent but for MME's points."""
+        return float(self.drawn(np.ones((1, self.n), int))[0])
+
+    def drawn(self, times: Int[np.ndarray, "draws samples"]) -> Float[np.ndarray, " draws"]:
+        """The score of resampled sets, given how often each has every sample."""
+        return FIGURES[self.figure](times @ self.rows, times.sum(axis=1))
+
+    def interval(self, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+        """The bootstrap interval of the value over samples."""
+        random, step = np.random.default_rng(seed), max(1, _BLOCK // self.n)
+        parts = [min(step, draws - done) for done in range(0, draws, step)]
+        values = np.concatenate([self.drawn(times_taken(random, n, self.n)) for n in parts])
+        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(low), float(high)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: everything, with value, n and interval for whoever reads it."""
+        low, high = self.interval()
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "protocol": self.protocol,
+            "value": self.value,
+            "interval": [low, high],
+            "n": self.n,
+            "empty": self.empty,
+            "unparsable": self.unparsable,
+            "chance": self.chance,
+            "parts": dict(self.parts),
+            "missing": list(self.missing),
+            "figure": self.figure,
+            "ids": list(self.ids),
+            "rows": self.rows.tolist(),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the score; the file appears whole or not at all.
+
+        Raises:
+            MergeError: The system refuses.
+        """
+        text = json.dumps(self.as_dict(), ensure_ascii=False) + "\n"
+        partial = path.with_name(f".{path.name}.partial")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Score:
+        """Read a score.
+
+        Raises:
+            MergeError: The file is not one of ours.
+        """
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        try:
+            return _score(json.loads(text))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MergeError(
+                f"not a score of format {FORMAT}: {error!r:.200}",
+                where=str(path),
+                hint="`robustmerge bench score --json` and `bench study` write such files",
+            ) from None
+
+
+def _score(found: Mapping[str, Any]) -> Score:
+    if found["format"] != FORMAT:
+        raise ValueError(found["format"])
+    ids = tuple(found["ids"])
+    return Score(
+        task=found["task"],
+        protocol=found["protocol"],
+        figure=found["figure"],
+        ids=ids,
+        rows=np.array(found["rows"], float).reshape(len(ids), -1),
+        empty=found["empty"],
+        unparsable=found["unparsable"],
+        parts=found["parts"],
+        missing=tuple(found["missing"]),
+        chance=found["chance"],
+    )

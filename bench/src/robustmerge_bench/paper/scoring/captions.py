@@ -1,0 +1,210 @@
+"""Captions: the mean of BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, each times 100.
+
+    references    {"images": [{"id": 1, "file_name": "x.jpg"}, …],
+                   "annotations": [{"image_id": 1, "caption": "a dog"}, …]}
+
+The released scripts look at no id: line k of the answers is the caption of image k, and images must
+be numbered from 1 in the order of the questions. The right rule matches answers to questions by id,
+and questions to images by file name, or by place where images have none.
+
+METEOR takes Java. Where that, or the extra `captions`, is not installed, the value is the mean of
+the six others, and the score says that METEOR is missing.
+
+The official rule cuts captions into words by the Java tokenizer if that is there, and else, as the
+right rule always does, by `metrics/ptb.py`, which cuts ordinary captions the same.
+
+Source: llava/eval/eval_{caption,flickr30k,vizwiz_caption}.py of AuroraZengfh/RobustMerge, which
+calls pycocoevalcap 1.2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Float
+
+from robustmerge.errors import MergeError, reading, shown
+
+from ...metrics import java
+from ...metrics.bleu import Matches
+from ...metrics.cider import cider
+from ...metrics.meteor import summable
+from ...metrics.ngrams import Words
+from ...metrics.ptb import words
+from ...metrics.rouge import rouge_l
+from ..figures import caption_metrics
+from ..score import Protocol, Score
+from .exam import Exam
+from .marks import Mark, summed
+from .matching import answered
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture and what people wrote about it.
+
+    Attributes:
+        id: Its number.
+        name: Of its file, without folders; '' if the references do not say.
+        captions: The references.
+    """
+
+    id: int
+    name: str
+    captions: tuple[str, ...]
+
+
+def official(exam: Exam) -> Score:
+    """Line k of the answers is the caption of image k.
+
+    Raises:
+        MergeError: Images are not numbered 1 to N, or there are not N answers: there the script
+            ends with an error, too.
+    """
+    path = exam.needed_references()
+    images = read_images(path)
+    _check_numbers(images, path)
+    if len(exam.predictions) != len(images):
+        raise MergeError(
+            f"{len(exam.predictions)} captions for {len(images)} images",
+            where=f"{exam.predictions[-1].where}: the last one\n{path}",
+            hint="the official script takes line k for image k, and needs all of them; "
+            "--protocol fixed --missing wrong takes the others for empty",
+        )
+    marks = [Mark(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
+    return _scored(exam, "official", marks, images)
+
+
+def fixed(exam: Exam) -> Score:
+    """Answers belong to questions by id, and questions to images by file name."""
+    path = exam.needed_references()
+    images = _in_order(exam, read_images(path), path)
+    marks = [Mark(question.id, 0.0, text) for question, text in answered(exam)]
+    return _scored(exam, "fixed", marks, images)
+
+
+def read_images(path: Path) -> list[Image]:
+    """The images with their captions; captions of images that are not listed do not count.
+
+    Raises:
+        MergeError: The file is something else, or an image has no caption.
+    """
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        content = json.loads(text)
+        images = [(int(i["id"]), str(i.get("file_name") or "")) for i in content["images"]]
+        said: dict[int, list[str]] = {number: [] for number, _ in images}
+        for annotation in content["annotations"]:
+            number, caption = int(annotation["image_id"]), str(annotation["caption"])
+            said.setdefault(number, []).append(caption)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MergeError(
+            f"no references for captions: {error!r:.100}",
+            where=str(path),
+            hint='{"images": [{"id": 1}, …], "annotations": [{"image_id": 1, "caption": "…"}, …]}',
+        ) from None
+    for number, _ in images:
+        if not any(map(words, said[number])):
+            raise MergeError(
+                f"image {number} has no caption",
+                where=str(path),
+                hint="every image of the references needs one with a word in it",
+            )
+    return [Image(n, PurePosixPath(name).name, tuple(said[n])) for n, name in images]
+
+
+def _check_numbers(images: Sequence[Image], path: Path) -> None:
+    """See to it that images are numbered from 1."""
+    numbers = [image.id for image in images]
+    wrong = [(k, number) for k, number in enumerate(sorted(numbers), 1) if k != number]
+    if wrong:
+        raise MergeError(
+            f"the images are not numbered 1 to {len(images)}: for {wrong[0][0]} there is "
+            f"{wrong[0][1]}",
+            where=str(path),
+            hint="line k of the answers is taken for image k, so that numbers must be places",
+        )
+
+
+def _in_order(exam: Exam, images: Sequence[Image], path: Path) -> list[Image]:
+    """The image of every question.
+
+    Raises:
+        MergeError: Neither names nor places tell which it is.
+    """
+    by_name = {_bare(image.name): image for image in images}
+    asked = [_bare(PurePosixPath(question.image or "").name) for question in exam.questions]
+    known = [name in by_name for name in asked]
+    if all(known) and len(by_name) == len(images) and "" not in by_name:
+        return [by_name[name] for name in asked]
+    if any(known) and not all(known):
+        question = exam.questions[known.index(False)]
+        raise MergeError(
+            f"the references have no image {shown(question.image)}",
+            where=f"{question.where}\n{path}",
+            hint="are these the references of these questions?",
+        )
+    if len(images) != len(exam.questions):
+        raise MergeError(
+            f"{len(images)} images for {len(exam.questions)} questions",
+            where=f"{path}\n{exam.file}",
+            hint="are these the references of these questions?",
+        )
+    _check_numbers(images, path)
+    return sorted(images, key=lambda image: image.id)
+
+
+def _bare(name: str) -> str:
+    """A file's name, without what some copies of the data put before it."""
+    return name.removeprefix("test_")
+
+
+def _scored(
+    exam: Exam, protocol: Protocol, marks: Sequence[Mark], images: Sequence[Image]
+) -> Score:
+    if not images:
+        raise MergeError("there are no images", where=str(exam.needed_references()))
+    ordered = sorted(images, key=lambda image: image.id) if protocol == "official" else images
+    pairs = list(zip([m.text for m in marks], [i.captions for i in ordered], strict=True))
+    no_java = java.what_is_missing()
+    rows = rows_of(pairs, cut_by_java=protocol == "official" and not no_java, meteor=not no_java)
+    metrics = caption_metrics(rows.sum(axis=0)[None], np.array([len(rows)]))
+    parts = {name: 100 * float(values[0]) for name, values in metrics.items()}
+    return summed(
+        exam,
+        protocol,
+        "captions",
+        marks,
+        rows,
+        parts=parts,
+        missing=["METEOR"] if no_java else [],
+    )
+
+
+def rows_of(
+    captions: Sequence[tuple[str, tuple[str, ...]]], *, cut_by_java: bool, meteor: bool
+) -> Float[np.ndarray, "captions columns"]:
+    """What the figure `captions` is computed from: 12 columns, or 19 with METEOR's.
+
+    Cost: 0.5 ms a caption with five references, and some 20 s once for METEOR.
+    """
+    texts = [text for answer, references in captions for text in (answer, *references)]
+    cut = iter(java.cut(texts) if cut_by_java else map(words, texts))
+    pairs = [(next(cut), tuple(next(cut) for _ in references)) for _, references in captions]
+    counted = [Matches.of(*pair) for pair in pairs]
+    columns = [
+        np.array([(*m.found, *m.total, m.length, m.closest) for m in counted], float),
+        np.array([[rouge_l(*pair) for pair in pairs], cider(pairs)]).T,
+    ]
+    if meteor:
+        columns.append(summable(java.aligned([_joined(*pair) for pair in pairs])))
+    return np.hstack(columns)
+
+
+def _joined(caption: Words, references: tuple[Words, ...]) -> tuple[str, tuple[str, ...]]:
+    return " ".join(caption), tuple(map(" ".join, references))

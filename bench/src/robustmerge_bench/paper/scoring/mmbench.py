@@ -1,0 +1,134 @@
+"""MMBench: lettered options; a question counts only if it is right in every order of its options.
+
+    questions    a table (TSV): index, question, hint, A, B, C, D, answer, category, l2-category, …
+
+The orders of one question's options are rows whose index differs by millions (241, 1000241, …).
+Where the table has one row of each, as development sets may, a question is asked once.
+
+The original evaluation lets a language model say which option is meant where a rule cannot. There
+is none here: such answers are unparsable, and wrong. A model that answers with a letter loses
+nothing by that.
+
+Source: Liu et al., arXiv:2307.06281; the rule of open-compass/VLMEvalKit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from robustmerge.errors import MergeError, shown
+
+from ...metrics.letter import letter
+from ..data.questions import Question
+from ..data.tables import options
+from ..score import Protocol, Score
+from .exam import Exam
+from .fixed import classes_in, plain_class
+from .marks import Mark, percent, summed, worth
+from .matching import answered
+
+_ORDERS = 1_000_000
+_MARKS = re.compile(r"[.()\[\],:;!*#{}]")
+_LEVELS = ("l2-category", "category")
+
+
+def official(exam: Exam) -> Score:
+    """The one letter that is a word of the answer, else the one option whose text occurs in it."""
+    return _scored(exam, "official", official_option)
+
+
+def official_option(text: str, choices: Mapping[str, str]) -> str:
+    """The option that the rule before the judge finds; '' where it finds none or several.
+
+    >>> official_option("I think (B).", {"A": "cat", "B": "dog"})
+    'B'
+    """
+    words = _MARKS.sub(" ", text).split()
+    letters = [name for name in choices if name in words]
+    if len(letters) == 1:
+        # A may be the article, and a letter far from the end be about another thing.
+        word = letters[0]
+        if not ("A" in words and len(words) > 3) and words.index(word) > len(words) - 5:
+            return word
+        return ""
+    said = text.lower()
+    if len(said) > 2 * sum(map(len, choices.values())):
+        return ""
+    named = [name for name, option in choices.items() if option.lower() in said]
+    return named[0] if len(named) == 1 else ""
+
+
+def fixed(exam: Exam) -> Score:
+    """The option's letter, however it is written, or the one option that is named."""
+    return _scored(exam, "fixed", option)
+
+
+def option(text: str, choices: Mapping[str, str]) -> str:
+    """The option that an answer gives; '' where it gives none or several.
+
+    >>> option("It is a dog.", {"A": "cat", "B": "dog"})
+    'B'
+    """
+    found = letter(text)
+    if found in choices:
+        return found or ""
+    texts = {name: plain_class(written) for name, written in choices.items()}
+    said = classes_in(text, set(texts.values()) - {""})
+    named = [name for name, written in texts.items() if written in said]
+    return named[0] if len(named) == 1 else ""
+
+
+def _scored(exam: Exam, protocol: Protocol, find: Callable[[str, Mapping[str, str]], str]) -> Score:
+    asked: dict[int, list[Mark]] = {}
+    guessed: dict[int, float] = {}
+    kinds: dict[str, set[int]] = {}
+    for question, text in answered(exam):
+        choices = options(question.content)
+        said, name = find(text, choices), int(question.id) % _ORDERS
+        mark = Mark(question.id, worth(said == _right(question, choices)), text, bool(said))
+        asked.setdefault(name, []).append(mark)
+        guessed[name] = guessed.get(name, 1) / len(choices)
+        for level in _LEVELS:
+            if kind := question.content.get(level):
+                kinds.setdefault(str(kind), set()).add(name)
+    worths = {name: min(mark.worth for mark in marks) for name, marks in asked.items()}
+    marks = [mark for of in asked.values() for mark in of]
+    parts = {
+        "orders of a question": len(marks) / len(asked),
+        "first order": sum(min(of, key=_index).worth for of in asked.values()) / len(asked),
+        "every answer": percent(marks),
+    }
+    parts |= {kind: sum(worths[n] for n in names) / len(names) for kind, names in kinds.items()}
+    return summed(
+        exam,
+        protocol,
+        "mean",
+        marks,
+        np.array([[one] for one in worths.values()]),
+        ids=list(worths),
+        parts=parts,
+        chance=100 * sum(guessed.values()) / len(guessed),
+    )
+
+
+def _index(mark: Mark) -> int:
+    return int(mark.id)
+
+
+def _right(question: Question, choices: Mapping[str, str]) -> str:
+    """The letter of the right option.
+
+    Raises:
+        MergeError: It is none of the options, as in test sets, whose answers are secret.
+    """
+    answer = str(question.content.get("answer") or "").strip()
+    if answer in choices:
+        return answer
+    raise MergeError(
+        f"the answer is {shown(answer)}, which is none of the options {', '.join(choices)}",
+        where=question.where,
+        hint="only the development set can be scored: the test set has no answers",
+    )

@@ -1,0 +1,143 @@
+"""Rows that others printed, for comparison: a label, and values by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from robustmerge.engine.values import check_keys, check_table
+from robustmerge.errors import MergeError, few, shown, unknown, within
+
+from ..score import Protocol
+from ..tasks import TASKS, Task
+
+AVERAGED = ("seen", "unseen", "vision")
+"""Groups of tasks whose scores are averaged; points and percents of general benchmarks are not."""
+
+_KEYS = {"source", "protocol", "columns", "rows", "note"}
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One published row.
+
+    Attributes:
+        label: Of the contender that it is about.
+        source: Where it was published.
+        values: By the name of a task, or of a group for a printed average.
+        protocol: The rules by which it was scored.
+        note: What else a reader should know.
+    """
+
+    label: str
+    source: str
+    values: Mapping[str, float]
+    protocol: Protocol = "official"
+    note: str = ""
+
+    def average(self, tasks: Sequence[Task], group: str) -> float | None:
+        """The average over a group's tasks in a study: as printed, if it is of the same tasks.
+
+        Args:
+            tasks: The group's tasks in the study.
+            group: The group.
+
+        Returns:
+            Else the mean of the tasks' values; None where one is missing.
+        """
+        if self.printed_average(tasks, group) is not None:
+            return self.values[group]
+        names = [task.name for task in tasks]
+        return self.mean(names) if names and self.values.keys() >= {*names} else None
+
+    def printed_average(self, tasks: Sequence[Task], group: str) -> float | None:
+        """The average as it was printed, if it is of these tasks; without values, of all tasks."""
+        own = {name for name in self.values if name in TASKS and TASKS[name].group == group}
+        whole = {name for name, task in TASKS.items() if task.group == group}
+        same = {task.name for task in tasks} == (own or whole)
+        return self.values.get(group) if same else None
+
+    def mean(self, names: Sequence[str]) -> float:
+        """The mean of these tasks' values."""
+        return fmean(self.values[name] for name in names)
+
+
+def published(blocks: object, *, where: str) -> tuple[Printed, ...]:
+    """Read the published rows of a study file.
+
+    Args:
+        blocks: A list of tables with source, columns and rows.
+        where: The file, for messages.
+
+    Raises:
+        MergeError: Something else is there; the message names block and row.
+    """
+    if not isinstance(blocks, list):
+        raise MergeError(
+            f"published = {shown(blocks)} is not a list",
+            where=where,
+            hint="published: [{source: who and where, columns: [vqav2, …], rows: {ties: [66.7]}}]",
+        )
+    found: list[Printed] = []
+    for number, block in enumerate(blocks, 1):
+        with within(f"{where}, block {number} of published"):
+            found += _block(block)
+    return tuple(found)
+
+
+def _block(block: object) -> list[Printed]:
+    check_table("a block of published", block)
+    assert isinstance(block, Mapping)
+    check_keys("published block", block, _KEYS)
+    source, protocol = block.get("source"), block.get("protocol", "official")
+    if not isinstance(source, str) or not source:
+        raise MergeError("the rows have no source", hint="source: who printed them, and where")
+    if protocol not in ("official", "fixed"):
+        raise unknown("protocol", str(protocol), ("official", "fixed"))
+    columns = _columns(block.get("columns"))
+    check_table("rows", block.get("rows"))
+    note = str(block.get("note", "")).strip()
+    return [
+        Printed(label, source, _values(label, columns, values), protocol, note)
+        for label, values in block["rows"].items()
+    ]
+
+
+def _columns(columns: object) -> list[str]:
+    if not isinstance(columns, list) or not columns:
+        raise MergeError(
+            f"columns = {shown(columns)} is not a list of tasks",
+            hint="columns: [scienceqa, imagenet, seen], names of tasks, and of groups for averages",
+        )
+    for name in columns:
+        if name not in TASKS and name not in AVERAGED:
+            raise unknown("column", str(name), [*TASKS, *AVERAGED])
+    if len(set(columns)) < len(columns):
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        raise MergeError(f"columns has {few(twice)} more than once", hint="name each once")
+    return [str(name) for name in columns]
+
+
+def _values(label: str, columns: Sequence[str], values: Any) -> dict[str, float]:
+    """A row's values; null where nothing was printed."""
+    numbers = isinstance(values, list) and all(
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        for value in values
+    )
+    if not numbers:
+        raise MergeError(
+            f"{shown(values)} is not a list of numbers",
+            where=f"row {label}",
+            hint="one number for every column, null where nothing was printed",
+        )
+    if len(values) != len(columns):
+        raise MergeError(
+            f"{len(values)} values for {len(columns)} columns",
+            where=f"row {label}\ncolumns: {', '.join(columns)}",
+            hint="one number for every column, null where nothing was printed",
+        )
+    return {
+        name: float(value) for name, value in zip(columns, values, strict=True) if value is not None
+    }

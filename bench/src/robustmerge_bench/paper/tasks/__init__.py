@@ -1,0 +1,60 @@
+"""The tasks, by name.
+
+SEEN      the eight that experts were trained on
+UNSEEN    the four that none was
+GENERAL   the general benchmarks of table 3
+VISION    the eight vision tasks of tables 4 and 5
+TASKS     all of these, by name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from robustmerge.errors import unknown
+
+from ._task import Framing, Group, Kind, Task
+from .general import GENERAL
+from .seen import SEEN
+from .unseen import UNSEEN
+from .vision import VISION
+
+__all__ = [
+    "GENERAL",
+    "SEEN",
+    "TASKS",
+    "UNSEEN",
+    "VISION",
+    "Framing",
+    "Group",
+    "Kind",
+    "Task",
+    "chosen",
+]
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {task.name: task for task in SEEN + UNSEEN + GENERAL + VISION}
+)
+_GROUPS = {
+    "seen": SEEN,
+    "unseen": UNSEEN,
+    "general": GENERAL,
+    "vision": VISION,
+    "all": SEEN + UNSEEN,
+}
+
+
+def chosen(names: str) -> tuple[Task, ...]:
+    """The tasks of a list such as "seen,tabmwp", each once, in that order.
+
+    Raises:
+        MergeError: There is no such task or group.
+    """
+    found: dict[str, Task] = {}
+    for name in (part.strip() for part in names.split(",")):
+        if name not in _GROUPS and name not in TASKS:
+            raise unknown("task", name, [*TASKS, *_GROUPS])
+        for task in _GROUPS.get(name) or (TASKS[name],):
+            found[task.name] = task
+    return tuple(found.values())

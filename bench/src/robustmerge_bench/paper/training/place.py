@@ -1,0 +1,105 @@
+"""Where a training runs and in which portions: what changes its speed and memory, not its sense."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from robustmerge.errors import MergeError
+
+from .options import AMOUNT, COUNT, check
+from .recipe import DType
+
+MOST = 16  # conversations on a device at once, unless told otherwise; as in LLaVA's script
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a training is computed.
+
+    Attributes:
+        device: auto is a GPU where there is one.
+        device_batch: Conversations that one device takes at once; what is left of a batch is
+            accumulated. None for the most up to 16 that fit the batch.
+        gradient_checkpointing: Compute activations again instead of keeping them.
+        workers: Processes that read pictures, for each device; None for 4 beside a GPU, and none
+            beside a CPU, which has enough to do.
+        save_every: Steps between two checkpoints.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device_batch: int | None = None
+    gradient_checkpointing: bool = True
+    workers: int | None = None
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            MergeError: One is out of its range, or there is no such device.
+        """
+        check(self, COUNT, "device_batch", "save_every")
+        check(self, AMOUNT, "workers")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise MergeError("no CUDA device", where="--device cuda", hint="--device cpu")
+
+    @property
+    def readers(self) -> int:
+        """Processes that read pictures, for each device."""
+        return self.workers if self.workers is not None else 4 if self.on_gpu else 0
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, as accelerate and torchrun say."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and tells."""
+        return int(os.environ.get("RANK", "0")) == 0
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the model is divided among processes, which must then all run the same layers."""
+        stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
+        return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true") or stage == "3"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU computes."""
+        return self.device != "cpu" and torch.cuda.is_available()
+
+    def computes_in(self, asked: DType) -> torch.dtype:
+        """The type of the base and of the arithmetic."""
+        if asked == "auto":
+            asked = "bfloat16" if self.on_gpu and torch.cuda.is_bf16_supported() else "float32"
+        return torch.bfloat16 if asked == "bfloat16" else torch.float32
+
+    def portion(self, batch: int) -> int:
+        """Conversations that one device takes at once.
+
+        Raises:
+            MergeError: The batch cannot be divided so.
+        """
+        count = self.processes
+        if batch % count:
+            raise MergeError(
+                f"a batch of {batch} cannot be divided among {count} processes",
+                where="--batch",
+                hint=f"--batch {count * max(1, round(batch / count))}",
+            )
+        share = batch // count
+        if self.device_batch is None:
+            return max(n for n in range(1, min(share, MOST) + 1) if share % n == 0)
+        if share % self.device_batch:
+            raise MergeError(
+                f"{self.device_batch} at once do not divide the {share} conversations that a batch "
+                f"of {batch} has for each of {count} processes",
+                where="--device-batch",
+                hint="a divisor of that number; the rest is accumulated",
+            )
+        return self.device_batch

@@ -1,0 +1,422 @@
+"""docs/analysis.md: statistics with known answers, and figures of merges that are known."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from factories.adapters import adapter, deltas
+from laptop import record
+from laptop.document import fill
+from robustmerge.diagnosis.pooled import Module
+from robustmerge.errors import MergeError
+from telling import (
+    claims,
+    elsewhere,
+    kin,
+    pictures,
+    prediction,
+    rank_correlation as rho,
+    report,
+    size,
+)
+from telling.elsewhere import Tuned
+from telling.measured import Benchmark, Measured
+from telling.merges import Shelf, Taken, Which, is_size
+
+RESULTS = Path(__file__).parents[2] / "results" / "analysis" / "results.json"
+ALONE = [[i] for i in range(8)]
+
+
+def test_rank_correlation_of_known_orders() -> None:
+    x = np.arange(5.0)
+    assert rho.spearman(x, x**3) == pytest.approx(1)
+    assert rho.spearman(x, -np.exp(x)) == pytest.approx(-1)
+    assert rho.spearman(x, np.array([1.0, 0, 3, 2, 4])) == pytest.approx(0.8)  # 1 - 6 Σd² / n(n²-1)
+    assert np.isnan(rho.spearman(x, np.ones(5)))
+
+
+def test_ties_share_their_rank_as_in_scipy() -> None:
+    generator = np.random.default_rng(0)
+    X, y = generator.integers(0, 4, (3, 12)), generator.integers(0, 4, 12)
+    wanted = [stats.spearmanr(x, y).statistic for x in X]
+    np.testing.assert_allclose(rho.spearman(X, y[None]), wanted)
+
+
+def test_partial_correlation_is_that_of_residuals() -> None:
+    generator = np.random.default_rng(1)
+    z, noise = generator.normal(size=60), generator.normal(size=(2, 60))
+    x, y = (stats.rankdata(2 * z + n) for n in noise)
+    ranks = stats.rankdata(z)
+    left = [v - np.polyval(np.polyfit(ranks, v, 1), ranks) for v in (x, y)]
+    assert rho.partial(x, y, z) == pytest.approx(float(np.corrcoef(*left)[0, 1]))
+    assert np.isnan(rho.partial(z, y, z))
+
+
+def test_intervals_draw_groups_whole() -> None:
+    groups = [[0, 1], [2, 3, 4]]
+    drawn = {tuple(sorted(places)) for places in rho.resampled(groups, draws=50)}
+    assert drawn == {(0, 0, 1, 1), (0, 1, 2, 3, 4), (2, 2, 3, 3, 4, 4)}
+
+
+def test_kin_widen_an_interval_and_lone_merges_do_not() -> None:
+    generator = np.random.default_rng(2)
+    x = np.repeat(generator.normal(size=8), 5)
+    y = x + np.repeat(generator.normal(size=8), 5)
+    alone = rho.interval(x, y, [[i] for i in range(40)])
+    as_kin = rho.interval(x, y, [list(range(5 * i, 5 * i + 5)) for i in range(8)])
+    assert as_kin[1] - as_kin[0] > 1.5 * (alone[1] - alone[0])
+
+
+def test_error_of_items_blurs_only_what_is_close() -> None:
+    x, y = np.arange(6.0), np.arange(6.0) * 10
+    assert rho.item_interval(x, y, np.full(6, 0.1)) == (pytest.approx(1), pytest.approx(1))
+    low, high = rho.item_interval(x, y, np.full(6, 20.0))
+    assert low < 0.5 < high
+
+
+def test_p_values_allow_for_every_figure_tried() -> None:
+    generator = np.random.default_rng(3)
+    y = np.arange(8.0)
+    one = np.array([[0.0, 1, 2, 3, 4, 6, 5, 7]])
+    noise = generator.normal(size=(200, 8))
+    alone = rho.adjusted(one, y, ALONE, draws=2000)[0]
+    among = rho.adjusted(np.concatenate([one, noise]), y, ALONE, draws=2000)
+    assert alone < 0.005 < 0.02 < among[0]
+    copies = rho.adjusted(np.repeat(one, 50, axis=0), y, ALONE, draws=2000)
+    assert copies == pytest.approx(np.full(50, alone))  # the same figure again costs nothing
+    assert (among[1:] < 0.05).sum() <= 1
+
+
+def test_a_group_counts_once_in_p_values() -> None:
+    x = np.concatenate([np.zeros(20), np.ones(20)]) + np.tile(np.arange(20), 2) * 1e-3
+    alone = rho.adjusted(x[None], x, [[i] for i in range(40)], draws=500)[0]
+    two = rho.adjusted(x[None], x, [list(range(20)), list(range(20, 40))], draws=500)[0]
+    assert alone == pytest.approx(1 / 501)
+    assert two == pytest.approx(1)
+
+
+def test_a_figure_that_does_not_vary_has_no_p() -> None:
+    X = np.stack([np.ones(8), np.arange(8.0)])
+    p = rho.adjusted(X, np.arange(8.0), ALONE, draws=200)
+    assert np.isnan(p[0])
+    assert p[1] < 0.05
+
+
+def test_what_is_there_is_confirmed_and_noise_is_not() -> None:
+    generator = np.random.default_rng(4)
+    y = np.arange(40.0)
+    alone = [[i] for i in range(40)]
+    noise = {f"noise {i}": generator.normal(size=40) for i in range(100)}
+    real = rho.confirmed({**noise, "real": -y}, y, alone, splits=100)
+    assert (real.first, real.second, real.chosen) == (1, 1, {"real": 1})
+    none = rho.confirmed(noise, y, alone, splits=100)
+    assert none.first > 0.5
+    assert none.second < 0.4
+
+
+def test_tasks_are_shuffled_for_all_merges_alike() -> None:
+    """A hundred merges that lose the same tasks are eight observations, not eight hundred."""
+    generator = np.random.default_rng(5)
+    task = np.array([0.0, 1, 2, 3, 4, 5, 6, 7])
+    Y = np.tile(task, (100, 1))
+    near = np.tile(task[[1, 0, 4, 2, 3, 7, 5, 6]], (100, 1))
+    value, p = rho.shuffled_tasks(np.stack([near, Y]), Y)
+    assert value == pytest.approx([1 - 6 * 14 / (8 * 63), 1])
+    assert p[1] < 0.005 < p[0] < 0.1
+    unrelated = generator.normal(size=(1, 100, 8))
+    _, p = rho.shuffled_tasks(unrelated, Y)
+    assert p[0] > 0.01
+
+
+def test_double_centering_leaves_what_is_of_merge_and_task_together() -> None:
+    merge, task = np.arange(3.0)[:, None], np.arange(4.0)[None] ** 2
+    assert rho.double_centered(merge + task) == pytest.approx(np.zeros((3, 4)))
+    both = np.array([[1.0, -1], [-1, 1]])
+    assert rho.double_centered(5 + both + np.array([[1.0], [2]])) == pytest.approx(both)
+
+
+def test_kin_of_kin_are_kin() -> None:
+    alike = np.array([[1, 0.96, 0, 0], [0.96, 1, 0, 0.97], [0, 0, 1, -0.99], [0, 0.97, -0.99, 1]])
+    assert kin.groups(alike) == [[0, 1, 3], [2]]
+    assert kin.groups(alike, 0.5) == [[0, 1, 3], [2]]
+    assert kin.groups(alike, 0.99) == [[0], [1], [2], [3]]
+
+
+def taken(coefficient: float, norm: float = 1.0) -> Taken:
+    tasks = {
+        "kept.coefficient, weighted": [coefficient] * 4,
+        "directions.largest.gain, mean": [coefficient] * 4,
+        "directions.largest.ratio, mean": [1.0] * 4,
+    }
+    return Taken({"size": norm}, tasks, 0.0)
+
+
+def swept(label: str, best: float, seen: float = 70) -> Measured:
+    tried = {best * 2.0**k: 60.0 - 10 * abs(k) for k in range(-3, 4)}
+    averages = {"seen": [seen, seen - 1, seen + 1]}
+    return Measured(Which(label, "full", 4), "sweep", best, {}, averages, tried)
+
+
+def test_a_factor_changes_sizes_and_nothing_else() -> None:
+    before = Taken(
+        {"size": 2.0, "noise.cross, mean": 0.3},
+        {"kept.coefficient, mean": [1.0, 3.0], "kept.cosine, mean": [0.1, 0.2]},
+        0.0,
+    )
+    after = before.at(0.5).flat()
+    assert after["size"] == 1
+    assert after["noise.cross, mean"] == 0.3
+    assert after["kept.coefficient, mean, task mean"] == 1
+    assert after["kept.coefficient, mean, least task"] == 0.5
+    assert after["kept.cosine, mean, task mean"] == pytest.approx(0.15)
+    assert not is_size("directions.rest.both, mean")
+    assert is_size("directions.rest.ratio_matched, weighted")
+
+
+def test_a_size_that_all_tuned_merges_share_gives_the_factor() -> None:
+    merges = [swept(str(c), best=0.5 / c) for c in (0.25, 0.5, 1, 2)]
+    made = size.rules(merges, [taken(c) for c in (0.25, 0.5, 1, 2)], ALONE[:4])
+    by = {row["rule"]: row for row in made}
+    assert by["mean coefficient"]["mean"] == pytest.approx(0)
+    assert by["mean coefficient"]["median"] == pytest.approx(0.5)
+    assert by["as published"]["worst"] == pytest.approx(20)  # two doublings off
+    assert by["norm-matched"]["mean"] == pytest.approx((10 + 0 + 10 + 20) / 4)
+
+
+def test_kin_have_no_say_in_their_own_factor() -> None:
+    own, best = np.ones(4), np.array([1.0, 1, 8, 8])
+    assert size.left_out(own, best, [[0, 1], [2, 3]]).tolist() == [8, 8, 1, 1]
+
+
+def test_scores_between_factors_lie_on_a_line_over_the_logarithm() -> None:
+    tried = {1.0: 10.0, 4.0: 30.0}
+    assert size.read_off(tried, 2.0) == pytest.approx(20)
+    assert size.read_off(tried, 16.0) == 30
+
+
+def test_zones_are_those_of_the_diagnosis() -> None:
+    tuned = [swept("a", 0.5), swept("b", 1), swept("c", 4)]
+    own = [swept("a", 1, seen=40), swept("b", 1), swept("c", 1, seen=67)]
+    found = size.zones(tuned, own, [taken(1.0), taken(0.5), taken(0.2)])  # times √4
+    rows = {row["zone"]: row for row in found}
+    assert (rows["too large"]["less"], rows["too large"]["gain"]) == (1, 30)
+    assert (rows["neither"]["same"], rows["neither"]["gain of four"]) == (1, 0)
+    assert (rows["too small"]["more"], rows["too small"]["gain"]) == (1, 3)
+
+
+def test_chance_has_no_gap_in_wide_modules() -> None:
+    wide = [Module(f"m{i}", "language", i, "q_proj", 4096, 4096, 1) for i in range(3)]
+    found = claims.chance_spectra(wide, 4)
+    assert 1 < found["head_to_tail"][0] < 1.1
+    assert found["first_share"][0] == pytest.approx(0.25, abs=0.03)
+
+
+def test_chance_is_of_the_product_itself() -> None:
+    found = claims.chance_spectra([Module("m", "language", 0, "q_proj", 6, 5, 1)], 3, seed=7)
+    generator = np.random.default_rng(7)
+    A, B = generator.uniform(-1, 1, (5, 3)), generator.normal(size=(6, 3))
+    S = np.linalg.svd(B @ A.T, compute_uv=False)[:3]
+    assert found["head_to_tail"] == pytest.approx([S[0] / S[2]] * 3)
+
+
+SMALL = {"model.language_model.layers.0.self_attn.q_proj": (12, 10)}
+
+
+def experts(folder: Path) -> list[Path]:
+    return [adapter(folder / n, seed=i, rank=2, modules=SMALL) for i, n in enumerate("ab")]
+
+
+def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None:
+    folders = experts(tmp_path)
+    shelf, which = Shelf(folders, tmp_path / "cache"), Which("task-arithmetic", "full", 2)
+    found = shelf.taken(which)
+    one, two = (next(iter(deltas(folder).values())).flatten().numpy() for folder in folders)
+    both = one + two
+    norm = np.linalg.norm
+    assert found.whole["size"] == pytest.approx(norm(both) / ((norm(one) + norm(two)) / 2), 1e-3)
+    wanted = [both @ one / (one @ one), both @ two / (two @ two)]
+    assert found.tasks["kept.coefficient, weighted"] == pytest.approx(wanted, 1e-3)
+    assert found.whole["noise.tasks, mean"] == pytest.approx(1, abs=1e-3)
+    assert found.flat()["kept.coefficient, mean, least task"] == pytest.approx(min(wanted), 1e-3)
+    assert "spectra.norm, mean" not in found.whole  # size says it
+    assert not any("repeated" in name for name in found.flat())
+    alike = kin.cosines([shelf.merged(which), folders[0]])
+    assert alike[0, 1] == pytest.approx(both @ one / norm(both) / norm(one), abs=1e-3)
+    assert alike[1, 1] == pytest.approx(1)
+
+
+def test_what_was_diagnosed_is_not_diagnosed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, which = experts(tmp_path), Which("task-arithmetic", "full", 2)
+    first = Shelf(folders, tmp_path / "cache").taken(which)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is there")
+
+    monkeypatch.setattr("robustmerge.diagnose", never)
+    assert Shelf(folders, tmp_path / "cache").taken(which) == first
+    with pytest.raises(AssertionError, match="it is there"):
+        Shelf(folders, tmp_path / "cache").taken(Which("ties", "full", 2))
+    other = [folders[1], folders[0]]
+    with pytest.raises(AssertionError, match="it is there"):
+        Shelf(other, tmp_path / "cache").taken(which)
+
+
+def test_the_document_is_that_of_its_results(tmp_path: Path) -> None:
+    found = record.read(RESULTS)
+    template = RESULTS.parents[3] / "docs" / "analysis.in.md"
+    text = importlib.import_module("analysis").told(found, template, "analysis")
+    assert text == template.with_name("analysis.md").read_text()
+    assert [path.stem for path in pictures.draw(found, tmp_path)] == ["prediction", "size"]
+
+
+def test_a_figure_is_named_in_words() -> None:
+    assert report.named("directions.rest.left, mean, task mean") == "`left` rest"
+    assert report.named("kept.both, weighted, least task") == "`both` (kept), by energy, least task"
+    assert report.named("size") == "`size`"
+
+
+def places_of(similarities: list[float]) -> dict[str, int]:
+    taken = [
+        Taken({"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in claims.PLACED}, 0.0)
+        for s in similarities
+    ]
+    merges = [Measured(Which(str(i), "full", 1), "default", 1, {}, {}) for i in range(len(taken))]
+    return {n: at["place"] for n, at in claims.places(merges, taken, "1").items()}
+
+
+def test_a_place_counts_those_above() -> None:
+    assert set(places_of([0.3, 0.2, 0.1, 0.2]).values()) == {2}
+    assert set(places_of([0.1, 0.2, 0.1]).values()) == {1}
+
+
+def test_a_template_with_a_slot_that_nothing_fills_is_an_error() -> None:
+    with pytest.raises(MergeError, match=r"no slot 'nonsense'(.|\n)*here\.md"):
+        fill("{{nonsense}}", {"made": list}, "here.md")
+
+
+def row(merge: str, seen: float, tasks: dict[str, float], **more: object) -> dict[str, object]:
+    figures = {name: [value, value - 2, value + 2] for name, value in tasks.items()}
+    averages = {target: [seen, seen - 1, seen + 1] for target in ("seen", "unseen", "worst")}
+    return {"merge": merge, "tasks": figures, "factors": [0.5], **averages, **more}
+
+
+def results() -> dict[str, object]:
+    """Two tasks: zero-shot 20, experts 80; a merge of both, and one of the first alone."""
+    section = {
+        "scale": "sweep",
+        "rank": "input",
+        "rows": [
+            row("ties", 50, {"a": 50, "b": 35}, tried={"0.5": 60, "1": 50}),
+            row("regmean", 90, {"a": 90, "b": 90}),
+        ],
+    }
+    view = {
+        "family": "shared",
+        "seeds": [0],
+        "seen": ["a", "b"],
+        "zero_shot": {"tasks": {"a": [20], "b": [20]}},
+        "experts": {"tasks": {"a": [80], "b": [80]}},
+        "sections": [section],
+    }
+    alone = row("ties", 74, {"a": 74}, scale="sweep", x=1)
+    variant = row("ties:density=0.3", 44, {"a": 44, "b": 44}, scale="sweep", x=0.3)
+    study = {"family": "shared", "seeds": [0]}
+    return {
+        "with_data": ["regmean"],
+        "views": [view],
+        "studies": [
+            {**study, "study": "number", "points": [alone, {**alone, "scale": "default"}]},
+            {**study, "study": "density", "points": [variant]},
+            {**study, "study": "density", "points": [row("x", 0, {})], "family": "independent"},
+        ],
+    }
+
+
+def test_what_was_measured_is_read_from_the_raw_results() -> None:
+    benchmark = Benchmark(results())
+    every = benchmark.at_input_rank("sweep")
+    assert [each.which for each in every] == [
+        Which("ties", "input", 2),
+        Which("ties:density=0.3", "input", 2),
+    ]
+    assert every[0].tried == {0.5: 60, 1: 50}
+    assert every[0].error("seen") == pytest.approx(1 / 1.96, rel=1e-3)
+    assert benchmark.kept(every[0]).tolist() == [0.5, 0.25]
+    (alone,) = benchmark.subsets("sweep")
+    assert alone.which == Which("ties", "input", 1)
+    assert benchmark.kept(alone).tolist() == [0.9]
+    assert benchmark.table("default", "input") == []
+
+
+def test_subsets_are_compared_by_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "KNOWN_BEFORE", ("kept.cosine, mean, task mean",))
+    monkeypatch.setattr(prediction, "OF_THE_PAPER", ())
+    benchmark = Benchmark(results())
+    some, whole = benchmark.subsets("sweep"), benchmark.at_input_rank("sweep")
+    merges = [*some, *whole]
+    cosines = {"kept.cosine, mean": [0.9]}, {"kept.cosine, mean": [0.1, 0.3]}
+    taken = [Taken({"size": 1.0}, tasks, 0.0) for tasks in (*cosines, {"kept.cosine, mean": [0.3]})]
+    found = prediction.over_subsets(merges, taken, benchmark)
+    assert found is not None
+    (only,) = found["rows"]
+    assert (found["merges"], found["methods"], found["numbers"]) == (3, 2, 2)
+    assert only["rho"] == pytest.approx(1)  # kept 0.9, 0.375 and 0.4
+    assert only["within methods"] == pytest.approx(0.5)  # of one, the other does not vary
+    assert prediction.over_subsets(whole, taken[1:], benchmark) is None
+
+
+def test_other_sets_of_the_same_results(tmp_path: Path) -> None:
+    view = results()["views"][0]
+    rows = [{"merge": "ties", "factors": [4.0, 2.0]}]
+    sections = [
+        {"scale": "sweep", "rank": "full", "rows": rows},
+        {"scale": "default", "rank": "full", "rows": [{"merge": "dare", "factors": [1.0, 1.0]}]},
+    ]
+    over_seeds = {**view, "seeds": [0, 1], "sections": sections}
+    elsewhere_too = {**over_seeds, "family": "independent", "seeds": [0, 2]}
+    found = {"views": [over_seeds, view, elsewhere_too], "studies": []}
+    ties = Which("ties", "full", 2)
+    assert list(elsewhere.tuned_elsewhere(found, "shared-0")) == [
+        Tuned("shared-1", ties, 2.0),
+        Tuned("independent-0", ties, 4.0),
+        Tuned("independent-2", ties, 2.0),
+    ]
+    (tmp_path / "shared-1").mkdir()
+    with pytest.raises(MergeError, match="independent-2 is not there"):
+        elsewhere.shelves(["shared-1", "independent-2"], ["a"], tmp_path, tmp_path)
+
+
+def test_sizes_of_merges_of_other_sets() -> None:
+    class Held:
+        def __init__(self, coefficient: float) -> None:
+            self.coefficient = coefficient
+
+        def taken(self, which: Which) -> Taken:
+            return Taken({}, {"kept.coefficient, weighted": [self.coefficient] * 4}, 0.0)
+
+    which = Which("ties", "full", 4)  # of four experts: 1 is too large, 0.2 too small
+    shelves = {"loud": Held(1.0), "fair": Held(0.5), "faint": Held(0.2)}
+    merges = [
+        Tuned("loud", which, 0.5),
+        Tuned("loud", which, 1.0),
+        Tuned("loud", which, 0.25),
+        Tuned("faint", which, 2.0),
+    ]
+    small, large = elsewhere.zones(merges, shelves)  # type: ignore[arg-type]
+    assert (small["zone"], small["merges"], small["more"], small["usual"]) == ("too small", 1, 1, 1)
+    assert [large[k] for k in ("zone", "merges", "less", "same", "more", "usual")] == [
+        "too large", 3, 2, 1, 0, 2
+    ]  # fmt: skip
+
+
+def test_results_without_the_set_alone_are_refused() -> None:
+    found = results()
+    with pytest.raises(MergeError, match="no table of shared, seed 1 alone"):
+        Benchmark(found, seed=1)

@@ -1,0 +1,99 @@
+"""Methods that need data: what they are given, and that they are given it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import robustmerge
+from robustmerge_bench.item import Item
+from robustmerge_bench.mini.runs.contender import Contender
+from robustmerge_bench.mini.runs.examine import Examiner
+from robustmerge_bench.mini.runs.folders import expert_sets
+from robustmerge_bench.mini.runs.job import Job
+from robustmerge_bench.mini.runs.plan import Study, make_jobs
+from robustmerge_bench.mini.runs.setting import built_in
+from robustmerge_bench.mini.runs.unlabeled import SAMPLES, gathered
+from robustmerge_bench.mini.tasks import SEEN, TASKS
+
+ITEMS, SHOWN = 4, 2
+
+
+def job(root: Path, method: str) -> Job:
+    study = Study((Contender(method),), ("full",), ("default",), ITEMS, SHOWN)
+    return make_jobs(root, expert_sets(root, ["shared"], [0]), study, built_in())[-1]
+
+
+def shown(task: str) -> list[Item]:
+    return TASKS[task].items("validation", SHOWN)
+
+
+def test_pictures_and_questions_are_given_and_no_answers(trained: Path, tmp_path: Path) -> None:
+    experts = {task: trained / "experts" / "shared-0" / task for task in SEEN}
+    items = {task: shown(task) for task in SEEN}
+    output = gathered(trained / "base", experts, items, ("gram",), tmp_path)
+    for task in SEEN:
+        folder = tmp_path / "samples" / task
+        lines = [json.loads(line) for line in (folder / SAMPLES).read_text().splitlines()]
+        assert [sorted(line) for line in lines] == [["image", "prompt"]] * SHOWN
+        for line, item in zip(lines, items[task], strict=True):
+            assert line["prompt"] == item.prompt
+            np.testing.assert_array_equal(
+                np.asarray(Image.open(folder / line["image"])), item.image
+            )
+    record = json.loads((output / "statistics.json").read_text())
+    assert record["what"] == ["gram"]
+    assert [one["samples"] for one in record["adapters"]] == [SHOWN] * len(SEEN)
+    assert [Path(one["samples_file"]).parent.name for one in record["adapters"]] == list(SEEN)
+
+
+def test_every_expert_sees_validation_items_of_its_own_task(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeenError(Exception):
+        pass
+
+    def given(base: Path, experts: Mapping[str, Path], items: Mapping[str, list[Item]], *_: object):  # type: ignore[no-untyped-def]
+        assert base == asked.base
+        assert {task: folder.name for task, folder in experts.items()} == {t: t for t in SEEN}
+        assert list(experts.values()) == list(asked.adapters)
+        for task in SEEN:
+            assert [i.prompt for i in items[task]] == [i.prompt for i in shown(task)]
+        raise SeenError
+
+    monkeypatch.setattr("robustmerge_bench.mini.runs.unlabeled.gathered", given)
+    asked = job(trained, "regmean")
+    with pytest.raises(SeenError):
+        Examiner(built_in(), asked.base).examine(asked)
+
+
+@pytest.mark.parametrize("method", ["regmean", "fisher"])
+def test_a_run_merges_with_them(trained: Path, tmp_path: Path, method: str) -> None:
+    asked = job(trained, method)
+    assert asked.unlabeled == SHOWN
+    setting = built_in()
+    result = Examiner(setting, asked.base).examine(asked)
+    assert result.seconds["statistics"] > 0
+
+    experts = dict(zip(SEEN, asked.adapters, strict=True))
+    what = Contender(method).statistics
+    data = gathered(asked.base, experts, {t: shown(t) for t in SEEN}, what, tmp_path / "data")
+    output = tmp_path / "merged"
+    robustmerge.merge(asked.adapters, output, method=method, rank="full", extras="mean", data=data)
+    mini = setting.model(asked.base)
+    with mini.wearing(output):
+        for task, scores in result.scores.items():
+            items = TASKS[task].items("test", ITEMS)
+            np.testing.assert_array_equal(scores, TASKS[task].score(mini.answer(items), items))
+
+
+def test_results_of_other_methods_keep_their_names(trained: Path) -> None:
+    plain = job(trained, "ties")
+    assert plain.unlabeled == 0
+    assert "unlabeled" not in plain.facts()
+    assert job(trained, "regmean").facts()["unlabeled"] == SHOWN

@@ -1,0 +1,465 @@
+"""A run that is stopped, killed, repeated, or pointed at the wrong folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_factories.echo_engine import Echo
+from bench_factories.question_files import fill
+from bench_factories.tiny_models import save
+from factories.families import save_adapter
+from robustmerge import MergeError
+from robustmerge_bench.paper.answering import run as running
+from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.questions import read
+from robustmerge_bench.paper.answering.run import answer
+from robustmerge_bench.paper.data.predictions import read_predictions
+from robustmerge_bench.paper.tasks import TASKS, chosen
+
+KEYS = ["question_id", "prompt", "text", "answer_id", "model_id", "metadata"]
+FEW = Options(batch=2, max_new_tokens=3)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    fill(tmp_path / "data", ("scienceqa", "vqav2", "imagenet-r"), n=11)
+    (tmp_path / "base").mkdir()
+    settings = {"model_type": "llava", "text_config": {"model_type": "llama"}}
+    (tmp_path / "base" / "config.json").write_text(json.dumps(settings))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text("{}")
+        (tmp_path / name / "adapter_model.safetensors").write_text(name)
+    return tmp_path
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Echo], Echo]:
+    def put(engine: Echo) -> Echo:
+        monkeypatch.setattr(running, "open_engine", lambda *_: engine)
+        return engine
+
+    return put
+
+
+def go(place: Path, tasks: str = "vqav2", out: str = "out", **more: Any) -> list[Path]:
+    given: dict[str, Any] = {"adapter": str(place / "one"), "options": FEW} | more
+    adapter = given.pop("adapter")
+    base = str(given.pop("base", place / "base"))
+    return answer(base, adapter, chosen(tasks), place / "data", place / out, **given)
+
+
+def test_what_is_written(place: Path, use: Callable[[Echo], Echo]) -> None:
+    use(Echo())
+    seen: list[tuple[str, int, int]] = []
+    files = go(place, "scienceqa,imagenet-r", progress=lambda *told: seen.append(told))
+    assert files == [place / "out" / "scienceqa.jsonl", place / "out" / "imagenet-r.jsonl"]
+    lines = [json.loads(line) for line in files[0].read_text().splitlines()]
+    assert [list(line) for line in lines] == [KEYS] * 11
+    assert [line["question_id"] for line in lines] == [str(100 + n) for n in range(11)]
+    assert lines[0]["prompt"].startswith("<image>\nWhat is number 0?")
+    assert lines[1]["prompt"].startswith("What is number 1 or so?")
+    assert lines[0]["text"] == "What is number 0?\nAn\u2028crop|True"
+    assert lines[1]["text"].endswith("\u2028crop|False")
+    assert {line["model_id"] for line in lines} == {"one"}
+    others = [json.loads(line) for line in files[1].read_text().splitlines()]
+    assert [line["question_id"] for line in others] == [n // 2 for n in range(11)]
+    assert len({line["answer_id"] for line in [*lines, *others]}) == 22
+    assert {len(line["answer_id"]) for line in lines} == {22}
+    assert [one.text for one in read_predictions(files[0])] == [line["text"] for line in lines]
+    assert seen[:2] == [("scienceqa", 0, 11), ("imagenet-r", 0, 11)]
+    assert seen[2:5] == [("scienceqa", n, 11) for n in (4, 8, 11)]
+
+
+def test_the_record(place: Path, use: Callable[[Echo], Echo]) -> None:
+    use(Echo())
+    go(place, "vqav2")
+    record = json.loads((place / "out" / "run.json").read_text())
+    assert record["base"] == str(place / "base")
+    assert record["adapter"]["source"] == str(place / "one")
+    assert record["adapter"]["files"].keys() == {"adapter_model.safetensors", "adapter_config.json"}
+    assert record["settings"]["prompt"] == "vicuna"
+    assert record["settings"]["dtype"] == "float32"
+    assert record["questions"]["vqav2"]["n"] == 11
+    assert record["facts"] == {"device": "echo"}
+    go(place, "scienceqa")
+    both = json.loads((place / "out" / "run.json").read_text())
+    assert both["questions"] == {**record["questions"], "scienceqa": both["questions"]["scienceqa"]}
+    assert sorted(path.name for path in (place / "out").iterdir()) == [
+        "run.json",
+        "scienceqa.jsonl",
+        "vqav2.jsonl",
+    ]
+
+
+def test_going_on_gives_the_same_bytes_in_the_same_windows(
+    place: Path, use: Callable[[Echo], Echo]
+) -> None:
+    whole = use(Echo())
+    (file,) = go(place)
+    wanted = file.read_bytes()
+    for cut in [0, 1, *range(150, len(wanted), 90), len(wanted) - 1]:
+        file.write_bytes(wanted[:cut])
+        engine = use(Echo())
+        go(place)
+        assert file.read_bytes() == wanted
+        lines = wanted[:cut].count(b"\n")
+        assert engine.windows == whole.windows[lines // 4 :]
+
+
+def test_an_interrupt_leaves_whole_windows(place: Path, use: Callable[[Echo], Echo]) -> None:
+    use(Echo())
+    (file,) = go(place)
+    wanted = file.read_bytes()
+    for stop in range(3):
+        file.unlink(missing_ok=True)
+        use(Echo(stop))
+        with pytest.raises(KeyboardInterrupt):
+            go(place)
+        there = file.read_bytes() if file.exists() else b""
+        assert there == b"".join(wanted.splitlines(keepends=True)[: 4 * stop])
+        use(Echo())
+        go(place)
+        assert file.read_bytes() == wanted
+
+
+def test_what_is_finished_needs_no_model(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
+    (file,) = go(place)
+    before = file.stat()
+    monkeypatch.setattr(running, "open_engine", lambda *_: pytest.fail("loaded"))
+    assert go(place) == [file]
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def renamed(place: Path) -> dict[str, Any]:
+    (place / "one").rename(place / "elsewhere")
+    return {"adapter": str(place / "elsewhere")}
+
+
+def other_base(place: Path) -> dict[str, Any]:
+    (place / "other").mkdir()
+    (place / "other/config.json").write_text((place / "base/config.json").read_text())
+    return {"base": place / "other"}
+
+
+def other_weights(place: Path) -> dict[str, Any]:
+    (place / "one" / "adapter_model.safetensors").write_text("trained on")
+    return {}
+
+
+def other_questions(place: Path) -> dict[str, Any]:
+    fill(place / "data", ("vqav2",), n=12)
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (other_base, ["base: ", "base there", "other now"]),
+        (lambda place: {"adapter": str(place / "two")}, ["one there", "two now"]),
+        (lambda place: {"adapter": None}, ["one there", "none now"]),
+        (other_weights, ["its files have changed"]),
+        (other_questions, ["vqav2.sha256: ", "vqav2.n: 11 there, 12 now"]),
+        (lambda _: {"options": replace(FEW, limit=5)}, ["settings.limit: none there, 5 now"]),
+        (
+            lambda _: {"options": replace(FEW, prompt="chat-template")},
+            ["settings.prompt: vicuna there, chat-template now"],
+        ),
+        (
+            lambda _: {"options": replace(FEW, dtype="bfloat16")},
+            ["settings.dtype: float32 there, bfloat16 now"],
+        ),
+        (lambda _: {"options": Options()}, ["max_new_tokens: 3 there, none now"]),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(
+    place: Path,
+    use: Callable[[Echo], Echo],
+    change: Callable[[Path], dict[str, Any]],
+    said: list[str],
+) -> None:
+    use(Echo())
+    (file,) = go(place)
+    before = file.read_bytes(), (place / "out" / "run.json").read_bytes()
+    with pytest.raises(MergeError, match="answers of another run") as caught:
+        go(place, **change(place))
+    for part in said:
+        assert part in str(caught.value)
+    assert (file.read_bytes(), (place / "out" / "run.json").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "change", [renamed, lambda _: {"options": replace(FEW, batch=7, device="cpu:0")}]
+)
+def test_what_does_not_matter_may_change(
+    place: Path, use: Callable[[Echo], Echo], change: Callable[[Path], dict[str, Any]]
+) -> None:
+    use(Echo())
+    (file,) = go(place)
+    wanted = file.read_bytes()
+    file.write_bytes(wanted[:700])
+    go(place, **change(place))
+    assert [json.loads(x)["text"] for x in file.read_bytes().splitlines()] == [
+        json.loads(x)["text"] for x in wanted.splitlines()
+    ]
+
+
+def test_a_model_that_fails_to_load_leaves_no_record(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise MergeError("no such model")
+
+    monkeypatch.setattr(running, "open_engine", fail)
+    with pytest.raises(MergeError, match="no such model"):
+        go(place)
+    monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
+    go(place, options=replace(FEW, dtype="bfloat16"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "not the answer to question '100'"),
+        (lambda lines: lines[:2] + lines[3:], "not the answer to question '102'"),
+        (lambda lines: [*lines, lines[0]], "12 answers to 11 questions"),
+        (lambda lines: [lines[0].replace("What", "Why"), *lines[1:]], "not the answer"),
+        (lambda lines: ["{\n", *lines[1:]], "not JSON"),
+        (lambda lines: ['{"question_id": "100"}\n', *lines[1:]], "no text"),
+    ],
+)
+def test_a_file_that_was_changed_by_hand(
+    place: Path,
+    use: Callable[[Echo], Echo],
+    spoil: Callable[[list[str]], list[str]],
+    problem: str,
+) -> None:
+    use(Echo())
+    (file,) = go(place)
+    spoiled = "".join(spoil(file.read_text().splitlines(keepends=True)))
+    file.write_text(spoiled)
+    with pytest.raises(MergeError, match=problem) as caught:
+        go(place)
+    assert str(file) in str(caught.value)
+    assert file.read_text() == spoiled
+
+
+def test_answers_without_a_record_are_left_alone(place: Path, use: Callable[[Echo], Echo]) -> None:
+    use(Echo())
+    (place / "out").mkdir()
+    (place / "out" / "vqav2.jsonl").write_text("mine\n")
+    with pytest.raises(MergeError, match=r"holds vqav2\.jsonl, but no run\.json"):
+        go(place)
+    assert (place / "out" / "vqav2.jsonl").read_text() == "mine\n"
+
+
+def test_the_first_questions_only(place: Path, use: Callable[[Echo], Echo]) -> None:
+    engine = use(Echo())
+    (file,) = go(place, options=replace(FEW, limit=5))
+    assert len(read_predictions(file)) == 5
+    assert engine.windows == [["100", "101", "102", "103"], ["104"]]
+
+
+def edit(place: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    path = place / "data/instructions/VQAv2/val.json"
+    records = json.loads(path.read_text())
+    change(records)
+    path.write_text(json.dumps(records))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: r[4].update(question_id="102"), ["two questions have the id '102'", "record 5"]),
+        (lambda r: r[6].pop("image"), ["without a picture", "record 7", "question 106"]),
+        (lambda r: r[3].update(image="no/such.png"), ["no picture no/such.png", "record 4"]),
+        (lambda r: r[2].pop("text"), ["no text", "record 3"]),
+        (lambda r: r[1].update(text="<image>\nWhat?"), ["holds <image>", "record 2"]),
+        (lambda r: r[1].update(image=7), ["image is 7", "record 2"]),
+        (lambda r: r.clear(), ["no questions", "val.json"]),
+    ],
+)
+def test_bad_questions_are_found_before_a_model_is_loaded(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[list[dict[str, Any]]], object],
+    said: list[str],
+) -> None:
+    monkeypatch.setattr(running, "open_engine", lambda *_: pytest.fail("loaded"))
+    edit(place, change)
+    with pytest.raises(MergeError) as caught:
+        go(place)
+    for part in said:
+        assert part in str(caught.value)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (Options(batch=0), "0 is less than 1"),
+        (Options(limit=-1), "-1 is less than 1"),
+        (Options(engine="server"), "has a --url"),
+        (Options(url="http://localhost:1/v1"), "has a --url"),
+        (Options(engine="server", url="http://localhost:1/v1"), "several models"),
+        (Options(dtype="float8"), "unknown dtype"),
+        (
+            Options(engine="server", url="http://localhost:1/v1", model="m", prompt="vicuna"),
+            "its own chat template",
+        ),
+    ],
+)
+def test_options_that_make_no_sense(place: Path, options: Options, problem: str) -> None:
+    with pytest.raises(MergeError, match=problem):
+        go(place, options=options)
+
+
+def test_types_by_device_and_family() -> None:
+    assert Options(device="cpu").dtype_for(llava_15=True) == "float32"
+    assert Options(device="cuda:1").dtype_for(llava_15=True) == "float16"
+    assert Options(device="cuda").dtype_for(llava_15=False) == "bfloat16"
+    assert Options(device="cuda", dtype="float32").dtype_for(llava_15=False) == "float32"
+
+
+def test_general_benchmarks_come_by_the_same_path(place: Path, use: Callable[[Echo], Echo]) -> None:
+    fill(place / "data", ("pope", "mme"), n=5, layout="eval")
+    use(Echo())
+    pope, mme = go(place, "pope,mme")
+    assert len(read_predictions(pope)) == 5
+    assert [one.id for one in read_predictions(mme)] == [0, 0, 1, 1, 2]
+
+
+def test_a_place_that_cannot_be_written_to(place: Path, use: Callable[[Echo], Echo]) -> None:
+    use(Echo())
+    (place / "out").write_text("a file")
+    with pytest.raises(MergeError, match="cannot write") as caught:
+        go(place)
+    assert str(place / "out") in str(caught.value)
+    (place / "taken" / "vqav2.jsonl").mkdir(parents=True)
+    with pytest.raises(MergeError):
+        go(place, out="taken")
+
+
+def test_a_disk_that_is_full(
+    place: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(Echo())
+    (whole,) = go(place, out="whole")
+    real, left = Path.open, [2]
+
+    def scarce(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == "vqav2.jsonl" and how == ("a",):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device")
+        return real(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", scarce)
+    with pytest.raises(MergeError, match="No space left"):
+        go(place)
+    monkeypatch.undo()
+    use(Echo())
+    monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
+    (file,) = go(place)
+    assert file.read_bytes() == whole.read_bytes()
+
+
+def test_two_runs_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(*_: Any) -> Any:
+        with pytest.raises(MergeError, match="another run is writing"):
+            go(place)
+        return Echo()
+
+    monkeypatch.setattr(running, "open_engine", again)
+    assert len(go(place)) == 1
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from bench_factories.echo_engine import Echo
+from robustmerge_bench.paper.answering import run
+from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.tasks import chosen
+
+place, engine = Path(sys.argv[1]), Echo()
+real = engine.answer
+
+def slowly(questions):
+    if len(engine.windows) == 2:
+        (place / "reached").touch()
+        time.sleep(60)
+    return real(questions)
+
+engine.answer = slowly
+run.open_engine = lambda *_: engine
+run.answer(
+    str(place / "base"), str(place / "one"), chosen("vqav2"), place / "data", place / "out",
+    options=Options(batch=2, max_new_tokens=3),
+)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_killed_and_started_again(place: Path, use: Callable[[Echo], Echo]) -> None:
+    use(Echo())
+    (whole,) = go(place, out="whole")
+    paths = os.pathsep.join(sys.path)
+    given = [sys.executable, "-c", CHILD, str(place)]
+    with subprocess.Popen(given, env={**os.environ, "PYTHONPATH": paths}) as process:
+        for _ in range(1200):
+            if (place / "reached").exists():
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    file = place / "out" / "vqav2.jsonl"
+    assert file.read_bytes() == b"".join(whole.read_bytes().splitlines(keepends=True)[:8])
+    with file.open("ab") as half:
+        half.write(whole.read_bytes()[len(file.read_bytes()) :][:37])
+    engine = use(Echo())
+    go(place)
+    assert file.read_bytes() == whole.read_bytes()
+    assert engine.windows == [["108", "109", "110"]]
+
+
+def test_the_real_engine_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    fill(tmp_path / "data", ("vqav2",), n=7)
+    base, adapter = save("llava", tmp_path / "llava"), save_adapter("llava", tmp_path / "a", seed=5)
+
+    def start(out: str) -> Path:
+        options = Options(batch=1, max_new_tokens=4)
+        tasks = [TASKS["vqav2"]]
+        (file,) = answer(
+            str(base), str(adapter), tasks, tmp_path / "data", tmp_path / out, options=options
+        )
+        return file
+
+    wanted = start("whole").read_bytes()
+    for cut in (500, 1500):
+        file = tmp_path / f"cut{cut}" / "vqav2.jsonl"
+        file.parent.mkdir()
+        (file.parent / "run.json").write_bytes((tmp_path / "whole/run.json").read_bytes())
+        file.write_bytes(wanted[:cut])
+        assert start(file.parent.name).read_bytes() == wanted
+    record = json.loads((tmp_path / "whole/run.json").read_text())
+    assert record["facts"]["versions"].keys() == {"torch", "transformers", "peft"}
+
+
+def test_questions_say_what_their_task_says(place: Path) -> None:
+    paper = read(place / "data", TASKS["scienceqa"], Options())
+    assert {one.max_new_tokens for one in paper.questions} == {1024}
+    assert {one.framing for one in paper.questions} == {"crop"}
+    assert read(place / "data", TASKS["imagenet-r"], Options()).questions[0].framing == "pad"

@@ -1,0 +1,413 @@
+"""Runs: what is done stays done, one change does one thing again, and nothing that fails or dies
+takes anything else with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_factories import studies
+from bench_factories.studies import Stage
+from factories import adapters as make
+from robustmerge.errors import MergeError
+from robustmerge.files import sha256 as real
+from robustmerge_bench.paper.score import Score
+from robustmerge_bench.paper.study.file import Study
+from robustmerge_bench.paper.study.hashes import Hashes
+from robustmerge_bench.paper.study.plan import Plan, make_plan
+from robustmerge_bench.paper.study.record import Record
+from robustmerge_bench.paper.study.run import Outcome, Step, failed, run
+
+
+def go(file: Path, stage: Stage, **options: Any) -> Outcome:
+    """Run a study into the folder beside it."""
+    return run(plan(file, stage, **options))
+
+
+def plan(file: Path, stage: Stage, only: tuple[str, ...] = ()) -> Plan:
+    return make_plan(Study.load(file), file.parent / "out", stage.tools(), only)
+
+
+def anew(file: Path, **options: Any) -> list[str]:
+    """What a run of the study does now."""
+    stage = Stage(**options)
+    go(file, stage)
+    return stage.calls
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = studies.write(tmp_path_factory.mktemp("example") / "study.yaml")
+    outcome = go(file, Stage())
+    assert (outcome.done, outcome.skipped, outcome.failures) == (5, 0, {})
+    return file.parent
+
+
+@pytest.fixture
+def done(example: Path, tmp_path: Path) -> Path:
+    """A study that was run."""
+    shutil.copytree(example, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "study.yaml"
+
+
+def test_everything_is_done_once(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml", protocols=["official", "fixed"])
+    calls = anew(file)
+    merges = [call for call in calls if call.startswith("merge")]
+    answers = [call for call in calls if call.startswith("answer")]
+    assert merges == ["merge task-arithmetic", "merge ties"]
+    assert answers == [
+        *(f"answer zero-shot {task} 20" for task in ("vqav2", "rec", "tabmwp")),
+        "answer individual-vqav2 vqav2 20",
+        "answer individual-rec rec 20",
+        *(f"answer task-arithmetic {task} 20" for task in ("vqav2", "rec", "tabmwp")),
+        *(f"answer ties {task} 20" for task in ("vqav2", "rec", "tabmwp")),
+    ]
+    assert len(calls) == len(merges) + len(answers) + 2 * len(answers)
+    assert anew(file) == []
+
+
+def test_the_folder_of_a_study(done: Path) -> None:
+    out = done.parent / "out"
+    assert {path.name for path in out.iterdir()} == {"merged", "answers", "scores", "study.json"}
+    (ties,) = (out / "merged").glob("ties-*")
+    assert (ties / "adapter_model.safetensors").is_file()
+    record = Record.read(out)
+    assert [each.label for each in record.contenders] == list(studies.LABELS)
+    assert record.contenders[1].tasks == ("vqav2", "rec")
+    assert record.contenders[3].how["method"] == "ties"
+    assert record.scores["individual"].keys() == {"vqav2", "rec"}
+    score = Score.read(out / record.scores["ties"]["tabmwp"]["official"])
+    assert (score.task, score.n) == ("tabmwp", 20)
+
+
+def methods(file: Path, *entries: object) -> None:
+    studies.write(file, methods=list(entries))
+
+
+def test_one_changed_method_is_done_again_alone(done: Path) -> None:
+    density = {"label": "ties", "method": "ties", "parameters": {"density": 0.4}}
+    methods(done, "zero-shot", "individual", "task-arithmetic", density)
+    assert anew(done) == [
+        "merge ties",
+        *(f"answer ties {task} 20" for task in ("vqav2", "rec", "tabmwp")),
+        *(f"score ties {task} official" for task in ("vqav2", "rec", "tabmwp")),
+    ]
+    methods(done, *studies.LABELS)  # back again: it is all still there
+    assert anew(done) == []
+
+
+def test_what_a_default_is_does_not_matter(done: Path) -> None:
+    same = {"method": "ties", "parameters": {"density": 0.2, "space": "factor"}, "scale": 1}
+    methods(done, "zero-shot", "individual", "task-arithmetic", same)
+    assert anew(done) == []
+
+
+def test_a_label_or_an_order_is_no_change(done: Path) -> None:
+    methods(done, {"label": "TIES", "method": "ties"}, "task-arithmetic", "individual", "zero-shot")
+    assert anew(done) == []
+    assert Record.read(done.parent / "out").scores["TIES"].keys() == {"vqav2", "rec", "tabmwp"}
+
+
+def test_one_changed_adapter_changes_what_it_is_in(done: Path) -> None:
+    make.adapter(done.parent / "experts/rec", seed=77)
+    calls = anew(done)
+    assert not [call for call in calls if "zero-shot" in call or "individual-vqav2" in call]
+    assert "answer individual-rec rec 20" in calls
+    assert {"merge ties", "merge task-arithmetic"} <= {*calls}
+
+
+def test_an_adapter_that_was_moved_is_the_same(done: Path) -> None:
+    shutil.move(done.parent / "experts", done.parent / "moved")
+    adapters = {name: f"moved/{name}" for name in ("vqav2", "rec")}
+    content = done.read_text().replace("experts/", "moved/")
+    done.write_text(content)
+    assert all(source in content for source in adapters.values())
+    assert anew(done) == []
+
+
+def test_changed_questions_of_one_task_are_asked_again(done: Path) -> None:
+    studies.data(done.parent / "data", ["rec"], n=25)
+    labels = ("zero-shot", "individual-rec", "task-arithmetic", "ties")
+    calls = anew(done)
+    assert sorted(calls) == sorted(
+        [
+            *(f"answer {label} rec 25" for label in labels),  # 25: none of the old answers is kept
+            *(f"score {label} rec official" for label in labels),
+        ]
+    )
+
+
+def test_changed_options_are_asked_again(done: Path) -> None:
+    calls = anew(done, asked={"dtype": "float16"})
+    assert len([call for call in calls if call.startswith("answer")]) == 11
+    assert not [call for call in calls if call.startswith("merge")]
+
+
+def test_another_base_is_asked_again(done: Path) -> None:
+    content = done.read_text()
+    done.write_text(content.replace("owner/base", "owner/other"))
+    calls = anew(done)
+    assert len([call for call in calls if call.startswith("answer")]) == 11
+
+
+def test_a_base_in_a_folder_counts_by_its_contents(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text("{}")
+    file = studies.write(tmp_path / "study.yaml", base="base", methods=["zero-shot"])
+    assert len(anew(file)) == 6
+    assert anew(file) == []
+    (tmp_path / "base/config.json").write_text('{"a": 1}')
+    assert len(anew(file)) == 6
+
+
+def test_one_more_protocol_is_only_scored(done: Path) -> None:
+    studies.write(done, protocols=["official", "fixed"])
+    calls = anew(done)
+    assert len(calls) == 11
+    assert all(call.startswith("score") and call.endswith("fixed") for call in calls)
+
+
+def test_answers_that_were_cut_off_are_completed(done: Path) -> None:
+    (file,) = (done.parent / "out/answers").glob("ties-*/rec.jsonl")
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:5]))
+    assert anew(done) == ["answer ties rec 15"]  # which come out as they were, and have a score
+    assert len(file.read_text().splitlines()) == 20
+
+
+def test_a_score_that_was_removed_is_scored_again(done: Path) -> None:
+    (file,) = (done.parent / "out/scores").glob("ties-*/rec-*.json")
+    file.unlink()
+    assert anew(done) == ["score ties rec official"]
+
+
+def test_a_merge_is_not_needed_once_it_has_answered(done: Path) -> None:
+    shutil.rmtree(done.parent / "out/merged")
+    assert anew(done) == []
+
+
+def test_only_what_is_named_is_run(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    stage = Stage()
+    go(file, stage, only=("ties", "rec"))
+    assert stage.calls == ["merge ties", "answer ties rec 20", "score ties rec official"]
+    # The record is of the whole study, and what is missing is missing.
+    record = Record.read(tmp_path / "out")
+    assert len(record.contenders) == 4
+    assert record.scores["ties"].keys() == {"rec"}
+    assert not record.scores["zero-shot"]
+
+
+def test_what_is_not_run_may_be_missing(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    shutil.rmtree(tmp_path / "data/tabmwp")
+    shutil.rmtree(tmp_path / "experts/rec")
+    stage = Stage()
+    with pytest.raises(MergeError, match="no questions of TabMWP"):
+        go(file, stage)
+    with pytest.raises(MergeError, match="no such folder"):
+        go(file, stage, only=("seen",))
+    go(file, stage, only=("zero-shot", "seen"))
+    assert len(stage.calls) == 4
+
+
+def test_a_study_needs_data(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml", data=None)
+    with pytest.raises(MergeError, match="names no data") as caught:
+        plan(file, Stage())
+    assert "--data FOLDER" in str(caught.value)
+
+
+def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    stage, steps = Stage(fail={"rec"}), []
+    outcome = run(plan(file, stage), tell=steps.append)
+    assert (outcome.done, outcome.skipped) == (1, 0)
+    assert {label: [*why] for label, why in outcome.failures.items()} == {
+        "zero-shot": ["rec"],
+        "individual": ["rec"],
+        "task-arithmetic": ["rec"],
+        "ties": ["rec"],
+    }
+    assert "score ties tabmwp official" in stage.calls
+    assert any(isinstance(step, Step) and "no picture a.png" in step.failure for step in steps)
+    error = str(failed(outcome))
+    assert "zero-shot, individual, task-arithmetic, … and 1 more failed" in error
+    assert "no picture a.png" in error
+    record = Record.read(tmp_path / "out")
+    assert "no picture a.png" in record.failures["ties"]["rec"]
+    # Mended, the same command does what is left.
+    assert sorted(anew(file)) == sorted(
+        f"{what} {label} rec {how}"
+        for label in ("zero-shot", "individual-rec", "task-arithmetic", "ties")
+        for what, how in (("answer", "20"), ("score", "official"))
+    )
+    assert Record.read(tmp_path / "out").failures == {}
+
+
+def test_a_merge_that_fails_costs_no_other(tmp_path: Path) -> None:
+    file = studies.write(
+        tmp_path / "study.yaml", methods=[{"method": "regmean", "data": "none"}, "ties"]
+    )
+    stage = Stage()
+    outcome = go(file, stage)
+    assert outcome.failures.keys() == {"regmean"}
+    assert outcome.failures["regmean"].keys() == {""}
+    assert "score ties tabmwp official" in stage.calls
+
+
+def test_a_run_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    with pytest.raises(KeyboardInterrupt):
+        go(file, Stage(die_after=31))
+    calls = anew(file)
+    # 20 of the first task and 11 of the second were there.
+    assert calls[:3] == [
+        "answer zero-shot vqav2 0",
+        "answer zero-shot rec 9",
+        "answer zero-shot tabmwp 20",
+    ]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    other = studies.write(whole / "study.yaml")
+    anew(other)
+    assert contents(tmp_path / "out") == contents(whole / "out")
+
+
+def contents(out: Path) -> dict[str, str]:
+    """All answers and scores, by name."""
+    files = [*out.glob("answers/*/*.jsonl"), *out.glob("scores/*/*.json")]
+    return {str(path.relative_to(out)): path.read_text() for path in files}
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from bench_factories import studies
+from robustmerge_bench.paper.study.file import Study
+from robustmerge_bench.paper.study.plan import make_plan
+from robustmerge_bench.paper.study.run import run
+
+class Slow(studies.Stage):
+    def answer(self, base, adapter, tasks, data, out, name):
+        for task in tasks:
+            super().answer(base, adapter, [task], data, out, name)
+            print(name, task.name, flush=True)
+            time.sleep(0.05)
+
+file = Path(sys.argv[1])
+run(make_plan(Study.load(file), file.parent / "out", Slow().tools()))
+"""
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    path = os.pathsep.join([str(Path(studies.__file__).parents[1]), *sys.path])
+    slow = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    with slow:
+        assert slow.stdout is not None
+        for line in slow.stdout:
+            if line.startswith("task-arithmetic rec"):
+                slow.send_signal(signal.SIGKILL)
+                break
+    calls = anew(file)
+    assert not [call for call in calls if "zero-shot" in call or "individual" in call]
+    assert "merge task-arithmetic" not in calls
+    assert "answer task-arithmetic rec 0" in calls
+    assert "answer task-arithmetic tabmwp 20" in calls or "answer task-arithmetic tabmwp 0" in calls
+    assert anew(file) == []
+
+
+def test_two_labels_of_one_merge_are_answered_once(tmp_path: Path) -> None:
+    file = studies.write(
+        tmp_path / "study.yaml", methods=["ties", {"label": "again", "method": "ties"}]
+    )
+    calls = anew(file)
+    assert calls.count("merge ties") == 1
+    assert len(calls) == 7
+    scores = Record.read(tmp_path / "out").scores
+    assert scores["again"] == scores["ties"]
+
+
+def test_a_merge_of_some_experts_is_another(tmp_path: Path) -> None:
+    one = {"label": "one", "method": "ties", "adapters": ["rec"]}
+    file = studies.write(tmp_path / "study.yaml", methods=["ties", one])
+    assert anew(file).count("merge ties") == 2
+
+
+def test_a_damaged_record_of_answers_is_named(done: Path) -> None:
+    (log,) = (done.parent / "out/answers").glob("ties-*/answers.json")
+    log.write_text("[")
+    with pytest.raises(MergeError, match="not the record of answers") as caught:
+        go(done, Stage())
+    assert str(log) in str(caught.value)
+
+
+def test_a_damaged_study_json_is_named(done: Path) -> None:
+    out = done.parent / "out"
+    (out / "study.json").write_text('{"format": 9}')
+    with pytest.raises(MergeError, match="not a study of format 1"):
+        Record.read(out)
+    with pytest.raises(MergeError, match=r"no study\.json in it"):
+        Record.read(out / "merged")
+
+
+def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = tmp_path / "large.bin", tmp_path / "small.bin"
+    large.write_bytes(bytes(2 << 20))
+    small.write_bytes(b"x")
+    hashed: list[str] = []
+
+    def count(path: Path) -> str:
+        hashed.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr("robustmerge_bench.paper.study.hashes.sha256", count)
+    first = Hashes(tmp_path / "hashes.json")
+    assert first.file(large) == first.file(large) == real(large)
+    assert Hashes(tmp_path / "hashes.json").file(large) == real(large)
+    assert hashed == ["large.bin"]
+    os.utime(
+        large, (time.time() + 9, time.time() + 9)
+    )  # written again, perhaps with other contents
+    large.write_bytes(bytes(2 << 20)[:-1] + b"x")
+    assert Hashes(tmp_path / "hashes.json").file(large) == real(large)
+    (tmp_path / "hashes.json").write_text("[broken")
+    assert Hashes(tmp_path / "hashes.json").file(large) == real(large)
+    assert json.loads((tmp_path / "hashes.json").read_text())
+    assert first.file(small) == first.file(small)
+    assert hashed.count("small.bin") == 2
+
+
+def test_what_failed_before_is_remembered_of_those_that_are_not_run(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    go(file, Stage(fail={"rec"}), only=("ties",))
+    go(file, Stage(), only=("zero-shot",))
+    assert "no picture a.png" in Record.read(tmp_path / "out").failures["ties"]["rec"]
+    go(file, Stage(), only=("ties",))
+    assert Record.read(tmp_path / "out").failures == {}
+
+
+def test_a_plan_without_all_adapters(tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    shutil.rmtree(tmp_path / "experts/rec")
+    study, out = Study.load(file), tmp_path / "out"
+    found = make_plan(study, out, Stage().tools(), whole=False)
+    assert [model.label for model in found.models] == ["zero-shot"]
+    assert found.labels == {*studies.LABELS}

@@ -1,0 +1,396 @@
+"""Tables of made-up scores, whose right figures are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from bench_factories.studies import answers, record
+from robustmerge.errors import MergeError
+from robustmerge_bench.paper.figures import FIGURES
+from robustmerge_bench.paper.score import Score
+from robustmerge_bench.paper.study.published import Printed
+from robustmerge_bench.paper.study.record import Record
+from robustmerge_bench.paper.study.tables.board import Board, Entry, read_board
+from robustmerge_bench.paper.study.tables.data import as_data
+from robustmerge_bench.paper.study.tables.grid import Grid, Line
+from robustmerge_bench.paper.study.tables.report import Section, make_report
+from robustmerge_bench.paper.study.tables.resample import resample
+from robustmerge_bench.paper.study.tables.summary import Standing, stand
+from robustmerge_bench.stats import times_taken
+
+SEEN = ("vqav2", "rec")
+TASKS = (*SEEN, "tabmwp")
+
+
+def coins(share: float, n: int = 400, seed: int = 0) -> np.ndarray:
+    """Scores of samples of which this share, in percent, is right; the easy ones first."""
+    hard = np.random.default_rng(seed).permutation(n)
+    return np.where(hard < round(share * n / 100), 100.0, 0.0)
+
+
+def level(*shares: float, n: int = 400) -> dict[str, Score]:
+    """Scores of vqav2, rec and tabmwp; methods are right on the same samples, as far as they go."""
+    values = zip(TASKS, shares, strict=False)
+    return {task: answers(task, coins(share, n, i)) for i, (task, share) in enumerate(values)}
+
+
+def standing(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> Standing:
+    kinds = {"experts": "individual", "base": "zero-shot"}
+    record(out, scores, kinds=kinds, **more)  # type: ignore[arg-type]
+    return stand(read_board(out, Record.read(out), "official"))
+
+
+def section(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> Section:
+    kinds = {"experts": "individual", "base": "zero-shot"}
+    record(out, scores, kinds=kinds, **more)  # type: ignore[arg-type]
+    (found,) = make_report(out, draws=2000).sections
+    return found
+
+
+def line(grid: Grid, label: str, sort: str | None = None) -> Line:
+    (found,) = (x for x in grid.lines if x.label == label and sort in (None, x.sort))
+    return found
+
+
+def texts(grid: Grid, label: str, sort: str | None = None) -> list[str]:
+    return [cell.text for cell in line(grid, label, sort).cells]
+
+
+# --- Figures --------------------------------------------------------------------------------------
+
+
+def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
+    found = standing(
+        tmp_path, {"experts": level(80, 50), "base": level(40, 40, 10), "a": level(60, 45, 30)}
+    )
+    experts, base, a = found.summaries
+    assert a.averages["seen"].value == pytest.approx(52.5)
+    assert a.averages["unseen"].value == pytest.approx(30)
+    assert a.normalized is not None
+    assert a.normalized.value == pytest.approx(100 * (60 / 80 + 45 / 50) / 2)
+    assert a.worst is not None
+    assert (a.worst[0], a.worst[1].value) == ("vqav2", pytest.approx(75))
+    assert base.worst is not None
+    assert (base.worst[0], base.worst[1].value) == ("vqav2", pytest.approx(50))
+    assert experts.averages.keys() == {"seen"}
+    assert experts.normalized is None
+
+
+def test_shares_are_of_the_same_samples(tmp_path: Path) -> None:
+    """Whoever answers as the experts do has all of their score, whatever samples are drawn."""
+    found = standing(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
+    shares = found.summaries[1].normalized
+    assert shares is not None
+    assert (shares.low, shares.value, shares.high) == pytest.approx((100, 100, 100), abs=1e-9)
+
+
+def test_intervals_are_those_of_the_textbook(tmp_path: Path) -> None:
+    (a,) = standing(tmp_path, {"a": level(60, 30, 50, n=900)}).summaries
+    error = {share: (share * (100 - share) / 900) ** 0.5 for share in (60, 30, 50)}
+    for task, share in zip(TASKS, (60, 30, 50), strict=True):
+        assert a.tasks[task].half == pytest.approx(1.96 * error[share], rel=0.06)
+        assert a.tasks[task].low < share < a.tasks[task].high
+    mean = (error[60] ** 2 + error[30] ** 2) ** 0.5 / 2
+    assert a.averages["seen"].half == pytest.approx(1.96 * mean, rel=0.06)
+
+
+@pytest.mark.parametrize("figure", ["mean", "captions", "f1", "points"])
+def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
+    """All contenders at once, in parts, against `Score.drawn` of each by itself."""
+    random = np.random.default_rng(3)
+    columns = {"mean": 1, "captions": 12, "f1": 6, "points": 4}[figure]
+    rows = [random.integers(1, 5, size=(1500, columns)).astype(float) for _ in range(3)]
+    scores = {
+        f"m{i}": {"vizwiz": Score("vizwiz", "official", figure, tuple(range(1500)), r)}
+        for i, r in enumerate(rows)
+    }
+    assert figure in FIGURES
+    record(tmp_path, scores, tasks=["vizwiz"])
+    drawn = resample(read_board(tmp_path, Record.read(tmp_path), "official"), draws=900, seed=5)
+    times = times_taken(np.random.default_rng(5), 900, 1500)
+    for label, of_label in scores.items():
+        expected = of_label["vizwiz"].drawn(times)
+        np.testing.assert_allclose(drawn[label].draws["vizwiz"], expected, rtol=1e-12)
+        assert drawn[label].values["vizwiz"] == of_label["vizwiz"].value
+
+
+# --- Who is better --------------------------------------------------------------------------------
+
+
+def test_a_planted_difference_is_found(tmp_path: Path) -> None:
+    scores = {"worse": level(50, 50, 50), "better": level(53, 52, 50), "base": level(20, 20, 20)}
+    found = standing(tmp_path, scores)
+    seen = found.pairs["seen"]
+    assert seen["worse", "better"].mean == pytest.approx(-2.5)
+    assert seen["worse", "better"].p < 0.01
+    # Far within the intervals of each: only in pairs can it be told.
+    worse, better = (s.averages["seen"] for s in found.summaries[:2])
+    assert worse.high > better.value
+    assert better.low < worse.value
+    assert seen["better", "base"].p < 0.01
+    # On the unseen task they answer alike, and nothing is found.
+    assert found.pairs["unseen"]["worse", "better"].p == 1
+
+
+def test_equal_methods_are_not_told_apart(tmp_path: Path) -> None:
+    """Twenty methods of one quality: 190 comparisons, and Holm lets none of them through."""
+    random = np.random.default_rng(11)
+    scores = {
+        f"m{i}": {t: answers(t, 100.0 * (random.random(300) < 0.5)) for t in TASKS}
+        for i in range(20)
+    }
+    found = standing(tmp_path, scores)
+    assert len(found.pairs["seen"]) == 190
+    assert found.draws >= 2 * 190 / 0.05
+    assert min(d.p for d in found.pairs["seen"].values()) > 0.05
+
+
+def test_a_mirrored_comparison_is_the_same(tmp_path: Path) -> None:
+    one = standing(tmp_path / "1", {"a": level(50, 50), "b": level(53, 52)}, tasks=SEEN)
+    two = standing(tmp_path / "2", {"b": level(53, 52), "a": level(50, 50)}, tasks=SEEN)
+    ab, ba = one.pairs["seen"]["a", "b"], two.pairs["seen"]["b", "a"]
+    assert (ab.mean, ab.low, ab.high, ab.p) == pytest.approx((-ba.mean, -ba.high, -ba.low, ba.p))
+
+
+def test_differences_as_they_are_shown(tmp_path: Path) -> None:
+    found = section(tmp_path, {"a": level(50, 50, 50), "b": level(60, 52, 50)})
+    grid = next(g for g in found.grids if g.name == "differences-seen")
+    assert [head.text for head in grid.heads] == ["a", "b"]
+    assert texts(grid, "a") == ["", "-6.00"]
+    assert texts(grid, "b") == ["+6.00", ""]
+    assert line(grid, "a").cells[1].spread == "*"
+    assert line(grid, "b").cells[0].spread == "*"
+    unseen = next(g for g in found.grids if g.name == "differences-unseen")
+    assert line(unseen, "a").cells[1].spread == ""
+    assert "Holm" not in grid.lead  # one comparison needs no correction
+
+
+# --- What is missing ------------------------------------------------------------------------------
+
+
+def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path: Path) -> None:
+    part = {task: score for task, score in level(90, 90, 90).items() if task != "rec"}
+    found = section(
+        tmp_path,
+        {"experts": level(80, 50), "whole": level(60, 45, 30), "part": part},
+        failures={"part": {"rec": "no picture a.png\n  where: b"}},
+    )
+    scores, averages, seen = found.grids[:3]
+    assert texts(scores, "whole") == ["60.0", "45.0", "52.5", "30.0"]
+    assert texts(scores, "part") == ["90.0", "missing", "missing", "90.0"]
+    # The experts are not asked unseen tasks: that is nothing missing.
+    assert texts(scores, "experts") == ["80.0", "50.0", "65.0", "–"]
+    assert texts(averages, "part")[:4] == ["missing", "90.0", "–", "–"]
+    assert [head.text for head in seen.heads] == ["experts", "whole"]
+    assert "Without scores of all these tasks: part." in seen.lead
+    assert ("", "part, missing on rec: failed: no picture a.png.") in found.notes
+
+
+def test_nothing_is_scored_yet(tmp_path: Path) -> None:
+    failures = {"b": {"": "no such folder\n  where: c"}}
+    found = section(tmp_path, {"a": {}, "b": {}}, failures=failures)
+    assert ("", "b, missing on vqav2, rec, tabmwp: failed: no such folder.") in found.notes
+    assert texts(found.grids[0], "a") == ["missing"] * 4
+    assert "Nothing is scored yet." in found.grids[0].lead
+    assert ("", "a, missing on vqav2, rec, tabmwp: not yet run.") in found.notes
+    assert len(found.grids) == 2
+
+
+def test_an_expert_worth_nothing_gives_no_shares(tmp_path: Path) -> None:
+    found = standing(tmp_path, {"experts": level(0, 50), "a": level(60, 45, 30)})
+    assert found.summaries[1].normalized is None
+
+
+def test_scores_of_other_samples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MergeError, match="not of the same samples") as caught:
+        standing(tmp_path, {"a": level(50, 50), "b": level(50, 50, n=300)})
+    assert "a: 400 samples" in str(caught.value)
+    assert "b: 300 samples" in str(caught.value)
+
+
+def captions(missing: Sequence[str] = ()) -> Score:
+    rows = np.ones((50, 12 if missing else 19))
+    ids = tuple(range(50))
+    return Score("vizwiz", "official", "captions", ids, rows, missing=tuple(missing))
+
+
+def test_a_metric_that_could_not_be_computed_is_marked(tmp_path: Path) -> None:
+    found = section(tmp_path, {"a": {"vizwiz": captions(["METEOR"])}}, tasks=["vizwiz"])
+    (task,) = line(found.grids[0], "a").cells
+    mean = line(found.grids[1], "a").cells[0]
+    assert (task.mark, mean.mark) == ("†", "†")
+    (note,) = (text for mark, text in found.notes if mark == "†")
+    assert note.startswith("without METEOR in VizWiz")
+
+
+def test_scores_by_other_metrics_are_not_compared(tmp_path: Path) -> None:
+    scores = {"a": {"vizwiz": captions(["METEOR"])}, "b": {"vizwiz": captions()}}
+    with pytest.raises(MergeError, match="same samples and metrics") as caught:
+        standing(tmp_path, scores, tasks=["vizwiz"])
+    assert "a: without METEOR" in str(caught.value)
+
+
+def test_a_protocol_that_was_not_scored(tmp_path: Path) -> None:
+    record(tmp_path, {"a": level(50, 50, 50)})
+    with pytest.raises(MergeError, match="not scored by the protocol fixed"):
+        make_report(tmp_path, ["fixed"])
+
+
+# --- What others printed --------------------------------------------------------------------------
+
+PAPER = {
+    "a": Printed(
+        "a", "Paper, table 2", {"vqav2": 61.25, "rec": 44.0, "seen": 52.63, "tabmwp": 31.0}
+    ),
+    "experts": Printed("experts", "Paper, table 2", {"vqav2": 80.5, "rec": 50.0, "seen": 65.25}),
+    "alone": Printed(
+        "alone", "Paper, table 2", {"vqav2": 1.5, "rec": 3.0, "seen": 7.0, "tabmwp": 4.0}
+    ),
+    "rerun": Printed("a", "a rerun", {"vqav2": 70.0}, note="By hand."),
+}
+
+
+def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
+    scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
+    found = section(tmp_path, scores, published=list(PAPER.values()))
+    grid, averages = found.grids[:2]
+    sorts = [(x.label, x.sort, x.mark) for x in grid.lines]
+    assert sorts == [
+        ("experts", "individual", ""),
+        ("experts", "published", "a"),
+        ("a", "merge", ""),
+        ("a", "published", "a"),
+        ("a", "published", "b"),
+        ("alone", "elsewhere", "a"),
+    ]
+    assert texts(grid, "a", "merge") == ["60.00", "45.00", "52.50", "30.00"]
+    paper, rerun = (x for x in grid.lines if x.label == "a" and x.sort == "published")
+    assert [c.text for c in paper.cells] == ["61.25", "44.00", "52.63", "31.00"]
+    # No mean of one of two values.
+    assert [c.text for c in rerun.cells] == ["70.00", "–", "–", "–"]
+    alone = line(grid, "alone")
+    assert (alone.cells[2].text, alone.cells[2].mark) == ("7.00", "c")
+    assert found.notes == (
+        ("a", "Paper, table 2"),
+        ("b", "a rerun. By hand."),
+        ("c", "alone: printed as 7.0, though the values beside it have the mean 2.25."),
+    )
+    share = 100 * (61.25 / 80.5 + 44 / 50) / 2
+    assert texts(averages, "alone")[2] == f"{100 * (1.5 / 80.5 + 3 / 50) / 2:.1f}"
+    assert [c.text for c in averages.lines[3].cells][2] == f"{share:.1f}"
+    assert averages.lines[3].cells[3].spread == "VQA"
+
+
+def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) -> None:
+    rows = [
+        Printed(label, source, {"vqav2": value, "rec": value})
+        for source, values in (("one", (80.0, 40.0)), ("two", (50.0, 40.0)))
+        for label, value in zip(("experts", "a"), values, strict=True)
+    ]
+    scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
+    averages = section(tmp_path, scores, published=rows).grids[1]
+    shares = [x.cells[2].text for x in averages.lines if (x.label, x.sort) == ("a", "published")]
+    assert shares == ["50.0", "80.0"]
+
+
+def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:
+    fixed = Printed("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
+    found = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
+    assert [x.sort for x in found.grids[0].lines] == ["merge"]
+
+
+# --- Marks ----------------------------------------------------------------------------------------
+
+
+def test_the_best_merge_is_marked_and_nothing_else(tmp_path: Path) -> None:
+    scores = {"experts": level(99, 99), "a": level(60, 45, 30), "b": level(50, 45, 31)}
+    grid, averages = section(tmp_path, scores).grids[:2]
+    assert [c.best for c in line(grid, "a").cells] == [True, True, True, False]
+    assert [c.best for c in line(grid, "b").cells] == [False, True, False, True]
+    assert not any(c.best for c in line(grid, "experts").cells)
+    assert [c.best for c in line(averages, "a").cells] == [True, False, True, True, False]
+
+
+def test_answers_that_are_none_and_what_guessing_gets(tmp_path: Path) -> None:
+    poor = answers("vqav2", coins(50), empty=0.01, unparsable=0.04, chance=25.0)
+    found = section(tmp_path, {"a": {**level(50, 50, 50), "vqav2": poor}})
+    averages = found.grids[1]
+    assert line(averages, "a").cells[-1].text == "4.0"
+    assert line(averages, "a").cells[-1].spread == "VQA"
+    assert texts(found.grids[0], "chance") == ["25.0", "–", "–", "–"]
+
+
+def test_benchmarks_in_points_are_not_averaged(tmp_path: Path) -> None:
+    ids = tuple(range(200))
+    scores = {
+        label: {
+            "pope": answers("pope", coins(right, 200)),
+            "mme": Score("mme", "official", "points", ids, points(total, 200)),
+        }
+        for label, right, total in (("a", 80, 1400.0), ("b", 90, 1500.0))
+    }
+    for of_label in scores.values():
+        assert of_label["mme"].value > 1000
+    found = section(tmp_path, scores, tasks=["pope", "mme"])
+    assert [grid.name for grid in found.grids] == ["scores", "differences-pope", "differences-mme"]
+    assert [head.text for head in found.grids[0].heads] == ["POPE", "MME"]
+    assert texts(found.grids[0], "b") == ["90.0", "1500.0"]
+    assert texts(found.grids[2], "a") == ["", "-100.00"]
+
+
+def points(total: float, n: int) -> np.ndarray:
+    """Rows of ten subtasks whose means add up to this."""
+    rows = np.zeros((n, 20))
+    for i in range(n):
+        rows[i, 2 * (i % 10)] = total / 10
+        rows[i, 2 * (i % 10) + 1] = 1
+    return rows
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def test_everything_as_data(tmp_path: Path) -> None:
+    scores = {"experts": level(80, 50), "a": level(60, 45, 30), "b": level(50, 45)}
+    kinds = {"experts": "individual"}
+    record(tmp_path, scores, kinds=kinds, published=[PAPER["a"]])  # type: ignore[arg-type]
+    data = json.loads(json.dumps(as_data(make_report(tmp_path)), allow_nan=False))
+    found = data["protocols"]["official"]
+    a = found["contenders"][1]
+    assert a["label"] == "a"
+    assert a["tasks"]["rec"]["value"] == pytest.approx(45)
+    assert a["tasks"]["rec"]["n"] == 400
+    assert a["tasks"]["rec"]["interval"][0] < 45 < a["tasks"]["rec"]["interval"][1]
+    assert found["contenders"][2]["missing"] == ["tabmwp"]
+    assert "unseen" not in found["contenders"][2]["averages"]
+    (pair,) = (d for d in found["differences"]["seen"] if (d["first"], d["second"]) == ("a", "b"))
+    assert pair["mean"] == pytest.approx(5)
+    assert found["published"][0]["averages"] == {"seen": 52.63, "unseen": 31}
+    assert data["tasks"] == {"vqav2": "seen", "rec": "seen", "tabmwp": "unseen"}
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=6), st.integers(0, 3))
+def test_a_mean_is_never_over_fewer_tasks(values: list[float], gone: int) -> None:
+    """Whatever is missing, an average is shown only where nothing is."""
+    tasks = ("vqav2", "rec", "ocrvqa", "iconqa")
+    scores = {t: answers(t, values) for t in tasks[gone:]}
+    found = _standing_of(tasks, scores)
+    (summary,) = found.summaries
+    assert ("seen" in summary.averages) == (gone == 0)
+
+
+def _standing_of(tasks: Sequence[str], scores: Mapping[str, Score]) -> Standing:
+    from robustmerge_bench.paper.study.record import Named
+    from robustmerge_bench.paper.tasks import TASKS as KNOWN
+
+    named = Named("a", "merge", tuple(tasks))
+    whole = Record(
+        "t", "", "b", {}, tuple(KNOWN[t] for t in tasks), ("official",), (named,), (), {}, {}
+    )
+    return stand(Board(whole, "official", (Entry(named, scores),), ()), draws=50)

@@ -1,1 +1,0 @@
-"""What `benchmarks/minibench.py` does: jobs, what came of them, and docs/minibench.md."""

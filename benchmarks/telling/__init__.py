@@ -1,1 +1,0 @@
-"""What the parts of benchmarks/analysis.py are: merges taken apart, and what goes with accuracy."""

@@ -1,0 +1,242 @@
+"""Whether an adapter fits its base, its own settings, and the record of the merge that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..adapter.base import Base
+from ..adapter.keys import Part
+from ..adapter.reader import BESIDE
+from ..adapter.tensors import SafetensorsFile
+from ..errors import MergeError, few, unknown
+from ..files import read_json, sha256
+from .contents import Contents, Item
+from .family import KNOWN, guess
+from .findings import Finding, Verdict, fails, note, ok
+from .peft_rules import entries, saves, selects, under
+from .runtimes import RUNTIMES, judge
+from .tensor_locations import misfit, nearest, unknown_shapes
+
+RECORD = "merge.json"
+_OTHER_BASE = "name the base model that the adapter was trained on"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One check.
+
+    Attributes:
+        subject: What is concerned: adapter, files, settings, base, or a program.
+        check: Which of its checks.
+        finding: How it ended.
+        counts: Whether its failure is the adapter's.
+    """
+
+    subject: str
+    check: str
+    finding: Finding
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An adapter after all checks.
+
+    Attributes:
+        label: What the user called it.
+        modules: How many modules it adapts.
+        ranks: Their ranks, without repetition.
+        lines: The checks, in order.
+    """
+
+    label: str
+    modules: int
+    ranks: tuple[int, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing that counts fails."""
+        return not any(x.counts and x.finding.verdict is Verdict.FAILS for x in self.lines)
+
+
+def check(source: str | Path, base: str | None = None, asked: Sequence[str] = ()) -> Checked:
+    """Check an adapter; reads headers only, and whole files where a merge recorded their hashes.
+
+    Args:
+        source: Adapter folder or Hub id.
+        base: Base model folder or Hub id, of which headers are read.
+        asked: Programs that are to load it. Without any, all are looked at, and PEFT alone counts.
+
+    Raises:
+        MergeError: There is no such adapter, base or program.
+    """
+    for name in asked:
+        if name not in RUNTIMES:
+            raise unknown("program", name, RUNTIMES)
+    contents = Contents.open(source, Base(base, headers_only=True) if base else None)
+    try:
+        if not contents.items:
+            raise contents.refusals[0]
+        lines = [*_own(contents), *_of_base(contents)]
+        for name in asked or RUNTIMES:
+            counts = name in (asked or ("peft",))
+            for limit, function in RUNTIMES[name].items():
+                lines.append(Line(name, limit, judge(function, contents), counts))
+        ranks = tuple(sorted({lora.rank for lora in contents.loras}))
+        return Checked(contents.label, len(contents.loras), ranks, tuple(lines))
+    finally:
+        contents.close()
+
+
+def _own(contents: Contents) -> list[Line]:
+    lines = [Line("adapter", "reading", _readable(contents))]
+    if (contents.folder / RECORD).is_file():
+        lines.append(Line("files", "hashes", _unchanged(contents.folder)))
+    lines.append(Line("settings", "target_modules", judge(_selected, contents)))
+    return lines
+
+
+def _of_base(contents: Contents) -> list[Line]:
+    base = contents.base
+    if base is None:
+        return []
+    items = [*contents.items, *_beside(contents)]
+    wrong = [(item, text) for item in items if (text := misfit(item, contents, base))]
+    lines = [
+        Line("base", "family", _same_family(contents, base)),
+        Line("base", "tensors", _fit(items, wrong, base)),
+    ]
+    if len(wrong) == len(items):  # another model: nothing more can be said of it
+        return lines
+    lines.append(Line("base", "target_modules", judge(lambda c: _also_selected(c, base), contents)))
+    if saved := entries(contents.config.raw, "modules_to_save"):
+        lines.append(Line("base", "modules_to_save", _all_saved(contents, base, saved)))
+    return lines
+
+
+def _readable(contents: Contents) -> Finding:
+    if contents.refusals:
+        first = contents.refusals[0]
+        place = f" ({first.where.splitlines()[0]})" if first.where else ""
+        return fails(first.problem + place, first.hint)
+    return ok("plain LoRA, complete")
+
+
+def _unchanged(folder: Path) -> Finding:
+    """The files are those the merge wrote."""
+    again = "copy the folder again, or merge again"
+    try:
+        recorded = _recorded(folder)
+    except MergeError as error:
+        return fails(error.problem, again)
+    missing = [name for name in recorded if not (folder / name).is_file()]
+    if missing:
+        return fails(f"missing, though {RECORD} records it: {few(missing)}", again)
+    changed = [name for name, digest in recorded.items() if sha256(folder / name) != digest]
+    if changed:
+        return fails(f"not what the merge wrote: {few(changed)}", again)
+    return ok(f"the {len(recorded)} files are what the merge wrote")
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Hashes by file name; names that leave the folder are not followed."""
+    record: Any = read_json(folder / RECORD)
+    try:
+        hashes = dict(record["output"]["sha256"])
+    except (KeyError, TypeError, ValueError):
+        raise MergeError(f"{RECORD} records no hashes", where=str(folder / RECORD)) from None
+    odd = [name for name in hashes if Path(name).name != name]
+    if odd:
+        raise MergeError(f"{RECORD} names files elsewhere: {few(odd)}", where=str(folder / RECORD))
+    return hashes
+
+
+def _selected(contents: Contents) -> Finding:
+    """PEFT gives a tensor a place only where the settings select its module."""
+    found = {x.written: selects(contents.config.raw, x.written) for x in contents.loras}
+    lost = [name for name, selected in found.items() if selected is False]
+    if lost:
+        return fails(
+            f"target_modules leaves out {len(lost)} of {len(found)} modules, which are then "
+            f"dropped silently: {few(lost, 1)}",
+            "mend target_modules and exclude_modules in adapter_config.json",
+        )
+    if None in found.values():
+        return note("no target_modules: PEFT chooses by the kind of model")
+    return ok(f"target_modules selects all {len(found)} modules")
+
+
+def _same_family(contents: Contents, base: Base) -> Finding:
+    family = guess(contents)
+    if not family.candidates or base.family not in KNOWN:
+        return ok(f"the base is {base.family or 'of a kind its folder does not name'}")
+    if base.family in family.candidates:
+        return ok(f"the base is {base.family}, as the adapter's is")
+    kind = fails if family.sure else note
+    return kind(
+        f"the base is {base.family}, the adapter's is {family}",
+        _OTHER_BASE,
+    )
+
+
+def _fit(items: Sequence[Item], wrong: Sequence[tuple[Item, str]], base: Base) -> Finding:
+    """Every tensor has a parameter of the base to change, of the right shape."""
+    if wrong:
+        first, why = wrong[0]
+        near = nearest(first, base)
+        if near not in why:
+            why += f"; the nearest is {near}"
+        return fails(
+            f"{len(wrong)} of {len(items)} tensors do not fit {base.label}: {why}", _OTHER_BASE
+        )
+    text = f"all {len(items)} tensors have a place in it"
+    if hidden := unknown_shapes(items, base):
+        return note(f"{text}, but {hidden} shapes cannot be compared: the base is quantized")
+    return ok(f"{text}, of the right shape")
+
+
+def _beside(contents: Contents) -> list[Item]:
+    """Fully trained parameters that a merge put beside the adapter."""
+    path = contents.folder / BESIDE
+    if not path.is_file():
+        return []
+    file = SafetensorsFile(path)
+    return list(Contents("", contents.config, (file,), None, ()).items)
+
+
+def _also_selected(contents: Contents, base: Base) -> Finding:
+    """Modules that the settings select and the adapter has nothing for."""
+    adapted = {contents.live(x.written) for x in contents.loras}
+    names = {contents.live(n): base.module_shape(n) for n in base.modules if n}
+    also = sorted(n for n in names if n not in adapted and selects(contents.config.raw, n) is True)
+    unfit = [n for n in also if len(names[n] or ()) < 2]
+    if unfit:
+        return fails(
+            f"target_modules also selects what takes no LoRA: {few(unfit, 1)}",
+            "mend target_modules in adapter_config.json",
+        )
+    if also:
+        return note(
+            f"target_modules also selects {len(also)} modules without tensors here, which PEFT "
+            f"leaves as they are: {few(also, 1)}"
+        )
+    return ok("target_modules selects nothing else in it")
+
+
+def _all_saved(contents: Contents, base: Base, saved: Sequence[str]) -> Finding:
+    """PEFT ends in a KeyError where a module of modules_to_save is not whole in the file."""
+    held = {contents.live(item.written) for item in contents.of(Part.FULL)}
+    wrapped = {m for m in map(contents.live, base.modules) if saves(contents.config.raw, m)}
+    live = map(contents.live, base.tensors)
+    wanted = {name for name in live if any(under(name, module) for module in wrapped)}
+    if lost := sorted(wanted - held):
+        return fails(
+            f"modules_to_save {list(saved)} needs {len(lost)} parameters that are not here, such "
+            f"as {lost[0]}",
+            "merge with --extras-in beside, or mend modules_to_save",
+        )
+    return ok(f"modules_to_save is complete: {len(wanted)} parameters")

@@ -1,0 +1,203 @@
+"""An adapter folder as it is, refused or not: for looking at it rather than merging it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..adapter import layout
+from ..adapter.base import Base
+from ..adapter.config import FILE, AdapterConfig
+from ..adapter.keys import Key, Part, parse
+from ..adapter.reader import NON_LORA, Adapter, Place, weights_file
+from ..adapter.source import locate
+from ..adapter.tensors import TensorFile, open_tensors
+from ..errors import MergeError
+from ..files import read_json
+
+FACTORS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
+"""The first factor of an update, and the second that belongs to it."""
+
+LORA = frozenset({*FACTORS, *FACTORS.values()})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One tensor and what its name says it is.
+
+    Attributes:
+        key: The name taken apart.
+        place: Where it is.
+    """
+
+    key: Key
+    place: Place
+
+    @property
+    def written(self) -> str:
+        """The parameter's name in the file, without prefix and LoRA suffix."""
+        return f"{self.key.module}.{self.key.leaf}".strip(".")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.place.spec.shape
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The factors of one module, of which the second may be missing."""
+
+    A: Item
+    B: Item | None
+
+    @property
+    def written(self) -> str:
+        """The module's name in the file."""
+        return self.A.key.module
+
+    @property
+    def name(self) -> str:
+        """The module's canonical name."""
+        return layout.canonical(self.written)
+
+    @property
+    def rank(self) -> int:
+        """Rank of the update."""
+        return self.A.shape[0] if self.A.shape else 0
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an adapter folder holds.
+
+    Attributes:
+        label: What the user called it.
+        config: Its settings; empty where they cannot be read.
+        files: Its tensor files, of which unreadable ones are left out.
+        adapter: The adapter that a merge reads, None where it is refused.
+        refusals: Why it is refused, most important first.
+        base: The base model, where the user named one.
+    """
+
+    label: str
+    config: AdapterConfig
+    files: tuple[TensorFile, ...]
+    adapter: Adapter | None
+    refusals: tuple[MergeError, ...]
+    base: Base | None = None
+
+    @classmethod
+    def open(cls, source: str | Path, base: Base | None = None) -> Contents:
+        """Read as much of the settings and headers as can be read."""
+        label = str(source)
+        try:
+            adapter = Adapter(source)
+        except MergeError as error:
+            config, files, refusals = _salvage(label)
+            found = {str(e): e for e in (error, *refusals)}
+            return cls(label, config, files, None, tuple(found.values()), base)
+        return cls(label, adapter.config, tuple(adapter.files), adapter, (), base)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.config.path.parent
+
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        """All tensors whose names have a place in an adapter."""
+        found = ((parse(name), place) for name, place in self._places())
+        return tuple(Item(key, place) for key, place in found if key is not None)
+
+    @cached_property
+    def strangers(self) -> tuple[str, ...]:
+        """Names that have no place in an adapter."""
+        return tuple(name for name, _ in self._places() if parse(name) is None)
+
+    @cached_property
+    def loras(self) -> tuple[Lora, ...]:
+        """The adapted modules, in the file's order."""
+        by_key = {(i.key.module, i.key.part): i for i in self.items}
+        return tuple(
+            Lora(i, by_key.get((i.key.module, FACTORS[i.key.part])))
+            for i in self.items
+            if i.key.part in FACTORS
+        )
+
+    @cached_property
+    def whole(self) -> tuple[Item, ...]:
+        """Parameters trained whole, and rows of embeddings."""
+        return self.of(Part.FULL, Part.TOKENS)
+
+    @cached_property
+    def layout(self) -> str:
+        """How the modules are named, '' where there are none."""
+        if not self.items:
+            return ""
+        if self.adapter is not None:
+            return self.adapter.layout
+        return layout.detect(i.key.module for i in self.items)
+
+    @cached_property
+    def text_only(self) -> bool | None:
+        """Whether the base is a language model without vision; None where nothing tells."""
+        if self.base is not None:
+            return self.base.text_only
+        if self.layout == layout.LLAVA:
+            return False
+        mapping = self.config.raw.get("auto_mapping")
+        kind = str(mapping.get("base_model_class")) if isinstance(mapping, dict) else ""
+        if kind.endswith(("ForCausalLM", "ForConditionalGeneration")):
+            return kind.endswith("ForCausalLM")
+        return None if self.layout == layout.FLAT and not self.outside_language() else False
+
+    def of(self, *parts: Part) -> tuple[Item, ...]:
+        """The tensors that are one of these."""
+        return tuple(i for i in self.items if i.key.part in parts)
+
+    def live(self, written: str) -> str:
+        """A module's or parameter's name in the model that transformers builds now."""
+        name = layout.canonical(written)
+        return layout.written(name, layout.FLAT) if self.text_only else name
+
+    def outside_language(self) -> list[str]:
+        """Canonical names of the adapted modules outside the language model."""
+        return [lora.name for lora in self.loras if layout.tower(lora.name) != "language"]
+
+    def close(self) -> None:
+        """Release the files."""
+        for file in self.files:
+            file.close()
+
+    def _places(self) -> Iterator[tuple[str, Place]]:
+        for file in self.files:
+            for name, spec in file.specs.items():
+                yield name, Place(file, name, spec)
+
+
+def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[MergeError]]:
+    """Settings and files of a refused adapter, and every reason why one cannot be read."""
+    refusals: list[MergeError] = []
+    files: list[TensorFile] = []
+    try:
+        folder = locate(label)
+    except MergeError as error:
+        return AdapterConfig(Path(label) / FILE, {}), (), [error]
+    raw = {}
+    try:
+        raw = read_json(folder / FILE)
+    except MergeError as error:
+        refusals.append(error)
+    try:
+        files.append(open_tensors(weights_file(folder, label)))
+    except MergeError as error:
+        refusals.append(error)
+    if (folder / NON_LORA).is_file():
+        try:
+            files.append(open_tensors(folder / NON_LORA))
+        except MergeError as error:
+            refusals.append(error)
+    return AdapterConfig(folder / FILE, raw), tuple(files), refusals

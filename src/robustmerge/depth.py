@@ -1,0 +1,38 @@
+"""Where in the model a module is, read from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_LAYER = re.compile(r"(.*?)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Where in the model a module is.
+
+    Attributes:
+        layer: Number of its layer, from 0; None for modules outside the layers.
+        layers: How many layers its part of the model has.
+    """
+
+    layer: int | None
+    layers: int
+
+
+def depths(names: Iterable[str]) -> dict[str, Depth]:
+    """Every module's layer, and how many there are in its part of the model.
+
+    The first number in a name is its layer; what stands before it is the part. Adapters that stop
+    short of the last layer make the model look that much shallower.
+    """
+    found = {name: _LAYER.match(name) for name in names}
+    layers: dict[str, int] = {}
+    for match in filter(None, found.values()):
+        layers[match[1]] = max(layers.get(match[1], 0), int(match[2]) + 1)
+    return {
+        name: Depth(int(match[2]), layers[match[1]]) if match else Depth(None, 1)
+        for name, match in found.items()
+    }

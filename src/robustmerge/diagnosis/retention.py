@@ -1,0 +1,64 @@
+r"""How much of each adapter's update is in a merge.
+
+    coefficient   ⟨Δ, Δ_t⟩ / ‖Δ_t‖²: 1 for a sum of orthogonal updates, 1/T for their mean
+    cosine        ⟨Δ, Δ_t⟩ / ‖Δ‖ ‖Δ_t‖
+    inputs        share of ‖Δ_t‖² within the merge's input space
+    outputs       share of ‖Δ_t‖² within the merge's output space
+    both          share of ‖Δ_t‖² within both, which bounds what any rescaling of the merge's
+                  directions could give back
+
+Δ is the merged update. None of them asks which singular vectors correspond, so repeated singular
+values do no harm. The coefficient is the least squares one; that the shares of a task's subspaces
+tell its accuracy after a merge is the observation of Iso-C (arXiv:2502.04959), whose ratio is of
+column spaces. An adapter without an update has nothing to keep: None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .core_updates import Small, share
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a merge keeps of one adapter in one module.
+
+    Attributes:
+        module: The module.
+        adapter: The adapter.
+        merged: The merge.
+        coefficient: Of the adapter's update in the merged one.
+        cosine: Of the two.
+        inputs: Share of the adapter's energy in the merge's input space.
+        outputs: In its output space.
+        both: In both.
+        weight: Energy of the adapter's update.
+    """
+
+    module: str
+    adapter: str
+    merged: str
+    coefficient: float | None
+    cosine: float | None
+    inputs: float | None
+    outputs: float | None
+    both: float | None
+    weight: float
+
+
+def kept(module: str, adapter: str, merge: str, task: Small, merged: Small) -> Kept:
+    """Compare an adapter's update with a merged one."""
+    U, V = merged.svd.U, merged.svd.Vh.T
+    inner = float((merged.delta * task.delta).sum())
+    return Kept(
+        module,
+        adapter,
+        merge,
+        coefficient=share(inner, task.energy),
+        cosine=share(inner, (task.energy * merged.energy) ** 0.5),
+        inputs=share(float((task.delta @ V).square().sum()), task.energy),
+        outputs=share(float((U.T @ task.delta).square().sum()), task.energy),
+        both=share(float((U.T @ task.delta @ V).square().sum()), task.energy),
+        weight=task.energy,
+    )

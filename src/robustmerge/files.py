@@ -1,0 +1,272 @@
+"""Paths, hashes, JSON, and writing files and folders whole or not at all.
+
+A result is filled under a hidden name, synced and renamed into place, so that it appears whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import MergeError, reading, writing
+
+_CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of file systems that do not support an operation at all."""
+
+
+def expand_user(path: str | Path) -> Path:
+    """The path with `~` replaced; one that names no user is left as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    chunk = memoryview(bytearray(1 << 18))
+    with reading(path), path.open("rb", buffering=0) as file:
+        while size := file.readinto(chunk):
+            digest.update(chunk[:size])
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        MergeError: Missing, unreadable, not JSON, or not an object.
+    """
+    with reading(path):
+        try:
+            # Editors on Windows add a mark.
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            raise MergeError(
+                f"no {path.name}",
+                where=str(path.parent),
+                hint="an adapter folder has one beside its weights",
+            ) from None
+        except (ValueError, RecursionError) as error:
+            raise MergeError(
+                f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"
+            ) from None
+    if not isinstance(content, dict):
+        raise MergeError(
+            "does not hold a JSON object", where=str(path), hint="fetch or mend the file"
+        )
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as readable JSON."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # A path need not be UTF-8; escaped, it is still JSON and still the same path.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file under a hidden name, then rename it into place.
+
+    Raises:
+        MergeError: The file cannot be written.
+    """
+    partial = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(4)}")
+    with writing(path):
+        try:
+            data = (
+                content
+                if isinstance(content, bytes)
+                else content.encode("utf-8", "backslashreplace")
+            )
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def check_target(
+    target: Path,
+    inputs: Sequence[Path],
+    *,
+    force: bool,
+    holds: tuple[str, str],
+) -> None:
+    """Check before any work that the result may be written to `target`.
+
+    Args:
+        target: The folder to write.
+        inputs: Folders that are read.
+        force: Whether an older result may be replaced.
+        holds: What a result is called, and the file it is known by.
+
+    Raises:
+        MergeError: It is or holds one of the inputs; it exists and `force` is not given; it can
+            never be replaced; or `force` would replace something else than an older result.
+    """
+    place = _place(target)
+    for folder in inputs:
+        if place == folder.resolve() or place in folder.resolve().parents:
+            raise MergeError(
+                "the output would replace an input",
+                where=f"{target}\n{folder}",
+                hint="choose another folder; inputs are never overwritten",
+            )
+    with _writing(target):
+        if not place.exists():
+            return
+        if not place.is_dir() or place.is_mount():
+            kind = "a mounted one" if place.is_dir() else "not a folder"
+            raise MergeError(
+                f"the output exists and is {kind}",
+                where=str(target),
+                hint="choose a folder that can be made or replaced",
+            )
+        if not any(place.iterdir()):
+            return
+    if not force:
+        raise MergeError(
+            "the output exists",
+            where=str(target),
+            hint="choose another folder, or --force to replace it",
+        )
+    kind, file = holds
+    if not (place / file).is_file():
+        raise MergeError(
+            f"the output exists and is not {kind}",
+            where=str(target),
+            hint=f"--force replaces nothing but {kind}; remove the folder yourself if it may go",
+        )
+
+
+@contextmanager
+def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
+    """A hidden folder beside `target` that takes its place when the block ends well.
+
+    On an error or an interrupt the hidden folder is removed, and so are parents made for it. A
+    killed process leaves it behind under its hidden name; `target` is never half written.
+
+    Raises:
+        MergeError: The folder cannot be made or filled, such as on a full disk; or, unless `force`
+            is given, another process filled `target` meanwhile.
+    """
+    place = _place(target)
+    # A part of the name tells whose it is; all of it might be longer than a name may be.
+    partial = place.parent / f".{place.name[:40]}.partial-{secrets.token_hex(4)}"
+    made = [parent for parent in place.parents if not parent.exists()]
+    try:
+        with _writing(target):
+            partial.mkdir(parents=True)
+            yield partial
+            for file in partial.iterdir():
+                _sync(file)
+            _sync(partial)
+            _exchange(partial, place, force=force)
+        with suppress(OSError):  # it is there, if not yet for good
+            _sync(place.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):  # it is not empty when all went well
+                parent.rmdir()
+
+
+def _place(target: Path) -> Path:
+    """Where a folder really is: the one behind a link is replaced, not the link."""
+    try:
+        return Path(os.path.realpath(target))
+    except ValueError as error:  # a zero byte, which no path has
+        raise MergeError(
+            f"cannot write the output: {error}", where=repr(str(target)), hint="check the path"
+        ) from None
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MergeError(
+            f"cannot write the output: {error.strerror or error}",
+            where=str(target),
+            hint="nothing was left behind; check the path, the free space and the permissions",
+        ) from error
+
+
+def _exchange(partial: Path, target: Path, *, force: bool) -> None:
+    """Rename `partial` to `target`; what that replaces is left as `partial`, or removed."""
+    if not force or not target.exists():
+        with suppress(FileNotFoundError):
+            target.rmdir()  # refuses what is not empty: another process was faster
+        partial.rename(target)
+    elif not _swap(partial, target):
+        _replace(partial, target)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False where the system cannot, as only Linux can."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    if renameat2 is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    found: int = renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange)
+    return found == 0
+
+
+def _replace(partial: Path, target: Path) -> None:
+    """Rename in two steps; a process killed between them leaves the old folder set aside."""
+    aside = partial.with_name(partial.name.replace(".partial-", ".replaced-"))
+    try:
+        target.rename(aside)
+        partial.rename(target)
+    finally:
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(target)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk; a folder, where the system can."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Check that the disk of a folder that is being filled holds the result.
+
+    Args:
+        folder: The folder, under its hidden name.
+        needed: Bytes.
+
+    Raises:
+        MergeError: It does not.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise MergeError(
+            f"the disk has {free / 1e6:.1f} MB free, the result needs {needed / 1e6:.1f} MB",
+            where=str(folder.parent),
+            hint="free some space or choose another disk",
+        )

@@ -1,0 +1,149 @@
+"""A run on the layers of a model in memory; nothing here imports PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from .. import methods
+from ..adapter import align, layout
+from ..adapter.keys import Part
+from ..depth import Depth, depths
+from ..engine.job import Job, configured
+from ..engine.plan import Plan
+from ..engine.recipe import Recipe
+from ..engine.run import Merged, Run
+from ..errors import MergeError
+from ..factors import Factors, Stack
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """What a LoRA layer of PEFT keeps of each adapter, by the adapter's name."""
+
+    lora_A: nn.ModuleDict
+    lora_B: nn.ModuleDict
+    lora_embedding_A: nn.ParameterDict
+    lora_embedding_B: nn.ParameterDict
+    scaling: dict[str, float]
+
+
+class LiveRun(Run):
+    """A run whose updates come from the layers of a model rather than from files.
+
+    The recipe's adapters are names in the model; every layer must have at least one of them.
+    """
+
+    def __init__(self, recipe: Recipe, layers: Mapping[str, Layer]) -> None:
+        """Plan a merge of these layers, named as in the base model.
+
+        Raises:
+            MergeError: No such method, one that needs data, or parameters it does not take.
+        """
+        method = methods.get(recipe.method)
+        if method.needs:
+            raise MergeError(
+                f"method {method.name!r} needs statistics, which are matched with saved adapters",
+                where=", ".join(method.needs),
+                hint="save the adapters, then robustmerge.peft.collect, and robustmerge.merge with "
+                "data=",
+            )
+        given = configured(method, recipe.parameters, recipe.seed)
+        names = sorted(layers, key=align.natural)
+        depth = depths(names)
+        jobs = tuple(_job(name, layers[name], recipe, given, depth[name]) for name in names)
+        plan = Plan(
+            recipe=recipe,
+            adapters=(),
+            method=method,
+            balance=recipe.steps("balance"),
+            calibrate=recipe.steps("calibrate"),
+            jobs=jobs,
+            extras=(),
+            base=None,
+            layout=layout.HF,
+            dtype="F32",
+            warnings=method.warnings(given),
+        )
+        super().__init__(plan)
+        self._layers = layers
+
+    def stack(self, job: Job) -> Stack:
+        """One module's updates."""
+        layer, names = self._layers[job.written], self.plan.recipe.adapters
+        scalings = tuple(float(layer.scaling.get(name, 1.0)) for name in names)
+        found = [update_of(layer, name, job.name) for name in names]
+        some = next(factors for factors in found if factors)
+        nothing = Factors(some.A[:0], some.B[:, :0])
+        factors = tuple(one or nothing for one in found)
+        return Stack(job.name, factors, job.weights, scalings)
+
+    def stored(self, merged: Merged) -> Merged:
+        """The result in the type of the adapters it was merged from, in memory of its own.
+
+        Raises:
+            MergeError: A finite value does not fit that type.
+        """
+        layer, job = self._layers[merged.job.written], merged.job
+        found = [p for name in self.plan.recipe.adapters if (p := pair_of(layer, name))]
+        dtype = reduce(torch.promote_types, [A.dtype for A, _ in found])
+        A, B = (
+            factor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+            for factor in (merged.factors.A, merged.factors.B)
+        )
+        if not (A.isfinite().all() and B.isfinite().all()):
+            raise MergeError(
+                f"the merged values exceed {dtype}",
+                where=job.name,
+                hint="a smaller scale, or adapters in float32",
+            )
+        return replace(merged, factors=Factors(A, B))
+
+
+def pair_of(layer: Layer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | None:
+    """A and B of an adapter in a layer, None where it has none."""
+    if adapter in layer.lora_A:
+        return layer.lora_A[adapter].weight, layer.lora_B[adapter].weight  # type: ignore[return-value]
+    if adapter in layer.lora_embedding_A:
+        return layer.lora_embedding_A[adapter], layer.lora_embedding_B[adapter]
+    return None
+
+
+def _job(name: str, layer: Layer, recipe: Recipe, given: Mapping[str, Any], depth: Depth) -> Job:
+    found = [pair_of(layer, adapter) for adapter in recipe.adapters]
+    A, B = next(pair for pair in found if pair)
+    return Job(
+        name=layout.canonical(name),
+        written=name,
+        part=Part.A if layer.lora_A else Part.EMBEDDING_A,
+        shape=(B.shape[0], A.shape[1]),
+        ranks=tuple(pair[0].shape[0] if pair else 0 for pair in found),
+        weights=recipe.weights or (1.0,) * len(recipe.adapters),
+        scale=recipe.scale,
+        depth=depth,
+        parameters=given,
+    )
+
+
+def update_of(layer: Layer, adapter: str, module: str) -> Factors | None:
+    """An adapter's update in float32 (float64 stays), scaling folded into B; None without one.
+
+    Raises:
+        MergeError: It has NaN or infinite values.
+    """
+    pair = pair_of(layer, adapter)
+    if pair is None:
+        return None
+    A, B = (p.detach().to(torch.promote_types(p.dtype, torch.float32)) for p in pair)
+    if not (A.isfinite().all() and B.isfinite().all()):
+        raise MergeError(
+            f"adapter {adapter!r} has NaN or infinite values",
+            where=module,
+            hint="the training run diverged; use another checkpoint",
+        )
+    return Factors(A, B * layer.scaling[adapter])
