@@ -1,8 +1,8 @@
 """The laptop benchmark as a document: docs/minibench.md, with all that it takes.
 
-    python bench/documents/minibench.py ROOT --out OUT            # what is missing, then the document
+    python bench/documents/minibench.py ROOT --out OUT    # what is missing, then the document
     python bench/documents/minibench.py ROOT --out OUT --only table6 table7 --jobs 2
-    python bench/documents/minibench.py                           # the document alone, from raw results
+    python bench/documents/minibench.py    # the document alone
 
 ROOT is a trained benchmark (`robustmerge bench mini train --root ROOT`), OUT a folder of results,
 the same that `robustmerge bench mini run` fills; the results of studies go to OUT/studies. What is

@@ -1,1 +1,1 @@
-"""What the parts of bench/documents/analysis.py are: merges taken apart, and what goes with accuracy."""
+"""Parts of analysis.py: merges measured and diagnosed, and what goes with accuracy."""

@@ -222,9 +222,7 @@ def _tasks(found: Data) -> Table:
 def _subsets(found: Data) -> Table:
     made = found["subsets"]
     if not made:
-        return [
-            "Not run: merges of some of the tasks (`--only number` of bench/documents/minibench.py)."
-        ]
+        return ["Not run: merges of some of the tasks (`--only number` of minibench.py)."]
     head: tuple[str, ...] = (
         f"{made['merges']} merges: {made['methods']} methods, {made['numbers']} numbers of tasks",
     )

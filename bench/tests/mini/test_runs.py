@@ -86,7 +86,8 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     root, out = trained(tmp_path / "root"), tmp_path / "out"
     todo = jobs(root)
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom bench_factories import scripted_world as pretend\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from bench_factories import scripted_world as pretend\n"
         "from robustmerge_bench.mini.runs import plan, folders, run, contender\n"
         "root, out = map(Path, sys.argv[1:])\n"
         "methods = [contender.Contender(n) for n in ('task-arithmetic', 'average')]\n"
