@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given as cases, strategies as st
 
 from robustmerge import methods
-from robustmerge.testing import CHECKS, Case, random_stack
+from robustmerge.testing import CHECKS, MethodCase, random_stack
 
 SELECTORS = (
     "flavor",
@@ -50,7 +50,7 @@ shapes = st.tuples(
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("method", "given"), EVERY)
 def test_contract(method: methods.Method, given: dict[str, Any], check: Any) -> None:
-    check(Case.of(method, given))
+    check(MethodCase.of(method, given))
 
 
 @pytest.mark.parametrize(("method", "given"), EVERY)
@@ -59,6 +59,6 @@ def test_any_adapters_merge_to_a_finite_update_of_the_right_shape(
     method: methods.Method, given: dict[str, Any], shape: tuple[int, int, list[int]], seed: int
 ) -> None:
     d_out, d_in, ranks = shape
-    merged = Case.of(method, given).merge(random_stack(d_out, d_in, ranks, seed=seed))
+    merged = MethodCase.of(method, given).merge(random_stack(d_out, d_in, ranks, seed=seed))
     assert merged.shape == (d_out, d_in)
     assert merged.isfinite().all()

@@ -28,10 +28,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from robustmerge_bench.paper.answering.engine import Asked
-from robustmerge_bench.paper.answering.engines.live import Live
+from robustmerge_bench.paper.answering.engine import Request
+from robustmerge_bench.paper.answering.engines.live import LocalEngine
 from robustmerge_bench.paper.answering.family import is_llava_15, prompt_for, settings_of
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 
 IMAGE = 259
 
@@ -56,11 +56,11 @@ def main() -> None:
         print(json.dumps(measured(base, given, asked), indent=2))
 
 
-def measured(base: str, given: argparse.Namespace, asked: Sequence[Asked]) -> dict[str, Any]:
+def measured(base: str, given: argparse.Namespace, asked: Sequence[Request]) -> dict[str, Any]:
     """Questions a second one at a time and in batches, and how they compare."""
     settings = settings_of(base)
-    options = Options(device=given.device, dtype=given.dtype)
-    engine = Live(
+    options = AnsweringOptions(device=given.device, dtype=given.dtype)
+    engine = LocalEngine(
         base,
         given.adapter,
         settings=settings,
@@ -83,19 +83,19 @@ def measured(base: str, given: argparse.Namespace, asked: Sequence[Asked]) -> di
     }
 
 
-def one_at_a_time(engine: Live, asked: Sequence[Asked]) -> None:
+def one_at_a_time(engine: LocalEngine, asked: Sequence[Request]) -> None:
     """Read, generate, decode, and only then the next."""
     for one in asked:
         engine._texts(engine._generated(engine._encode([one]), one.max_new_tokens))
 
 
-def rate(work: Callable[[], object], asked: Sequence[Asked]) -> float:
+def rate(work: Callable[[], object], asked: Sequence[Request]) -> float:
     start = perf_counter()
     work()
     return len(asked) / (perf_counter() - start)
 
 
-def questions(folder: Path, count: int, tokens: int) -> list[Asked]:
+def questions(folder: Path, count: int, tokens: int) -> list[Request]:
     """Questions about pictures of noise, 640 x 480."""
     found = []
     for number in range(count):
@@ -103,7 +103,7 @@ def questions(folder: Path, count: int, tokens: int) -> list[Asked]:
         noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((640, 480)).save(path)
         text = f"What is in picture {number}?\nAnswer the question using a single word or phrase."
-        found.append(Asked(number, text, path, "pad", tokens, path.name))
+        found.append(Request(number, text, path, "pad", tokens, path.name))
     return found
 
 

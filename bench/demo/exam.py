@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from robustmerge_bench.mini.student import Mini
+from robustmerge_bench.mini.student import MiniModel
 from robustmerge_bench.mini.tasks import TASKS
 
 Models = Mapping[str, Path | None]
@@ -75,6 +75,6 @@ def examined(base: Path, task: str, models: Models, *, items: int, seed: int) ->
 
 
 @cache
-def loaded(base: Path) -> Mini:
+def loaded(base: Path) -> MiniModel:
     """The base model, loaded once for all tasks of a process."""
-    return Mini.load(base)
+    return MiniModel.load(base)

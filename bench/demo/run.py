@@ -28,7 +28,7 @@ import robustmerge
 import story
 from exam import Sitting, quiet, sit
 from robustmerge_bench.mini.artifact import Artifact, verify
-from robustmerge_bench.mini.page import Line, page
+from robustmerge_bench.mini.page import PageRow, page
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
 
 ARTIFACT = Path(__file__).parents[1] / "artifacts" / "mini"
@@ -163,7 +163,7 @@ def examined(
     return found
 
 
-def score_table(lines: Sequence[Line]) -> Table:
+def score_table(lines: Sequence[PageRow]) -> Table:
     """Scores: a row for each model, a column for each task; 80 characters wide."""
     table = Table(title="\nScores on test questions, 0 to 100", box=box.HORIZONTALS, padding=0)
     table.add_column("", min_width=16)

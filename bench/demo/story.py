@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exam import Sitting
-from robustmerge_bench.mini.page import Example, Line, Said
+from robustmerge_bench.mini.page import ModelAnswer, PageExample, PageRow
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
 from robustmerge_bench.stats import paired_difference
 
@@ -34,27 +34,27 @@ def lead(merges: int) -> list[str]:
     ]
 
 
-def lines_of(sat: Sat, merged: Sequence[str]) -> list[Line]:
+def lines_of(sat: Sat, merged: Sequence[str]) -> list[PageRow]:
     """The lines of the table, the best merge on the seen tasks marked; in a tie, the first."""
     means = {name: {task: s.mean for task, s in by_task.items()} for name, by_task in sat.items()}
-    best = max(merged, key=lambda name: seen(Line(name, means[name])))
+    best = max(merged, key=lambda name: seen(PageRow(name, means[name])))
     return [
-        Line(CHANCE, {name: task.chance for name, task in TASKS.items()}, "chance"),
-        Line(ZERO, means[ZERO], "zero-shot"),
-        Line("expert, own task", means[EXPERTS], "experts"),
-        Line(JOINT, means[JOINT], "joint"),
-        *(Line(name, means[name], best=name == best) for name in merged),
+        PageRow(CHANCE, {name: task.chance for name, task in TASKS.items()}, "chance"),
+        PageRow(ZERO, means[ZERO], "zero-shot"),
+        PageRow("expert, own task", means[EXPERTS], "experts"),
+        PageRow(JOINT, means[JOINT], "joint"),
+        *(PageRow(name, means[name], best=name == best) for name in merged),
     ]
 
 
-def seen(line: Line) -> float:
+def seen(line: PageRow) -> float:
     """The mean of the seen tasks, which every line has."""
     mean = line.mean(SEEN)
     assert mean is not None
     return mean
 
 
-def finding(lines: Sequence[Line], sat: Sat, items: int) -> list[str]:
+def finding(lines: Sequence[PageRow], sat: Sat, items: int) -> list[str]:
     """Two sentences on what the table says, and one on how sure that is."""
     _, zero, experts, joint, *merges = lines
     best = next(line for line in merges if line.best)
@@ -70,7 +70,7 @@ def finding(lines: Sequence[Line], sat: Sat, items: int) -> list[str]:
     ]
 
 
-def certainty(best: Line, merges: Sequence[Line], sat: Sat, items: int) -> str:
+def certainty(best: PageRow, merges: Sequence[PageRow], sat: Sat, items: int) -> str:
     """Whether the best merge is better than the next by more than chance."""
     others = sorted((line for line in merges if not line.best), key=seen, reverse=True)
     if not others:
@@ -85,24 +85,27 @@ def certainty(best: Line, merges: Sequence[Line], sat: Sat, items: int) -> str:
     )
 
 
-def examples(sat: Sat, lines: Sequence[Line], seed: int) -> dict[str, list[Example]]:
+def examples(sat: Sat, lines: Sequence[PageRow], seed: int) -> dict[str, list[PageExample]]:
     """The first questions of every task, with the answers of base, expert and two merges."""
     shown = {ZERO: ZERO, EXPERTS: "its expert"} | {name: name for name in two(lines)}
-    found: dict[str, list[Example]] = {}
+    found: dict[str, list[PageExample]] = {}
     for name, task in TASKS.items():
         models = {model: said for model, said in shown.items() if name in sat[model]}
         asked = len(sat[ZERO][name].answers)
         found[name] = [
-            Example(
+            PageExample(
                 item,
-                tuple(Said(said, *at(sat[model][name], place)) for model, said in models.items()),
+                tuple(
+                    ModelAnswer(said, *at(sat[model][name], place))
+                    for model, said in models.items()
+                ),
             )
             for place, item in enumerate(task.items("test", min(EXAMPLES, asked), seed))
         ]
     return found
 
 
-def two(lines: Sequence[Line]) -> list[str]:
+def two(lines: Sequence[PageRow]) -> list[str]:
     """The first merge, and the best of the others."""
     first, *others = [line for line in lines if line.sort == "merge"]
     return [line.name for line in (first, *sorted(others, key=seen, reverse=True)[:1])]

@@ -12,7 +12,7 @@ from .diagnosis.run import run as run_diagnosis
 from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
 from .engine.recipe import Recipe
-from .engine.report import Report
+from .engine.report import MergeReport
 from .engine.values import Dora, Extras, Over, Where
 from .errors import MergeError
 from .threads import Progress, silent
@@ -45,7 +45,7 @@ def merge(
     force: bool = False,
     progress: Progress = silent,
     **parameters: Any,
-) -> Report:
+) -> MergeReport:
     """Merge adapters into one adapter folder.
 
     The base model is not loaded, and memory holds a few modules at a time. The folder that comes

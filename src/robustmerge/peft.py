@@ -23,20 +23,20 @@ from .adapter.config import AdapterConfig
 from .collect.live import collect
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept, remarks
-from .engine.run import Merged
+from .engine.run import MergedModule
 from .engine.values import Over
 from .errors import MergeError, few
 from .live.loaded import check_known, landed
 from .live.merge import LiveRun, pair_of
 from .threads import silent
 
-__all__ = ["Added", "add_merged_adapter", "collect", "landed"]
+__all__ = ["AddedAdapter", "add_merged_adapter", "collect", "landed"]
 
 _BY_FOLDERS = "save the adapters and merge their folders with robustmerge.merge"
 
 
 @dataclass(frozen=True)
-class Added:
+class AddedAdapter:
     """A merged adapter that was added to a model.
 
     Attributes:
@@ -71,7 +71,7 @@ def add_merged_adapter(
     rank: int | str = "input",
     seed: int = 0,
     **parameters: Any,
-) -> Added:
+) -> AddedAdapter:
     """Merge adapters of a model into a new adapter of it.
 
     Every layer that has at least one of the adapters gets the new one; an adapter without the layer
@@ -114,7 +114,9 @@ def add_merged_adapter(
                 parameter.data = value
         _check_filled(model, adapter_name, merged)
     lines = tuple(ModuleReport.of(one) for one in merged)
-    return Added(adapter_name, uniform, lines, (*run.plan.warnings, *remarks(lines, uniform)))
+    return AddedAdapter(
+        adapter_name, uniform, lines, (*run.plan.warnings, *remarks(lines, uniform))
+    )
 
 
 def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
@@ -215,7 +217,7 @@ def _nothing_else_changed(model: PeftModel, new: str) -> Iterator[None]:
             parameter.requires_grad_(wanted)
 
 
-def _check_filled(model: PeftModel, adapter: str, merged: Sequence[Merged]) -> None:
+def _check_filled(model: PeftModel, adapter: str, merged: Sequence[MergedModule]) -> None:
     """Check that the model has these factors, and the adapter nowhere else."""
     wanted = {one.job.written: one.factors for one in merged}
     found = {

@@ -19,7 +19,7 @@ from factories.statistics_methods import by_activity, by_fisher, register
 from faults.refuse import refused
 from robustmerge.adapter.reader import Adapter
 from robustmerge.adapter.statistics import FILE, KINDS, Statistics
-from robustmerge.collect.live import Gathered
+from robustmerge.collect.live import AdapterStatistics
 from robustmerge.collect.write import save
 from robustmerge.factors import Factors, Stack
 
@@ -28,7 +28,9 @@ LACKING = {name: shape for name, shape in LLM.items() if "layers.1" not in name}
 ODD = "model.language_model.layers.1.mlp.down_proj"
 
 
-def gathered(sources: Sequence[Path], kinds: Sequence[str] = ("gram", "fisher")) -> list[Gathered]:
+def gathered(
+    sources: Sequence[Path], kinds: Sequence[str] = ("gram", "fisher")
+) -> list[AdapterStatistics]:
     """Numbers of the right shapes, all different."""
     opened = [Adapter(source) for source in sources]
     generator = torch.Generator().manual_seed(0)
@@ -45,7 +47,7 @@ def gathered(sources: Sequence[Path], kinds: Sequence[str] = ("gram", "fisher"))
                 values = torch.randn(shapes[leaf], generator=generator, dtype=torch.float64)
                 tensors[f"{name}.{leaf}"] = values
         ranks = {name: module.rank for name, module in one.modules.items()}
-        found.append(Gathered(one.label, ranks, 5, 50, tensors))
+        found.append(AdapterStatistics(one.label, ranks, 5, 50, tensors))
     return found
 
 

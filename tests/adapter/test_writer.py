@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from robustmerge.adapter.config import ADAPTER
-from robustmerge.adapter.tensors import DTYPES, SafetensorsFile, Spec
+from robustmerge.adapter.tensors import DTYPES, SafetensorsFile, TensorSpec
 from robustmerge.adapter.writer import SafetensorsWriter
 from robustmerge.errors import MergeError
 from robustmerge.files import check_target, whole_folder
@@ -39,7 +39,7 @@ def test_the_library_reads_what_is_written(
 ) -> None:
     made = make(shapes)
     path = tmp_path_factory.mktemp("w") / "x.safetensors"
-    specs = {n: Spec(NAMES[t.dtype], tuple(t.shape)) for n, t in made.items()}
+    specs = {n: TensorSpec(NAMES[t.dtype], tuple(t.shape)) for n, t in made.items()}
     writer = SafetensorsWriter(path, specs)
     for name in reversed(made):
         writer.write(name, made[name].double())
@@ -75,20 +75,20 @@ def test_the_format_is_announced(tmp_path: Path) -> None:
 
 
 def test_every_announced_tensor_must_be_written(tmp_path: Path) -> None:
-    writer = SafetensorsWriter(tmp_path / "x.safetensors", {"a": Spec("F32", (1,))})
+    writer = SafetensorsWriter(tmp_path / "x.safetensors", {"a": TensorSpec("F32", (1,))})
     with pytest.raises(ValueError, match="never written"):
         writer.close()
 
 
 def test_a_tensor_of_another_shape_is_not_written(tmp_path: Path) -> None:
-    writer = SafetensorsWriter(tmp_path / "x.safetensors", {"a": Spec("F32", (2, 3))})
+    writer = SafetensorsWriter(tmp_path / "x.safetensors", {"a": TensorSpec("F32", (2, 3))})
     with pytest.raises(ValueError, match="is not"):
         writer.write("a", torch.zeros(3, 2))
     writer.abandon()
 
 
 def test_values_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    writer = SafetensorsWriter(tmp_path / "x.safetensors", {"a": Spec("F16", (2,))})
+    writer = SafetensorsWriter(tmp_path / "x.safetensors", {"a": TensorSpec("F16", (2,))})
     with pytest.raises(MergeError, match=r"reach 1e\+06, which F16 cannot hold"):
         writer.write("a", torch.tensor([1.0, 1e6]))
     writer.write("a", torch.tensor([1.0, 6e4]))

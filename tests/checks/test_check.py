@@ -19,11 +19,11 @@ from torch import Tensor
 from factories.adapters import adapter, trio
 from factories.families import FAMILIES, build, save_adapter
 from robustmerge.adapter.reader import BESIDE
-from robustmerge.checks.check import Checked, check
-from robustmerge.checks.findings import Finding, Verdict
+from robustmerge.checks.check import CheckReport, check
+from robustmerge.checks.findings import CheckStatus, Finding
 from robustmerge.errors import MergeError
 
-OK, NOTE, FAILS = Verdict.OK, Verdict.NOTE, Verdict.FAILS
+OK, NOTE, FAILS = CheckStatus.OK, CheckStatus.NOTE, CheckStatus.FAILS
 QUIET = pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.")
 
 
@@ -53,7 +53,7 @@ def base(
     return str(folder)
 
 
-def finding(checked: Checked, subject: str, name: str) -> Finding:
+def finding(checked: CheckReport, subject: str, name: str) -> Finding:
     (found,) = [x.finding for x in checked.lines if (x.subject, x.check) == (subject, name)]
     return found
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from factories.adapters import LLM, adapter, deltas
 from robustmerge.adapter.reader import Adapter
-from robustmerge.checks.compare import Likeness, likeness, norm, spread
+from robustmerge.checks.compare import FactorSimilarity, likeness, norm, spread
 from robustmerge.errors import MergeError
 
 WIDE = {f"model.language_model.layers.{n}.self_attn.q_proj": (32, 400) for n in range(3)}
@@ -56,10 +56,10 @@ def random(seed: int, rank: int = 4) -> Tensor:
 
 
 @pytest.fixture
-def group(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], Likeness]:
+def group(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], FactorSimilarity]:
     """Compare adapters with these A's."""
 
-    def compare(makers: Sequence[Make]) -> Likeness:
+    def compare(makers: Sequence[Make]) -> FactorSimilarity:
         folders = [write(tmp_path / str(i), make) for i, make in enumerate(makers)]
         found = likeness([load(folder) for folder in folders])
         assert found is not None
@@ -68,7 +68,7 @@ def group(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], Likeness]:
     return compare
 
 
-Group = Callable[[Sequence[Make]], Likeness]
+Group = Callable[[Sequence[Make]], FactorSimilarity]
 
 
 def drifted(by: float, seed: int) -> Make:

@@ -14,13 +14,13 @@ from factories.adapters import LLM, adapter
 from factories.families import FAMILIES, save_adapter
 from robustmerge.adapter.reader import BESIDE
 from robustmerge.checks.contents import Contents
-from robustmerge.checks.family import Family, guess
-from robustmerge.checks.summary import Facts, inspect
+from robustmerge.checks.family import FamilyGuess, guess
+from robustmerge.checks.summary import AdapterSummary, inspect
 
 VISION = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 
 
-def look(folder: Path) -> Facts:
+def look(folder: Path) -> AdapterSummary:
     contents = Contents.open(folder)
     try:
         return inspect(contents)
@@ -211,7 +211,7 @@ def test_the_base_name_tells_the_family(
     base: str, candidates: tuple[str, ...], tmp_path: Path
 ) -> None:
     found = guess(Contents.open(adapter(tmp_path, base_model_name_or_path=base)))
-    assert found == Family(candidates, "base's name" if candidates else "")
+    assert found == FamilyGuess(candidates, "base's name" if candidates else "")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -227,7 +227,7 @@ def test_module_names_tell_the_family(family: str, tmp_path: Path) -> None:
 def test_files_and_layout_tell_the_family(tmp_path: Path) -> None:
     modules = {"model.layers.0.mlp.up_proj": (4, 4)}
     original = adapter(tmp_path / "original", modules=modules)
-    assert guess(Contents.open(original)) == Family()
+    assert guess(Contents.open(original)) == FamilyGuess()
     projector = {"base_model.model.model.mm_projector.0.weight": torch.ones(2, 2)}
     torch.save(projector, original / "non_lora_trainables.bin")
     assert guess(Contents.open(original)).candidates == ("llava",)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from factories.adapters import LLM, adapter
 from robustmerge.checks.contents import Contents
-from robustmerge.checks.findings import Finding, Verdict
+from robustmerge.checks.findings import CheckStatus, Finding
 from robustmerge.checks.runtimes import RUNTIMES, judge
 
 TOWER = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
@@ -28,17 +28,17 @@ def findings(program: str, folder: Path) -> dict[str, Finding]:
 
 
 def failing(program: str, folder: Path) -> set[str]:
-    return {n for n, f in findings(program, folder).items() if f.verdict is Verdict.FAILS}
+    return {n for n, f in findings(program, folder).items() if f.verdict is CheckStatus.FAILS}
 
 
 def noted(program: str, folder: Path) -> set[str]:
-    return {n for n, f in findings(program, folder).items() if f.verdict is Verdict.NOTE}
+    return {n for n, f in findings(program, folder).items() if f.verdict is CheckStatus.NOTE}
 
 
 @pytest.mark.parametrize("program", RUNTIMES)
 def test_a_plain_adapter_keeps_all_limits(program: str, tmp_path: Path) -> None:
     for finding in findings(program, adapter(tmp_path)).values():
-        assert finding == Finding(Verdict.OK)
+        assert finding == Finding(CheckStatus.OK)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_limits_that_do_not_hold(
 )
 def test_vllm_is_told_the_rank(rank: int, flag: str, tmp_path: Path) -> None:
     found = findings("vllm", adapter(tmp_path, rank=rank))["rank"]
-    assert found.verdict is (Verdict.NOTE if flag else Verdict.OK)
+    assert found.verdict is (CheckStatus.NOTE if flag else CheckStatus.OK)
     assert found.advice.endswith(f"--max-lora-{flag}" if flag else "")
 
 
@@ -143,7 +143,7 @@ def test_old_names_need_a_base_to_be_judged(tmp_path: Path) -> None:
     mapping = {"base_model_class": "Qwen2VLForConditionalGeneration", "parent_library": "x"}
     known = adapter(tmp_path / "known", modules=modules, auto_mapping=mapping)
     assert findings("peft", known)["names"] == Finding(
-        Verdict.FAILS,
+        CheckStatus.FAILS,
         "with transformers since 4.52, 2 of 2 tensors find no module, such as "
         "model.layers.0.mlp.up_proj",
         "merge with --layout hf",

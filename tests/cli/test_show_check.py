@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from factories.adapters import LLM, adapter, trio
 from factories.families import build, save_adapter
 from robustmerge.cli.app import run
-from robustmerge.cli.rows import Row, print_rows
+from robustmerge.cli.rows import LabeledRow, print_rows
 
 Capture = pytest.CaptureFixture[str]
 PROJECTOR = "model.multi_modal_projector.linear_1.weight"
@@ -164,7 +164,10 @@ def test_a_refused_adapter_is_shown_with_the_reason(capsys: Capture) -> None:
 
 
 def test_long_values_are_broken_at_spaces_alone(capsys: Capture) -> None:
-    rows = [Row("name", "word " * 6 + "--an-option-with-many-parts word"), Row("", "  in\nout")]
+    rows = [
+        LabeledRow("name", "word " * 6 + "--an-option-with-many-parts word"),
+        LabeledRow("", "  in\nout"),
+    ]
     print_rows(Console(width=60), rows)
     assert capsys.readouterr().out.splitlines() == [
         "  name  word word word word word word",

@@ -21,7 +21,7 @@ from factories.families import _quiet, build, save_adapter
 from factories.statistics_methods import register
 from faults.refuse import command, refused, tree
 from robustmerge.cli.app import run
-from robustmerge.collect.encode import Encoded, Encoder
+from robustmerge.collect.encode import EncodedSamples, SampleEncoder
 from robustmerge.collect.folders import collect_folders
 from robustmerge.collect.load import load_processor
 from robustmerge.collect.samples import Samples
@@ -113,9 +113,9 @@ def test_what_the_command_collects_is_what_a_live_model_gives(place: Path, tmp_p
     collected(place, tmp_path / "stats", what=["gram", "fisher"], seed=3, limit=2)
     model = attach(build("llava"), place / "vqa")
     model.load_adapter(str(place / "ocr"), "ocr")
-    encoder = Encoder(load_processor(str(place / "base")), torch.float32)
+    encoder = SampleEncoder(load_processor(str(place / "base")), torch.float32)
     batches = {
-        name: Encoded(Samples.read(place / f"{file}.jsonl", 2).samples, encoder)
+        name: EncodedSamples(Samples.read(place / f"{file}.jsonl", 2).samples, encoder)
         for name, file in (("default", "vqa"), ("ocr", "ocr"))
     }
     found = collect(model, batches, what=["gram", "fisher"], seed=3)
@@ -130,7 +130,7 @@ def test_what_the_command_collects_is_what_a_live_model_gives(place: Path, tmp_p
 
 def test_how_samples_are_written(place: Path) -> None:
     """Template, image tokens, beginning and end, and which tokens are the answer."""
-    encoder = Encoder(load_processor(str(place / "base")), torch.float64)
+    encoder = SampleEncoder(load_processor(str(place / "base")), torch.float64)
     answered, plain, _ = Samples.read(place / "ocr.jsonl", 9).samples
     batch = encoder(answered)
     words = [1, 9, 300, 300, 300, 300, 5, 6, 8, 11, 12, 4]
@@ -145,7 +145,7 @@ def test_how_samples_are_written(place: Path) -> None:
 
 def test_without_a_chat_template(place: Path, tmp_path: Path) -> None:
     llava(tmp_path / "base", template=False)
-    encoder = Encoder(load_processor(str(tmp_path / "base")), torch.float32)
+    encoder = SampleEncoder(load_processor(str(tmp_path / "base")), torch.float32)
     first, _ = Samples.read(place / "vqa.jsonl", 9).samples
     assert encoder(first)["input_ids"].tolist() == [[1, 300, 300, 300, 300, 5, 6]]
 
@@ -165,11 +165,11 @@ def test_answers_without_an_image_processor(tmp_path: Path) -> None:
     samples = [{"prompt": "w5", "answer": "w6"}, {"prompt": "<s>w5 ", "answer": "w6"}]
     lines(tmp_path / "s.jsonl", samples)
     read = Samples.read(tmp_path / "s.jsonl", 9).samples
-    plain = Encoder(load_processor(str(llama(tmp_path / "plain"))), torch.float32)
+    plain = SampleEncoder(load_processor(str(llama(tmp_path / "plain"))), torch.float32)
     for sample in read:  # the beginning is written once
         assert plain(sample)["input_ids"].tolist() == [[1, 5, 6, 2]]
         assert plain(sample)["labels"].tolist() == [[-100, -100, 6, 2]]
-    chat = Encoder(load_processor(str(llama(tmp_path / "chat", TEMPLATE))), torch.float32)
+    chat = SampleEncoder(load_processor(str(llama(tmp_path / "chat", TEMPLATE))), torch.float32)
     assert chat(read[0])["input_ids"].tolist() == [[1, 9, 5, 8, 6, 4]]
     assert chat(read[0])["labels"].tolist() == [[-100] * 4 + [6, 4]]
 

@@ -13,7 +13,7 @@ from factories.families import build, inputs
 from factories.live_models import IDS, tiny
 from factories.statistics_methods import by_activity, register
 from robustmerge.adapter import layout
-from robustmerge.collect.layerwise import Block, blocks
+from robustmerge.collect.layerwise import ModuleGroup, blocks
 from robustmerge.collect.model import adapted_layers, factors_of
 from robustmerge.factors import Factors, Stack
 from robustmerge.peft import collect
@@ -167,14 +167,14 @@ def test_blocks_by_name() -> None:
 
 def test_where_a_block_ends() -> None:
     vision, later = (
-        Block("model.visual.blocks", n, (f"model.visual.blocks.{n}.x",)) for n in (0, 1)
+        ModuleGroup("model.visual.blocks", n, (f"model.visual.blocks.{n}.x",)) for n in (0, 1)
     )
-    merger = Block("model.visual.merger", None, ("model.visual.merger.x",))
+    merger = ModuleGroup("model.visual.merger", None, ("model.visual.merger.x",))
     text, above = (
-        Block("model.language_model.layers", n, (f"model.language_model.layers.{n}.x",))
+        ModuleGroup("model.language_model.layers", n, (f"model.language_model.layers.{n}.x",))
         for n in (0, 1)
     )
-    words = Block("model.language_model", None, ("model.language_model.embed_tokens",))
+    words = ModuleGroup("model.language_model", None, ("model.language_model.embed_tokens",))
     # A vision tower may be run again, for videos; embeddings come before it.
     assert not vision.ends_at(later)
     assert not vision.ends_at(words)

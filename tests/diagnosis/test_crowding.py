@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from factories.planted_updates import orthonormal, planted, turned
-from robustmerge.diagnosis.core_updates import Space
-from robustmerge.diagnosis.shared_directions import Crowding, crowding, edge
+from robustmerge.diagnosis.core_updates import CoreSpace
+from robustmerge.diagnosis.shared_directions import SharedDirections, crowding, edge
 from robustmerge.factors import Factors
 
 
-def sides(*updates: Factors) -> tuple[Crowding, Crowding]:
-    inputs, outputs = crowding("m", Space.of(updates))
+def sides(*updates: Factors) -> tuple[SharedDirections, SharedDirections]:
+    inputs, outputs = crowding("m", CoreSpace.of(updates))
     assert (inputs.side, outputs.side) == ("input", "output")
     return inputs, outputs
 

@@ -11,7 +11,7 @@ from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors
 from factories.planted_updates import orthonormal, planted, turned
-from robustmerge.diagnosis.core_updates import Space
+from robustmerge.diagnosis.core_updates import CoreSpace
 from robustmerge.diagnosis.direction import Curve, Direction, assignment, directions
 from robustmerge.factors import Factors
 
@@ -22,7 +22,7 @@ SIMILAR = ("left", "right", "both", "left_matched", "right_matched", "both_match
 
 
 def fate(task: Factors, merged: Factors) -> tuple[list[Direction], list[Curve]]:
-    (small,), beside = Space.of([task]).with_merged(merged)
+    (small,), beside = CoreSpace.of([task]).with_merged(merged)
     rows = list(directions("m", "a", "out", small, beside, assignment))
     assert all((r.module, r.adapter, r.merged) == ("m", "a", "out") for r in rows)
     parts = [row for row in rows if isinstance(row, Direction)]

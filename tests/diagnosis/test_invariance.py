@@ -11,9 +11,9 @@ from hypothesis import Phase, given as cases, settings, strategies as st
 
 from factories.adapters import factors, stack
 from factories.planted_updates import turned
-from robustmerge.diagnosis.cross_terms import Apart
+from robustmerge.diagnosis.cross_terms import CrossTerms
 from robustmerge.diagnosis.signs import Signs
-from robustmerge.diagnosis.survey import Given, Row, survey
+from robustmerge.diagnosis.survey import ModuleInputs, Row, survey
 from robustmerge.diagnosis.values import Histogram, Values
 from robustmerge.factors import Factors, Stack
 
@@ -27,7 +27,7 @@ ratios = st.lists(st.integers(0, 4), min_size=3, max_size=3)
 def surveyed(
     updates: Sequence[Factors], merged: Factors, names: Sequence[str] = NAMES
 ) -> list[Row]:
-    given = Given(Stack.of(list(updates), module="m"), (merged,), 2.0)
+    given = ModuleInputs(Stack.of(list(updates), module="m"), (merged,), 2.0)
     return list(survey(given, names, ("out",)))
 
 
@@ -77,7 +77,7 @@ def test_coordinates_of_the_factors_do_not_matter(ranks: list[int], merged: int,
     updates, other = made(ranks, merged, seed)
 
     def without(rows: list[Row]) -> list[Row]:
-        kept = [r for r in rows if not isinstance(r, Apart)]
+        kept = [r for r in rows if not isinstance(r, CrossTerms)]
         kept = [r for r in kept if not isinstance(r, Values | Histogram) or r.matrix == "delta"]
         return [replace(r, A_cosine=None) if hasattr(r, "A_cosine") else r for r in kept]
 

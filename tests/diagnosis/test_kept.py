@@ -8,13 +8,13 @@ from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors
 from factories.planted_updates import orthonormal, planted, turned
-from robustmerge.diagnosis.core_updates import Space
-from robustmerge.diagnosis.retention import Kept, kept
+from robustmerge.diagnosis.core_updates import CoreSpace
+from robustmerge.diagnosis.retention import Retention, kept
 from robustmerge.factors import Factors
 
 
-def of(task: Factors, merged: Factors) -> Kept:
-    (small,), beside = Space.of([task]).with_merged(merged)
+def of(task: Factors, merged: Factors) -> Retention:
+    (small,), beside = CoreSpace.of([task]).with_merged(merged)
     return kept("m", "a", "out", small, beside)
 
 

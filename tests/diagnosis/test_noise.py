@@ -8,14 +8,14 @@ from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors, stack
 from factories.planted_updates import axes, orthonormal, planted, turned
-from robustmerge.diagnosis.core_updates import Space
-from robustmerge.diagnosis.unattributed import Noise, noise
+from robustmerge.diagnosis.core_updates import CoreSpace
+from robustmerge.diagnosis.unattributed import Unattributed, noise
 from robustmerge.factors import Factors
 
 
 def of(tasks: list[Factors], merged: Factors) -> tuple[float | None, ...]:
-    space = Space.of(tasks)
-    row: Noise = noise("m", "out", space, *space.with_merged(merged))
+    space = CoreSpace.of(tasks)
+    row: Unattributed = noise("m", "out", space, *space.with_merged(merged))
     assert (row.module, row.merged) == ("m", "out")
     return row.tasks, row.recombined, row.cross, row.outside
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from robustmerge.diagnosis.direction import MEASURES, Curve, by_name
-from robustmerge.diagnosis.pooled import Module, curves, histograms, pool
-from robustmerge.diagnosis.retention import Kept
+from robustmerge.diagnosis.pooled import ModuleLocation, curves, histograms, pool
+from robustmerge.diagnosis.retention import Retention
 from robustmerge.diagnosis.values import Histogram, Values
 
 
-def module(name: str, tower: str, layer: int | None, projection: str) -> Module:
-    return Module(name, tower, layer, projection, 8, 8, 2)
+def module(name: str, tower: str, layer: int | None, projection: str) -> ModuleLocation:
+    return ModuleLocation(name, tower, layer, projection, 8, 8, 2)
 
 
 MODULES = [
@@ -24,8 +24,8 @@ MODULES = [
 ]
 
 
-def kept(name: str, coefficient: float | None, weight: float, adapter: str = "a") -> Kept:
-    return Kept(name, adapter, "out", coefficient, None, 1.0, 1.0, 1.0, weight)
+def kept(name: str, coefficient: float | None, weight: float, adapter: str = "a") -> Retention:
+    return Retention(name, adapter, "out", coefficient, None, 1.0, 1.0, 1.0, weight)
 
 
 def test_figures_over_the_model() -> None:

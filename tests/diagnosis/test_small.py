@@ -7,7 +7,7 @@ from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors, stack
 from factories.planted_updates import axes, orthonormal, planted
-from robustmerge.diagnosis.core_updates import Small, Space, overlap, share
+from robustmerge.diagnosis.core_updates import CoreSpace, CoreUpdate, overlap, share
 
 sizes = st.integers(1, 12)
 ranks = st.lists(st.integers(0, 5), min_size=1, max_size=4)
@@ -19,7 +19,7 @@ def test_inner_products_are_those_of_the_full_updates(
 ) -> None:
     given = stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64)
     merged = factors(d_out, d_in, rank, seed + 7000, torch.float64)
-    tasks, beside = Space.of(given.factors).with_merged(merged)
+    tasks, beside = CoreSpace.of(given.factors).with_merged(merged)
     small = torch.stack([x.delta.flatten() for x in (*tasks, beside)])
     full = torch.stack([f.dense().flatten() for f in (*given.factors, merged)])
     torch.testing.assert_close(small @ small.T, full @ full.T, atol=1e-9, rtol=1e-9)
@@ -34,14 +34,14 @@ def test_inner_products_are_those_of_the_full_updates(
 
 def test_a_merge_within_the_span_has_nothing_outside() -> None:
     given = stack(30, 20, (3, 3), dtype=torch.float64)
-    tasks, merged = Space.of(given.factors).with_merged(given.factors[1])
+    tasks, merged = CoreSpace.of(given.factors).with_merged(given.factors[1])
     torch.testing.assert_close(merged.delta, tasks[1].delta, atol=1e-12, rtol=0)
 
 
 def test_what_a_merge_has_outside_of_the_span_keeps_its_length() -> None:
     task = planted(axes(5, 0), [1], axes(4, 0))
     merged = planted(axes(5, 0, 3), [2, 3], axes(4, 0, 2))
-    (beside,), found = Space.of([task]).with_merged(merged)
+    (beside,), found = CoreSpace.of([task]).with_merged(merged)
     assert found.svd.S.tolist() == [3, 2]
     assert abs(float((beside.delta * found.delta).sum())) == 2
 
@@ -49,7 +49,7 @@ def test_what_a_merge_has_outside_of_the_span_keeps_its_length() -> None:
 def test_joint_spaces_have_the_directions_that_there_are() -> None:
     one = planted(axes(9, 0, 1), [2, 1], axes(8, 0, 1))
     two = planted(axes(9, 1, 2), [2, 1], axes(8, 0, 1))
-    space = Space.of([one, two])
+    space = CoreSpace.of([one, two])
     assert space.outputs.shape[1] == 3
     assert space.inputs.shape[1] == 2
 
@@ -73,5 +73,5 @@ def test_a_share_of_nothing_is_undefined() -> None:
 
 def test_directions_that_are_rounding_do_not_count() -> None:
     update = planted(orthonormal(9, 3), [1, 1e-3, 1e-9], orthonormal(8, 3))
-    assert Small(update).rank == 2
-    assert Small(update.pad(6)).rank == 2
+    assert CoreUpdate(update).rank == 2
+    assert CoreUpdate(update.pad(6)).rank == 2

@@ -15,14 +15,14 @@ from factories.adapters import LLM, adapter, deltas, trio
 from robustmerge import methods
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Override, Recipe
-from robustmerge.engine.report import Report
+from robustmerge.engine.report import MergeReport
 from robustmerge.factors import Factors, Stack
 from robustmerge.files import sha256
 
 SUM: dict[str, Any] = {"method": "task-arithmetic", "rank": "full"}
 
 
-def merge(sources: list[str], output: Path, **settings: Any) -> Report:
+def merge(sources: list[str], output: Path, **settings: Any) -> MergeReport:
     return merge_recipe(Recipe(adapters=tuple(sources), **settings), output)
 
 

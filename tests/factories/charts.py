@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import vl_convert
 
-from robustmerge.diagnosis.pooled import Module
-from robustmerge.diagnosis.report.figure import Figure
+from robustmerge.diagnosis.pooled import ModuleLocation
+from robustmerge.diagnosis.report.figure import Chart
 from robustmerge.diagnosis.report.page import VEGA_LITE
-from robustmerge.diagnosis.survey import Given, Row, survey
+from robustmerge.diagnosis.survey import ModuleInputs, Row, survey
 from robustmerge.diagnosis.tables import Diagnosis
 from robustmerge.factors import Factors, Stack
 
@@ -79,9 +79,9 @@ def _diagnosis(
             torch.cat([f.A for f in found]), torch.cat([f.B for f in found], dim=1) * 0.7
         )
         merged = [every, *found][:merges]
-        given = Given(Stack.of(found, module=name), tuple(merged), 5.0)
+        given = ModuleInputs(Stack.of(found, module=name), tuple(merged), 5.0)
         rows += survey(given, names, made)
-        modules.append(Module(name, tower, layer, projection, width, width, adapters))
+        modules.append(ModuleLocation(name, tower, layer, projection, width, width, adapters))
     return Diagnosis.of(rows, modules, adapters=names, merged=made, base="base", notes=["a note"])
 
 
@@ -91,13 +91,13 @@ def _factors(rank: int, width: int, generator: torch.Generator) -> Factors:
     return Factors(A, B)
 
 
-def rows(figure: Figure) -> list[dict[str, str]]:
+def rows(figure: Chart) -> list[dict[str, str]]:
     """The data of a figure."""
     datasets = figure.spec().get("data") or figure.spec()["layer"][-1]["data"]
     return list(csv.DictReader(io.StringIO(datasets["values"])))
 
 
-def marks(figure: Figure, **choices: str) -> list[dict[str, str]]:
+def marks(figure: Chart, **choices: str) -> list[dict[str, str]]:
     """What stands in the drawing, as a screen reader is told, with menus set to choices."""
     spec = figure.spec(600)
     for param in spec.get("params", ()):

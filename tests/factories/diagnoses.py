@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from functools import cache
 
-from robustmerge.diagnosis.contributions import Heard, Total
-from robustmerge.diagnosis.cross_terms import Apart
+from robustmerge.diagnosis.contributions import Contribution, UpdateSum
+from robustmerge.diagnosis.cross_terms import CrossTerms
 from robustmerge.diagnosis.direction import MEASURES, Direction, by_name
-from robustmerge.diagnosis.pairs import Pair
-from robustmerge.diagnosis.pooled import Module
-from robustmerge.diagnosis.retention import Kept
-from robustmerge.diagnosis.shared_directions import Crowding
+from robustmerge.diagnosis.pairs import PairOverlap
+from robustmerge.diagnosis.pooled import ModuleLocation
+from robustmerge.diagnosis.retention import Retention
+from robustmerge.diagnosis.shared_directions import SharedDirections
 from robustmerge.diagnosis.signs import Signs
 from robustmerge.diagnosis.spectrum import Kind, Spectrum
 from robustmerge.diagnosis.survey import Row
 from robustmerge.diagnosis.tables import Diagnosis
-from robustmerge.diagnosis.unattributed import Noise
+from robustmerge.diagnosis.unattributed import Unattributed
 from robustmerge.diagnosis.values import Values
 
-MODULES = tuple(Module(f"m{i}", "language", i, "q_proj", 8, 8, 3) for i in (0, 1))
+MODULES = tuple(ModuleLocation(f"m{i}", "language", i, "q_proj", 8, 8, 3) for i in (0, 1))
 ADAPTERS = ("vqa", "ocr", "cap")
 LONG = "a-name-longer-than-its-column"
 MERGES = ("sum", LONG)
@@ -87,7 +87,7 @@ def _before(i: int) -> list[Row]:
             )
         )
     for name, (crosstalk, cut) in _HEARD.items():
-        rows.append(Heard(module, name, 11.0, cut[i], crosstalk[i], weight))
+        rows.append(Contribution(module, name, 11.0, cut[i], crosstalk[i], weight))
         A, B, delta = _KURTOSIS[name]
         rows += [
             Values(module, name, "A", 1.0, A),
@@ -97,17 +97,17 @@ def _before(i: int) -> list[Row]:
     for (first, second), (cosine, inputs, outputs, A) in _PAIRS.items():
         chances = (0.05, 0.07) if second == "cap" else (0.01, 0.03)
         rows.append(
-            Pair(
+            PairOverlap(
                 *(module, first, second, cosine[i], inputs[i], chances[0], outputs[i], chances[1]),
                 *(A[i], 0.4, 0.3, weight),
             )
         )
     rows += [
         Signs(module, (0.2, 0.4)[i], (0.3, 0.5)[i], weight),
-        Crowding(module, "input", (10, 12)[i], 0.9, 0.5, (1, 2)[i], (0.1, 0.3)[i]),
-        Crowding(module, "output", 7, 0.4, 0.5, 0, 0.0),
-        Apart(module, (1.0, 3.0)[i], (0.3, 0.7)[i], (1.0, 5.0)[i], weight),
-        Total(module, 3, 7.0, 0.1, (0.5, 0.9)[i], 6.0, (0.3, 0.7)[i], 5, 8, weight),
+        SharedDirections(module, "input", (10, 12)[i], 0.9, 0.5, (1, 2)[i], (0.1, 0.3)[i]),
+        SharedDirections(module, "output", 7, 0.4, 0.5, 0, 0.0),
+        CrossTerms(module, (1.0, 3.0)[i], (0.3, 0.7)[i], (1.0, 5.0)[i], weight),
+        UpdateSum(module, 3, 7.0, 0.1, (0.5, 0.9)[i], 6.0, (0.3, 0.7)[i], 5, 8, weight),
     ]
     return rows
 
@@ -115,11 +115,12 @@ def _before(i: int) -> list[Row]:
 def _after(i: int) -> list[Row]:
     module, weight = f"m{i}", WEIGHTS[i]
     rows: list[Row] = [
-        Noise(module, merge, *(x[i] for x in parts), weight) for merge, parts in _NOISE.items()
+        Unattributed(module, merge, *(x[i] for x in parts), weight)
+        for merge, parts in _NOISE.items()
     ]
     for merge, held in _KEPT.items():
         for name, coefficient in held.items():
-            rows.append(Kept(module, name, merge, coefficient[i], 0.5, 1.0, 1.0, 1.0, weight))
+            rows.append(Retention(module, name, merge, coefficient[i], 0.5, 1.0, 1.0, 1.0, weight))
     for t, name in enumerate(ADAPTERS):
         for merge in MERGES:
             for part in ("largest", "rest"):

@@ -13,7 +13,7 @@ import pytest
 from robustmerge.cli.app import run
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
-from robustmerge.engine.report import Report
+from robustmerge.engine.report import MergeReport
 from robustmerge.errors import MergeError
 
 
@@ -25,7 +25,7 @@ def tree(root: Path) -> dict[str, bytes]:
     }
 
 
-def merge(sources: Sequence[Path | str], output: Path, **options: Any) -> Report:
+def merge(sources: Sequence[Path | str], output: Path, **options: Any) -> MergeReport:
     """Merge; `force` and `workers` are options of the run, all else is in the recipe."""
     given = {name: options.pop(name) for name in ("force", "workers") if name in options}
     recipe = {"adapters": list(sources), **options}

@@ -193,7 +193,7 @@ def test_a_small_file_that_cannot_be_written(
 
 
 def test_a_tensor_of_the_wrong_shape_is_a_mistake_of_ours(tmp_path: Path) -> None:
-    file = writer.SafetensorsWriter(tmp_path / "x", {"a": writer.Spec("F32", (2,))})
+    file = writer.SafetensorsWriter(tmp_path / "x", {"a": writer.TensorSpec("F32", (2,))})
     with pytest.raises(ValueError, match="a: "):
         file.write("a", torch.ones(3))
     with pytest.raises(ValueError, match="never written"):

@@ -7,9 +7,9 @@ import torch
 
 from factories.dense_interference import deltas_of
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-ACE = Case.of("ace")
+ACE = MethodCase.of("ace")
 
 
 def heterogeneity(deltas: torch.Tensor) -> float:
@@ -57,7 +57,7 @@ def test_the_core_equals_the_dense_definition(ridge: float) -> None:
     given = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, -1))
     deltas = deltas_of(given)
     assert heterogeneity(deltas) < 0.3
-    merged = Case.of("ace", {"ridge": ridge}).merge(given)
+    merged = MethodCase.of("ace", {"ridge": ridge}).merge(given)
     torch.testing.assert_close(merged, dense(deltas, ridge, 0.3), atol=1e-8, rtol=1e-8)
 
 
@@ -71,13 +71,13 @@ def test_heterogeneous_adapters_are_normalized_and_refined(
     given = Stack.of([*given.factors, *more], [*given.weights, *(1.0 for _ in more)])
     deltas = deltas_of(given)
     assert heterogeneity(deltas) > 0.3
-    merged = Case.of("ace", {"density": density}).merge(given)
+    merged = MethodCase.of("ace", {"density": density}).merge(given)
     torch.testing.assert_close(merged, dense(deltas, 0.01, density), atol=1e-8, rtol=1e-8)
 
 
 def test_the_threshold_decides() -> None:
     given = mixed_stack()
-    homogeneous = Case.of("ace", {"threshold": 1e6}).merge(given)
+    homogeneous = MethodCase.of("ace", {"threshold": 1e6}).merge(given)
     assert float((ACE.merge(given) - homogeneous).norm() / homogeneous.norm()) > 0.1
 
 
@@ -90,5 +90,5 @@ def test_updates_that_are_zero_are_left_out() -> None:
 
 def test_a_large_ridge_gives_the_mean() -> None:
     given = random_stack(20, 15, (3, 2, 3))
-    merged = Case.of("ace", {"ridge": 1e9}).merge(given)
+    merged = MethodCase.of("ace", {"ridge": 1e9}).merge(given)
     torch.testing.assert_close(merged, deltas_of(given).mean(0), atol=1e-4, rtol=1e-4)

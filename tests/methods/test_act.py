@@ -6,9 +6,9 @@ import torch
 
 from factories.dense_interference import deltas_of
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-ACT = Case.of("act")
+ACT = MethodCase.of("act")
 
 
 def test_the_core_equals_the_dense_definition() -> None:
@@ -54,5 +54,5 @@ def test_a_ridge_in_units_of_the_mean_squared_norm() -> None:
     size = deltas.square().sum() / 3
     ridged = G.sum(0) + 0.1 * size * torch.eye(15).double()
     expected = (deltas @ G).sum(0) @ torch.linalg.inv(ridged)
-    found = Case.of("act", {"ridge": 0.1}).merge(given)
+    found = MethodCase.of("act", {"ridge": 0.1}).merge(given)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)

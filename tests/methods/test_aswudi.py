@@ -7,7 +7,7 @@ import torch
 
 from factories.dense_interference import deltas_of, filtered, moments
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
 
 def chosen(s: torch.Tensor, by: str) -> int:
@@ -34,7 +34,7 @@ def test_the_core_equals_the_dense_definition(filter: str) -> None:
     f = torch.zeros(11).double()
     f[:K] = 1
     expected = filtered(deltas, f, V, deltas.sum(0))
-    merged = Case.of("aswudi", {"filter": filter}).merge(given)
+    merged = MethodCase.of("aswudi", {"filter": filter}).merge(given)
     torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
 
 
@@ -42,7 +42,7 @@ def test_the_core_equals_the_dense_definition(filter: str) -> None:
 def test_directions_that_stand_out_of_noise_are_resolved(values: list[float], K: int) -> None:
     s = torch.tensor(values + [1.0] * 7).double()
     one = Stack.of([Factors(torch.eye(9).double(), torch.diag(s))])
-    merged = Case.of("aswudi", {"filter": "gavish-donoho", "start": "zero"}).merge(one)
+    merged = MethodCase.of("aswudi", {"filter": "gavish-donoho", "start": "zero"}).merge(one)
     s[K:] = 0
     torch.testing.assert_close(merged, torch.diag(s))
 
@@ -52,5 +52,5 @@ def test_equal_directions_all_count(filter: str) -> None:
     for n in range(1, 9):
         eye = torch.eye(n, 10).double()
         one = Stack.of([Factors(eye, 0.3 * eye.T)])
-        merged = Case.of("aswudi", {"filter": filter, "start": "zero"}).merge(one)
+        merged = MethodCase.of("aswudi", {"filter": filter, "start": "zero"}).merge(one)
         torch.testing.assert_close(merged, 0.3 * eye.T @ eye)

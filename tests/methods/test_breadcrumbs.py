@@ -12,14 +12,14 @@ from torch import Tensor
 from factories.adapters import rows
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
-from robustmerge.testing import Case, check_method, random_stack
+from robustmerge.testing import MethodCase, check_method, random_stack
 
 FLAVORS = ("paper", "mergekit")
 TENTHS = [round(0.1 * i, 1) for i in range(1, 11)]
 
 
 def crumbs(given: Stack, **settings: Any) -> Tensor:
-    return Case.of("breadcrumbs", settings).merge(given)
+    return MethodCase.of("breadcrumbs", settings).merge(given)
 
 
 def kept(tau: Sequence[float], density: float, gamma: float) -> list[float]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
 
 @pytest.mark.parametrize("settings", [{}, {"keep": 0.3, "strength": 0.7}])
@@ -21,7 +21,7 @@ def test_the_core_equals_the_dense_definition(settings: dict[str, float]) -> Non
     for delta, w in zip(deltas, given.weights, strict=True):
         U, S, Vh = torch.linalg.svd(delta - mean)
         expected += strength * w * U[:, :k] @ torch.diag(S[:k]) @ Vh[:k]
-    torch.testing.assert_close(Case.of("cart", settings).merge(given), expected)
+    torch.testing.assert_close(MethodCase.of("cart", settings).merge(given), expected)
 
 
 def test_worked_number() -> None:
@@ -29,10 +29,10 @@ def test_worked_number() -> None:
     parts = [Factors(torch.diag(torch.tensor(d)), torch.eye(2)) for d in ([2.0, 0], [0.0, 4])]
     given = Stack.of(parts, [1.0, 2.0])
     # Weighted: the mean diag(2/3, 8/3), differences diag(4/3, -8/3) and diag(-2/3, 4/3).
-    found = Case.of("cart", {"strength": 0.5}).merge(given)
+    found = MethodCase.of("cart", {"strength": 0.5}).merge(given)
     expected = torch.diag(torch.tensor([2 / 3, 8 / 3 + 0.5 * (-8 / 3 + 2 * 4 / 3)])).double()
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
-    plain = Case.of("cart", {"strength": 0.5}).merge(Stack.of([parts[0], parts[0], parts[1]]))
+    plain = MethodCase.of("cart", {"strength": 0.5}).merge(Stack.of([parts[0], parts[0], parts[1]]))
     # The mean diag(4/3, 4/3); of diag(2/3, -4/3), twice, and diag(-4/3, 8/3) the second entries.
     expected = torch.diag(torch.tensor([4 / 3, 4 / 3 + 0.5 * (-8 / 3 + 8 / 3)])).double()
     torch.testing.assert_close(plain, expected, atol=1e-6, rtol=0)
@@ -42,10 +42,10 @@ def test_all_differences_at_full_strength_give_back_the_sum() -> None:
     """Mean + Σ (Δ_t - mean): the sum less T - 1 means."""
     given = random_stack(40, 30, (4, 2, 5))
     total = sum((f.dense() for f in given.factors), torch.zeros(40, 30))
-    found = Case.of("cart", {"keep": 1.0, "strength": 1.0}).merge(given)
+    found = MethodCase.of("cart", {"keep": 1.0, "strength": 1.0}).merge(given)
     torch.testing.assert_close(found, total / 3)
 
 
 def test_one_adapter_is_itself() -> None:
     (one,) = random_stack(40, 30, (4,)).factors
-    torch.testing.assert_close(Case.of("cart").merge(Stack.of([one])), one.dense())
+    torch.testing.assert_close(MethodCase.of("cart").merge(Stack.of([one])), one.dense())

@@ -11,13 +11,13 @@ from torch import Tensor
 from factories.adapters import rows
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
-from robustmerge.testing import Case, check_method, random_stack
+from robustmerge.testing import MethodCase, check_method, random_stack
 
 COMBINE = ("sum", "ties")
 
 
 def consensus(given: Stack, **settings: Any) -> Tensor:
-    return Case.of("consensus", settings).merge(given)
+    return MethodCase.of("consensus", settings).merge(given)
 
 
 def by_hand(taus: list[list[float]], ratio: float, k: int, keep: int | None) -> list[float]:

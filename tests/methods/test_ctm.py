@@ -8,10 +8,10 @@ import torch
 from robustmerge.factors import Factors, Stack
 from robustmerge.linalg import core
 from robustmerge.methods.spectral.ctm import alternate, balanced, hosvd, kept
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-CTM = Case.of("ctm")
-SUM = Case.of("ctm", {"inner": "sum", "gain": 1.0})
+CTM = MethodCase.of("ctm")
+SUM = MethodCase.of("ctm", {"inner": "sum", "gain": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_absent_adapter_changes_nothing() -> None:
 def test_what_dare_drops_depends_on_the_module_and_keeps_the_expected_core() -> None:
     given = random_stack(20, 25, (4, 4))
     other = Stack.of(given.factors, module="another")
-    dare = Case.of("ctm", {"inner": "dare-ties", "gain": 1.0})
+    dare = MethodCase.of("ctm", {"inner": "dare-ties", "gain": 1.0})
     assert not torch.equal(dare.merge(given), dare.merge(other))
     full, half = (dare.merge(random_stack(20, 25, (4,)), density=d) for d in (1.0, 0.5))
     torch.testing.assert_close(full, random_stack(20, 25, (4,)).factors[0].dense())

@@ -14,7 +14,7 @@ from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries, dare as module
-from robustmerge.methods.entrywise._entries import Block
+from robustmerge.methods.entrywise._entries import EntryBlock
 
 NAMES = ("dare", "dare-ties")
 SPACES = ("factor", "delta")
@@ -36,7 +36,7 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Masks to use instead of random ones; fill it with one for every block."""
     masks: list[Tensor] = []
 
-    def mask(given: Stack, block: Block, keep: float, seed: int) -> Tensor:
+    def mask(given: Stack, block: EntryBlock, keep: float, seed: int) -> Tensor:
         return masks[0].expand(block.x.shape).bool()
 
     monkeypatch.setattr(module, "drawn", mask)

@@ -7,9 +7,9 @@ import torch
 
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.spectral.dc_merge import Smoothing, smooth
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-DC = Case.of("dc-merge")
+DC = MethodCase.of("dc-merge")
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.methods.entrywise._entries import view_of
 from robustmerge.methods.entrywise.della import _probabilities, ascend
-from robustmerge.testing import Case, check_method, random_stack
+from robustmerge.testing import MethodCase, check_method, random_stack
 
 ROW = [0.1, -0.4, 0.2, 0.3]
 
 
 def della(given: Stack, **settings: Any) -> Tensor:
-    return Case.of("della", settings).merge(given)
+    return MethodCase.of("della", settings).merge(given)
 
 
 def probabilities(tau: list[float], density: float, epsilon: float) -> list[float]:

@@ -6,9 +6,9 @@ import torch
 
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.spectral.do_merging import orthogonalized
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-DO = Case.of("do-merging")
+DO = MethodCase.of("do-merging")
 
 
 def averaged(deltas: list[torch.Tensor]) -> torch.Tensor:

@@ -6,9 +6,9 @@ import pytest
 
 from factories.adapters import rows
 from robustmerge.methods.entrywise import _entries
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-EMR = Case.of("emr-unified", {"space": "delta"})
+EMR = MethodCase.of("emr-unified", {"space": "delta"})
 
 
 def test_worked_numbers() -> None:

@@ -17,7 +17,7 @@ from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.methods.entrywise._entries import Space, merge_entries, view_of
-from robustmerge.testing import Case, check_method, random_stack
+from robustmerge.testing import MethodCase, check_method, random_stack
 
 
 def test_deltas_come_in_bands_that_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_ties_in_a_space_is_ties_in_its_bases(
     taus = [(U.T @ f.dense() @ V).contiguous() for f in given.factors]
     weights = torch.tensor(given.weights).double()
     expected = U @ merge_utils.ties(taus, weights, 0.3) @ V.T
-    found = Case.of("ties", {"space": space, "density": 0.3}).merge(given)
+    found = MethodCase.of("ties", {"space": space, "density": 0.3}).merge(given)
     torch.testing.assert_close(found, expected)
 
 
@@ -153,7 +153,7 @@ def test_only_the_published_core_depends_on_the_gauge(space: Space, same: bool) 
     """And by much, though only the lengths of columns of B and rows of A have changed."""
     given = random_stack()
     other = Stack.of([Factors(f.A * 9, f.B / 9) if f.rank == 3 else f for f in given.factors])
-    deltas = [Case.of("ties", {"space": space}).merge(s) for s in (given, other)]
+    deltas = [MethodCase.of("ties", {"space": space}).merge(s) for s in (given, other)]
     apart = float((deltas[0] - deltas[1]).norm() / deltas[0].norm())
     assert apart < 1e-9 if same else apart > 0.1
 

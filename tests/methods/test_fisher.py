@@ -9,10 +9,10 @@ import torch
 
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 from robustmerge.testing.cases import statistics
 
-FISHER = Case.of("fisher")
+FISHER = MethodCase.of("fisher")
 
 
 def test_worked_numbers() -> None:

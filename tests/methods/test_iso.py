@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-ISO_C, ISO_CTS = Case.of("iso-c"), Case.of("iso-cts")
+ISO_C, ISO_CTS = MethodCase.of("iso-c"), MethodCase.of("iso-cts")
 
 
 def diagonal(*values: float) -> Factors:
@@ -23,7 +23,7 @@ def orthogonal(X: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("flavor", ["rank", "paper"])
 def test_worked_number_of_iso_c(flavor: str) -> None:
-    found = Case.of("iso-c", {"flavor": flavor}).merge(Stack.of([diagonal(3.0, 1.0)]))
+    found = MethodCase.of("iso-c", {"flavor": flavor}).merge(Stack.of([diagonal(3.0, 1.0)]))
     torch.testing.assert_close(found, 2 * torch.eye(2).double())
 
 
@@ -40,7 +40,7 @@ def test_directions_that_are_rounding_have_no_part_in_iso_c() -> None:
     given = random_stack(40, 40, (3, 3, 3, 3))
     strengths = {}
     for flavor in ("rank", "paper"):
-        merged = Case.of("iso-c", {"flavor": flavor}).merge(given)
+        merged = MethodCase.of("iso-c", {"flavor": flavor}).merge(given)
         strengths[flavor] = torch.linalg.svdvals(merged)
     assert (strengths["rank"] > 1).sum() == 12
     assert (strengths["paper"] > 1).sum() == 40
@@ -51,7 +51,7 @@ def test_directions_that_are_rounding_have_no_part_in_iso_c() -> None:
 def test_worked_number_of_iso_cts(flavor: str) -> None:
     """One common direction and one of each: strengths 6, 1 and 2."""
     given = Stack.of([diagonal(3.0, 1.0, 0.0), diagonal(3.0, 0.0, 2.0)])
-    found = Case.of("iso-cts", {"common": 0.4, "flavor": flavor}).merge(given)
+    found = MethodCase.of("iso-cts", {"common": 0.4, "flavor": flavor}).merge(given)
     torch.testing.assert_close(found, 3 * torch.eye(3).double(), atol=1e-6, rtol=0)
 
 
@@ -67,7 +67,7 @@ def test_iso_cts_in_the_core_equals_the_dense_definition(common: float, c: int, 
         parts.append((U[:, :s], S[:s], Vh[:s].T))
     U, S, V = (torch.cat(p, dim=-1) for p in zip(*parts, strict=True))
     expected = S.mean() * orthogonal(U) @ orthogonal(V).T
-    found = Case.of("iso-cts", {"common": common}).merge(given)
+    found = MethodCase.of("iso-cts", {"common": common}).merge(given)
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
 
@@ -82,7 +82,9 @@ def test_a_zero_adapter_and_one_without_the_module_change_no_direction(common: f
     given = random_stack(40, 60, (6, 6))
     zero = Factors(given.factors[0].A * 0, random_stack(40, 60, (6,), seed=1).factors[0].B)
     none = Factors(zero.A[:0], zero.B[:, :0])
-    found = Case.of("iso-cts", {"common": common}).merge(Stack.of([none, zero, *given.factors]))
+    found = MethodCase.of("iso-cts", {"common": common}).merge(
+        Stack.of([none, zero, *given.factors])
+    )
     space = torch.cat([f.B for f in given.factors], dim=1)
     Q = torch.linalg.qr(space).Q
     torch.testing.assert_close(Q @ (Q.T @ found), found)
@@ -97,7 +99,7 @@ def test_what_lies_in_the_common_space_brings_no_direction_of_its_own() -> None:
     second = Factors(Q[4:8] * strengths[4:, None], Q[:, 4:8])
     inside = Factors(0.01 * Q[8:], Q[:, :2])
     # Of 8 directions 5 are common, and only the second adapter has something outside of them.
-    merged = Case.of("iso-cts", {"common": 0.6}).merge(Stack.of([first, second, inside]))
+    merged = MethodCase.of("iso-cts", {"common": 0.6}).merge(Stack.of([first, second, inside]))
     found = torch.linalg.svdvals(merged)
     assert (found > 1e-6).sum() == 6
     assert abs(float(found[0]) - (9 + 8 + 7 + 6 + 5 + 4) / 6) < 1e-4
@@ -108,5 +110,5 @@ def test_updates_that_cancel_are_nothing() -> None:
     (one,) = random_stack(40, 60, (4,)).factors
     G = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     other = Factors(G @ one.A, one.B @ torch.linalg.inv(-G))
-    for case in (ISO_C, Case.of("iso-cts", {"common": 0.5})):
+    for case in (ISO_C, MethodCase.of("iso-cts", {"common": 0.5})):
         assert case.merge(Stack.of([one, other])).norm() < 1e-9

@@ -6,9 +6,9 @@ import torch
 
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.spectral.lora_lego import kmeans
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-LEGO = Case.of("lora-lego")
+LEGO = MethodCase.of("lora-lego")
 
 
 def test_worked_numbers() -> None:

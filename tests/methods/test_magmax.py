@@ -7,9 +7,9 @@ import torch
 
 from factories.adapters import rows
 from robustmerge.methods.entrywise import _entries
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-MAGMAX = Case.of("magmax", {"space": "delta"})
+MAGMAX = MethodCase.of("magmax", {"space": "delta"})
 
 
 def test_worked_numbers() -> None:
@@ -32,7 +32,7 @@ def test_factors_are_chosen_each_for_itself() -> None:
     one, two = (f.pad(4) for f in given.factors)
     A = (-two.A).where(two.A.abs() > 2 * one.A.abs(), 2 * one.A)
     B = two.B.where(two.B.abs() > 2 * one.B.abs(), 2 * one.B)
-    torch.testing.assert_close(Case.of("magmax").merge(given), B @ A)
+    torch.testing.assert_close(MethodCase.of("magmax").merge(given), B @ A)
 
 
 def test_of_equal_magnitudes_the_later_is_taken() -> None:

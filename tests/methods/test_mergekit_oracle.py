@@ -12,7 +12,7 @@ from mergekit.merge_methods.api import merge_tensors
 from torch import Tensor
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case
+from robustmerge.testing import MethodCase
 
 DENSITIES = (0.005, 0.3, 0.55, 1.0)
 WEIGHTS = [(1.0, 1.0, 1.0), (2.0, 0.5, 0.0)]
@@ -42,7 +42,7 @@ def theirs(taus: list[Tensor], method: str, **parameters: Any) -> Tensor:
 
 def compare(given: Stack, name: str, method: str, ours: dict[str, Any], **kit: Any) -> Tensor:
     """Merge both ways."""
-    found = Case.of(name, {"space": "delta", **ours}).merge(given)
+    found = MethodCase.of(name, {"space": "delta", **ours}).merge(given)
     expected = theirs([f.dense() for f in given.factors], method, **kit)
     # What is random goes through float32 in mergekit.
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -141,7 +141,7 @@ def test_ram(epsilon: float) -> None:
 @pytest.mark.parametrize("density", [0.02, 0.3, 0.55, 1.0])
 def test_magnitude(density: float) -> None:
     for tau in deltas():
-        found = Case.of("magnitude-prune", {"space": "delta", "density": density}).merge(
+        found = MethodCase.of("magnitude-prune", {"space": "delta", "density": density}).merge(
             stack([tau], (1.0,))
         )
         torch.testing.assert_close(found, sparsify.magnitude(tau, density))
@@ -149,6 +149,6 @@ def test_magnitude(density: float) -> None:
 
 def test_task_arithmetic() -> None:
     given = stack(deltas(), NEGATIVE)
-    found = Case.of("task-arithmetic").merge(given)
+    found = MethodCase.of("task-arithmetic").merge(given)
     expected = theirs(deltas(), "task_arithmetic", weight=list(NEGATIVE))
     torch.testing.assert_close(found, expected)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-STOCK = Case.of("model-stock")
+STOCK = MethodCase.of("model-stock")
 
 
 def rows(*vectors: list[float], weights: list[float] | None = None) -> Stack:

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
 POWERS = {"metagpt": 2, "inverse-norm": -1}
 WEIGHTS = (1.0, -0.5, 2.0)
@@ -33,7 +33,7 @@ def merged(name: str, stack: Stack, surveyed: object) -> Tensor:
 def test_a_module_by_itself_is_the_dense_definition(name: str) -> None:
     given = random_stack(30, 20, (3, 2, 4), weights=WEIGHTS)
     norms = [f.dense().norm() for f in given.factors]
-    found = Case.of(name, {"scope": "module"}).merge(given)
+    found = MethodCase.of(name, {"scope": "module"}).merge(given)
     torch.testing.assert_close(found, expected(given, norms, POWERS[name]))
 
 
@@ -67,7 +67,7 @@ def test_worked_numbers() -> None:
     b = torch.tensor([[0.0, 3.0]]).double()
     one = torch.ones(1, 1).double()
     stack = Stack.of([Factors(a, one), Factors(b, one)])
-    found = {name: Case.of(name).merge(stack) for name in POWERS}
+    found = {name: MethodCase.of(name).merge(stack) for name in POWERS}
     torch.testing.assert_close(found["metagpt"], torch.tensor([[0.1, 2.7]]).double())
     torch.testing.assert_close(found["inverse-norm"], torch.tensor([[0.75, 0.75]]).double())
 
@@ -76,8 +76,8 @@ def test_worked_numbers() -> None:
 def test_a_zero_adapter_has_no_part_in_the_coefficients(name: str) -> None:
     given = random_stack(30, 20, (3, 2))
     zero = Factors(given.factors[0].A * 0, given.factors[0].B)
-    found = Case.of(name).merge(Stack.of([*given.factors, zero]))
-    torch.testing.assert_close(found, Case.of(name).merge(given))
+    found = MethodCase.of(name).merge(Stack.of([*given.factors, zero]))
+    torch.testing.assert_close(found, MethodCase.of(name).merge(given))
 
 
 @pytest.mark.parametrize("name", list(POWERS))
@@ -89,5 +89,5 @@ def test_norms_survive_factors_that_nearly_cancel(name: str) -> None:
     hard = Factors(A, torch.stack([f.B[:, 0], -f.B[:, 0]], dim=1))
     easy = replace(hard, A=-1e-6 * b[None], B=f.B[:, :1])
     other = random_stack(30, 20, (1,), seed=3).factors[0].scaled(1e-6)
-    found, plain = (Case.of(name).merge(Stack.of([x, other])) for x in (hard, easy))
+    found, plain = (MethodCase.of(name).merge(Stack.of([x, other])) for x in (hard, easy))
     torch.testing.assert_close(found, plain, atol=0, rtol=1e-6)

@@ -7,9 +7,9 @@ import torch
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.spectral._common_specific import common_and_specific
 from robustmerge.methods.spectral.ocap import ceiling
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-OCAP = Case.of("ocap")
+OCAP = MethodCase.of("ocap")
 
 
 def diagonal(*entries: float) -> torch.Tensor:

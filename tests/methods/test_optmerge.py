@@ -7,9 +7,9 @@ import torch
 
 from factories.dense_interference import deltas_of
 from robustmerge.errors import MergeError
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-WUDI = Case.of("wudi", {"solve": "exact"})
+WUDI = MethodCase.of("wudi", {"solve": "exact"})
 
 
 def leading(delta: torch.Tensor, k: int) -> torch.Tensor:
@@ -44,7 +44,7 @@ def descended(deltas: torch.Tensor, flavor: str, k: int, steps: int, lr: float) 
 def test_every_flavor_is_the_released_iteration(flavor: str, steps: int, lr: float) -> None:
     given = random_stack(12, 9, (5, 4, 4), weights=(1, 0.5, 2))
     expected = descended(deltas_of(given), flavor, 3, steps, lr)
-    merged = Case.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
+    merged = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
     torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
 
 
@@ -54,24 +54,24 @@ def test_every_flavor_is_the_released_iteration(flavor: str, steps: int, lr: flo
 )
 def test_each_flavor_has_its_own_steps(flavor: str, steps: int, lr: float) -> None:
     given = random_stack(12, 9, (5, 4, 4))
-    own = Case.of("optmerge", {"flavor": flavor}).merge(given)
-    same = Case.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
+    own = MethodCase.of("optmerge", {"flavor": flavor}).merge(given)
+    same = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
     assert torch.equal(own, same)
 
 
 def test_many_steps_lead_to_the_minimum_of_wudi_where_nothing_is_cut() -> None:
     given = random_stack(60, 50, (2, 3, 2))
-    merged = Case.of("optmerge", {"steps": 20_000, "lr": 0.1}).merge(given)
+    merged = MethodCase.of("optmerge", {"steps": 20_000, "lr": 0.1}).merge(given)
     torch.testing.assert_close(merged, WUDI.merge(given), atol=1e-8, rtol=1e-8)
 
 
 def test_steps_that_go_away_from_the_minimum_are_refused() -> None:
     given = random_stack(12, 9, (5, 4, 4))
     with pytest.raises(MergeError, match="too large") as caught:
-        Case.of("optmerge", {"lr": 50.0}).merge(given)
+        MethodCase.of("optmerge", {"lr": 50.0}).merge(given)
     assert "choose lr below" in caught.value.hint
 
 
 def test_one_adapter_merges_to_itself() -> None:
     given = random_stack(12, 9, (4,))
-    torch.testing.assert_close(Case.of("optmerge").merge(given), deltas_of(given)[0])
+    torch.testing.assert_close(MethodCase.of("optmerge").merge(given), deltas_of(given)[0])

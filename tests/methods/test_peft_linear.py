@@ -9,7 +9,7 @@ from torch import nn
 
 from robustmerge import methods
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
 EXAMPLE = [
     Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]])),
@@ -18,7 +18,7 @@ EXAMPLE = [
 
 
 def test_worked_number() -> None:
-    found = Case.of("peft-linear").merge(Stack.of(EXAMPLE, [0.5, 0.5]))
+    found = MethodCase.of("peft-linear").merge(Stack.of(EXAMPLE, [0.5, 0.5]))
     torch.testing.assert_close(found, torch.tensor([[1.0, 1], [2, 2]]).double())
 
 
@@ -65,7 +65,7 @@ def test_lorahub_puts_the_weight_on_both_factors(scalings: tuple[float, ...]) ->
     B = sum((w * s * f.B for w, s, f in parts), torch.zeros(8, 3))
     folded = [f.scaled(s) for f, s in zip(files, scalings, strict=True)]
     given = Stack.of(folded, weights, scalings=scalings)
-    found = Case.of("peft-linear", {"flavor": "lorahub"}).merge(given)
+    found = MethodCase.of("peft-linear", {"flavor": "lorahub"}).merge(given)
     torch.testing.assert_close(found, B @ A)
 
 
@@ -73,7 +73,7 @@ def test_lorahub_puts_the_weight_on_both_factors(scalings: tuple[float, ...]) ->
 def test_smaller_ranks_are_padded_with_zeros(flavor: str) -> None:
     given = random_stack(8, 6, (1, 3, 0))
     padded = Stack.of([f.pad(3) for f in given.factors])
-    case = Case.of("peft-linear", {"flavor": flavor})
+    case = MethodCase.of("peft-linear", {"flavor": flavor})
     torch.testing.assert_close(case.merge(given), case.merge(padded))
     small, large, _ = given.factors
     A, B = (

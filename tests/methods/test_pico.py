@@ -7,9 +7,9 @@ import torch
 
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.spectral.pico import Flavor, calibrated
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-PICO = Case.of("pico")
+PICO = MethodCase.of("pico")
 
 
 def test_worked_numbers() -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 from factories.adapters import rows
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
-from robustmerge.testing import Case, check_method, random_stack
+from robustmerge.testing import MethodCase, check_method, random_stack
 
 WORKED = rows([1.0, 0, 2], [3.0, 4, 0])
 
 
 def ram(given: Stack, **settings: Any) -> Tensor:
-    return Case.of("ram", {"space": "delta", **settings}).merge(given)
+    return MethodCase.of("ram", {"space": "delta", **settings}).merge(given)
 
 
 def by_hand(taus: list[list[float]], threshold: float, r: float, alpha: float) -> list[float]:

@@ -10,10 +10,10 @@ import torch
 
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 from robustmerge.testing.cases import turned
 
-REGMEAN = Case.of("regmean", {"off_diagonal": 1.0})
+REGMEAN = MethodCase.of("regmean", {"off_diagonal": 1.0})
 
 
 def activations(d_in: int, tokens: Sequence[int]) -> list[torch.Tensor]:
@@ -61,7 +61,7 @@ def worked() -> Stack:
 
 @pytest.mark.parametrize(("a", "expected"), [(1.0, [0.6667, 0.3333]), (0.9, [0.6875, 0.3125])])
 def test_worked_numbers(a: float, expected: list[float]) -> None:
-    merged = Case.of("regmean", {"off_diagonal": a}).merge(worked())
+    merged = MethodCase.of("regmean", {"off_diagonal": a}).merge(worked())
     torch.testing.assert_close(merged, torch.tensor([expected]).double(), atol=1e-4, rtol=0)
 
 
@@ -97,7 +97,7 @@ def test_where_the_adapters_span_all_inputs_it_is_regmean_on_full_matrices(a: fl
         G = X.T @ X
         G = a * G + (1 - a) * torch.diag(G.diagonal())
         numerator, total = numerator + w * f.dense() @ G, total + w * G
-    merged = Case.of("regmean", {"off_diagonal": a}).merge(with_data(given, inputs))
+    merged = MethodCase.of("regmean", {"off_diagonal": a}).merge(with_data(given, inputs))
     expected = numerator @ torch.linalg.inv(total)
     torch.testing.assert_close(merged, expected, atol=1e-8, rtol=1e-8)
 
@@ -108,12 +108,12 @@ def test_off_diagonal_entries_are_those_of_the_inputs_not_of_the_core() -> None:
     # Tokens whose moments are the multiplied ones.
     moments = [0.9 * X.T @ X + 0.1 * torch.diag((X.T @ X).diagonal()) for X in inputs]
     tokens = [torch.linalg.cholesky(G).T for G in moments]
-    merged = Case.of("regmean").merge(with_data(given, inputs))
+    merged = MethodCase.of("regmean").merge(with_data(given, inputs))
     torch.testing.assert_close(merged, fitted(given, tokens), atol=1e-8, rtol=1e-8)
 
 
 def test_per_token_takes_means_instead_of_sums() -> None:
-    case = Case.of("regmean", {"off_diagonal": 1.0, "per_token": True})
+    case = MethodCase.of("regmean", {"off_diagonal": 1.0, "per_token": True})
     given = random_stack(20, 15, (3, 2, 3))
     inputs = activations(15, (40, 30, 50))
     expected = fitted(given, [X / len(X) ** 0.5 for X in inputs])
@@ -126,15 +126,15 @@ def test_per_token_takes_means_instead_of_sums() -> None:
 
 def test_all_weights_doubled_are_no_change() -> None:
     given = random_stack(20, 15, (3, 2, 3))
-    one, two = (Case.of("regmean").merge(given.reweighted((w, w, w))) for w in (1.0, 2.0))
+    one, two = (MethodCase.of("regmean").merge(given.reweighted((w, w, w))) for w in (1.0, 2.0))
     torch.testing.assert_close(one, two)
 
 
 def test_one_adapter_and_equal_adapters_merge_to_themselves() -> None:
     one = random_stack(20, 15, (3,)).factors[0]
-    torch.testing.assert_close(Case.of("regmean").merge(Stack.of([one])), one.dense())
+    torch.testing.assert_close(MethodCase.of("regmean").merge(Stack.of([one])), one.dense())
     twice = Stack.of([one, turned(one, 1)])
-    torch.testing.assert_close(Case.of("regmean").merge(twice), one.dense())
+    torch.testing.assert_close(MethodCase.of("regmean").merge(twice), one.dense())
 
 
 def test_what_no_sample_shows_gets_the_least_update_in_any_gauge() -> None:
@@ -179,7 +179,7 @@ def test_missing_data_are_named(name: str) -> None:
     lacking = replace(
         given, data=tuple({k: v for k, v in d.items() if k != name} for d in given.data)
     )
-    case = Case.of("regmean", {"per_token": True})
+    case = MethodCase.of("regmean", {"per_token": True})
     with pytest.raises(MergeError, match=name) as caught:
         case.merge(lacking)
     assert "robustmerge collect" in caught.value.hint

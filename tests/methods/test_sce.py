@@ -12,11 +12,11 @@ from torch import Tensor
 from factories.adapters import rows
 from robustmerge.factors import Stack
 from robustmerge.methods.entrywise import _entries
-from robustmerge.testing import Case, check_method, random_stack
+from robustmerge.testing import MethodCase, check_method, random_stack
 
 
 def sce(given: Stack, **settings: Any) -> Tensor:
-    return Case.of("sce", settings).merge(given)
+    return MethodCase.of("sce", settings).merge(given)
 
 
 def by_hand(taus: list[list[float]], density: float) -> list[float]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
@@ -19,7 +19,7 @@ def test_the_core_equals_the_dense_definition(keep: float) -> None:
     U = torch.linalg.eigh(sum((d @ d.T for d in deltas), zero)).eigenvectors[:, -k:]
     V = torch.linalg.eigh(sum((d.T @ d for d in deltas), zero)).eigenvectors[:, -k:]
     expected = U @ U.T @ sum(deltas, zero) / 3.5 @ V @ V.T
-    found = Case.of("ssam", {"keep": keep}).merge(given)
+    found = MethodCase.of("ssam", {"keep": keep}).merge(given)
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-7)
 
 
@@ -28,7 +28,7 @@ def test_worked_number() -> None:
     one = torch.tensor([[2.0, 1], [0, 0]])
     two = torch.tensor([[0.0, 0], [3, 1]])
     given = Stack.of([Factors(x, torch.eye(2)) for x in (one, two)])
-    found = Case.of("ssam").merge(given)
+    found = MethodCase.of("ssam").merge(given)
     V = torch.linalg.eigh(one.T @ one + two.T @ two).eigenvectors[:, -1:]
     expected = torch.cat([torch.zeros(1, 2), two[1:] / 2 @ V @ V.T])
     torch.testing.assert_close(found, expected.double(), atol=1e-6, rtol=0)
@@ -37,4 +37,4 @@ def test_worked_number() -> None:
 def test_all_directions_are_the_mean() -> None:
     given = random_stack(40, 30, (4, 2, 5))
     mean = sum((f.dense() for f in given.factors), torch.zeros(40, 30)) / 3
-    torch.testing.assert_close(Case.of("ssam", {"keep": 1.0}).merge(given), mean)
+    torch.testing.assert_close(MethodCase.of("ssam", {"keep": 1.0}).merge(given), mean)

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
 
 def test_worked_number() -> None:
     """Singular values 4, 3, 2, 1: the first is 40 % of their sum, and carries all of it."""
     diagonal = Factors(torch.diag(torch.tensor([4.0, 3, 2, 1])), torch.eye(4))
-    found = Case.of("star").merge(Stack.of([diagonal]))
+    found = MethodCase.of("star").merge(Stack.of([diagonal]))
     torch.testing.assert_close(found, torch.diag(torch.tensor([10.0, 0, 0, 0])).double())
-    more = Case.of("star", {"eta": 0.41}).merge(Stack.of([diagonal]))
+    more = MethodCase.of("star", {"eta": 0.41}).merge(Stack.of([diagonal]))
     expected = torch.diag(torch.tensor([40 / 7, 30 / 7, 0, 0])).double()
     torch.testing.assert_close(more, expected)
 
@@ -28,12 +28,12 @@ def test_it_is_the_dense_definition(eta: float) -> None:
         k = next(k for k in range(1, 21) if S[:k].sum() >= eta * S.sum() * (1 - 1e-9))
         S = S[:k] * S.sum() / S[:k].sum()
         expected += w / 3.5 * U[:, :k] @ torch.diag(S) @ Vh[:k]
-    torch.testing.assert_close(Case.of("star", {"eta": eta}).merge(given), expected)
+    torch.testing.assert_close(MethodCase.of("star", {"eta": eta}).merge(given), expected)
 
 
 def test_a_zero_adapter_counts_in_the_mean_only() -> None:
     given = random_stack(30, 20, (5, 2))
     none = Factors(torch.zeros(0, 20).double(), torch.zeros(30, 0).double())
     zero = Factors(torch.zeros(3, 20).double(), torch.zeros(30, 3).double())
-    found = Case.of("star").merge(Stack.of([none, *given.factors, zero]))
-    torch.testing.assert_close(2 * found, Case.of("star").merge(given))
+    found = MethodCase.of("star").merge(Stack.of([none, *given.factors, zero]))
+    torch.testing.assert_close(2 * found, MethodCase.of("star").merge(given))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from factories.dense_interference import deltas_of, filtered, moments
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-WUDI = Case.of("wudi", {"solve": "exact"})
+WUDI = MethodCase.of("wudi", {"solve": "exact"})
 
 
 @pytest.mark.parametrize("start", ["sum", "mean", "zero"])
@@ -24,7 +24,9 @@ def test_the_core_equals_the_dense_definition(
     lam, V = lam.flip(0)[:K], V.flip(1)[:, :K]
     starts = {"sum": deltas.sum(0), "mean": deltas.mean(0), "zero": torch.zeros(40, 60).double()}
     expected = filtered(deltas, 1 - torch.exp(-2 * lam), V, starts[start])
-    case = Case.of("swudi", {"time": 2.0, "density": density, "start": start, "flavor": flavor})
+    case = MethodCase.of(
+        "swudi", {"time": 2.0, "density": density, "start": start, "flavor": flavor}
+    )
     torch.testing.assert_close(case.merge(given), expected, atol=1e-9, rtol=1e-9)
 
 
@@ -32,18 +34,18 @@ def test_the_core_equals_the_dense_definition(
 def test_a_share_of_all_directions_is_not_rounded_to_one_more(density: float) -> None:
     given = random_stack(30, 40, (10, 15))
     K = round(density * 25)
-    one = Case.of("swudi", {"density": density}).merge(given)
-    other = Case.of("swudi", {"density": (K - 0.5) / 25}).merge(given)
+    one = MethodCase.of("swudi", {"density": density}).merge(given)
+    other = MethodCase.of("swudi", {"density": (K - 0.5) / 25}).merge(given)
     assert torch.equal(one, other)
 
 
 def test_all_directions_and_endless_time_are_wudi() -> None:
     given = random_stack(12, 9, (2, 3))
-    merged = Case.of("swudi", {"density": 1.0, "time": 1e9, "start": "mean"}).merge(given)
+    merged = MethodCase.of("swudi", {"density": 1.0, "time": 1e9, "start": "mean"}).merge(given)
     torch.testing.assert_close(merged, WUDI.merge(given))
 
 
 def test_time_zero_is_the_start() -> None:
     given = random_stack(12, 9, (2, 3), weights=(1, 0.5))
-    merged = Case.of("swudi", {"time": 0.0, "start": "mean"}).merge(given)
+    merged = MethodCase.of("swudi", {"time": 0.0, "start": "mean"}).merge(given)
     torch.testing.assert_close(merged, deltas_of(given).mean(0))

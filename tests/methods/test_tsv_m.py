@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-TSV = Case.of("tsv-m")
+TSV = MethodCase.of("tsv-m")
 
 
 def test_worked_numbers() -> None:

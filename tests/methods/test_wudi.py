@@ -7,9 +7,9 @@ import torch
 
 from factories.dense_interference import deltas_of, loss, moments
 from robustmerge.factors import Factors, Stack
-from robustmerge.testing import Case, random_stack
+from robustmerge.testing import MethodCase, random_stack
 
-WUDI = Case.of("wudi", {"solve": "exact"})
+WUDI = MethodCase.of("wudi", {"solve": "exact"})
 
 
 def test_worked_numbers() -> None:
@@ -34,7 +34,7 @@ def test_a_ridge_is_added_to_the_dense_normal_equations() -> None:
     given = random_stack(20, 15, (3, 2))
     C, G = moments(deltas_of(given))
     expected = G @ torch.linalg.inv(C + 0.1 * torch.eye(15).double())
-    merged = Case.of("wudi", {"solve": "exact", "ridge": 0.1}).merge(given)
+    merged = MethodCase.of("wudi", {"solve": "exact", "ridge": 0.1}).merge(given)
     torch.testing.assert_close(merged, expected, atol=1e-10, rtol=1e-10)
 
 
@@ -58,7 +58,7 @@ def test_adapters_that_read_different_inputs_are_summed() -> None:
 @pytest.mark.parametrize("solve", ["exact", "flow", "adam"])
 def test_one_adapter_merges_to_itself(solve: str) -> None:
     given = random_stack(10, 8, (3,))
-    merged = Case.of("wudi", {"solve": solve}).merge(given)
+    merged = MethodCase.of("wudi", {"solve": solve}).merge(given)
     # Adam trembles about the minimum by the size of a step.
     torch.testing.assert_close(merged, deltas_of(given)[0], atol=1e-5, rtol=0)
 
@@ -70,14 +70,14 @@ def test_the_flow_solves_its_differential_equation() -> None:
     for _ in range(2000):  # midpoint rule up to time 2
         middle = delta + step / 2 * (G - delta @ C)
         delta = delta + step * (G - middle @ C)
-    merged = Case.of("wudi", {"solve": "flow", "time": 2.0}).merge(given)
+    merged = MethodCase.of("wudi", {"solve": "flow", "time": 2.0}).merge(given)
     torch.testing.assert_close(merged, delta, atol=1e-5, rtol=1e-5)
 
 
 def test_the_flow_goes_from_the_sum_to_the_minimum() -> None:
     given = random_stack(12, 9, (2, 3))
-    begun = Case.of("wudi", {"solve": "flow", "time": 0.0}).merge(given)
-    done = Case.of("wudi", {"solve": "flow", "time": 1e6}).merge(given)
+    begun = MethodCase.of("wudi", {"solve": "flow", "time": 0.0}).merge(given)
+    done = MethodCase.of("wudi", {"solve": "flow", "time": 1e6}).merge(given)
     torch.testing.assert_close(begun, deltas_of(given).sum(0))
     torch.testing.assert_close(done, WUDI.merge(given))
 
@@ -91,7 +91,7 @@ def test_adam_is_the_published_iteration() -> None:
         optimizer.zero_grad()
         loss(delta, deltas).backward()
         optimizer.step()
-    merged = Case.of("wudi", {"solve": "adam", "steps": 40, "lr": 1e-3}).merge(given)
+    merged = MethodCase.of("wudi", {"solve": "adam", "steps": 40, "lr": 1e-3}).merge(given)
     torch.testing.assert_close(merged, delta.detach(), atol=1e-9, rtol=1e-9)
     assert float((merged - deltas.sum(0)).abs().max()) > 1e-2
 

@@ -18,8 +18,8 @@ DIAGNOSIS = (
     _plant(
         "what a merge has outside of the span is lost",
         "core_updates.py",
-        "merged = Small(Factors(self.A.extended(update.A.T).T, self.B.extended(update.B)))",
-        "merged = Small(Factors(self.A.extended(update.A.T).T, "
+        "merged = CoreUpdate(Factors(self.A.extended(update.A.T).T, self.B.extended(update.B)))",
+        "merged = CoreUpdate(Factors(self.A.extended(update.A.T).T, "
         "self.B.extended(update.B) * torch.cat([torch.ones(len(self.B.tau)), torch.zeros("
         "len(self.B.extended(update.B)) - len(self.B.tau))])[:, None]))",
         "test_small.py",

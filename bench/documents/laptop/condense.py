@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from robustmerge_bench.figure import Figure
+from robustmerge_bench.figure import ScoreEstimate
 from robustmerge_bench.mini.judge.board import gather
 from robustmerge_bench.mini.judge.gates import gates
 from robustmerge_bench.mini.judge.sizes import relative_size
@@ -181,7 +181,7 @@ def _summary(summary: Summary) -> Data:
     }
 
 
-def _figure(figure: Figure | None) -> list[float] | None:
+def _figure(figure: ScoreEstimate | None) -> list[float] | None:
     if figure is None or not math.isfinite(figure.value):
         return None
     values = (figure.value, figure.low, figure.high)

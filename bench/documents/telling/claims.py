@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robustmerge.diagnosis.pooled import Module
+from robustmerge.diagnosis.pooled import ModuleLocation
 from robustmerge.diagnosis.tables import Diagnosis
 
 from .measured import Benchmark, Measured
@@ -68,7 +68,9 @@ def _each(found: Diagnosis, table: str, figure: str, **words: str) -> list[list[
     ]
 
 
-def chance_spectra(modules: Sequence[Module], rank: int, seed: int = 0) -> dict[str, list[float]]:
+def chance_spectra(
+    modules: Sequence[ModuleLocation], rank: int, seed: int = 0
+) -> dict[str, list[float]]:
     """Head to tail and first share of untrained updates, as median and quantiles over modules."""
     generator = np.random.default_rng(seed)
     gaps, shares = [], []

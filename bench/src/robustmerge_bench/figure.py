@@ -12,7 +12,7 @@ from .stats import LEVEL
 
 
 @dataclass(frozen=True)
-class Figure:
+class ScoreEstimate:
     """A value with its interval."""
 
     value: float
@@ -20,7 +20,7 @@ class Figure:
     high: float
 
     @classmethod
-    def of(cls, value: float, drawn: Num[np.ndarray, " draws"]) -> Figure:
+    def of(cls, value: float, drawn: Num[np.ndarray, " draws"]) -> ScoreEstimate:
         """A value and the percentile interval of its draws; NaN where one of these is."""
         if not (math.isfinite(value) and np.isfinite(drawn).all()):
             return cls(value, math.nan, math.nan)

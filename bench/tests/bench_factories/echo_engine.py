@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustmerge_bench.paper.answering.engine import Asked
+from robustmerge_bench.paper.answering.engine import Request
 
 
 class Echo:
@@ -22,7 +22,7 @@ class Echo:
         self.windows: list[list[Any]] = []
         self.left = stop
 
-    def answer(self, questions: Sequence[Asked]) -> list[str]:
+    def answer(self, questions: Sequence[Request]) -> list[str]:
         self.windows.append([one.id for one in questions])
         if self.left <= 0:
             raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_factories.tiny_models import draw
-from robustmerge_bench.paper.tasks import TASKS, Task
+from robustmerge_bench.paper.tasks import TASKS, PaperTask
 
 _SIZES = ((60, 40), (40, 60), (50, 50), (90, 30), (33, 47))
 _TEXTS = {
@@ -41,7 +41,7 @@ def fill(root: Path, names: tuple[str, ...], n: int = 7, layout: str = "instruct
     return root
 
 
-def _record(root: Path, task: Task, number: int) -> dict[str, Any]:
+def _record(root: Path, task: PaperTask, number: int) -> dict[str, Any]:
     text = _TEXTS.get(task.name, _TEXT).format(n=number, s=" or so" * (number % 4))
     record: dict[str, Any] = {"question_id": str(100 + number), "text": text, "answer": "B"}
     if task.name in ("imagenet-r", "mme"):

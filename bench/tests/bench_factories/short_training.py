@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from robustmerge_bench.mini.training.experts import Recipe
+from robustmerge_bench.mini.training.experts import ExpertSettings
 from robustmerge_bench.mini.training.sizes import SIZES, Size
 
 
@@ -17,5 +17,5 @@ def brief() -> Size:
         pictures=8,
         speech=replace(nano.speech, steps=3),
         rows=4,
-        expert=Recipe(rank=2, items=16, epochs=1, batch=8),
+        expert=ExpertSettings(rank=2, items=16, epochs=1, batch=8),
     )

@@ -19,11 +19,11 @@ from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.score import Protocol, Score
 from robustmerge_bench.paper.study.contenders import Kind
-from robustmerge_bench.paper.study.limited import Files
-from robustmerge_bench.paper.study.published import Printed
-from robustmerge_bench.paper.study.record import Named, Record
-from robustmerge_bench.paper.study.tools import Tools
-from robustmerge_bench.paper.tasks import TASKS, Task
+from robustmerge_bench.paper.study.limited import LimitedFiles
+from robustmerge_bench.paper.study.published import PublishedRow
+from robustmerge_bench.paper.study.record import ListedContender, StudyRecord
+from robustmerge_bench.paper.study.tools import StudyTools
+from robustmerge_bench.paper.tasks import TASKS, PaperTask
 
 LABELS = ("zero-shot", "individual", "task-arithmetic", "ties")
 
@@ -44,8 +44,8 @@ class Stage:
     die_after: int | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
 
-    def tools(self) -> Tools:
-        return Tools(
+    def tools(self) -> StudyTools:
+        return StudyTools(
             locate=locate,
             find=find,
             merge=self.merge,
@@ -63,7 +63,7 @@ class Stage:
         self,
         base: str,
         adapter: str | None,
-        tasks: Sequence[Task],
+        tasks: Sequence[PaperTask],
         data: Path,
         out: Path,
         name: str,
@@ -77,7 +77,7 @@ class Stage:
                 raise MergeError("no picture a.png", where=f"{task.name}, question 3", hint="find")
             self._answer(task, seed, data, out, name)
 
-    def _answer(self, task: Task, seed: str, data: Path, out: Path, name: str) -> None:
+    def _answer(self, task: PaperTask, seed: str, data: Path, out: Path, name: str) -> None:
         questions = json.loads(find(data, task).questions.read_text())
         path = out / f"{task.name}.jsonl"
         done = len(path.read_text().splitlines()) if path.is_file() else 0
@@ -96,7 +96,9 @@ class Stage:
                 )
                 file.flush()
 
-    def score(self, task: Task, files: Files, predictions: Path, protocol: Protocol) -> Score:
+    def score(
+        self, task: PaperTask, files: LimitedFiles, predictions: Path, protocol: Protocol
+    ) -> Score:
         name = predictions.parent.name.rpartition("-")[0]
         self.calls.append(f"score {name} {task.name} {protocol}")
         questions = json.loads(files.questions.read_text())
@@ -107,11 +109,11 @@ class Stage:
         return Score(task.name, protocol, "mean", ids, np.array(rows))
 
 
-def find(root: Path, task: Task) -> Files:
+def find(root: Path, task: PaperTask) -> LimitedFiles:
     path = root / task.name / "questions.json"
     if not path.is_file():
         raise MergeError(f"no questions of {task.title}", where=str(root), hint="--data")
-    return Files(path)
+    return LimitedFiles(path)
 
 
 def data(root: Path, tasks: Sequence[str], n: int = 20) -> Path:
@@ -160,7 +162,7 @@ def record(
     *,
     kinds: Mapping[str, Kind] | None = None,
     tasks: Sequence[str] = ("vqav2", "rec", "tabmwp"),
-    published: Sequence[Printed] = (),
+    published: Sequence[PublishedRow] = (),
     failures: Mapping[str, Mapping[str, str]] | None = None,
     note: str = "",
 ) -> Path:
@@ -171,12 +173,12 @@ def record(
     for label, of_label in scores.items():
         kind = kinds.get(label, "merge")
         own = [t for t in tasks if kind != "individual" or TASKS[t].group in ("seen", "vision")]
-        named.append(Named(label, kind, tuple(own)))
+        named.append(ListedContender(label, kind, tuple(own)))
         for task, score in of_label.items():
             name = f"scores/{label}/{task}-{score.protocol}.json"
             score.write(out / name)
             files.setdefault(label, {}).setdefault(task, {})[score.protocol] = name
-    Record(
+    StudyRecord(
         "Made up",
         note,
         "owner/base",

@@ -11,10 +11,10 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from factories.families import _quiet
-from robustmerge_bench.paper.training.clip.recipe import Recipe
+from robustmerge_bench.paper.training.clip.recipe import ClipRecipe
 
 SIDE = 32
-QUICK = Recipe(rank=4, steps=40, batch=12, learning_rate=1e-2, dropout=0.0)
+QUICK = ClipRecipe(rank=4, steps=40, batch=12, learning_rate=1e-2, dropout=0.0)
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 50, 220)}
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from factories.adapters import adapter, deltas
 from laptop import record
 from laptop.document import fill
-from robustmerge.diagnosis.pooled import Module
+from robustmerge.diagnosis.pooled import ModuleLocation
 from robustmerge.errors import MergeError
 from telling import (
     claims,
@@ -210,14 +210,16 @@ def test_zones_are_those_of_the_diagnosis() -> None:
 
 
 def test_chance_has_no_gap_in_wide_modules() -> None:
-    wide = [Module(f"m{i}", "language", i, "q_proj", 4096, 4096, 1) for i in range(3)]
+    wide = [ModuleLocation(f"m{i}", "language", i, "q_proj", 4096, 4096, 1) for i in range(3)]
     found = claims.chance_spectra(wide, 4)
     assert 1 < found["head_to_tail"][0] < 1.1
     assert found["first_share"][0] == pytest.approx(0.25, abs=0.03)
 
 
 def test_chance_is_of_the_product_itself() -> None:
-    found = claims.chance_spectra([Module("m", "language", 0, "q_proj", 6, 5, 1)], 3, seed=7)
+    found = claims.chance_spectra(
+        [ModuleLocation("m", "language", 0, "q_proj", 6, 5, 1)], 3, seed=7
+    )
     generator = np.random.default_rng(7)
     A, B = generator.uniform(-1, 1, (5, 3)), generator.normal(size=(6, 3))
     S = np.linalg.svd(B @ A.T, compute_uv=False)[:3]

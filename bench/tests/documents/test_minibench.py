@@ -16,7 +16,7 @@ from bench_factories.scripted_world import SETTING, PretendModel, trained
 from laptop import condense, figures, jobs as plans, record, studies, tables
 from laptop.document import document, not_run
 from robustmerge.errors import MergeError
-from robustmerge_bench.figure import Figure
+from robustmerge_bench.figure import ScoreEstimate
 from robustmerge_bench.mini.runs.contender import Contender, parse_all
 from robustmerge_bench.mini.runs.job import Job
 from robustmerge_bench.mini.runs.results import Result
@@ -137,8 +137,8 @@ def test_pictures_are_of_the_experts_with_most_merges() -> None:
 
 
 def test_figures_that_mean_nothing_are_null() -> None:
-    assert condense._figure(Figure(float("nan"), 0.0, 1.0)) is None
-    assert condense._figure(Figure(3.14159, float("nan"), 1.0)) == [3.14, 1]
+    assert condense._figure(ScoreEstimate(float("nan"), 0.0, 1.0)) is None
+    assert condense._figure(ScoreEstimate(3.14159, float("nan"), 1.0)) == [3.14, 1]
     assert tables.spread([3.14, 1]) == "3.1"
     assert tables.spread(None) == "–"
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from robustmerge_bench.item import Item
-from robustmerge_bench.mini.page import Example, Line, Said, page, row, tidy, verdict
+from robustmerge_bench.mini.page import ModelAnswer, PageExample, PageRow, page, row, tidy, verdict
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
 
 VOID = {"meta", "img"}
@@ -47,14 +47,14 @@ class Tree(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def line(name: str, score: float, tasks: tuple[str, ...] = tuple(TASKS), **more: object) -> Line:
-    return Line(name, dict.fromkeys(tasks, score), **more)  # type: ignore[arg-type]
+def line(name: str, score: float, tasks: tuple[str, ...] = tuple(TASKS), **more: object) -> PageRow:
+    return PageRow(name, dict.fromkeys(tasks, score), **more)  # type: ignore[arg-type]
 
 
 def made(answer: str = "a cup", items: int = 1, name: str = "ties") -> str:
     examples = {
         task: [
-            Example(item, (Said("zero-shot", "", 0.0), Said(name, answer, 100.0)))
+            PageExample(item, (ModelAnswer("zero-shot", "", 0.0), ModelAnswer(name, answer, 100.0)))
             for item in TASKS[task].items("test", items)
         ]
         for task in TASKS
@@ -112,8 +112,8 @@ def test_pictures_are_the_items_pixels() -> None:
 def test_a_right_box_is_framed_where_it_is() -> None:
     black = np.zeros((48, 48, 3), np.uint8)
     item = Item("rec", "small", black, "where ?", "3 0 6 3", ("3 0 6 3",))
-    said = (Said("ties", "1 2", 0.0),)
-    text = page("", [], [line("ties", 1.0)], [], {"rec": [Example(item, said)]}, "", [])
+    said = (ModelAnswer("ties", "1 2", 0.0),)
+    text = page("", [], [line("ties", 1.0)], [], {"rec": [PageExample(item, said)]}, "", [])
     frames = [a["style"] for a in Tree(text).all("span") if a.get("class") == "frame"]
     assert frames == ["left:50.00%;top:0.00%;width:50.00%;height:50.00%"]
 
@@ -134,7 +134,7 @@ def test_a_verdict_is_a_word_beside_its_color(score: float, sign: str, word: str
 
 def test_means_are_of_the_seen_and_of_the_unseen_tasks() -> None:
     scores = dict.fromkeys(SEEN, 10.0) | dict.fromkeys(UNSEEN, 30.0) | {"sqa": 90.0, "tab": 70.0}
-    both = Line("ties", scores)
+    both = PageRow("ties", scores)
     assert (both.mean(SEEN), both.mean(UNSEEN)) == (20.0, 40.0)
     assert re.findall(r'class="mean"[^>]*>([^<]*)<', row(both)) == ["20.0", "40.0"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robustmerge_bench.mini.artifact import Artifact, verify
-from robustmerge_bench.mini.student import Mini
+from robustmerge_bench.mini.student import MiniModel
 from robustmerge_bench.mini.tasks import SEEN, TASKS
 from robustmerge_bench.mini.training.experts import learn_task
 from robustmerge_bench.mini.training.sizes import SIZES
@@ -29,7 +29,7 @@ def test_every_file_is_what_the_manifest_says(shipped: Artifact) -> None:
 
 
 def test_an_expert_knows_its_task_and_the_base_does_not(shipped: Artifact) -> None:
-    mini = Mini.load(shipped.base)
+    mini = MiniModel.load(shipped.base)
     items = TASKS["imn"].items("validation", 60)
     before = TASKS["imn"].score(mini.answer(items), items).mean()
     with mini.wearing(shipped.experts["imn"]):
@@ -42,7 +42,7 @@ def test_an_expert_knows_its_task_and_the_base_does_not(shipped: Artifact) -> No
 @pytest.mark.parametrize("task", ["rec"])
 def test_an_expert_trained_again_is_as_good(shipped: Artifact, tmp_path: Path, task: str) -> None:
     learn_task(shipped.base, tmp_path / task, task, "shared", 0, SIZES["mini"].expert)
-    mini = Mini.load(shipped.base)
+    mini = MiniModel.load(shipped.base)
     items = TASKS[task].items("test", 300)
     scores = []
     for adapter in (shipped.experts[task], tmp_path / task):

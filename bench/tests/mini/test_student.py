@@ -11,7 +11,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.item import Item
-from robustmerge_bench.mini.student import LONGEST, Mini
+from robustmerge_bench.mini.student import LONGEST, MiniModel
 from robustmerge_bench.mini.tasks import TASKS
 from robustmerge_bench.mini.training.dialog import answer_scores, collate, look
 from robustmerge_bench.mini.training.experts import LANGUAGE_MODEL
@@ -55,7 +55,7 @@ def adapter(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.mark.parametrize("worn", [False, True], ids=["base", "adapter"])
 def test_answers_are_those_of_generate(random_base: Path, adapter: Path, worn: bool) -> None:
     items = [item for task in TASKS.values() for item in task.items("test", 2)]
-    mini = Mini.load(random_base, dtype=torch.float32)
+    mini = MiniModel.load(random_base, dtype=torch.float32)
     model = LlavaForConditionalGeneration.from_pretrained(random_base)
     if worn:
         model = PeftModel.from_pretrained(model, adapter)
@@ -66,7 +66,7 @@ def test_answers_are_those_of_generate(random_base: Path, adapter: Path, worn: b
 
 
 def test_an_adapter_is_taken_off_without_a_trace(random_base: Path, adapter: Path) -> None:
-    mini = Mini.load(random_base, dtype=torch.float32)
+    mini = MiniModel.load(random_base, dtype=torch.float32)
     before = {name: w.clone() for name, w in mini.model.named_parameters()}
     with mini.wearing(adapter):
         changed = [n for n, w in mini.model.named_parameters() if not torch.equal(w, before[n])]
@@ -79,7 +79,7 @@ def test_an_adapter_is_taken_off_without_a_trace(random_base: Path, adapter: Pat
 
 
 def test_the_scale_is_of_the_update_alone(random_base: Path, adapter: Path) -> None:
-    mini = Mini.load(random_base, dtype=torch.float32)
+    mini = MiniModel.load(random_base, dtype=torch.float32)
     weights = dict(mini.model.named_parameters())
     name = "model.language_model.layers.1.mlp.down_proj.weight"
     projector = "model.multi_modal_projector.linear_1.weight"
@@ -97,7 +97,7 @@ def test_the_scale_is_of_the_update_alone(random_base: Path, adapter: Path) -> N
 
 def test_half_precision_answers_with_the_sum_rounded_once(random_base: Path, adapter: Path) -> None:
     name = "model.language_model.layers.0.self_attn.q_proj.weight"
-    minis = [Mini.load(random_base, dtype=d) for d in (torch.float32, torch.bfloat16)]
+    minis = [MiniModel.load(random_base, dtype=d) for d in (torch.float32, torch.bfloat16)]
     for scale in (1.0, 1e-3):
         with minis[0].wearing(adapter, scale), minis[1].wearing(adapter, scale):
             exact, rounded = (dict(m.model.named_parameters())[name] for m in minis)
@@ -108,7 +108,7 @@ def test_half_precision_answers_with_the_sum_rounded_once(random_base: Path, ada
 def test_an_adapter_of_another_model_is_refused(random_base: Path, adapter: Path) -> None:
     model = LlavaForConditionalGeneration.from_pretrained(random_base)
     del model.model.language_model.layers[1]
-    mini = Mini(model)
+    mini = MiniModel(model)
     with pytest.raises(MergeError, match="model lacks"), mini.wearing(adapter):
         pass
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench_factories.results import scores
-from robustmerge_bench.figure import Figure
+from robustmerge_bench.figure import ScoreEstimate
 from robustmerge_bench.mini.judge.resample import Means, Resamples
 from robustmerge_bench.mini.judge.summary import summarize
 from robustmerge_bench.stats import interval, interval_of_mean_over_tasks
@@ -81,7 +81,7 @@ def test_a_summary_by_hand() -> None:
     assert found.kept.value == pytest.approx(100 * (50 - 30) / (70 - 30))
     assert found.normalized is not None
     assert found.normalized.value == pytest.approx(100 * (70 / 90 + 30 / 50) / 2)
-    assert found.tasks["aok"] == Figure(50.0, 50.0, 50.0)
+    assert found.tasks["aok"] == ScoreEstimate(50.0, 50.0, 50.0)
     assert found.kept.half == pytest.approx(0, abs=1e-9)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench_factories import results as made_up
 from bench_factories.results import merge, on, references, result
-from robustmerge_bench.figure import Figure
+from robustmerge_bench.figure import ScoreEstimate
 from robustmerge_bench.mini.judge.board import gather
 from robustmerge_bench.mini.judge.standing import Standing, stand
 from robustmerge_bench.mini.judge.table import as_data, as_markdown
@@ -142,7 +142,7 @@ def test_duels_are_paired_over_items() -> None:
 
 
 def test_a_duel_is_won_below_five_percent() -> None:
-    better = Figure(1.0, 0.1, 2.0)
+    better = ScoreEstimate(1.0, 0.1, 2.0)
     assert Duel("a", "b", better, 0.0499).winner == "a"
     assert Duel("a", "b", better, 0.05).winner == ""
-    assert Duel("a", "b", Figure(-1.0, -2.0, math.nan), 0.01).winner == "b"
+    assert Duel("a", "b", ScoreEstimate(-1.0, -2.0, math.nan), 0.01).winner == "b"

@@ -20,8 +20,8 @@ from bench_factories.short_training import brief
 from robustmerge.errors import MergeError
 from robustmerge_bench.mini.tasks import SEEN
 from robustmerge_bench.mini.training import train as training
-from robustmerge_bench.mini.training.experts import Recipe, learn_task, start_of
-from robustmerge_bench.mini.training.fit import Place, Plan, fit
+from robustmerge_bench.mini.training.experts import ExpertSettings, learn_task, start_of
+from robustmerge_bench.mini.training.fit import TrainingSchedule, WorkerInfo, fit
 from robustmerge_bench.mini.training.sight import SIGHTS, seen_in
 from robustmerge_bench.mini.training.sizes import SIZES
 from robustmerge_bench.mini.world.scene import Line, Scene, Thing
@@ -48,9 +48,9 @@ def train_a_line(checkpoint: Path | None, stop: int | None = None) -> Tensor:
     fit(
         net,
         loss,
-        Plan(30, 1e-2),
+        TrainingSchedule(30, 1e-2),
         seed=(7,),
-        place=Place(),
+        place=WorkerInfo(),
         told=told,
         checkpoint=checkpoint,
         every=10,
@@ -69,7 +69,7 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path: Path) 
 
 
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
-    plan = Plan(100, 1.0, warmup=0.1)
+    plan = TrainingSchedule(100, 1.0, warmup=0.1)
     shares = [plan.share(step) for step in range(100)]
     assert shares[:3] == pytest.approx([0.1, 0.2, 0.3])
     assert max(shares) == shares[9] == shares[10] == 1
@@ -84,8 +84,8 @@ def test_slow_parameters_learn_at_a_tenth() -> None:
     def loss(rng: Generator) -> Tensor:
         return (net["fast"](torch.ones(2)) + net["slow"](torch.ones(2))).sum()
 
-    plan = Plan(1, 1e-2, muon=False, slow="slow")
-    fit(net, loss, plan, seed=(0,), place=Place(), told=lambda *_: None)
+    plan = TrainingSchedule(1, 1e-2, muon=False, slow="slow")
+    fit(net, loss, plan, seed=(0,), place=WorkerInfo(), told=lambda *_: None)
     moved = {
         name: float((w.detach() - before[name]).abs().mean()) for name, w in net.named_parameters()
     }
@@ -159,14 +159,14 @@ def test_an_adapter_that_was_half_saved_is_trained_again(trained: Path, tmp_path
     half = tmp_path / ".rec.new"
     half.mkdir()
     (half / "adapter_model.safetensors").write_bytes(b"half")
-    recipe = Recipe(rank=2, items=8, epochs=1, batch=8)
+    recipe = ExpertSettings(rank=2, items=8, epochs=1, batch=8)
     learn_task(trained / "base", tmp_path / "rec", "rec", "shared", 0, recipe)
     assert training.is_there(tmp_path / "rec")
     assert not half.exists()
 
 
 def test_sets_have_folders_of_their_own() -> None:
-    recipe = Recipe(rank=2)
+    recipe = ExpertSettings(rank=2)
     lessons = training.all_lessons(Path("x"), recipe, (0, 1), ("shared", "independent"), "", True)
     assert len(lessons) == 2 * (2 * 8 + 1)
     assert [x.folder.as_posix() for x in lessons[:2]] == ["x/shared-0/joint", "x/shared-1/joint"]
@@ -197,7 +197,7 @@ def test_shared_starts_are_shared_and_independent_ones_are_not() -> None:
 def test_experts_of_a_set_share_the_start_of_A(trained: Path, tmp_path: Path) -> None:
     A = {}
     # One step at no rate leaves A as it began.
-    recipe = Recipe(rank=2, items=8, epochs=1, batch=8, rate=0.0)
+    recipe = ExpertSettings(rank=2, items=8, epochs=1, batch=8, rate=0.0)
     for init in ("shared", "independent"):
         for task in ("sqa", "rec"):
             folder = tmp_path / init / task

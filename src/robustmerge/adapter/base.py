@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import MergeError
 from ..files import read_json
 from . import layout
-from .reader import Place
+from .reader import TensorRef
 from .remote import cached, headers
 from .source import local_folder, snapshot
 from .tensors import SafetensorsFile, TensorFile
@@ -46,14 +46,14 @@ class Base:
                 files = headers(source)
                 folder = Path(snapshot(source, source, None, [_SETTINGS]))
         self.folder = folder or _fetch(source)
-        self.tensors: Mapping[str, Place] = _by_name(files or _open(self.folder))
+        self.tensors: Mapping[str, TensorRef] = _by_name(files or _open(self.folder))
 
     def close(self) -> None:
         """Release the files."""
         for place in self.tensors.values():
             place.file.close()
 
-    def weight(self, module: str) -> Place | None:
+    def weight(self, module: str) -> TensorRef | None:
         """A module's weight, None where the base has none under this name.
 
         A head tied to the embeddings is not stored, and theirs is given. Attention of torch's own
@@ -156,8 +156,8 @@ def _open(folder: Path) -> list[TensorFile]:
     return [SafetensorsFile(folder / name) for name in names]
 
 
-def _by_name(files: Sequence[TensorFile]) -> dict[str, Place]:
-    tensors: dict[str, Place] = {}
+def _by_name(files: Sequence[TensorFile]) -> dict[str, TensorRef]:
+    tensors: dict[str, TensorRef] = {}
     for file in files:
         for raw, spec in file.specs.items():
             canonical = layout.canonical(raw)
@@ -167,5 +167,5 @@ def _by_name(files: Sequence[TensorFile]) -> dict[str, Place]:
                     where=f"{tensors[canonical]}\n{file.path}  {raw}",
                     hint="a base model is one checkpoint; fetch it into a folder of its own",
                 )
-            tensors[canonical] = Place(file, raw, spec)
+            tensors[canonical] = TensorRef(file, raw, spec)
     return tensors

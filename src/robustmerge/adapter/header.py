@@ -34,7 +34,7 @@ _MOST_AXES = 64  # torch makes no tensor of more
 
 
 @dataclass(frozen=True)
-class Entry:
+class HeaderEntry:
     """One tensor in the header; `begin` and `end` count from the start of the file."""
 
     dtype: str
@@ -43,7 +43,7 @@ class Entry:
     end: int
 
 
-def read_header(file: BinaryIO, path: Path) -> dict[str, Entry]:
+def read_header(file: BinaryIO, path: Path) -> dict[str, HeaderEntry]:
     """Read and check the header of an open file.
 
     Raises:
@@ -60,7 +60,7 @@ def read_header(file: BinaryIO, path: Path) -> dict[str, Entry]:
         ) from None
 
 
-def _entries(file: BinaryIO, size: int) -> dict[str, Entry]:
+def _entries(file: BinaryIO, size: int) -> dict[str, HeaderEntry]:
     if size < 8:
         raise ValueError(f"it has only {size} bytes")
     length = int.from_bytes(file.read(8), "little")
@@ -93,7 +93,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     return header
 
 
-def _entry(name: str, value: object, start: int) -> Entry:
+def _entry(name: str, value: object, start: int) -> HeaderEntry:
     if not isinstance(value, dict) or value.keys() != _KEYS:
         raise ValueError(f"the entry of {name} is not a type, a shape and offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -106,7 +106,7 @@ def _entry(name: str, value: object, start: int) -> Entry:
     begin, end = offsets
     if (end - begin) * 8 != math.prod(shape) * _BITS[dtype]:
         raise ValueError(f"{name} is {dtype} {shape!r:.80} but has {end - begin} bytes")
-    return Entry(dtype, tuple(shape), start + begin, start + end)
+    return HeaderEntry(dtype, tuple(shape), start + begin, start + end)
 
 
 def _naturals(value: object) -> bool:

@@ -20,7 +20,7 @@ from . import layout
 from .config import AdapterConfig
 from .keys import Key, Part, parse
 from .source import locate
-from .tensors import DTYPES, Spec, TensorFile, open_tensors, wrong_type
+from .tensors import DTYPES, TensorFile, TensorSpec, open_tensors, wrong_type
 
 _PAIRS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
 NON_LORA = "non_lora_trainables.bin"
@@ -31,12 +31,12 @@ BESIDE = "non_lora.safetensors"
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorRef:
     """Where a tensor is: its file, its name there, and what the header says of it."""
 
     file: TensorFile
     name: str
-    spec: Spec
+    spec: TensorSpec
 
     def __str__(self) -> str:
         return f"{self.file.path}  {self.name}"
@@ -60,7 +60,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Module:
+class LoraModule:
     """One adapted module, from the headers alone.
 
     Attributes:
@@ -75,8 +75,8 @@ class Module:
     name: str
     written: str
     part: Part
-    A: Place
-    B: Place
+    A: TensorRef
+    B: TensorRef
     scaling: float
 
     @property
@@ -121,11 +121,11 @@ class Adapter:
         if (self.folder / NON_LORA).is_file():
             self.files.append(open_tensors(self.folder / NON_LORA))
         parsed = self._parse()
-        self.modules: Mapping[str, Module] = self._pair(parsed)
-        self.extras: Mapping[str, Place] = self._whole(
+        self.modules: Mapping[str, LoraModule] = self._pair(parsed)
+        self.extras: Mapping[str, TensorRef] = self._whole(
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
         )
-        self.bases: Mapping[str, Place] = self._whole(parsed, (Part.BASE,))
+        self.bases: Mapping[str, TensorRef] = self._whole(parsed, (Part.BASE,))
         self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
         if not self.modules:
             raise MergeError(
@@ -152,13 +152,13 @@ class Adapter:
         for file in self.files:
             file.close()
 
-    def _parse(self) -> list[tuple[Key, Place]]:
+    def _parse(self) -> list[tuple[Key, TensorRef]]:
         """Every tensor of the folder, its name taken apart."""
         parsed = []
         seen: dict[tuple[str, Part, str], str] = {}
         for file in self.files:
             for name, spec in file.specs.items():
-                place = Place(file, name, spec)
+                place = TensorRef(file, name, spec)
                 key = parse(name)
                 if key is None:
                     raise MergeError(
@@ -178,7 +178,7 @@ class Adapter:
                 parsed.append((key, place))
         return parsed
 
-    def _refuse(self, key: Key, place: Place) -> None:
+    def _refuse(self, key: Key, place: TensorRef) -> None:
         if place.spec.dtype not in DTYPES:
             raise wrong_type(place.file.path, place.name, place.spec.dtype)
         if key.part is Part.MAGNITUDE and not self.config.dora:
@@ -194,8 +194,8 @@ class Adapter:
                 hint="train with lora_bias=false",
             )
 
-    def _pair(self, parsed: list[tuple[Key, Place]]) -> dict[str, Module]:
-        parts: dict[str, dict[Part, Place]] = defaultdict(dict)
+    def _pair(self, parsed: list[tuple[Key, TensorRef]]) -> dict[str, LoraModule]:
+        parts: dict[str, dict[Part, TensorRef]] = defaultdict(dict)
         lora = {*_PAIRS, *_PAIRS.values()}
         for key, place in parsed:
             if key.part in lora:
@@ -203,7 +203,7 @@ class Adapter:
         modules = (self._module(written, found) for written, found in parts.items())
         return {module.name: module for module in modules}
 
-    def _module(self, written: str, found: dict[Part, Place]) -> Module:
+    def _module(self, written: str, found: dict[Part, TensorRef]) -> LoraModule:
         part = next((a for a in _PAIRS if a in found), None)
         if part is None or _PAIRS[part] not in found or len(found) != 2:
             there = next(iter(found.values()))
@@ -217,9 +217,9 @@ class Adapter:
         self._check_shapes(written, A, B)
         rank = A.spec.shape[0]
         scaling = self.config.scaling(written, rank)
-        return Module(layout.canonical(written), written, part, A, B, scaling)
+        return LoraModule(layout.canonical(written), written, part, A, B, scaling)
 
-    def _check_shapes(self, written: str, A: Place, B: Place) -> None:
+    def _check_shapes(self, written: str, A: TensorRef, B: TensorRef) -> None:
         a, b = A.spec.shape, B.spec.shape
         if len(a) != 2 or len(b) != 2:
             raise MergeError(
@@ -242,7 +242,9 @@ class Adapter:
                 "and rank_pattern",
             )
 
-    def _whole(self, parsed: list[tuple[Key, Place]], parts: tuple[Part, ...]) -> dict[str, Place]:
+    def _whole(
+        self, parsed: list[tuple[Key, TensorRef]], parts: tuple[Part, ...]
+    ) -> dict[str, TensorRef]:
         return {
             layout.canonical(f"{key.module}.{key.leaf}".lstrip(".")): place
             for key, place in parsed

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import MergeError, first_line
-from .tensors import Spec
+from .tensors import TensorSpec
 
 
 class HeaderOnly:
@@ -18,7 +18,7 @@ class HeaderOnly:
         specs: Type and shape of every tensor.
     """
 
-    def __init__(self, path: Path, specs: dict[str, Spec]) -> None:
+    def __init__(self, path: Path, specs: dict[str, TensorSpec]) -> None:
         self.path = path
         self.specs = specs
 
@@ -57,7 +57,7 @@ def headers(repo: str) -> list[HeaderOnly]:
     return [
         HeaderOnly(
             Path(repo, name),
-            {n: Spec(t.dtype, tuple(t.shape)) for n, t in file.tensors.items()},
+            {n: TensorSpec(t.dtype, tuple(t.shape)) for n, t in file.tensors.items()},
         )
         for name, file in files.items()
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import layout
 from .keys import Part
-from .reader import Adapter, Module
+from .reader import Adapter, LoraModule
 
 MAGNITUDE = Part.MAGNITUDE.value
 _BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d{1,9})\.(?P<rest>.+)")
@@ -17,7 +17,7 @@ _BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d{1,9})\.(?P<rest>.+)")
 
 def plain_lora(
     first: Adapter,
-    modules: Sequence[Module],
+    modules: Sequence[LoraModule],
     names: Sequence[str],
     rank: int,
     base: str,

@@ -36,7 +36,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class StatisticsEntry:
     """One collected adapter.
 
     Attributes:
@@ -247,9 +247,9 @@ def _is_entry(item: object) -> bool:
     )
 
 
-def _entry(folder: Path, item: Mapping[str, Any]) -> Entry:
+def _entry(folder: Path, item: Mapping[str, Any]) -> StatisticsEntry:
     try:
         file = SafetensorsFile(folder / item["file"])
     except MergeError as error:
         raise MergeError(error.problem, where=error.where, hint=_AGAIN) from None
-    return Entry(item["adapter"], item["weights"], item["ranks"], file)
+    return StatisticsEntry(item["adapter"], item["weights"], item["ranks"], file)

@@ -30,7 +30,7 @@ _scratch = threading.local()
 
 
 @dataclass(frozen=True)
-class Spec:
+class TensorSpec:
     """A tensor as the header describes it: type by its safetensors name, and shape."""
 
     dtype: str
@@ -52,7 +52,7 @@ class TensorFile(Protocol):
     """
 
     path: Path
-    specs: dict[str, Spec]
+    specs: dict[str, TensorSpec]
 
     def read(self, name: str) -> Tensor:
         """The tensor in float32 (float64 stays), in memory of its own."""
@@ -80,7 +80,7 @@ class SafetensorsFile:
         with reading(path), path.open("rb") as file:
             self._entries = read_header(file, path)
             self._state = _state(os.fstat(file.fileno()))
-        self.specs = {name: Spec(e.dtype, e.shape) for name, e in self._entries.items()}
+        self.specs = {name: TensorSpec(e.dtype, e.shape) for name, e in self._entries.items()}
         self._mine = threading.local()
         self._opened: list[io.FileIO] = []
 
@@ -144,7 +144,7 @@ class TorchFile:
                 "you trust it",
             ) from None
         self._tensors = _state_dict(loaded, path)
-        self.specs = {k: Spec(_name_of(v.dtype), tuple(v.shape)) for k, v in loaded.items()}
+        self.specs = {k: TensorSpec(_name_of(v.dtype), tuple(v.shape)) for k, v in loaded.items()}
 
     def read(self, name: str) -> Tensor:
         """The tensor in float32 (float64 stays), in memory of its own.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MergeError
-from .tensors import DTYPES, Spec
+from .tensors import DTYPES, TensorSpec
 
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that were never able to do a thing."""
@@ -25,7 +25,7 @@ class SafetensorsWriter:
     Memory: one tensor. The space is reserved at once, so that a full disk shows before the work.
     """
 
-    def __init__(self, path: Path, specs: Mapping[str, Spec]) -> None:
+    def __init__(self, path: Path, specs: Mapping[str, TensorSpec]) -> None:
         """Write the header.
 
         Raises:
@@ -95,7 +95,7 @@ def _reserve(handle: int, size: int) -> None:
             raise
 
 
-def _layout(specs: Mapping[str, Spec]) -> tuple[bytes, dict[str, int], int]:
+def _layout(specs: Mapping[str, TensorSpec]) -> tuple[bytes, dict[str, int], int]:
     """The header's bytes, each tensor's position in the file, and the file's size."""
     # Wide types first, so that every tensor is aligned to its type.
     order = sorted(specs, key=lambda name: -DTYPES[specs[name].dtype].itemsize)

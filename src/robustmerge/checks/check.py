@@ -13,9 +13,9 @@ from ..adapter.reader import BESIDE
 from ..adapter.tensors import SafetensorsFile
 from ..errors import MergeError, few, unknown
 from ..files import read_json, sha256
-from .contents import Contents, Item
+from .contents import Contents, NamedTensor
 from .family import KNOWN, guess
-from .findings import Finding, Verdict, fails, note, ok
+from .findings import CheckStatus, Finding, fails, note, ok
 from .peft_rules import entries, saves, selects, under
 from .runtimes import RUNTIMES, judge
 from .tensor_locations import misfit, nearest, unknown_shapes
@@ -25,7 +25,7 @@ _OTHER_BASE = "name the base model that the adapter was trained on"
 
 
 @dataclass(frozen=True)
-class Line:
+class CheckLine:
     """One check.
 
     Attributes:
@@ -42,7 +42,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckReport:
     """An adapter after all checks.
 
     Attributes:
@@ -55,15 +55,15 @@ class Checked:
     label: str
     modules: int
     ranks: tuple[int, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CheckLine, ...]
 
     @property
     def holds(self) -> bool:
         """Whether nothing that counts fails."""
-        return not any(x.counts and x.finding.verdict is Verdict.FAILS for x in self.lines)
+        return not any(x.counts and x.finding.verdict is CheckStatus.FAILS for x in self.lines)
 
 
-def check(source: str | Path, base: str | None = None, asked: Sequence[str] = ()) -> Checked:
+def check(source: str | Path, base: str | None = None, asked: Sequence[str] = ()) -> CheckReport:
     """Check an adapter; reads headers only, and whole files where a merge recorded their hashes.
 
     Args:
@@ -85,36 +85,38 @@ def check(source: str | Path, base: str | None = None, asked: Sequence[str] = ()
         for name in asked or RUNTIMES:
             counts = name in (asked or ("peft",))
             for limit, function in RUNTIMES[name].items():
-                lines.append(Line(name, limit, judge(function, contents), counts))
+                lines.append(CheckLine(name, limit, judge(function, contents), counts))
         ranks = tuple(sorted({lora.rank for lora in contents.loras}))
-        return Checked(contents.label, len(contents.loras), ranks, tuple(lines))
+        return CheckReport(contents.label, len(contents.loras), ranks, tuple(lines))
     finally:
         contents.close()
 
 
-def _own(contents: Contents) -> list[Line]:
-    lines = [Line("adapter", "reading", _readable(contents))]
+def _own(contents: Contents) -> list[CheckLine]:
+    lines = [CheckLine("adapter", "reading", _readable(contents))]
     if (contents.folder / RECORD).is_file():
-        lines.append(Line("files", "hashes", _unchanged(contents.folder)))
-    lines.append(Line("settings", "target_modules", judge(_selected, contents)))
+        lines.append(CheckLine("files", "hashes", _unchanged(contents.folder)))
+    lines.append(CheckLine("settings", "target_modules", judge(_selected, contents)))
     return lines
 
 
-def _of_base(contents: Contents) -> list[Line]:
+def _of_base(contents: Contents) -> list[CheckLine]:
     base = contents.base
     if base is None:
         return []
     items = [*contents.items, *_beside(contents)]
     wrong = [(item, text) for item in items if (text := misfit(item, contents, base))]
     lines = [
-        Line("base", "family", _same_family(contents, base)),
-        Line("base", "tensors", _fit(items, wrong, base)),
+        CheckLine("base", "family", _same_family(contents, base)),
+        CheckLine("base", "tensors", _fit(items, wrong, base)),
     ]
     if len(wrong) == len(items):  # another model: nothing more can be said of it
         return lines
-    lines.append(Line("base", "target_modules", judge(lambda c: _also_selected(c, base), contents)))
+    lines.append(
+        CheckLine("base", "target_modules", judge(lambda c: _also_selected(c, base), contents))
+    )
     if saved := entries(contents.config.raw, "modules_to_save"):
-        lines.append(Line("base", "modules_to_save", _all_saved(contents, base, saved)))
+        lines.append(CheckLine("base", "modules_to_save", _all_saved(contents, base, saved)))
     return lines
 
 
@@ -183,7 +185,9 @@ def _same_family(contents: Contents, base: Base) -> Finding:
     )
 
 
-def _fit(items: Sequence[Item], wrong: Sequence[tuple[Item, str]], base: Base) -> Finding:
+def _fit(
+    items: Sequence[NamedTensor], wrong: Sequence[tuple[NamedTensor, str]], base: Base
+) -> Finding:
     """Every tensor has a parameter of the base to change, of the right shape."""
     if wrong:
         first, why = wrong[0]
@@ -199,7 +203,7 @@ def _fit(items: Sequence[Item], wrong: Sequence[tuple[Item, str]], base: Base) -
     return ok(f"{text}, of the right shape")
 
 
-def _beside(contents: Contents) -> list[Item]:
+def _beside(contents: Contents) -> list[NamedTensor]:
     """Fully trained parameters that a merge put beside the adapter."""
     path = contents.folder / BESIDE
     if not path.is_file():

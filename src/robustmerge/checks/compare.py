@@ -43,7 +43,7 @@ Verdict = Literal["shared", "rotated", "independent", "unclear", "mixed"]
 
 
 @dataclass(frozen=True)
-class Norm:
+class UpdateNorm:
     """Size of an update.
 
     Attributes:
@@ -58,7 +58,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Pair:
+class AdapterPair:
     """Two adapters, by their positions; means over the modules that were compared.
 
     Attributes:
@@ -89,7 +89,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class FactorSimilarity:
     """How the A's of several adapters compare.
 
     Attributes:
@@ -100,7 +100,7 @@ class Likeness:
 
     modules: int
     of: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[AdapterPair, ...]
 
     @property
     def verdict(self) -> Verdict:
@@ -109,7 +109,7 @@ class Likeness:
         return found.pop() if len(found) == 1 else "mixed"
 
 
-def norm(adapter: Adapter) -> Norm:
+def norm(adapter: Adapter) -> UpdateNorm:
     """The size of an adapter's update, scalings included; reads every factor once.
 
     Raises:
@@ -120,10 +120,10 @@ def norm(adapter: Adapter) -> Norm:
         factors = adapter.factors(name)
         A, B = factors.A.double(), factors.B.double()
         squares.append(max(float(((B.T @ B) * (A @ A.T)).sum()), 0.0))
-    return Norm(math.sqrt(sum(squares)), len(squares), sum(square == 0 for square in squares))
+    return UpdateNorm(math.sqrt(sum(squares)), len(squares), sum(square == 0 for square in squares))
 
 
-def likeness(adapters: Sequence[Adapter]) -> Likeness | None:
+def likeness(adapters: Sequence[Adapter]) -> FactorSimilarity | None:
     """Compare the A's of every two adapters; None where they have no module in common.
 
     Raises:
@@ -140,7 +140,7 @@ def likeness(adapters: Sequence[Adapter]) -> Likeness | None:
         spaces = [_Space.of(a.modules[name].A.read().double()) for a in adapters]
         for i, j in pairs:
             figures[i, j].append(_compare(spaces[i], spaces[j]))
-    return Likeness(len(sample), len(common), tuple(_mean(p, figures[p]) for p in pairs))
+    return FactorSimilarity(len(sample), len(common), tuple(_mean(p, figures[p]) for p in pairs))
 
 
 def spread(names: Sequence[str], most: int) -> list[str]:
@@ -200,10 +200,10 @@ def _compare(one: _Space, other: _Space) -> _Figures:
     )
 
 
-def _mean(pair: tuple[int, int], figures: Sequence[_Figures]) -> Pair:
+def _mean(pair: tuple[int, int], figures: Sequence[_Figures]) -> AdapterPair:
     cosines = [f.cosine for f in figures if f.cosine is not None]
     n = len(figures)
-    return Pair(
+    return AdapterPair(
         *pair,
         cosine=sum(cosines) / len(cosines) if cosines else None,
         row_spaces=sum(f.row_spaces for f in figures) / n,

@@ -11,7 +11,7 @@ from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import FILE, AdapterConfig
 from ..adapter.keys import Key, Part, parse
-from ..adapter.reader import NON_LORA, Adapter, Place, weights_file
+from ..adapter.reader import NON_LORA, Adapter, TensorRef, weights_file
 from ..adapter.source import locate
 from ..adapter.tensors import TensorFile, open_tensors
 from ..errors import MergeError
@@ -24,7 +24,7 @@ LORA = frozenset({*FACTORS, *FACTORS.values()})
 
 
 @dataclass(frozen=True)
-class Item:
+class NamedTensor:
     """One tensor and what its name says it is.
 
     Attributes:
@@ -33,7 +33,7 @@ class Item:
     """
 
     key: Key
-    place: Place
+    place: TensorRef
 
     @property
     def written(self) -> str:
@@ -47,11 +47,11 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Lora:
+class LoraPair:
     """The factors of one module, of which the second may be missing."""
 
-    A: Item
-    B: Item | None
+    A: NamedTensor
+    B: NamedTensor | None
 
     @property
     def written(self) -> str:
@@ -107,10 +107,10 @@ class Contents:
         return self.config.path.parent
 
     @cached_property
-    def items(self) -> tuple[Item, ...]:
+    def items(self) -> tuple[NamedTensor, ...]:
         """All tensors whose names have a place in an adapter."""
         found = ((parse(name), place) for name, place in self._places())
-        return tuple(Item(key, place) for key, place in found if key is not None)
+        return tuple(NamedTensor(key, place) for key, place in found if key is not None)
 
     @cached_property
     def strangers(self) -> tuple[str, ...]:
@@ -118,17 +118,17 @@ class Contents:
         return tuple(name for name, _ in self._places() if parse(name) is None)
 
     @cached_property
-    def loras(self) -> tuple[Lora, ...]:
+    def loras(self) -> tuple[LoraPair, ...]:
         """The adapted modules, in the file's order."""
         by_key = {(i.key.module, i.key.part): i for i in self.items}
         return tuple(
-            Lora(i, by_key.get((i.key.module, FACTORS[i.key.part])))
+            LoraPair(i, by_key.get((i.key.module, FACTORS[i.key.part])))
             for i in self.items
             if i.key.part in FACTORS
         )
 
     @cached_property
-    def whole(self) -> tuple[Item, ...]:
+    def whole(self) -> tuple[NamedTensor, ...]:
         """Parameters trained whole, and rows of embeddings."""
         return self.of(Part.FULL, Part.TOKENS)
 
@@ -154,7 +154,7 @@ class Contents:
             return kind.endswith("ForCausalLM")
         return None if self.layout == layout.FLAT and not self.outside_language() else False
 
-    def of(self, *parts: Part) -> tuple[Item, ...]:
+    def of(self, *parts: Part) -> tuple[NamedTensor, ...]:
         """The tensors that are one of these."""
         return tuple(i for i in self.items if i.key.part in parts)
 
@@ -172,10 +172,10 @@ class Contents:
         for file in self.files:
             file.close()
 
-    def _places(self) -> Iterator[tuple[str, Place]]:
+    def _places(self) -> Iterator[tuple[str, TensorRef]]:
         for file in self.files:
             for name, spec in file.specs.items():
-                yield name, Place(file, name, spec)
+                yield name, TensorRef(file, name, spec)
 
 
 def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[MergeError]]:

@@ -44,7 +44,7 @@ KNOWN = frozenset(family for _, candidates in _BY_NAME for family in candidates)
 
 
 @dataclass(frozen=True)
-class Family:
+class FamilyGuess:
     """A guess.
 
     Attributes:
@@ -66,29 +66,29 @@ class Family:
         return f"{' or '.join(self.candidates)} (from the {self.told_by})"
 
 
-def guess(contents: Contents) -> Family:
+def guess(contents: Contents) -> FamilyGuess:
     """The family an adapter belongs to."""
     mapping = contents.config.raw.get("auto_mapping")
     library = str(mapping.get("parent_library") or "") if isinstance(mapping, dict) else ""
     if match := re.match(r"transformers\.models\.(\w+)\.", library):
-        return Family((match[1],), "settings")
+        return FamilyGuess((match[1],), "settings")
     # Of a path, the last part that tells: a Hub cache ends in a hash.
     for part in reversed(PurePosixPath(contents.config.base.lower()).parts):
         name = re.sub(r"[\s._]+", "-", part)
         for pattern, candidates in _BY_NAME:
             if re.search(pattern, name):
-                return Family(candidates, "base's name")
+                return FamilyGuess(candidates, "base's name")
     return _by_modules(contents)
 
 
-def _by_modules(contents: Contents) -> Family:
+def _by_modules(contents: Contents) -> FamilyGuess:
     told_by = "module names"
     if any(file.path.name == NON_LORA for file in contents.files):
-        return Family(("llava",), told_by)
+        return FamilyGuess(("llava",), told_by)
     names = [layout.canonical(item.written) for item in contents.items]
     for pattern, candidates in _BY_MODULE:
         if any(re.match(pattern, name) for name in names):
-            return Family(candidates, told_by)
+            return FamilyGuess(candidates, told_by)
     if contents.layout == layout.HF_OLD:
-        return Family((*_LLAVAS, "internvl"), told_by)
-    return Family()
+        return FamilyGuess((*_LLAVAS, "internvl"), told_by)
+    return FamilyGuess()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(str, Enum):
+class CheckStatus(str, Enum):
     """Holds, holds under a condition, or does not."""
 
     OK = "ok"
@@ -24,24 +24,24 @@ class Finding:
         advice: What to do, '' where there is nothing to do.
     """
 
-    verdict: Verdict
+    verdict: CheckStatus
     text: str = ""
     advice: str = ""
 
 
-OK = Finding(Verdict.OK)
+OK = Finding(CheckStatus.OK)
 
 
 def ok(text: str) -> Finding:
     """A check that holds."""
-    return Finding(Verdict.OK, text)
+    return Finding(CheckStatus.OK, text)
 
 
 def note(text: str, advice: str = "") -> Finding:
     """A check that holds under a condition."""
-    return Finding(Verdict.NOTE, text, advice)
+    return Finding(CheckStatus.NOTE, text, advice)
 
 
 def fails(text: str, advice: str = "") -> Finding:
     """A check that does not hold."""
-    return Finding(Verdict.FAILS, text, advice)
+    return Finding(CheckStatus.FAILS, text, advice)

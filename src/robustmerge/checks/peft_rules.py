@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import MergeError
-from .contents import LORA, Contents, Item
+from .contents import LORA, Contents, NamedTensor
 
 ALL_LINEAR = "all-linear"
 
@@ -44,7 +44,7 @@ def saves(raw: Mapping[str, Any], module: str) -> bool:
     return any(module.endswith(entry) for entry in entries(raw, "modules_to_save"))
 
 
-def lands(contents: Contents, item: Item) -> bool:
+def lands(contents: Contents, item: NamedTensor) -> bool:
     """Whether PEFT finds the place of a tensor in a model that transformers builds now.
 
     What it does not find it leaves out with a warning; where a parameter of `modules_to_save` is

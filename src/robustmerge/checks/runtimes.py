@@ -14,7 +14,7 @@ from types import MappingProxyType
 from ..adapter import layout
 from ..adapter.keys import Part, full_name, lora_name
 from ..errors import MergeError, few
-from .contents import LORA, Contents, Item, Lora
+from .contents import LORA, Contents, LoraPair, NamedTensor
 from .family import guess
 from .findings import OK, Finding, fails, note
 from .peft_rules import ALL_LINEAR, lands, selects
@@ -270,7 +270,7 @@ def _as_configured(contents: Contents) -> bool:
     )
 
 
-def _scaling(contents: Contents, lora: Lora) -> float:
+def _scaling(contents: Contents, lora: LoraPair) -> float:
     return contents.config.scaling(lora.written, max(lora.rank, 1))
 
 
@@ -278,11 +278,11 @@ def _close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-9)
 
 
-def _in_block(lora: Lora) -> bool:
+def _in_block(lora: LoraPair) -> bool:
     return any(part.isdigit() for part in lora.name.split("."))
 
 
-def _as_peft_writes(item: Item) -> str:
+def _as_peft_writes(item: NamedTensor) -> str:
     if item.key.part in LORA:
         return lora_name(item.key.module, item.key.part)
     if item.key.part in (Part.MAGNITUDE, Part.LORA_BIAS):

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from ..adapter import layout
 from ..errors import MergeError
-from .compare import Norm, norm
-from .contents import Contents, Lora
+from .compare import UpdateNorm, norm
+from .contents import Contents, LoraPair
 from .family import guess
 from .remarks import unusual
 
 
 @dataclass(frozen=True)
-class Tower:
+class TowerSummary:
     """The adapted modules in one part of the model.
 
     Attributes:
@@ -31,7 +31,7 @@ class Tower:
 
 
 @dataclass(frozen=True)
-class Facts:
+class AdapterSummary:
     """One adapter.
 
     Attributes:
@@ -54,7 +54,7 @@ class Facts:
     base: str
     family: str
     layout: str
-    towers: Mapping[str, Tower]
+    towers: Mapping[str, TowerSummary]
     ranks: Mapping[int, int]
     scalings: Mapping[str, int]
     dtypes: Mapping[str, int]
@@ -65,11 +65,11 @@ class Facts:
     refusals: tuple[str, ...] = field(default=())
 
 
-def inspect(contents: Contents) -> Facts:
+def inspect(contents: Contents) -> AdapterSummary:
     """Gather the facts; reads all factors for the norm, two modules' tensors at a time."""
     measured, refusals = _norm(contents)
     notes = [*unusual(contents), *_of_norm(measured)]
-    return Facts(
+    return AdapterSummary(
         label=contents.label,
         base=contents.config.base,
         family=str(guess(contents)),
@@ -102,13 +102,15 @@ def block(name: str) -> str:
     return "" if number is None else ".".join(parts[: number + 1])
 
 
-def _towers(loras: tuple[Lora, ...]) -> dict[str, Tower]:
+def _towers(loras: tuple[LoraPair, ...]) -> dict[str, TowerSummary]:
     towers = {}
     for part in ("language", "vision", "connector", "other"):
         names = [lora.name for lora in loras if layout.tower(lora.name) == part]
         if names:
             blocks = {block(name) for name in names} - {""}
-            towers[part] = Tower(len(names), len(blocks), tuple(sorted({leaf(n) for n in names})))
+            towers[part] = TowerSummary(
+                len(names), len(blocks), tuple(sorted({leaf(n) for n in names}))
+            )
     return towers
 
 
@@ -129,7 +131,7 @@ def _scalings(contents: Contents) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def _norm(contents: Contents) -> tuple[Norm | None, tuple[MergeError, ...]]:
+def _norm(contents: Contents) -> tuple[UpdateNorm | None, tuple[MergeError, ...]]:
     if contents.adapter is None:
         return None, contents.refusals
     try:
@@ -138,7 +140,7 @@ def _norm(contents: Contents) -> tuple[Norm | None, tuple[MergeError, ...]]:
         return None, (error,)
 
 
-def _of_norm(measured: Norm | None) -> list[str]:
+def _of_norm(measured: UpdateNorm | None) -> list[str]:
     if measured is None or not measured.zero:
         return []
     if measured.zero == measured.modules:

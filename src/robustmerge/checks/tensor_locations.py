@@ -8,15 +8,15 @@ from difflib import get_close_matches
 from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.layout import canonical
-from ..adapter.reader import Place
+from ..adapter.reader import TensorRef
 from ..adapter.tensors import DTYPES
-from .contents import LORA, Contents, Item
+from .contents import LORA, Contents, NamedTensor
 
 _EMBEDDING = (Part.EMBEDDING_A, Part.EMBEDDING_B)
 _FIRST = (Part.A, Part.EMBEDDING_A)
 
 
-def misfit(item: Item, contents: Contents, base: Base) -> str:
+def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     """Why a tensor does not fit the base, '' where it does."""
     name = parameter(item)
     place = _find(item, contents, base)
@@ -31,12 +31,12 @@ def misfit(item: Item, contents: Contents, base: Base) -> str:
     return f"{item.place.name} {list(item.shape)} does not go with {name} {list(theirs)}"
 
 
-def nearest(item: Item, base: Base) -> str:
+def nearest(item: NamedTensor, base: Base) -> str:
     """The base's parameter whose name is most like the one a tensor wants, '' where none is."""
     return next(iter(get_close_matches(parameter(item), base.tensors, n=1)), "")
 
 
-def parameter(item: Item) -> str:
+def parameter(item: NamedTensor) -> str:
     """Canonical name of the base's parameter that a tensor changes or replaces."""
     module = canonical(item.key.module.replace(".base_layer", ""))
     if item.key.part is Part.FULL:
@@ -46,19 +46,19 @@ def parameter(item: Item) -> str:
     return f"{module}.weight"
 
 
-def unknown_shapes(items: Iterable[Item], base: Base) -> int:
+def unknown_shapes(items: Iterable[NamedTensor], base: Base) -> int:
     """How many of the tensors belong to quantized weights, whose stored shape is another."""
     places = [_stored(parameter(item), base) for item in items]
     return sum(place is not None and not _shape_is_known(place) for place in places)
 
 
-def _find(item: Item, contents: Contents, base: Base) -> Place | None:
+def _find(item: NamedTensor, contents: Contents, base: Base) -> TensorRef | None:
     if contents.text_only and contents.live(item.written) != item.written:
         return None  # names of a vision-language model, which a language model does not have
     return _stored(parameter(item), base)
 
 
-def _stored(name: str, base: Base) -> Place | None:
+def _stored(name: str, base: Base) -> TensorRef | None:
     if name in base.tensors:
         return base.tensors[name]
     module, _, leaf = name.rpartition(".")
@@ -67,11 +67,11 @@ def _stored(name: str, base: Base) -> Place | None:
     return base.weight(module) or base.tensors.get(f"{module}.qweight")
 
 
-def _shape_is_known(place: Place) -> bool:
+def _shape_is_known(place: TensorRef) -> bool:
     return place.spec.dtype in DTYPES or place.spec.dtype.startswith("F8")
 
 
-def _fits(item: Item, weight: tuple[int, ...]) -> bool:
+def _fits(item: NamedTensor, weight: tuple[int, ...]) -> bool:
     """Whether a tensor goes with a weight (d_out, d_in, …) or embedding (vocabulary, hidden)."""
     shape, part = item.shape, item.key.part
     if part in (Part.FULL, Part.BASE):

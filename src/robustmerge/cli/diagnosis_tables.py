@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from ..diagnosis.pooled import Figure, Pooled
+from ..diagnosis.pooled import Estimate, Pooled
 from ..diagnosis.tables import Diagnosis
 from ..diagnosis.verdict import whole_norms
 
@@ -104,7 +104,7 @@ def _mean(rows: Sequence[Pooled], name: str) -> float:
 def _figure(row: Pooled | None, name: str, form: str, *, weighted: bool = False) -> str:
     if row is None or name not in row.figures:
         return "–"
-    figure: Figure = row[name]
+    figure: Estimate = row[name]
     return _number(figure.weighted if weighted else figure.mean, form)
 
 

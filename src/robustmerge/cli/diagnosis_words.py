@@ -7,40 +7,42 @@ from collections.abc import Sequence
 from ..diagnosis.pooled import Pooled
 from ..diagnosis.tables import Diagnosis
 from ..diagnosis.verdict import whole_norms
-from .rows import Row
+from .rows import LabeledRow
 
 
-def before(found: Diagnosis) -> list[Row]:
+def before(found: Diagnosis) -> list[LabeledRow]:
     """The most telling figures, all over the whole model."""
-    rows = [Row("sizes", _sizes(found)), Row("spectra", _spectra(found))]
+    rows = [LabeledRow("sizes", _sizes(found)), LabeledRow("spectra", _spectra(found))]
     if len(found.adapters) < 2:
         return rows
     pairs = found.pooled("pairs")
     (signs,) = found.pooled("signs")
     (apart,) = found.pooled("apart")
     rows += [
-        Row("cosine", _range(pairs, "cosine")),
-        Row("inputs", _range(pairs, "inputs", 3) + _chance(pairs, "inputs_chance")),
-        Row("outputs", _range(pairs, "outputs", 3) + _chance(pairs, "outputs_chance")),
-        Row("A's", f"cosine of entries {_range(pairs, 'A_cosine')}"),
+        LabeledRow("cosine", _range(pairs, "cosine")),
+        LabeledRow("inputs", _range(pairs, "inputs", 3) + _chance(pairs, "inputs_chance")),
+        LabeledRow("outputs", _range(pairs, "outputs", 3) + _chance(pairs, "outputs_chance")),
+        LabeledRow("A's", f"cosine of entries {_range(pairs, 'A_cosine')}"),
     ]
     if "opposed" in signs.figures:
         opposed, chance = signs["opposed"].weighted, signs["chance"].weighted
         rows.append(
-            Row(
+            LabeledRow(
                 "signs", f"{opposed:.0%} of the mass against the elected sign (chance {chance:.0%})"
             )
         )
-    rows += [Row("crowding" if i == 0 else "", line) for i, line in enumerate(_crowding(found))]
+    rows += [
+        LabeledRow("crowding" if i == 0 else "", line) for i, line in enumerate(_crowding(found))
+    ]
     if "cosine" in apart.figures:
         rows.append(
-            Row(
+            LabeledRow(
                 "factors",
                 f"summed apart, cosine {apart['cosine'].weighted:.2f} to the sum of updates, cross "
                 f"terms {apart['ratio'].weighted:.2g} times its energy",
             )
         )
-    rows.append(Row("sum", _sum(found)))
+    rows.append(LabeledRow("sum", _sum(found)))
     return rows
 
 

@@ -13,7 +13,7 @@ _GAP = "  "
 
 
 @dataclass(frozen=True)
-class Row:
+class LabeledRow:
     """One line, or several.
 
     Attributes:
@@ -29,12 +29,12 @@ class Row:
     mark: tuple[str, str] = ("", "")
 
 
-def listed(name: str, lines: Sequence[str], style: str = "") -> list[Row]:
+def listed(name: str, lines: Sequence[str], style: str = "") -> list[LabeledRow]:
     """Several values under one name."""
-    return [Row("" if i else name, line, style) for i, line in enumerate(lines)]
+    return [LabeledRow("" if i else name, line, style) for i, line in enumerate(lines)]
 
 
-def print_rows(console: Console, rows: Iterable[Row]) -> None:
+def print_rows(console: Console, rows: Iterable[LabeledRow]) -> None:
     """Print the rows in columns; nothing is cut, and words are not broken."""
     rows = list(rows)
     names = max((len(row.name) for row in rows), default=0)

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from ..adapter import layout
 from ..checks.contents import Contents
-from ..checks.summary import Facts, Tower, inspect
+from ..checks.summary import AdapterSummary, TowerSummary, inspect
 from ..errors import few
 from . import show_together
-from .rows import Row, listed, print_rows
+from .rows import LabeledRow, listed, print_rows
 
 _LAYOUTS = {
     layout.HF: "hf",
@@ -46,7 +46,7 @@ def run(sources: list[str], *, as_json: bool) -> int:
     return 1 if any(each.refusals for each in facts) else 0
 
 
-def _blocks(facts: list[Facts]) -> list[tuple[str, list[Row]]]:
+def _blocks(facts: list[AdapterSummary]) -> list[tuple[str, list[LabeledRow]]]:
     """One block for each adapter; of several, what they have in common goes first."""
     every = [_rows(each) for each in facts]
     remarks = [each.unusual for each in facts]
@@ -71,11 +71,11 @@ def _blocks(facts: list[Facts]) -> list[tuple[str, list[Row]]]:
     return [(title, rows) for title, rows in blocks if rows]
 
 
-def _given(rows: Mapping[str, str]) -> list[Row]:
-    return [Row(name, value) for name, value in rows.items() if value]
+def _given(rows: Mapping[str, str]) -> list[LabeledRow]:
+    return [LabeledRow(name, value) for name, value in rows.items() if value]
 
 
-def _rows(facts: Facts) -> dict[str, str]:
+def _rows(facts: AdapterSummary) -> dict[str, str]:
     if not facts.layout and not facts.base:  # neither settings nor tensors could be read
         return {}
     return {
@@ -92,7 +92,7 @@ def _rows(facts: Facts) -> dict[str, str]:
     }
 
 
-def _tower(part: str, tower: Tower) -> str:
+def _tower(part: str, tower: TowerSummary) -> str:
     blocks = f" in {tower.blocks} blocks" if tower.blocks else ""
     return f"{tower.modules} {part}{blocks}: {' '.join(tower.leaves)}"
 

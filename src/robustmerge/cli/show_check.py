@@ -8,11 +8,11 @@ from itertools import groupby
 
 from rich.console import Console
 
-from ..checks.check import Checked, Line, check
-from ..checks.findings import Finding, Verdict
-from .rows import Row, print_rows
+from ..checks.check import CheckLine, CheckReport, check
+from ..checks.findings import CheckStatus, Finding
+from .rows import LabeledRow, print_rows
 
-_COLORS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAILS: "red"}
+_COLORS = {CheckStatus.OK: "green", CheckStatus.NOTE: "yellow", CheckStatus.FAILS: "red"}
 
 
 def run(source: str, base: str | None, asked: Sequence[str], *, as_json: bool) -> int:
@@ -25,7 +25,7 @@ def run(source: str, base: str | None, asked: Sequence[str], *, as_json: bool) -
     return 0 if checked.holds else 1
 
 
-def _record(checked: Checked) -> dict[str, object]:
+def _record(checked: CheckReport) -> dict[str, object]:
     return {
         "adapter": checked.label,
         "holds": checked.holds,
@@ -45,7 +45,7 @@ def _record(checked: Checked) -> dict[str, object]:
     }
 
 
-def _print(checked: Checked, asked: Sequence[str], base: str | None) -> None:
+def _print(checked: CheckReport, asked: Sequence[str], base: str | None) -> None:
     console = Console(highlight=False, emoji=False)
     ranks = ", ".join(map(str, checked.ranks))
     console.print(
@@ -55,8 +55,8 @@ def _print(checked: Checked, asked: Sequence[str], base: str | None) -> None:
     for subject, lines in groupby(checked.lines, key=lambda line: line.subject):
         for i, finding in enumerate(_condensed(list(lines))):
             mark = finding.verdict.value, _COLORS[finding.verdict]
-            rows.append(Row("" if i else subject, finding.text, mark=mark))
-            rows += [Row("", f"→ {finding.advice}", "dim")] if finding.advice else []
+            rows.append(LabeledRow("" if i else subject, finding.text, mark=mark))
+            rows += [LabeledRow("", f"→ {finding.advice}", "dim")] if finding.advice else []
     print_rows(console, rows)
     if base is None:
         console.print("\nnot checked: the names and shapes in the base; --base MODEL does")
@@ -65,11 +65,11 @@ def _print(checked: Checked, asked: Sequence[str], base: str | None) -> None:
         console.print("\nexit code 0: without --for only peft counts")
 
 
-def _condensed(lines: list[Line]) -> list[Finding]:
+def _condensed(lines: list[CheckLine]) -> list[Finding]:
     """What holds and has nothing to say becomes one line, or none beside others."""
     said = [line.finding for line in lines if line.finding.text]
-    return said or [Finding(Verdict.OK, f"its {len(lines)} limits hold")]
+    return said or [Finding(CheckStatus.OK, f"its {len(lines)} limits hold")]
 
 
-def _fails(line: Line) -> bool:
-    return line.finding.verdict is Verdict.FAILS
+def _fails(line: CheckLine) -> bool:
+    return line.finding.verdict is CheckStatus.FAILS

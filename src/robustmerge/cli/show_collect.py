@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..errors import few
 from .optional import needing
-from .rows import Row, print_rows
+from .rows import LabeledRow, print_rows
 from .show_merge import progress_bar
 
 
@@ -47,9 +47,14 @@ def _print(record: Mapping[str, Any], output: Path) -> None:
     print_rows(
         Console(soft_wrap=True, highlight=False),
         [
-            Row("gathered", f"{', '.join(record['what'])}, through {record['through']} layers"),
-            *(Row(e["adapter"], f"{e['samples']} samples, {e['tokens']} tokens") for e in entries),
-            Row("written to", str(output)),
+            LabeledRow(
+                "gathered", f"{', '.join(record['what'])}, through {record['through']} layers"
+            ),
+            *(
+                LabeledRow(e["adapter"], f"{e['samples']} samples, {e['tokens']} tokens")
+                for e in entries
+            ),
+            LabeledRow("written to", str(output)),
         ],
     )
     for entry in entries:

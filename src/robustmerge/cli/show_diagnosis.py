@@ -16,7 +16,7 @@ from ..diagnosis.verdict import verdict
 from ..errors import writing
 from .diagnosis_tables import LEGENDS, adapters, fates, wholes
 from .diagnosis_words import before
-from .rows import Row, print_rows
+from .rows import LabeledRow, print_rows
 from .show_merge import progress_bar
 
 Write = Callable[[Diagnosis], str]
@@ -89,15 +89,15 @@ def summary(found: Diagnosis) -> None:
     for name, table in tables:
         console.print("\nafter merging" if name == "wholes" else "", style="bold")
         console.print(table)
-        print_rows(console, [Row("", " ".join(LEGENDS[name].split()), "dim")])
+        print_rows(console, [LabeledRow("", " ".join(LEGENDS[name].split()), "dim")])
 
 
-def _verdict(found: Diagnosis) -> list[Row]:
-    rows: list[Row] = []
+def _verdict(found: Diagnosis) -> list[LabeledRow]:
+    rows: list[LabeledRow] = []
     last = ""
     for said in verdict(found):
         name = "" if said.subject == last else said.subject
-        rows.append(Row(name, said.text, _COLORS[said.level]))
+        rows.append(LabeledRow(name, said.text, _COLORS[said.level]))
         last = said.subject
     return rows
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import MergeError, few
-from ..export import Exported, export_adapter
-from .rows import Row, print_rows
+from ..export import ExportReport, export_adapter
+from .rows import LabeledRow, print_rows
 from .show_merge import progress_bar
 
 
@@ -42,18 +42,20 @@ def run(
         _print(exported, output)
 
 
-def _print(exported: Exported, output: Path) -> None:
-    rows = [Row("layout", exported.layout), Row("adapter", exported.adapter)]
+def _print(exported: ExportReport, output: Path) -> None:
+    rows = [LabeledRow("layout", exported.layout), LabeledRow("adapter", exported.adapter)]
     if exported.base:
-        rows.append(Row("base", exported.base))
-    rows.append(Row("modules", f"{exported.modules} low-rank updates"))
+        rows.append(LabeledRow("base", exported.base))
+    rows.append(LabeledRow("modules", f"{exported.modules} low-rank updates"))
     if exported.replaced:
         rows.append(
-            Row("replaced", f"{len(exported.replaced)} tensors: {few(list(exported.replaced), 2)}")
+            LabeledRow(
+                "replaced", f"{len(exported.replaced)} tensors: {few(list(exported.replaced), 2)}"
+            )
         )
     if exported.untied:
-        rows.append(Row("head", "has a weight of its own now, the embeddings' is another"))
-    rows.append(Row("written to", str(output)))
+        rows.append(LabeledRow("head", "has a weight of its own now, the embeddings' is another"))
+    rows.append(LabeledRow("written to", str(output)))
     print_rows(Console(soft_wrap=True, highlight=False), rows)
     print(f"\nnext: {_next(exported.layout, output)}")
 

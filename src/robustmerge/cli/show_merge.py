@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.merge import merge_recipe
-from ..engine.plan import Plan, make_plan
+from ..engine.plan import MergePlan, make_plan
 from ..engine.recipe import Recipe
-from ..engine.report import Report
+from ..engine.report import MergeReport
 
 
 def run(
@@ -66,7 +66,7 @@ def plan(recipe: Recipe, *, as_json: bool) -> None:
     _print_warnings(planned.warnings)
 
 
-def _plan_facts(planned: Plan) -> dict[str, str | int]:
+def _plan_facts(planned: MergePlan) -> dict[str, str | int]:
     rank = planned.rank
     return {
         "method": _method(planned),
@@ -80,7 +80,7 @@ def _plan_facts(planned: Plan) -> dict[str, str | int]:
     }
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: MergeReport) -> None:
     mean, least = report.energy
     ranks = sorted({r for m in report.modules for r in m.ranks})
     facts = {
@@ -102,12 +102,12 @@ def _print_report(report: Report) -> None:
     print(f"      PeftModel.from_pretrained(base_model, {str(report.output)!r})")
 
 
-def _method(planned: Plan) -> str:
+def _method(planned: MergePlan) -> str:
     given = ", ".join(f"{k}={v}" for k, v in planned.recipe.parameters.items())
     return f"{planned.method.name} ({given})" if given else planned.method.name
 
 
-def _stages(planned: Plan, found: Sequence[float] = ()) -> dict[str, str]:
+def _stages(planned: MergePlan, found: Sequence[float] = ()) -> dict[str, str]:
     """What is done before and after the method, where anything is, and the scales found."""
     recipe = planned.recipe
     scale = f"{recipe.scale} over the {recipe.scale_over}" if isinstance(recipe.scale, str) else ""

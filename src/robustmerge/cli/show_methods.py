@@ -27,7 +27,7 @@ _STAGES = {
 
 
 @dataclass(frozen=True)
-class Page:
+class ReferencePage:
     """A method or a step, as it is shown."""
 
     name: str
@@ -57,14 +57,14 @@ class Page:
         }
 
 
-def pages() -> list[Page]:
+def pages() -> list[ReferencePage]:
     """Every method by family, then the steps."""
     order = {name: place for place, name in enumerate(_FAMILIES)}
     found = sorted(methods.every(), key=lambda m: (order.get(m.family, len(order)), m.name))
     return [*map(_of_method, found), *map(_of_step, steps.every())]
 
 
-def find(name: str) -> list[Page]:
+def find(name: str) -> list[ReferencePage]:
     """The pages of this name; a method and a step may share one.
 
     Raises:
@@ -77,7 +77,7 @@ def find(name: str) -> list[Page]:
     return found
 
 
-def as_markdown(shown: Sequence[Page]) -> str:
+def as_markdown(shown: Sequence[ReferencePage]) -> str:
     """The pages in Markdown, with a table of contents if there are several."""
     lines = _head(shown) if len(shown) > 1 else []
     for page in shown:
@@ -94,7 +94,7 @@ def as_markdown(shown: Sequence[Page]) -> str:
     return "\n".join(lines)
 
 
-def print_table(shown: Sequence[Page]) -> None:
+def print_table(shown: Sequence[ReferencePage]) -> None:
     """Names, what they do, where they come from."""
     console = Console(highlight=False)
     for heading, group in groupby(shown, key=lambda page: page.heading):
@@ -106,7 +106,7 @@ def print_table(shown: Sequence[Page]) -> None:
     console.print("robustmerge methods NAME shows formula, parameters and traits")
 
 
-def print_page(page: Page) -> None:
+def print_page(page: ReferencePage) -> None:
     """Everything about one."""
     console = Console(highlight=False)
     print(page.doc, end="\n\n")
@@ -121,7 +121,7 @@ def print_page(page: Page) -> None:
     print()
 
 
-def _head(shown: Sequence[Page]) -> list[str]:
+def _head(shown: Sequence[ReferencePage]) -> list[str]:
     lines = [
         "# Merge methods",
         "",
@@ -148,7 +148,7 @@ def _left_out() -> list[str]:
     return page.partition("\n\n")[2].splitlines()
 
 
-def _of_method(method: Method) -> Page:
+def _of_method(method: Method) -> ReferencePage:
     package = sys.modules[method.function.__module__.rpartition(".")[0] or "builtins"]
     own = method.family in _FAMILIES
     traits = {
@@ -163,13 +163,13 @@ def _of_method(method: Method) -> Page:
     }
     heading = inspect.cleandoc(package.__doc__ or "").splitlines()[0] if own else "Your own."
     parameters = tuple(method.parameters.values())
-    return Page(method.name, heading, method.doc, method.paper, traits, parameters)
+    return ReferencePage(method.name, heading, method.doc, method.paper, traits, parameters)
 
 
-def _of_step(step: Step) -> Page:
+def _of_step(step: Step) -> ReferencePage:
     parameters = tuple(step.parameters.values())
     traits = {"checked against": step.checked}
-    return Page(step.name, _STAGES[step.stage], step.doc, step.paper, traits, parameters)
+    return ReferencePage(step.name, _STAGES[step.stage], step.doc, step.paper, traits, parameters)
 
 
 def _claim(trait: Trait) -> str:

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..checks.compare import SHARED, UNEVEN, UNRELATED, Likeness, Verdict, likeness
+from ..checks.compare import SHARED, UNEVEN, UNRELATED, FactorSimilarity, Verdict, likeness
 from ..checks.contents import Contents
-from ..checks.summary import Facts
+from ..checks.summary import AdapterSummary
 from ..engine.obstacles import Obstacle, obstacles
-from .rows import Row, listed, print_rows
+from .rows import LabeledRow, listed, print_rows
 
 _FACTORS = "factor-wise methods (robustmerge, average, ties on factors)"
 _PRODUCTS = "methods on the updates (task-arithmetic, robustmerge-paper)"
@@ -32,12 +32,12 @@ _WORDS: dict[Verdict, tuple[str, str]] = {
     ),
     "mixed": ("some adapters share an initialization, some do not", f"prefer {_PRODUCTS}"),
 }
-_NO = Row("merge", "no", "red")
+_NO = LabeledRow("merge", "no", "red")
 _MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Together:
+class AdapterSet:
     """Several adapters.
 
     Attributes:
@@ -49,7 +49,7 @@ class Together:
 
     labels: tuple[str, ...]
     obstacles: tuple[Obstacle, ...] | None
-    likeness: Likeness | None
+    likeness: FactorSimilarity | None
     norms: tuple[float, ...] | None
 
     @property
@@ -78,51 +78,55 @@ class Together:
             console.print()
             console.print(_matrix(self.likeness, self.labels))
 
-    def _merge(self) -> list[Row]:
+    def _merge(self) -> list[LabeledRow]:
         if self.obstacles is None:
-            return [Row("merge", "no: an adapter is refused", "red")]
+            return [LabeledRow("merge", "no: an adapter is refused", "red")]
         if not self.obstacles:
-            return [Row("merge", "yes, as they are", "green")]
-        said = Row("merge", "only with options", "yellow") if self.command else _NO
+            return [LabeledRow("merge", "yes, as they are", "green")]
+        said = LabeledRow("merge", "only with options", "yellow") if self.command else _NO
         reasons = listed("", [str(o.error) for o in self.obstacles])
-        return [said, *reasons, *([Row("", self.command)] if self.command else [])]
+        return [said, *reasons, *([LabeledRow("", self.command)] if self.command else [])]
 
-    def _initialization(self) -> list[Row]:
+    def _initialization(self) -> list[LabeledRow]:
         like = self.likeness
         if like is None:
-            return [Row("A's", "not comparable: no module in common")] if self.norms else []
+            return [LabeledRow("A's", "not comparable: no module in common")] if self.norms else []
         words, advice = _WORDS[like.verdict]
         over = f"over {like.modules} modules"
         if like.modules < like.of:
             over = f"over {like.modules} of {like.of} modules, evenly spaced"
-        return [Row("A's", words), Row("", f"{_figures(like)}\n{over}"), Row("", advice)]
+        return [
+            LabeledRow("A's", words),
+            LabeledRow("", f"{_figures(like)}\n{over}"),
+            LabeledRow("", advice),
+        ]
 
-    def _norms(self) -> list[Row]:
+    def _norms(self) -> list[LabeledRow]:
         if not self.norms or min(self.norms) == 0:
             return []
         ratio = max(self.norms) / min(self.norms)
         if ratio < UNEVEN:
-            return [Row("norms", f"even: the largest is {ratio:.2f} times the smallest")]
+            return [LabeledRow("norms", f"even: the largest is {ratio:.2f} times the smallest")]
         even = ",".join(f"{min(self.norms) / n:.2g}" for n in self.norms)
         return [
-            Row(
+            LabeledRow(
                 "norms", f"uneven: the largest is {ratio:.1f} times the smallest and wins in a sum"
             ),
-            Row("", f"--weights {even} makes them even"),
+            LabeledRow("", f"--weights {even} makes them even"),
         ]
 
 
-def compare(contents: Sequence[Contents], facts: Sequence[Facts]) -> Together:
+def compare(contents: Sequence[Contents], facts: Sequence[AdapterSummary]) -> AdapterSet:
     """See how the adapters go together; what is refused is left out of it."""
     labels = tuple(each.label for each in facts)
     adapters = [c.adapter for c in contents if c.adapter is not None]
     norms = tuple(f.norm for f in facts if f.norm is not None)
     if len(norms) < len(facts):
-        return Together(labels, None, None, None)
-    return Together(labels, obstacles(labels), likeness(adapters), norms)
+        return AdapterSet(labels, None, None, None)
+    return AdapterSet(labels, obstacles(labels), likeness(adapters), norms)
 
 
-def _figures(like: Likeness) -> str:
+def _figures(like: FactorSimilarity) -> str:
     """Means over modules, with their range where there are several pairs."""
     cosines = [p.cosine for p in like.pairs if p.cosine is not None]
     rows = [p.row_spaces for p in like.pairs]
@@ -142,7 +146,7 @@ def _rounded(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no minus before a zero
 
 
-def _matrix(like: Likeness, labels: Sequence[str]) -> Table:
+def _matrix(like: FactorSimilarity, labels: Sequence[str]) -> Table:
     """Cosine of every two adapters' A's."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     made.add_column("  cosine of entries")

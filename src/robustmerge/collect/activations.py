@@ -68,7 +68,7 @@ class Moments:
         }
 
 
-class Watch:
+class BatchState:
     """What the hooks of a pass know of the batch that is under way."""
 
     def __init__(self) -> None:

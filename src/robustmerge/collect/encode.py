@@ -16,7 +16,7 @@ from .samples import Sample
 
 
 @dataclass(frozen=True)
-class Encoder:
+class SampleEncoder:
     """A processor or tokenizer of transformers.
 
     Attributes:
@@ -113,11 +113,11 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedSamples:
     """Samples as batches of one, encoded anew each time they are read."""
 
     samples: Sequence[Sample]
-    encoder: Encoder
+    encoder: SampleEncoder
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -13,7 +13,7 @@ from ..adapter.reader import Adapter
 from ..errors import MergeError, first_line
 from ..files import check_target, expand_user
 from ..threads import Progress, device_of, silent
-from .encode import Encoded, Encoder
+from .encode import EncodedSamples, SampleEncoder
 from .live import Through, What, gather
 from .load import load_model, load_processor
 from .samples import Samples
@@ -75,8 +75,8 @@ def collect_folders(
         facts = [{"samples_file": str(f.path), "samples_sha256": f.sha256} for f in files]
         more = {"base": str(base), "through": through, "seed": seed, "limit": limit, "dtype": dtype}
         names = [f"adapter{n + 1}" for n in range(len(opened))]
-        encoder = Encoder(load_processor(str(base)), _DTYPES[dtype])
-        batches = {n: Encoded(f.samples, encoder) for n, f in zip(names, files, strict=True)}
+        encoder = SampleEncoder(load_processor(str(base)), _DTYPES[dtype])
+        batches = {n: EncodedSamples(f.samples, encoder) for n, f in zip(names, files, strict=True)}
         with _enough_memory(place):
             model = load_model(str(base), opened, names, device=place, dtype=_DTYPES[dtype])
             found = gather(model, batches, what=what, through=through, seed=seed, progress=progress)

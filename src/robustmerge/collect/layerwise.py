@@ -33,15 +33,15 @@ from .. import methods
 from ..adapter import layout
 from ..factors import Factors, Stack, noted
 from ..linalg import fit
-from .activations import Moments, Watch
-from .model import Feed, Layers, forward, mask_of
+from .activations import BatchState, Moments
+from .model import BatchSource, Layers, forward, mask_of
 
 _BLOCK = re.compile(r"(?P<stem>(?:.*?\.)??(?:layers?|blocks?|h))\.(?P<number>\d+)\..+")
 _METHOD = "regmean"
 
 
 @dataclass(frozen=True)
-class Block:
+class ModuleGroup:
     """Modules that are merged at one time.
 
     Attributes:
@@ -59,7 +59,7 @@ class Block:
         """The part of the model it is in."""
         return layout.tower(self.modules[0])
 
-    def ends_at(self, other: Block) -> bool:
+    def ends_at(self, other: ModuleGroup) -> bool:
         """Whether nothing of this block comes after the beginning of the other.
 
         Some models run their vision tower several times, for images and for videos, before the
@@ -72,7 +72,7 @@ class Block:
         return self.number is not None and self.stem == other.stem and self.number < other.number
 
 
-def blocks(names: Iterable[str]) -> tuple[Block, ...]:
+def blocks(names: Iterable[str]) -> tuple[ModuleGroup, ...]:
     """The blocks of these modules, in their order."""
 
     def place(name: str) -> tuple[str, int | None]:
@@ -80,14 +80,14 @@ def blocks(names: Iterable[str]) -> tuple[Block, ...]:
             return match["stem"], int(match["number"])
         return name.rpartition(".")[0], None
 
-    return tuple(Block(*key, tuple(group)) for key, group in groupby(names, place))
+    return tuple(ModuleGroup(*key, tuple(group)) for key, group in groupby(names, place))
 
 
 def moments_through_merged(
     model: PeftModel,
     layers: Layers,
     stacks: Mapping[str, tuple[Factors, ...]],
-    feeds: Mapping[str, Feed],
+    feeds: Mapping[str, BatchSource],
 ) -> list[dict[str, Tensor]]:
     """Every adapter's moments, gathered block by block."""
     found: list[dict[str, Tensor]] = [{} for _ in feeds]
@@ -128,12 +128,12 @@ def _pass(
     layers: Layers,
     sums: Mapping[str, Moments],
     after: Iterable[str],
-    feed: Feed,
+    feed: BatchSource,
 ) -> None:
     def stop(layer: nn.Module, given: tuple[Any, ...]) -> None:
         raise _EnoughError
 
-    watch = Watch()
+    watch = BatchState()
     with ExitStack() as hooks:
         hooks.enter_context(watch.on(layers, sums))
         for name in after:

@@ -14,17 +14,26 @@ from torch import Tensor
 from ..errors import MergeError, unknown
 from ..factors import Factors
 from ..threads import Progress, silent
-from .activations import Moments, Watch
+from .activations import BatchState, Moments
 from .gradients import Fisher
 from .layerwise import blocks, moments_through_merged
-from .model import Batch, Feed, Layers, adapted_layers, borrowed, factors_of, forward, mask_of
+from .model import (
+    Batch,
+    BatchSource,
+    Layers,
+    adapted_layers,
+    borrowed,
+    factors_of,
+    forward,
+    mask_of,
+)
 
 What = Literal["gram", "fisher"]
 Through = Literal["own", "merged"]
 
 
 @dataclass(frozen=True)
-class Gathered:
+class AdapterStatistics:
     """One adapter's statistics.
 
     Attributes:
@@ -56,7 +65,7 @@ def collect(
     through: Through = "own",
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Gathered, ...]:
+) -> tuple[AdapterStatistics, ...]:
     """Gather what methods such as RegMean and Fisher need to know of the adapters' tasks.
 
     Each adapter is active while its own batches run. The model is left as it was. `save` in
@@ -88,7 +97,7 @@ def gather(
     through: Through,
     seed: int,
     progress: Progress,
-) -> Iterator[Gathered]:
+) -> Iterator[AdapterStatistics]:
     """As `collect`, one adapter after another, so that not all need be in memory."""
     _check(batches, what, through)
     layers = adapted_layers(model, tuple(batches))
@@ -96,7 +105,7 @@ def gather(
     passes = {"gram": len(blocks(layers)) if through == "merged" else 1, "fisher": 1}
     total = sum(passes[kind] for kind in set(what)) * sum(map(length_hint, batches.values()))
     steps = _Steps(progress, total)
-    feeds = {adapter: Feed(model, own, steps.step) for adapter, own in batches.items()}
+    feeds = {adapter: BatchSource(model, own, steps.step) for adapter, own in batches.items()}
     with borrowed(model):
         merged: list[dict[str, Tensor]] = []
         if "gram" in what and through == "merged":
@@ -109,7 +118,7 @@ def gather(
             if "fisher" in what:
                 tensors |= _fisher(model, layers, adapter, feed, seed)
             ranks = {n: f[place].rank for n, f in stacks.items() if f[place].rank}
-            yield Gathered(adapter, ranks, feed.samples, feed.tokens, tensors)
+            yield AdapterStatistics(adapter, ranks, feed.samples, feed.tokens, tensors)
 
 
 class _Steps:
@@ -148,10 +157,10 @@ def _check(batches: Mapping[str, Iterable[Batch]], what: Sequence[str], through:
 
 
 def _moments(
-    model: PeftModel, layers: Layers, stacks: Mapping[str, tuple[Factors, ...]], feed: Feed
+    model: PeftModel, layers: Layers, stacks: Mapping[str, tuple[Factors, ...]], feed: BatchSource
 ) -> dict[str, Tensor]:
     sums = {name: Moments(torch.cat([f.A for f in fs])) for name, fs in stacks.items()}
-    watch = Watch()
+    watch = BatchState()
     with watch.on(layers, sums):
         for batch in feed:
             watch.mask = mask_of(batch)
@@ -160,7 +169,7 @@ def _moments(
 
 
 def _fisher(
-    model: PeftModel, layers: Layers, adapter: str, feed: Feed, seed: int
+    model: PeftModel, layers: Layers, adapter: str, feed: BatchSource, seed: int
 ) -> dict[str, Tensor]:
     fisher = Fisher(model, layers, adapter)
     for batch in feed:

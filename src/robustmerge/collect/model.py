@@ -79,7 +79,7 @@ def factors_of(layers: Layers, adapters: Sequence[str]) -> dict[str, tuple[Facto
     return stacks
 
 
-class Feed:
+class BatchSource:
     """An adapter's batches, on the device of the model, as often as they are asked for.
 
     Attributes:

@@ -15,17 +15,17 @@ import transformers
 from .._version import __version__
 from ..adapter.reader import Adapter
 from ..adapter.statistics import FILE, FORMAT, KINDS
-from ..adapter.tensors import Spec
+from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter
 from ..errors import MergeError, few
 from ..files import check_target, expand_user, sha256, whole_folder, write_json
-from .live import Gathered
+from .live import AdapterStatistics
 
 HOLDS = ("a folder of statistics", FILE)
 
 
 def save(
-    gathered: Iterable[Gathered],
+    gathered: Iterable[AdapterStatistics],
     adapters: Sequence[str | Path],
     output: str | Path,
     *,
@@ -56,7 +56,7 @@ def save(
 
 
 def write(
-    gathered: Iterable[Gathered],
+    gathered: Iterable[AdapterStatistics],
     adapters: Sequence[Adapter],
     output: str | Path,
     *,
@@ -111,12 +111,12 @@ def _record(
     }
 
 
-def _entry(one: Gathered, adapter: Adapter, n: int, folder: Path) -> dict[str, Any]:
+def _entry(one: AdapterStatistics, adapter: Adapter, n: int, folder: Path) -> dict[str, Any]:
     """Write an adapter's file; what the record says of it."""
     label = re.sub(r"[^\w.-]+", "-", Path(adapter.label).name, flags=re.ASCII)[:60]
     path = folder / f"{n + 1}-{label}.safetensors"
     writer = SafetensorsWriter(
-        path, {name: Spec("F64", tuple(t.shape)) for name, t in one.tensors.items()}
+        path, {name: TensorSpec("F64", tuple(t.shape)) for name, t in one.tensors.items()}
     )
     try:
         for name, tensor in one.tensors.items():
@@ -137,7 +137,7 @@ def _entry(one: Gathered, adapter: Adapter, n: int, folder: Path) -> dict[str, A
     }
 
 
-def _check(one: Gathered, adapter: Adapter) -> None:
+def _check(one: AdapterStatistics, adapter: Adapter) -> None:
     """Check that statistics are of this adapter, as far as its modules and ranks tell."""
     ranks = {name: module.rank for name, module in adapter.modules.items()}
     if wrong := sorted(n for n, _ in ranks.items() ^ dict(one.ranks).items()):
@@ -148,5 +148,5 @@ def _check(one: Gathered, adapter: Adapter) -> None:
         )
 
 
-def _has(one: Gathered, name: str) -> bool:
+def _has(one: AdapterStatistics, name: str) -> bool:
     return any(tensor.endswith(f".{name}") for tensor in one.tensors)

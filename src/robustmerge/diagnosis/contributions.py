@@ -32,11 +32,11 @@ from dataclasses import dataclass
 import torch
 
 from ..factors import Factors
-from .core_updates import Small, Space, share, summed
+from .core_updates import CoreSpace, CoreUpdate, share, summed
 
 
 @dataclass(frozen=True)
-class Total:
+class UpdateSum:
     """The sum of one module's updates.
 
     Attributes:
@@ -65,7 +65,7 @@ class Total:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Contribution:
     """One adapter in the sum of one module's updates.
 
     Attributes:
@@ -85,16 +85,18 @@ class Heard:
     weight: float
 
 
-def total(module: str, names: tuple[str, ...], space: Space) -> Iterator[Total | Heard]:
+def total(
+    module: str, names: tuple[str, ...], space: CoreSpace
+) -> Iterator[UpdateSum | Contribution]:
     """Look at the sum, and at every adapter in it."""
     whole = summed([task.delta for task in space.tasks])
-    found = Small(_factors(whole))
+    found = CoreUpdate(_factors(whole))
     rank = max(task.rank for task in space.tasks)
     yield _of_module(module, space, found, rank)
     U, V = found.svd.U[:, :rank], found.svd.Vh[:rank].T
     for name, task in zip(names, space.tasks, strict=True):
         inputs = task.svd.Vh.T
-        yield Heard(
+        yield Contribution(
             module,
             name,
             in_sum=share(float((whole * task.delta).sum()), task.energy),
@@ -104,12 +106,12 @@ def total(module: str, names: tuple[str, ...], space: Space) -> Iterator[Total |
         )
 
 
-def _of_module(module: str, space: Space, found: Small, rank: int) -> Total:
+def _of_module(module: str, space: CoreSpace, found: CoreUpdate, rank: int) -> UpdateSum:
     norms = torch.tensor([task.energy for task in space.tasks if task.rank]).double().sqrt()
     there = len(norms) > 0
     S = found.svd.S.square()
     p = found.svd.S / found.svd.S.sum()
-    return Total(
+    return UpdateSum(
         module,
         adapters=len(norms),
         norm_ratio=float(norms.max() / norms.min()) if there else None,

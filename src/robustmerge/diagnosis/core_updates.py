@@ -26,7 +26,7 @@ from ..linalg import ROUNDING, SVD, compact_svd, numerical_rank, svd
 
 
 @dataclass(frozen=True)
-class Small:
+class CoreUpdate:
     """An update in few coordinates.
 
     Attributes:
@@ -57,15 +57,15 @@ class Small:
         """How many directions are not rounding."""
         return len(self.svd.S)
 
-    def beside(self, p: int, q: int) -> Small:
+    def beside(self, p: int, q: int) -> CoreUpdate:
         """The same update in a space of more coordinates, the new ones zero."""
         pad = torch.nn.functional.pad
         A, B = self.factors.A, self.factors.B
-        return Small(Factors(pad(A, (0, q - A.shape[1])), pad(B, (0, 0, 0, p - len(B)))))
+        return CoreUpdate(Factors(pad(A, (0, q - A.shape[1])), pad(B, (0, 0, 0, p - len(B)))))
 
 
 @dataclass(frozen=True)
-class Space:
+class CoreSpace:
     """One module's updates in common coordinates.
 
     Attributes:
@@ -76,18 +76,18 @@ class Space:
     """
 
     shape: tuple[int, int]
-    tasks: tuple[Small, ...]
+    tasks: tuple[CoreUpdate, ...]
     B: Basis
     A: Basis
 
     @classmethod
-    def of(cls, updates: Sequence[Factors]) -> Space:
+    def of(cls, updates: Sequence[Factors]) -> CoreSpace:
         """Take the updates there; costs O((d_out + d_in) R²)."""
         ranks = [f.rank for f in updates]
         B = Basis.of(torch.cat([f.B for f in updates], dim=1))
         A = Basis.of(torch.cat([f.A for f in updates]).T)
         parts = zip(torch.split(B.R, ranks, 1), torch.split(A.R, ranks, 1), strict=True)
-        return cls(updates[0].shape, tuple(Small(Factors(a.T, b)) for b, a in parts), B, A)
+        return cls(updates[0].shape, tuple(CoreUpdate(Factors(a.T, b)) for b, a in parts), B, A)
 
     @cached_property
     def outputs(self) -> Float[Tensor, "p k"]:
@@ -99,9 +99,9 @@ class Space:
         """Basis of the adapters' input spaces together."""
         return compact_svd(torch.cat([task.svd.Vh for task in self.tasks]).T)[0]
 
-    def with_merged(self, update: Factors) -> tuple[tuple[Small, ...], Small]:
+    def with_merged(self, update: Factors) -> tuple[tuple[CoreUpdate, ...], CoreUpdate]:
         """The tasks, and beside them a merged update."""
-        merged = Small(Factors(self.A.extended(update.A.T).T, self.B.extended(update.B)))
+        merged = CoreUpdate(Factors(self.A.extended(update.A.T).T, self.B.extended(update.B)))
         p, q = merged.factors.shape
         return tuple(task.beside(p, q) for task in self.tasks), merged
 

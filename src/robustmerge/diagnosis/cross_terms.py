@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .core_updates import Space, share, summed
+from .core_updates import CoreSpace, share, summed
 
 
 @dataclass(frozen=True)
-class Apart:
+class CrossTerms:
     """One module's factors summed apart.
 
     Attributes:
@@ -42,7 +42,7 @@ class Apart:
     weight: float
 
 
-def apart(module: str, space: Space) -> Apart:
+def apart(module: str, space: CoreSpace) -> CrossTerms:
     """Compare the product of sums with the sum of products."""
     rank = max(task.factors.rank for task in space.tasks)
     padded = [task.factors.pad(rank) for task in space.tasks]
@@ -50,7 +50,7 @@ def apart(module: str, space: Space) -> Apart:
     self_ = summed([task.delta for task in space.tasks])
     energy = float(self_.square().sum())
     inner = float((both * self_).sum())
-    return Apart(
+    return CrossTerms(
         module,
         ratio=share(float((both - self_).square().sum()), energy),
         cosine=share(inner, energy**0.5 * float(both.norm())),

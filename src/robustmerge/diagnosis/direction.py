@@ -31,7 +31,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..linalg import ROUNDING, SVD
-from .core_updates import Small
+from .core_updates import CoreUpdate
 
 Part = Literal["largest", "rest"]
 Matching = Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ file would turn their directions into each other."""
 
 
 @dataclass(frozen=True)
-class Fate:
+class DirectionOverlap:
     """What became of directions, on average over some of them.
 
     Attributes:
@@ -70,7 +70,7 @@ class Fate:
 
 
 @dataclass(frozen=True)
-class Direction(Fate):
+class Direction(DirectionOverlap):
     """The largest direction of an adapter's update in one module, or the rest of them.
 
     Attributes:
@@ -91,7 +91,7 @@ class Direction(Fate):
 
 
 @dataclass(frozen=True)
-class Curve(Fate):
+class Curve(DirectionOverlap):
     """One direction by its place in the spectrum.
 
     Attributes:
@@ -109,11 +109,11 @@ class Curve(Fate):
     modules: int = 1
 
 
-MEASURES = tuple(field.name for field in fields(Fate))
+MEASURES = tuple(field.name for field in fields(DirectionOverlap))
 
 
 def directions(
-    module: str, adapter: str, merge: str, task: Small, merged: Small, match: Matching
+    module: str, adapter: str, merge: str, task: CoreUpdate, merged: CoreUpdate, match: Matching
 ) -> Iterator[Direction | Curve]:
     """Follow an adapter's directions into a merge; an update that is zero has none."""
     if not task.rank:
@@ -150,7 +150,7 @@ def assignment(similarity: Float[Tensor, "k l"]) -> Int[Tensor, " k"]:
     return found
 
 
-def _fates(task: SVD, merged: Small, match: Matching) -> Float[Tensor, "k measure"]:
+def _fates(task: SVD, merged: CoreUpdate, match: Matching) -> Float[Tensor, "k measure"]:
     """One row for each direction, the columns being MEASURES."""
     k = len(task.S)
     left = task.U.T @ merged.svd.U

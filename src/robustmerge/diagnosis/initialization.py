@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from ..checks.compare import Likeness, Pair
+from ..checks.compare import AdapterPair, FactorSimilarity
 from .tables import Diagnosis
 
 
-def initialization(found: Diagnosis) -> Likeness | None:
+def initialization(found: Diagnosis) -> FactorSimilarity | None:
     """How the A's compare, over all modules; None where no two adapters have one in common.
 
     Row spaces are those of the updates, which are A's unless columns of B are zero or dependent.
@@ -19,7 +19,7 @@ def initialization(found: Diagnosis) -> Likeness | None:
             continue
         cosine = group["A_cosine"].mean if "A_cosine" in group.figures else None
         pairs.append(
-            Pair(
+            AdapterPair(
                 found.adapters.index(group.words["first"]),
                 found.adapters.index(group.words["second"]),
                 cosine,
@@ -28,4 +28,4 @@ def initialization(found: Diagnosis) -> Likeness | None:
             )
         )
     modules = len(found.modules)
-    return Likeness(modules, modules, tuple(pairs)) if pairs else None
+    return FactorSimilarity(modules, modules, tuple(pairs)) if pairs else None

@@ -26,11 +26,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..factors import Factors
-from .core_updates import Space, overlap, share
+from .core_updates import CoreSpace, overlap, share
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairOverlap:
     """Two adapters in one module.
 
     Attributes:
@@ -63,8 +63,8 @@ class Pair:
 
 
 def pairs(
-    module: str, names: tuple[str, ...], space: Space, entries: Float[Tensor, "task m n"]
-) -> Iterator[Pair]:
+    module: str, names: tuple[str, ...], space: CoreSpace, entries: Float[Tensor, "task m n"]
+) -> Iterator[PairOverlap]:
     """Every two adapters; `entries` are those of `values.sample`."""
     d_out, d_in = space.shape
     for s, t in combinations(range(len(names)), 2):
@@ -72,7 +72,7 @@ def pairs(
         weight = (one.energy * other.energy) ** 0.5
         larger = max(one.rank, other.rank)
         there = min(one.rank, other.rank) > 0
-        yield Pair(
+        yield PairOverlap(
             module,
             names[s],
             names[t],

@@ -22,7 +22,7 @@ _NUMBERS = ("float", "float | None", "int", "bool")  # of the rows' annotations
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleLocation:
     """Where a module is.
 
     Attributes:
@@ -53,7 +53,7 @@ class Module:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """One figure over several modules.
 
     Attributes:
@@ -85,13 +85,13 @@ class Pooled:
     group: str
     words: Mapping[str, str]
     modules: int
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Estimate]
 
-    def __getitem__(self, name: str) -> Figure:
+    def __getitem__(self, name: str) -> Estimate:
         return self.figures[name]
 
 
-def pool(rows: Iterable[Any], modules: Sequence[Module], by: By) -> tuple[Pooled, ...]:
+def pool(rows: Iterable[Any], modules: Sequence[ModuleLocation], by: By) -> tuple[Pooled, ...]:
     """Pool the rows of one table."""
     place = {m.module: m.group(by) for m in modules}
     found: dict[tuple[object, ...], list[Any]] = defaultdict(list)
@@ -103,7 +103,9 @@ def pool(rows: Iterable[Any], modules: Sequence[Module], by: By) -> tuple[Pooled
     )
 
 
-def histograms(rows: Iterable[Histogram], modules: Sequence[Module]) -> tuple[Histogram, ...]:
+def histograms(
+    rows: Iterable[Histogram], modules: Sequence[ModuleLocation]
+) -> tuple[Histogram, ...]:
     """Counts added up by projection."""
     place = {m.module: m.group("projection") for m in modules}
     found: dict[tuple[str, str, Any], list[tuple[int, ...]]] = defaultdict(list)
@@ -114,7 +116,7 @@ def histograms(rows: Iterable[Histogram], modules: Sequence[Module]) -> tuple[Hi
     )
 
 
-def curves(rows: Iterable[Curve], modules: Sequence[Module]) -> tuple[Curve, ...]:
+def curves(rows: Iterable[Curve], modules: Sequence[ModuleLocation]) -> tuple[Curve, ...]:
     """Means over the modules of a projection, place by place in the spectrum."""
     place = {m.module: m.group("projection") for m in modules}
     found: dict[tuple[str, str, str, int], list[list[float]]] = defaultdict(list)
@@ -139,7 +141,7 @@ def _words(row: Any) -> dict[str, str]:
     return {k: v for k, v in found.items() if isinstance(v, str)}
 
 
-def _figures(rows: Sequence[Any]) -> dict[str, Figure]:
+def _figures(rows: Sequence[Any]) -> dict[str, Estimate]:
     names = [f.name for f in fields(rows[0]) if f.type in _NUMBERS]
     weighted = "weight" in names
     found = {}
@@ -151,11 +153,11 @@ def _figures(rows: Sequence[Any]) -> dict[str, Figure]:
     return found
 
 
-def _figure(values: Sequence[float], weights: Sequence[float] | None) -> Figure:
+def _figure(values: Sequence[float], weights: Sequence[float] | None) -> Estimate:
     x = torch.tensor(values, dtype=torch.float64)
     mean = float(x.mean())
     by = torch.tensor(weights if weights else [0.0], dtype=torch.float64)
     weighted = float((x * by).sum() / by.sum()) if by.sum() > 0 else mean
     spread = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     low, median, high = torch.quantile(x, spread).tolist()
-    return Figure(mean, weighted, low, median, high)
+    return Estimate(mean, weighted, low, median, high)

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .core_updates import Small, share
+from .core_updates import CoreUpdate, share
 
 
 @dataclass(frozen=True)
-class Kept:
+class Retention:
     """What a merge keeps of one adapter in one module.
 
     Attributes:
@@ -47,11 +47,11 @@ class Kept:
     weight: float
 
 
-def kept(module: str, adapter: str, merge: str, task: Small, merged: Small) -> Kept:
+def kept(module: str, adapter: str, merge: str, task: CoreUpdate, merged: CoreUpdate) -> Retention:
     """Compare an adapter's update with a merged one."""
     U, V = merged.svd.U, merged.svd.Vh.T
     inner = float((merged.delta * task.delta).sum())
-    return Kept(
+    return Retention(
         module,
         adapter,
         merge,

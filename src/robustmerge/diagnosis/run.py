@@ -22,8 +22,8 @@ from ..errors import MergeError, few
 from ..factors import Factors, Stack
 from ..threads import Progress, cores, side_by_side
 from .direction import assignment
-from .pooled import Module
-from .survey import Given, Row, survey
+from .pooled import ModuleLocation
+from .survey import ModuleInputs, Row, survey
 from .tables import Diagnosis
 
 
@@ -62,7 +62,7 @@ def run(
         asked, made = labels[: len(sources)], labels[len(sources) :]
 
         def work(name: str) -> list[Row]:
-            given = Given(
+            given = ModuleInputs(
                 Stack.of([_factors(a, name, shapes[name]) for a in adapters], module=name),
                 tuple(_factors(m, name, shapes[name]) for m in merged),
                 _size(below, name),
@@ -150,10 +150,10 @@ def _size(base: Base | None, name: str) -> float | None:
 
 def _places(
     names: Sequence[str], shapes: Mapping[str, tuple[int, int]], adapters: Sequence[Adapter]
-) -> list[Module]:
+) -> list[ModuleLocation]:
     depth = depths(names)
     return [
-        Module(
+        ModuleLocation(
             name,
             layout.tower(name),
             depth[name].layer,

@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .core_updates import Space
+from .core_updates import CoreSpace
 
 Side = Literal["input", "output"]
 _ABOVE = 1.05
@@ -32,7 +32,7 @@ _ABOVE = 1.05
 
 
 @dataclass(frozen=True)
-class Crowding:
+class SharedDirections:
     """How crowded one side of one module is.
 
     Attributes:
@@ -54,7 +54,7 @@ class Crowding:
     energy: float | None
 
 
-def crowding(module: str, space: Space) -> Iterator[Crowding]:
+def crowding(module: str, space: CoreSpace) -> Iterator[SharedDirections]:
     """Both sides of a module."""
     d_out, d_in = space.shape
     there = [task.svd for task in space.tasks if task.rank]
@@ -70,20 +70,22 @@ def edge(ranks: list[int], d: int) -> float:
     return float(T) if alpha >= 1 - 1 / T else min(reached, float(T))
 
 
-def _of_side(module: str, side: Side, d: int, spaces: list[tuple[Tensor, Tensor]]) -> Crowding:
+def _of_side(
+    module: str, side: Side, d: int, spaces: list[tuple[Tensor, Tensor]]
+) -> SharedDirections:
     """One side, from every adapter's basis [p, k] of it and its singular values [k]."""
     if not spaces:
-        return Crowding(module, side, 0, None, None, 0, None)
+        return SharedDirections(module, side, 0, None, None, 0, None)
     count = len(spaces)
     X, nu, _ = torch.linalg.svd(torch.cat([X for X, _ in spaces], dim=1), full_matrices=False)
     nu = nu.square()
     directions = int((nu > 1e-9).sum())
     if count == 1:
-        return Crowding(module, side, directions, None, None, 0, None)
+        return SharedDirections(module, side, directions, None, None, 0, None)
     chance = edge([X.shape[1] for X, _ in spaces], d)
     crowded = X[:, nu > _ABOVE * chance]
     held = [((crowded.T @ X) * S).square().sum() / S.square().sum() for X, S in spaces]
-    return Crowding(
+    return SharedDirections(
         module,
         side,
         directions,

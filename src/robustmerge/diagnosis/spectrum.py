@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .core_updates import Small
+from .core_updates import CoreUpdate
 
 Kind = Literal["adapter", "merge"]
 
@@ -56,7 +56,7 @@ class Spectrum:
 
 
 def spectrum(
-    module: str, name: str, kind: Kind, update: Small, base: float | None = None
+    module: str, name: str, kind: Kind, update: CoreUpdate, base: float | None = None
 ) -> Spectrum:
     """Measure an update; `base` is the norm of the base's weight."""
     S, norm = update.svd.S, update.energy**0.5

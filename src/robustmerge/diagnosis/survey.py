@@ -6,37 +6,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..factors import Factors, Stack
-from .contributions import Heard, Total, total
-from .core_updates import Space
-from .cross_terms import Apart, apart
+from .contributions import Contribution, UpdateSum, total
+from .core_updates import CoreSpace
+from .cross_terms import CrossTerms, apart
 from .direction import Curve, Direction, assignment, directions
-from .pairs import Pair, pairs
-from .retention import Kept, kept
-from .shared_directions import Crowding, crowding
+from .pairs import PairOverlap, pairs
+from .retention import Retention, kept
+from .shared_directions import SharedDirections, crowding
 from .signs import Signs, signs
 from .spectrum import Spectrum, spectrum
-from .unattributed import Noise, noise
+from .unattributed import Unattributed, noise
 from .values import Histogram, Values, sample, values
 
 Row = (
-    Apart
-    | Crowding
+    CrossTerms
+    | SharedDirections
     | Curve
     | Direction
-    | Heard
+    | Contribution
     | Histogram
-    | Kept
-    | Noise
-    | Pair
+    | Retention
+    | Unattributed
+    | PairOverlap
     | Signs
     | Spectrum
-    | Total
+    | UpdateSum
     | Values
 )
 
 
 @dataclass(frozen=True)
-class Given:
+class ModuleInputs:
     """One module as it was read.
 
     Attributes:
@@ -50,10 +50,10 @@ class Given:
     base: float | None = None
 
 
-def survey(given: Given, adapters: Sequence[str], merges: Sequence[str]) -> Iterator[Row]:
+def survey(given: ModuleInputs, adapters: Sequence[str], merges: Sequence[str]) -> Iterator[Row]:
     """Measure a module; `adapters` and `merges` are names for the rows."""
     module, names = given.stack.module, tuple(adapters)
-    space, entries = Space.of(given.stack.factors), sample(given.stack)
+    space, entries = CoreSpace.of(given.stack.factors), sample(given.stack)
     for name, task in zip(names, space.tasks, strict=True):
         yield spectrum(module, name, "adapter", task, given.base)
     yield from values(given.stack, names, entries)
@@ -70,7 +70,7 @@ def _after(
     module: str,
     names: tuple[str, ...],
     merge: str,
-    space: Space,
+    space: CoreSpace,
     update: Factors,
     base: float | None,
 ) -> Iterator[Row]:

@@ -12,34 +12,34 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from . import pooled
-from .contributions import Heard, Total
-from .cross_terms import Apart
+from .contributions import Contribution, UpdateSum
+from .cross_terms import CrossTerms
 from .direction import Curve, Direction
-from .pairs import Pair
-from .pooled import By, Module, Pooled
-from .retention import Kept
-from .shared_directions import Crowding
+from .pairs import PairOverlap
+from .pooled import By, ModuleLocation, Pooled
+from .retention import Retention
+from .shared_directions import SharedDirections
 from .signs import Signs
 from .spectrum import Spectrum
 from .survey import Row
-from .unattributed import Noise
+from .unattributed import Unattributed
 from .values import Histogram, Values, edges
 
 SCHEMA = 1
 T = TypeVar("T")
 ROWS: Mapping[str, type] = {
-    "modules": Module,
+    "modules": ModuleLocation,
     "spectra": Spectrum,
     "values": Values,
-    "pairs": Pair,
+    "pairs": PairOverlap,
     "signs": Signs,
-    "crowding": Crowding,
-    "apart": Apart,
-    "total": Total,
-    "heard": Heard,
+    "crowding": SharedDirections,
+    "apart": CrossTerms,
+    "total": UpdateSum,
+    "heard": Contribution,
     "directions": Direction,
-    "kept": Kept,
-    "noise": Noise,
+    "kept": Retention,
+    "noise": Unattributed,
     "histograms": Histogram,
     "curves": Curve,
 }
@@ -78,18 +78,18 @@ class Diagnosis:
     merged: tuple[str, ...]
     base: str | None
     notes: tuple[str, ...]
-    modules: tuple[Module, ...]
+    modules: tuple[ModuleLocation, ...]
     spectra: tuple[Spectrum, ...]
     values: tuple[Values, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairOverlap, ...]
     signs: tuple[Signs, ...]
-    crowding: tuple[Crowding, ...]
-    apart: tuple[Apart, ...]
-    total: tuple[Total, ...]
-    heard: tuple[Heard, ...]
+    crowding: tuple[SharedDirections, ...]
+    apart: tuple[CrossTerms, ...]
+    total: tuple[UpdateSum, ...]
+    heard: tuple[Contribution, ...]
     directions: tuple[Direction, ...]
-    kept: tuple[Kept, ...]
-    noise: tuple[Noise, ...]
+    kept: tuple[Retention, ...]
+    noise: tuple[Unattributed, ...]
     histograms: tuple[Histogram, ...]
     curves: tuple[Curve, ...]
 
@@ -97,7 +97,7 @@ class Diagnosis:
     def of(
         cls,
         rows: Iterable[Row],
-        modules: Sequence[Module],
+        modules: Sequence[ModuleLocation],
         *,
         adapters: Sequence[str],
         merged: Sequence[str] = (),
@@ -118,15 +118,15 @@ class Diagnosis:
             tuple(modules),
             spectra=those(Spectrum),
             values=those(Values),
-            pairs=those(Pair),
+            pairs=those(PairOverlap),
             signs=those(Signs),
-            crowding=those(Crowding),
-            apart=those(Apart),
-            total=those(Total),
-            heard=those(Heard),
+            crowding=those(SharedDirections),
+            apart=those(CrossTerms),
+            total=those(UpdateSum),
+            heard=those(Contribution),
             directions=those(Direction),
-            kept=those(Kept),
-            noise=those(Noise),
+            kept=those(Retention),
+            noise=those(Unattributed),
             histograms=pooled.histograms(those(Histogram), modules),
             curves=pooled.curves(those(Curve), modules),
         )

@@ -26,14 +26,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .core_updates import Small, Space, share
+from .core_updates import CoreSpace, CoreUpdate, share
 
 _STEPS = 500
 _ENOUGH = 1e-6
 
 
 @dataclass(frozen=True)
-class Noise:
+class Unattributed:
     """The parts of a merged update of one module; shares of its energy, None where it is zero.
 
     Attributes:
@@ -55,7 +55,9 @@ class Noise:
     weight: float
 
 
-def noise(module: str, merge: str, space: Space, tasks: Sequence[Small], merged: Small) -> Noise:
+def noise(
+    module: str, merge: str, space: CoreSpace, tasks: Sequence[CoreUpdate], merged: CoreUpdate
+) -> Unattributed:
     """Split a merged update; `tasks` and `merged` are in the coordinates of `space.with_merged`."""
     M = merged.delta
     P, Q = space.outputs, space.inputs
@@ -64,7 +66,7 @@ def noise(module: str, merge: str, space: Space, tasks: Sequence[Small], merged:
     joint = float((P.T @ M[: len(P), : len(Q)] @ Q).square().sum())
     explained = min(_explained(there, M), joint)  # rounding must not make a part negative
     blocks = min(max(_in_blocks(there, M), explained), joint)
-    return Noise(
+    return Unattributed(
         module,
         merge,
         tasks=share(explained, whole),
@@ -75,7 +77,7 @@ def noise(module: str, merge: str, space: Space, tasks: Sequence[Small], merged:
     )
 
 
-def _explained(tasks: Sequence[Small], M: Float[Tensor, "p q"]) -> float:
+def _explained(tasks: Sequence[CoreUpdate], M: Float[Tensor, "p q"]) -> float:
     """Energy of the nearest combination of the updates."""
     if not tasks:
         return 0.0
@@ -85,7 +87,7 @@ def _explained(tasks: Sequence[Small], M: Float[Tensor, "p q"]) -> float:
     return float((Q[:, S[0] * 1e-7 < S].T @ M.flatten()).square().sum())
 
 
-def _in_blocks(tasks: Sequence[Small], M: Float[Tensor, "p q"]) -> float:
+def _in_blocks(tasks: Sequence[CoreUpdate], M: Float[Tensor, "p q"]) -> float:
     """Energy of the projection of M on the sum of the tasks' blocks.
 
     The blocks X_t that come nearest to M solve a least squares problem, and this is CGLS for it: g

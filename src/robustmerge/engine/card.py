@@ -7,12 +7,12 @@ import re
 import yaml
 
 from .recipe import Recipe
-from .report import Report
+from .report import MergeReport
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def model_card(report: Report) -> str:
+def model_card(report: MergeReport) -> str:
     """README.md: what was merged and how, and how to load it."""
     plan, recipe = report.plan, report.plan.recipe
     base = recipe.base or plan.adapters[0].config.base

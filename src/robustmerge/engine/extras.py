@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..adapter.base import Base
 from ..adapter.reader import Adapter
-from ..adapter.tensors import Spec
+from ..adapter.tensors import TensorSpec
 from ..errors import MergeError
 from .recipe import Recipe
 
@@ -35,7 +35,7 @@ class Extra:
 
     name: str
     written: str
-    spec: Spec
+    spec: TensorSpec
     copied: bool = False
 
 

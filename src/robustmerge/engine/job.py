@@ -9,13 +9,13 @@ from typing import Any
 from .. import methods
 from ..adapter import layout
 from ..adapter.keys import Part, lora_name
-from ..adapter.reader import Adapter, Module
+from ..adapter.reader import Adapter, LoraModule
 from ..depth import Depth, depths
 from .recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Job:
+class ModuleJob:
     """One module's merge.
 
     Attributes:
@@ -48,7 +48,7 @@ class Job:
 
 def make_jobs(
     names: Sequence[str], adapters: Sequence[Adapter], method: methods.Method, recipe: Recipe
-) -> tuple[Job, ...]:
+) -> tuple[ModuleJob, ...]:
     """A job for every module, in this order.
 
     Raises:
@@ -58,7 +58,7 @@ def make_jobs(
     return tuple(_job(name, adapters, method, recipe, depth[name]) for name in names)
 
 
-def factor_names(job: Job) -> tuple[str, str]:
+def factor_names(job: ModuleJob) -> tuple[str, str]:
     """The output's tensor names of a job's A and B."""
     b = Part.B if job.part is Part.A else Part.EMBEDDING_B
     return lora_name(job.written, job.part), lora_name(job.written, b)
@@ -91,8 +91,8 @@ def _job(
     method: methods.Method,
     recipe: Recipe,
     depth: Depth,
-) -> Job:
-    found: list[Module | None] = [a.modules.get(name) for a in adapters]
+) -> ModuleJob:
+    found: list[LoraModule | None] = [a.modules.get(name) for a in adapters]
     some = next(m for m in found if m is not None)
     weights, scale, given = recipe.weights, recipe.scale, dict(recipe.parameters)
     for override in recipe.modules:
@@ -100,7 +100,7 @@ def _job(
             weights = override.weights or weights
             scale = recipe.scale if override.scale is None else override.scale
             given.update(override.parameters)
-    return Job(
+    return ModuleJob(
         name=name,
         written=written_name(name, adapters, recipe),
         part=some.part,

@@ -19,7 +19,7 @@ from ..adapter.config import ADAPTER, FILE
 from ..adapter.keys import full_name
 from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
-from ..adapter.tensors import Spec
+from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter, rounded
 from ..errors import MergeError
 from ..files import check_space, check_target, expand_user, sha256, whole_folder, write_json
@@ -27,10 +27,10 @@ from ..threads import Progress, silent
 from .card import model_card
 from .extras import merge_extra
 from .job import factor_names
-from .plan import Plan, make_plan
+from .plan import MergePlan, make_plan
 from .recipe import Recipe
-from .report import ModuleReport, Report
-from .run import Merged, Run
+from .report import MergeReport, ModuleReport
+from .run import MergedModule, MergeRun
 
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "merge.json"
@@ -44,7 +44,7 @@ def merge_recipe(
     workers: int | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Report:
+) -> MergeReport:
     """Merge adapters into one adapter folder.
 
     Args:
@@ -66,7 +66,7 @@ def merge_recipe(
         check_target(
             output, [*(a.folder for a in plan.adapters), *data], force=force, holds=ADAPTER
         )
-        run = Run(plan, device=device, workers=workers)
+        run = MergeRun(plan, device=device, workers=workers)
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey(progress)
             rank = run.rank(progress)
@@ -75,7 +75,7 @@ def merge_recipe(
             modules = _write_tensors(run, rank, folder, progress)
             _write_settings(plan, rank, folder)
             inputs = [future.result() for future in hashes]
-            report = Report.of(plan, rank, modules, inputs, _outputs(folder))
+            report = MergeReport.of(plan, rank, modules, inputs, _outputs(folder))
             write_json(folder / RECORD, report.record())
             card = model_card(report).encode(errors="backslashreplace")
             (folder / "README.md").write_bytes(card)
@@ -84,7 +84,9 @@ def merge_recipe(
     return report.finished(output, perf_counter() - started)
 
 
-def _write_tensors(run: Run, rank: int, folder: Path, progress: Progress) -> list[ModuleReport]:
+def _write_tensors(
+    run: MergeRun, rank: int, folder: Path, progress: Progress
+) -> list[ModuleReport]:
     """Stream every tensor into its file; the factors themselves are not kept."""
     plan = run.plan
     inside = plan.recipe.extras_in == "adapter" and plan.layout != layout.LLAVA
@@ -110,14 +112,14 @@ def _write_tensors(run: Run, rank: int, folder: Path, progress: Progress) -> lis
     return reports
 
 
-def _write_beside(plan: Plan, folder: Path) -> None:
+def _write_beside(plan: MergePlan, folder: Path) -> None:
     """Fully trained parameters in a file of their own, under the base model's names."""
     with _writer(folder / BESIDE, {e.written: e.spec for e in plan.extras}) as writer:
         for extra in plan.extras:
             writer.write(extra.written, merge_extra(extra, plan.recipe, plan.adapters, plan.base))
 
 
-def _write_original(plan: Plan, folder: Path) -> None:
+def _write_original(plan: MergePlan, folder: Path) -> None:
     """The files that the original LLaVA code loads."""
     merged = {
         full_name(e.written): rounded(
@@ -141,7 +143,7 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         raise OSError(errno.EIO, f"torch failed to write {path.name}") from error
 
 
-def _write_settings(plan: Plan, rank: int, folder: Path) -> None:
+def _write_settings(plan: MergePlan, rank: int, folder: Path) -> None:
     first = plan.adapters[0]
     modules = [
         next(a.modules[job.name] for a in plan.adapters if job.name in a.modules)
@@ -164,7 +166,7 @@ def _outputs(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _hashes(plan: Plan) -> Iterator[list[Future[dict[str, str]]]]:
+def _hashes(plan: MergePlan) -> Iterator[list[Future[dict[str, str]]]]:
     """Hash the inputs while the modules are computed."""
 
     def hashed(files: Sequence[Path]) -> dict[str, str]:
@@ -181,7 +183,7 @@ def _hashes(plan: Plan) -> Iterator[list[Future[dict[str, str]]]]:
 
 
 @contextmanager
-def _writer(path: Path, specs: dict[str, Spec]) -> Iterator[SafetensorsWriter]:
+def _writer(path: Path, specs: dict[str, TensorSpec]) -> Iterator[SafetensorsWriter]:
     writer = SafetensorsWriter(path, specs)
     try:
         yield writer
@@ -192,7 +194,7 @@ def _writer(path: Path, specs: dict[str, Spec]) -> Iterator[SafetensorsWriter]:
 
 
 @contextmanager
-def _naming(merged: Merged) -> Iterator[None]:
+def _naming(merged: MergedModule) -> Iterator[None]:
     """Errors about a merged tensor name the module by the name the user knows."""
     try:
         yield

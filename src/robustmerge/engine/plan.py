@@ -14,19 +14,19 @@ from ..adapter.base import Base
 from ..adapter.keys import full_name
 from ..adapter.reader import Adapter
 from ..adapter.statistics import Selection
-from ..adapter.tensors import DTYPES, Spec
+from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError, unknown
 from .data import data_notes, find_data
 from .dora import check_dora, dora_notes
 from .extras import Extra, check_extra
-from .job import Job, factor_names, make_jobs, written_name
+from .job import ModuleJob, factor_names, make_jobs, written_name
 from .recipe import Recipe
 
 _NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
-class Plan:
+class MergePlan:
     """A merge that can start.
 
     Attributes:
@@ -47,9 +47,9 @@ class Plan:
     recipe: Recipe
     adapters: tuple[Adapter, ...]
     method: methods.Method
-    balance: tuple[steps.Applied, ...]
-    calibrate: tuple[steps.Applied, ...]
-    jobs: tuple[Job, ...]
+    balance: tuple[steps.ConfiguredStep, ...]
+    calibrate: tuple[steps.ConfiguredStep, ...]
+    jobs: tuple[ModuleJob, ...]
     extras: tuple[Extra, ...]
     base: Base | None
     layout: str
@@ -78,21 +78,21 @@ class Plan:
         if self.data is not None:
             self.data.statistics.close()
 
-    def lora_specs(self, rank: int) -> dict[str, Spec]:
+    def lora_specs(self, rank: int) -> dict[str, TensorSpec]:
         """The output's LoRA tensors."""
         specs = {}
         for job in self.jobs:
             a, b = factor_names(job)
-            specs[a] = Spec(self.dtype, (rank, job.shape[1]))
-            specs[b] = Spec(self.dtype, (job.shape[0], rank))
+            specs[a] = TensorSpec(self.dtype, (rank, job.shape[1]))
+            specs[b] = TensorSpec(self.dtype, (job.shape[0], rank))
         return specs
 
-    def extra_specs(self) -> dict[str, Spec]:
+    def extra_specs(self) -> dict[str, TensorSpec]:
         """The output's other tensors, under the names an adapter file has for them."""
         return {full_name(extra.written): extra.spec for extra in self.extras}
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe) -> MergePlan:
     """Open the inputs and check that they can be merged as asked.
 
     Raises:
@@ -127,7 +127,7 @@ def make_plan(recipe: Recipe) -> Plan:
     cautions = dict.fromkeys(text for job in jobs for text in method.warnings(job.parameters))
     for extra in extras:
         check_extra(extra, recipe, adapters, base)
-    return Plan(
+    return MergePlan(
         recipe=recipe,
         adapters=adapters,
         method=method,
@@ -164,7 +164,7 @@ def _extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> tuple[E
                 where=str(places[0]),
                 hint="--extras-in beside writes such tensors to a file of their own",
             )
-        spec = Spec(_dtype(recipe, [p.spec for p in places]), places[0].spec.shape)
+        spec = TensorSpec(_dtype(recipe, [p.spec for p in places]), places[0].spec.shape)
         extras.append(Extra(name, written, spec))
     copies = {n: p for a in adapters for n, p in a.bases.items()}
     for name in sorted(copies, key=align.natural):
@@ -187,7 +187,7 @@ def _base(recipe: Recipe, extras: Sequence[Extra]) -> Base:
     return base
 
 
-def _dtype(recipe: Recipe, specs: Sequence[Spec]) -> str:
+def _dtype(recipe: Recipe, specs: Sequence[TensorSpec]) -> str:
     """The output's type: as asked, or the narrowest that holds all inputs' values."""
     if recipe.dtype:
         return _NAMES[recipe.dtype]

@@ -12,7 +12,7 @@ from typing import Any
 from ..adapter.align import Missing
 from ..errors import MergeError, shown, within
 from ..files import expand_user
-from ..steps import Applied, Stage, parse
+from ..steps import ConfiguredStep, Stage, parse
 from .values import (
     Dora,
     Extras,
@@ -122,7 +122,7 @@ class Recipe:
             if override.scale is not None:
                 check_scale(f"scale of {override.match}", override.scale)
 
-    def steps(self, stage: Stage) -> tuple[Applied, ...]:
+    def steps(self, stage: Stage) -> tuple[ConfiguredStep, ...]:
         """The steps of a stage, with their parameters.
 
         Raises:

@@ -13,8 +13,8 @@ import safetensors
 import torch
 
 from .._version import __version__
-from .plan import Plan
-from .run import Merged
+from .plan import MergePlan
+from .run import MergedModule
 
 _LITTLE = 0.5
 """Share of the energy below which a result is worth a warning."""
@@ -39,13 +39,13 @@ class ModuleReport:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, merged: Merged) -> ModuleReport:
+    def of(cls, merged: MergedModule) -> ModuleReport:
         """The line of a merged module."""
         return cls(merged.job.name, merged.job.ranks, merged.scale, merged.energy, merged.notes)
 
 
 @dataclass(frozen=True)
-class Report:
+class MergeReport:
     """A finished merge.
 
     Attributes:
@@ -58,7 +58,7 @@ class Report:
         seconds: How long it took.
     """
 
-    plan: Plan
+    plan: MergePlan
     rank: int
     modules: tuple[ModuleReport, ...]
     inputs: tuple[dict[str, str], ...]
@@ -69,16 +69,16 @@ class Report:
     @classmethod
     def of(
         cls,
-        plan: Plan,
+        plan: MergePlan,
         rank: int,
         modules: Sequence[ModuleReport],
         inputs: Sequence[dict[str, str]],
         files: dict[str, str],
-    ) -> Report:
+    ) -> MergeReport:
         """Gather what was done."""
         return cls(plan, rank, tuple(modules), tuple(inputs), files)
 
-    def finished(self, output: Path, seconds: float) -> Report:
+    def finished(self, output: Path, seconds: float) -> MergeReport:
         """The report with its place and time."""
         return replace(self, output=output, seconds=seconds)
 

@@ -19,15 +19,15 @@ from ..factors import Factors, Stack, Update, noted
 from ..linalg import fit, rank_for_energy
 from ..steps import Sizes
 from ..threads import Progress, cores, device_of, one_thread_each, side_by_side
-from .job import Job
-from .plan import Plan
+from .job import ModuleJob
+from .plan import MergePlan
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedModule:
     """One module's result.
 
     Attributes:
@@ -38,17 +38,17 @@ class Merged:
         notes: Remarks of the method.
     """
 
-    job: Job
+    job: ModuleJob
     factors: Factors
     scale: float
     energy: float
     notes: tuple[str, ...]
 
 
-class Run:
+class MergeRun:
     """A plan being carried out on a device by some workers."""
 
-    def __init__(self, plan: Plan, *, device: str = "cpu", workers: int | None = None) -> None:
+    def __init__(self, plan: MergePlan, *, device: str = "cpu", workers: int | None = None) -> None:
         """Check the device; nothing is read yet.
 
         Raises:
@@ -91,7 +91,7 @@ class Run:
         if not jobs or self.plan.recipe.scale_over == "module":
             return
 
-        def measure(job: Job) -> tuple[str, Sizes]:
+        def measure(job: ModuleJob) -> tuple[str, Sizes]:
             stack = self.stack(job)
             return str(job.scale), Sizes.of(self._merge(job, stack)[0], stack)
 
@@ -107,35 +107,35 @@ class Run:
             return planned
         assert energy is not None
 
-        def needed(job: Job) -> int:
+        def needed(job: ModuleJob) -> int:
             return rank_for_energy(self._update(job)[0], energy, job.full_rank)
 
         return max(self._each(needed, self.plan.jobs, progress))
 
-    def modules(self, rank: int, progress: Progress) -> Iterator[Merged]:
+    def modules(self, rank: int, progress: Progress) -> Iterator[MergedModule]:
         """Every module's result, in the plan's order."""
 
-        def merge(job: Job) -> Merged:
+        def merge(job: ModuleJob) -> MergedModule:
             update, scale, notes = self._update(job)
             factors, energy = fit(update, rank)
-            return Merged(job, factors, scale, energy, notes)
+            return MergedModule(job, factors, scale, energy, notes)
 
         return self._each(merge, self.plan.jobs, progress)
 
-    def stack(self, job: Job) -> Stack:
+    def stack(self, job: ModuleJob) -> Stack:
         """Read one module's updates."""
         factors = tuple(self._factors(adapter, job) for adapter in self.plan.adapters)
         found = [a.modules.get(job.name) for a in self.plan.adapters]
         scalings = tuple(m.scaling if m else 1.0 for m in found)
         return Stack(job.name, factors, job.weights, scalings, self._data(job))
 
-    def _data(self, job: Job) -> tuple[Mapping[str, Tensor], ...]:
+    def _data(self, job: ModuleJob) -> tuple[Mapping[str, Tensor], ...]:
         if self.plan.data is None:
             return ()
         tables = self.plan.data.module(job.name, job.shape)
         return tuple({k: v.to(self.device) for k, v in table.items()} for table in tables)
 
-    def _factors(self, adapter: Adapter, job: Job) -> Factors:
+    def _factors(self, adapter: Adapter, job: ModuleJob) -> Factors:
         if job.name not in adapter.modules:
             return Factors(
                 torch.zeros(0, job.shape[1], device=self.device),
@@ -146,7 +146,7 @@ class Run:
             return factors
         return Factors(factors.A.to(self.device), factors.B.to(self.device))
 
-    def _update(self, job: Job) -> tuple[Update, float, tuple[str, ...]]:
+    def _update(self, job: ModuleJob) -> tuple[Update, float, tuple[str, ...]]:
         """A module's merged update, what it was scaled by, and remarks."""
         stack = self.stack(job)
         update, notes = self._merge(job, stack)
@@ -159,13 +159,13 @@ class Run:
             scale = Sizes.of(update, stack).factor(rule)
         return update.scaled(scale), scale, notes
 
-    def _balanced(self, job: Job, stack: Stack) -> Stack:
+    def _balanced(self, job: ModuleJob, stack: Stack) -> Stack:
         """One module's updates as the method sees them."""
         for step in self.plan.balance:
             stack = step.balance(stack, job.depth)
         return stack
 
-    def _merge(self, job: Job, stack: Stack) -> tuple[Update, tuple[str, ...]]:
+    def _merge(self, job: ModuleJob, stack: Stack) -> tuple[Update, tuple[str, ...]]:
         """One module balanced, merged and calibrated, not yet scaled."""
         stack = self._balanced(job, stack)
         result = noted(self.plan.method(stack, **job.parameters, **self._surveyed))

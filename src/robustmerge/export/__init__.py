@@ -5,6 +5,6 @@ llava      the folder that the original LLaVA code loads
 full       the adapter baked into the base's weights
 """
 
-from .exported import LAYOUTS, Exported, export_adapter
+from .exported import LAYOUTS, ExportReport, export_adapter
 
-__all__ = ["LAYOUTS", "Exported", "export_adapter"]
+__all__ = ["LAYOUTS", "ExportReport", "export_adapter"]

@@ -10,15 +10,15 @@ from pathlib import Path
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.keys import Part
-from ..adapter.reader import BESIDE, Adapter, Place
+from ..adapter.reader import BESIDE, Adapter, TensorRef
 from ..adapter.tensors import SafetensorsFile
-from ..checks.contents import Contents, Item
+from ..checks.contents import Contents, NamedTensor
 from ..checks.tensor_locations import misfit, nearest
 from ..errors import MergeError, few
 
 
 @dataclass(frozen=True)
-class Changes:
+class AdapterChanges:
     """An adapter with everything that lies in its folder.
 
     Attributes:
@@ -30,11 +30,11 @@ class Changes:
 
     contents: Contents
     adapter: Adapter
-    replaced: Mapping[str, Place]
-    lengths: Mapping[str, Place]
+    replaced: Mapping[str, TensorRef]
+    lengths: Mapping[str, TensorRef]
 
     @property
-    def items(self) -> tuple[Item, ...]:
+    def items(self) -> tuple[NamedTensor, ...]:
         """Every tensor."""
         return self.contents.items
 
@@ -67,7 +67,7 @@ class Changes:
 
 
 @contextmanager
-def opened(source: str | Path, base: Base | None) -> Iterator[Changes]:
+def opened(source: str | Path, base: Base | None) -> Iterator[AdapterChanges]:
     """An adapter folder, closed afterwards.
 
     Raises:
@@ -79,18 +79,18 @@ def opened(source: str | Path, base: Base | None) -> Iterator[Changes]:
     files = (*adapter.files, *beside)
     contents = Contents(adapter.label, adapter.config, files, adapter, (), base)
     try:
-        yield Changes(contents, adapter, _replaced(contents), _lengths(contents))
+        yield AdapterChanges(contents, adapter, _replaced(contents), _lengths(contents))
     finally:
         contents.close()
 
 
-def _lengths(contents: Contents) -> dict[str, Place]:
+def _lengths(contents: Contents) -> dict[str, TensorRef]:
     found = contents.of(Part.MAGNITUDE)
     return {layout.canonical(item.key.module): item.place for item in found}
 
 
-def _replaced(contents: Contents) -> dict[str, Place]:
-    found: dict[str, Place] = {}
+def _replaced(contents: Contents) -> dict[str, TensorRef]:
+    found: dict[str, TensorRef] = {}
     for item in contents.whole:
         name = layout.canonical(item.written)
         if name in found:

@@ -14,20 +14,20 @@ from typing import Any
 from ..adapter.base import Base
 from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
-from ..adapter.reader import Module, Place
+from ..adapter.reader import LoraModule, TensorRef
 from ..adapter.settings import plain_lora
 from ..adapter.writer import SafetensorsWriter
 from ..checks.contents import FACTORS
 from ..checks.peft_rules import saves, under
 from ..files import write_json
-from .changes import Changes
+from .changes import AdapterChanges
 from .companions import INDEX, beside_weights, copy_all, link_all, shards
-from .plain import Plain
+from .plain import PlainLora
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) -> None:
+def write_embedded(changes: AdapterChanges, base: Base, folder: Path, *, copy: bool) -> None:
     """Fill a folder with the base's files, linked or copied, and the adapter in today's names.
 
     Raises:
@@ -42,7 +42,7 @@ def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) ->
     files = [*shards(base), *([index] if index.is_file() else []), *beside_weights(base)]
     (copy_all if copy else link_all)(files, folder)
     modules = tuple(changes.adapter.modules.values())
-    plain = Plain.of(modules)
+    plain = PlainLora.of(modules)
     whole = {
         changes.contents.live(item.written): item.place
         for item in changes.contents.of(Part.FULL, Part.TOKENS, Part.BASE)
@@ -57,7 +57,9 @@ def write_embedded(changes: Changes, base: Base, folder: Path, *, copy: bool) ->
     write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
 
 
-def _siblings(settings: Mapping[str, Any], changes: Changes, base: Base) -> dict[str, Place]:
+def _siblings(
+    settings: Mapping[str, Any], changes: AdapterChanges, base: Base
+) -> dict[str, TensorRef]:
     """The base's parameters in modules that count as saved whole, of which some may be trained."""
     live = changes.contents.live
     wrapped = [name for name in map(live, base.modules) if saves(settings, name)]
@@ -69,7 +71,11 @@ def _siblings(settings: Mapping[str, Any], changes: Changes, base: Base) -> dict
 
 
 def _write_tensors(
-    changes: Changes, plain: Plain, modules: tuple[Module, ...], whole: dict[str, Place], path: Path
+    changes: AdapterChanges,
+    plain: PlainLora,
+    modules: tuple[LoraModule, ...],
+    whole: dict[str, TensorRef],
+    path: Path,
 ) -> None:
     specs = {full_name(name): place.spec for name, place in whole.items()}
     for module in modules:
@@ -90,6 +96,6 @@ def _write_tensors(
     writer.close()
 
 
-def _names(changes: Changes, module: Module) -> tuple[str, str]:
+def _names(changes: AdapterChanges, module: LoraModule) -> tuple[str, str]:
     live = changes.contents.live(module.written)
     return lora_name(live, module.part), lora_name(live, FACTORS[module.part])

@@ -16,7 +16,7 @@ from ..errors import MergeError, unknown
 from ..files import check_target, expand_user, sha256, whole_folder, write_json
 from ..threads import Progress, silent
 from . import full, original
-from .changes import Changes, opened
+from .changes import AdapterChanges, opened
 from .companions import open_base
 from .embedded import write_embedded
 
@@ -26,7 +26,7 @@ _KIND = ("an export", RECORD)
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportReport:
     """What was written.
 
     Attributes:
@@ -61,7 +61,7 @@ def export_adapter(
     copy: bool = False,
     force: bool = False,
     progress: Progress = silent,
-) -> Exported:
+) -> ExportReport:
     """Write an adapter in another shape; the folder appears whole or not at all.
 
     Args:
@@ -97,7 +97,7 @@ def export_adapter(
 
 def _export_original(
     source: str | Path, output: Path, base: str | None, *, force: bool
-) -> Exported:
+) -> ExportReport:
     original.check_name(output)
     with opened(source, None) as changes:
         check_target(output, [changes.adapter.folder], force=force, holds=_KIND)
@@ -135,10 +135,10 @@ def _opened_base(named: str, source: str | Path, *, given: bool) -> Base:
 
 
 def _recorded(
-    folder: Path, layout: str, changes: Changes, base: str, *, untied: bool = False
-) -> Exported:
+    folder: Path, layout: str, changes: AdapterChanges, base: str, *, untied: bool = False
+) -> ExportReport:
     files = [changes.adapter.config.path, *(file.path for file in changes.contents.files)]
-    exported = Exported(
+    exported = ExportReport(
         layout,
         changes.adapter.label,
         base,

@@ -22,21 +22,21 @@ from torch import Tensor
 
 from ..adapter.base import Base
 from ..adapter.keys import Part
-from ..adapter.reader import Adapter, Module, Place
+from ..adapter.reader import Adapter, LoraModule, TensorRef
 from ..adapter.tensors import DTYPES
 from ..errors import MergeError
 from ..files import check_space, read_json, write_json
 from ..threads import Progress
-from .changes import Changes
+from .changes import AdapterChanges
 from .companions import INDEX, SETTINGS, beside_weights, copy_all, settings_of, shards
-from .rewrite import New, rewrite
+from .rewrite import NewTensor, rewrite
 
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = "embed_tokens.weight"
 
 
 @dataclass(frozen=True)
-class Edit:
+class TensorEdit:
     """What becomes of one tensor of the base.
 
     Attributes:
@@ -46,10 +46,10 @@ class Edit:
         lengths: What its rows are scaled to then, where the adapter is a DoRA.
     """
 
-    start: Place
-    updates: tuple[Module, ...]
-    place: Place
-    lengths: Place | None = None
+    start: TensorRef
+    updates: tuple[LoraModule, ...]
+    place: TensorRef
+    lengths: TensorRef | None = None
 
     def compute(self, adapter: Adapter) -> Tensor:
         """The new values, in float32, or in float64 where something is."""
@@ -68,7 +68,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Baking:
+class BaseEdits:
     """All that is changed in a base.
 
     Attributes:
@@ -77,12 +77,12 @@ class Baking:
         head: An output head of its own, where it was the embeddings until now: name and edit.
     """
 
-    edits: Mapping[str, Edit]
+    edits: Mapping[str, TensorEdit]
     parted: bool
-    head: tuple[str, Edit] | None
+    head: tuple[str, TensorEdit] | None
 
 
-def plan(changes: Changes, base: Base) -> Baking:
+def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
     """Find every change's place, from headers alone.
 
     Raises:
@@ -90,7 +90,7 @@ def plan(changes: Changes, base: Base) -> Baking:
     """
     _refuse(changes, base)
     changes.check_fit(base)
-    updates: dict[str, list[Module]] = defaultdict(list)
+    updates: dict[str, list[LoraModule]] = defaultdict(list)
     for module in changes.adapter.modules.values():
         updates[_parameter(module, base)].append(module)
     edits = {}
@@ -100,14 +100,14 @@ def plan(changes: Changes, base: Base) -> Baking:
         place = _checked(base.tensors.get(name) or tied, name)
         start = changes.replaced.get(name, place)
         given = [changes.lengths[m.name] for m in updates[name] if m.name in changes.lengths]
-        edits[name] = Edit(start, tuple(updates[name]), place, given[0] if given else None)
+        edits[name] = TensorEdit(start, tuple(updates[name]), place, given[0] if given else None)
     stored = {edit.place.name: edit for name, edit in edits.items() if name in base.tensors}
     parted = any(name == _HEAD or name.endswith(_EMBEDDINGS) for name in edits)
-    return Baking(stored, parted, _own_head(changes, base, edits) if parted else None)
+    return BaseEdits(stored, parted, _own_head(changes, base, edits) if parted else None)
 
 
 def write_full(
-    changes: Changes, base: Base, baking: Baking, folder: Path, progress: Progress
+    changes: AdapterChanges, base: Base, baking: BaseEdits, folder: Path, progress: Progress
 ) -> None:
     """Fill a folder with the changed base.
 
@@ -119,14 +119,14 @@ def write_full(
     check_space(folder, needed + (baking.head[1].place.spec.nbytes if baking.head else 0))
     done, total = 0, len(baking.edits) + (baking.head is not None)
 
-    def new(edit: Edit) -> New:
+    def new(edit: TensorEdit) -> NewTensor:
         def compute() -> Tensor:
             nonlocal done
             tensor = edit.compute(changes.adapter)
             progress(done := done + 1, total)
             return tensor
 
-        return New(edit.place.spec, compute)
+        return NewTensor(edit.place.spec, compute)
 
     for path in shards(base):
         here = {n: new(e) for n, e in baking.edits.items() if e.place.file.path == path}
@@ -141,14 +141,14 @@ def write_full(
         _list(folder / INDEX, *baking.head)
 
 
-def _parameter(module: Module, base: Base) -> str:
+def _parameter(module: LoraModule, base: Base) -> str:
     """Canonical name of the base's parameter that a module's update is added to."""
     name = module.name.replace(".base_layer", "")
     whole = f"{name}.in_proj_weight"  # attention of torch's own kind
     return whole if whole in base.tensors else f"{name}.weight"
 
 
-def _refuse(changes: Changes, base: Base) -> None:
+def _refuse(changes: AdapterChanges, base: Base) -> None:
     where = f"{changes.adapter.config.path}\n{base.folder / SETTINGS}"
     if changes.adapter.config.raw.get("fan_in_fan_out"):
         raise MergeError(
@@ -181,13 +181,13 @@ def _refuse(changes: Changes, base: Base) -> None:
             )
 
 
-def _equal(one: Place, other: Place) -> bool:
+def _equal(one: TensorRef, other: TensorRef) -> bool:
     if one.spec.shape != other.spec.shape or other.spec.dtype not in DTYPES:
         return False
     return torch.equal(one.read(), other.read().to(DTYPES[one.spec.dtype]).float())
 
 
-def _checked(place: Place | None, name: str) -> Place:
+def _checked(place: TensorRef | None, name: str) -> TensorRef:
     if place is None or place.spec.dtype not in DTYPES:
         kind = place.spec.dtype if place else "quantized"
         raise MergeError(
@@ -198,7 +198,9 @@ def _checked(place: Place | None, name: str) -> Place:
     return place
 
 
-def _own_head(changes: Changes, base: Base, edits: Mapping[str, Edit]) -> tuple[str, Edit] | None:
+def _own_head(
+    changes: AdapterChanges, base: Base, edits: Mapping[str, TensorEdit]
+) -> tuple[str, TensorEdit] | None:
     """The head that a base with tied embeddings needs once one of the two is changed.
 
     Raises:
@@ -214,7 +216,7 @@ def _own_head(changes: Changes, base: Base, edits: Mapping[str, Edit]) -> tuple[
     if _HEAD in base.tensors or tied is None:
         return None
     name = "language_model.lm_head.weight" if tied.name.startswith("language_model.") else _HEAD
-    return name, edits.get(_HEAD, Edit(tied, (), tied))
+    return name, edits.get(_HEAD, TensorEdit(tied, (), tied))
 
 
 def _untie(folder: Path) -> None:
@@ -225,7 +227,7 @@ def _untie(folder: Path) -> None:
     write_json(folder / SETTINGS, settings)
 
 
-def _list(path: Path, name: str, edit: Edit) -> None:
+def _list(path: Path, name: str, edit: TensorEdit) -> None:
     """Put a new tensor into the index."""
     index = read_json(path)
     index["weight_map"][name] = edit.place.file.path.name

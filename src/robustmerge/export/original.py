@@ -20,16 +20,16 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
-from ..adapter.reader import NON_LORA, Module
+from ..adapter.reader import NON_LORA, LoraModule
 from ..adapter.settings import plain_lora
 from ..adapter.source import local_folder, snapshot
 from ..adapter.tensors import DTYPES
 from ..checks.family import guess
 from ..errors import MergeError, few
 from ..files import read_json, write_json
-from .changes import Changes
+from .changes import AdapterChanges
 from .companions import SETTINGS
-from .plain import Plain
+from .plain import PlainLora
 
 WEIGHTS = "adapter_model.bin"
 _BASE = "liuhaotian/llava-v1.5-7b"
@@ -58,7 +58,7 @@ def check_name(output: Path) -> None:
         )
 
 
-def plan(changes: Changes, base: str | None) -> dict[str, Any]:
+def plan(changes: AdapterChanges, base: str | None) -> dict[str, Any]:
     """Check that this is an adapter of LLaVA-1.5; returns the original code's config.json.
 
     Raises:
@@ -72,11 +72,11 @@ def plan(changes: Changes, base: str | None) -> dict[str, Any]:
 
 
 def write_original(
-    changes: Changes, settings: Mapping[str, Any], base: str | None, folder: Path
+    changes: AdapterChanges, settings: Mapping[str, Any], base: str | None, folder: Path
 ) -> None:
     """Fill a folder with the files that the original code loads."""
     modules = tuple(changes.adapter.modules.values())
-    plain = Plain.of(modules)
+    plain = PlainLora.of(modules)
     names = [layout.written(m.name, layout.LLAVA) for m in modules]
     tensors: dict[str, Tensor] = {}
     for module, name in zip(modules, names, strict=True):
@@ -96,7 +96,7 @@ def write_original(
     write_json(folder / SETTINGS, settings)
 
 
-def _check_family(changes: Changes) -> None:
+def _check_family(changes: AdapterChanges) -> None:
     family = guess(changes.contents)
     if family.candidates and "llava" not in family.candidates:
         raise MergeError(
@@ -106,7 +106,7 @@ def _check_family(changes: Changes) -> None:
         )
 
 
-def _settings(changes: Changes, base: str | None) -> dict[str, Any]:
+def _settings(changes: AdapterChanges, base: str | None) -> dict[str, Any]:
     """The original config.json: the adapter's own, or that of the base."""
     own = changes.adapter.folder / SETTINGS
     found = own if base is None and own.is_file() else None
@@ -131,7 +131,7 @@ def _settings(changes: Changes, base: str | None) -> dict[str, Any]:
     return settings
 
 
-def _check_modules(changes: Changes, settings: Mapping[str, Any]) -> None:
+def _check_modules(changes: AdapterChanges, settings: Mapping[str, Any]) -> None:
     """Only linear layers of the language model, of the model's shapes."""
     hidden, inner = settings.get("hidden_size"), settings.get("intermediate_size")
     for module in changes.adapter.modules.values():
@@ -151,7 +151,7 @@ def _check_modules(changes: Changes, settings: Mapping[str, Any]) -> None:
             )
 
 
-def _shape(module: Module, hidden: object, inner: object) -> tuple[int, int] | None:
+def _shape(module: LoraModule, hidden: object, inner: object) -> tuple[int, int] | None:
     """The shape of a Llama layer, where its name and the settings tell."""
     leaf = module.name.rpartition(".")[2]
     if not isinstance(hidden, int) or not isinstance(inner, int):
@@ -161,7 +161,7 @@ def _shape(module: Module, hidden: object, inner: object) -> tuple[int, int] | N
     return (shapes | {"down_proj": (hidden, inner)}).get(leaf)
 
 
-def _check_replaced(changes: Changes, settings: Mapping[str, Any]) -> None:
+def _check_replaced(changes: AdapterChanges, settings: Mapping[str, Any]) -> None:
     hint = "--layout full bakes it into the base"
     changes.refuse(Part.MAGNITUDE, "DoRA, of which the original code knows nothing", hint)
     changes.refuse(Part.TOKENS, "single rows of the embeddings were trained", hint)

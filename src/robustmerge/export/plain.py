@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..adapter.reader import Adapter, Module
-from ..adapter.tensors import Spec
+from ..adapter.reader import Adapter, LoraModule
+from ..adapter.tensors import TensorSpec
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainLora:
     """How an adapter's factors are written.
 
     Attributes:
@@ -31,7 +31,7 @@ class Plain:
     baked: bool
 
     @classmethod
-    def of(cls, modules: Iterable[Module]) -> Plain:
+    def of(cls, modules: Iterable[LoraModule]) -> PlainLora:
         """The tensors as they are, where one rank and alpha say how they are scaled."""
         modules = list(modules)
         rank = max(m.rank for m in modules)
@@ -44,16 +44,16 @@ class Plain:
         """The alpha as a settings file has it: whole where it is."""
         return int(self.alpha) if self.alpha == int(self.alpha) else self.alpha
 
-    def specs(self, module: Module) -> tuple[Spec, Spec]:
+    def specs(self, module: LoraModule) -> tuple[TensorSpec, TensorSpec]:
         """Type and shape of A [rank d_in] and B [d_out rank]."""
         if not self.baked:
             return module.A.spec, module.B.spec
         d_out, d_in = module.shape
         wide = "F64" in (module.A.spec.dtype, module.B.spec.dtype)
         dtype = "F64" if wide else "F32"
-        return Spec(dtype, (self.rank, d_in)), Spec(dtype, (d_out, self.rank))
+        return TensorSpec(dtype, (self.rank, d_in)), TensorSpec(dtype, (d_out, self.rank))
 
-    def factors(self, adapter: Adapter, module: Module) -> tuple[Tensor, Tensor]:
+    def factors(self, adapter: Adapter, module: LoraModule) -> tuple[Tensor, Tensor]:
         """A and B as they are written, in float32 (float64 stays)."""
         if not self.baked:
             return module.A.read(), module.B.read()

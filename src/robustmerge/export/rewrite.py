@@ -16,23 +16,23 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ..adapter.header import Entry, read_header
-from ..adapter.tensors import DTYPES, Spec
+from ..adapter.header import HeaderEntry, read_header
+from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError, reading
 
 _PIECE = 1 << 23
 
 
 @dataclass(frozen=True)
-class New:
+class NewTensor:
     """A tensor to write: what the header says of it, and how it is computed."""
 
-    spec: Spec
+    spec: TensorSpec
     compute: Callable[[], Tensor]
 
 
 def rewrite(
-    source: Path, target: Path, changed: Mapping[str, New], added: Mapping[str, New]
+    source: Path, target: Path, changed: Mapping[str, NewTensor], added: Mapping[str, NewTensor]
 ) -> None:
     """Write `target` as `source` with other tensors under these names, and new ones at the end.
 
@@ -60,7 +60,7 @@ def rewrite(
 
 
 def _write_header(
-    old: BinaryIO, new: BinaryIO, entries: Mapping[str, Entry], added: Mapping[str, New]
+    old: BinaryIO, new: BinaryIO, entries: Mapping[str, HeaderEntry], added: Mapping[str, NewTensor]
 ) -> int:
     """Write the header, with the added tensors in it; returns where the old tensors begin."""
     old.seek(0)
@@ -95,7 +95,7 @@ def _copy(old: BinaryIO, new: BinaryIO, start: int, end: int, source: Path) -> N
         left -= len(piece)
 
 
-def _write(new: BinaryIO, name: str, tensor: New) -> None:
+def _write(new: BinaryIO, name: str, tensor: NewTensor) -> None:
     computed = tensor.compute()
     stored = computed.to(DTYPES[tensor.spec.dtype]).contiguous()
     if tuple(stored.shape) != tensor.spec.shape:

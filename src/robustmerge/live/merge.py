@@ -14,16 +14,16 @@ from .. import methods
 from ..adapter import align, layout
 from ..adapter.keys import Part
 from ..depth import Depth, depths
-from ..engine.job import Job, configured
-from ..engine.plan import Plan
+from ..engine.job import ModuleJob, configured
+from ..engine.plan import MergePlan
 from ..engine.recipe import Recipe
-from ..engine.run import Merged, Run
+from ..engine.run import MergedModule, MergeRun
 from ..errors import MergeError
 from ..factors import Factors, Stack
 
 
 @runtime_checkable
-class Layer(Protocol):
+class PeftLayer(Protocol):
     """What a LoRA layer of PEFT keeps of each adapter, by the adapter's name."""
 
     lora_A: nn.ModuleDict
@@ -33,13 +33,13 @@ class Layer(Protocol):
     scaling: dict[str, float]
 
 
-class LiveRun(Run):
+class LiveRun(MergeRun):
     """A run whose updates come from the layers of a model rather than from files.
 
     The recipe's adapters are names in the model; every layer must have at least one of them.
     """
 
-    def __init__(self, recipe: Recipe, layers: Mapping[str, Layer]) -> None:
+    def __init__(self, recipe: Recipe, layers: Mapping[str, PeftLayer]) -> None:
         """Plan a merge of these layers, named as in the base model.
 
         Raises:
@@ -57,7 +57,7 @@ class LiveRun(Run):
         names = sorted(layers, key=align.natural)
         depth = depths(names)
         jobs = tuple(_job(name, layers[name], recipe, given, depth[name]) for name in names)
-        plan = Plan(
+        plan = MergePlan(
             recipe=recipe,
             adapters=(),
             method=method,
@@ -73,7 +73,7 @@ class LiveRun(Run):
         super().__init__(plan)
         self._layers = layers
 
-    def stack(self, job: Job) -> Stack:
+    def stack(self, job: ModuleJob) -> Stack:
         """One module's updates."""
         layer, names = self._layers[job.written], self.plan.recipe.adapters
         scalings = tuple(float(layer.scaling.get(name, 1.0)) for name in names)
@@ -83,7 +83,7 @@ class LiveRun(Run):
         factors = tuple(one or nothing for one in found)
         return Stack(job.name, factors, job.weights, scalings)
 
-    def stored(self, merged: Merged) -> Merged:
+    def stored(self, merged: MergedModule) -> MergedModule:
         """The result in the type of the adapters it was merged from, in memory of its own.
 
         Raises:
@@ -105,7 +105,7 @@ class LiveRun(Run):
         return replace(merged, factors=Factors(A, B))
 
 
-def pair_of(layer: Layer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | None:
+def pair_of(layer: PeftLayer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | None:
     """A and B of an adapter in a layer, None where it has none."""
     if adapter in layer.lora_A:
         return layer.lora_A[adapter].weight, layer.lora_B[adapter].weight  # type: ignore[return-value]
@@ -114,10 +114,12 @@ def pair_of(layer: Layer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | N
     return None
 
 
-def _job(name: str, layer: Layer, recipe: Recipe, given: Mapping[str, Any], depth: Depth) -> Job:
+def _job(
+    name: str, layer: PeftLayer, recipe: Recipe, given: Mapping[str, Any], depth: Depth
+) -> ModuleJob:
     found = [pair_of(layer, adapter) for adapter in recipe.adapters]
     A, B = next(pair for pair in found if pair)
-    return Job(
+    return ModuleJob(
         name=layout.canonical(name),
         written=name,
         part=Part.A if layer.lora_A else Part.EMBEDDING_A,
@@ -130,7 +132,7 @@ def _job(name: str, layer: Layer, recipe: Recipe, given: Mapping[str, Any], dept
     )
 
 
-def update_of(layer: Layer, adapter: str, module: str) -> Factors | None:
+def update_of(layer: PeftLayer, adapter: str, module: str) -> Factors | None:
     """An adapter's update in float32 (float64 stays), scaling folded into B; None without one.
 
     Raises:

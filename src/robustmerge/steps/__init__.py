@@ -12,12 +12,12 @@ A merge goes through five stages, and none knows of another:
 from __future__ import annotations
 
 from . import lines, norms, pico, subspace_boosting, svc
-from ._registry import Applied, Stage, Step, every, parse, step
+from ._registry import ConfiguredStep, Stage, Step, every, parse, step
 from .scale import RULES, Rule, Sizes
 
 __all__ = [
     "RULES",
-    "Applied",
+    "ConfiguredStep",
     "Rule",
     "Sizes",
     "Stage",

@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Applied:
+class ConfiguredStep:
     """A step with its parameters."""
 
     step: Step
@@ -85,7 +85,7 @@ def every() -> tuple[Step, ...]:
     return tuple(sorted(_STEPS.values(), key=lambda s: (s.stage, s.name)))
 
 
-def parse(text: str, stage: Stage) -> Applied:
+def parse(text: str, stage: Stage) -> ConfiguredStep:
     """Read a step such as `norms` or `norms:exponent=0.5,cap=3`.
 
     Raises:
@@ -105,4 +105,4 @@ def parse(text: str, stage: Stage) -> Applied:
             )
         given[key.strip().replace("-", "_")] = value.strip()
     parameters = configure(known[name].parameters, given, f"step {name!r}")
-    return Applied(known[name], parameters)
+    return ConfiguredStep(known[name], parameters)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..methods import Method
-from .cases import Case, random_stack, statistics
+from .cases import MethodCase, random_stack, statistics
 from .checks import CHECKS
 
 __all__ = ["CHECKS", "Case", "check_method", "random_stack", "statistics"]
@@ -31,7 +31,7 @@ def check_method(method: Method | str, settings: Mapping[str, Any] | None = None
     Raises:
         AssertionError: It is broken; the message lists every check that failed, and how.
     """
-    case = Case.of(method, settings)
+    case = MethodCase.of(method, settings)
     problems = []
     for check in CHECKS:
         try:

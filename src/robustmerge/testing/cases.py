@@ -18,7 +18,7 @@ Delta = Float[Tensor, "d_out d_in"]
 
 
 @dataclass(frozen=True)
-class Case:
+class MethodCase:
     """A method under settings.
 
     Attributes:
@@ -30,7 +30,7 @@ class Case:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, method: Method | str, given: Mapping[str, Any] | None = None) -> Case:
+    def of(cls, method: Method | str, given: Mapping[str, Any] | None = None) -> MethodCase:
         """The method, by itself or by name, with its defaults where nothing else is given."""
         found = get(method) if isinstance(method, str) else method
         return cls(found, found.configure(given or {}))

@@ -10,10 +10,10 @@ import torch
 from ..errors import MergeError
 from ..factors import Factors, Stack
 from ..methods._registry import Trait
-from .cases import Case, Delta, backwards, perturbed, random_stack, statistics, turned
+from .cases import Delta, MethodCase, backwards, perturbed, random_stack, statistics, turned
 
 
-def finite_and_of_the_right_shape(case: Case) -> None:
+def finite_and_of_the_right_shape(case: MethodCase) -> None:
     """Whatever the shapes and ranks: wide, tall, tiny, unequal, one adapter, absent adapters."""
     shapes: list[tuple[int, int, tuple[int, ...]]] = [
         (6, 9, (2, 3)),
@@ -30,7 +30,7 @@ def finite_and_of_the_right_shape(case: Case) -> None:
             _require(bool(merged.isfinite().all()), f"not finite for {(d_out, d_in)}, {ranks}")
 
 
-def inputs_untouched(case: Case) -> None:
+def inputs_untouched(case: MethodCase) -> None:
     """A method is a pure function."""
     before, after = random_stack(), random_stack()
     case.merge(after)
@@ -38,7 +38,7 @@ def inputs_untouched(case: Case) -> None:
         _require(torch.equal(a.A, b.A) and torch.equal(a.B, b.B), "it changed its inputs")
 
 
-def same_bits_again(case: Case) -> None:
+def same_bits_again(case: MethodCase) -> None:
     """The same call, the same bits."""
     _require(
         torch.equal(case.merge(random_stack()), case.merge(random_stack())),
@@ -46,7 +46,7 @@ def same_bits_again(case: Case) -> None:
     )
 
 
-def zero_adapters(case: Case) -> None:
+def zero_adapters(case: MethodCase) -> None:
     """Nothing merged with nothing is nothing; a zero among others does no harm."""
     zero = Factors(torch.zeros(3, 8).double(), torch.zeros(6, 3).double())
     _require(not case.merge(Stack.of([zero, zero])).any(), "zero adapters gave something")
@@ -54,7 +54,7 @@ def zero_adapters(case: Case) -> None:
     _require(bool(case.merge(among).isfinite().all()), "not finite with a zero adapter")
 
 
-def awkward_adapters(case: Case) -> None:
+def awkward_adapters(case: MethodCase) -> None:
     """The same adapter twice, nearly equal A's, one adapter."""
     one, two, three = random_stack().factors
     _require(
@@ -66,7 +66,7 @@ def awkward_adapters(case: Case) -> None:
     _require(bool(case.merge(Stack.of([two])).isfinite().all()), "not finite for one adapter")
 
 
-def weights_matter(case: Case) -> None:
+def weights_matter(case: MethodCase) -> None:
     """A weight that has no effect is a weight ignored."""
     plain = random_stack()
     weighted = plain.reweighted((1.0, 0.25, 1.0))
@@ -78,7 +78,7 @@ def weights_matter(case: Case) -> None:
     _require(_apart(one, other) > 1e-3, "weights are ignored")
 
 
-def order_of_adapters(case: Case) -> None:
+def order_of_adapters(case: MethodCase) -> None:
     """Claimed: order_invariant."""
     there = random_stack()
     back = replace(there, factors=there.factors[::-1], weights=there.weights[::-1])
@@ -89,7 +89,7 @@ def order_of_adapters(case: Case) -> None:
     _compare(case, "order_invariant", case.method.order_invariant, apart)
 
 
-def gauge(case: Case) -> None:
+def gauge(case: MethodCase) -> None:
     """Claimed: gauge_invariant. Another G for every adapter: B G^-1, G A is the same update."""
     plain = random_stack()
     other = replace(plain, factors=tuple(turned(f, t) for t, f in enumerate(plain.factors)))
@@ -97,7 +97,7 @@ def gauge(case: Case) -> None:
     _compare(case, "gauge_invariant", case.method.gauge_invariant, apart)
 
 
-def zero_directions(case: Case) -> None:
+def zero_directions(case: MethodCase) -> None:
     """Padding is no change where the gauge does not matter."""
     if not case.claims(case.method.gauge_invariant):
         return
@@ -107,7 +107,7 @@ def zero_directions(case: Case) -> None:
     _require(apart < 1e-6, f"zero directions change the merge by {apart:.1g} of it")
 
 
-def whole_deltas(case: Case) -> None:
+def whole_deltas(case: MethodCase) -> None:
     """Where the gauge does not matter, the full delta times an identity is the same update, too.
 
     That is the dense definition: nothing can be gained by knowing the factors.
@@ -121,7 +121,7 @@ def whole_deltas(case: Case) -> None:
     _require(apart < 1e-6, f"the same deltas, unfactored, differ by {apart:.1g}")
 
 
-def scale_of_updates(case: Case) -> None:
+def scale_of_updates(case: MethodCase) -> None:
     """Claimed: scale_equivariant."""
     plain = random_stack()
     larger = replace(plain, factors=tuple(f.scaled(2.0**-24) for f in plain.factors))
@@ -129,7 +129,7 @@ def scale_of_updates(case: Case) -> None:
     _compare(case, "scale_equivariant", case.method.scale_equivariant, apart)
 
 
-def rounding(case: Case) -> None:
+def rounding(case: MethodCase) -> None:
     """Claimed: stable. Inputs changed by 1e-12 of themselves, also where ranks overlap."""
     one, two, three = random_stack().factors
     stacks = [random_stack(), Stack.of([one, two, three, one])]
@@ -139,7 +139,7 @@ def rounding(case: Case) -> None:
     _require(stable or apart > 1e-7, "it claims to be unstable, but nothing shows it")
 
 
-def seed_decides(case: Case) -> None:
+def seed_decides(case: MethodCase) -> None:
     """A random method depends on its seed and on the module, and no other method has a seed."""
     if not case.method.stochastic:
         return
@@ -152,7 +152,7 @@ def seed_decides(case: Case) -> None:
     )
 
 
-def documented(case: Case) -> None:
+def documented(case: MethodCase) -> None:
     """Formula, meaning and source; every parameter explained."""
     page = case.method.doc
     _require(page.count("\n") > 5, "its module's docstring should be a page")
@@ -162,7 +162,7 @@ def documented(case: Case) -> None:
         _require(bool(parameter.doc), f"parameter {parameter.name} is not explained in Args")
 
 
-CHECKS: tuple[Callable[[Case], None], ...] = (
+CHECKS: tuple[Callable[[MethodCase], None], ...] = (
     finite_and_of_the_right_shape,
     inputs_untouched,
     same_bits_again,
@@ -185,7 +185,7 @@ def _require(holds: bool, problem: str) -> None:
         raise AssertionError(problem)
 
 
-def _compare(case: Case, name: str, trait: Trait, apart: float) -> None:
+def _compare(case: MethodCase, name: str, trait: Trait, apart: float) -> None:
     if case.claims(trait):
         _require(apart < 1e-6, f"claimed, but the merge differs by {apart:.1g} of it")
     else:

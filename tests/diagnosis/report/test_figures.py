@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from factories.charts import alone, large, marks, small
-from robustmerge.diagnosis.report.figure import ALL, EVERY, Figure, layers
+from robustmerge.diagnosis.report.figure import ALL, EVERY, Chart, layers
 from robustmerge.diagnosis.report.figures import figures
 from robustmerge.diagnosis.report.spectra import spectra
 
@@ -25,11 +25,11 @@ AFTER = ("whose", "kept", "directions", "largest-and-rest", "map-kept")
 
 
 @cache
-def drawn_of_small() -> dict[str, Figure]:
+def drawn_of_small() -> dict[str, Chart]:
     return {found.name: found for found in figures(small())}
 
 
-def figure(name: str) -> Figure:
+def figure(name: str) -> Chart:
     return drawn_of_small()[name]
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from robustmerge.cli.rows import Row, print_rows
+from robustmerge.cli.rows import LabeledRow, print_rows
 
 from ..paper.tasks import chosen
-from ..paper.training.clip.recipe import Recipe
+from ..paper.training.clip.recipe import ClipRecipe
 from ..paper.training.clip.train import train
-from ..paper.training.place import Place
+from ..paper.training.place import DeviceConfig
 from .watch import watch
 
 
@@ -22,8 +22,8 @@ def run(
     task: str,
     data: Path,
     output: Path,
-    recipe: Recipe,
-    place: Place,
+    recipe: ClipRecipe,
+    place: DeviceConfig,
     *,
     restart: bool,
     force: bool,
@@ -57,22 +57,24 @@ def run(
 def _print(record: Mapping[str, Any], output: Path, data: Path) -> None:
     recipe, told = record["recipe"], record["loss"]
     files = [
-        Row("data", f"{one['task']}: {one['pictures']:,} pictures of {one['classes']} classes")
+        LabeledRow(
+            "data", f"{one['task']}: {one['pictures']:,} pictures of {one['classes']} classes"
+        )
         for one in record["data"]
     ]
     print_rows(
         Console(soft_wrap=True, highlight=False),
         [
-            Row("task", record["task"]),
+            LabeledRow("task", record["task"]),
             *files,
-            Row("seen", f"{record['pictures_seen']:,} in {record['steps']:,} steps"),
-            Row(
+            LabeledRow("seen", f"{record['pictures_seen']:,} in {record['steps']:,} steps"),
+            LabeledRow(
                 "lora",
                 f"rank {recipe['rank']} on {recipe['targets']}, A {recipe['init']}, "
                 f"{record['parameters']['lora']:,} parameters",
             ),
-            Row("loss", f"{told[0][1]:.3f} at first, {told[-1][1]:.3f} at last"),
-            Row("written to", str(output)),
+            LabeledRow("loss", f"{told[0][1]:.3f} at first, {told[-1][1]:.3f} at last"),
+            LabeledRow("written to", str(output)),
         ],
     )
     tasks = record["task"].replace("+", ",")

@@ -22,10 +22,10 @@ from robustmerge.cli.optional import needing
 from robustmerge.files import expand_user
 
 from ..paper.answering.engines.quiet import quiet
-from ..paper.answering.options import Options
+from ..paper.answering.options import AnsweringOptions
 from ..paper.answering.run import Progress, answer
 from ..paper.data.find import find
-from ..paper.tasks import Task, chosen
+from ..paper.tasks import PaperTask, chosen
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
     settings: Mapping[str, Any],
 ) -> int:
     """Answer with a progress bar on stderr, and print what was written."""
-    options = Options(**settings, device=device or default_device())
+    options = AnsweringOptions(**settings, device=device or default_device())
     data, output, asked = expand_user(data), expand_user(output), chosen(tasks)
     server = options.engine == "server"
     try:
@@ -63,7 +63,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _print_files(tasks: Sequence[Task], files: Sequence[Path], data: Path) -> None:
+def _print_files(tasks: Sequence[PaperTask], files: Sequence[Path], data: Path) -> None:
     for file in files:
         print(f"{file.read_bytes().count(bytes([10]))} answers in {file}")
     task, file = tasks[0], files[0]

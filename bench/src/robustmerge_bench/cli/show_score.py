@@ -16,7 +16,7 @@ from ..paper.data.read import read_questions
 from ..paper.score import Protocol, Score
 from ..paper.scoring import Missing, score
 from ..paper.scoring.differ import LINE_BY_LINE, why
-from ..paper.tasks import TASKS, Task
+from ..paper.tasks import TASKS, PaperTask
 
 _WHAT = {
     "mean": "",
@@ -58,7 +58,7 @@ def run(
         print(f"written to {path}")
 
 
-def _print(task: Task, scores: Sequence[Score], asked: int | None) -> None:
+def _print(task: PaperTask, scores: Sequence[Score], asked: int | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(task.title + _WHAT[scores[0].figure], style="bold")
@@ -89,7 +89,7 @@ _LINES: tuple[Shown, ...] = (
 )
 
 
-def _notes(task: Task, scores: Sequence[Score], asked: int | None) -> list[str]:
+def _notes(task: PaperTask, scores: Sequence[Score], asked: int | None) -> list[str]:
     notes = []
     counted = scores[0].n
     if asked is not None and scores[0].protocol == "official" and counted != asked:

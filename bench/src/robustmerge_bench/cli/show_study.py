@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from robustmerge.cli.optional import needing
-from robustmerge.cli.rows import Row, print_rows
+from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import few, unknown, writing
 from robustmerge.files import expand_user
 
 from ..paper.answering.engines.quiet import quiet
 from ..paper.score import Protocol
 from ..paper.study.file import Study
-from ..paper.study.plan import Plan, Work, make_plan
+from ..paper.study.plan import ModelWork, StudyPlan, make_plan
 from ..paper.study.run import Step, failed, run as run_plan
 from ..paper.study.tables.data import as_data
 from ..paper.study.tables.latex import as_latex
@@ -118,26 +118,26 @@ def _tell(screen: Console, step: Step) -> None:
     screen.print(line, markup=False, style="red" if step.failure else "")
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: StudyPlan) -> None:
     console = Console(highlight=False)
     rows = []
     for model in plan.chosen:
         rows.append(_row(plan.work(model), len(plan.study.protocols)))
     there = {model.contender.label for model in plan.models}
     rows += [
-        Row(label, "fetch its adapters, then all else", mark=("to do", "yellow"))
+        LabeledRow(label, "fetch its adapters, then all else", mark=("to do", "yellow"))
         for label in (each.label for each in plan.study.contenders)
         if label in plan.labels and label not in there
     ]
     print_rows(console, rows)
 
 
-def _row(work: Work, protocols: int) -> Row:
+def _row(work: ModelWork, protocols: int) -> LabeledRow:
     if work.done:
-        return Row(work.model.label, "everything", mark=("done", "green"))
+        return LabeledRow(work.model.label, "everything", mark=("done", "green"))
     todo = ["merge"] if work.merge else []
     if work.answer:
         todo.append("answer " + few([task.name for task in work.answer], 12))
     if len(work.score) > protocols * len(work.answer):
         todo.append("score " + few(list(dict.fromkeys(task.name for task, _ in work.score)), 12))
-    return Row(work.model.label, "; ".join(todo), mark=("to do", "yellow"))
+    return LabeledRow(work.model.label, "; ".join(todo), mark=("to do", "yellow"))

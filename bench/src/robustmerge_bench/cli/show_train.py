@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from robustmerge.cli.rows import Row, print_rows
+from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError
 
 from ..paper.training.conversations import Source
-from ..paper.training.place import Place
-from ..paper.training.recipe import Recipe
+from ..paper.training.place import DeviceConfig
+from ..paper.training.recipe import TrainingRecipe
 from ..paper.training.sources import of_file, of_tasks
 from ..paper.training.train import train
 from .watch import watch
@@ -54,8 +54,8 @@ def run(
     base: str,
     output: Path,
     named: tuple[str, Sequence[Source]],
-    recipe: Recipe,
-    place: Place,
+    recipe: TrainingRecipe,
+    place: DeviceConfig,
     *,
     restart: bool,
     force: bool,
@@ -88,18 +88,20 @@ def run(
 
 def _print(record: Mapping[str, Any], output: Path) -> None:
     recipe, sizes = record["recipe"], record["parameters"]
-    files = [Row("data", f"{d['task']}: {d['records']} records", "") for d in record["data"]]
+    files = [LabeledRow("data", f"{d['task']}: {d['records']} records", "") for d in record["data"]]
     told = record["loss"]
     print_rows(
         Console(soft_wrap=True, highlight=False),
         [
-            Row("task", record["task"]),
+            LabeledRow("task", record["task"]),
             *files,
-            Row("seen", f"{record['conversations_seen']} in {record['steps']} steps"),
-            Row("lora", f"rank {recipe['rank']}, A {recipe['init']}, {sizes['lora']:,} parameters"),
-            Row("projector", f"{recipe['projector']}, {sizes['projector']:,} parameters"),
-            Row("loss", f"{told[0][1]:.3f} at first, {told[-1][1]:.3f} at last"),
-            Row("written to", str(output)),
+            LabeledRow("seen", f"{record['conversations_seen']} in {record['steps']} steps"),
+            LabeledRow(
+                "lora", f"rank {recipe['rank']}, A {recipe['init']}, {sizes['lora']:,} parameters"
+            ),
+            LabeledRow("projector", f"{recipe['projector']}, {sizes['projector']:,} parameters"),
+            LabeledRow("loss", f"{told[0][1]:.3f} at first, {told[-1][1]:.3f} at last"),
+            LabeledRow("written to", str(output)),
         ],
     )
     print(f"\nnext: robustmerge check {output} --base {record['base']}")

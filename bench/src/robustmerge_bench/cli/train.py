@@ -83,15 +83,15 @@ def train(
     from robustmerge.cli.optional import needing
 
     with needing("training", "bench"):
-        from ..paper.training.place import Place
-        from ..paper.training.recipe import Recipe
+        from ..paper.training.place import DeviceConfig
+        from ..paper.training.recipe import TrainingRecipe
         from . import show_train
 
     return show_train.run(
         base,
         output,
         show_train.sources(task, data, conversations, images),
-        Recipe(
+        TrainingRecipe(
             rank=rank,
             dropout=dropout,
             projector=projector,
@@ -108,7 +108,7 @@ def train(
             init=init,
             seed=seed,
         ),
-        Place(device, device_batch, gradient_checkpointing, workers, save_every),
+        DeviceConfig(device, device_batch, gradient_checkpointing, workers, save_every),
         restart=restart,
         force=force,
         as_json=json,

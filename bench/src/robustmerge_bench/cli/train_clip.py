@@ -76,8 +76,8 @@ def train(
     from robustmerge.cli.optional import needing
 
     with needing("training", "bench"):
-        from ..paper.training.clip.recipe import Recipe
-        from ..paper.training.place import Place
+        from ..paper.training.clip.recipe import ClipRecipe
+        from ..paper.training.place import DeviceConfig
         from . import show_clip
 
     return show_clip.run(
@@ -85,7 +85,7 @@ def train(
         task,
         data,
         output,
-        Recipe(
+        ClipRecipe(
             rank=rank,
             targets=targets,
             dropout=dropout,
@@ -100,7 +100,7 @@ def train(
             init=init,
             seed=seed,
         ),
-        Place(device, device_batch, gradient_checkpointing, workers, save_every),
+        DeviceConfig(device, device_batch, gradient_checkpointing, workers, save_every),
         restart=restart,
         force=force,
         as_json=json,

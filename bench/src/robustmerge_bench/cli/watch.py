@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ..paper.training.place import Place
-from ..paper.training.progress import Step, Told
+from ..paper.training.place import DeviceConfig
+from ..paper.training.progress import Told, TrainingProgress
 from .duration import duration
 
 Record = Mapping[str, Any]
@@ -20,7 +20,7 @@ Record = Mapping[str, Any]
 
 def watch(
     training: Callable[[Told], Record],
-    place: Place,
+    place: DeviceConfig,
     output: Path,
     print_record: Callable[[Record], None],
     *,
@@ -55,7 +55,7 @@ def watch(
     return 0
 
 
-def _note_idle_gpus(screen: Console, place: Place) -> None:
+def _note_idle_gpus(screen: Console, place: DeviceConfig) -> None:
     """Say so where only one of several GPUs is used."""
     if place.on_gpu and place.processes == 1 and torch.cuda.device_count() > 1:
         count = torch.cuda.device_count()
@@ -66,7 +66,7 @@ def _note_idle_gpus(screen: Console, place: Place) -> None:
         )
 
 
-def _line(step: Step) -> str:
+def _line(step: TrainingProgress) -> str:
     """A line on how far a training is."""
     left = f", {duration(step.left)} left" if step.done < step.todo else ""
     return f"step {step.done} of {step.todo}: loss {step.loss:.3f}, rate {step.rate:.2g}{left}"

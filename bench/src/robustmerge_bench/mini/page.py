@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..item import Item
 from ..metrics.boxes import parse
-from .tasks import SEEN, TASKS, UNSEEN, Task
+from .tasks import SEEN, TASKS, UNSEEN, MiniTask
 from .world.scene import GRID
 
 RIGHT, WRONG = 99.9, 0.1  # the scores from which on an answer is wholly so; captions round
@@ -33,7 +33,7 @@ KIND = {
 
 
 @dataclass(frozen=True)
-class Line:
+class PageRow:
     """One line of the table.
 
     Attributes:
@@ -56,7 +56,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelAnswer:
     """What a model answered, and the score of that, 0 to 100."""
 
     name: str
@@ -65,19 +65,19 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Example:
+class PageExample:
     """A question and what models answered."""
 
     item: Item
-    said: tuple[Said, ...]
+    said: tuple[ModelAnswer, ...]
 
 
 def page(
     title: str,
     lead: Sequence[str],
-    lines: Sequence[Line],
+    lines: Sequence[PageRow],
     finding: Sequence[str],
-    examples: Mapping[str, Sequence[Example]],
+    examples: Mapping[str, Sequence[PageExample]],
     rule: str,
     notes: Sequence[str],
 ) -> str:
@@ -125,7 +125,7 @@ def coded(text: str) -> str:
 # --- The table ------------------------------------------------------------------------------------
 
 
-def table(lines: Sequence[Line]) -> str:
+def table(lines: Sequence[PageRow]) -> str:
     """Tasks as columns, with a mean after the seen and after the unseen ones."""
     heads = "".join(head(name) for name in SEEN) + '<th scope="col" class="mean">seen</th>'
     heads += "".join(head(name) for name in UNSEEN) + '<th scope="col" class="mean">unseen</th>'
@@ -142,7 +142,7 @@ def head(name: str) -> str:
     return f'<th scope="col"><abbr title="{escape(TASKS[name].title)}">{escape(name)}</abbr></th>'
 
 
-def row(line: Line) -> str:
+def row(line: PageRow) -> str:
     """One line of the table."""
     star = '<span class="star" title="the best merge">★ best merge</span>' if line.best else ""
     cells = "".join(cell(line.scores.get(task)) for task in SEEN)
@@ -164,13 +164,13 @@ def cell(score: float | None, sort: str = "") -> str:
 # --- The examples ---------------------------------------------------------------------------------
 
 
-def cards(names: Sequence[str], examples: Mapping[str, Sequence[Example]]) -> str:
+def cards(names: Sequence[str], examples: Mapping[str, Sequence[PageExample]]) -> str:
     """A card for each of these tasks that has examples."""
     found = [card(TASKS[name], examples[name]) for name in names if examples.get(name)]
     return f'<div class="cards">{"".join(found)}</div>'
 
 
-def card(task: Task, examples: Sequence[Example]) -> str:
+def card(task: MiniTask, examples: Sequence[PageExample]) -> str:
     """A task and its examples."""
     return (
         f'<article><h3><span class="name">{escape(task.name)}</span> like {escape(task.title)}'
@@ -179,7 +179,7 @@ def card(task: Task, examples: Sequence[Example]) -> str:
     )
 
 
-def example_of(example: Example) -> str:
+def example_of(example: PageExample) -> str:
     """A picture with its question, the right answer, and what models said."""
     item = example.item
     said = "".join(map(answer, example.said))
@@ -197,7 +197,7 @@ def tidy(prompt: str) -> str:
     return re.sub(r" +([.,?])", r"\1", prompt)
 
 
-def answer(said: Said) -> str:
+def answer(said: ModelAnswer) -> str:
     """One answer, and whether it is right."""
     sort, sign, word = verdict(said.score)
     text = escape(said.answer) if said.answer else "<em>says nothing</em>"

@@ -30,7 +30,7 @@ WORDS = vocabulary()
 SILENT = {PAD, START, UNKNOWN, IMAGE}  # not part of an answer
 
 
-class Mini:
+class MiniModel:
     """The base model, and whatever adapter it wears.
 
     It computes in bfloat16, three times as fast as in float32, as adapters are served, too. What is
@@ -52,7 +52,9 @@ class Mini:
         self._seen: dict[bytes, Tensor] = {}
 
     @classmethod
-    def load(cls, base: Path, device: str = "cpu", dtype: torch.dtype = torch.bfloat16) -> Mini:
+    def load(
+        cls, base: Path, device: str = "cpu", dtype: torch.dtype = torch.bfloat16
+    ) -> MiniModel:
         """Load the base model from a folder of transformers."""
         model = LlavaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
         return cls(model, device, dtype)

@@ -25,11 +25,11 @@ from bench_factories.tiny_models import FAMILIES, draw, save, tokenizer
 from factories.families import _quiet, attach, save_adapter
 from robustmerge import MergeError
 from robustmerge.collect.load import load_processor
-from robustmerge_bench.paper.answering.engine import Asked
+from robustmerge_bench.paper.answering.engine import Request
 from robustmerge_bench.paper.answering.engines import live
-from robustmerge_bench.paper.answering.engines.live import Live
+from robustmerge_bench.paper.answering.engines.live import LocalEngine
 from robustmerge_bench.paper.answering.family import is_llava_15, prompt_for, settings_of
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.prompts import vicuna
 from robustmerge_bench.paper.answering.questions import read
 from robustmerge_bench.paper.tasks import TASKS
@@ -56,13 +56,13 @@ def folders(made: Path, family: str) -> tuple[Path, Path]:
 
 
 @cache
-def engine(base: Path, adapter: Path | None, batch: int = 3) -> Live:
+def engine(base: Path, adapter: Path | None, batch: int = 3) -> LocalEngine:
     return fresh(base, adapter, batch)
 
 
-def fresh(base: Path, adapter: Path | None, batch: int = 3, dtype: str = "float32") -> Live:
+def fresh(base: Path, adapter: Path | None, batch: int = 3, dtype: str = "float32") -> LocalEngine:
     settings = settings_of(str(base))
-    return Live(
+    return LocalEngine(
         str(base),
         str(adapter) if adapter else None,
         settings=settings,
@@ -73,17 +73,17 @@ def fresh(base: Path, adapter: Path | None, batch: int = 3, dtype: str = "float3
     )
 
 
-def questions(made: Path) -> list[Asked]:
+def questions(made: Path) -> list[Request]:
     """Four with pictures of other shapes, two without, not sorted by anything."""
     asked = [
-        Asked(n, text, made / f"{n}.png", "pad" if n % 2 else "crop", MOST, f"x.json, record {n}")
+        Request(n, text, made / f"{n}.png", "pad" if n % 2 else "crop", MOST, f"x.json, record {n}")
         for n, text in enumerate(TEXTS)
     ]
-    asked.insert(1, Asked("t", "And in words?", None, "crop", MOST, "x.json, record 8"))
-    return [*asked, Asked("u", "And?", None, "crop", MOST, "x.json, record 9")]
+    asked.insert(1, Request("t", "And in words?", None, "crop", MOST, "x.json, record 8"))
+    return [*asked, Request("u", "And?", None, "crop", MOST, "x.json, record 9")]
 
 
-def one_by_one(base: Path, adapter: Path | None, asked: list[Asked]) -> list[str]:
+def one_by_one(base: Path, adapter: Path | None, asked: list[Request]) -> list[str]:
     """Each question alone, by the model's own processor; greedy choice written out."""
     with _quiet():
         model: Any = AutoModelForImageTextToText.from_pretrained(base).eval()
@@ -92,7 +92,7 @@ def one_by_one(base: Path, adapter: Path | None, asked: list[Asked]) -> list[str
     return [_alone(model, words, base.name, inputs_of(base, one)) for one in asked]
 
 
-def inputs_of(base: Path, one: Asked) -> dict[str, Any]:
+def inputs_of(base: Path, one: Request) -> dict[str, Any]:
     processor = load_processor(str(base))
     image = Image.open(one.image).convert("RGB") if one.image else None
     if base.name == "llava":
@@ -289,7 +289,7 @@ def test_questions_of_a_task_as_its_file_has_them(made: Path, tmp_path: Path) ->
     fill(tmp_path, ("imagenet", "scienceqa"), n=4)
     base, adapter = folders(made, "llava")
     for name in ("imagenet", "scienceqa"):
-        paper = read(tmp_path, TASKS[name], Options(max_new_tokens=MOST))
+        paper = read(tmp_path, TASKS[name], AnsweringOptions(max_new_tokens=MOST))
         asked = list(paper.questions)
         assert engine(base, adapter).answer(asked) == one_by_one(base, adapter, asked)
     assert [one.image is None for one in asked] == [False, True, False, False]
@@ -313,7 +313,7 @@ def test_what_is_refused(made: Path, tmp_path: Path) -> None:
     settings = settings_of(str(base))
     options: dict[str, Any] = {"settings": settings, "dtype": "float32", "batch": 1}
     with pytest.raises(MergeError, match="no device 'abacus'"):
-        Live(str(base), None, prompt="vicuna", device="abacus", **options)
+        LocalEngine(str(base), None, prompt="vicuna", device="abacus", **options)
     bare = save("llava_next", tmp_path / "llava_next")
     (bare / "chat_template.jinja").unlink()
     with pytest.raises(MergeError, match="no chat template"):
@@ -346,7 +346,7 @@ def test_which_models_are_llava_15(settings: dict[str, Any], wanted: bool) -> No
 
 def test_places_of_a_batch_are_of_one_kind_and_length() -> None:
     asked = [
-        Asked(n, "x" * (n * 7 % 5), Path("x") if n % 3 else None, "crop", 4 + n % 2, "")
+        Request(n, "x" * (n * 7 % 5), Path("x") if n % 3 else None, "crop", 4 + n % 2, "")
         for n in range(20)
     ]
     batches = list(live._batches(asked, 3))

@@ -21,14 +21,14 @@ from bench_factories.tiny_models import save
 from factories.families import save_adapter
 from robustmerge import MergeError
 from robustmerge_bench.paper.answering import run as running
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.questions import read
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.data.predictions import read_predictions
 from robustmerge_bench.paper.tasks import TASKS, chosen
 
 KEYS = ["question_id", "prompt", "text", "answer_id", "model_id", "metadata"]
-FEW = Options(batch=2, max_new_tokens=3)
+FEW = AnsweringOptions(batch=2, max_new_tokens=3)
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def other_questions(place: Path) -> dict[str, Any]:
             lambda _: {"options": replace(FEW, dtype="bfloat16")},
             ["settings.dtype: float32 there, bfloat16 now"],
         ),
-        (lambda _: {"options": Options()}, ["max_new_tokens: 3 there, none now"]),
+        (lambda _: {"options": AnsweringOptions()}, ["max_new_tokens: 3 there, none now"]),
     ],
 )
 def test_a_folder_of_another_run_is_refused(
@@ -309,28 +309,30 @@ def test_bad_questions_are_found_before_a_model_is_loaded(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (Options(batch=0), "0 is less than 1"),
-        (Options(limit=-1), "-1 is less than 1"),
-        (Options(engine="server"), "has a --url"),
-        (Options(url="http://localhost:1/v1"), "has a --url"),
-        (Options(engine="server", url="http://localhost:1/v1"), "several models"),
-        (Options(dtype="float8"), "unknown dtype"),
+        (AnsweringOptions(batch=0), "0 is less than 1"),
+        (AnsweringOptions(limit=-1), "-1 is less than 1"),
+        (AnsweringOptions(engine="server"), "has a --url"),
+        (AnsweringOptions(url="http://localhost:1/v1"), "has a --url"),
+        (AnsweringOptions(engine="server", url="http://localhost:1/v1"), "several models"),
+        (AnsweringOptions(dtype="float8"), "unknown dtype"),
         (
-            Options(engine="server", url="http://localhost:1/v1", model="m", prompt="vicuna"),
+            AnsweringOptions(
+                engine="server", url="http://localhost:1/v1", model="m", prompt="vicuna"
+            ),
             "its own chat template",
         ),
     ],
 )
-def test_options_that_make_no_sense(place: Path, options: Options, problem: str) -> None:
+def test_options_that_make_no_sense(place: Path, options: AnsweringOptions, problem: str) -> None:
     with pytest.raises(MergeError, match=problem):
         go(place, options=options)
 
 
 def test_types_by_device_and_family() -> None:
-    assert Options(device="cpu").dtype_for(llava_15=True) == "float32"
-    assert Options(device="cuda:1").dtype_for(llava_15=True) == "float16"
-    assert Options(device="cuda").dtype_for(llava_15=False) == "bfloat16"
-    assert Options(device="cuda", dtype="float32").dtype_for(llava_15=False) == "float32"
+    assert AnsweringOptions(device="cpu").dtype_for(llava_15=True) == "float32"
+    assert AnsweringOptions(device="cuda:1").dtype_for(llava_15=True) == "float16"
+    assert AnsweringOptions(device="cuda").dtype_for(llava_15=False) == "bfloat16"
+    assert AnsweringOptions(device="cuda", dtype="float32").dtype_for(llava_15=False) == "float32"
 
 
 def test_general_benchmarks_come_by_the_same_path(place: Path, use: Callable[[Echo], Echo]) -> None:
@@ -391,7 +393,7 @@ import sys, time
 from pathlib import Path
 from bench_factories.echo_engine import Echo
 from robustmerge_bench.paper.answering import run
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.tasks import chosen
 
 place, engine = Path(sys.argv[1]), Echo()
@@ -407,7 +409,7 @@ engine.answer = slowly
 run.open_engine = lambda *_: engine
 run.answer(
     str(place / "base"), str(place / "one"), chosen("vqav2"), place / "data", place / "out",
-    options=Options(batch=2, max_new_tokens=3),
+    options=AnsweringOptions(batch=2, max_new_tokens=3),
 )
 """
 
@@ -440,7 +442,7 @@ def test_the_real_engine_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     base, adapter = save("llava", tmp_path / "llava"), save_adapter("llava", tmp_path / "a", seed=5)
 
     def start(out: str) -> Path:
-        options = Options(batch=1, max_new_tokens=4)
+        options = AnsweringOptions(batch=1, max_new_tokens=4)
         tasks = [TASKS["vqav2"]]
         (file,) = answer(
             str(base), str(adapter), tasks, tmp_path / "data", tmp_path / out, options=options
@@ -459,7 +461,9 @@ def test_the_real_engine_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_questions_say_what_their_task_says(place: Path) -> None:
-    paper = read(place / "data", TASKS["scienceqa"], Options())
+    paper = read(place / "data", TASKS["scienceqa"], AnsweringOptions())
     assert {one.max_new_tokens for one in paper.questions} == {1024}
     assert {one.framing for one in paper.questions} == {"crop"}
-    assert read(place / "data", TASKS["imagenet-r"], Options()).questions[0].framing == "pad"
+    assert (
+        read(place / "data", TASKS["imagenet-r"], AnsweringOptions()).questions[0].framing == "pad"
+    )

@@ -19,9 +19,9 @@ from PIL import Image
 from bench_factories.question_files import fill
 from bench_factories.tiny_models import draw, tokenizer
 from robustmerge import MergeError
-from robustmerge_bench.paper.answering.engine import Asked
-from robustmerge_bench.paper.answering.engines.server import TEMPLATE, Server
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.engine import Request
+from robustmerge_bench.paper.answering.engines.server import TEMPLATE, ServerEngine
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.prompts import vicuna
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.data.predictions import read_predictions
@@ -120,19 +120,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vllm]:
     made.server_close()
 
 
-def engine(server: Vllm, settings: Mapping[str, Any] = LLAVA, **more: Any) -> Server:
+def engine(server: Vllm, settings: Mapping[str, Any] = LLAVA, **more: Any) -> ServerEngine:
     given = {"model": "merged", "workers": 3} | more
-    options = Options(engine="server", url=server.url, **given)
-    return Server(settings=settings, options=options)
+    options = AnsweringOptions(engine="server", url=server.url, **given)
+    return ServerEngine(settings=settings, options=options)
 
 
-def questions(folder: Path, n: int = 5) -> list[Asked]:
+def questions(folder: Path, n: int = 5) -> list[Request]:
     found = []
     for number in range(n):
         image = draw(folder / f"{number}.png", number, (60, 40)) if number % 3 != 1 else None
         framing: Any = "pad" if number % 2 else "crop"
         where = f"x.json, record {number}"
-        found.append(Asked(number, f"What {number}?", image, framing, 7 + number, where))
+        found.append(Request(number, f"What {number}?", image, framing, 7 + number, where))
     return found
 
 
@@ -163,7 +163,7 @@ def test_other_families_get_pictures_as_they_are(server: Vllm, tmp_path: Path) -
 
 def test_a_format_no_server_knows_is_sent_as_png(server: Vllm, tmp_path: Path) -> None:
     Image.new("CMYK", (5, 4)).save(tmp_path / "x.tif")
-    (found,) = engine(server).answer([Asked(0, "What?", tmp_path / "x.tif", "crop", 3, "")])
+    (found,) = engine(server).answer([Request(0, "What?", tmp_path / "x.tif", "crop", 3, "")])
     assert found == "merged 0 3 'What?' (5, 4) (255, 255, 255)"
 
 
@@ -205,9 +205,9 @@ def test_a_server_that_never_answers(server: Vllm, tmp_path: Path) -> None:
 
 def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
-    options = Options(engine="server", url="http://127.0.0.1:9/v1", model="m")
+    options = AnsweringOptions(engine="server", url="http://127.0.0.1:9/v1", model="m")
     with pytest.raises(MergeError, match="does not answer") as caught:
-        Server(settings=LLAVA, options=options)
+        ServerEngine(settings=LLAVA, options=options)
     assert "127.0.0.1:9" in str(caught.value)
 
 
@@ -241,7 +241,7 @@ def test_a_run(server: Vllm, tmp_path: Path) -> None:
     fill(tmp_path / "data", ("vqav2",), n=9)
     (tmp_path / "base").mkdir()
     (tmp_path / "base/config.json").write_text(json.dumps(LLAVA))
-    options = Options(engine="server", url=server.url, model="merged", workers=1)
+    options = AnsweringOptions(engine="server", url=server.url, model="merged", workers=1)
 
     def go(out: str) -> Path:
         given = (str(tmp_path / "base"), None, chosen("vqav2"), tmp_path / "data", tmp_path / out)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from bench_factories.tiny_models import draw
 from robustmerge import MergeError
-from robustmerge_bench.paper.answering.engine import Asked
+from robustmerge_bench.paper.answering.engine import Request
 from robustmerge_bench.paper.answering.images import opened
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.questions import read
 from robustmerge_bench.paper.data.find import find
 from robustmerge_bench.paper.tasks import TASKS
@@ -47,7 +47,7 @@ def coded(path: Path) -> str:
 def test_what_is_asked_is_what_llavas_script_asks(tmp_path: Path) -> None:
     files = [draw(tmp_path / f"{n}.jpg", n) for n in range(2)]
     root = table(tmp_path, *map(coded, files), "241")
-    paper = read(root, MMBENCH, Options())
+    paper = read(root, MMBENCH, AnsweringOptions())
     tail = (
         "Which?\nA. cat\nB. dog\nAnswer with the option's letter from the given choices directly."
     )
@@ -65,7 +65,7 @@ def test_what_is_asked_is_what_llavas_script_asks(tmp_path: Path) -> None:
     assert {one.framing for one in paper.questions} == {"pad"}
     line = json.loads(paper.line(1, "B", "m"))
     assert (line["question_id"], line["prompt"]) == (242, tail)
-    only = read(root, MMBENCH, Options(limit=1))
+    only = read(root, MMBENCH, AnsweringOptions(limit=1))
     assert only.questions == paper.questions[:1]
 
 
@@ -85,17 +85,17 @@ def test_its_pictures_are_opened_like_files(tmp_path: Path) -> None:
 def test_a_picture_that_is_none(tmp_path: Path, image: str, problem: str) -> None:
     root = table(tmp_path, coded(draw(tmp_path / "0.png", 0)), image)
     with pytest.raises(MergeError, match=problem) as caught:
-        read(root, MMBENCH, Options())
+        read(root, MMBENCH, AnsweringOptions())
     assert "row 2, question 242" in str(caught.value)
 
 
 def test_a_server_is_sent_the_picture_too(tmp_path: Path) -> None:
-    from robustmerge_bench.paper.answering.engines.server import Server
+    from robustmerge_bench.paper.answering.engines.server import ServerEngine
 
     path = draw(tmp_path / "0.jpg", 0, (30, 20))
-    server = object.__new__(Server)
+    server = object.__new__(ServerEngine)
     server._frames = True
-    asked = Asked(1, "Which?", path.read_bytes(), "crop", 3, "here")
+    asked = Request(1, "Which?", path.read_bytes(), "crop", 3, "here")
     assert server._picture(asked) == f"data:image/jpeg;base64,{coded(path)}"
     padded = server._picture(replace(asked, framing="pad"))
     assert padded.startswith("data:image/png;base64,")

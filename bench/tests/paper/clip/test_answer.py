@@ -12,18 +12,23 @@ from PIL import Image
 from robustmerge import merge
 from robustmerge.cli.app import run as command
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.answering.clip.model import Clip
+from robustmerge_bench.paper.answering.clip.model import ClipModel
 from robustmerge_bench.paper.answering.clip.templates import sentences
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.scoring import score
 from robustmerge_bench.paper.tasks import TASKS, chosen
 
-QUICK = Options(batch=3, workers=2)
+QUICK = AnsweringOptions(batch=3, workers=2)
 
 
 def answered(
-    base: Path, adapter: Path | None, tasks: str, root: Path, out: Path, options: Options = QUICK
+    base: Path,
+    adapter: Path | None,
+    tasks: str,
+    root: Path,
+    out: Path,
+    options: AnsweringOptions = QUICK,
 ) -> dict[str, list[dict[str, object]]]:
     files = answer(str(base), adapter and str(adapter), chosen(tasks), root, out, options=options)
     return {f.stem: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
@@ -38,7 +43,7 @@ def test_answers_are_the_likeliest_classes(
     base: Path, root: Path, experts: dict[str, Path], tmp_path: Path
 ) -> None:
     found = answered(base, experts["cars"], "cars,dtd", root, tmp_path / "out")
-    clip = Clip.load(str(base))
+    clip = ClipModel.load(str(base))
     clip.wear(experts["cars"])
     for task, folder in (("cars", root / "Cars/test"), ("dtd", root / "DTD/test")):
         names = sorted(place.name for place in folder.iterdir())
@@ -79,7 +84,7 @@ def test_a_stopped_run_goes_on_to_the_same_file(
         if 0 < done < total:
             raise KeyboardInterrupt
 
-    options = Options(batch=1, workers=1)
+    options = AnsweringOptions(batch=1, workers=1)
     arguments = (str(base), str(experts["cars"]), chosen("cars"), root, stopped)
     with pytest.raises(KeyboardInterrupt):
         answer(*arguments, options=options, progress=stop)
@@ -93,7 +98,7 @@ def test_a_stopped_run_goes_on_to_the_same_file(
 def test_a_limit_leaves_the_choice_among_all_classes(
     base: Path, root: Path, tmp_path: Path
 ) -> None:
-    limited = Options(batch=3, workers=1, limit=1)  # black, the first class
+    limited = AnsweringOptions(batch=3, workers=1, limit=1)  # black, the first class
     found = answered(base, None, "dtd", root, tmp_path / "some", limited)["dtd"]
     assert found == answered(base, None, "dtd", root, tmp_path / "all")["dtd"][:1]
     assert {line["text"] for line in found} == {"white"}
@@ -151,7 +156,7 @@ def test_what_clip_is_not_for(base: Path, root: Path, tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(file.parent / "1.png")
     with pytest.raises(MergeError, match="CLIP cannot answer VQAv2"):
         answered(base, None, "vqav2", tmp_path / "data", tmp_path / "out")
-    server = Options(engine="server", url="http://localhost:1/v1", model="m")
+    server = AnsweringOptions(engine="server", url="http://localhost:1/v1", model="m")
     with pytest.raises(MergeError, match="CLIP answers in this process only"):
         answered(base, None, "cars", root, tmp_path / "out", server)
     (tmp_path / "llava").mkdir()
@@ -161,7 +166,7 @@ def test_what_clip_is_not_for(base: Path, root: Path, tmp_path: Path) -> None:
 
 
 def test_half_precision(base: Path, root: Path, experts: dict[str, Path], tmp_path: Path) -> None:
-    half = Options(batch=8, workers=1, dtype="bfloat16")
+    half = AnsweringOptions(batch=8, workers=1, dtype="bfloat16")
     answered(base, experts["cars"], "cars", root, tmp_path / "half", half)
     assert percent("cars", root, tmp_path / "half") > 90
     assert json.loads((tmp_path / "half/run.json").read_text())["settings"]["dtype"] == "bfloat16"

@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPVisionModel, LlamaConfig
 from factories.families import _quiet
 from robustmerge import merge
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.answering.clip.model import Clip
+from robustmerge_bench.paper.answering.clip.model import ClipModel
 
 ATTENTION = r".*self_attn\.(q|k|v|out)_proj"
 VISION = rf"vision_model\.{ATTENTION}"
@@ -26,8 +26,8 @@ ABOUT = [["a photo of a red.", "a red thing"], ["a photo of a dark blue."], ["gr
 
 
 @pytest.fixture
-def clip(base: Path) -> Clip:
-    return Clip.load(str(base))
+def clip(base: Path) -> ClipModel:
+    return ClipModel.load(str(base))
 
 
 def expert(
@@ -49,7 +49,9 @@ def pictures(n: int = 3) -> list[Image.Image]:
     return [Image.fromarray(draws.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(n)]
 
 
-def slowly(model: CLIPModel, clip: Clip, images: list[Image.Image], adapter: Path | None) -> Tensor:
+def slowly(
+    model: CLIPModel, clip: ClipModel, images: list[Image.Image], adapter: Path | None
+) -> Tensor:
     """The logits, one picture and one sentence at a time; PEFT used as its documentation does."""
     rows = []
     for sentences in ABOUT:
@@ -72,19 +74,19 @@ def slowly(model: CLIPModel, clip: Clip, images: list[Image.Image], adapter: Pat
     return logits
 
 
-def logits(clip: Clip, images: list[Image.Image]) -> Tensor:
+def logits(clip: ClipModel, images: list[Image.Image]) -> Tensor:
     with torch.inference_mode():
         return clip.scale * clip.features(clip.pixels(images)) @ clip.head(ABOUT).T
 
 
-def test_zero_shot_logits_are_the_definitions(base: Path, clip: Clip) -> None:
+def test_zero_shot_logits_are_the_definitions(base: Path, clip: ClipModel) -> None:
     with torch.no_grad():
         wanted = slowly(CLIPModel.from_pretrained(base), clip, pictures(), None)
     torch.testing.assert_close(logits(clip, pictures()), wanted, rtol=1e-4, atol=1e-4)
     assert wanted.std() > 0.1
 
 
-def test_an_adapters_logits_are_pefts(base: Path, clip: Clip, tmp_path: Path) -> None:
+def test_an_adapters_logits_are_pefts(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     adapter = expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1)
     before = logits(clip, pictures())
     clip.wear(adapter)
@@ -94,17 +96,19 @@ def test_an_adapters_logits_are_pefts(base: Path, clip: Clip, tmp_path: Path) ->
     assert (wanted - before).abs().max() > 0.1
 
 
-def test_an_adapter_of_the_vision_encoder_alone(base: Path, clip: Clip, tmp_path: Path) -> None:
+def test_an_adapter_of_the_vision_encoder_alone(
+    base: Path, clip: ClipModel, tmp_path: Path
+) -> None:
     whole = expert(CLIPModel.from_pretrained(base), tmp_path / "whole", VISION, seed=1)
     alone = expert(CLIPVisionModel.from_pretrained(base), tmp_path / "alone", ATTENTION, seed=1)
     clip.wear(alone)
-    other = Clip.load(str(base))
+    other = ClipModel.load(str(base))
     other.wear(whole)
     assert torch.equal(logits(clip, pictures()), logits(other, pictures()))
-    assert not torch.equal(logits(clip, pictures()), logits(Clip.load(str(base)), pictures()))
+    assert not torch.equal(logits(clip, pictures()), logits(ClipModel.load(str(base)), pictures()))
 
 
-def test_a_merge_of_two_experts(base: Path, clip: Clip, tmp_path: Path) -> None:
+def test_a_merge_of_two_experts(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     a, b = (
         expert(CLIPModel.from_pretrained(base), tmp_path / name, VISION, seed=seed)
         for seed, name in enumerate("ab", 1)
@@ -124,14 +128,14 @@ def test_a_merge_of_two_experts(base: Path, clip: Clip, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(clip, pictures()), wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_the_head_is_the_bases(base: Path, clip: Clip, tmp_path: Path) -> None:
+def test_the_head_is_the_bases(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     before = clip.head(ABOUT)
     torch.testing.assert_close(before.norm(dim=1), torch.ones(3))
     clip.wear(expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1))
     assert torch.equal(clip.head(ABOUT), before)
 
 
-def test_settings_as_openai_published_them(base: Path, clip: Clip, tmp_path: Path) -> None:
+def test_settings_as_openai_published_them(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     old = shutil.copytree(base, tmp_path / "old")
     shape = json.loads((old / "config.json").read_text())
     # Of before the end of a text had the right number: then the highest token is the end.
@@ -141,15 +145,15 @@ def test_settings_as_openai_published_them(base: Path, clip: Clip, tmp_path: Pat
     del images["image_processor_type"]
     images |= {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32}
     (old / "preprocessor_config.json").write_text(json.dumps(images))
-    assert torch.equal(logits(Clip.load(str(old)), pictures()), logits(clip, pictures()))
+    assert torch.equal(logits(ClipModel.load(str(old)), pictures()), logits(clip, pictures()))
 
 
-def test_a_long_sentence_is_cut_as_clip_cuts_it(clip: Clip) -> None:
+def test_a_long_sentence_is_cut_as_clip_cuts_it(clip: ClipModel) -> None:
     assert torch.equal(clip.head([["red " * 40]]), clip.head([["red " * 50]]))
 
 
 def test_an_adapter_that_changes_the_text_encoder_is_refused(
-    base: Path, clip: Clip, tmp_path: Path
+    base: Path, clip: ClipModel, tmp_path: Path
 ) -> None:
     adapter = expert(CLIPModel.from_pretrained(base), tmp_path / "a", ["q_proj"], seed=1)
     with pytest.raises(MergeError, match="the adapter changes the text encoder: text_model") as e:
@@ -157,7 +161,9 @@ def test_an_adapter_that_changes_the_text_encoder_is_refused(
     assert e.value.where == str(adapter)
 
 
-def test_an_adapter_of_another_model_is_refused(base: Path, clip: Clip, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_refused(
+    base: Path, clip: ClipModel, tmp_path: Path
+) -> None:
     shape = CLIPModel.from_pretrained(base).config
     shape.vision_config.num_hidden_layers = 3
     adapter = expert(CLIPModel(shape), tmp_path / "deeper", VISION, seed=1)
@@ -168,7 +174,7 @@ def test_an_adapter_of_another_model_is_refused(base: Path, clip: Clip, tmp_path
 def test_a_base_that_is_no_clip_is_refused(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path / "llama")
     with pytest.raises(MergeError, match="the base is llama, not clip") as caught:
-        Clip.load(str(tmp_path / "llama"))
+        ClipModel.load(str(tmp_path / "llama"))
     assert caught.value.where == str(tmp_path / "llama")
     with pytest.raises(MergeError, match="the CLIP model cannot be loaded"):
-        Clip.load(str(tmp_path / "nothing"))
+        ClipModel.load(str(tmp_path / "nothing"))

@@ -22,17 +22,17 @@ from torch import Tensor
 from robustmerge.checks.check import check
 from robustmerge.cli.app import run as command
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.answering.clip.model import Clip
+from robustmerge_bench.paper.answering.clip.model import ClipModel
 from robustmerge_bench.paper.answering.clip.templates import sentences
 from robustmerge_bench.paper.tasks import chosen
 from robustmerge_bench.paper.training.clip.fitting import ClassLoss, arguments, portion_of
-from robustmerge_bench.paper.training.clip.lessons import Examples, Lessons, together
-from robustmerge_bench.paper.training.clip.recipe import Recipe
+from robustmerge_bench.paper.training.clip.lessons import ClassExamples, ClassImages, together
+from robustmerge_bench.paper.training.clip.recipe import ClipRecipe
 from robustmerge_bench.paper.training.clip.train import train
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.progress import Step
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.progress import TrainingProgress
 
-BRIEF = Recipe(rank=2, steps=3, batch=4)
+BRIEF = ClipRecipe(rank=2, steps=3, batch=4)
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ def test_the_loss_is_among_the_classes_of_a_pictures_own_task() -> None:
 def test_every_picture_is_seen_as_often_as_any_other(
     counts: list[int], batch: int, epochs: int, limit: int | None, steps: int | None, seed: int
 ) -> None:
-    recipe = Recipe(batch=batch, epochs=epochs, limit=limit, steps=steps, seed=seed)
+    recipe = ClipRecipe(batch=batch, epochs=epochs, limit=limit, steps=steps, seed=seed)
     rows = recipe.rows(counts)
     assert rows == recipe.rows(counts)
     assert len(rows) == batch * recipe.total(counts)
@@ -94,11 +94,11 @@ def test_every_picture_is_seen_as_often_as_any_other(
 
 
 def test_the_order_is_another_one_in_every_epoch_and_for_every_seed() -> None:
-    first, second = np.split(np.array(Recipe(batch=50, steps=2).rows([50])), 2)
+    first, second = np.split(np.array(ClipRecipe(batch=50, steps=2).rows([50])), 2)
     assert sorted(first) == sorted(second)
     assert first.tolist() != second.tolist()
     assert first.tolist() != sorted(first)
-    assert first.tolist() != Recipe(batch=50, steps=1, seed=1).rows([50])
+    assert first.tolist() != ClipRecipe(batch=50, steps=1, seed=1).rows([50])
 
 
 @pytest.mark.parametrize(
@@ -115,41 +115,43 @@ def test_the_order_is_another_one_in_every_epoch_and_for_every_seed() -> None:
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, float], words: str) -> None:
     with pytest.raises(MergeError, match=words):
-        Recipe(**wrong)
+        ClipRecipe(**wrong)
 
 
 def test_a_device_takes_its_whole_share_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recipe = Recipe(batch=96)
-    assert portion_of(recipe, Place()) == 96
-    assert portion_of(recipe, Place(device_batch=24)) == 24
+    recipe = ClipRecipe(batch=96)
+    assert portion_of(recipe, DeviceConfig()) == 96
+    assert portion_of(recipe, DeviceConfig(device_batch=24)) == 24
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert portion_of(recipe, Place()) == 24
+    assert portion_of(recipe, DeviceConfig()) == 24
     monkeypatch.setenv("WORLD_SIZE", "5")
     with pytest.raises(MergeError, match="cannot be divided"):
-        portion_of(recipe, Place())
+        portion_of(recipe, DeviceConfig())
 
 
 def test_a_training_that_would_learn_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="1 steps in all, and the warm-up"):
-        arguments(BRIEF, Place("cpu"), tmp_path, 1)
-    assert arguments(replace(BRIEF, warmup=0.0), Place("cpu"), tmp_path, 1).warmup_steps == 0
-    assert arguments(BRIEF, Place("cpu"), tmp_path, 100).warmup_steps == 3
+        arguments(BRIEF, DeviceConfig("cpu"), tmp_path, 1)
+    assert arguments(replace(BRIEF, warmup=0.0), DeviceConfig("cpu"), tmp_path, 1).warmup_steps == 0
+    assert arguments(BRIEF, DeviceConfig("cpu"), tmp_path, 100).warmup_steps == 3
 
 
 def test_what_the_trainer_is_told(tmp_path: Path) -> None:
-    recipe = Recipe(batch=24, learning_rate=1e-3, weight_decay=0.2, seed=3)
-    args = arguments(recipe, Place("cpu", 4, True, 2, 7), tmp_path, 50)
+    recipe = ClipRecipe(batch=24, learning_rate=1e-3, weight_decay=0.2, seed=3)
+    args = arguments(recipe, DeviceConfig("cpu", 4, True, 2, 7), tmp_path, 50)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 6)
     assert (args.learning_rate, args.weight_decay, args.seed) == (1e-3, 0.2, 3)
     assert (args.max_steps, args.save_steps, args.dataloader_num_workers) == (50, 7, 2)
     assert args.activation_checkpointing
-    assert not arguments(recipe, Place("cpu", None, False), tmp_path, 50).activation_checkpointing
+    assert not arguments(
+        recipe, DeviceConfig("cpu", None, False), tmp_path, 50
+    ).activation_checkpointing
 
 
 def test_lessons_of_several_tasks(root: Path, base: Path) -> None:
-    lessons = Lessons.read(chosen("cars,dtd"), root)
+    lessons = ClassImages.read(chosen("cars,dtd"), root)
     assert lessons.tasks == ("cars", "dtd")
     assert lessons.classes == (("blue", "green", "red"), ("black", "white", "yellow"))
     assert lessons.counts == (36, 36)
@@ -162,8 +164,8 @@ def test_lessons_of_several_tasks(root: Path, base: Path) -> None:
         ("cars", 36, 3),
         ("dtd", 36, 3),
     }
-    clip = Clip.load(str(base))
-    batch = together([Examples(lessons.lessons, [40, 3], clip)[n] for n in (0, 1)])
+    clip = ClipModel.load(str(base))
+    batch = together([ClassExamples(lessons.lessons, [40, 3], clip)[n] for n in (0, 1)])
     pictures = [Image.open(lessons.lessons[n].image) for n in (40, 3)]
     assert torch.equal(batch["pixel_values"], clip.pixels(pictures))
     assert batch["labels"].tolist() == [lessons.lessons[n].label for n in (40, 3)]
@@ -175,20 +177,20 @@ def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
     place = tmp_path / "Cars" / "train.json"
     place.parent.mkdir()
     place.write_text(json.dumps([asked]))
-    lessons = Lessons.read(chosen("cars"), tmp_path)
+    lessons = ClassImages.read(chosen("cars"), tmp_path)
     assert lessons.classes == (("crimson",),)
     assert lessons.lessons[0].image == picture
     del asked["image"]
     place.write_text(json.dumps([asked]))
     with pytest.raises(MergeError, match="a question without a picture"):
-        Lessons.read(chosen("cars"), tmp_path)
+        ClassImages.read(chosen("cars"), tmp_path)
 
 
 def test_other_tasks_are_refused(root: Path) -> None:
     with pytest.raises(MergeError, match="CLIP cannot learn ScienceQA"):
-        Lessons.read(chosen("cars,scienceqa"), root)
+        ClassImages.read(chosen("cars,scienceqa"), root)
     with pytest.raises(MergeError, match=r"no train or train\.json of MNIST"):
-        Lessons.read(chosen("mnist"), root)
+        ClassImages.read(chosen("mnist"), root)
 
 
 def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
@@ -223,7 +225,7 @@ def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
 def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: Path) -> None:
     recipe = replace(BRIEF, steps=1, batch=9, dropout=0.0, warmup=0.0)
     told = train(str(base), chosen("dtd"), root, tmp_path / "x", recipe=recipe)
-    lessons, clip = Lessons.read(chosen("dtd"), root), Clip.load(str(base))
+    lessons, clip = ClassImages.read(chosen("dtd"), root), ClipModel.load(str(base))
     head = clip.head([sentences("dtd", name) for name in lessons.classes[0]])
     losses = []
     for row in recipe.rows(lessons.counts):
@@ -262,12 +264,12 @@ def test_where_A_starts(base: Path, root: Path, tmp_path: Path) -> None:
 def test_a_stopped_training_goes_on_to_the_same_adapter(
     base: Path, root: Path, tmp_path: Path
 ) -> None:
-    recipe = Recipe(rank=2, steps=7, batch=6, dropout=0.3, learning_rate=1e-2)
-    place = Place("cpu", 3, gradient_checkpointing=False, save_every=2)
+    recipe = ClipRecipe(rank=2, steps=7, batch=6, dropout=0.3, learning_rate=1e-2)
+    place = DeviceConfig("cpu", 3, gradient_checkpointing=False, save_every=2)
     train(str(base), chosen("cars,dtd"), root, tmp_path / "whole", recipe=recipe, place=place)
     first: list[int] = []
 
-    def stop(step: Step) -> None:
+    def stop(step: TrainingProgress) -> None:
         first.append(step.done)
         if step.done == 5:
             raise KeyboardInterrupt
@@ -288,7 +290,7 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(base: Path, root: Path, tmp_path: Path) -> None:
-    recipe = Recipe(rank=2, steps=4, batch=8, dropout=0.0, learning_rate=1e-2)
+    recipe = ClipRecipe(rank=2, steps=4, batch=8, dropout=0.0, learning_rate=1e-2)
     train(str(base), chosen("cars,dtd"), root, tmp_path / "one", recipe=recipe)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     verb = ["-m", "robustmerge", "bench", "train-clip", "--base", str(base), "--data", str(root)]
@@ -319,13 +321,13 @@ def test_two_processes_learn_what_one_does(base: Path, root: Path, tmp_path: Pat
 
 
 def test_another_training_does_not_go_on(base: Path, root: Path, tmp_path: Path) -> None:
-    def stop(step: Step) -> None:
+    def stop(step: TrainingProgress) -> None:
         if step.done == 2:
             raise KeyboardInterrupt
 
     arguments = (str(base), chosen("cars"), root, tmp_path / "x")
     with pytest.raises(KeyboardInterrupt):
-        train(*arguments, recipe=BRIEF, place=Place(save_every=1), told=stop)
+        train(*arguments, recipe=BRIEF, place=DeviceConfig(save_every=1), told=stop)
     with pytest.raises(MergeError, match="begun here with 1 other settings") as caught:
         train(*arguments, recipe=replace(BRIEF, learning_rate=1e-3))
     assert "recipe learning_rate: 0.0003 there, 0.001 here" in caught.value.where

@@ -227,7 +227,7 @@ def test_answers_are_those_of_bench_run(root: Path, model: Path, tmp_path: Path)
         [TASKS[n] for n in names],
         root,
         tmp_path / "out",
-        options=docs.Options(batch=4, max_new_tokens=5),
+        options=docs.AnsweringOptions(batch=4, max_new_tokens=5),
     )
     live = loaded(f"base={model / 'base'},adapter={model / 'a'},device=cpu,batch_size=1")
     assert live._engine.window < 7

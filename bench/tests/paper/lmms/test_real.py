@@ -18,7 +18,7 @@ import robustmerge_bench
 from bench_factories.question_files import fill
 from bench_factories.tiny_models import save
 from factories.families import save_adapter
-from robustmerge_bench.paper.answering.options import Options
+from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.data.find import find
 from robustmerge_bench.paper.lmms import TASKS as FOLDER
@@ -87,7 +87,7 @@ def test_lmms_eval_gives_our_answers_and_scores(python: Path, tmp_path: Path) ->
     base = save("llava", tmp_path / "base")
     adapter = save_adapter("llava", tmp_path / "a", seed=1)
     tasks = [TASKS[name] for name in NAMES]
-    options = Options(batch=4, max_new_tokens=5)
+    options = AnsweringOptions(batch=4, max_new_tokens=5)
     files = answer(str(base), str(adapter), tasks, root, tmp_path / "ours", options=options)
     ours = {
         name: [json.loads(line)["text"] for line in file.read_text().splitlines()]

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.study.published import Printed, published
+from robustmerge_bench.paper.study.published import PublishedRow, published
 from robustmerge_bench.paper.study.tables.sources import Sources
 from robustmerge_bench.paper.tasks import SEEN, TASKS, chosen
 
 TWO = chosen("vqav2,rec")
 
 
-def row(**values: float) -> Printed:
-    return Printed("a", "a paper", values)
+def row(**values: float) -> PublishedRow:
+    return PublishedRow("a", "a paper", values)
 
 
 def test_a_printed_average_stands_for_the_tasks_it_is_of() -> None:
@@ -58,7 +58,7 @@ def test_a_slip_is_more_than_rounding(printed: float, slips: bool) -> None:
 
 def test_every_source_has_one_letter() -> None:
     found = Sources()
-    other = Printed("b", "another", {})
+    other = PublishedRow("b", "another", {})
     assert [found.mark(each) for each in (row(), other, row())] == ["a", "b", "a"]
     assert found.notes == [("a", "a paper"), ("b", "another")]
 
@@ -72,8 +72,8 @@ def test_blocks_as_they_are_read() -> None:
         [block(), block(source="t", protocol="fixed", note=" Said. ", rows={"y": [2.5, 3]})],
         where="f",
     )
-    assert first == Printed("x", "s", {"rec": 1.0})
-    assert second == Printed("y", "t", {"rec": 2.5, "seen": 3.0}, "fixed", "Said.")
+    assert first == PublishedRow("x", "s", {"rec": 1.0})
+    assert second == PublishedRow("y", "t", {"rec": 2.5, "seen": 3.0}, "fixed", "Said.")
 
 
 @pytest.mark.parametrize(

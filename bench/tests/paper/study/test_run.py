@@ -23,9 +23,9 @@ from robustmerge.errors import MergeError
 from robustmerge.files import sha256 as real
 from robustmerge_bench.paper.score import Score
 from robustmerge_bench.paper.study.file import Study
-from robustmerge_bench.paper.study.hashes import Hashes
-from robustmerge_bench.paper.study.plan import Plan, make_plan
-from robustmerge_bench.paper.study.record import Record
+from robustmerge_bench.paper.study.hashes import FileHashes
+from robustmerge_bench.paper.study.plan import StudyPlan, make_plan
+from robustmerge_bench.paper.study.record import StudyRecord
 from robustmerge_bench.paper.study.run import Outcome, Step, failed, run
 
 
@@ -34,7 +34,7 @@ def go(file: Path, stage: Stage, **options: Any) -> Outcome:
     return run(plan(file, stage, **options))
 
 
-def plan(file: Path, stage: Stage, only: tuple[str, ...] = ()) -> Plan:
+def plan(file: Path, stage: Stage, only: tuple[str, ...] = ()) -> StudyPlan:
     return make_plan(Study.load(file), file.parent / "out", stage.tools(), only)
 
 
@@ -82,7 +82,7 @@ def test_the_folder_of_a_study(done: Path) -> None:
     assert {path.name for path in out.iterdir()} == {"merged", "answers", "scores", "study.json"}
     (ties,) = (out / "merged").glob("ties-*")
     assert (ties / "adapter_model.safetensors").is_file()
-    record = Record.read(out)
+    record = StudyRecord.read(out)
     assert [each.label for each in record.contenders] == list(studies.LABELS)
     assert record.contenders[1].tasks == ("vqav2", "rec")
     assert record.contenders[3].how["method"] == "ties"
@@ -116,7 +116,7 @@ def test_what_a_default_is_does_not_matter(done: Path) -> None:
 def test_a_label_or_an_order_is_no_change(done: Path) -> None:
     methods(done, {"label": "TIES", "method": "ties"}, "task-arithmetic", "individual", "zero-shot")
     assert anew(done) == []
-    assert Record.read(done.parent / "out").scores["TIES"].keys() == {"vqav2", "rec", "tabmwp"}
+    assert StudyRecord.read(done.parent / "out").scores["TIES"].keys() == {"vqav2", "rec", "tabmwp"}
 
 
 def test_one_changed_adapter_changes_what_it_is_in(done: Path) -> None:
@@ -203,7 +203,7 @@ def test_only_what_is_named_is_run(tmp_path: Path) -> None:
     go(file, stage, only=("ties", "rec"))
     assert stage.calls == ["merge ties", "answer ties rec 20", "score ties rec official"]
     # The record is of the whole study, and what is missing is missing.
-    record = Record.read(tmp_path / "out")
+    record = StudyRecord.read(tmp_path / "out")
     assert len(record.contenders) == 4
     assert record.scores["ties"].keys() == {"rec"}
     assert not record.scores["zero-shot"]
@@ -245,7 +245,7 @@ def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
     error = str(failed(outcome))
     assert "zero-shot, individual, task-arithmetic, … and 1 more failed" in error
     assert "no picture a.png" in error
-    record = Record.read(tmp_path / "out")
+    record = StudyRecord.read(tmp_path / "out")
     assert "no picture a.png" in record.failures["ties"]["rec"]
     # Mended, the same command does what is left.
     assert sorted(anew(file)) == sorted(
@@ -253,7 +253,7 @@ def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
         for label in ("zero-shot", "individual-rec", "task-arithmetic", "ties")
         for what, how in (("answer", "20"), ("score", "official"))
     )
-    assert Record.read(tmp_path / "out").failures == {}
+    assert StudyRecord.read(tmp_path / "out").failures == {}
 
 
 def test_a_merge_that_fails_costs_no_other(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_two_labels_of_one_merge_are_answered_once(tmp_path: Path) -> None:
     calls = anew(file)
     assert calls.count("merge ties") == 1
     assert len(calls) == 7
-    scores = Record.read(tmp_path / "out").scores
+    scores = StudyRecord.read(tmp_path / "out").scores
     assert scores["again"] == scores["ties"]
 
 
@@ -363,9 +363,9 @@ def test_a_damaged_study_json_is_named(done: Path) -> None:
     out = done.parent / "out"
     (out / "study.json").write_text('{"format": 9}')
     with pytest.raises(MergeError, match="not a study of format 1"):
-        Record.read(out)
+        StudyRecord.read(out)
     with pytest.raises(MergeError, match=r"no study\.json in it"):
-        Record.read(out / "merged")
+        StudyRecord.read(out / "merged")
 
 
 def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,17 +379,17 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return real(path)
 
     monkeypatch.setattr("robustmerge_bench.paper.study.hashes.sha256", count)
-    first = Hashes(tmp_path / "hashes.json")
+    first = FileHashes(tmp_path / "hashes.json")
     assert first.file(large) == first.file(large) == real(large)
-    assert Hashes(tmp_path / "hashes.json").file(large) == real(large)
+    assert FileHashes(tmp_path / "hashes.json").file(large) == real(large)
     assert hashed == ["large.bin"]
     os.utime(
         large, (time.time() + 9, time.time() + 9)
     )  # written again, perhaps with other contents
     large.write_bytes(bytes(2 << 20)[:-1] + b"x")
-    assert Hashes(tmp_path / "hashes.json").file(large) == real(large)
+    assert FileHashes(tmp_path / "hashes.json").file(large) == real(large)
     (tmp_path / "hashes.json").write_text("[broken")
-    assert Hashes(tmp_path / "hashes.json").file(large) == real(large)
+    assert FileHashes(tmp_path / "hashes.json").file(large) == real(large)
     assert json.loads((tmp_path / "hashes.json").read_text())
     assert first.file(small) == first.file(small)
     assert hashed.count("small.bin") == 2
@@ -399,9 +399,9 @@ def test_what_failed_before_is_remembered_of_those_that_are_not_run(tmp_path: Pa
     file = studies.write(tmp_path / "study.yaml")
     go(file, Stage(fail={"rec"}), only=("ties",))
     go(file, Stage(), only=("zero-shot",))
-    assert "no picture a.png" in Record.read(tmp_path / "out").failures["ties"]["rec"]
+    assert "no picture a.png" in StudyRecord.read(tmp_path / "out").failures["ties"]["rec"]
     go(file, Stage(), only=("ties",))
-    assert Record.read(tmp_path / "out").failures == {}
+    assert StudyRecord.read(tmp_path / "out").failures == {}
 
 
 def test_a_plan_without_all_adapters(tmp_path: Path) -> None:

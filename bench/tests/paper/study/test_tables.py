@@ -14,8 +14,8 @@ from bench_factories.studies import answers, record
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.figures import FIGURES
 from robustmerge_bench.paper.score import Score
-from robustmerge_bench.paper.study.published import Printed
-from robustmerge_bench.paper.study.record import Record
+from robustmerge_bench.paper.study.published import PublishedRow
+from robustmerge_bench.paper.study.record import StudyRecord
 from robustmerge_bench.paper.study.tables.board import Board, Entry, read_board
 from robustmerge_bench.paper.study.tables.data import as_data
 from robustmerge_bench.paper.study.tables.grid import Grid, Line
@@ -43,7 +43,7 @@ def level(*shares: float, n: int = 400) -> dict[str, Score]:
 def standing(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> Standing:
     kinds = {"experts": "individual", "base": "zero-shot"}
     record(out, scores, kinds=kinds, **more)  # type: ignore[arg-type]
-    return stand(read_board(out, Record.read(out), "official"))
+    return stand(read_board(out, StudyRecord.read(out), "official"))
 
 
 def section(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> Section:
@@ -112,7 +112,9 @@ def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
     }
     assert figure in FIGURES
     record(tmp_path, scores, tasks=["vizwiz"])
-    drawn = resample(read_board(tmp_path, Record.read(tmp_path), "official"), draws=900, seed=5)
+    drawn = resample(
+        read_board(tmp_path, StudyRecord.read(tmp_path), "official"), draws=900, seed=5
+    )
     times = times_taken(np.random.default_rng(5), 900, 1500)
     for label, of_label in scores.items():
         expected = of_label["vizwiz"].drawn(times)
@@ -245,14 +247,16 @@ def test_a_protocol_that_was_not_scored(tmp_path: Path) -> None:
 # --- What others printed --------------------------------------------------------------------------
 
 PAPER = {
-    "a": Printed(
+    "a": PublishedRow(
         "a", "Paper, table 2", {"vqav2": 61.25, "rec": 44.0, "seen": 52.63, "tabmwp": 31.0}
     ),
-    "experts": Printed("experts", "Paper, table 2", {"vqav2": 80.5, "rec": 50.0, "seen": 65.25}),
-    "alone": Printed(
+    "experts": PublishedRow(
+        "experts", "Paper, table 2", {"vqav2": 80.5, "rec": 50.0, "seen": 65.25}
+    ),
+    "alone": PublishedRow(
         "alone", "Paper, table 2", {"vqav2": 1.5, "rec": 3.0, "seen": 7.0, "tabmwp": 4.0}
     ),
-    "rerun": Printed("a", "a rerun", {"vqav2": 70.0}, note="By hand."),
+    "rerun": PublishedRow("a", "a rerun", {"vqav2": 70.0}, note="By hand."),
 }
 
 
@@ -289,7 +293,7 @@ def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
 
 def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) -> None:
     rows = [
-        Printed(label, source, {"vqav2": value, "rec": value})
+        PublishedRow(label, source, {"vqav2": value, "rec": value})
         for source, values in (("one", (80.0, 40.0)), ("two", (50.0, 40.0)))
         for label, value in zip(("experts", "a"), values, strict=True)
     ]
@@ -300,7 +304,7 @@ def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) 
 
 
 def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:
-    fixed = Printed("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
+    fixed = PublishedRow("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
     found = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
     assert [x.sort for x in found.grids[0].lines] == ["merge"]
 
@@ -386,11 +390,11 @@ def test_a_mean_is_never_over_fewer_tasks(values: list[float], gone: int) -> Non
 
 
 def _standing_of(tasks: Sequence[str], scores: Mapping[str, Score]) -> Standing:
-    from robustmerge_bench.paper.study.record import Named
+    from robustmerge_bench.paper.study.record import ListedContender
     from robustmerge_bench.paper.tasks import TASKS as KNOWN
 
-    named = Named("a", "merge", tuple(tasks))
-    whole = Record(
+    named = ListedContender("a", "merge", tuple(tasks))
+    whole = StudyRecord(
         "t", "", "b", {}, tuple(KNOWN[t] for t in tasks), ("official",), (named,), (), {}, {}
     )
     return stand(Board(whole, "official", (Entry(named, scores),), ()), draws=50)

@@ -11,7 +11,7 @@ import pytest
 
 from bench_factories.studies import answers, record
 from robustmerge_bench.paper.score import Score
-from robustmerge_bench.paper.study.published import Printed
+from robustmerge_bench.paper.study.published import PublishedRow
 from robustmerge_bench.paper.study.tables.grid import Cell, Grid, Head, Line
 from robustmerge_bench.paper.study.tables.latex import as_latex, escaped as for_latex
 from robustmerge_bench.paper.study.tables.markdown import as_markdown, table
@@ -47,8 +47,8 @@ def report(tmp_path: Path) -> Report:
         of_label["vizwiz"] = captions
     del scores[ODD]["vizwiz"]
     printed = [
-        Printed("TIES", "A & B, table 2", {"vqav2": 66.73, "vizwiz": 44.0, "seen": 56.0}),
-        Printed("PCB", "A & B, table 2", {"tabmwp": 15.44}),
+        PublishedRow("TIES", "A & B, table 2", {"vqav2": 66.73, "vizwiz": 44.0, "seen": 56.0}),
+        PublishedRow("PCB", "A & B, table 2", {"tabmwp": 15.44}),
     ]
     record(
         tmp_path,

@@ -9,11 +9,11 @@ from transformers import AutoModelForImageTextToText
 
 from bench_factories.conversations import lesson, source_of, write
 from bench_factories.tiny_models import draw, save
-from robustmerge_bench.paper.answering.engine import Asked
-from robustmerge_bench.paper.answering.engines.live import Live
+from robustmerge_bench.paper.answering.engine import Request
+from robustmerge_bench.paper.answering.engines.live import LocalEngine
 from robustmerge_bench.paper.answering.family import prompt_for, settings_of
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
 ANSWERS = ("Cat", "[.1]", "so")
@@ -37,18 +37,20 @@ def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> Non
         lesson(question, answer, path and path.name)
         for question, answer, path in zip(QUESTIONS, ANSWERS, pictures, strict=True)
     ]
-    recipe = Recipe(batch=3, epochs=80, learning_rate=5e-3, projector_rate=3e-3, dropout=0.0)
+    recipe = TrainingRecipe(
+        batch=3, epochs=80, learning_rate=5e-3, projector_rate=3e-3, dropout=0.0
+    )
     record = train(
         str(base),
         [source_of(write(tmp_path / "train.json", lessons))],
         tmp_path / "out",
         task="toy",
         recipe=recipe,
-        place=Place(gradient_checkpointing=False),
+        place=DeviceConfig(gradient_checkpointing=False),
     )
     assert record["loss"][-1][1] < 0.1
     settings = settings_of(str(base))
-    engine = Live(
+    engine = LocalEngine(
         str(base),
         str(tmp_path / "out"),
         settings=settings,
@@ -58,7 +60,7 @@ def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> Non
         batch=3,
     )
     asked = [
-        Asked(n, question, path, "pad", 16, "there")
+        Request(n, question, path, "pad", 16, "there")
         for n, (question, path) in enumerate(zip(QUESTIONS, pictures, strict=True))
     ]
     assert tuple(engine.answer(asked)) == ANSWERS

@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from bench_factories.tiny_models import FAMILIES, draw, save
-from robustmerge_bench.paper.training.batches import Collator, Examples
+from robustmerge_bench.paper.training.batches import Collator, OrderedExamples
 from robustmerge_bench.paper.training.conversations import Conversation, Turn
 from robustmerge_bench.paper.training.encoding import IGNORED
 from robustmerge_bench.paper.training.fitting import answer_loss
 from robustmerge_bench.paper.training.model import encoder_for, pad_token
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_loss_of_a_batch_is_that_of_its_parts(
     family: str, tmp_path: Path, talks: list[Conversation]
 ) -> None:
     base = save(family, tmp_path / "base")
-    encoder = encoder_for(str(base), Recipe())
+    encoder = encoder_for(str(base), TrainingRecipe())
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
     collate = Collator(pad_token(encoder))
     examples = [encoder(talk) for talk in talks]
@@ -59,7 +59,7 @@ def test_the_loss_of_a_batch_is_that_of_its_parts(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_loss_is_the_models_own(family: str, tmp_path: Path, talks: list[Conversation]) -> None:
     base = save(family, tmp_path / "base")
-    encoder = encoder_for(str(base), Recipe())
+    encoder = encoder_for(str(base), TrainingRecipe())
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
     batch = Collator(pad_token(encoder))([encoder(talk) for talk in talks])
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_what_fills_up_a_portion_does_not_count(
     rows: list[int], portion: int, seen: list[int]
 ) -> None:
     talks = [Conversation(str(n), None, ()) for n in range(3)]
-    examples = Examples(talks, rows, portion, numbered)
+    examples = OrderedExamples(talks, rows, portion, numbered)
     assert len(examples) == len(seen)
     assert [int(examples[n]["labels"]) for n in range(len(seen))] == seen
     with pytest.raises(IndexError):

@@ -15,14 +15,14 @@ from transformers import PreTrainedTokenizerFast
 
 from bench_factories.tiny_models import FAMILIES, draw, save
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.answering.engine import Asked
-from robustmerge_bench.paper.answering.engines.encode import Encoder as Asker
+from robustmerge_bench.paper.answering.engine import Request
+from robustmerge_bench.paper.answering.engines.encode import RequestEncoder as Asker
 from robustmerge_bench.paper.answering.images import framed
 from robustmerge_bench.paper.training.conversations import Conversation, Turn
-from robustmerge_bench.paper.training.encoding import IGNORED, Encoder, Example
+from robustmerge_bench.paper.training.encoding import IGNORED, ConversationEncoder, Example
 from robustmerge_bench.paper.training.model import encoder_for
-from robustmerge_bench.paper.training.recipe import Recipe
-from robustmerge_bench.paper.training.wording import Worded, vicuna
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
+from robustmerge_bench.paper.training.wording import ConversationText, vicuna
 
 TURNS = (Turn("Whät?", "Ünique 7"), Turn("And?", "[0.1,0.2]"))
 
@@ -37,7 +37,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return save(request.param, tmp_path_factory.mktemp("bases") / request.param)
 
 
-def learned(encoder: Encoder, example: Example) -> list[str]:
+def learned(encoder: ConversationEncoder, example: Example) -> list[str]:
     """The stretches of tokens with labels, as text."""
     ids, labels = example["input_ids"][0], example["labels"][0]
     assert torch.equal(labels[labels != IGNORED], ids[labels != IGNORED])
@@ -54,13 +54,13 @@ def learned(encoder: Encoder, example: Example) -> list[str]:
 def test_what_comes_before_an_answer_is_the_prompt_that_is_asked(
     base: Path, picture: Path, image: bool
 ) -> None:
-    encoder = encoder_for(str(base), Recipe())
+    encoder = encoder_for(str(base), TrainingRecipe())
     path = picture if image else None
     example = encoder(Conversation("here", path, TURNS[:1]))
     config = transformers.AutoConfig.from_pretrained(base)
     prompt = "vicuna" if encoder.as_llava else "chat-template"
     asker = Asker(encoder.processor, config, prompt, frames=encoder.as_llava)
-    asked = asker([Asked(1, TURNS[0].question, path, "pad", 8, "there")])
+    asked = asker([Request(1, TURNS[0].question, path, "pad", 8, "there")])
     length = asked["input_ids"].shape[1]
     assert torch.equal(example["input_ids"][:, :length], asked["input_ids"])
     assert (example["labels"][0, :length] == IGNORED).all()
@@ -71,7 +71,7 @@ def test_what_comes_before_an_answer_is_the_prompt_that_is_asked(
 
 
 def test_labels_are_on_the_answers_and_their_ends(base: Path, picture: Path) -> None:
-    encoder = encoder_for(str(base), Recipe())
+    encoder = encoder_for(str(base), TrainingRecipe())
     found = learned(encoder, encoder(Conversation("here", picture, TURNS)))
     middle = " Ünique 7</s>" if encoder.as_llava else " Ünique 7"
     assert found == [middle, " [0.1,0.2]</s>"]
@@ -99,7 +99,7 @@ def llama_like() -> PreTrainedTokenizerFast:
 )
 def test_the_space_before_an_answer_is_generated_too(answer: str, wanted: list[str]) -> None:
     tokenizer = llama_like()
-    encoder = Encoder(tokenizer, None, vicuna, True, 500, None)
+    encoder = ConversationEncoder(tokenizer, None, vicuna, True, 500, None)
     example = encoder(Conversation("here", None, (Turn("Where?", answer),)))
     labels = example["labels"][0]
     assert tokenizer.convert_ids_to_tokens(labels[labels != IGNORED].tolist()) == wanted
@@ -110,9 +110,9 @@ def test_the_space_before_an_answer_is_generated_too(answer: str, wanted: list[s
 def test_a_word_joined_with_a_space_of_the_prompt_is_learned() -> None:
     text = "USER: Where? ASSISTANT: Here</s>"
     start = text.index("Here")
-    worded = Worded(text, ((start, len(text)),))
+    worded = ConversationText(text, ((start, len(text)),))
     tokenizer = llama_like()
-    example = Encoder(tokenizer, None, lambda talk: worded, False, 500, None)(
+    example = ConversationEncoder(tokenizer, None, lambda talk: worded, False, 500, None)(
         Conversation("here", None, ())
     )
     learned = example["labels"][0][example["labels"][0] != IGNORED].tolist()
@@ -120,11 +120,11 @@ def test_a_word_joined_with_a_space_of_the_prompt_is_learned() -> None:
 
 
 @pytest.fixture(scope="module")
-def llava_encoder(llava: Path) -> Encoder:
-    return encoder_for(str(llava), Recipe())
+def llava_encoder(llava: Path) -> ConversationEncoder:
+    return encoder_for(str(llava), TrainingRecipe())
 
 
-def test_what_is_too_long_is_cut_behind(llava_encoder: Encoder, picture: Path) -> None:
+def test_what_is_too_long_is_cut_behind(llava_encoder: ConversationEncoder, picture: Path) -> None:
     talk = Conversation("here", picture, TURNS)
     whole = llava_encoder(talk)
     first = int((whole["labels"][0] != IGNORED).nonzero()[0])
@@ -138,7 +138,7 @@ def test_what_is_too_long_is_cut_behind(llava_encoder: Encoder, picture: Path) -
 
 
 def test_a_picture_is_not_cut_and_some_of_an_answer_stays(
-    llava_encoder: Encoder, picture: Path
+    llava_encoder: ConversationEncoder, picture: Path
 ) -> None:
     talk = Conversation("record 7", picture, TURNS)
     whole = llava_encoder(talk)
@@ -155,8 +155,8 @@ def test_a_picture_is_not_cut_and_some_of_an_answer_stays(
 
 
 def test_the_models_own_room_bounds_the_length(llava: Path) -> None:
-    assert encoder_for(str(llava), Recipe(max_length=100)).max_length == 100
-    assert encoder_for(str(llava), Recipe(max_length=10**6)).max_length == 4096
+    assert encoder_for(str(llava), TrainingRecipe(max_length=100)).max_length == 100
+    assert encoder_for(str(llava), TrainingRecipe(max_length=10**6)).max_length == 4096
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_models_own_room_bounds_the_length(llava: Path) -> None:
 def test_pictures_are_put_on_a_square_where_that_suits(
     tmp_path: Path, picture: Path, family: str, framing: Any, padded: bool
 ) -> None:
-    encoder = encoder_for(str(save(family, tmp_path / "base")), Recipe(framing=framing))
+    encoder = encoder_for(str(save(family, tmp_path / "base")), TrainingRecipe(framing=framing))
     with Image.open(picture) as file:
         plain = file.convert("RGB")
     processor = encoder.processor.image_processor
@@ -184,10 +184,10 @@ def test_pictures_are_put_on_a_square_where_that_suits(
 
 def test_a_processor_that_pads_by_itself_is_told_not_to(tmp_path: Path, picture: Path) -> None:
     base = save("llava", tmp_path / "base")
-    plain = encoder_for(str(base), Recipe(framing="as-is"))
+    plain = encoder_for(str(base), TrainingRecipe(framing="as-is"))
     settings = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
     transformers.LlavaImageProcessor(do_pad=True, **settings).save_pretrained(base)
-    padding = encoder_for(str(base), Recipe(framing="as-is"))
+    padding = encoder_for(str(base), TrainingRecipe(framing="as-is"))
     talk = Conversation("here", picture, TURNS)
     assert torch.equal(padding(talk)["pixel_values"], plain(talk)["pixel_values"])
     assert type(padding.processor.image_processor) is not type(plain.processor.image_processor)
@@ -197,7 +197,7 @@ def test_a_processor_that_pads_by_itself_is_told_not_to(tmp_path: Path, picture:
     ("base", "prompt"), [("llava", "chat-template"), ("idefics3", "auto")], indirect=["base"]
 )
 def test_the_template_is_used_where_asked_or_suitable(base: Path, prompt: Any) -> None:
-    encoder = encoder_for(str(base), Recipe(prompt=prompt))
+    encoder = encoder_for(str(base), TrainingRecipe(prompt=prompt))
     text = encoder.wording(Conversation("here", None, TURNS[:1])).text
     assert text == "<s>USER: Whät? ASSISTANT: Ünique 7</s>"
     ids = encoder(Conversation("here", None, TURNS[:1]))["input_ids"][0].tolist()
@@ -207,24 +207,28 @@ def test_the_template_is_used_where_asked_or_suitable(base: Path, prompt: Any) -
 @pytest.mark.parametrize("base", ["idefics3"], indirect=True)
 def test_vicuna_is_for_llava(base: Path) -> None:
     with pytest.raises(MergeError, match=r"vicuna is the prompt of LLaVA-1\.5"):
-        encoder_for(str(base), Recipe(prompt="vicuna"))
+        encoder_for(str(base), TrainingRecipe(prompt="vicuna"))
 
 
 def test_a_base_without_a_template_is_refused(tmp_path: Path) -> None:
     folder = save("qwen2_vl", tmp_path / "base")
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(MergeError, match="has no chat template"):
-        encoder_for(str(folder), Recipe())
+        encoder_for(str(folder), TrainingRecipe())
 
 
-def test_a_broken_picture_is_named_with_its_record(llava_encoder: Encoder, tmp_path: Path) -> None:
+def test_a_broken_picture_is_named_with_its_record(
+    llava_encoder: ConversationEncoder, tmp_path: Path
+) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(MergeError, match="cannot read the picture") as caught:
         llava_encoder(Conversation("record 7", tmp_path / "a.png", TURNS))
     assert caught.value.where.splitlines() == [str(tmp_path / "a.png"), "record 7"]
 
 
-def test_what_the_processor_refuses_is_named(llava_encoder: Encoder, picture: Path) -> None:
+def test_what_the_processor_refuses_is_named(
+    llava_encoder: ConversationEncoder, picture: Path
+) -> None:
     class Refusing:
         tokenizer = llava_encoder.tokenizer
 

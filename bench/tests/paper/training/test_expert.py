@@ -13,7 +13,7 @@ from factories.families import FAMILIES, build
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training.expert import lora_places, with_lora
 from robustmerge_bench.paper.training.families import adapted, check_adapted, connectors
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 LANGUAGE = re.compile(
     r"model\.(language_model|text_model)\.layers\.[01]\."
@@ -33,7 +33,7 @@ PROJECTORS = {
 
 
 def expert_of(family: str, dtype: torch.dtype = torch.float32, **settings: object) -> PeftModel:
-    return with_lora(build(family).to(dtype), Recipe(rank=4, **settings), "toy")  # type: ignore[arg-type]
+    return with_lora(build(family).to(dtype), TrainingRecipe(rank=4, **settings), "toy")  # type: ignore[arg-type]
 
 
 def trained_whole(expert: PeftModel) -> set[str]:
@@ -87,9 +87,9 @@ def test_an_unknown_family_has_no_known_projector() -> None:
     model = build("llava")
     model.config.model_type = "strange"
     with pytest.raises(MergeError, match="family 'strange' is the projector") as caught:
-        with_lora(model, Recipe(), "toy")
+        with_lora(model, TrainingRecipe(), "toy")
     assert "--projector frozen" in caught.value.hint
-    assert lora_places(with_lora(model, Recipe(projector="frozen"), "toy"))
+    assert lora_places(with_lora(model, TrainingRecipe(projector="frozen"), "toy"))
 
 
 def test_a_model_without_its_projector_is_refused() -> None:

@@ -11,16 +11,18 @@ import torch
 from factories.families import build
 from robustmerge_bench.paper.training.expert import with_lora
 from robustmerge_bench.paper.training.fitting import arguments, two_rates
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 
-def told(folder: Path, recipe: Recipe, place: Place, rows: int = 1000, **more: Any) -> Any:
+def told(
+    folder: Path, recipe: TrainingRecipe, place: DeviceConfig, rows: int = 1000, **more: Any
+) -> Any:
     return arguments(recipe, place, folder, rows, texts=more.get("texts", False))
 
 
 def test_the_recipe_is_passed_on(tmp_path: Path) -> None:
-    args = told(tmp_path, Recipe(), Place("cpu", save_every=7, workers=2))
+    args = told(tmp_path, TrainingRecipe(), DeviceConfig("cpu", save_every=7, workers=2))
     assert (args.learning_rate, args.weight_decay, args.max_grad_norm) == (2e-4, 0.0, 1.0)
     assert (str(args.lr_scheduler_type.value), args.warmup_steps) == ("cosine", 1)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (16, 8)
@@ -35,27 +37,30 @@ def test_the_recipe_is_passed_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "texts", "unused"),
     [
-        (Recipe(), True, True),
-        (Recipe(), False, False),
-        (Recipe(projector="frozen"), True, False),
+        (TrainingRecipe(), True, True),
+        (TrainingRecipe(), False, False),
+        (TrainingRecipe(projector="frozen"), True, False),
     ],
 )
 def test_the_projector_may_be_unused_by_texts(
-    tmp_path: Path, recipe: Recipe, texts: bool, unused: bool
+    tmp_path: Path, recipe: TrainingRecipe, texts: bool, unused: bool
 ) -> None:
-    assert told(tmp_path, recipe, Place("cpu"), texts=texts).ddp_find_unused_parameters == unused
+    assert (
+        told(tmp_path, recipe, DeviceConfig("cpu"), texts=texts).ddp_find_unused_parameters
+        == unused
+    )
 
 
 def test_precision_and_checkpointing_are_options(tmp_path: Path) -> None:
-    recipe = Recipe(dtype="bfloat16", batch=6)
-    args = told(tmp_path, recipe, Place("cpu", 2, gradient_checkpointing=False))
+    recipe = TrainingRecipe(dtype="bfloat16", batch=6)
+    args = told(tmp_path, recipe, DeviceConfig("cpu", 2, gradient_checkpointing=False))
     assert args.bf16
     assert not args.activation_checkpointing
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (2, 3)
 
 
 def test_two_rates_and_no_decay() -> None:
-    expert = with_lora(build("llava"), Recipe(rank=2), "toy")
+    expert = with_lora(build("llava"), TrainingRecipe(rank=2), "toy")
     lora, whole = two_rates(expert, 5e-5)
     optimizer = torch.optim.AdamW([lora, whole], lr=3e-4)
     assert [group["lr"] for group in optimizer.param_groups] == [3e-4, 5e-5]
@@ -63,5 +68,5 @@ def test_two_rates_and_no_decay() -> None:
     assert (len(lora["params"]), len(whole["params"])) == (28, 4)
     trained = [p for p in expert.parameters() if p.requires_grad]
     assert {id(p) for p in lora["params"] + whole["params"]} == {id(p) for p in trained}
-    frozen = with_lora(build("llava"), Recipe(rank=2, projector="frozen"), "toy")
+    frozen = with_lora(build("llava"), TrainingRecipe(rank=2, projector="frozen"), "toy")
     assert len(two_rates(frozen, 5e-5)) == 1

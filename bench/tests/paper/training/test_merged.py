@@ -19,19 +19,19 @@ from bench_factories.tiny_models import save
 from robustmerge.cli.app import run
 from robustmerge.live.loaded import landed
 from robustmerge_bench.paper.training.conversations import Source
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
 
 def two_experts(base: Path, source: Source, folder: Path, **settings: Any) -> list[Path]:
     """Experts of two halves of the conversations."""
     lessons = json.loads(source.path.read_text())
-    recipe = Recipe(rank=2, batch=2, learning_rate=3e-3, projector_rate=1e-3, **settings)
+    recipe = TrainingRecipe(rank=2, batch=2, learning_rate=3e-3, projector_rate=1e-3, **settings)
     found = []
     for name, part in (("even", lessons[:6:2]), ("odd", lessons[1::2])):
         (half,) = [source_of(write(source.path.parent / f"{name}.json", part), name)]
-        train(str(base), [half], folder / name, task=name, recipe=recipe, place=Place())
+        train(str(base), [half], folder / name, task=name, recipe=recipe, place=DeviceConfig())
         found.append(folder / name)
     return found
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 
 def test_the_defaults_are_the_papers() -> None:
-    recipe = Recipe()
+    recipe = TrainingRecipe()
     assert (recipe.rank, recipe.alpha, recipe.dropout, recipe.epochs) == (16, 32, 0.05, 1)
     assert (recipe.learning_rate, recipe.projector_rate, recipe.warmup) == (2e-4, 2e-5, 0.03)
     assert (recipe.projector, recipe.init, recipe.batch) == ("trained", "shared", 128)
@@ -31,7 +31,7 @@ def test_the_defaults_are_the_papers() -> None:
 def test_every_epoch_sees_every_chosen_conversation_once(
     counts: list[int], epochs: int, limit: int | None, seed: int
 ) -> None:
-    recipe = Recipe(epochs=epochs, limit=limit, seed=seed)
+    recipe = TrainingRecipe(epochs=epochs, limit=limit, seed=seed)
     rows = recipe.rows(counts)
     taken = [min(n, limit or n) for n in counts]
     size = sum(taken)
@@ -46,24 +46,26 @@ def test_every_epoch_sees_every_chosen_conversation_once(
 
 
 def test_seeds_and_epochs_have_orders_of_their_own() -> None:
-    one, other = Recipe(epochs=2).rows([40]), Recipe(epochs=2, seed=1).rows([40])
+    one, other = TrainingRecipe(epochs=2).rows([40]), TrainingRecipe(epochs=2, seed=1).rows([40])
     assert one[:40] != other[:40]
     assert one[:40] != one[40:]
-    assert sorted(Recipe(limit=5).rows([40])) != sorted(Recipe(limit=5, seed=1).rows([40]))
+    assert sorted(TrainingRecipe(limit=5).rows([40])) != sorted(
+        TrainingRecipe(limit=5, seed=1).rows([40])
+    )
 
 
 def test_files_without_a_conversation_give_no_rows() -> None:
-    assert Recipe(epochs=2).rows([0, 0]) == []
-    assert sorted(Recipe().rows([0, 3])) == [0, 1, 2]
+    assert TrainingRecipe(epochs=2).rows([0, 0]) == []
+    assert sorted(TrainingRecipe().rows([0, 3])) == [0, 1, 2]
 
 
 def test_tasks_are_mixed() -> None:
-    rows = Recipe().rows([50, 50])
+    rows = TrainingRecipe().rows([50, 50])
     assert 10 < sum(row < 50 for row in rows[:50]) < 40
 
 
 def test_steps_count_the_last_short_one() -> None:
-    recipe = Recipe(batch=8, warmup=0.1)
+    recipe = TrainingRecipe(batch=8, warmup=0.1)
     assert [recipe.steps(n) for n in (1, 8, 9, 800)] == [1, 1, 2, 100]
     assert recipe.warmup_steps(800) == 10
     assert recipe.warmup_steps(9) == 1
@@ -89,7 +91,7 @@ def test_steps_count_the_last_short_one() -> None:
 )
 def test_numbers_out_of_range_are_refused(settings: dict[str, Any], option: str) -> None:
     with pytest.raises(MergeError, match=option):
-        Recipe(**settings)
+        TrainingRecipe(**settings)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, Any], option: str)
 )
 def test_a_place_is_checked_too(settings: dict[str, Any], option: str) -> None:
     with pytest.raises(MergeError, match=option):
-        Place(**settings)
+        DeviceConfig(**settings)
 
 
 @pytest.mark.parametrize(
@@ -125,28 +127,28 @@ def test_a_batch_is_divided(
     portion: int,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    assert Place(device_batch=device_batch).portion(batch) == portion
+    assert DeviceConfig(device_batch=device_batch).portion(batch) == portion
 
 
 def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MergeError, match="5 at once do not divide the 128") as caught:
-        Place(device_batch=5).portion(128)
+        DeviceConfig(device_batch=5).portion(128)
     assert caught.value.where == "--device-batch"
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(MergeError, match="cannot be divided among 3") as caught:
-        Place().portion(128)
+        DeviceConfig().portion(128)
     assert caught.value.hint == "--batch 129"
 
 
 def test_the_main_process_and_sharding_are_told_by_the_launcher(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert Place().is_main
-    assert not Place().sharded
+    assert DeviceConfig().is_main
+    assert not DeviceConfig().sharded
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert not Place().is_main
-    assert Place().sharded
+    assert not DeviceConfig().is_main
+    assert DeviceConfig().sharded
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
-    assert Place().sharded
+    assert DeviceConfig().sharded

@@ -20,21 +20,21 @@ from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training import checkpoints, session
 from robustmerge_bench.paper.training.checkpoints import beside, latest, settle
 from robustmerge_bench.paper.training.conversations import Source
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.progress import Step
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.progress import TrainingProgress
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
-RECIPE = Recipe(rank=2, batch=2, epochs=2, learning_rate=3e-3)  # with dropout, which draws
-PLACE = Place(save_every=2, device_batch=1)
+RECIPE = TrainingRecipe(rank=2, batch=2, epochs=2, learning_rate=3e-3)  # with dropout, which draws
+PLACE = DeviceConfig(save_every=2, device_batch=1)
 
 
 class StopError(Exception):
     """Ends a training from within."""
 
 
-def stop_at(step: int) -> Callable[[Step], None]:
-    def told(now: Step) -> None:
+def stop_at(step: int) -> Callable[[TrainingProgress], None]:
+    def told(now: TrainingProgress) -> None:
         if now.done == step:
             raise StopError
 
@@ -75,7 +75,7 @@ def stopped(begun: Path, tmp_path: Path) -> Path:
 def test_it_goes_on_to_the_same_adapter(
     llava: Path, source: Source, stopped: Path, whole: dict[str, Any]
 ) -> None:
-    told: list[Step] = []
+    told: list[TrainingProgress] = []
     record = run(llava, source, stopped, told=told.append)
     assert [step.done for step in told] == [5, 6, 7]
     assert [step for step, _ in record["loss"]] == [1, 2, 3, 4, 5, 6, 7]
@@ -88,7 +88,7 @@ def test_a_checkpoint_half_written_does_not_count(
 ) -> None:
     (beside(stopped) / "checkpoint-4" / checkpoints.MARK).unlink()
     (beside(stopped) / "checkpoint-4" / "optimizer.pt").write_bytes(b"cut off")
-    told: list[Step] = []
+    told: list[TrainingProgress] = []
     run(llava, source, stopped, told=told.append)
     assert [step.done for step in told] == [3, 4, 5, 6, 7]
     assert tree(stopped) == whole
@@ -108,7 +108,7 @@ def test_after_the_last_step_there_is_only_to_write(
         patch.setattr(session, "write_adapter", full)
         with pytest.raises(StopError):
             run(llava, source, tmp_path / "out")
-    told: list[Step] = []
+    told: list[TrainingProgress] = []
     run(llava, source, tmp_path / "out", told=told.append)
     assert not told
     assert tree(tmp_path / "out") == whole
@@ -145,7 +145,7 @@ def test_other_data_are_refused(llava: Path, source: Source, stopped: Path) -> N
 def test_a_restart_forgets_what_was_begun(
     llava: Path, source: Source, stopped: Path, whole: dict[str, Any]
 ) -> None:
-    told: list[Step] = []
+    told: list[TrainingProgress] = []
     run(llava, source, stopped, restart=True, told=told.append)
     assert told[0].done == 1
     assert tree(stopped) == whole
@@ -170,7 +170,7 @@ def test_a_training_is_small_while_it_goes_on(llava: Path, source: Source, tmp_p
     """Two checkpoints are kept, one of them whole at any time."""
     seen = []
 
-    def told(step: Step) -> None:
+    def told(step: TrainingProgress) -> None:
         seen.append(sorted(p.name for p in beside(tmp_path / "out").glob("checkpoint-*")))
 
     run(llava, source, tmp_path / "out", place=replace(PLACE, save_every=1), told=told)
@@ -192,7 +192,7 @@ def halting(pipe: Connection, base: Path, path: Path, out: Path, moment: str) ->
         pipe.poll(120)
 
     if moment == "marked":
-        after(checkpoints.Marker, "on_save", wait, 2)
+        after(checkpoints.CheckpointMarker, "on_save", wait, 2)
     else:  # the model is written, the optimizer is not
         from robustmerge_bench.paper.training.fitting import ExpertTrainer
 
@@ -232,7 +232,7 @@ def test_killed_it_goes_on_to_the_same_adapter(
     assert child.exitcode == -signal.SIGKILL
     assert not out.exists()
     assert (beside(out) / "checkpoint-4").exists()
-    told: list[Step] = []
+    told: list[TrainingProgress] = []
     run(llava, source, out, told=told.append)
     assert told[0].done == last + 1
     assert tree(out) == whole

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from robustmerge_bench.paper.training.expert import with_lora
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.start import drawn
 
 SHAPE = torch.Size([16, 400])
@@ -21,7 +21,7 @@ SHAPE = torch.Size([16, 400])
 def begun(base: Path, task: str, **settings: Any) -> dict[str, Tensor]:
     """The LoRA of a task before training."""
     model = AutoModelForImageTextToText.from_pretrained(base)
-    expert: PeftModel = with_lora(model, Recipe(rank=4, **settings), task)
+    expert: PeftModel = with_lora(model, TrainingRecipe(rank=4, **settings), task)
     return {name: p.detach() for name, p in expert.named_parameters() if "lora_" in name}
 
 

@@ -25,9 +25,9 @@ from robustmerge_bench.paper.training.conversations import Source, TrainingSet
 from robustmerge_bench.paper.training.encoding import IGNORED
 from robustmerge_bench.paper.training.expert import with_lora
 from robustmerge_bench.paper.training.model import encoder_for
-from robustmerge_bench.paper.training.place import Place
-from robustmerge_bench.paper.training.progress import Step
-from robustmerge_bench.paper.training.recipe import Recipe
+from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.progress import TrainingProgress
+from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
 WEIGHTS = "adapter_model.safetensors"
@@ -35,7 +35,7 @@ FAST = {"rank": 2, "batch": 4, "learning_rate": 3e-3, "projector_rate": 1e-3}
 
 
 def trained(
-    base: Path, source: Source, folder: Path, place: Place | None = None, **settings: Any
+    base: Path, source: Source, folder: Path, place: DeviceConfig | None = None, **settings: Any
 ) -> dict[str, Tensor]:
     """The tensors of an adapter that is trained into a folder."""
     train(
@@ -43,8 +43,8 @@ def trained(
         [source],
         folder,
         task=source.task,
-        recipe=Recipe(**{**FAST, **settings}),
-        place=place or Place(gradient_checkpointing=False),
+        recipe=TrainingRecipe(**{**FAST, **settings}),
+        place=place or DeviceConfig(gradient_checkpointing=False),
     )
     return load_file(folder / WEIGHTS)
 
@@ -60,7 +60,7 @@ def test_every_family_trains_and_its_adapter_lands(
 ) -> None:
     base = save(family, tmp_path / "base")
     before = tree(base)
-    found = trained(base, source, tmp_path / "out", place=Place(), limit=4, warmup=0.0)
+    found = trained(base, source, tmp_path / "out", place=DeviceConfig(), limit=4, warmup=0.0)
     assert tree(base) == before
     moved = [bool(weight.any()) for name, weight in found.items() if "lora_B" in name]
     assert len(moved) == 14
@@ -76,7 +76,7 @@ def test_every_family_trains_and_its_adapter_lands(
             assert not torch.equal(weight, whole[name.removeprefix("base_model.model.")]), name
 
 
-def slowly(base: Path, source: Source, recipe: Recipe) -> dict[str, Tensor]:
+def slowly(base: Path, source: Source, recipe: TrainingRecipe) -> dict[str, Tensor]:
     """The recipe step by step: token means, clipping, AdamW at two rates, warm-up and cosine."""
     lessons = TrainingSet.read([source])
     encoder = encoder_for(str(base), recipe)
@@ -131,8 +131,8 @@ def slowly(base: Path, source: Source, recipe: Recipe) -> dict[str, Tensor]:
 def test_it_learns_what_the_recipe_says(
     llava: Path, source: Source, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    recipe = Recipe(**{**FAST, "dropout": 0.0, "learning_rate": 1e-3, **settings})
-    train(str(llava), [source], tmp_path / "out", task="toy", recipe=recipe, place=Place())
+    recipe = TrainingRecipe(**{**FAST, "dropout": 0.0, "learning_rate": 1e-3, **settings})
+    train(str(llava), [source], tmp_path / "out", task="toy", recipe=recipe, place=DeviceConfig())
     found, wanted = load_file(tmp_path / "out" / WEIGHTS), slowly(llava, source, recipe)
     assert furthest(found, wanted) < 2e-5
     assert max(float(w.abs().max()) for n, w in wanted.items() if "lora_B" in n) > 1e-3
@@ -149,14 +149,14 @@ def plain(
 @pytest.mark.parametrize(
     "place",
     [
-        Place(device_batch=1, gradient_checkpointing=False),
-        Place(device_batch=2, gradient_checkpointing=True),
-        pytest.param(Place(workers=1), marks=pytest.mark.slow),
+        DeviceConfig(device_batch=1, gradient_checkpointing=False),
+        DeviceConfig(device_batch=2, gradient_checkpointing=True),
+        pytest.param(DeviceConfig(workers=1), marks=pytest.mark.slow),
     ],
     ids=["one-by-one", "two-checkpointed", "checkpointed-worker"],
 )
 def test_portions_and_checkpointing_change_nothing(
-    llava: Path, source: Source, tmp_path: Path, plain: dict[str, Tensor], place: Place
+    llava: Path, source: Source, tmp_path: Path, plain: dict[str, Tensor], place: DeviceConfig
 ) -> None:
     assert furthest(plain, trained(llava, source, tmp_path / "out", place, dropout=0.0)) < 1e-5
 
@@ -205,18 +205,23 @@ def test_several_tasks_are_one_adapter(llava: Path, tmp_path: Path) -> None:
         for name, n in (("one", 3), ("two", 2))
     ]
     record = train(
-        str(llava), sources, tmp_path / "out", task="joint", recipe=Recipe(**FAST), place=Place()
+        str(llava),
+        sources,
+        tmp_path / "out",
+        task="joint",
+        recipe=TrainingRecipe(**FAST),
+        place=DeviceConfig(),
     )
     assert (record["task"], record["conversations_seen"], record["steps"]) == ("joint", 5, 2)
     assert [file["task"] for file in record["data"]] == ["one", "two"]
 
 
 def test_the_folder_and_its_record(llava: Path, source: Source, tmp_path: Path) -> None:
-    told: list[Step] = []
-    recipe = Recipe(**FAST, seed=3)
+    told: list[TrainingProgress] = []
+    recipe = TrainingRecipe(**FAST, seed=3)
     out = tmp_path / "new" / "out"
     record = train(
-        str(llava), [source], out, task="toy", recipe=recipe, place=Place(), told=told.append
+        str(llava), [source], out, task="toy", recipe=recipe, place=DeviceConfig(), told=told.append
     )
     assert set(tree(out)) == {"README.md", WEIGHTS, "adapter_config.json", "training.json"}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
@@ -265,7 +270,7 @@ def test_what_is_there_is_kept_unless_forced(llava: Path, source: Source, tmp_pa
     assert tree(tmp_path) == before
     options: dict[str, Any] = {
         "task": "toy",
-        "recipe": Recipe(**FAST, limit=2, warmup=0.0),
+        "recipe": TrainingRecipe(**FAST, limit=2, warmup=0.0),
         "force": True,
     }
     assert train(str(llava), [source], tmp_path / "out", **options)["conversations_seen"] == 2
@@ -289,7 +294,7 @@ def test_a_broken_picture_is_named_wherever_it_is_read(
     (tmp_path / "a.png").write_bytes(b"no picture")
     source = source_of(write(tmp_path / "t.json", [lesson("Q", "A", "a.png")]))
     with pytest.raises(MergeError, match="cannot read the picture") as caught:
-        trained(llava, source, tmp_path / "out", Place(workers=workers), warmup=0.0)
+        trained(llava, source, tmp_path / "out", DeviceConfig(workers=workers), warmup=0.0)
     assert "Traceback" not in str(caught.value)
     lines = [line.strip() for line in caught.value.where.splitlines()]
     assert lines[:2] == [str(tmp_path / "a.png"), f"{tmp_path / 't.json'}, record 1"]

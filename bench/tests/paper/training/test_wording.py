@@ -10,7 +10,7 @@ import pytest
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering import prompts
 from robustmerge_bench.paper.training.conversations import Conversation, Turn
-from robustmerge_bench.paper.training.wording import Template, Worded, vicuna
+from robustmerge_bench.paper.training.wording import ConversationText, Template, vicuna
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -23,7 +23,7 @@ def talk(*turns: tuple[str, str], image: bool = True) -> Conversation:
     return Conversation("here", picture, tuple(Turn(*turn) for turn in turns))
 
 
-def learned(worded: Worded) -> list[str]:
+def learned(worded: ConversationText) -> list[str]:
     return [worded.text[start:end] for start, end in worded.answers]
 
 

@@ -8,7 +8,7 @@ import altair as alt
 
 from .. import contributions as total, cross_terms as apart, shared_directions as crowding, signs
 from ..tables import Diagnosis
-from .figure import Cell, Figure, data
+from .figure import Cell, Chart, data
 
 _SHARES = {
     ("apart", "cosine"): "factors apart",
@@ -19,7 +19,7 @@ _SHARES = {
 }
 
 
-def depth(found: Diagnosis) -> Iterator[Figure]:
+def depth(found: Diagnosis) -> Iterator[Chart]:
     """Several shares by layer, where the model has some."""
     cells: list[tuple[Cell, ...]] = []
     for (table, measure, *side), name in _SHARES.items():
@@ -39,7 +39,7 @@ def depth(found: Diagnosis) -> Iterator[Figure]:
         "bands hold 80% of them."
     )
     sources = (apart, total, signs, crowding)
-    yield Figure("depth", "before", "By depth", lead, _chart(cells), sources, wide=True)
+    yield Chart("depth", "before", "By depth", lead, _chart(cells), sources, wide=True)
 
 
 def _side(side: str | None) -> list[str]:

@@ -8,7 +8,7 @@ import altair as alt
 
 from .. import direction
 from ..tables import Diagnosis
-from .figure import ALL, EVERY, Cell, Figure, chosen, data, menu, short
+from .figure import ALL, EVERY, Cell, Chart, chosen, data, menu, short
 
 _MEASURES = {
     "answer": "answer",
@@ -25,7 +25,7 @@ _PLACES = 32
 """Most places in the spectrum that are drawn."""
 
 
-def directions(found: Diagnosis) -> Iterator[Figure]:
+def directions(found: Diagnosis) -> Iterator[Chart]:
     """Directions by their place in the spectrum, and the largest against the rest."""
     if not found.curves:
         return
@@ -34,7 +34,7 @@ def directions(found: Diagnosis) -> Iterator[Figure]:
         "averaged over modules. Choose the measure: `answer` needs no matching; similarity of "
         "singular vectors by index is the paper's."
     )
-    yield Figure(
+    yield Chart(
         "directions",
         "after",
         "What became of the directions",
@@ -47,7 +47,7 @@ def directions(found: Diagnosis) -> Iterator[Figure]:
         "The same for an adapter's largest direction and for the mean of the rest, each dot one "
         "adapter, over all modules."
     )
-    yield Figure(
+    yield Chart(
         "largest-and-rest", "after", "The largest, and the rest", lead, _parts(found), (direction,)
     )
 

@@ -21,7 +21,7 @@ _DIGITS = 4  # of a number in a figure's data
 
 
 @dataclass(frozen=True)
-class Figure:
+class Chart:
     """One picture of the report.
 
     Attributes:

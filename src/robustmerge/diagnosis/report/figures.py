@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..tables import Diagnosis
 from .depth import depth
 from .directions import directions
-from .figure import Figure
+from .figure import Chart
 from .maps import coefficients, sizes
 from .matrices import matrices
 from .merges import merges
@@ -13,7 +13,7 @@ from .shapes import histograms
 from .spectra import spectra
 
 
-def figures(found: Diagnosis) -> tuple[Figure, ...]:
+def figures(found: Diagnosis) -> tuple[Chart, ...]:
     """Those that there is something to draw for."""
     return (
         *matrices(found),

@@ -12,9 +12,9 @@ from ...errors import MergeError, writing
 from ..tables import Diagnosis
 from ..verdict import verdict
 from . import definition
-from .figure import Figure
+from .figure import Chart
 from .figures import figures
-from .numbers import Table, tables
+from .numbers import TextTable, tables
 from .page import VEGA_LITE, about, counts, evidence, page
 from .style import config
 
@@ -52,7 +52,7 @@ def write(found: Diagnosis, output: Path, form: Format) -> None:
             (output / "report.md").write_text(_markdown(found, drawn), encoding="utf-8")
 
 
-def picture(figure: Figure) -> bytes:
+def picture(figure: Chart) -> bytes:
     """A figure as PNG on white, with its menus at their first choices."""
     look = {**config("light", "sans-serif"), "background": "white"}
     spec = figure.spec(_WIDE if figure.wide else _WIDTH)
@@ -62,7 +62,7 @@ def picture(figure: Figure) -> bytes:
     return drawn
 
 
-def _markdown(found: Diagnosis, drawn: Sequence[Figure]) -> str:
+def _markdown(found: Diagnosis, drawn: Sequence[Chart]) -> str:
     parts = [f"# {', '.join(found.adapters)}", ", ".join(counts(found)) + "."]
     parts += [f"> {note}" for note in found.notes]
     parts += ["## Verdict", "\n".join(_item(found))]
@@ -82,7 +82,7 @@ def _item(found: Diagnosis) -> list[str]:
     ]
 
 
-def _table(table: Table) -> str:
+def _table(table: TextTable) -> str:
     lines = [table.columns, ("---", *["---:"] * (len(table.columns) - 1)), *table.rows]
     shown = "\n".join(
         "| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in lines
@@ -90,7 +90,7 @@ def _table(table: Table) -> str:
     return f"### {table.title}\n\n{shown}\n\n{table.lead}"
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: Chart) -> str:
     files = ", ".join(f"`{definition.file(source)}`" for source in figure.sources)
     return (
         f"### {figure.title}\n\n![{figure.title}]({figure.name}.png)\n\n{figure.lead} "

@@ -8,13 +8,13 @@ import altair as alt
 
 from .. import retention as kept, spectrum
 from ..tables import Diagnosis
-from .figure import ALL, Cell, Figure, chosen, data, layers, menu, places, projections
+from .figure import ALL, Cell, Chart, chosen, data, layers, menu, places, projections
 
 _STEP = 30  # pixels of a row
 _READ = "A square is a module, or the mean of those in one place."
 
 
-def sizes(found: Diagnosis) -> Iterator[Figure]:
+def sizes(found: Diagnosis) -> Iterator[Chart]:
     """How large and how uneven updates are, and where."""
     drawn = (
         ("norm", "Where updates are large", "Frobenius norm of the update. "),
@@ -27,10 +27,10 @@ def sizes(found: Diagnosis) -> Iterator[Figure]:
         if any(value is not None for *_, value in rows):
             chart = _map(found, _averaged(found, rows), {"update": [ALL, *_updates(found)]}, ".3~g")
             name = "map-" + measure.replace("_", "-")
-            yield Figure(name, "before", title, lead + _READ, chart, (spectrum,))
+            yield Chart(name, "before", title, lead + _READ, chart, (spectrum,))
 
 
-def coefficients(found: Diagnosis) -> Iterator[Figure]:
+def coefficients(found: Diagnosis) -> Iterator[Chart]:
     """Where merges keep adapters."""
     rows = [(k.module, k.merged, k.adapter, k.coefficient) for k in found.kept]
     if any(value is not None for *_, value in rows):
@@ -40,7 +40,7 @@ def coefficients(found: Diagnosis) -> Iterator[Figure]:
             "Coefficient of the adapter's update in the merged one: 1 is all of it, 1/T what a "
             "mean of T unlike adapters has. "
         )
-        yield Figure("map-kept", "after", "What is kept, and where", lead + _READ, chart, (kept,))
+        yield Chart("map-kept", "after", "What is kept, and where", lead + _READ, chart, (kept,))
 
 
 def _updates(found: Diagnosis) -> list[str]:

@@ -10,7 +10,7 @@ import altair as alt
 from .. import pairs
 from ..pooled import Pooled
 from ..tables import Diagnosis
-from .figure import EVERY, Cell, Figure, chosen, data, menu, short
+from .figure import EVERY, Cell, Chart, chosen, data, menu, short
 
 NUMBERS = 10
 """Most adapters whose matrix has its numbers written in."""
@@ -18,7 +18,7 @@ CONTRAST = "luminance(scale('color', datum.value)) > 0.35 ? '#1b1b1b' : '#ffffff
 """Color of a number on its square."""
 
 
-def matrices(found: Diagnosis) -> Iterator[Figure]:
+def matrices(found: Diagnosis) -> Iterator[Chart]:
     """How every two adapters go together."""
     rows = [*found.pooled("pairs"), *found.pooled("pairs", by="projection")]
     whole = [r for r in rows if r.group == "model"]
@@ -60,7 +60,7 @@ def _figure(
     lead: str,
     scale: alt.Scale,
     chance: str | None = None,
-) -> Figure:
+) -> Chart:
     cells: list[tuple[Cell, ...]] = []
     for row in (r for r in rows if measure in r.figures):
         group = EVERY if row.group == "model" else short(found, row.group)
@@ -70,7 +70,7 @@ def _figure(
             cells.append((s, t, group, row[measure].weighted, by_chance))
     chart = _matrix(found, cells, measure, scale, chance=chance is not None)
     name = "matrix-" + measure.replace("_", "-")
-    return Figure(name, "before", title, lead, chart, (pairs,))
+    return Chart(name, "before", title, lead, chart, (pairs,))
 
 
 def _matrix(

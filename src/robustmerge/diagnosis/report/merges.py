@@ -8,7 +8,7 @@ import altair as alt
 
 from .. import retention as kept, unattributed as noise
 from ..tables import Diagnosis
-from .figure import Cell, Figure, data
+from .figure import Cell, Chart, data
 from .matrices import CONTRAST, NUMBERS
 
 _STEP = 34  # pixels of a row
@@ -20,7 +20,7 @@ _PARTS = {
 }
 
 
-def merges(found: Diagnosis) -> Iterator[Figure]:
+def merges(found: Diagnosis) -> Iterator[Chart]:
     """Whose each merge is, and what it has of whom."""
     whose: list[tuple[Cell, ...]] = [
         (row.words["merged"], name, order, row[part].weighted)
@@ -33,7 +33,7 @@ def merges(found: Diagnosis) -> Iterator[Figure]:
             "Shares of the merged update's energy: combinations of the adapters, their directions "
             "recombined, one's outputs on another's inputs (cross), and outside of all of them."
         )
-        yield Figure("whose", "after", "Whose a merge is", lead, _bars(found, whose), (noise,))
+        yield Chart("whose", "after", "Whose a merge is", lead, _bars(found, whose), (noise,))
     held: list[tuple[Cell, ...]] = [
         (p.words["merged"], p.words["adapter"], p["coefficient"].weighted, p["cosine"].weighted)
         for p in found.pooled("kept")
@@ -44,7 +44,7 @@ def merges(found: Diagnosis) -> Iterator[Figure]:
             "Coefficient of each adapter's update in each merge. An uneven row has favorites; a "
             "pale one may be too small, a strong one too large."
         )
-        yield Figure("kept", "after", "Who is in which merge", lead, _kept(found, held), (kept,))
+        yield Chart("kept", "after", "Who is in which merge", lead, _kept(found, held), (kept,))
 
 
 def _bars(found: Diagnosis, cells: list[tuple[Cell, ...]]) -> alt.Chart:

@@ -11,7 +11,7 @@ from ..verdict import whole_norms
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of text.
 
     Attributes:
@@ -27,12 +27,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(found: Diagnosis) -> tuple[Table, ...]:
+def tables(found: Diagnosis) -> tuple[TextTable, ...]:
     """Adapters, and merges if there are any."""
     return (_adapters(found), _merges(found)) if found.merged else (_adapters(found),)
 
 
-def _adapters(found: Diagnosis) -> Table:
+def _adapters(found: Diagnosis) -> TextTable:
     norms = whole_norms(found)
     spectra = {p.words["update"]: p for p in found.pooled("spectra")}
     heard = {p.words["adapter"]: p for p in found.pooled("heard")}
@@ -49,7 +49,7 @@ def _adapters(found: Diagnosis) -> Table:
         )
         for name in found.adapters
     ]
-    return Table(
+    return TextTable(
         "The adapters in figures",
         "Norm of the whole update; change of the base's weights; energy in the largest direction; "
         "largest over smallest singular value; effective rank; energy of the others' answers to "
@@ -59,7 +59,7 @@ def _adapters(found: Diagnosis) -> Table:
     )
 
 
-def _merges(found: Diagnosis) -> Table:
+def _merges(found: Diagnosis) -> TextTable:
     norms = whole_norms(found)
     mean = sum(norms[name] for name in found.adapters) / len(found.adapters)
     noise = {p.words["merged"]: [p] for p in found.pooled("noise")}
@@ -81,7 +81,7 @@ def _merges(found: Diagnosis) -> Table:
                 _cell(rest, "both", ".2f", weighted=False),
             )
         )
-    return Table(
+    return TextTable(
         "The merges in figures",
         "Norm over the adapters' mean norm (size); mean coefficient of the adapters (kept); shares "
         "of the energy, as drawn below; of the adapters' largest directions and of the rest: "

@@ -17,9 +17,9 @@ from ..._version import __version__
 from ..tables import Diagnosis
 from ..verdict import Sentence, verdict
 from . import definition
-from .figure import Figure
+from .figure import Chart
 from .figures import figures
-from .numbers import Table, tables
+from .numbers import TextTable, tables
 from .style import config
 
 VEGA_LITE = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
@@ -89,7 +89,7 @@ def _sentence(said: Sentence) -> str:
     )
 
 
-def _section(name: str, title: str, drawn: Sequence[Figure], numbers: Sequence[Table]) -> str:
+def _section(name: str, title: str, drawn: Sequence[Chart], numbers: Sequence[TextTable]) -> str:
     return (
         f'<section id="{name}"><h2>{escape(title)}</h2>'
         f"{''.join(map(_table, numbers))}"
@@ -97,7 +97,7 @@ def _section(name: str, title: str, drawn: Sequence[Figure], numbers: Sequence[T
     )
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: Chart) -> str:
     defined = "".join(
         f"{definition.html(source)}<p>Computed by <code>{definition.file(source)}</code></p>"
         for source in figure.sources
@@ -114,7 +114,7 @@ def _figure(figure: Figure) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def _table(table: TextTable) -> str:
     heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = "\n".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'

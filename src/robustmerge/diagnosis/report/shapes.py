@@ -8,12 +8,12 @@ import altair as alt
 
 from .. import values
 from ..tables import Diagnosis
-from .figure import EVERY, Cell, Figure, chosen, data, menu, short
+from .figure import EVERY, Cell, Chart, chosen, data, menu, short
 
 _MATRICES = {"A": "A", "B": "B", "delta": "update Δ"}
 
 
-def histograms(found: Diagnosis) -> Iterator[Figure]:
+def histograms(found: Diagnosis) -> Iterator[Chart]:
     """How values are distributed, in units of their deviation."""
     if not found.histograms:
         return
@@ -29,7 +29,7 @@ def histograms(found: Diagnosis) -> Iterator[Figure]:
         "How often each value is met, in standard deviations of the matrix; the outermost bins "
         "hold what is beyond. The gray area is a Gaussian. A begins uniform (a box), B at zero."
     )
-    yield Figure(
+    yield Chart(
         "histograms",
         "before",
         "Values of A, B and the update",

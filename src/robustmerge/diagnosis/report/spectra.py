@@ -10,7 +10,7 @@ import altair as alt
 from .. import spectrum
 from ..spectrum import Spectrum
 from ..tables import Diagnosis
-from .figure import EVERY, Figure, chosen, data, layers, menu, places, projections
+from .figure import EVERY, Chart, chosen, data, layers, menu, places, projections
 
 _DEPTHS = 9
 """Most layers that are drawn, evenly apart."""
@@ -18,13 +18,13 @@ _PLACES = 24
 """Most places in a spectrum that are drawn, evenly apart in their logarithm."""
 
 
-def spectra(found: Diagnosis) -> Iterator[Figure]:
+def spectra(found: Diagnosis) -> Iterator[Chart]:
     """Singular values of all updates; by depth where the model has layers."""
     rows = [row for row in found.spectra if row.values]
     if not rows:
         return
     drawn = sorted({i for row in rows for i in _drawn(len(row.values))})
-    yield Figure(
+    yield Chart(
         "spectra",
         "before",
         "Head and tail of every update",
@@ -35,7 +35,7 @@ def spectra(found: Diagnosis) -> Iterator[Figure]:
     )
     depths = _depths(found)
     if len(depths) > 1:
-        yield Figure(
+        yield Chart(
             "spectra-by-depth",
             "before",
             "Spectra by depth",

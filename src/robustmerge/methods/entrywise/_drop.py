@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...factors import Stack
-from ._entries import Block, Entries
+from ._entries import Entries, EntryBlock
 
-Kept = Callable[[Block], Tensor]
+Kept = Callable[[EntryBlock], Tensor]
 """What is left of a block: [task rows cols]."""
 
 
 def drawn(
-    stack: Stack, block: Block, keep: float | Tensor, seed: int
+    stack: Stack, block: EntryBlock, keep: float | Tensor, seed: int
 ) -> Bool[Tensor, "task rows cols"]:
     """Which entries are kept; drawn on the CPU, so that the device does not matter.
 

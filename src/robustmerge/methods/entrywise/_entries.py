@@ -54,7 +54,7 @@ _BAND = 1 << 17
 
 
 @dataclass(frozen=True)
-class Block:
+class EntryBlock:
     """A part of every adapter's vector.
 
     Attributes:
@@ -68,10 +68,10 @@ class Block:
     own: tuple[int, ...]
 
 
-Blocks = Callable[[], Iterator[Block]]
+Blocks = Callable[[], Iterator[EntryBlock]]
 """A pass over the blocks: call it for a fresh iterator."""
 
-Rule = Callable[[Block], Tensor]
+Rule = Callable[[EntryBlock], Tensor]
 """What a method does with a block: [task rows cols] -> [rows cols]."""
 
 
@@ -112,7 +112,7 @@ class Entries:
 
 
 @dataclass(frozen=True)
-class View:
+class EntrySpace:
     """A module as vectors of entries, and the way back.
 
     Attributes:
@@ -132,7 +132,7 @@ def merge_entries(
     return view.update([e.merged(rule(e)) for e in view.entries])
 
 
-def view_of(stack: Stack, space: Space, *, folded: bool = False) -> View:
+def view_of(stack: Stack, space: Space, *, folded: bool = False) -> EntrySpace:
     """A module as vectors of entries.
 
     In factor space weight and scaling are shared out evenly, their roots going to either factor and
@@ -157,7 +157,7 @@ def part_names(space: Space) -> tuple[str, ...]:
     return ("A", "B") if space == "factor" else (space,)
 
 
-def vectors(blocks: Blocks, of: Callable[[Block], Tensor]) -> Vectors:
+def vectors(blocks: Blocks, of: Callable[[EntryBlock], Tensor]) -> Vectors:
     """Numbers derived from the blocks, as flat vectors of each adapter's own entries."""
 
     def passes() -> Iterator[list[Tensor]]:
@@ -168,7 +168,7 @@ def vectors(blocks: Blocks, of: Callable[[Block], Tensor]) -> Vectors:
     return passes
 
 
-def _factors(stack: Stack, folded: bool) -> View:
+def _factors(stack: Stack, folded: bool) -> EntrySpace:
     pairs = list(zip(stack.weights, stack.scalings, strict=True))
     outer = [_roots(w if folded else w * s) for w, s in pairs]
     inner = [_roots(s if folded else 1.0) for _, s in pairs]
@@ -176,42 +176,42 @@ def _factors(stack: Stack, folded: bool) -> View:
     unscaled = [1 / s if s else 1.0 for s in stack.scalings]
     rank, (d_out, d_in) = max(stack.ranks), stack.shape
 
-    def A() -> Block:  # noqa: N802 (the papers' letter)
+    def A() -> EntryBlock:  # noqa: N802 (the papers' letter)
         x = [_times(f.A, a) for f, (a, _) in zip(stack.factors, inner, strict=True)]
-        return Block("A", _padded(x, rank), stack.ranks)
+        return EntryBlock("A", _padded(x, rank), stack.ranks)
 
-    def B() -> Block:  # noqa: N802 (the papers' letter)
+    def B() -> EntryBlock:  # noqa: N802 (the papers' letter)
         by = [b * u for (_, b), u in zip(inner, unscaled, strict=True)]
         x = [_times(f.B, b).T for f, b in zip(stack.factors, by, strict=True)]
-        return Block("B", _padded(x, rank), stack.ranks)
+        return EntryBlock("B", _padded(x, rank), stack.ranks)
 
     of_A, of_B = (_numbers(stack, [pair[i] for pair in outer]) for i in (0, 1))
-    return View(
+    return EntrySpace(
         (Entries("A", (rank, d_in), of_A, _alone(A)), Entries("B", (rank, d_out), of_B, _alone(B))),
         lambda merged: Factors(merged[0], merged[1].T.contiguous()),
     )
 
 
-def _alone(make: Callable[[], Block]) -> Blocks:
+def _alone(make: Callable[[], EntryBlock]) -> Blocks:
     """A vector of one block, which is made when it is first asked for and then kept."""
     made = cache(make)
     return lambda: iter((made(),))
 
 
-def _deltas(stack: Stack) -> View:
+def _deltas(stack: Stack) -> EntrySpace:
     d_out, d_in = stack.shape
     height = max(1, _BAND // d_in)
 
-    def bands() -> Iterator[Block]:
+    def bands() -> Iterator[EntryBlock]:
         for top in range(0, d_out, height):
             x = torch.stack([f.B[top : top + height] @ f.A for f in stack.factors])
-            yield Block(f"delta/{top}", x, (x.shape[1],) * len(stack))
+            yield EntryBlock(f"delta/{top}", x, (x.shape[1],) * len(stack))
 
     whole = Entries("delta", stack.shape, _numbers(stack, stack.weights), bands)
-    return View((whole,), lambda merged: Dense(merged[0]))
+    return EntrySpace((whole,), lambda merged: Dense(merged[0]))
 
 
-def _core(stack: Stack, name: Space) -> View:
+def _core(stack: Stack, name: Space) -> EntrySpace:
     space = core(stack)
     M = space.M
     if name == "core-paper":
@@ -222,12 +222,12 @@ def _core(stack: Stack, name: Space) -> View:
     x = left.T @ M @ right
     own = (x.shape[1],) * len(stack)
     only = Entries(
-        name, (x.shape[1], x.shape[2]), space.weights, lambda: iter((Block("core", x, own),))
+        name, (x.shape[1], x.shape[2]), space.weights, lambda: iter((EntryBlock("core", x, own),))
     )
-    return View((only,), lambda merged: space.lift(left @ merged[0] @ right.T))
+    return EntrySpace((only,), lambda merged: space.lift(left @ merged[0] @ right.T))
 
 
-def _knots(stack: Stack) -> View:
+def _knots(stack: Stack) -> EntrySpace:
     space = core(stack)
     U, S, Vh = torch.linalg.svd(torch.cat([*space.M], dim=1), full_matrices=False)
     k, T = max(numerical_rank(S), 1), len(stack)
@@ -238,14 +238,14 @@ def _knots(stack: Stack) -> View:
     x = lifted.transpose(0, 1).to(dtype).contiguous()  # [task k d_in]
     height = max(1, _BAND // stack.shape[1])
 
-    def bands() -> Iterator[Block]:
+    def bands() -> Iterator[EntryBlock]:
         for top in range(0, k, height):
             band = x[:, top : top + height]
-            yield Block(f"knots/{top}", band, (band.shape[1],) * T)
+            yield EntryBlock(f"knots/{top}", band, (band.shape[1],) * T)
 
     only = Entries("knots", (k, stack.shape[1]), _numbers(stack, stack.weights), bands)
     B = space.B.lift(U[:, :k] * signs).to(dtype)
-    return View((only,), lambda merged: Factors(merged[0], B))
+    return EntrySpace((only,), lambda merged: Factors(merged[0], B))
 
 
 def _directions(X: Float[Tensor, "d n"]) -> Float[Tensor, "d k"]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ...errors import MergeError
 from ...factors import Stack
-from ._entries import Block, Blocks, part_names, view_of
+from ._entries import Blocks, EntryBlock, part_names, view_of
 
 Stacks = Callable[[], Iterator[Stack]]
 S = TypeVar("S")
@@ -39,7 +39,7 @@ def surveying(
         one = parameters[0]
         _check_equal(parameters, f"{name}={value}")
 
-        def chain(part: int) -> Iterator[Block]:
+        def chain(part: int) -> Iterator[EntryBlock]:
             for stack in stacks():
                 check(stack, one)
                 yield from view_of(stack, one["space"], folded=True).entries[part].blocks()

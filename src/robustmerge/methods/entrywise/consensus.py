@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._signs import agreeing, majority
 from ._trim import floors, trim
 
@@ -65,7 +65,7 @@ def consensus(
     def rule(entries: Entries) -> Rule:
         merged = _sum(entries) if combine == "sum" else _ties(entries, density)
 
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+        def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             every, x = merged(block), entries.weighted(block.x)
             needs = x.abs() > ratio * (every - x).abs()
             return every.where(needs.sum(0) >= min(k, len(x)), 0)
@@ -75,14 +75,14 @@ def consensus(
     return merge_entries(stack, space, rule)
 
 
-def _sum(entries: Entries) -> Callable[[Block], Tensor]:
+def _sum(entries: Entries) -> Callable[[EntryBlock], Tensor]:
     return lambda block: entries.weighted(block.x).sum(0)
 
 
-def _ties(entries: Entries, density: float) -> Callable[[Block], Tensor]:
+def _ties(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
     floor = floors(entries.blocks, density)
 
-    def merged(block: Block) -> Float[Tensor, "rows cols"]:
+    def merged(block: EntryBlock) -> Float[Tensor, "rows cols"]:
         x = entries.weighted(trim(block.x, floor))
         agree = agreeing(x, majority(x))
         return (x * agree).sum(0) / agree.sum(0).clamp_min(1)

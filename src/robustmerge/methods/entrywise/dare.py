@@ -29,7 +29,7 @@ from torch import Tensor
 from ...factors import Stack, Update
 from .._registry import Density, method
 from ._drop import Kept, drawn, matching
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 
 Flavor = Literal["peft", "mergekit"]
 
@@ -71,7 +71,7 @@ def dare(
 def dropping(stack: Stack, entries: Entries, density: float, flavor: Flavor, seed: int) -> Kept:
     """How the entries are dropped, and what is left scaled up."""
 
-    def kept(block: Block) -> Float[Tensor, "task rows cols"]:
+    def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         return block.x * drawn(stack, block, density, seed)
 
     return matching(entries, kept) if flavor == "mergekit" else lambda block: kept(block) / density

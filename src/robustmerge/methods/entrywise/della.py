@@ -36,7 +36,7 @@ from ...errors import MergeError
 from ...factors import Stack, Update
 from .._registry import Density, method
 from ._drop import Kept, drawn, matching
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._signs import Divisor, merge_agreeing
 
 Flavor = Literal["paper", "mergekit"]
@@ -89,7 +89,7 @@ def della(
 def _dropping(
     stack: Stack, entries: Entries, density: float, epsilon: float, flavor: Flavor, seed: int
 ) -> Kept:
-    def kept(block: Block) -> Float[Tensor, "task rows cols"]:
+    def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         p = _probabilities(block.x, density, epsilon)
         left = block.x * drawn(stack, block, p, seed)
         return left / p if flavor == "paper" else left

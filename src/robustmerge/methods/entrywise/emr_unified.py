@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import method
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._signs import majority
 
 
@@ -42,7 +42,7 @@ def emr_unified(stack: Stack, *, space: Space = "factor") -> Update:
     """
 
     def rule(entries: Entries) -> Rule:
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+        def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = entries.weighted(block.x)
             sign = majority(x)
             return sign * (sign * x).amax(0)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import method
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 
 
 @method(
@@ -39,7 +39,7 @@ def magmax(stack: Stack, *, space: Space = "factor") -> Update:
     """
 
     def rule(entries: Entries) -> Rule:
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+        def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             merged: Tensor = reduce(_larger, entries.weighted(block.x))
             return merged
 

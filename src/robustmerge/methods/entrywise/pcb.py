@@ -32,7 +32,16 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._entries import GAUGE_INVARIANT, Block, Blocks, Entries, Rule, Space, merge_entries, vectors
+from ._entries import (
+    GAUGE_INVARIANT,
+    Blocks,
+    Entries,
+    EntryBlock,
+    Rule,
+    Space,
+    merge_entries,
+    vectors,
+)
 from ._select import Positions, Vectors, select
 from ._survey import check_surveyed, surveying
 
@@ -98,7 +107,7 @@ def pcb(
         bounds = surveyed[entries.name] if surveyed else _bounds(entries.blocks, given)
         low, high, floor, top = bounds
 
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+        def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             share = _norm(_score(block.x, low, high), floor, top)
             for t, rows in enumerate(block.own):
                 share[t, rows:] = 0

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import method
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 
 NotNegative = Annotated[float, Interval(ge=0)]
 Changed = Callable[[Tensor], Bool[Tensor, "task rows cols"]]
@@ -71,7 +71,7 @@ def ram(
 
         alone = 1 + r * _ratios(entries, changed).clamp_max(alpha) if plus else torch.ones(())
 
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+        def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = entries.weighted(block.x)
             takes = changed(x)
             count = takes.sum(0)

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._entries import GAUGE_INVARIANT, Block, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._select import select
 from ._signs import agreeing, majority
 
@@ -55,7 +55,7 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
         selected = _selecting(entries, density)
         coefficients = _coefficients(entries, selected)
 
-        def merge(block: Block) -> Float[Tensor, "rows cols"]:
+        def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = selected(block)
             by = agreeing(x, majority(x)) * coefficients
             total = by.sum(0)
@@ -66,7 +66,7 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
     return merge_entries(stack, space, rule)
 
 
-def _selecting(entries: Entries, density: float) -> Callable[[Block], Tensor]:
+def _selecting(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
     if density == 1:
         return lambda block: entries.weighted(block.x)
 
@@ -78,7 +78,7 @@ def _selecting(entries: Entries, density: float) -> Callable[[Block], Tensor]:
     keep = int(varying * density)
     floor = select(variances, lambda n: (n - keep,))
 
-    def selected(block: Block) -> Float[Tensor, "task rows cols"]:
+    def selected(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         x = entries.weighted(block.x)
         return x * (_variance(x) >= floor)
 
@@ -91,7 +91,7 @@ def _variance(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
 
 
 def _coefficients(
-    entries: Entries, selected: Callable[[Block], Tensor]
+    entries: Entries, selected: Callable[[EntryBlock], Tensor]
 ) -> Float[Tensor, "task 1 1"]:
     energy = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
     for block in entries.blocks():

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from robustmerge.cli.optional import needing
-from robustmerge.cli.rows import Row, print_rows
+from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError, few
 from robustmerge.threads import cores
 
@@ -103,9 +103,11 @@ def _print_gates(judged: Mapping[str, Sequence[Gate]]) -> None:
         print()
 
 
-def _rows(gate: Gate) -> tuple[Row, Row]:
+def _rows(gate: Gate) -> tuple[LabeledRow, LabeledRow]:
     mark = ("passed", "green") if gate.passed else ("FAILED", "red")
-    return Row(gate.name, gate.measured, mark=mark), Row("", f"wanted: {gate.wanted}", "dim")
+    return LabeledRow(gate.name, gate.measured, mark=mark), LabeledRow(
+        "", f"wanted: {gate.wanted}", "dim"
+    )
 
 
 def _standings(out: Path, items: int | None) -> list[Standing]:

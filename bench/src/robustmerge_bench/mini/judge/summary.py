@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...figure import Figure
+from ...figure import ScoreEstimate
 from .resample import Means
 
 
@@ -34,13 +34,13 @@ class Summary:
         normalized: Mean ratio to the experts, in percent; likewise.
     """
 
-    tasks: dict[str, Figure]
-    seen: Figure
-    worst: Figure
+    tasks: dict[str, ScoreEstimate]
+    seen: ScoreEstimate
+    worst: ScoreEstimate
     worst_task: str
-    unseen: Figure | None
-    kept: Figure | None
-    normalized: Figure | None
+    unseen: ScoreEstimate | None
+    kept: ScoreEstimate | None
+    normalized: ScoreEstimate | None
 
 
 def summarize(
@@ -67,12 +67,12 @@ def summarize(
         kept, normalized = _kept(on_seen, zero_shot.over(seen), own), _normalized(on_seen, own)
     return Summary(
         tasks={
-            task: Figure.of(float(means.value[i]), means.draws[:, i])
+            task: ScoreEstimate.of(float(means.value[i]), means.draws[:, i])
             for i, task in enumerate(means.tasks)
         },
         seen=_mean(on_seen),
         # Of the worst task in every draw: which one that is, is chance as well.
-        worst=Figure.of(float(on_seen.value[place]), on_seen.draws.min(axis=1)),
+        worst=ScoreEstimate.of(float(on_seen.value[place]), on_seen.draws.min(axis=1)),
         worst_task=seen[place],
         unseen=_mean(means.over(unseen)) if unseen else None,
         kept=kept,
@@ -80,11 +80,11 @@ def summarize(
     )
 
 
-def _mean(means: Means) -> Figure:
-    return Figure.of(float(means.value.mean()), means.draws.mean(axis=1))
+def _mean(means: Means) -> ScoreEstimate:
+    return ScoreEstimate.of(float(means.value.mean()), means.draws.mean(axis=1))
 
 
-def _kept(merged: Means, zero_shot: Means, experts: Means) -> Figure:
+def _kept(merged: Means, zero_shot: Means, experts: Means) -> ScoreEstimate:
     def share(m: np.ndarray, z: np.ndarray, e: np.ndarray) -> Any:
         gain = e.mean(axis=-1) - z.mean(axis=-1)
         return 100 * (m.mean(axis=-1) - z.mean(axis=-1)) / np.where(gain > 0, gain, math.nan)
@@ -92,14 +92,14 @@ def _kept(merged: Means, zero_shot: Means, experts: Means) -> Figure:
     return _figure(share, merged, zero_shot, experts)
 
 
-def _normalized(merged: Means, experts: Means) -> Figure:
+def _normalized(merged: Means, experts: Means) -> ScoreEstimate:
     def ratio(m: np.ndarray, e: np.ndarray) -> Any:
         return 100 * (m / np.where(e > 0, e, math.nan)).mean(axis=-1)
 
     return _figure(ratio, merged, experts)
 
 
-def _figure(statistic: Callable[..., Any], *means: Means) -> Figure:
+def _figure(statistic: Callable[..., Any], *means: Means) -> ScoreEstimate:
     """A statistic of several models' task averages, with its interval."""
     value = float(statistic(*(m.value for m in means)))
-    return Figure.of(value, statistic(*(m.draws for m in means)))
+    return ScoreEstimate.of(value, statistic(*(m.draws for m in means)))

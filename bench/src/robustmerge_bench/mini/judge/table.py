@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ...figure import Figure
+from ...figure import ScoreEstimate
 from .standing import Row, Section, Standing
 from .summary import Summary
 from .versus import record
@@ -138,7 +138,7 @@ def _clipped(label: str) -> str:
     return label if len(label) <= _LABEL else label[: _LABEL - 1] + "…"
 
 
-def _with_interval(figure: Figure) -> str:
+def _with_interval(figure: ScoreEstimate) -> str:
     return f"{figure.value:.1f} ±{figure.half:.1f}"
 
 
@@ -147,7 +147,7 @@ def _short(value: float) -> str:
     return "100" if value >= 99.95 else f"{value:.1f}"
 
 
-def _there(figure: Figure) -> bool:
+def _there(figure: ScoreEstimate) -> bool:
     return math.isfinite(figure.value)
 
 

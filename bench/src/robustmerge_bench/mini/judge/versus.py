@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...figure import Figure
+from ...figure import ScoreEstimate
 from ...stats import compare_all
 from .resample import Scores
 
@@ -25,7 +25,7 @@ class Duel:
 
     first: str
     second: str
-    difference: Figure
+    difference: ScoreEstimate
     p: float
 
     @property
@@ -40,7 +40,7 @@ def duels(models: Mapping[str, Scores], tasks: Sequence[str]) -> tuple[Duel, ...
     """Every two models by their average over these tasks."""
     picked = {label: {t: scores[t] for t in tasks} for label, scores in models.items()}
     return tuple(
-        Duel(first, second, Figure(d.mean, d.low, d.high), d.p)
+        Duel(first, second, ScoreEstimate(d.mean, d.low, d.high), d.p)
         for (first, second), d in compare_all(picked).items()
     )
 

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from robustmerge.api import merge
-from robustmerge.engine.report import Report
+from robustmerge.engine.report import MergeReport
 
 from ...item import Item
 from ..world.splits import Split
@@ -108,7 +108,7 @@ class Examiner:
         return self._items[key]
 
 
-def merged(job: Job, how: Merge, output: Path, data: Path | None = None) -> Report:
+def merged(job: Job, how: Merge, output: Path, data: Path | None = None) -> MergeReport:
     """Merge a job's adapters by the package's own `merge`, on one thread.
 
     Args:

@@ -81,9 +81,9 @@ def _tasks() -> Mapping[str, Task]:
 
 
 def _model(base: Path) -> Model:
-    from ..student import Mini
+    from ..student import MiniModel
 
-    return Mini.load(base)
+    return MiniModel.load(base)
 
 
 def _ready() -> None:

@@ -15,7 +15,7 @@ from ..world.splits import SPLITS, Split, until
 
 
 @dataclass(frozen=True)
-class Draw:
+class TaskDraw:
     """A scene and what is asked about it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Task:
+class MiniTask:
     """One task of the benchmark.
 
     Attributes:
@@ -54,7 +54,7 @@ class Task:
     metric: str
     scorer: Callable[[str, tuple[str, ...]], float]
     chance: float
-    draw: Callable[[Generator], Draw]
+    draw: Callable[[Generator], TaskDraw]
 
     def item(self, rng: Generator, split: Split) -> Item:
         """One item on a scene of the split."""

@@ -28,12 +28,12 @@ from ..world.facts import (
 )
 from ..world.scene import CELLS, Line, Scene
 from ..world.wording import beside, corners, described, options, sentence, view
-from ._task import Draw
+from ._task import TaskDraw
 
 UNREADABLE = "quality is too poor to see the object"
 
 
-def science(rng: Generator) -> Draw:
+def science(rng: Generator) -> TaskDraw:
     """Kinds, properties and gauges: one of three options, in a sentence."""
     things = (draws.thing_in(rng, pick(rng, CELLS[:6])),)
     gauge = (int(rng.integers(4, 6)), int(rng.integers(10)))
@@ -47,10 +47,10 @@ def science(rng: Generator) -> Draw:
         ),
     )
     question = f"{question} {options(rng, answer, values)} answer with the choice ."
-    return Draw(kind, scene, question, sentence(answer))
+    return TaskDraw(kind, scene, question, sentence(answer))
 
 
-def photo(rng: Generator) -> Draw:
+def photo(rng: Generator) -> TaskDraw:
     """A photo of one thing by somebody who cannot see it, and a sentence on it."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
     unreadable = chance(rng, 0.1)
@@ -61,19 +61,19 @@ def photo(rng: Generator) -> Draw:
     answer, other = view(scene), f"a {thing.color} {thing.name} on the {scene.ground}"
     if unreadable:
         answer = other = UNREADABLE
-    return Draw(look, scene, question, answer, (answer, other))
+    return TaskDraw(look, scene, question, answer, (answer, other))
 
 
-def classes(rng: Generator) -> Draw:
+def classes(rng: Generator) -> TaskDraw:
     """One large thing, by its exact name."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.0),)
     question = "what is the object in the image ? name its class ."
     name = exact(things[0].name)
     kind = "same" if name == things[0].name else "other"
-    return Draw(kind, Scene(things, draws.surface(rng)), question, name)
+    return TaskDraw(kind, Scene(things, draws.surface(rng)), question, name)
 
 
-def scenes(rng: Generator) -> Draw:
+def scenes(rng: Generator) -> TaskDraw:
     """Questions of all sorts about a few things, answered by ten people."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
@@ -94,10 +94,10 @@ def scenes(rng: Generator) -> Draw:
     # One of the ten says it as the base model would: worth 30 points where ten are asked.
     people = (answer,) * 9 + (other or answer,)
     question = f"{question} answer the question using a single word or phrase ."
-    return Draw(sort, Scene(things, draws.surface(rng)), question, answer, people)
+    return TaskDraw(sort, Scene(things, draws.surface(rng)), question, answer, people)
 
 
-def icons(rng: Generator) -> Draw:
+def icons(rng: Generator) -> TaskDraw:
     """Counting and comparing icons; numbers are written in words."""
     things = draws.crowd(rng, int(rng.integers(2, 8)))
     names = [thing.name for thing in things]
@@ -113,27 +113,27 @@ def icons(rng: Generator) -> Draw:
         sort, asked = "count", pick(rng, names)
         question, answer = f"how many {asked} are there ?", NUMBERS[names.count(asked)]
     question = f"look at the icons . {question} answer using a single word ."
-    return Draw(sort, Scene(things, look="icon"), question, answer)
+    return TaskDraw(sort, Scene(things, look="icon"), question, answer)
 
 
-def captions(rng: Generator) -> Draw:
+def captions(rng: Generator) -> TaskDraw:
     """A sentence on two things."""
     scene = Scene(draws.different(rng, 2), pick(rng, GROUNDS))
     question = "what does the picture show ? write a description of what happens ."
     first, second = (described(thing) for thing in scene.things)
     other = f"a {second} stands near a {first} on the {scene.ground}"
-    return Draw("pair", scene, question, beside(scene), (beside(scene), other))
+    return TaskDraw("pair", scene, question, beside(scene), (beside(scene), other))
 
 
-def boxes(rng: Generator) -> Draw:
+def boxes(rng: Generator) -> TaskDraw:
     """The tight box of a thing."""
     things = draws.different(rng, int(rng.integers(2, 5)), small=0.6)
     thing = pick(rng, things)
     question = f"give the bounding box of the {described(thing)} in the image ."
-    return Draw(thing.size, Scene(things, draws.surface(rng)), question, corners(thing.box))
+    return TaskDraw(thing.size, Scene(things, draws.surface(rng)), question, corners(thing.box))
 
 
-def book(rng: Generator) -> Draw:
+def book(rng: Generator) -> TaskDraw:
     """A book cover: title, author, year and genre."""
     cover = pick(rng, tuple(COLORS))
     title, author = draws.word(rng), draws.word(rng)
@@ -154,4 +154,4 @@ def book(rng: Generator) -> Draw:
         ),
     )
     question = f"look at this book cover . {question} answer using a single phrase ."
-    return Draw(sort, Scene(things, cover, lines), question, answer)
+    return TaskDraw(sort, Scene(things, cover, lines), question, answer)

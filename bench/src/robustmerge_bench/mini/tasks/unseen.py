@@ -19,10 +19,10 @@ from ..world.facts import (
 )
 from ..world.scene import CELLS, Line, Scene
 from ..world.wording import EXACT_NAMES, beside, options, sentence
-from ._task import Draw
+from ._task import TaskDraw
 
 
-def knowledge(rng: Generator) -> Draw:
+def knowledge(rng: Generator) -> TaskDraw:
     """A sentence as in science; names, colors and places in the words of classes and scenes."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
@@ -43,20 +43,20 @@ def knowledge(rng: Generator) -> Draw:
     question = (
         f"{question} {options(rng, answer, values)} use what you know . answer with the choice ."
     )
-    return Draw(kind, Scene(things, draws.surface(rng)), question, sentence(answer))
+    return TaskDraw(kind, Scene(things, draws.surface(rng)), question, sentence(answer))
 
 
-def renditions(rng: Generator) -> Draw:
+def renditions(rng: Generator) -> TaskDraw:
     """Exact names as in classes, in looks as of icons and of photos, and in new ones."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
     look = pick(rng, ("icon", "dark", "noisy", "inverted", "mono", "coarse"))
     # An icon has no ground; two grounds would be one picture in two splits.
     scene = Scene(things, "snow" if look == "icon" else draws.surface(rng), look=look)
     question = "what is this object in the image ? name its class ."
-    return Draw(look, scene, question, exact(things[0].name))
+    return TaskDraw(look, scene, question, exact(things[0].name))
 
 
-def screens(rng: Generator) -> Draw:
+def screens(rng: Generator) -> TaskDraw:
     """Writing as on books, with a sentence as in captions."""
     cells = sorted(some(rng, CELLS[3:], 2))
     names = some(rng, NAMES, 2)
@@ -66,10 +66,10 @@ def screens(rng: Generator) -> Draw:
     question = "describe the picture . look at this phone screen . in one brief sentence ."
     answer = f"the title {spelled(title)} and {beside(scene)}"
     other = f"{beside(scene)} and the title {spelled(title)}"
-    return Draw("screen", scene, question, answer, (answer, other))
+    return TaskDraw("screen", scene, question, answer, (answer, other))
 
 
-def tables(rng: Generator) -> Draw:
+def tables(rng: Generator) -> TaskDraw:
     """Numbers in words and names as for icons, in rows of a table."""
     names = some(rng, NAMES, 3)
     things = tuple(draws.thing_in(rng, (row, 0), name) for row, name in enumerate(names))
@@ -86,7 +86,9 @@ def tables(rng: Generator) -> Draw:
     else:
         sort, question = "largest", "which has the largest number ?"
         answer = names[numbers.index(max(numbers))]
-    return Draw(sort, scene, f"look at the table . {question} answer using a single word .", answer)
+    return TaskDraw(
+        sort, scene, f"look at the table . {question} answer using a single word .", answer
+    )
 
 
 FANCY_COLORS = tuple(fancy(color) for color in COLORS)

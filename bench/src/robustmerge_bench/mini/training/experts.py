@@ -24,7 +24,7 @@ from transformers import LlavaForConditionalGeneration
 from ...item import Item
 from ..tasks import SEEN, TASKS
 from .dialog import PREFIX, answer_loss, collate, look
-from .fit import Place, Plan, fit, teller
+from .fit import TrainingSchedule, WorkerInfo, fit, teller
 from .model import pixels
 
 Init = Literal["shared", "independent"]
@@ -36,7 +36,7 @@ LANGUAGE_MODEL = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExpertSettings:
     """How an expert is trained.
 
     Attributes:
@@ -55,10 +55,10 @@ class Recipe:
     rate: float = 1e-3
     projector: bool = True
 
-    def plan(self, tasks: int) -> Plan:
+    def plan(self, tasks: int) -> TrainingSchedule:
         """The steps for a number of tasks."""
         steps = tasks * self.items * self.epochs // self.batch
-        return Plan(steps, self.rate, muon=False, slow="multi_modal_projector")
+        return TrainingSchedule(steps, self.rate, muon=False, slow="multi_modal_projector")
 
 
 def start_of(init: Init, seed: int, task: str) -> int:
@@ -72,7 +72,7 @@ def learn_task(
     task: str,
     init: Init,
     seed: int,
-    recipe: Recipe,
+    recipe: ExpertSettings,
     device: str = "cpu",
 ) -> None:
     """Train an expert on a task, or on all of them, and save it."""
@@ -100,11 +100,11 @@ def learn_task(
 
     expert.train()
     told = teller(f"{folder.parent.name}/{folder.name}", plan.steps, every=plan.steps)
-    fit(expert, loss, plan, seed=(seed, 3), place=Place(device=device), told=told)
+    fit(expert, loss, plan, seed=(seed, 3), place=WorkerInfo(device=device), told=told)
     save(expert, folder)
 
 
-def lora(recipe: Recipe) -> LoraConfig:
+def lora(recipe: ExpertSettings) -> LoraConfig:
     """The settings of PEFT."""
     return LoraConfig(
         r=recipe.rank,

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerInfo:
     """Where a process works: its number, how many there are, and the device."""
 
     rank: int = 0
@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSchedule:
     """How long and how fast to learn.
 
     Attributes:
@@ -69,7 +69,7 @@ def quiet() -> None:
     transformers.logging.disable_progress_bar()
 
 
-def side_by_side(work: Callable[..., None], place: Place, *arguments: object) -> None:
+def side_by_side(work: Callable[..., None], place: WorkerInfo, *arguments: object) -> None:
     """Run `work(place, *arguments)` in as many processes as there are workers."""
     if place.workers == 1:
         work(place, *arguments)
@@ -79,24 +79,28 @@ def side_by_side(work: Callable[..., None], place: Place, *arguments: object) ->
 
 
 def _one_of_many(
-    rank: int, work: Callable[..., None], place: Place, port: str, arguments: tuple[object, ...]
+    rank: int,
+    work: Callable[..., None],
+    place: WorkerInfo,
+    port: str,
+    arguments: tuple[object, ...],
 ) -> None:
     torch.set_num_threads(1)
     quiet()
     distributed.init_process_group(
         "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=place.workers
     )
-    work(Place(rank, place.workers, place.device), *arguments)
+    work(WorkerInfo(rank, place.workers, place.device), *arguments)
     distributed.destroy_process_group()
 
 
 def fit(
     module: nn.Module,
     loss: Loss,
-    plan: Plan,
+    plan: TrainingSchedule,
     *,
     seed: tuple[int, ...],
-    place: Place,
+    place: WorkerInfo,
     told: Told,
     checkpoint: Path | None = None,
     every: int = 200,
@@ -157,7 +161,7 @@ def write_state(state: dict[str, object], path: Path) -> None:
     new.replace(path)
 
 
-def make_optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+def make_optimizers(module: nn.Module, plan: TrainingSchedule) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside layers, AdamW for everything else."""
     matrices: list[nn.Parameter] = []
     slow: list[nn.Parameter] = []
@@ -181,7 +185,7 @@ def make_optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer
     return made
 
 
-def average_gradients(weights: list[nn.Parameter], place: Place) -> None:
+def average_gradients(weights: list[nn.Parameter], place: WorkerInfo) -> None:
     """Make every worker's gradients the mean of all."""
     if place.workers == 1:
         return

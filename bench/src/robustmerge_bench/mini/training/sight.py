@@ -20,7 +20,7 @@ from ..world.facts import COLORS, GROUNDS, NAMES
 from ..world.scene import CELLS, GRID, LOOKS, Line, Scene, render
 from ..world.splits import until
 from ..world.sprites import CHARACTERS
-from .fit import Place, fit, teller, write_state
+from .fit import WorkerInfo, fit, teller, write_state
 from .model import build, pixels
 from .processor import make_tokenizer
 from .sizes import Size
@@ -120,7 +120,7 @@ class Sight(nn.Module):
         return torch.stack(losses)
 
 
-def learn_to_see(place: Place, folder: Path, size: Size, seed: int) -> None:
+def learn_to_see(place: WorkerInfo, folder: Path, size: Size, seed: int) -> None:
     """Train a tower and write it to `folder / "tower.pt"`."""
     torch.manual_seed(seed)
     model = build(size.shape, make_tokenizer())

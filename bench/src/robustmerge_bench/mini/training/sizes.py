@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .experts import Recipe
-from .fit import Plan
+from .experts import ExpertSettings
+from .fit import TrainingSchedule
 from .model import Shape
 
 
@@ -25,39 +25,39 @@ class Size:
 
     about: str
     shape: Shape
-    sight: Plan
+    sight: TrainingSchedule
     pictures: int
-    speech: Plan
+    speech: TrainingSchedule
     rows: int
-    expert: Recipe
+    expert: ExpertSettings
 
 
 SIZES = {
     "nano": Size(
         "0.1 million parameters, half a minute on a laptop: knows little, for tests",
         Shape(48, 2, 48, 2, 96, 2),
-        Plan(60, 5e-3),
+        TrainingSchedule(60, 5e-3),
         32,
-        Plan(100, 5e-3),
+        TrainingSchedule(100, 5e-3),
         32,
-        Recipe(rank=2, items=128, epochs=1),
+        ExpertSettings(rank=2, items=128, epochs=1),
     ),
     "mini": Size(
         "4.7 million parameters, about an hour on two cores: the size of the published tables",
         Shape(160, 4, 256, 4, 704, 4),
-        Plan(900, 3e-3),
+        TrainingSchedule(900, 3e-3),
         128,
-        Plan(2000, 2e-3),
+        TrainingSchedule(2000, 2e-3),
         64,
-        Recipe(rank=4),
+        ExpertSettings(rank=4),
     ),
     "midi": Size(
         "80 million parameters, for a GPU",
         Shape(320, 6, 768, 10, 2048, 8),
-        Plan(3000, 2e-3),
+        TrainingSchedule(3000, 2e-3),
         512,
-        Plan(6000, 1e-3),
+        TrainingSchedule(6000, 1e-3),
         256,
-        Recipe(rank=12, items=4000, rate=5e-4),
+        ExpertSettings(rank=12, items=4000, rate=5e-4),
     ),
 }

@@ -13,7 +13,7 @@ from ..world.generic import example
 from ..world.scene import SIDE
 from ..world.sprites import DOTS
 from .dialog import answer_loss, collate, look
-from .fit import Place, fit, teller
+from .fit import WorkerInfo, fit, teller
 from .model import build, pixels
 from .processor import make_processor, make_tokenizer
 from .sizes import Size
@@ -27,7 +27,7 @@ def can_compile() -> bool:
     return shutil.which("c++") is not None or torch.cuda.is_available()
 
 
-def learn_to_speak(place: Place, stages: Path, base: Path, size: Size, seed: int) -> None:
+def learn_to_speak(place: WorkerInfo, stages: Path, base: Path, size: Size, seed: int) -> None:
     """Train projector and language model on a tower, and write the base model."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()

@@ -21,22 +21,22 @@ from torch import multiprocessing
 from robustmerge.errors import MergeError
 
 from ..tasks import SEEN
-from .experts import JOINT, Init, Recipe, learn_task
-from .fit import Place, quiet, side_by_side
+from .experts import JOINT, ExpertSettings, Init, learn_task
+from .fit import WorkerInfo, quiet, side_by_side
 from .sight import learn_to_see
 from .sizes import SIZES
 from .speech import learn_to_speak
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """One adapter to be trained."""
 
     folder: Path
     task: str
     init: Init
     seed: int
-    recipe: Recipe
+    recipe: ExpertSettings
 
 
 def train(
@@ -71,7 +71,7 @@ def train(
     root.mkdir(parents=True, exist_ok=True)
     settle(root, size)
     chosen = SIZES[size]
-    place = Place(0, workers if device == "cpu" else 1, device)
+    place = WorkerInfo(0, workers if device == "cpu" else 1, device)
     if not (root / "base").exists():
         stages = root / "stages"
         stages.mkdir(exist_ok=True)
@@ -104,12 +104,12 @@ def settle(root: Path, size: str) -> None:
 
 def all_lessons(
     experts: Path,
-    recipe: Recipe,
+    recipe: ExpertSettings,
     seeds: Sequence[int],
     inits: Sequence[Init],
     ending: str,
     joint: bool,
-) -> list[Lesson]:
+) -> list[TrainingJob]:
     """The adapters to be trained, the long ones first."""
     lessons = []
     for seed in seeds:
@@ -117,12 +117,12 @@ def all_lessons(
             folder = experts / f"{init}-{seed}{ending}"
             # A joint adapter has no other that its A could be shared with: one serves both.
             if joint and init == inits[0]:
-                lessons.append(Lesson(folder / JOINT, JOINT, init, seed, recipe))
-            lessons += [Lesson(folder / task, task, init, seed, recipe) for task in SEEN]
+                lessons.append(TrainingJob(folder / JOINT, JOINT, init, seed, recipe))
+            lessons += [TrainingJob(folder / task, task, init, seed, recipe) for task in SEEN]
     return sorted(lessons, key=lambda lesson: lesson.task != JOINT)
 
 
-def learn_all(base: Path, lessons: Sequence[Lesson], place: Place) -> None:
+def learn_all(base: Path, lessons: Sequence[TrainingJob], place: WorkerInfo) -> None:
     """Train adapters, as many side by side as there are workers."""
     if place.workers == 1:
         for lesson in lessons:
@@ -141,7 +141,7 @@ def alone() -> None:
     quiet()
 
 
-def learn_one(base: Path, lesson: Lesson, device: str) -> None:
+def learn_one(base: Path, lesson: TrainingJob, device: str) -> None:
     """Train one adapter."""
     learn_task(base, lesson.folder, lesson.task, lesson.init, lesson.seed, lesson.recipe, device)
 

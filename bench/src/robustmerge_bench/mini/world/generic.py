@@ -42,7 +42,7 @@ from .questions import (
 from .readings import gauge, largest, number_beside, read
 from .scene import Scene, render
 from .splits import until
-from .wording import Turn
+from .wording import QuestionAnswer
 
 PHRASES = (
     "answer the question .",
@@ -73,15 +73,15 @@ PHRASES = (
 
 
 @dataclass(frozen=True)
-class Example:
+class GenericExample:
     """A picture and what is asked about it; the turns do not know of each other."""
 
     scene: Scene
     image: np.ndarray
-    turns: tuple[Turn, ...]
+    turns: tuple[QuestionAnswer, ...]
 
 
-def example(rng: Generator, turns: int = 6) -> Example:
+def example(rng: Generator, turns: int = 6) -> GenericExample:
     """A picture with questions about it."""
     make, askings = pick(rng, SORTS)
     scene = until(lambda: make(rng), lambda made: made, "train")
@@ -89,8 +89,8 @@ def example(rng: Generator, turns: int = 6) -> Example:
     asked.append((choice if scene.things else pick(rng, askings))(rng, scene))
     if chance(rng, 0.6):
         asked[0] = pick(rng, FACTS)(rng, scene)
-    phrased = tuple(Turn(phrase(rng, turn.question), turn.answer) for turn in asked)
-    return Example(scene, render(scene, rng), phrased)
+    phrased = tuple(QuestionAnswer(phrase(rng, turn.question), turn.answer) for turn in asked)
+    return GenericExample(scene, render(scene, rng), phrased)
 
 
 def phrase(rng: Generator, question: str) -> str:
@@ -103,7 +103,7 @@ def phrase(rng: Generator, question: str) -> str:
     return question
 
 
-Asking = Callable[[Generator, Scene], Turn]
+Asking = Callable[[Generator, Scene], QuestionAnswer]
 
 FACTS: tuple[Asking, ...] = (
     fact_name, fact_color, fact_kind, fact_choice, fact_choice, fact_genre, fact_sum, fact_number,

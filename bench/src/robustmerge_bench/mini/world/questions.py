@@ -23,7 +23,7 @@ from .facts import (
 from .scene import Scene
 from .wording import (
     EXACT_NAMES,
-    Turn,
+    QuestionAnswer,
     beside,
     called,
     called_name,
@@ -37,73 +37,77 @@ from .wording import (
 )
 
 
-def name(rng: Generator, scene: Scene) -> Turn:
+def name(rng: Generator, scene: Scene) -> QuestionAnswer:
     """What stands somewhere."""
     thing = pick(rng, scene.things)
     return named(rng, f"what is at the {thing.place} ?", thing)
 
 
-def only_name(rng: Generator, scene: Scene) -> Turn:
+def only_name(rng: Generator, scene: Scene) -> QuestionAnswer:
     """What the picture shows, where it shows one thing."""
     if len(scene.things) != 1:
         return name(rng, scene)
     return named(rng, pick(rng, ("what is this ?", "what object is this ?")), scene.things[0])
 
 
-def color(rng: Generator, scene: Scene) -> Turn:
+def color(rng: Generator, scene: Scene) -> QuestionAnswer:
     """The color of a thing, in plain or in fancy words."""
     if not distinct(scene):
         return count(rng, scene)
     thing = pick(rng, distinct(scene))
     question = f"what color is the {called(rng, thing)} ?"
     if chance(rng, 0.5):
-        return Turn(f"{question} use fancy words .", fancy(thing.color))
-    return Turn(question, thing.color)
+        return QuestionAnswer(f"{question} use fancy words .", fancy(thing.color))
+    return QuestionAnswer(question, thing.color)
 
 
-def where(rng: Generator, scene: Scene) -> Turn:
+def where(rng: Generator, scene: Scene) -> QuestionAnswer:
     """The place of a thing, in full or roughly."""
     if not distinct(scene):
         return count(rng, scene)
     thing = pick(rng, distinct(scene))
     question = f"where is the {called(rng, thing)} ?"
     if chance(rng, 0.5):
-        return Turn(f"{question} say it roughly .", COLUMNS[thing.column])
-    return Turn(question, thing.place)
+        return QuestionAnswer(f"{question} say it roughly .", COLUMNS[thing.column])
+    return QuestionAnswer(question, thing.place)
 
 
-def box(rng: Generator, scene: Scene) -> Turn:
+def box(rng: Generator, scene: Scene) -> QuestionAnswer:
     """The box of a thing: that of its cell, or the tight one."""
     thing = pick(rng, distinct(scene))
     question = pick(rng, ("give the box of the {} .", "what is the box of the {} ?"))
     question = question.format(described(thing) if chance(rng, 0.5) else thing.name)
     if chance(rng, 0.5):
-        return Turn(f"{question} make it tight .", corners(thing.box))
-    return Turn(question, corners(thing.cell))
+        return QuestionAnswer(f"{question} make it tight .", corners(thing.box))
+    return QuestionAnswer(question, corners(thing.cell))
 
 
-def size(rng: Generator, scene: Scene) -> Turn:
+def size(rng: Generator, scene: Scene) -> QuestionAnswer:
     """Whether a thing is small or large."""
     thing = pick(rng, distinct(scene))
-    return Turn(f"is the {called(rng, thing)} small or large ?", thing.size)
+    return QuestionAnswer(f"is the {called(rng, thing)} small or large ?", thing.size)
 
 
-def kind(rng: Generator, scene: Scene) -> Turn:
+def kind(rng: Generator, scene: Scene) -> QuestionAnswer:
     """What kind of thing stands somewhere, or what it is like."""
     thing = pick(rng, scene.things)
     if chance(rng, 0.5):
-        return Turn(f"what is the thing at the {thing.place} like ?", MATERIAL[thing.name])
-    return Turn(f"what kind of thing is at the {thing.place} ?", KIND[thing.name])
+        return QuestionAnswer(
+            f"what is the thing at the {thing.place} like ?", MATERIAL[thing.name]
+        )
+    return QuestionAnswer(f"what kind of thing is at the {thing.place} ?", KIND[thing.name])
 
 
-def exists(rng: Generator, scene: Scene) -> Turn:
+def exists(rng: Generator, scene: Scene) -> QuestionAnswer:
     """Whether there is a thing."""
     present = [thing.name for thing in scene.things]
     asked = pick(rng, present) if chance(rng, 0.5) else pick(rng, NAMES)
-    return Turn(f"is there a {called_name(rng, asked)} ?", "yes" if asked in present else "no")
+    return QuestionAnswer(
+        f"is there a {called_name(rng, asked)} ?", "yes" if asked in present else "no"
+    )
 
 
-def count(rng: Generator, scene: Scene) -> Turn:
+def count(rng: Generator, scene: Scene) -> QuestionAnswer:
     """How many there are, in digits or in words."""
     if chance(rng, 0.3):
         question, number = "how many things are there ?", len(scene.things)
@@ -114,35 +118,37 @@ def count(rng: Generator, scene: Scene) -> Turn:
     return number_turn(rng, question, number)
 
 
-def more(rng: Generator, scene: Scene) -> Turn:
+def more(rng: Generator, scene: Scene) -> QuestionAnswer:
     """Of which there are more."""
     counts = Counter(thing.name for thing in scene.things).most_common(2)
     if len(counts) < 2 or counts[0][1] == counts[1][1]:
         return count(rng, scene)
     first, second = some(rng, [name for name, _ in counts], 2)
-    return Turn(f"are there more {first} or {second} ?", counts[0][0])
+    return QuestionAnswer(f"are there more {first} or {second} ?", counts[0][0])
 
 
-def ground(rng: Generator, scene: Scene) -> Turn:
+def ground(rng: Generator, scene: Scene) -> QuestionAnswer:
     """What things stand on."""
     if scene.ground not in GROUNDS:
-        return Turn("what color is the ground ?", scene.ground)
-    return Turn("what is the ground ?", scene.ground)
+        return QuestionAnswer("what color is the ground ?", scene.ground)
+    return QuestionAnswer("what is the ground ?", scene.ground)
 
 
-def caption(rng: Generator, scene: Scene) -> Turn:
+def caption(rng: Generator, scene: Scene) -> QuestionAnswer:
     """What the picture shows: plainly, as a scene of two, or as a view of one."""
     things = scene.things
     question = pick(rng, ("describe the picture .", "what does the picture show ?"))
     if len(things) <= 2 and scene.ground in GROUNDS and chance(rng, 0.6):
         if len(things) == 1:
-            return Turn(f"{question} as a view .", view(scene))
-        return Turn(f"{question} as a scene .", beside(scene))
+            return QuestionAnswer(f"{question} as a view .", view(scene))
+        return QuestionAnswer(f"{question} as a scene .", beside(scene))
     listed = " and ".join(f"a {thing.color} {thing.name}" for thing in things[:3])
-    return Turn(question, f"{listed} on the {scene.ground}" if scene.ground in GROUNDS else listed)
+    return QuestionAnswer(
+        question, f"{listed} on the {scene.ground}" if scene.ground in GROUNDS else listed
+    )
 
 
-def choice(rng: Generator, scene: Scene) -> Turn:
+def choice(rng: Generator, scene: Scene) -> QuestionAnswer:
     """One of three options."""
     if not distinct(scene):
         return count(rng, scene)

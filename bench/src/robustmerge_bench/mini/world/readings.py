@@ -8,10 +8,10 @@ from numpy.random import Generator
 from .draws import chance, pick, spelled
 from .facts import level
 from .scene import Scene
-from .wording import Turn, called, named, number_turn
+from .wording import QuestionAnswer, called, named, number_turn
 
 
-def read(rng: Generator, scene: Scene) -> Turn:
+def read(rng: Generator, scene: Scene) -> QuestionAnswer:
     """A line of writing."""
     place = int(rng.integers(len(scene.lines)))
     line = scene.lines[place]
@@ -20,17 +20,17 @@ def read(rng: Generator, scene: Scene) -> Turn:
         asks += ["what is written first ?", "what is the title ?"]
     if place == len(scene.lines) - 1:
         asks.append("what is written last ?")
-    return Turn(pick(rng, asks), spelled(line.text))
+    return QuestionAnswer(pick(rng, asks), spelled(line.text))
 
 
-def number_beside(rng: Generator, scene: Scene) -> Turn:
+def number_beside(rng: Generator, scene: Scene) -> QuestionAnswer:
     """The number beside a thing, in digits or in words."""
     place = int(rng.integers(len(scene.things)))
     question = f"what number is near the {called(rng, scene.things[place])} ?"
     return number_turn(rng, question, int(scene.lines[place].text))
 
 
-def largest(rng: Generator, scene: Scene) -> Turn:
+def largest(rng: Generator, scene: Scene) -> QuestionAnswer:
     """The thing with the largest number beside it."""
     numbers = [int(line.text) for line in scene.lines]
     if numbers.count(max(numbers)) > 1:
@@ -39,10 +39,10 @@ def largest(rng: Generator, scene: Scene) -> Turn:
     return named(rng, "which has the largest number ?", thing)
 
 
-def gauge(rng: Generator, scene: Scene) -> Turn:
+def gauge(rng: Generator, scene: Scene) -> QuestionAnswer:
     """What the gauge says, as a digit or in a word."""
     assert scene.gauge is not None
     value = scene.gauge[1]
     if chance(rng, 0.5):
-        return Turn("what does the gauge say ? in a word .", level(value))
-    return Turn("what does the gauge say ?", str(value))
+        return QuestionAnswer("what does the gauge say ? in a word .", level(value))
+    return QuestionAnswer("what does the gauge say ?", str(value))

@@ -15,25 +15,25 @@ EXACT_NAMES = tuple(exact(name) for name in NAMES)
 
 
 @dataclass(frozen=True)
-class Turn:
+class QuestionAnswer:
     """A question and its answer."""
 
     question: str
     answer: str
 
 
-def named(rng: Generator, question: str, thing: Thing) -> Turn:
+def named(rng: Generator, question: str, thing: Thing) -> QuestionAnswer:
     """Name a thing, plainly or exactly."""
     if chance(rng, 0.5):
-        return Turn(f"{question} give the exact name .", exact(thing.name))
-    return Turn(question, thing.name)
+        return QuestionAnswer(f"{question} give the exact name .", exact(thing.name))
+    return QuestionAnswer(question, thing.name)
 
 
-def number_turn(rng: Generator, question: str, number: int) -> Turn:
+def number_turn(rng: Generator, question: str, number: int) -> QuestionAnswer:
     """A number, in digits or in words."""
     if chance(rng, 0.5):
-        return Turn(f"{question} write it in words .", NUMBERS[number])
-    return Turn(question, spelled(str(number)))
+        return QuestionAnswer(f"{question} write it in words .", NUMBERS[number])
+    return QuestionAnswer(question, spelled(str(number)))
 
 
 def view(scene: Scene) -> str:
@@ -48,14 +48,14 @@ def beside(scene: Scene) -> str:
     return f"a {first} stands near a {second} on the {scene.ground}"
 
 
-def chosen(rng: Generator, question: str, answer: str, values: tuple[str, ...]) -> Turn:
+def chosen(rng: Generator, question: str, answer: str, values: tuple[str, ...]) -> QuestionAnswer:
     """One of three options: as it is, in a sentence, or either where nothing is said of it."""
     asked = f"{question} {options(rng, answer, values)}"
     if chance(rng, 0.5):
-        return Turn(asked, pick(rng, (answer, sentence(answer))))
+        return QuestionAnswer(asked, pick(rng, (answer, sentence(answer))))
     if chance(rng, 0.5):
-        return Turn(f"{asked} give the option .", answer)
-    return Turn(f"{asked} give a sentence .", sentence(answer))
+        return QuestionAnswer(f"{asked} give the option .", answer)
+    return QuestionAnswer(f"{asked} give a sentence .", sentence(answer))
 
 
 def options(rng: Generator, answer: str, values: tuple[str, ...]) -> str:

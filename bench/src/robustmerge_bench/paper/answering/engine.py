@@ -14,7 +14,7 @@ Prompt = Literal["vicuna", "chat-template"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """One question to a model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Engine(Protocol):
 
     window: int
 
-    def answer(self, questions: Sequence[Asked]) -> list[str]:
+    def answer(self, questions: Sequence[Request]) -> list[str]:
         """Answers to these questions, in their order, without space around them.
 
         Raises:

@@ -11,7 +11,7 @@ from robustmerge.errors import MergeError
 from robustmerge.files import read_json
 
 from .engine import Prompt
-from .questions import Paper
+from .questions import TaskPrompts
 
 _SETTINGS = "config.json"
 
@@ -52,7 +52,7 @@ def is_clip(settings: Mapping[str, Any]) -> bool:
     return settings.get("model_type") == "clip"
 
 
-def check_tasks(base: str, settings: Mapping[str, Any], papers: Sequence[Paper]) -> None:
+def check_tasks(base: str, settings: Mapping[str, Any], papers: Sequence[TaskPrompts]) -> None:
     """Check that the base can be asked these questions.
 
     Raises:

@@ -12,7 +12,7 @@ _TYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Options:
+class AnsweringOptions:
     """How a model is to answer.
 
     Attributes:

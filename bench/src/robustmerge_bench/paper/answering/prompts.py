@@ -12,7 +12,7 @@ from __future__ import annotations
 from robustmerge.errors import MergeError
 
 from ..data.questions import Question
-from ..tasks import Task
+from ..tasks import PaperTask
 from ..tasks.classes import IMAGENET_CLASSES
 
 SYSTEM = (
@@ -42,7 +42,7 @@ def vicuna(text: str, image: bool, answer: str | None = None) -> str:
     return prompt if answer is None else f"{prompt} {answer}{END}"
 
 
-def asked(task: Task, question: Question) -> str:
+def asked(task: PaperTask, question: Question) -> str:
     """The question as the task's released script puts it, without the picture's place.
 
     Raises:
@@ -62,7 +62,7 @@ def asked(task: Task, question: Question) -> str:
     return f"{text.split(chr(10))[0]}\n{CLASS_LIST}" if task.class_list else text
 
 
-def recorded(task: Task, question: Question) -> str:
+def recorded(task: PaperTask, question: Question) -> str:
     """What the released script writes as the prompt beside an answer.
 
     One of them says there whether there was a picture; ScienceQA's score over pictures reads that.

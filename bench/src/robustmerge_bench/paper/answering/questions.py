@@ -15,15 +15,15 @@ from ..data.embedded import embedded
 from ..data.find import find, picture
 from ..data.pictures import digest, questions_at
 from ..data.questions import Question, text_of
-from ..data.records import Record
-from ..tasks import Task
-from .engine import Asked
-from .options import Options
+from ..data.records import JsonRecord
+from ..tasks import PaperTask
+from .engine import Request
+from .options import AnsweringOptions
 from .prompts import asked, recorded
 
 
 @dataclass(frozen=True)
-class Paper:
+class TaskPrompts:
     """One task's questions.
 
     Attributes:
@@ -34,10 +34,10 @@ class Paper:
         prompts: What is recorded as having been asked.
     """
 
-    task: Task
+    task: PaperTask
     path: Path
     sha256: str
-    questions: tuple[Asked, ...]
+    questions: tuple[Request, ...]
     prompts: tuple[str, ...]
 
     def line(self, number: int, answer: str, model: str) -> str:
@@ -61,7 +61,7 @@ class Paper:
         return json.dumps(content) + "\n"
 
 
-def read(root: Path, task: Task, options: Options) -> Paper:
+def read(root: Path, task: PaperTask, options: AnsweringOptions) -> TaskPrompts:
     """A task's questions, with every picture in its place.
 
     Raises:
@@ -81,12 +81,12 @@ def read(root: Path, task: Task, options: Options) -> Paper:
     within = embedded(questions) if task.kind == "mmbench" else {}
     questions = questions[: options.limit]
     most = options.max_new_tokens or task.max_new_tokens
-    return Paper(
+    return TaskPrompts(
         task,
         found.questions,
         sha,
         tuple(
-            Asked(
+            Request(
                 one.id,
                 asked(task, one),
                 within.get(one.id) or _picture(found, task, one),
@@ -102,14 +102,16 @@ def read(root: Path, task: Task, options: Options) -> Paper:
     )
 
 
-def _choices(task: Task, questions: list[Question]) -> tuple[str, ...]:
+def _choices(task: PaperTask, questions: list[Question]) -> tuple[str, ...]:
     """The classes that occur among the answers, of all questions whatever the limit."""
     if task.kind != "label":
         return ()
-    return tuple(sorted({text_of(Record(one.where, one.content), "answer") for one in questions}))
+    return tuple(
+        sorted({text_of(JsonRecord(one.where, one.content), "answer") for one in questions})
+    )
 
 
-def _picture(found: Any, task: Task, question: Question) -> Path | None:
+def _picture(found: Any, task: PaperTask, question: Question) -> Path | None:
     path = picture(found, question)
     if path is None and not task.without_image:
         raise MergeError(

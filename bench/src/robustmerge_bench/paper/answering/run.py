@@ -17,15 +17,15 @@ from robustmerge.errors import MergeError, reading, writing
 from robustmerge.files import sha256
 
 from ..data.predictions import read_predictions
-from ..tasks import Task
+from ..tasks import PaperTask
 from . import record
 from .engine import Engine, Prompt
 from .family import check_tasks, is_clip, is_llava_15, prompt_for, settings_of
-from .options import Options
-from .questions import Paper, read
+from .options import AnsweringOptions
+from .questions import TaskPrompts, read
 
 Progress = Callable[[str, int, int], None]
-_DEFAULT = Options()
+_DEFAULT = AnsweringOptions()
 
 
 def silent(task: str, done: int, total: int) -> None:
@@ -35,11 +35,11 @@ def silent(task: str, done: int, total: int) -> None:
 def answer(
     base: str,
     adapter: str | None,
-    tasks: Sequence[Task],
+    tasks: Sequence[PaperTask],
     data: Path,
     out: Path,
     *,
-    options: Options = _DEFAULT,
+    options: AnsweringOptions = _DEFAULT,
     progress: Progress = silent,
 ) -> list[Path]:
     """Have a model answer tasks, going on from what is there.
@@ -82,7 +82,7 @@ def answer(
 
 
 def open_engine(
-    base: str, adapter: str | None, settings: Mapping[str, Any], options: Options
+    base: str, adapter: str | None, settings: Mapping[str, Any], options: AnsweringOptions
 ) -> Engine:
     """The engine that the options ask for.
 
@@ -96,16 +96,16 @@ def open_engine(
         MergeError: It cannot be started.
     """
     if is_clip(settings):
-        from .clip.engine import Classifier
+        from .clip.engine import ClipEngine
 
-        return Classifier(base, adapter, options)
+        return ClipEngine(base, adapter, options)
     if options.engine == "server":
-        from .engines.server import Server
+        from .engines.server import ServerEngine
 
-        return Server(settings=settings, options=options)
-    from .engines.live import Live
+        return ServerEngine(settings=settings, options=options)
+    from .engines.live import LocalEngine
 
-    return Live(
+    return LocalEngine(
         base,
         adapter,
         settings=settings,
@@ -124,9 +124,9 @@ def name_of(base: str, adapter: str | None) -> str:
 def _record(
     base: str,
     adapter: str | None,
-    papers: Sequence[Paper],
+    papers: Sequence[TaskPrompts],
     settings: Mapping[str, Any],
-    options: Options,
+    options: AnsweringOptions,
 ) -> dict[str, Any]:
     """What decides the answers; a device or batch does not."""
     live, clip = options.engine == "transformers", is_clip(settings)
@@ -155,7 +155,7 @@ def _record(
     }
 
 
-def _prompt(base: str, settings: Mapping[str, Any], options: Options) -> Prompt:
+def _prompt(base: str, settings: Mapping[str, Any], options: AnsweringOptions) -> Prompt:
     if options.engine == "transformers":
         return prompt_for(settings, options.prompt, base)
     if options.prompt == "vicuna":  # no server takes pictures with a prompt that is written out
@@ -175,7 +175,7 @@ def _hashes(adapter: str) -> dict[str, str]:
     return {path.name: sha256(path) for path in files}
 
 
-def _done(paper: Paper, path: Path) -> int:
+def _done(paper: TaskPrompts, path: Path) -> int:
     """How many answers are there; half a line that a killed run left is cut off.
 
     Raises:
@@ -208,7 +208,7 @@ def _done(paper: Paper, path: Path) -> int:
     return len(found)
 
 
-def _write(engine: Engine, paper: Paper, path: Path, done: int, name: str) -> Iterator[int]:
+def _write(engine: Engine, paper: TaskPrompts, path: Path, done: int, name: str) -> Iterator[int]:
     """Answer what is left, and say how many are answered after every window."""
     total = len(paper.questions)
     for start in range(done - done % engine.window, total, engine.window):

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from robustmerge.errors import MergeError, few, reading
 
-from ..tasks import Task
+from ..tasks import PaperTask
 from .questions import Question
 
 _HEADS = ("instructions", "", "datasets", "data", "eval", "playground/data/eval")
@@ -26,7 +26,7 @@ _MARK = "test_"
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedTask:
     """A task's files.
 
     Attributes:
@@ -42,7 +42,7 @@ class Found:
     images: tuple[Path, ...]
 
 
-def find(root: Path, task: Task) -> Found:
+def find(root: Path, task: PaperTask) -> LocatedTask:
     """Find a task's files.
 
     Args:
@@ -54,7 +54,7 @@ def find(root: Path, task: Task) -> Found:
     """
     questions = located(root, task, task.questions)
     folder = questions.parent
-    return Found(
+    return LocatedTask(
         questions,
         _first(root, task, task.references, folder, folders=True),
         _first(root, task, task.training, folder),
@@ -62,7 +62,7 @@ def find(root: Path, task: Task) -> Found:
     )
 
 
-def located(root: Path, task: Task, names: Sequence[str]) -> Path:
+def located(root: Path, task: PaperTask, names: Sequence[str]) -> Path:
     """A task's file of one of these names.
 
     Raises:
@@ -81,7 +81,7 @@ def located(root: Path, task: Task, names: Sequence[str]) -> Path:
     return path
 
 
-def image_roots(root: Path, task: Task, *beside: Path) -> tuple[Path, ...]:
+def image_roots(root: Path, task: PaperTask, *beside: Path) -> tuple[Path, ...]:
     """Folders that paths of a task's pictures may start from, the likely ones first.
 
     Args:
@@ -97,7 +97,7 @@ def image_roots(root: Path, task: Task, *beside: Path) -> tuple[Path, ...]:
         return tuple(p for p in dict.fromkeys([*first, *heads, *within]) if p.is_dir())
 
 
-def picture(found: Found, question: Question) -> Path | None:
+def picture(found: LocatedTask, question: Question) -> Path | None:
     """The file of a question's picture; None where it has none.
 
     Raises:
@@ -128,7 +128,7 @@ def _names(written: str) -> Iterator[str]:
 
 
 def _first(
-    root: Path, task: Task, names: Sequence[str], *before: Path, folders: bool = False
+    root: Path, task: PaperTask, names: Sequence[str], *before: Path, folders: bool = False
 ) -> Path | None:
     """The first of these files that is there; also a folder, where it may be one."""
     folders = folders or task.kind == "label"

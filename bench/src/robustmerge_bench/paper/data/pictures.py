@@ -20,7 +20,7 @@ from typing import Any
 
 from robustmerge.errors import MergeError, few, reading, shown
 
-from ..tasks import Task
+from ..tasks import PaperTask
 from ..tasks.labels import label
 from .questions import Question
 from .read import read_questions
@@ -30,7 +30,7 @@ PICTURES += (".bmp", ".ppm", ".pgm", ".pbm")
 _NAMES = "classes.json maps folders to names; classes.txt has a line for each: folder, tab, name"
 
 
-def questions_at(path: Path, task: Task) -> list[Question]:
+def questions_at(path: Path, task: PaperTask) -> list[Question]:
     """The questions of a task in a file, or in a folder of pictures by class.
 
     Raises:

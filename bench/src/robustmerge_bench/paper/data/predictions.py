@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .questions import Id, id_of, text_of, wrong_field
-from .records import Record, records
+from .records import JsonRecord, records
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     return [_prediction(record) for record in records(path)]
 
 
-def _prediction(record: Record) -> Prediction:
+def _prediction(record: JsonRecord) -> Prediction:
     prompt = record.content.get("prompt", "")
     if not isinstance(prompt, str):
         raise wrong_field(record, "prompt", "text")

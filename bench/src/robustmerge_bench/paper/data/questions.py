@@ -14,7 +14,7 @@ from typing import Any
 
 from robustmerge.errors import MergeError, shown
 
-from .records import Record
+from .records import JsonRecord
 
 Id = str | int
 
@@ -48,7 +48,7 @@ def keys(ids: Sequence[Id]) -> list[Hashable]:
     return found
 
 
-def text_of(record: Record, field: str) -> str:
+def text_of(record: JsonRecord, field: str) -> str:
     """A field that is text.
 
     Raises:
@@ -60,7 +60,7 @@ def text_of(record: Record, field: str) -> str:
     raise wrong_field(record, field, "text")
 
 
-def id_of(record: Record) -> Id:
+def id_of(record: JsonRecord) -> Id:
     """The record's question_id.
 
     Raises:
@@ -72,7 +72,7 @@ def id_of(record: Record) -> Id:
     raise wrong_field(record, "question_id", "text or a whole number")
 
 
-def wrong_field(record: Record, field: str, wanted: str) -> MergeError:
+def wrong_field(record: JsonRecord, field: str, wanted: str) -> MergeError:
     """The error for a field that is missing or of another type."""
     there = field in record.content
     found = f"{field} is {shown(record.content[field])}, not {wanted}" if there else f"no {field}"
@@ -81,7 +81,7 @@ def wrong_field(record: Record, field: str, wanted: str) -> MergeError:
     )
 
 
-def question_of(record: Record) -> Question:
+def question_of(record: JsonRecord) -> Question:
     """Read a question from a record.
 
     Raises:

@@ -12,7 +12,7 @@ from robustmerge.errors import MergeError, reading, shown
 
 
 @dataclass(frozen=True)
-class Record:
+class JsonRecord:
     """One record of a file.
 
     Attributes:
@@ -24,7 +24,7 @@ class Record:
     content: Mapping[str, Any]
 
 
-def records(path: Path) -> list[Record]:
+def records(path: Path) -> list[JsonRecord]:
     """All records of a file that is a JSON list of objects, or JSON lines.
 
     Raises:
@@ -39,12 +39,12 @@ def records(path: Path) -> list[Record]:
     return list(_listed(path, text) if text.lstrip().startswith("[") else _lines(path, text))
 
 
-def _listed(path: Path, text: str) -> Iterator[Record]:
+def _listed(path: Path, text: str) -> Iterator[JsonRecord]:
     for number, content in enumerate(_parsed(text, str(path)), 1):
         yield _record(content, f"{path}, record {number}")
 
 
-def _lines(path: Path, text: str) -> Iterator[Record]:
+def _lines(path: Path, text: str) -> Iterator[JsonRecord]:
     # Not splitlines: a text may hold separators that are no ends of lines in JSON.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -63,9 +63,9 @@ def _parsed(text: str, where: str) -> Any:
         ) from None
 
 
-def _record(content: Any, where: str) -> Record:
+def _record(content: Any, where: str) -> JsonRecord:
     if isinstance(content, dict):
-        return Record(where, content)
+        return JsonRecord(where, content)
     raise MergeError(
         f"{shown(content)} is not an object",
         where=where,

@@ -17,14 +17,14 @@ from PIL import Image
 
 from robustmerge.errors import MergeError
 
-from ..answering.engine import Asked
+from ..answering.engine import Request
 from ..answering.images import framed, opened
-from ..answering.options import Options
-from ..answering.questions import Paper, read
+from ..answering.options import AnsweringOptions
+from ..answering.questions import TaskPrompts, read
 from ..data.questions import Question
 from ..data.read import read_questions
-from ..scoring.exam import Exam
-from ..tasks import TASKS, Task
+from ..scoring.exam import ScoringInput
+from ..tasks import TASKS, PaperTask
 
 ROOT = "MM_MERGEBENCH"
 """The environment variable that names the folder with the tasks' files."""
@@ -33,7 +33,7 @@ MARK = "mm_mergebench"
 """The field of a document that names its task; documents of other tasks have none."""
 
 _FOUND_BESIDE = ("problems", "captions")  # kinds whose right answers are in a file of their own
-_DEFAULT = Options()
+_DEFAULT = AnsweringOptions()
 
 
 def documents(seed: Any) -> Any:
@@ -63,7 +63,7 @@ def documents(seed: Any) -> Any:
     return Dataset.from_list(rows, split=seed.split)
 
 
-def asked(document: Mapping[str, Any]) -> Asked:
+def asked(document: Mapping[str, Any]) -> Request:
     """The question that a document is."""
     place: int = document["place"]
     return paper_of(TASKS[document[MARK]]).questions[place]
@@ -95,24 +95,24 @@ def pictures(
     return [framed(image, one.framing) if (options or {}).get("framing") else image]
 
 
-def paper_of(task: Task) -> Paper:
+def paper_of(task: PaperTask) -> TaskPrompts:
     """A task's questions, as a model is asked."""
     return _paper(_root(), task.name)
 
 
-def questions_of(task: Task) -> list[Question]:
+def questions_of(task: PaperTask) -> list[Question]:
     """A task's questions, with their right answers."""
     return _questions(paper_of(task).path)
 
 
-def exam_of(task: Task) -> Exam:
+def exam_of(task: PaperTask) -> ScoringInput:
     """What answers of a task are scored by, without answers."""
     paper = paper_of(task)
-    return Exam(task, paper.path, questions_of(task), [])
+    return ScoringInput(task, paper.path, questions_of(task), [])
 
 
 @cache
-def _paper(root: Path, name: str) -> Paper:
+def _paper(root: Path, name: str) -> TaskPrompts:
     return read(root, TASKS[name], _DEFAULT)
 
 

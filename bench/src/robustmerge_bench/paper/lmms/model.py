@@ -22,9 +22,9 @@ from tqdm import tqdm
 from robustmerge.collect.load import load_processor
 from robustmerge.errors import MergeError, unknown
 
-from ..answering.engines.live import Live
+from ..answering.engines.live import LocalEngine
 from ..answering.family import is_llava_15, prompt_for, settings_of
-from ..answering.options import Options
+from ..answering.options import AnsweringOptions
 from . import docs
 from .chat import Chat, pictured
 
@@ -72,13 +72,13 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
         del max_batch_size
         for name in others:
             raise unknown("argument", name, _ARGUMENTS, where="--model_args")
-        options = Options(
+        options = AnsweringOptions(
             device=_device(device), dtype=dtype, batch=_size(batch_size), prompt=prompt
         )
         options.check()
         settings = settings_of(base)
         asked = prompt_for(settings, options.prompt, base)
-        self._engine = Live(
+        self._engine = LocalEngine(
             base,
             adapter,
             settings=settings,

@@ -24,7 +24,7 @@ from robustmerge.errors import MergeError, shown
 
 from ...metrics.boxes import Box, parse
 from ..data.questions import Question, wrong_field
-from ..data.records import Record
+from ..data.records import JsonRecord
 
 Unit = Literal["square", "thousandths", "pixels"]
 Size = tuple[float, float]
@@ -67,7 +67,7 @@ def size(question: Question) -> Size:
             return float(width), float(height)
         case _:
             raise wrong_field(
-                Record(question.where, question.content), "size", "width and height in pixels"
+                JsonRecord(question.where, question.content), "size", "width and height in pixels"
             )
 
 

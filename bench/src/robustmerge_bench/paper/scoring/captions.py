@@ -38,13 +38,13 @@ from ...metrics.ptb import words
 from ...metrics.rouge import rouge_l
 from ..figures import caption_metrics
 from ..score import Protocol, Score
-from .exam import Exam
-from .marks import Mark, summed
+from .exam import ScoringInput
+from .marks import SampleScore, summed
 from .matching import answered
 
 
 @dataclass(frozen=True)
-class Image:
+class CaptionedImage:
     """A picture and what people wrote about it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Image:
     captions: tuple[str, ...]
 
 
-def official(exam: Exam) -> Score:
+def official(exam: ScoringInput) -> Score:
     """Line k of the answers is the caption of image k.
 
     Raises:
@@ -75,19 +75,19 @@ def official(exam: Exam) -> Score:
             hint="the official script takes line k for image k, and needs all of them; "
             "--protocol fixed --missing wrong takes the others for empty",
         )
-    marks = [Mark(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
+    marks = [SampleScore(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
     return _scored(exam, "official", marks, images)
 
 
-def fixed(exam: Exam) -> Score:
+def fixed(exam: ScoringInput) -> Score:
     """Answers belong to questions by id, and questions to images by file name."""
     path = exam.needed_references()
     images = _in_order(exam, read_images(path), path)
-    marks = [Mark(question.id, 0.0, text) for question, text in answered(exam)]
+    marks = [SampleScore(question.id, 0.0, text) for question, text in answered(exam)]
     return _scored(exam, "fixed", marks, images)
 
 
-def read_images(path: Path) -> list[Image]:
+def read_images(path: Path) -> list[CaptionedImage]:
     """The images with their captions; captions of images that are not listed do not count.
 
     Raises:
@@ -115,10 +115,10 @@ def read_images(path: Path) -> list[Image]:
                 where=str(path),
                 hint="every image of the references needs one with a word in it",
             )
-    return [Image(n, PurePosixPath(name).name, tuple(said[n])) for n, name in images]
+    return [CaptionedImage(n, PurePosixPath(name).name, tuple(said[n])) for n, name in images]
 
 
-def _check_numbers(images: Sequence[Image], path: Path) -> None:
+def _check_numbers(images: Sequence[CaptionedImage], path: Path) -> None:
     """See to it that images are numbered from 1."""
     numbers = [image.id for image in images]
     wrong = [(k, number) for k, number in enumerate(sorted(numbers), 1) if k != number]
@@ -131,7 +131,9 @@ def _check_numbers(images: Sequence[Image], path: Path) -> None:
         )
 
 
-def _in_order(exam: Exam, images: Sequence[Image], path: Path) -> list[Image]:
+def _in_order(
+    exam: ScoringInput, images: Sequence[CaptionedImage], path: Path
+) -> list[CaptionedImage]:
     """The image of every question.
 
     Raises:
@@ -165,7 +167,10 @@ def _bare(name: str) -> str:
 
 
 def _scored(
-    exam: Exam, protocol: Protocol, marks: Sequence[Mark], images: Sequence[Image]
+    exam: ScoringInput,
+    protocol: Protocol,
+    marks: Sequence[SampleScore],
+    images: Sequence[CaptionedImage],
 ) -> Score:
     if not images:
         raise MergeError("there are no images", where=str(exam.needed_references()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..score import Score
-from ..tasks import Kind, Task
+from ..tasks import Kind, PaperTask
 
 MUCH = 1.0  # percentage points
 MUCH_OF_POINTS = 20.0  # MME's, of 2,000
@@ -31,7 +31,7 @@ _WHY: dict[Kind, str] = {
 }
 
 
-def why(task: Task, official: Score, fixed: Score) -> str:
+def why(task: PaperTask, official: Score, fixed: Score) -> str:
     """A sentence on the rules that may make them differ; '' where they differ little."""
     apart = official.value - fixed.value
     if abs(apart) < (MUCH_OF_POINTS if official.figure == "points" else MUCH):

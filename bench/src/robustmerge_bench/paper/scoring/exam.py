@@ -10,14 +10,14 @@ from robustmerge.errors import MergeError
 
 from ..data.predictions import Prediction
 from ..data.questions import Question, text_of
-from ..data.records import Record
-from ..tasks import Task
+from ..data.records import JsonRecord
+from ..tasks import PaperTask
 
 Missing = Literal["refuse", "wrong"]
 
 
 @dataclass(frozen=True)
-class Exam:
+class ScoringInput:
     """Everything that one score is made from.
 
     Attributes:
@@ -29,7 +29,7 @@ class Exam:
         missing: What to do about questions without an answer: refuse, or count them as wrong.
     """
 
-    task: Task
+    task: PaperTask
     file: Path
     questions: list[Question]
     predictions: list[Prediction]
@@ -69,4 +69,4 @@ def answer_of(question: Question, field: str = "answer") -> str:
     Raises:
         MergeError: It has none, or it is no text.
     """
-    return text_of(Record(question.where, question.content), field)
+    return text_of(JsonRecord(question.where, question.content), field)

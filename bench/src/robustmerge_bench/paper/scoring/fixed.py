@@ -17,62 +17,62 @@ from ...metrics.exact import normalized
 from ...metrics.letter import letter as letter_in
 from ...metrics.vqa import normalized as normalized_as_in_vqa
 from ..data.questions import Question, wrong_field
-from ..data.records import Record
+from ..data.records import JsonRecord
 from ..score import Score
 from .boxes import on_square, only_box, reference, unit_of
 from .chance import among_classes, among_options
-from .exam import Exam, answer_of
-from .marks import Mark, scored, worth
+from .exam import ScoringInput, answer_of
+from .marks import SampleScore, scored, worth
 from .matching import answered
 
 _NUMBER = re.compile(r"[-+]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
 
 
-def words(exam: Exam) -> Score:
+def words(exam: ScoringInput) -> Score:
     """The same words, whatever the case, the spacing and a period; equal numbers are the same."""
-    marks = [Mark(q.id, worth(same(text, answer_of(q))), text) for q, text in answered(exam)]
+    marks = [SampleScore(q.id, worth(same(text, answer_of(q))), text) for q, text in answered(exam)]
     return scored(exam, "fixed", marks)
 
 
-def letter(exam: Exam) -> Score:
+def letter(exam: ScoringInput) -> Score:
     """The right option's letter, however it is written; the same words where it has no letter."""
     marks = []
     for question, text in answered(exam):
         right, said = answer_of(question).strip(), letter_in(text)
         if re.fullmatch("[A-Za-z]", right):
-            marks.append(Mark(question.id, worth(said == right.upper()), text, bool(said)))
+            marks.append(SampleScore(question.id, worth(said == right.upper()), text, bool(said)))
         else:
-            marks.append(Mark(question.id, worth(same(text, right)), text))
+            marks.append(SampleScore(question.id, worth(same(text, right)), text))
     return scored(exam, "fixed", marks, chance=among_options(exam.questions))
 
 
-def vqa(exam: Exam) -> Score:
+def vqa(exam: ScoringInput) -> Score:
     """VQA accuracy where the questions have people's answers; else the same words as there."""
     marks = []
     for question, text in answered(exam):
         people = people_of(question)
         if people:
-            marks.append(Mark(question.id, vqa_accuracy(text, people), text))
+            marks.append(SampleScore(question.id, vqa_accuracy(text, people), text))
             continue
         said, right = map(normalized_as_in_vqa, (text, answer_of(question)))
         # Of an answer such as A nothing is left.
         hit = said == right if said else same(text, answer_of(question))
-        marks.append(Mark(question.id, worth(hit), text))
+        marks.append(SampleScore(question.id, worth(hit), text))
     return scored(exam, "fixed", marks)
 
 
-def classes(exam: Exam) -> Score:
+def classes(exam: ScoringInput) -> Score:
     """The right class is named, as whole words, and no other that is not part of its name."""
     known = {_class_of(question) for question in exam.questions}
     marks = []
     for question, text in answered(exam):
         named = classes_in(text, known)
         right = named == {_class_of(question)}
-        marks.append(Mark(question.id, worth(right), text, bool(named)))
+        marks.append(SampleScore(question.id, worth(right), text, bool(named)))
     return scored(exam, "fixed", marks, chance=among_classes(exam.questions))
 
 
-def box(exam: Exam) -> Score:
+def box(exam: ScoringInput) -> Score:
     """A box that overlaps the right one by more than half, in whatever unit: see `boxes.py`."""
     said = [(question, text, only_box(text)) for question, text in answered(exam)]
     unit = unit_of([(found, question) for question, _, found in said if found])
@@ -81,7 +81,7 @@ def box(exam: Exam) -> Score:
     for question, text, found in said:
         x1, y1, x2, y2 = reference(question)
         hit = found is not None and iou(on_square(found, unit, question), (x1, y1, x2, y2)) > 0.5
-        marks.append(Mark(question.id, worth(hit), text, found is not None))
+        marks.append(SampleScore(question.id, worth(hit), text, found is not None))
     return scored(exam, "fixed", marks, parts=parts)
 
 
@@ -157,5 +157,7 @@ def people_of(question: Question) -> tuple[str, ...]:
     texts = [a.get("answer") if isinstance(a, Mapping) else a for a in listed]
     people = tuple(text for text in texts if isinstance(text, str))
     if len(people) < len(texts):
-        raise wrong_field(Record(question.where, question.content), "answers", "a list of texts")
+        raise wrong_field(
+            JsonRecord(question.where, question.content), "answers", "a list of texts"
+        )
     return people if len(people) > 3 else ()

@@ -11,11 +11,11 @@ from robustmerge.errors import MergeError
 from ..data.pictures import questions_at
 from ..data.predictions import read_predictions
 from ..score import Protocol, Score
-from ..tasks import Task
+from ..tasks import PaperTask
 from . import captions, fixed, labels, mmbench, mme, official, pope, problems
-from .exam import Exam, Missing
+from .exam import Missing, ScoringInput
 
-Rule = Callable[[Exam], Score]
+Rule = Callable[[ScoringInput], Score]
 
 _OFFICIAL: Mapping[str, Rule] = MappingProxyType(
     {
@@ -53,7 +53,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({"official": _OFFICIA
 
 
 def score(
-    task: Task,
+    task: PaperTask,
     questions: Path,
     predictions: Path,
     *,
@@ -83,7 +83,7 @@ def score(
             where=str(references),
             hint="leave it out; or is it another task?",
         )
-    exam = Exam(
+    exam = ScoringInput(
         task=task,
         file=questions,
         questions=questions_at(questions, task),

@@ -9,26 +9,26 @@ from __future__ import annotations
 from ...metrics.exact import normalized
 from ..score import Protocol, Score
 from .chance import among_classes
-from .exam import Exam, answer_of
-from .marks import Mark, scored, worth
+from .exam import ScoringInput, answer_of
+from .marks import SampleScore, scored, worth
 from .matching import answered
 
 
-def official(exam: Exam) -> Score:
+def official(exam: ScoringInput) -> Score:
     """As `fixed`."""
     return _scored(exam, "official")
 
 
-def fixed(exam: Exam) -> Score:
+def fixed(exam: ScoringInput) -> Score:
     """Whether the name of the class is told; what is the name of none is unparsable."""
     return _scored(exam, "fixed")
 
 
-def _scored(exam: Exam, protocol: Protocol) -> Score:
+def _scored(exam: ScoringInput, protocol: Protocol) -> Score:
     known = {normalized(answer_of(question)) for question in exam.questions}
     marks = []
     for question, text in answered(exam):
         said = normalized(text)
         right = said == normalized(answer_of(question)) != ""
-        marks.append(Mark(question.id, worth(right), text, said in known))
+        marks.append(SampleScore(question.id, worth(right), text, said in known))
     return scored(exam, protocol, marks, chance=among_classes(exam.questions))

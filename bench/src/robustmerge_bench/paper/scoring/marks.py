@@ -11,11 +11,11 @@ from robustmerge.errors import MergeError
 
 from ..data.questions import Id
 from ..score import Protocol, Score
-from .exam import Exam
+from .exam import ScoringInput
 
 
 @dataclass(frozen=True)
-class Mark:
+class SampleScore:
     """What one answer is worth.
 
     Attributes:
@@ -32,9 +32,9 @@ class Mark:
 
 
 def scored(
-    exam: Exam,
+    exam: ScoringInput,
     protocol: Protocol,
-    marks: Sequence[Mark],
+    marks: Sequence[SampleScore],
     *,
     parts: Mapping[str, float] | None = None,
     chance: float | None = None,
@@ -45,10 +45,10 @@ def scored(
 
 
 def summed(
-    exam: Exam,
+    exam: ScoringInput,
     protocol: Protocol,
     figure: str,
-    marks: Sequence[Mark],
+    marks: Sequence[SampleScore],
     rows: np.ndarray,
     *,
     ids: Sequence[Id] = (),
@@ -90,7 +90,7 @@ def summed(
     )
 
 
-def percent(marks: Sequence[Mark]) -> float:
+def percent(marks: Sequence[SampleScore]) -> float:
     """The mean over marks."""
     return sum(mark.worth for mark in marks) / len(marks)
 

@@ -9,13 +9,13 @@ from robustmerge.errors import MergeError, few, shown
 
 from ..data.predictions import Prediction
 from ..data.questions import Id, Question, keys
-from .exam import Exam
+from .exam import ScoringInput
 
 Pair = tuple[Question, Prediction]
 Asked = TypeVar("Asked", Question, Prediction)
 
 
-def by_id(exam: Exam, kind: Callable[[Id], Hashable] = lambda one: one) -> list[Pair]:
+def by_id(exam: ScoringInput, kind: Callable[[Id], Hashable] = lambda one: one) -> list[Pair]:
     """Every line of answers with the question of its id, which the scripts look up.
 
     Of questions with one id the last is taken. Answers are not looked up: one given twice counts
@@ -38,7 +38,7 @@ def by_id(exam: Exam, kind: Callable[[Id], Hashable] = lambda one: one) -> list[
     return pairs
 
 
-def by_place(exam: Exam) -> list[Pair]:
+def by_place(exam: ScoringInput) -> list[Pair]:
     """Every line of answers with the question in the same place, whatever their ids.
 
     Raises:
@@ -54,7 +54,7 @@ def by_place(exam: Exam) -> list[Pair]:
     )
 
 
-def answered(exam: Exam) -> list[tuple[Question, str]]:
+def answered(exam: ScoringInput) -> list[tuple[Question, str]]:
     """Every question, in the order of their file, with the one answer to it.
 
     Ids are compared as text. Where a task's ids repeat, the k-th answer with an id belongs to the
@@ -80,7 +80,7 @@ def answered(exam: Exam) -> list[tuple[Question, str]]:
     return [(q, said[key].text if key in said else "") for key, q in asked.items()]
 
 
-def _unique(exam: Exam, records: Sequence[Asked], what: str) -> dict[Hashable, Asked]:
+def _unique(exam: ScoringInput, records: Sequence[Asked], what: str) -> dict[Hashable, Asked]:
     """The records by id, or by id and how often it came before where ids repeat."""
     ids = [str(record.id) for record in records]
     names: Sequence[Hashable] = keys(ids) if exam.task.repeated_ids else ids
@@ -96,7 +96,7 @@ def _unique(exam: Exam, records: Sequence[Asked], what: str) -> dict[Hashable, A
     return found
 
 
-def _stray(exam: Exam, prediction: Prediction) -> MergeError:
+def _stray(exam: ScoringInput, prediction: Prediction) -> MergeError:
     """The error for an answer to a question that is not there."""
     alike = [q.id for q in exam.questions if str(q.id) == str(prediction.id)]
     hint = "are these the answers to these questions?"

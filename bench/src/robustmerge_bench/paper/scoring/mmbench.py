@@ -25,9 +25,9 @@ from ...metrics.letter import letter
 from ..data.questions import Question
 from ..data.tables import options
 from ..score import Protocol, Score
-from .exam import Exam
+from .exam import ScoringInput
 from .fixed import classes_in, plain_class
-from .marks import Mark, percent, summed, worth
+from .marks import SampleScore, percent, summed, worth
 from .matching import answered
 
 _ORDERS = 1_000_000
@@ -35,7 +35,7 @@ _MARKS = re.compile(r"[.()\[\],:;!*#{}]")
 _LEVELS = ("l2-category", "category")
 
 
-def official(exam: Exam) -> Score:
+def official(exam: ScoringInput) -> Score:
     """The one letter that is a word of the answer, else the one option whose text occurs in it."""
     return _scored(exam, "official", official_option)
 
@@ -61,7 +61,7 @@ def official_option(text: str, choices: Mapping[str, str]) -> str:
     return named[0] if len(named) == 1 else ""
 
 
-def fixed(exam: Exam) -> Score:
+def fixed(exam: ScoringInput) -> Score:
     """The option's letter, however it is written, or the one option that is named."""
     return _scored(exam, "fixed", option)
 
@@ -81,14 +81,16 @@ def option(text: str, choices: Mapping[str, str]) -> str:
     return named[0] if len(named) == 1 else ""
 
 
-def _scored(exam: Exam, protocol: Protocol, find: Callable[[str, Mapping[str, str]], str]) -> Score:
-    asked: dict[int, list[Mark]] = {}
+def _scored(
+    exam: ScoringInput, protocol: Protocol, find: Callable[[str, Mapping[str, str]], str]
+) -> Score:
+    asked: dict[int, list[SampleScore]] = {}
     guessed: dict[int, float] = {}
     kinds: dict[str, set[int]] = {}
     for question, text in answered(exam):
         choices = options(question.content)
         said, name = find(text, choices), int(question.id) % _ORDERS
-        mark = Mark(question.id, worth(said == _right(question, choices)), text, bool(said))
+        mark = SampleScore(question.id, worth(said == _right(question, choices)), text, bool(said))
         asked.setdefault(name, []).append(mark)
         guessed[name] = guessed.get(name, 1) / len(choices)
         for level in _LEVELS:
@@ -114,7 +116,7 @@ def _scored(exam: Exam, protocol: Protocol, find: Callable[[str, Mapping[str, st
     )
 
 
-def _index(mark: Mark) -> int:
+def _index(mark: SampleScore) -> int:
     return int(mark.id)
 
 

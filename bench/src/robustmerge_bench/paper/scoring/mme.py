@@ -24,8 +24,8 @@ from robustmerge.errors import MergeError, reading, shown, unknown
 
 from ..data.questions import Id, Question
 from ..score import Protocol, Score
-from .exam import Exam, answer_of
-from .marks import Mark, summed, worth
+from .exam import ScoringInput, answer_of
+from .marks import SampleScore, summed, worth
 from .matching import answered
 from .pope import category_of, is_yes, yes_in
 
@@ -52,7 +52,7 @@ _ADDED = ("Answer the question using a single word or phrase.", "Please answer y
 
 
 @dataclass(frozen=True)
-class Picture:
+class QuestionPair:
     """Both questions about one picture.
 
     Attributes:
@@ -63,7 +63,7 @@ class Picture:
 
     id: Id
     category: str
-    marks: tuple[Mark, ...]
+    marks: tuple[SampleScore, ...]
 
     @property
     def points(self) -> float:
@@ -72,7 +72,7 @@ class Picture:
         return sum(worths) / len(worths) + min(worths)
 
 
-def official(exam: Exam) -> Score:
+def official(exam: ScoringInput) -> Score:
     """Yes or no among the first four characters, yes first; anything else is wrong."""
     return _scored(exam, "official", official_yes)
 
@@ -87,18 +87,18 @@ def official_yes(text: str) -> bool | None:
     return True if "yes" in start else False if "no" in start else None
 
 
-def fixed(exam: Exam) -> Score:
+def fixed(exam: ScoringInput) -> Score:
     """The first word if it is yes or no, else the only one of the two; neither is wrong."""
     return _scored(exam, "fixed", yes_in)
 
 
-def _scored(exam: Exam, protocol: Protocol, yes: Callable[[str], bool | None]) -> Score:
+def _scored(exam: ScoringInput, protocol: Protocol, yes: Callable[[str], bool | None]) -> Score:
     truth = _truth(exam)
-    pictures: dict[Id, list[Mark]] = {}
+    pictures: dict[Id, list[SampleScore]] = {}
     categories: dict[Id, str] = {}
     for (question, text), right in zip(answered(exam), truth, strict=True):
         found = yes(text)
-        mark = Mark(question.id, worth(found == right), text, found is not None)
+        mark = SampleScore(question.id, worth(found == right), text, found is not None)
         pictures.setdefault(question.id, []).append(mark)
         categories[question.id] = category_of(question)
     all_of = [_picture(exam, name, categories[name], marks) for name, marks in pictures.items()]
@@ -120,7 +120,9 @@ def _scored(exam: Exam, protocol: Protocol, yes: Callable[[str], bool | None]) -
     )
 
 
-def _picture(exam: Exam, name: Id, category: str, marks: Sequence[Mark]) -> Picture:
+def _picture(
+    exam: ScoringInput, name: Id, category: str, marks: Sequence[SampleScore]
+) -> QuestionPair:
     if category not in PERCEPTION + COGNITION:
         raise unknown("subtask", category, PERCEPTION + COGNITION, where=f"{exam.file}, {name}")
     if len(marks) != _PAIR:
@@ -129,10 +131,10 @@ def _picture(exam: Exam, name: Id, category: str, marks: Sequence[Mark]) -> Pict
             where=str(exam.file),
             hint="MME asks two about every picture, with its name as their id",
         )
-    return Picture(name, category, tuple(marks))
+    return QuestionPair(name, category, tuple(marks))
 
 
-def _parts(pictures: Sequence[Picture]) -> dict[str, float]:
+def _parts(pictures: Sequence[QuestionPair]) -> dict[str, float]:
     """Points of cognition, and of every subtask, with its accuracy and that of pictures."""
     parts: dict[str, float] = {}
     cognition = 0.0
@@ -147,7 +149,7 @@ def _parts(pictures: Sequence[Picture]) -> dict[str, float]:
     return {"cognition": cognition, **parts}
 
 
-def _truth(exam: Exam) -> list[bool]:
+def _truth(exam: ScoringInput) -> list[bool]:
     """Whether yes is right, of every question."""
     if all("answer" in question.content for question in exam.questions):
         return [is_yes(answer_of(question), question.where) for question in exam.questions]

@@ -15,29 +15,29 @@ from collections.abc import Callable, Sequence
 from ..score import Score
 from .boxes import reference, size
 from .chance import among_classes, among_options
-from .exam import Exam, answer_of
-from .marks import Mark, scored, worth
+from .exam import ScoringInput, answer_of
+from .marks import SampleScore, scored, worth
 from .matching import Pair, by_id, by_place
 
 _FOUR = 4
 
 
-def words(exam: Exam) -> Score:
+def words(exam: ScoringInput) -> Score:
     """Equal but for case, as written: a period at the end is one character too many."""
     return _equal(exam, by_id(exam))
 
 
-def letter(exam: Exam) -> Score:
+def letter(exam: ScoringInput) -> Score:
     """As `words`: a letter with anything beside it is wrong."""
     return _equal(exam, by_id(exam), chance=among_options(exam.questions))
 
 
-def vqa(exam: Exam) -> Score:
+def vqa(exam: ScoringInput) -> Score:
     """As `words`, with the one answer that the file gives; ids are compared as text."""
     return _equal(exam, by_id(exam, str))
 
 
-def ocr(exam: Exam) -> Score:
+def ocr(exam: ScoringInput) -> Score:
     """As `words`, but an answer in which "Unanswerable" occurs is wrong, also if it is right."""
 
     def right(text: str, answer: str) -> bool:
@@ -46,7 +46,7 @@ def ocr(exam: Exam) -> Score:
     return _marked(exam, by_id(exam), right)
 
 
-def classes(exam: Exam) -> Score:
+def classes(exam: ScoringInput) -> Score:
     """Either text is part of the other, but for case: an empty answer is right, as is a list."""
 
     def right(text: str, answer: str) -> bool:
@@ -55,13 +55,13 @@ def classes(exam: Exam) -> Score:
     return _marked(exam, by_place(exam), right, chance=among_classes(exam.questions))
 
 
-def box(exam: Exam) -> Score:
+def box(exam: ScoringInput) -> Score:
     """Boxes that overlap by more than half, of which the last digit is cut off."""
     marks = []
     for question, prediction in by_id(exam):
         right, said = reference(question), cut_box(prediction.text)
         hit = said is not None and _overlap(said, right, max(size(question))) > 0.5
-        marks.append(Mark(prediction.id, worth(hit), prediction.text, said is not None))
+        marks.append(SampleScore(prediction.id, worth(hit), prediction.text, said is not None))
     return scored(exam, "official", marks)
 
 
@@ -81,17 +81,17 @@ def cut_box(text: str) -> list[float] | None:
     return found if len(found) == _FOUR else None
 
 
-def _equal(exam: Exam, pairs: Sequence[Pair], chance: float | None = None) -> Score:
+def _equal(exam: ScoringInput, pairs: Sequence[Pair], chance: float | None = None) -> Score:
     return _marked(exam, pairs, lambda text, answer: text.upper() == answer.upper(), chance)
 
 
 def _marked(
-    exam: Exam,
+    exam: ScoringInput,
     pairs: Sequence[Pair],
     right: Callable[[str, str], bool],
     chance: float | None = None,
 ) -> Score:
-    marks = [Mark(p.id, worth(right(p.text, answer_of(q))), p.text) for q, p in pairs]
+    marks = [SampleScore(p.id, worth(right(p.text, answer_of(q))), p.text) for q, p in pairs]
     return scored(exam, "official", marks, chance=chance)
 
 

@@ -22,15 +22,15 @@ import numpy as np
 from robustmerge.errors import MergeError, shown
 
 from ..data.questions import Id, Question, text_of
-from ..data.records import Record, records
+from ..data.records import JsonRecord, records
 from ..score import Protocol, Score
-from .exam import Exam, answer_of
-from .marks import Mark, summed, worth
+from .exam import ScoringInput, answer_of
+from .marks import SampleScore, summed, worth
 from .matching import answered, by_id
 
 
 @dataclass(frozen=True)
-class Said:
+class YesNoAnswer:
     """One answer beside the right one.
 
     Attributes:
@@ -54,7 +54,7 @@ class Said:
         return float(yes and self.right), float(yes > self.right), float(yes < self.right)
 
 
-def official(exam: Exam) -> Score:
+def official(exam: ScoringInput) -> Score:
     """An answer is no if no, No or not is a word of its first sentence, and else yes.
 
     Answers and labels of a category are paired in the order of their files.
@@ -64,7 +64,7 @@ def official(exam: Exam) -> Score:
     for question, prediction in by_id(exam):
         pairs.setdefault(category_of(question), []).append((prediction.id, prediction.text))
     said = [
-        Said(name, category, text, official_yes(text), right)
+        YesNoAnswer(name, category, text, official_yes(text), right)
         for category, texts in sorted(pairs.items())
         for (name, text), right in zip(texts, labels[category], strict=False)
     ]
@@ -76,14 +76,14 @@ def official_yes(text: str) -> bool:
     return not {"No", "not", "no"} & set(text.split(".")[0].replace(",", "").split(" "))
 
 
-def fixed(exam: Exam) -> Score:
+def fixed(exam: ScoringInput) -> Score:
     """The first word if it is yes or no, else the only one of the two; neither is wrong."""
     labels = _labels(exam)
     places = {category: iter(right) for category, right in labels.items()}
     said = []
     for question, text in answered(exam):
         category = category_of(question)
-        said.append(Said(question.id, category, text, yes_in(text), next(places[category])))
+        said.append(YesNoAnswer(question.id, category, text, yes_in(text), next(places[category])))
     return _scored(exam, "fixed", said)
 
 
@@ -104,10 +104,10 @@ def category_of(question: Question) -> str:
     Raises:
         MergeError: It has none.
     """
-    return text_of(Record(question.where, question.content), "category")
+    return text_of(JsonRecord(question.where, question.content), "category")
 
 
-def _labels(exam: Exam) -> dict[str, list[bool]]:
+def _labels(exam: ScoringInput) -> dict[str, list[bool]]:
     """Whether yes is right, of every category's questions in their order.
 
     Raises:
@@ -141,7 +141,7 @@ def is_yes(label: str, where: str) -> bool:
     )
 
 
-def _of_file(labels: Sequence[Record], questions: Sequence[Question], path: str) -> list[bool]:
+def _of_file(labels: Sequence[JsonRecord], questions: Sequence[Question], path: str) -> list[bool]:
     if len(labels) != len(questions):
         raise MergeError(
             f"{len(labels)} labels for {len(questions)} questions",
@@ -158,14 +158,15 @@ def _of_file(labels: Sequence[Record], questions: Sequence[Question], path: str)
     return [is_yes(text_of(label, "label"), label.where) for label in labels]
 
 
-def _scored(exam: Exam, protocol: Protocol, said: Sequence[Said]) -> Score:
+def _scored(exam: ScoringInput, protocol: Protocol, said: Sequence[YesNoAnswer]) -> Score:
     categories = sorted({one.category for one in said})
     rows = np.zeros((len(said), 3 * len(categories)))
     for row, one in zip(rows, said, strict=True):
         first = 3 * categories.index(one.category)
         row[first : first + 3] = one.counted
     marks = [
-        Mark(one.id, worth(one.yes == one.right), one.text, one.yes is not None) for one in said
+        SampleScore(one.id, worth(one.yes == one.right), one.text, one.yes is not None)
+        for one in said
     ]
     parts: dict[str, float] = {}
     for category in categories:
@@ -177,7 +178,7 @@ def _scored(exam: Exam, protocol: Protocol, said: Sequence[Said]) -> Score:
     )
 
 
-def _figures(said: Sequence[Said]) -> Mapping[str, float]:
+def _figures(said: Sequence[YesNoAnswer]) -> Mapping[str, float]:
     hits, false, lost = (sum(column) for column in zip(*(one.counted for one in said), strict=True))
     right = sum(one.yes == one.right for one in said)
     return {

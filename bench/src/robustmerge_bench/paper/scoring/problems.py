@@ -25,8 +25,8 @@ from ...metrics.letter import letter as letter_in
 from ..data.questions import Question
 from ..score import Score
 from .chance import among_options, options_in
-from .exam import Exam, answer_of
-from .marks import Mark, percent, scored, worth
+from .exam import ScoringInput, answer_of
+from .marks import SampleScore, percent, scored, worth
 from .matching import answered
 
 _LETTERS = tuple("ABCDE")
@@ -35,7 +35,7 @@ _SPLITS = "pid_splits.json"
 
 
 @dataclass(frozen=True)
-class Problem:
+class ScienceProblem:
     """One problem.
 
     Attributes:
@@ -47,7 +47,7 @@ class Problem:
     answer: int
 
 
-def official(exam: Exam) -> Score:
+def official(exam: ScoringInput) -> Score:
     """The script's rule, over all test problems; one without an answer is wrong."""
     path = exam.needed_references(
         "; or --protocol fixed, which takes a letter in the questions for the answer"
@@ -60,7 +60,7 @@ def official(exam: Exam) -> Score:
         text = prediction.text if prediction else ""
         found, problem = official_letter(text), problems[name]
         right = found in _LETTERS and _LETTERS.index(found) == problem.answer
-        mark = Mark(name, worth(right), text, bool(found))
+        mark = SampleScore(name, worth(right), text, bool(found))
         marks.append(mark)
         if prediction and "<image>" in prediction.prompt:
             pictured.append(mark)
@@ -83,14 +83,16 @@ def official_letter(text: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def fixed(exam: Exam) -> Score:
+def fixed(exam: ScoringInput) -> Score:
     """The right option's letter, however it is written, over all questions."""
     problems = read_problems(exam.references) if exam.references else {}
     marks, counts = [], []
     for question, text in answered(exam):
         problem = problems.get(str(question.id))
         said = letter_in(text)
-        marks.append(Mark(question.id, worth(said == _right(question, problem)), text, bool(said)))
+        marks.append(
+            SampleScore(question.id, worth(said == _right(question, problem)), text, bool(said))
+        )
         counts.append(problem.choices if problem else options_in(question.text))
     parts = {}
     for name, there in (("picture", True), ("no picture", False)):
@@ -102,7 +104,7 @@ def fixed(exam: Exam) -> Score:
     return scored(exam, "fixed", marks, parts=parts, chance=among_options((), counts))
 
 
-def read_problems(path: Path) -> dict[str, Problem]:
+def read_problems(path: Path) -> dict[str, ScienceProblem]:
     """The problems by id.
 
     Raises:
@@ -114,7 +116,7 @@ def read_problems(path: Path) -> dict[str, Problem]:
             case {"choices": list() as choices, "answer": int() as answer} if (
                 0 <= answer < len(choices)
             ):
-                problems[name] = Problem(len(choices), answer)
+                problems[name] = ScienceProblem(len(choices), answer)
             case _:
                 raise MergeError(
                     f"{shown(content)} is no problem",
@@ -124,7 +126,7 @@ def read_problems(path: Path) -> dict[str, Problem]:
     return problems
 
 
-def _right(question: Question, problem: Problem | None) -> str:
+def _right(question: Question, problem: ScienceProblem | None) -> str:
     """The right letter: the question's own, or that of its problem.
 
     Raises:
@@ -149,7 +151,7 @@ def _right(question: Question, problem: Problem | None) -> str:
     return answer
 
 
-def _test_ids(path: Path, problems: Mapping[str, Problem]) -> Sequence[str]:
+def _test_ids(path: Path, problems: Mapping[str, ScienceProblem]) -> Sequence[str]:
     """The ids of the test problems, each once.
 
     Raises:

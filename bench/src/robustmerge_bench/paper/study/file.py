@@ -35,9 +35,9 @@ from robustmerge.engine.yaml_file import beside, read_yaml
 from robustmerge.errors import MergeError, few, shown, unknown, within
 
 from ..score import Protocol
-from ..tasks import TASKS, Task, chosen
+from ..tasks import TASKS, PaperTask, chosen
 from .contenders import RECIPE, Contender, contenders
-from .published import Printed, published
+from .published import PublishedRow, published
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 _KEYS = {
@@ -80,10 +80,10 @@ class Study:
     data: Path | None
     adapters: Mapping[str, str]
     contenders: tuple[Contender, ...]
-    tasks: tuple[Task, ...]
+    tasks: tuple[PaperTask, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
     answering: Mapping[str, Any] = field(default_factory=lambda: _NONE)
-    published: tuple[Printed, ...] = ()
+    published: tuple[PublishedRow, ...] = ()
     note: str = ""
 
     @classmethod
@@ -150,7 +150,7 @@ def _adapters(given: object, file: Path) -> dict[str, str]:
     return {name: beside(file, source) for name, source in given.items()}
 
 
-def _tasks(given: object, file: Path) -> tuple[Task, ...]:
+def _tasks(given: object, file: Path) -> tuple[PaperTask, ...]:
     names = given.split(",") if isinstance(given, str) else given
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise MergeError(
@@ -189,7 +189,9 @@ def _check_text(name: str, value: object, file: Path) -> None:
         )
 
 
-def narrowed(study: Study, only: Sequence[str]) -> tuple[tuple[Contender, ...], tuple[Task, ...]]:
+def narrowed(
+    study: Study, only: Sequence[str]
+) -> tuple[tuple[Contender, ...], tuple[PaperTask, ...]]:
     """The contenders and tasks that `only` names; all of them where it names none of that sort.
 
     Raises:

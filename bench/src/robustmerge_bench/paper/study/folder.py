@@ -24,15 +24,15 @@ from robustmerge.files import write_json
 
 from ..answering.record import forget, rebase
 from ..score import Protocol
-from ..tasks import Task
-from .hashes import Hashes, of
-from .models import Model
+from ..tasks import PaperTask
+from .hashes import FileHashes, of
+from .models import StudyModel
 
 _LOG = "answers.json"
 
 
 @dataclass(frozen=True)
-class Folder:
+class StudyFolder:
     """A study's folder.
 
     Attributes:
@@ -41,30 +41,30 @@ class Folder:
     """
 
     out: Path
-    hashes: Hashes
+    hashes: FileHashes
 
     @classmethod
-    def at(cls, out: Path) -> Folder:
+    def at(cls, out: Path) -> StudyFolder:
         """The folder at this place, which need not be there yet."""
-        return cls(out, Hashes(out / "hashes.json"))
+        return cls(out, FileHashes(out / "hashes.json"))
 
-    def merged(self, model: Model) -> Path:
+    def merged(self, model: StudyModel) -> Path:
         """Where a merge is, or is to be written."""
         return _of_hash(self.out / "merged", model.merged_name)
 
-    def is_merged(self, model: Model) -> bool:
+    def is_merged(self, model: StudyModel) -> bool:
         """Whether the merge is there; it appears whole or not at all."""
         return (self.merged(model) / RECORD).is_file()
 
-    def answers(self, model: Model) -> Path:
+    def answers(self, model: StudyModel) -> Path:
         """The folder of a model's answers."""
         return _of_hash(self.out / "answers", model.answers_name)
 
-    def answered(self, model: Model, task: Task) -> Path:
+    def answered(self, model: StudyModel, task: PaperTask) -> Path:
         """The file of a model's answers to a task's questions."""
         return self.answers(model) / f"{task.name}.jsonl"
 
-    def is_answered(self, model: Model, task: Task, questions: str) -> bool:
+    def is_answered(self, model: StudyModel, task: PaperTask, questions: str) -> bool:
         """Whether all of these questions are answered, and the answers as they were then."""
         path = self.answered(model, task)
         entry = self._log(model).get(task.name, {})
@@ -72,7 +72,7 @@ class Folder:
             return False
         return bool(entry["answers"] == self.hashes.file(path))
 
-    def begin(self, model: Model, task: Task, questions: str, base: str) -> None:
+    def begin(self, model: StudyModel, task: PaperTask, questions: str, base: str) -> None:
         """Note what is going to be answered; answers to other questions are removed.
 
         Args:
@@ -88,14 +88,19 @@ class Folder:
         rebase(self.answers(model), base)
         self._write_log(model, {**log, task.name: {"questions": questions}})
 
-    def end(self, model: Model, task: Task, questions: str) -> None:
+    def end(self, model: StudyModel, task: PaperTask, questions: str) -> None:
         """Note that all questions are answered."""
         answers = self.hashes.file(self.answered(model, task))
         entry = {"questions": questions, "answers": answers}
         self._write_log(model, {**self._log(model), task.name: entry})
 
     def score(
-        self, model: Model, task: Task, protocol: Protocol, questions: str, references: str
+        self,
+        model: StudyModel,
+        task: PaperTask,
+        protocol: Protocol,
+        questions: str,
+        references: str,
     ) -> Path:
         """The file of a score, by the contents that it is made from."""
         answers = self.hashes.file(self.answered(model, task))
@@ -103,7 +108,7 @@ class Folder:
         folder = self.out / "scores" / self.answers(model).name
         return folder / f"{task.name}-{protocol}-{key[:12]}.json"
 
-    def _log(self, model: Model) -> dict[str, Any]:
+    def _log(self, model: StudyModel) -> dict[str, Any]:
         path = self.answers(model) / _LOG
         if not path.is_file():
             return {}
@@ -118,7 +123,7 @@ class Folder:
                 hint="remove the folder; the next run asks again",
             ) from None
 
-    def _write_log(self, model: Model, log: dict[str, Any]) -> None:
+    def _write_log(self, model: StudyModel, log: dict[str, Any]) -> None:
         path = self.answers(model) / _LOG
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, log)

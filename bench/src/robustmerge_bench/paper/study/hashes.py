@@ -25,7 +25,7 @@ _BASE = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt")
 _LARGE = 1 << 20  # bytes from which on a file's hash is worth keeping
 
 
-class Hashes:
+class FileHashes:
     """Hashes of files, the large ones remembered.
 
     Attributes:

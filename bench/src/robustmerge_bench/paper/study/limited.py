@@ -15,11 +15,11 @@ from robustmerge.files import read_json, write_json
 from ..data.pictures import questions_at
 from ..data.questions import Question
 from ..data.records import records
-from ..tasks import Task
+from ..tasks import PaperTask
 
 
 @dataclass(frozen=True)
-class Files:
+class LimitedFiles:
     """A task's files.
 
     Attributes:
@@ -31,7 +31,7 @@ class Files:
     references: Path | None = None
 
 
-def limited(task: Task, files: Files, limit: int, folder: Path) -> Files:
+def limited(task: PaperTask, files: LimitedFiles, limit: int, folder: Path) -> LimitedFiles:
     """Write the first questions, and what is known of these, into a folder of their own.
 
     Args:
@@ -45,20 +45,20 @@ def limited(task: Task, files: Files, limit: int, folder: Path) -> Files:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if files.questions.suffix == ".tsv":
-        return Files(_table(files.questions, limit, folder), files.references)
+        return LimitedFiles(_table(files.questions, limit, folder), files.references)
     some = questions_at(files.questions, task)[:limit]
     questions = folder / "questions.json"
     questions.write_text(json.dumps([dict(q.content) for q in some]), encoding="utf-8")
     references = files.references
     if references is None:
-        return Files(questions)
+        return LimitedFiles(questions)
     if task.kind == "captions":
-        return Files(questions, _captions(references, some, folder))
+        return LimitedFiles(questions, _captions(references, some, folder))
     if task.kind == "problems":
-        return Files(questions, _problems(references, some, folder))
+        return LimitedFiles(questions, _problems(references, some, folder))
     if task.kind == "pope":
-        return Files(questions, _labels(references, some, folder))
-    return Files(questions, references)
+        return LimitedFiles(questions, _labels(references, some, folder))
+    return LimitedFiles(questions, references)
 
 
 def _table(path: Path, limit: int, folder: Path) -> Path:

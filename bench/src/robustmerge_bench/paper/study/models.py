@@ -15,10 +15,10 @@ from typing import Any
 from robustmerge import methods
 from robustmerge.engine.recipe import Recipe
 
-from ..tasks import Task
+from ..tasks import PaperTask
 from .contenders import Contender
 from .file import Study
-from .hashes import Hashes, of
+from .hashes import FileHashes, of
 
 _SHOWN = 12  # digits of a hash in a name: 48 bits
 _OF_PLACES = ("adapters", "plugins", "data", "base", "modules")
@@ -28,7 +28,7 @@ Locate = Callable[[str], Path]
 
 
 @dataclass(frozen=True)
-class Model:
+class StudyModel:
     """One model that answers questions.
 
     Attributes:
@@ -41,7 +41,7 @@ class Model:
     """
 
     contender: Contender
-    tasks: tuple[Task, ...]
+    tasks: tuple[PaperTask, ...]
     key: str
     answers: str
     adapter: Path | None = None
@@ -71,12 +71,12 @@ class Model:
 def models(
     study: Study,
     contender: Contender,
-    tasks: Sequence[Task],
+    tasks: Sequence[PaperTask],
     asked: Mapping[str, Any],
     base: str,
-    hashes: Hashes,
+    hashes: FileHashes,
     locate: Locate,
-) -> list[Model]:
+) -> list[StudyModel]:
     """The models of a contender.
 
     Args:
@@ -92,9 +92,9 @@ def models(
         MergeError: An adapter is not there.
     """
 
-    def model(key: str, folder: Path | None = None, of_task: str = "") -> Model:
+    def model(key: str, folder: Path | None = None, of_task: str = "") -> StudyModel:
         chosen = tuple(task for task in tasks if of_task in ("", task.name))
-        return Model(contender, chosen, key, of([base, key, dict(asked)]), folder, of_task)
+        return StudyModel(contender, chosen, key, of([base, key, dict(asked)]), folder, of_task)
 
     if contender.recipe is not None:
         return [model(merge_key(contender.recipe, hashes, locate))]
@@ -107,7 +107,7 @@ def models(
     return [model("")]
 
 
-def merge_key(recipe: Recipe, hashes: Hashes, locate: Locate) -> str:
+def merge_key(recipe: Recipe, hashes: FileHashes, locate: Locate) -> str:
     """The hash of everything that decides a merge: settings, defaults, contents of all files."""
     plain = {k: v for k, v in recipe.to_dict().items() if k not in _OF_PLACES}
     method = methods.get(recipe.method)
@@ -120,7 +120,7 @@ def merge_key(recipe: Recipe, hashes: Hashes, locate: Locate) -> str:
     return of(plain)
 
 
-def _contents(plugin: str, hashes: Hashes) -> str:
+def _contents(plugin: str, hashes: FileHashes) -> str:
     return hashes.file(Path(plugin)) if plugin.endswith(".py") else plugin
 
 

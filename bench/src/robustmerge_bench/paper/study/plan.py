@@ -11,13 +11,13 @@ from robustmerge.errors import MergeError
 
 from ..data.pictures import digest, questions_at
 from ..score import Protocol
-from ..tasks import Task
+from ..tasks import PaperTask
 from .file import Study, narrowed
-from .folder import Folder
-from .hashes import Hashes
-from .limited import Files
-from .models import Model, models
-from .tools import Tools
+from .folder import StudyFolder
+from .hashes import FileHashes
+from .limited import LimitedFiles
+from .models import StudyModel, models
+from .tools import StudyTools
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class TaskFiles:
         references: Hash of the references; empty without.
     """
 
-    files: Files
+    files: LimitedFiles
     questions: str
     references: str
 
 
 @dataclass(frozen=True)
-class Work:
+class ModelWork:
     """A model and what is to be done for it.
 
     Attributes:
@@ -46,10 +46,10 @@ class Work:
         score: Scores that have yet to be computed.
     """
 
-    model: Model
+    model: StudyModel
     merge: bool
-    answer: tuple[Task, ...]
-    score: tuple[tuple[Task, Protocol], ...]
+    answer: tuple[PaperTask, ...]
+    score: tuple[tuple[PaperTask, Protocol], ...]
 
     @property
     def done(self) -> bool:
@@ -58,7 +58,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """A study and its state.
 
     Attributes:
@@ -73,16 +73,16 @@ class Plan:
     """
 
     study: Study
-    folder: Folder
+    folder: StudyFolder
     data: Path
     files: Mapping[str, TaskFiles]
-    models: tuple[Model, ...]
+    models: tuple[StudyModel, ...]
     labels: frozenset[str]
     tasks: frozenset[str]
-    tools: Tools
+    tools: StudyTools
 
     @property
-    def chosen(self) -> tuple[Model, ...]:
+    def chosen(self) -> tuple[StudyModel, ...]:
         """The models that are to be run."""
         return tuple(
             model
@@ -91,7 +91,7 @@ class Plan:
             and any(t.name in self.tasks for t in model.tasks)
         )
 
-    def work(self, model: Model) -> Work:
+    def work(self, model: StudyModel) -> ModelWork:
         """What is to be done for a model, as its folder is now."""
         tasks = tuple(task for task in model.tasks if task.name in self.tasks)
         asked = tuple(task for task in tasks if not self.is_answered(model, task))
@@ -102,18 +102,18 @@ class Plan:
             if task in asked or not self.is_scored(model, task, protocol)
         )
         merge = model.contender.recipe is not None and bool(asked)
-        return Work(model, merge and not self.folder.is_merged(model), asked, scores)
+        return ModelWork(model, merge and not self.folder.is_merged(model), asked, scores)
 
-    def is_answered(self, model: Model, task: Task) -> bool:
+    def is_answered(self, model: StudyModel, task: PaperTask) -> bool:
         """Whether a model has answered all questions of a task."""
         return self.folder.is_answered(model, task, self.files[task.name].questions)
 
-    def score(self, model: Model, task: Task, protocol: Protocol) -> Path:
+    def score(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> Path:
         """The file of a score, for which there must be answers."""
         files = self.files[task.name]
         return self.folder.score(model, task, protocol, files.questions, files.references)
 
-    def is_scored(self, model: Model, task: Task, protocol: Protocol) -> bool:
+    def is_scored(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> bool:
         """Whether the score is there, with all that can be computed now."""
         path = self.score(model, task, protocol)
         return path.is_file() and self.tools.complete(task, path)
@@ -133,8 +133,8 @@ class Plan:
 
 
 def make_plan(
-    study: Study, out: Path, tools: Tools, only: Sequence[str] = (), *, whole: bool = True
-) -> Plan:
+    study: Study, out: Path, tools: StudyTools, only: Sequence[str] = (), *, whole: bool = True
+) -> StudyPlan:
     """Find everything that a study needs.
 
     Args:
@@ -154,19 +154,19 @@ def make_plan(
             where=str(study.file),
             hint="--data FOLDER is the folder that holds all tasks; or data: folder in the file",
         )
-    folder = Folder.at(out)
+    folder = StudyFolder.at(out)
     files = {}
     for task in study.tasks:
         with _needed(task in tasks):
             files[task.name] = _files(task, tools.find(study.data, task), folder.hashes)
-    found: list[Model] = []
+    found: list[StudyModel] = []
     there = [task for task in study.tasks if task.name in files]
     base = folder.hashes.base(study.base)
     for each in study.contenders:
         with _needed(whole and each in contenders):
             found += models(study, each, there, tools.asked, base, folder.hashes, tools.locate)
     labels, names = {each.label for each in contenders}, {task.name for task in tasks}
-    return Plan(
+    return StudyPlan(
         study,
         folder,
         study.data,
@@ -188,7 +188,7 @@ def _needed(needed: bool) -> Iterator[None]:
             raise
 
 
-def _files(task: Task, found: Files, hashes: Hashes) -> TaskFiles:
+def _files(task: PaperTask, found: LimitedFiles, hashes: FileHashes) -> TaskFiles:
     path = found.questions
     pictures = path.is_dir()
     questions = digest(path, questions_at(path, task)) if pictures else hashes.file(path)

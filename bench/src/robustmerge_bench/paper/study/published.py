@@ -11,7 +11,7 @@ from robustmerge.engine.values import check_keys, check_table
 from robustmerge.errors import MergeError, few, shown, unknown, within
 
 from ..score import Protocol
-from ..tasks import TASKS, Task
+from ..tasks import TASKS, PaperTask
 
 AVERAGED = ("seen", "unseen", "vision")
 """Groups of tasks whose scores are averaged; points and percents of general benchmarks are not."""
@@ -20,7 +20,7 @@ _KEYS = {"source", "protocol", "columns", "rows", "note"}
 
 
 @dataclass(frozen=True)
-class Printed:
+class PublishedRow:
     """One published row.
 
     Attributes:
@@ -37,7 +37,7 @@ class Printed:
     protocol: Protocol = "official"
     note: str = ""
 
-    def average(self, tasks: Sequence[Task], group: str) -> float | None:
+    def average(self, tasks: Sequence[PaperTask], group: str) -> float | None:
         """The average over a group's tasks in a study: as printed, if it is of the same tasks.
 
         Args:
@@ -52,7 +52,7 @@ class Printed:
         names = [task.name for task in tasks]
         return self.mean(names) if names and self.values.keys() >= {*names} else None
 
-    def printed_average(self, tasks: Sequence[Task], group: str) -> float | None:
+    def printed_average(self, tasks: Sequence[PaperTask], group: str) -> float | None:
         """The average as it was printed, if it is of these tasks; without values, of all tasks."""
         own = {name for name in self.values if name in TASKS and TASKS[name].group == group}
         whole = {name for name, task in TASKS.items() if task.group == group}
@@ -64,7 +64,7 @@ class Printed:
         return fmean(self.values[name] for name in names)
 
 
-def published(blocks: object, *, where: str) -> tuple[Printed, ...]:
+def published(blocks: object, *, where: str) -> tuple[PublishedRow, ...]:
     """Read the published rows of a study file.
 
     Args:
@@ -80,14 +80,14 @@ def published(blocks: object, *, where: str) -> tuple[Printed, ...]:
             where=where,
             hint="published: [{source: who and where, columns: [vqav2, …], rows: {ties: [66.7]}}]",
         )
-    found: list[Printed] = []
+    found: list[PublishedRow] = []
     for number, block in enumerate(blocks, 1):
         with within(f"{where}, block {number} of published"):
             found += _block(block)
     return tuple(found)
 
 
-def _block(block: object) -> list[Printed]:
+def _block(block: object) -> list[PublishedRow]:
     check_table("a block of published", block)
     assert isinstance(block, Mapping)
     check_keys("published block", block, _KEYS)
@@ -100,7 +100,7 @@ def _block(block: object) -> list[Printed]:
     check_table("rows", block.get("rows"))
     note = str(block.get("note", "")).strip()
     return [
-        Printed(label, source, _values(label, columns, values), protocol, note)
+        PublishedRow(label, source, _values(label, columns, values), protocol, note)
         for label, values in block["rows"].items()
     ]
 

@@ -13,10 +13,10 @@ from robustmerge import __version__
 from robustmerge.errors import MergeError, reading
 
 from ..score import Protocol
-from ..tasks import TASKS, Task
+from ..tasks import TASKS, PaperTask
 from .contenders import Kind
 from .folder import write_whole
-from .published import Printed
+from .published import PublishedRow
 
 FILE = "study.json"
 FORMAT = 1
@@ -24,7 +24,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Named:
+class ListedContender:
     """A contender of a table.
 
     Attributes:
@@ -41,7 +41,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Record:
+class StudyRecord:
     """What there is.
 
     Attributes:
@@ -61,10 +61,10 @@ class Record:
     note: str
     base: str
     asked: Mapping[str, Any]
-    tasks: tuple[Task, ...]
+    tasks: tuple[PaperTask, ...]
     protocols: tuple[Protocol, ...]
-    contenders: tuple[Named, ...]
-    published: tuple[Printed, ...]
+    contenders: tuple[ListedContender, ...]
+    published: tuple[PublishedRow, ...]
     scores: Mapping[str, Mapping[str, Mapping[str, str]]]
     failures: Mapping[str, Mapping[str, str]]
 
@@ -80,7 +80,7 @@ class Record:
         write_whole(out / FILE, content)
 
     @classmethod
-    def read(cls, out: Path) -> Record:
+    def read(cls, out: Path) -> StudyRecord:
         """Read a study's.
 
         Raises:
@@ -114,18 +114,21 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-def _record(found: dict[str, Any]) -> Record:
+def _record(found: dict[str, Any]) -> StudyRecord:
     if found["format"] != FORMAT:
         raise ValueError(found["format"])
-    return Record(
+    return StudyRecord(
         found["title"],
         found["note"],
         found["base"],
         found["asked"],
         tuple(TASKS[name] for name in found["tasks"]),
         tuple(found["protocols"]),
-        tuple(Named(**{**each, "tasks": tuple(each["tasks"])}) for each in found["contenders"]),
-        tuple(Printed(**each) for each in found["published"]),
+        tuple(
+            ListedContender(**{**each, "tasks": tuple(each["tasks"])})
+            for each in found["contenders"]
+        ),
+        tuple(PublishedRow(**each) for each in found["published"]),
         found["scores"],
         found["failures"],
     )

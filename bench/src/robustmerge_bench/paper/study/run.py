@@ -13,11 +13,11 @@ from time import perf_counter
 from robustmerge.errors import MergeError, few
 
 from ..score import Protocol
-from ..tasks import Task
-from .folder import Folder
-from .models import Model
-from .plan import Plan, Work
-from .record import Named, Record
+from ..tasks import PaperTask
+from .folder import StudyFolder
+from .models import StudyModel
+from .plan import ModelWork, StudyPlan
+from .record import ListedContender, StudyRecord
 
 _FAILURES = (ArithmeticError, RuntimeError, ValueError, OSError)  # such as torch's out of memory
 
@@ -61,7 +61,7 @@ def silent(step: Step) -> None:
     """Show no progress."""
 
 
-def run(plan: Plan, *, tell: Tell = silent) -> Outcome:
+def run(plan: StudyPlan, *, tell: Tell = silent) -> Outcome:
     """Do what is not done yet, and keep the study's record.
 
     Args:
@@ -85,10 +85,10 @@ def run(plan: Plan, *, tell: Tell = silent) -> Outcome:
     return outcome
 
 
-def _failures_of_others(plan: Plan) -> dict[str, Mapping[str, str]]:
+def _failures_of_others(plan: StudyPlan) -> dict[str, Mapping[str, str]]:
     """What went wrong before, of contenders that are not run now."""
     try:
-        known = Record.read(plan.folder.out).failures
+        known = StudyRecord.read(plan.folder.out).failures
     except MergeError:  # there is none yet, or it is damaged and written anew
         return {}
     return {label: why for label, why in known.items() if label not in plan.labels}
@@ -98,21 +98,21 @@ def _failures_of_others(plan: Plan) -> dict[str, Mapping[str, str]]:
 class _Doing:
     """One model's work."""
 
-    plan: Plan
+    plan: StudyPlan
     tell: Tell
 
     @property
-    def folder(self) -> Folder:
+    def folder(self) -> StudyFolder:
         return self.plan.folder
 
-    def do(self, work: Work) -> dict[str, str]:
+    def do(self, work: ModelWork) -> dict[str, str]:
         """Do it; what went wrong, by task."""
         if work.merge and (why := self._try(work.model, "merged", lambda: self._merge(work.model))):
             return {"": why}
         failures = self._answer(work.model, work.answer) if work.answer else {}
         return failures | self._score_all(work, failures)
 
-    def _score_all(self, work: Work, unanswered: Mapping[str, str]) -> dict[str, str]:
+    def _score_all(self, work: ModelWork, unanswered: Mapping[str, str]) -> dict[str, str]:
         """Score all that was answered; said in one line, but for what went wrong."""
         start, scored, failures = perf_counter(), [], {}
         for task, protocol in work.score:
@@ -128,11 +128,11 @@ class _Doing:
             self.tell(Step(work.model.label, what, perf_counter() - start))
         return failures
 
-    def _merge(self, model: Model) -> None:
+    def _merge(self, model: StudyModel) -> None:
         assert model.contender.recipe is not None
         self.plan.tools.merge(model.contender.recipe, self.folder.merged(model))
 
-    def _answer(self, model: Model, tasks: Sequence[Task]) -> dict[str, str]:
+    def _answer(self, model: StudyModel, tasks: Sequence[PaperTask]) -> dict[str, str]:
         """Answer all in one go, so that the model is loaded once; after a failure one by one."""
         why = self._asked(model, tasks)
         if not why or len(tasks) == 1:
@@ -140,11 +140,11 @@ class _Doing:
         found = {task.name: self._asked(model, [task]) for task in tasks}
         return {name: why for name, why in found.items() if why}
 
-    def _asked(self, model: Model, tasks: Sequence[Task]) -> str:
+    def _asked(self, model: StudyModel, tasks: Sequence[PaperTask]) -> str:
         what = "answered " + few([task.name for task in tasks], 12)
         return self._try(model, what, lambda: self._ask(model, tasks))
 
-    def _ask(self, model: Model, tasks: Sequence[Task]) -> None:
+    def _ask(self, model: StudyModel, tasks: Sequence[PaperTask]) -> None:
         study, files = self.plan.study, self.plan.files
         for task in tasks:
             self.folder.begin(model, task, files[task.name].questions, study.base)
@@ -158,7 +158,7 @@ class _Doing:
         for task in tasks:
             self.folder.end(model, task, files[task.name].questions)
 
-    def _score(self, model: Model, task: Task, protocol: Protocol) -> str:
+    def _score(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> str:
         def score() -> None:
             answers = self.folder.answered(model, task)
             found = self.plan.tools.score(task, self.plan.files[task.name].files, answers, protocol)
@@ -169,7 +169,7 @@ class _Doing:
             self.tell(Step(model.label, f"scored {task.name}, {protocol}", seconds, why))
         return why
 
-    def _try(self, model: Model, what: str, do: Callable[[], None]) -> str:
+    def _try(self, model: StudyModel, what: str, do: Callable[[], None]) -> str:
         """Why this failed, '' where it did not; said in any case."""
         why, seconds = _attempt(do)
         self.tell(Step(model.label, what, seconds, why))
@@ -199,14 +199,14 @@ def failed(outcome: Outcome) -> MergeError:
     )
 
 
-def _record(plan: Plan, failures: Mapping[str, Mapping[str, str]]) -> Record:
+def _record(plan: StudyPlan, failures: Mapping[str, Mapping[str, str]]) -> StudyRecord:
     study = plan.study
     named = []
     for each in study.contenders:
         own = [t.name for t in study.tasks if each.kind != "individual" or t.name in study.adapters]
         how = each.recipe.to_dict() if each.recipe else {"adapter": each.source}
-        named.append(Named(each.label, each.kind, tuple(own), how))
-    return Record(
+        named.append(ListedContender(each.label, each.kind, tuple(own), how))
+    return StudyRecord(
         study.title,
         study.note,
         study.base,

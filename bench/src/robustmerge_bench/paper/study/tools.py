@@ -14,13 +14,13 @@ from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError, shown, unknown
 
 from ...metrics import java
-from ..answering.options import Options
+from ..answering.options import AnsweringOptions
 from ..answering.run import Progress, answer
 from ..data.find import find
 from ..score import Protocol, Score
 from ..scoring import score
-from ..tasks import Task
-from .limited import Files, limited
+from ..tasks import PaperTask
+from .limited import LimitedFiles, limited
 from .models import Locate
 
 NAME = "{label}"
@@ -29,12 +29,12 @@ NAME = "{label}"
 _DECIDE = ("engine", "model", "dtype", "prompt", "limit", "max_new_tokens")
 
 
-Answer = Callable[[str, str | None, Sequence[Task], Path, Path, str], object]
+Answer = Callable[[str, str | None, Sequence[PaperTask], Path, Path, str], object]
 """From base, adapter, tasks, data, the folder of answers and a name: TASK.jsonl for each task."""
 
 
 @dataclass(frozen=True)
-class Tools:
+class StudyTools:
     """What a run needs to have done.
 
     Attributes:
@@ -48,15 +48,17 @@ class Tools:
     """
 
     locate: Locate
-    find: Callable[[Path, Task], Files]
+    find: Callable[[Path, PaperTask], LimitedFiles]
     merge: Callable[[Recipe, Path], object]
     answer: Answer
-    score: Callable[[Task, Files, Path, Protocol], Score]
-    complete: Callable[[Task, Path], bool]
+    score: Callable[[PaperTask, LimitedFiles, Path, Protocol], Score]
+    complete: Callable[[PaperTask, Path], bool]
     asked: Mapping[str, Any]
 
 
-def tools(options: Options, out: Path, progress: Progress, *, fetch: bool = True) -> Tools:
+def tools(
+    options: AnsweringOptions, out: Path, progress: Progress, *, fetch: bool = True
+) -> StudyTools:
     """The tools of a real run.
 
     Args:
@@ -65,7 +67,7 @@ def tools(options: Options, out: Path, progress: Progress, *, fetch: bool = True
         progress: Called with a task's name, its answers so far and its questions.
         fetch: Download adapters.
     """
-    return Tools(
+    return StudyTools(
         locate=partial(locate, fetch=fetch),
         find=found,
         merge=merge_recipe,
@@ -76,7 +78,7 @@ def tools(options: Options, out: Path, progress: Progress, *, fetch: bool = True
     )
 
 
-def found(root: Path, task: Task) -> Files:
+def found(root: Path, task: PaperTask) -> LimitedFiles:
     """The files of a task.
 
     Raises:
@@ -84,10 +86,12 @@ def found(root: Path, task: Task) -> Files:
     """
     files = find(root, task)
     beside = (files.questions.parent / name for name in task.references)
-    return Files(files.questions, files.references or next((p for p in beside if p.exists()), None))
+    return LimitedFiles(
+        files.questions, files.references or next((p for p in beside if p.exists()), None)
+    )
 
 
-def options_of(given: Mapping[str, Any], *, limit: int | None) -> Options:
+def options_of(given: Mapping[str, Any], *, limit: int | None) -> AnsweringOptions:
     """Options of answering, by name.
 
     Args:
@@ -97,7 +101,7 @@ def options_of(given: Mapping[str, Any], *, limit: int | None) -> Options:
     Raises:
         MergeError: There is no such option, or its value is impossible.
     """
-    known = {item.name: item.type for item in fields(Options)}
+    known = {item.name: item.type for item in fields(AnsweringOptions)}
     for name, value in given.items():
         if name not in known:
             raise unknown("option of answering", name, known)
@@ -107,7 +111,7 @@ def options_of(given: Mapping[str, Any], *, limit: int | None) -> Options:
             raise MergeError(
                 f"answering: {name} = {shown(value)} is not {wanted}", hint=f"mend {name}"
             )
-    options = Options(**given)
+    options = AnsweringOptions(**given)
     options = options if limit is None else replace(options, limit=limit)
     options.check()
     if options.engine == "server" and NAME not in str(options.model):
@@ -120,7 +124,7 @@ def options_of(given: Mapping[str, Any], *, limit: int | None) -> Options:
     return options
 
 
-def _asked(options: Options) -> dict[str, Any]:
+def _asked(options: AnsweringOptions) -> dict[str, Any]:
     """What of the options decides the answers; a half type is the family's choice on a GPU."""
     half = "float32" if options.device.startswith("cpu") else "half"
     found = {name: value for name, value in asdict(options).items() if name in _DECIDE}
@@ -130,11 +134,11 @@ def _asked(options: Options) -> dict[str, Any]:
 
 
 def _answer(
-    options: Options,
+    options: AnsweringOptions,
     progress: Progress,
     base: str,
     adapter: str | None,
-    tasks: Sequence[Task],
+    tasks: Sequence[PaperTask],
     data: Path,
     out: Path,
     name: str,
@@ -145,14 +149,19 @@ def _answer(
 
 
 def _score(
-    limit: int | None, into: Path, task: Task, files: Files, answers: Path, protocol: Protocol
+    limit: int | None,
+    into: Path,
+    task: PaperTask,
+    files: LimitedFiles,
+    answers: Path,
+    protocol: Protocol,
 ) -> Score:
     if limit is not None:
         files = limited(task, files, limit, into / f"{task.name}-{limit}")
     return score(task, files.questions, answers, protocol=protocol, references=files.references)
 
 
-def _complete(task: Task, path: Path) -> bool:
+def _complete(task: PaperTask, path: Path) -> bool:
     if task.kind != "captions" or java.what_is_missing():
         return True
     return not Score.read(path).missing

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from robustmerge.errors import unknown
 
-from ._task import Framing, Group, Kind, Task
+from ._task import Framing, Group, Kind, PaperTask
 from .general import GENERAL
 from .seen import SEEN
 from .unseen import UNSEEN
@@ -29,11 +29,11 @@ __all__ = [
     "Framing",
     "Group",
     "Kind",
-    "Task",
+    "PaperTask",
     "chosen",
 ]
 
-TASKS: Mapping[str, Task] = MappingProxyType(
+TASKS: Mapping[str, PaperTask] = MappingProxyType(
     {task.name: task for task in SEEN + UNSEEN + GENERAL + VISION}
 )
 _GROUPS = {
@@ -45,13 +45,13 @@ _GROUPS = {
 }
 
 
-def chosen(names: str) -> tuple[Task, ...]:
+def chosen(names: str) -> tuple[PaperTask, ...]:
     """The tasks of a list such as "seen,tabmwp", each once, in that order.
 
     Raises:
         MergeError: There is no such task or group.
     """
-    found: dict[str, Task] = {}
+    found: dict[str, PaperTask] = {}
     for name in (part.strip() for part in names.split(",")):
         if name not in _GROUPS and name not in TASKS:
             raise unknown("task", name, [*TASKS, *_GROUPS])

@@ -26,7 +26,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True)
-class Task:
+class PaperTask:
     """One task.
 
     Attributes:

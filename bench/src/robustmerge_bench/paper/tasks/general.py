@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._task import Task
+from ._task import PaperTask
 
 GENERAL = (
-    Task(
+    PaperTask(
         name="pope",
         title="POPE",
         column="POPE",
@@ -16,7 +16,7 @@ GENERAL = (
         references=("coco",),
         training=(),
     ),
-    Task(
+    PaperTask(
         name="mme",
         title="MME",
         column="MME",
@@ -28,7 +28,7 @@ GENERAL = (
         training=(),
         repeated_ids=True,  # two questions a picture, both under its name
     ),
-    Task(
+    PaperTask(
         name="mmbench",
         title="MMBench",
         column="MMBench",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._task import Task
+from ._task import PaperTask
 
 SEEN = (
-    Task(
+    PaperTask(
         name="scienceqa",
         title="ScienceQA",
         column="SciQA",
@@ -18,7 +18,7 @@ SEEN = (
         max_new_tokens=1024,
         without_image=True,
     ),
-    Task(
+    PaperTask(
         name="imagenet",
         title="ImageNet",
         column="Image",
@@ -30,7 +30,7 @@ SEEN = (
         max_new_tokens=1024,
         class_list=True,
     ),
-    Task(
+    PaperTask(
         name="vqav2",
         title="VQAv2",
         column="VQA",
@@ -41,7 +41,7 @@ SEEN = (
         framing="crop",
         max_new_tokens=1024,
     ),
-    Task(
+    PaperTask(
         name="rec",
         title="REC",
         column="REC",
@@ -52,7 +52,7 @@ SEEN = (
         framing="crop",
         max_new_tokens=1024,
     ),
-    Task(
+    PaperTask(
         name="ocrvqa",
         title="OCR-VQA",
         column="OCR",
@@ -61,7 +61,7 @@ SEEN = (
         folders=("OCRVQA", "OCR-VQA"),
         questions=("test.json",),
     ),
-    Task(
+    PaperTask(
         name="vizwiz",
         title="VizWiz captions",
         column="VizWiz",
@@ -71,7 +71,7 @@ SEEN = (
         questions=("val.json",),
         references=("val_coco_type.json",),
     ),
-    Task(
+    PaperTask(
         name="flickr30k",
         title="Flickr30k captions",
         column="Flickr",
@@ -81,7 +81,7 @@ SEEN = (
         questions=("val_brief.json",),
         references=("val_coco_type.json",),
     ),
-    Task(
+    PaperTask(
         name="iconqa",
         title="IconQA",
         column="IconQA",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._task import Task
+from ._task import PaperTask
 
 UNSEEN = (
-    Task(
+    PaperTask(
         name="aokvqa",
         title="A-OKVQA",
         column="AVQA",
@@ -17,7 +17,7 @@ UNSEEN = (
         max_new_tokens=1024,
         without_image=True,
     ),
-    Task(
+    PaperTask(
         name="imagenet-r",
         title="ImageNet-R",
         column="Image-R",
@@ -28,7 +28,7 @@ UNSEEN = (
         max_new_tokens=1024,
         repeated_ids=True,
     ),
-    Task(
+    PaperTask(
         name="screen2words",
         title="Screen2Words",
         column="S2W",
@@ -38,7 +38,7 @@ UNSEEN = (
         questions=("test.json",),
         references=("test_coco_type.json",),
     ),
-    Task(
+    PaperTask(
         name="tabmwp",
         title="TabMWP",
         column="TabMWP",

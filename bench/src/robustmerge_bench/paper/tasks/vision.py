@@ -9,11 +9,11 @@ publishes for the same tasks.
 
 from __future__ import annotations
 
-from ._task import Task
+from ._task import PaperTask
 
 
-def _vision(name: str, title: str, column: str, *folders: str) -> Task:
-    return Task(
+def _vision(name: str, title: str, column: str, *folders: str) -> PaperTask:
+    return PaperTask(
         name=name,
         title=title,
         column=column,

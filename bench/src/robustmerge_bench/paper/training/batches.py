@@ -20,7 +20,7 @@ from .conversations import Conversation
 from .encoding import IGNORED, SEQUENCES, Example
 
 
-class Examples(Dataset[Example]):
+class OrderedExamples(Dataset[Example]):
     """The examples of a training in their order, filled up to whole portions.
 
     What fills up is a repetition whose answers do not count, so that a training on many devices

@@ -66,7 +66,7 @@ def latest(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-class Marker(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+class CheckpointMarker(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Marks a checkpoint when every process has written its part."""
 
     def on_save(

@@ -19,7 +19,7 @@ from typing import Any
 from robustmerge.errors import MergeError, few, shown
 from robustmerge.files import sha256
 
-from ..data.records import Record, records
+from ..data.records import JsonRecord, records
 
 IMAGE = "<image>"
 _ROLES = ("human", "gpt")
@@ -143,7 +143,7 @@ def _digest(path: Path, part: Sequence[Conversation]) -> str:
     return digest.hexdigest()
 
 
-def _conversation(record: Record, find: Callable[[str], Path]) -> Conversation:
+def _conversation(record: JsonRecord, find: Callable[[str], Path]) -> Conversation:
     image = record.content.get("image")
     if image is not None and (not isinstance(image, str) or not image):
         raise MergeError(
@@ -158,7 +158,7 @@ def _conversation(record: Record, find: Callable[[str], Path]) -> Conversation:
     return Conversation(record.where, path, tuple(Turn(q, a) for q, a in turns))
 
 
-def _values(record: Record) -> list[str]:
+def _values(record: JsonRecord) -> list[str]:
     """What is said, human and model in turn."""
     said = record.content.get("conversations")
     if not isinstance(said, list) or not said:
@@ -189,7 +189,7 @@ def _values(record: Record) -> list[str]:
     return values
 
 
-def _check_marks(record: Record, values: Sequence[str], image: bool) -> None:
+def _check_marks(record: JsonRecord, values: Sequence[str], image: bool) -> None:
     """Check that a picture is marked once, in the first question, and nothing else is."""
     marks = [value.count(IMAGE) for value in values]
     if marks == [int(image), *[0] * (len(values) - 1)]:

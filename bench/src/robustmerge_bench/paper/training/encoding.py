@@ -26,7 +26,7 @@ from ..answering.images import framed, opened
 from ..answering.prompts import IMAGE
 from ..answering.tokens import token_ids
 from .conversations import Conversation
-from .wording import Span, Worded
+from .wording import ConversationText, Span
 
 IGNORED = -100
 """The label of a token that nothing is learned from."""
@@ -38,7 +38,7 @@ Example = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Encoder:
+class ConversationEncoder:
     """What makes examples of conversations.
 
     Attributes:
@@ -52,7 +52,7 @@ class Encoder:
 
     processor: Any
     config: Any
-    wording: Callable[[Conversation], Worded]
+    wording: Callable[[Conversation], ConversationText]
     as_llava: bool
     max_length: int
     mean: Sequence[float] | None
@@ -119,7 +119,7 @@ class Encoder:
             )
         )
 
-    def _answers(self, worded: Worded) -> list[tuple[int, bool]]:
+    def _answers(self, worded: ConversationText) -> list[tuple[int, bool]]:
         """The tokens of the text, or of its piece behind the picture, and which are answers."""
         apart = self.as_llava and IMAGE in worded.text
         start = worded.text.rindex(IMAGE) + len(IMAGE) if apart else 0

@@ -12,14 +12,14 @@ from torch import nn
 from robustmerge.adapter import layout
 
 from .families import adapted, check_adapted, connectors, leaves
-from .recipe import Recipe
+from .recipe import TrainingRecipe
 from .start import start_A
 
 LORA = "lora_"
 """What the names of a LoRA's parameters hold; the other parameters trained are the projector's."""
 
 
-def with_lora(model: Any, recipe: Recipe, task: str) -> PeftModel:
+def with_lora(model: Any, recipe: TrainingRecipe, task: str) -> PeftModel:
     """Put an untrained LoRA on a base.
 
     What is trained is in float32, whatever the base is in: rates of 2e-5 change nothing in

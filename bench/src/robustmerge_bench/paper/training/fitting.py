@@ -18,17 +18,17 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from .batches import Collator, Examples
+from .batches import Collator, OrderedExamples
 from .encoding import IGNORED
 from .expert import LORA
-from .place import Place
-from .recipe import DType, Recipe
+from .place import DeviceConfig
+from .recipe import DType, TrainingRecipe
 
 LOGGED = 100  # times that the loss is told, at most
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FitSettings(Protocol):
     """What every recipe says of a fit; see `recipe.Recipe`."""
 
     @property
@@ -42,7 +42,7 @@ class Fitted(Protocol):
 
 
 def arguments(
-    recipe: Recipe, place: Place, folder: Path, rows: int, *, texts: bool
+    recipe: TrainingRecipe, place: DeviceConfig, folder: Path, rows: int, *, texts: bool
 ) -> TrainingArguments:
     """What the Trainer is told.
 
@@ -68,7 +68,7 @@ def arguments(
 
 
 def trainer_arguments(
-    recipe: Fitted, place: Place, folder: Path, *, portion: int, steps: int, **more: Any
+    recipe: FitSettings, place: DeviceConfig, folder: Path, *, portion: int, steps: int, **more: Any
 ) -> TrainingArguments:
     """What the Trainer is told whatever is trained.
 
@@ -111,7 +111,7 @@ def trainer_arguments(
     return args
 
 
-def recomputing(place: Place) -> dict[str, Any]:
+def recomputing(place: DeviceConfig) -> dict[str, Any]:
     """What the Trainer is told about activations that are computed twice."""
     known = {field.name for field in fields(TrainingArguments)}
     again = "activation" if "activation_checkpointing" in known else "gradient"
@@ -140,9 +140,9 @@ class ExpertTrainer(OrderedTrainer):
     def __init__(
         self,
         model: PeftModel,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         args: TrainingArguments,
-        examples: Examples,
+        examples: OrderedExamples,
         pad_token: int,
         callbacks: Sequence[TrainerCallback],
     ) -> None:

@@ -13,12 +13,12 @@ from robustmerge.files import expand_user
 
 from ..answering.family import is_llava_15, prompt_for, settings_of
 from .conversations import Conversation
-from .encoding import Encoder
-from .recipe import Recipe
-from .wording import Template, Worded, vicuna
+from .encoding import ConversationEncoder
+from .recipe import TrainingRecipe
+from .wording import ConversationText, Template, vicuna
 
 
-def encoder_for(base: str, recipe: Recipe) -> Encoder:
+def encoder_for(base: str, recipe: TrainingRecipe) -> ConversationEncoder:
     """Load the processor of a base and choose prompt and frame.
 
     Raises:
@@ -41,7 +41,7 @@ def encoder_for(base: str, recipe: Recipe) -> Encoder:
         images.do_pad = False  # ours is by the recipe
     config = transformers.AutoConfig.from_pretrained(str(expand_user(base)))
     room = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return Encoder(
+    return ConversationEncoder(
         processor,
         config,
         vicuna if prompt == "vicuna" else _template(processor, base),
@@ -51,14 +51,14 @@ def encoder_for(base: str, recipe: Recipe) -> Encoder:
     )
 
 
-def pad_token(encoder: Encoder) -> int:
+def pad_token(encoder: ConversationEncoder) -> int:
     """The token that sequences are filled up with; nothing looks at it."""
     tokenizer = encoder.tokenizer
     found = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(token for token in found if token is not None)
 
 
-def _template(processor: Any, base: str) -> Callable[[Conversation], Worded]:
+def _template(processor: Any, base: str) -> Callable[[Conversation], ConversationText]:
     tokenizer = getattr(processor, "tokenizer", processor)
     holder = next((it for it in (processor, tokenizer) if it.chat_template), None)
     if holder is None:

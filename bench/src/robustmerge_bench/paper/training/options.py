@@ -10,7 +10,7 @@ from robustmerge.errors import MergeError
 
 
 @dataclass(frozen=True)
-class Range:
+class NumberRange:
     """Numbers that are possible.
 
     Attributes:
@@ -22,14 +22,14 @@ class Range:
     holds: Callable[[float], bool]
 
 
-COUNT = Range("1 or more", lambda value: value >= 1)
-RATE = Range("a number above 0", lambda value: 0 < value < math.inf)
-AMOUNT = Range("0 or more", lambda value: 0 <= value < math.inf)
-SHARE = Range("0 or more, and below 1", lambda value: 0 <= value < 1)
-SEED = Range("from 0 to 4294967295", lambda value: 0 <= value < 2**32)
+COUNT = NumberRange("1 or more", lambda value: value >= 1)
+RATE = NumberRange("a number above 0", lambda value: 0 < value < math.inf)
+AMOUNT = NumberRange("0 or more", lambda value: 0 <= value < math.inf)
+SHARE = NumberRange("0 or more, and below 1", lambda value: 0 <= value < 1)
+SEED = NumberRange("from 0 to 4294967295", lambda value: 0 <= value < 2**32)
 
 
-def check(settings: object, allowed: Range, *names: str) -> None:
+def check(settings: object, allowed: NumberRange, *names: str) -> None:
     """Check settings that are called as their options; None stands for one that is not given.
 
     Raises:

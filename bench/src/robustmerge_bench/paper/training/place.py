@@ -17,7 +17,7 @@ MOST = 16  # conversations on a device at once, unless told otherwise; as in LLa
 
 
 @dataclass(frozen=True)
-class Place:
+class DeviceConfig:
     """Where and how a training is computed.
 
     Attributes:

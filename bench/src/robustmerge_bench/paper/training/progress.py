@@ -14,7 +14,7 @@ from robustmerge.errors import MergeError
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingProgress:
     """How far a training is.
 
     Attributes:
@@ -32,14 +32,14 @@ class Step:
     left: float
 
 
-Told = Callable[[Step], None]
+Told = Callable[[TrainingProgress], None]
 
 
-def silent(step: Step) -> None:
+def silent(step: TrainingProgress) -> None:
     """Tell nothing."""
 
 
-class Teller(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+class ProgressReporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Tells of losses as the Trainer logs them, in the main process."""
 
     def __init__(self, told: Told) -> None:
@@ -82,7 +82,9 @@ class Teller(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             done, todo = state.global_step, state.max_steps
             each = (time.monotonic() - began) / max(1, done - first)
             self._told(
-                Step(done, todo, loss, float(logs.get("learning_rate", 0)), each * (todo - done))
+                TrainingProgress(
+                    done, todo, loss, float(logs.get("learning_rate", 0)), each * (todo - done)
+                )
             )
 
 

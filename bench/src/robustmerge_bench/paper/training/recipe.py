@@ -25,7 +25,7 @@ DType = Literal["auto", "bfloat16", "float32"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How an expert is trained.
 
     Attributes:

@@ -23,11 +23,11 @@ from robustmerge.adapter.config import FILE as CONFIG
 from robustmerge.files import read_json, whole_folder, write_json
 
 from .conversations import TrainingSet
-from .encoding import Encoder
+from .encoding import ConversationEncoder
 from .expert import LORA
 from .fitting import OrderedTrainer
-from .place import Place
-from .recipe import Recipe
+from .place import DeviceConfig
+from .recipe import TrainingRecipe
 
 FILE = "training.json"
 FORMAT = 1
@@ -36,9 +36,9 @@ FORMAT = 1
 def settings_of(
     base: str,
     task: str,
-    recipe: Recipe,
-    place: Place,
-    encoder: Encoder,
+    recipe: TrainingRecipe,
+    place: DeviceConfig,
+    encoder: ConversationEncoder,
     lessons: TrainingSet,
 ) -> dict[str, Any]:
     """Everything that decides the result, as JSON has it."""
@@ -63,7 +63,7 @@ def settings_of(
 
 
 def record_of(
-    settings: Mapping[str, Any], expert: PeftModel, recipe: Recipe, rows: int
+    settings: Mapping[str, Any], expert: PeftModel, recipe: TrainingRecipe, rows: int
 ) -> dict[str, Any]:
     """The record of a training, before it begins.
 

@@ -10,15 +10,15 @@ from robustmerge.collect.load import load_base
 from robustmerge.errors import MergeError
 from robustmerge.files import check_target, expand_user
 
-from .batches import Examples
-from .checkpoints import Marker, beside
+from .batches import OrderedExamples
+from .checkpoints import CheckpointMarker, beside
 from .conversations import Source, TrainingSet
 from .expert import with_lora
 from .fitting import ExpertTrainer, arguments
 from .model import encoder_for, pad_token
-from .place import Place
-from .progress import Teller, Told, silent
-from .recipe import Recipe
+from .place import DeviceConfig
+from .progress import ProgressReporter, Told, silent
+from .recipe import TrainingRecipe
 from .record import card_of, record_of, settings_of
 from .session import HOLDS, begun_at, failures, finish, quiet
 
@@ -29,8 +29,8 @@ def train(
     output: str | Path,
     *,
     task: str,
-    recipe: Recipe | None = None,
-    place: Place | None = None,
+    recipe: TrainingRecipe | None = None,
+    place: DeviceConfig | None = None,
     restart: bool = False,
     force: bool = False,
     told: Told = silent,
@@ -57,7 +57,7 @@ def train(
     Raises:
         MergeError: Something the user can mend; nothing was written but checkpoints.
     """
-    recipe, place, target = recipe or Recipe(), place or Place(), expand_user(output)
+    recipe, place, target = recipe or TrainingRecipe(), place or DeviceConfig(), expand_user(output)
     home = expand_user(base)
     check_target(target, [home] if home.is_dir() else [], force=force, holds=HOLDS)
     lessons = TrainingSet.read(sources)
@@ -72,15 +72,20 @@ def train(
         expert = with_lora(load_base(str(home), place.computes_in(recipe.dtype)), recipe, task)
         record = record_of(settings, expert, recipe, len(rows))
         portion = args.per_device_train_batch_size * place.processes
-        examples = Examples(lessons.conversations, rows, portion, encoder)
+        examples = OrderedExamples(lessons.conversations, rows, portion, encoder)
         trainer = ExpertTrainer(
-            expert, recipe, args, examples, pad_token(encoder), [Marker(), Teller(told)]
+            expert,
+            recipe,
+            args,
+            examples,
+            pad_token(encoder),
+            [CheckpointMarker(), ProgressReporter(told)],
         )
         finish(trainer, begun, target, record, card_of(record), force=force)
     return record
 
 
-def _check_steps(recipe: Recipe, rows: int) -> None:
+def _check_steps(recipe: TrainingRecipe, rows: int) -> None:
     """Check that there are steps beyond the warm-up, which begins at a rate of zero.
 
     Raises:
@@ -97,7 +102,7 @@ def _check_steps(recipe: Recipe, rows: int) -> None:
         )
 
 
-def _check_mixture(lessons: TrainingSet, place: Place) -> None:
+def _check_mixture(lessons: TrainingSet, place: DeviceConfig) -> None:
     """Check that all processes run the same layers, where the model is divided among them.
 
     Raises:

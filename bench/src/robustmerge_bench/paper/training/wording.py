@@ -21,7 +21,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Worded:
+class ConversationText:
     """A conversation's text.
 
     Attributes:
@@ -33,7 +33,7 @@ class Worded:
     answers: tuple[Span, ...]
 
 
-def vicuna(conversation: Conversation) -> Worded:
+def vicuna(conversation: Conversation) -> ConversationText:
     """The conversation in LLaVA-1.5's format, turn after turn.
 
     SYSTEM USER: <image>, line break, question ASSISTANT: answer</s>USER: question ASSISTANT: …
@@ -45,7 +45,7 @@ def vicuna(conversation: Conversation) -> Worded:
         start = len(text)
         text += f" {turn.answer}{END}"
         answers.append((start, len(text)))
-    return Worded(text, tuple(answers))
+    return ConversationText(text, tuple(answers))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Template:
     end: str
     ends: tuple[str, ...]
 
-    def __call__(self, conversation: Conversation) -> Worded:
+    def __call__(self, conversation: Conversation) -> ConversationText:
         """The conversation as the model's own template writes it.
 
         Raises:
@@ -91,7 +91,7 @@ class Template:
         if not text[start:end].endswith(self.ends):
             text = text[:end] + self.end
             answers[-1] = start, len(text)
-        return Worded(text, tuple(answers))
+        return ConversationText(text, tuple(answers))
 
     def _turn(self, role: str, text: str, image: bool) -> Mapping[str, Any]:
         parts = [*([{"type": "image"}] if image else []), {"type": "text", "text": text}]

@@ -18,16 +18,16 @@ from torch import Tensor
 
 from robustmerge.errors import MergeError
 
-from ..engine import Asked
+from ..engine import Request
 from ..images import opened
-from ..options import Options
-from .model import Clip
+from ..options import AnsweringOptions
+from .model import ClipModel
 from .templates import sentences
 
 _BATCHES = 8
 
 
-class Classifier:
+class ClipEngine:
     """CLIP with an adapter, asked for the class of pictures.
 
     Attributes:
@@ -35,7 +35,7 @@ class Classifier:
         window: Pictures that are read ahead.
     """
 
-    def __init__(self, base: str, adapter: str | None, options: Options) -> None:
+    def __init__(self, base: str, adapter: str | None, options: AnsweringOptions) -> None:
         """Load the model.
 
         Args:
@@ -52,14 +52,14 @@ class Classifier:
             )
         dtype = getattr(torch, options.dtype_for(llava_15=False, clip=True))
         self.batch, self.window = options.batch, options.batch * _BATCHES
-        self._clip = Clip.load(base, device=options.device, dtype=dtype)
+        self._clip = ClipModel.load(base, device=options.device, dtype=dtype)
         if adapter is not None:
             self._clip.wear(adapter)
         self._readers = ThreadPoolExecutor(options.workers)
         self._heads: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
     @torch.inference_mode()
-    def answer(self, questions: Sequence[Asked]) -> list[str]:
+    def answer(self, questions: Sequence[Request]) -> list[str]:
         """The class of each question's picture, among the question's choices.
 
         Raises:
@@ -86,11 +86,11 @@ class Classifier:
             "versions": {one.__name__: one.__version__ for one in (torch, transformers, peft)},
         }
 
-    def _pixels(self, question: Asked) -> Float[Tensor, "1 3 height width"]:
+    def _pixels(self, question: Request) -> Float[Tensor, "1 3 height width"]:
         assert question.image is not None  # as every task says that asks for classes
         return self._clip.pixels([opened(question.image, question.where)])
 
-    def _head(self, question: Asked) -> Float[Tensor, "classes dim"]:
+    def _head(self, question: Request) -> Float[Tensor, "classes dim"]:
         key = question.task, question.choices
         if key not in self._heads:
             self._heads[key] = self._clip.head([sentences(key[0], name) for name in key[1]])

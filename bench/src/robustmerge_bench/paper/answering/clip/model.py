@@ -36,7 +36,7 @@ _TOWER = "encoder.layers."
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipModel:
     """A CLIP model with what makes its inputs.
 
     Attributes:
@@ -50,7 +50,9 @@ class Clip:
     words: Any
 
     @classmethod
-    def load(cls, base: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
+    def load(
+        cls, base: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> ClipModel:
         """Load a model, frozen.
 
         Args:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from robustmerge.errors import MergeError, few
 
-from ..engine import Asked, Prompt
+from ..engine import Prompt, Request
 from ..images import framed, opened
 from ..prompts import vicuna
 from ..tokens import token_ids
 
 
 @dataclass(frozen=True)
-class Encoder:
+class RequestEncoder:
     """A model's processor, and the way its questions are put.
 
     Attributes:
@@ -42,7 +42,7 @@ class Encoder:
         if self.frames and getattr(self.processor.image_processor, "do_pad", None):
             self.processor.image_processor.do_pad = False  # ours is by the task
 
-    def __call__(self, questions: Sequence[Asked]) -> dict[str, Tensor]:
+    def __call__(self, questions: Sequence[Request]) -> dict[str, Tensor]:
         """A batch of questions, all of which have a picture or none.
 
         Raises:
@@ -60,7 +60,7 @@ class Encoder:
                 hint="the question may hold a mark that means something to this model",
             ) from error
 
-    def _picture(self, one: Asked) -> Image.Image:
+    def _picture(self, one: Request) -> Image.Image:
         assert one.image is not None
         image = opened(one.image, f"{one.where}, question {one.id}")
         if not self.frames:

@@ -21,16 +21,16 @@ from transformers import GenerationConfig
 from robustmerge.collect.load import load_processor
 from robustmerge.errors import MergeError, first_line
 
-from ..engine import Asked, Prompt
+from ..engine import Prompt, Request
 from ..family import is_llava_15
 from .attach import folds, load
-from .encode import Encoder
+from .encode import RequestEncoder
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _BATCHES = 4
 
 
-class Live:
+class LocalEngine:
     """A model in this process.
 
     Attributes:
@@ -77,7 +77,7 @@ class Live:
             )
         self.model = load(base, adapter, device=self._device, dtype=self._dtype)
         self._tokenizer = processor.tokenizer
-        self._encode = Encoder(processor, self.model.config, prompt, is_llava_15(settings))
+        self._encode = RequestEncoder(processor, self.model.config, prompt, is_llava_15(settings))
         self.model.generation_config = self._greedy(self.model.generation_config)
 
     def facts(self) -> Mapping[str, Any]:
@@ -91,7 +91,7 @@ class Live:
             "versions": {one.__name__: one.__version__ for one in (torch, transformers, peft)},
         }
 
-    def answer(self, questions: Sequence[Asked]) -> list[str]:
+    def answer(self, questions: Sequence[Request]) -> list[str]:
         """Answers to these questions, in their order."""
         answers = [""] * len(questions)
         batches = list(_batches(questions, self.batch))
@@ -108,11 +108,11 @@ class Live:
         return answers
 
     def _encoded(
-        self, questions: Sequence[Asked], places: Sequence[int]
+        self, questions: Sequence[Request], places: Sequence[int]
     ) -> Future[dict[str, Tensor]]:
         return self._desk.submit(self._encode, [questions[n] for n in places])
 
-    def _tokens(self, questions: Sequence[Asked], inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    def _tokens(self, questions: Sequence[Request], inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The answers' tokens, by halves where the memory does not suffice for all."""
         try:
             return self._generated(inputs, questions[0].max_new_tokens)
@@ -131,7 +131,7 @@ class Live:
         parts = (questions[:half], questions[half:])
         return [row for part in parts for row in self._again(part)]
 
-    def _again(self, questions: Sequence[Asked]) -> list[Tensor]:
+    def _again(self, questions: Sequence[Request]) -> list[Tensor]:
         inputs = self._encoded(questions, range(len(questions))).result()
         return self._tokens(questions, inputs)
 
@@ -194,7 +194,7 @@ def _processor(base: str) -> Any:
     )
 
 
-def _batches(questions: Sequence[Asked], size: int) -> Iterator[list[int]]:
+def _batches(questions: Sequence[Request], size: int) -> Iterator[list[int]]:
     """Places of questions that go together: with a picture or without, of like length."""
 
     def sort(place: int) -> tuple[bool, int]:

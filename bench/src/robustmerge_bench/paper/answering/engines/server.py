@@ -22,10 +22,10 @@ from PIL import Image
 
 from robustmerge.errors import MergeError, unknown
 
-from ..engine import Asked
+from ..engine import Request
 from ..family import is_llava_15
 from ..images import framed, opened
-from ..options import Options
+from ..options import AnsweringOptions
 
 TEMPLATE = Path(__file__).with_name("vicuna_v1.jinja")
 _KNOWN = ("PNG", "JPEG", "WEBP", "GIF")
@@ -33,14 +33,14 @@ _RETRIES = 6
 _TIMEOUT = 600  # seconds; a question may wait for others
 
 
-class Server:
+class ServerEngine:
     """A model on a server.
 
     Attributes:
         window: Questions that are asked before answers are written.
     """
 
-    def __init__(self, *, settings: Mapping[str, Any], options: Options) -> None:
+    def __init__(self, *, settings: Mapping[str, Any], options: AnsweringOptions) -> None:
         """Reach the server.
 
         Args:
@@ -71,7 +71,7 @@ class Server:
             "versions": {"openai": openai.__version__},
         }
 
-    def answer(self, questions: Sequence[Asked]) -> list[str]:
+    def answer(self, questions: Sequence[Request]) -> list[str]:
         """Answers to these questions, in their order, several asked at once."""
         pool = ThreadPoolExecutor(self._options.workers)
         try:
@@ -79,7 +79,7 @@ class Server:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _answer(self, one: Asked) -> str:
+    def _answer(self, one: Request) -> str:
         try:
             made = self._client.chat.completions.create(
                 model=self._model,
@@ -105,13 +105,13 @@ class Server:
             )
         return (made.choices[0].message.content or "").strip()
 
-    def _content(self, one: Asked) -> Any:
+    def _content(self, one: Request) -> Any:
         if one.image is None:
             return one.text
         picture = {"type": "image_url", "image_url": {"url": self._picture(one)}}
         return [picture, {"type": "text", "text": one.text}]
 
-    def _picture(self, one: Asked) -> str:
+    def _picture(self, one: Request) -> str:
         """The picture as a data URL: the file as it is where it can be."""
         assert one.image is not None
         image = opened(one.image, f"{one.where}, question {one.id}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from statistics import fmean
 
-from ....figure import Figure
+from ....figure import ScoreEstimate
 from ...tasks import TASKS
-from ..published import Printed
+from ..published import PublishedRow
 from .grid import NONE, TITLES, Cell, Grid, Head, Line, or_none, spread
 from .scores import average, bold, in_order
 from .sources import Sources
@@ -51,7 +51,7 @@ def _measured(standing: Standing, summary: Summary) -> Line:
     return Line(summary.entry.label, summary.entry.named.kind, tuple(cells))
 
 
-def _printed(sources: Sources, standing: Standing, row: Printed) -> Line:
+def _printed(sources: Sources, standing: Standing, row: PublishedRow) -> Line:
     board = standing.board
     cells = [Cell(or_none(row.average(board.of(g), g), standing)) for g in board.averaged]
     if _has_shares(standing):
@@ -63,7 +63,7 @@ def _printed(sources: Sources, standing: Standing, row: Printed) -> Line:
     return Line(row.label, "published", (*cells, Cell(NONE)), sources.mark(row))
 
 
-def _printed_shares(standing: Standing, row: Printed) -> dict[str, float]:
+def _printed_shares(standing: Standing, row: PublishedRow) -> dict[str, float]:
     """A published row in percent of the experts' that was published with it."""
     board = standing.board
     names = [task.name for group in GROUP_OF_EXPERTS for task in board.of(group)]
@@ -76,11 +76,11 @@ def _printed_shares(standing: Standing, row: Printed) -> dict[str, float]:
     return {}
 
 
-def _with(figure: Figure | None) -> Cell:
+def _with(figure: ScoreEstimate | None) -> Cell:
     return Cell(NONE) if figure is None else Cell(f"{figure.value:.1f}", spread(figure, 1))
 
 
-def _worst(worst: tuple[str, Figure] | None) -> Cell:
+def _worst(worst: tuple[str, ScoreEstimate] | None) -> Cell:
     return Cell(NONE) if worst is None else _share(worst[0], worst[1].value)
 
 

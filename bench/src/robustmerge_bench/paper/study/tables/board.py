@@ -9,9 +9,9 @@ from pathlib import Path
 from robustmerge.errors import MergeError, few
 
 from ...score import Protocol, Score
-from ...tasks import Task
-from ..published import AVERAGED, Printed
-from ..record import Named, Record
+from ...tasks import PaperTask
+from ..published import AVERAGED, PublishedRow
+from ..record import ListedContender, StudyRecord
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Entry:
         scores: By task; what is missing is not in it.
     """
 
-    named: Named
+    named: ListedContender
     scores: Mapping[str, Score]
 
     @property
@@ -47,17 +47,17 @@ class Board:
         printed: Rows that others printed by these rules.
     """
 
-    record: Record
+    record: StudyRecord
     protocol: Protocol
     entries: tuple[Entry, ...]
-    printed: tuple[Printed, ...]
+    printed: tuple[PublishedRow, ...]
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[PaperTask, ...]:
         """The tasks, in the order of the tables."""
         return self.record.tasks
 
-    def of(self, group: str) -> tuple[Task, ...]:
+    def of(self, group: str) -> tuple[PaperTask, ...]:
         """The tasks of a group."""
         return tuple(task for task in self.tasks if task.group == group)
 
@@ -76,7 +76,7 @@ class Board:
         return next((each for each in self.entries if each.named.kind == "individual"), None)
 
 
-def read_board(out: Path, record: Record, protocol: Protocol) -> Board:
+def read_board(out: Path, record: StudyRecord, protocol: Protocol) -> Board:
     """Read the scores of a study.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ....figure import Figure
-from ..published import Printed
+from ....figure import ScoreEstimate
+from ..published import PublishedRow
 from .report import Report, Section
 from .summary import Summary
 
@@ -68,7 +68,7 @@ def _task(summary: Summary, task: str) -> dict[str, Any]:
     }
 
 
-def _printed(row: Printed, section: Section) -> dict[str, Any]:
+def _printed(row: PublishedRow, section: Section) -> dict[str, Any]:
     board = section.standing.board
     means = {group: row.average(board.of(group), group) for group in board.averaged}
     return {
@@ -80,5 +80,5 @@ def _printed(row: Printed, section: Section) -> dict[str, Any]:
     }
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
+def _figure(figure: ScoreEstimate) -> dict[str, Any]:
     return {"value": figure.value, "interval": [figure.low, figure.high]}

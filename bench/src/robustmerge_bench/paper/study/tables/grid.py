@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ....figure import Figure
-from ..published import Printed
+from ....figure import ScoreEstimate
+from ..published import PublishedRow
 from .summary import Standing
 
 TITLES = {"seen": "Seen tasks", "unseen": "Unseen tasks", "vision": "Vision tasks", "general": ""}
@@ -95,12 +95,12 @@ def number(value: float, standing: Standing) -> str:
     return f"{value:.{decimals(standing.board.printed)}f}"
 
 
-def spread(figure: Figure, places: int) -> str:
+def spread(figure: ScoreEstimate, places: int) -> str:
     """Half an interval."""
     return f"±{figure.half:.{places}f}"
 
 
-def decimals(rows: Iterable[Printed]) -> int:
+def decimals(rows: Iterable[PublishedRow]) -> int:
     """As many as were printed, so that rows can be read beside each other; 1 where none were."""
     texts = (f"{value!r}".rpartition(".")[2] for row in rows for value in row.values.values())
     return min(2, max((len(text) for text in texts if text != "0"), default=1))

@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from ....figure import Figure
+from ....figure import ScoreEstimate
 from .grid import PUBLISHED, TITLES, Cell, Grid, Head, Line
 from .report import Report, Section
 from .summary import Summary
@@ -123,7 +123,7 @@ def charts(section: Section) -> str:
     return f'<div class="charts">{"".join(found)}</div>' if found else ""
 
 
-def _chart(title: str, rows: Sequence[tuple[Summary, Figure]]) -> str:
+def _chart(title: str, rows: Sequence[tuple[Summary, ScoreEstimate]]) -> str:
     low, high = min(f.low for _, f in rows), max(f.high for _, f in rows)
     room = 0.04 * (high - low) or 1.0
     low, high = low - room, high + room

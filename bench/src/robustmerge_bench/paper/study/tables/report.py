@@ -10,7 +10,7 @@ from robustmerge.errors import MergeError, few
 
 from ...score import Protocol
 from ...tasks import TASKS
-from ..record import Record
+from ..record import StudyRecord
 from .averages import averages
 from .board import read_board
 from .differences import differences
@@ -51,7 +51,7 @@ class Section:
 class Report:
     """A study and all its tables."""
 
-    record: Record
+    record: StudyRecord
     sections: tuple[Section, ...]
 
 
@@ -68,7 +68,7 @@ def make_report(
     Raises:
         MergeError: There is no study, it is not scored by such rules, or a score is damaged.
     """
-    record = Record.read(out)
+    record = StudyRecord.read(out)
     for protocol in protocols:
         if protocol not in record.protocols:
             raise MergeError(
@@ -81,7 +81,7 @@ def make_report(
     )
 
 
-def _section(out: Path, record: Record, protocol: Protocol, draws: int | None) -> Section:
+def _section(out: Path, record: StudyRecord, protocol: Protocol, draws: int | None) -> Section:
     standing = stand(read_board(out, record, protocol), draws=draws)
     sources = Sources()
     tables = [scores(standing, sources)]

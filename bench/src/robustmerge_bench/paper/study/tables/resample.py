@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ....figure import Figure
+from ....figure import ScoreEstimate
 from ....stats import blocks, draws_for, times_taken
 from ...figures import FIGURES
 from ...score import Score
@@ -35,9 +35,9 @@ class Drawn:
     values: Mapping[str, float]
     draws: Mapping[str, Draws]
 
-    def figure(self, task: str) -> Figure:
+    def figure(self, task: str) -> ScoreEstimate:
         """A task's score."""
-        return Figure.of(self.values[task], self.draws[task])
+        return ScoreEstimate.of(self.values[task], self.draws[task])
 
 
 def resample(board: Board, *, draws: int | None = None, seed: int = 0) -> dict[str, Drawn]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from statistics import fmean
 
-from ..published import Printed
+from ..published import PublishedRow
 from .grid import (
     MISSING,
     NONE,
@@ -48,7 +48,7 @@ def scores(standing: Standing, sources: Sources) -> Grid:
 def in_order(
     standing: Standing,
     measured: Callable[[Standing, Summary], Line],
-    printed: Callable[[Standing, Printed], Line],
+    printed: Callable[[Standing, PublishedRow], Line],
 ) -> list[Line]:
     """Every contender, what others printed of it below; then what they printed of others.
 
@@ -97,7 +97,7 @@ def average(standing: Standing, summary: Summary, group: str) -> Cell:
     )
 
 
-def _printed(sources: Sources, standing: Standing, row: Printed) -> Line:
+def _printed(sources: Sources, standing: Standing, row: PublishedRow) -> Line:
     board, source = standing.board, sources.mark(row)
     cells: list[Cell] = []
     for group in dict.fromkeys(task.group for task in board.tasks):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from ...tasks import Task
-from ..published import Printed
+from ...tasks import PaperTask
+from ..published import PublishedRow
 
 _ROUNDING = 0.011  # what two decimals, in the mean and in its values, may make together
 
@@ -23,12 +23,12 @@ class Sources:
         """Every letter and what it stands for."""
         return [(letter, text) for text, letter in self._notes.items()]
 
-    def mark(self, row: Printed) -> str:
+    def mark(self, row: PublishedRow) -> str:
         """The letter of a row's source."""
         text = row.source + (f". {row.note}" if row.note else "")
         return self._letter(text)
 
-    def slip(self, row: Printed, group: str, tasks: Sequence[Task]) -> str:
+    def slip(self, row: PublishedRow, group: str, tasks: Sequence[PaperTask]) -> str:
         """The letter of a remark, where a printed mean is not that of the values beside it."""
         given = row.printed_average(tasks, group)
         if given is None or any(task.name not in row.values for task in tasks):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....figure import Figure
+from ....figure import ScoreEstimate
 from ....stats import Difference, compare_drawn
 from .board import Board, Entry
 from .resample import Drawn, resample
@@ -30,10 +30,10 @@ class Summary:
     """
 
     entry: Entry
-    tasks: Mapping[str, Figure]
-    averages: Mapping[str, Figure]
-    normalized: Figure | None
-    worst: tuple[str, Figure] | None
+    tasks: Mapping[str, ScoreEstimate]
+    averages: Mapping[str, ScoreEstimate]
+    normalized: ScoreEstimate | None
+    worst: tuple[str, ScoreEstimate] | None
     silent: tuple[str, float] | None
 
 
@@ -92,9 +92,9 @@ def _summary(board: Board, entry: Entry, own: Drawn, experts: Drawn | None) -> S
     )
 
 
-def _mean(own: Drawn, names: Sequence[str]) -> Figure:
+def _mean(own: Drawn, names: Sequence[str]) -> ScoreEstimate:
     value = float(np.mean([own.values[name] for name in names]))
-    return Figure.of(value, np.mean([own.draws[name] for name in names], axis=0))
+    return ScoreEstimate.of(value, np.mean([own.draws[name] for name in names], axis=0))
 
 
 def _shares(own: Drawn, experts: Drawn | None, names: Sequence[str]) -> Drawn | None:
@@ -114,7 +114,7 @@ def _shares(own: Drawn, experts: Drawn | None, names: Sequence[str]) -> Drawn | 
     )
 
 
-def _worst(shares: Drawn) -> tuple[str, Figure]:
+def _worst(shares: Drawn) -> tuple[str, ScoreEstimate]:
     task = min(shares.values, key=lambda name: shares.values[name])
     return task, shares.figure(task)
 

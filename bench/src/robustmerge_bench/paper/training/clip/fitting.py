@@ -16,8 +16,8 @@ from transformers import TrainingArguments
 from robustmerge.errors import MergeError
 
 from ..fitting import trainer_arguments
-from ..place import Place
-from .recipe import Recipe
+from ..place import DeviceConfig
+from .recipe import ClipRecipe
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class ClassLoss:
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-def arguments(recipe: Recipe, place: Place, folder: Path, steps: int) -> TrainingArguments:
+def arguments(
+    recipe: ClipRecipe, place: DeviceConfig, folder: Path, steps: int
+) -> TrainingArguments:
     """What the Trainer is told.
 
     Args:
@@ -82,7 +84,7 @@ def arguments(recipe: Recipe, place: Place, folder: Path, steps: int) -> Trainin
     )
 
 
-def portion_of(recipe: Recipe, place: Place) -> int:
+def portion_of(recipe: ClipRecipe, place: DeviceConfig) -> int:
     """Pictures that one device takes at once: all of its share, unless told otherwise.
 
     Raises:

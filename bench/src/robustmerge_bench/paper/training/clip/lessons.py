@@ -14,19 +14,19 @@ from torch.utils.data import Dataset
 
 from robustmerge.errors import MergeError
 
-from ...answering.clip.model import Clip
+from ...answering.clip.model import ClipModel
 from ...answering.images import opened
-from ...data.find import Found, image_roots, located, picture
+from ...data.find import LocatedTask, image_roots, located, picture
 from ...data.pictures import digest, questions_at
 from ...data.questions import Question, text_of
-from ...data.records import Record
-from ...tasks import Task
+from ...data.records import JsonRecord
+from ...tasks import PaperTask
 
 Example = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ClassImage:
     """One picture.
 
     Attributes:
@@ -41,7 +41,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class ClassImages:
     """The pictures of some tasks.
 
     Attributes:
@@ -55,11 +55,11 @@ class Lessons:
     tasks: tuple[str, ...]
     classes: tuple[tuple[str, ...], ...]
     counts: tuple[int, ...]
-    lessons: tuple[Lesson, ...]
+    lessons: tuple[ClassImage, ...]
     files: tuple[Mapping[str, Any], ...]
 
     @classmethod
-    def read(cls, tasks: Sequence[Task], data: Path) -> Lessons:
+    def read(cls, tasks: Sequence[PaperTask], data: Path) -> ClassImages:
         """Find the training pictures of tasks.
 
         Args:
@@ -70,7 +70,7 @@ class Lessons:
             MergeError: A task is not one of pictures and classes, or its files are not there.
         """
         classes: list[tuple[str, ...]] = []
-        lessons: list[list[Lesson]] = []
+        lessons: list[list[ClassImage]] = []
         files: list[Mapping[str, Any]] = []
         for task in tasks:
             if task.kind != "label":
@@ -81,7 +81,7 @@ class Lessons:
                 )
             path = located(data, task, task.training)
             questions = questions_at(path, task)
-            found = Found(path, None, path, image_roots(data, task, path.parent))
+            found = LocatedTask(path, None, path, image_roots(data, task, path.parent))
             first = sum(map(len, classes))
             names = sorted({_class(one) for one in questions})
             lessons.append([_lesson(one, found, first, names) for one in questions])
@@ -103,10 +103,10 @@ class Lessons:
 
 
 def _class(question: Question) -> str:
-    return text_of(Record(question.where, question.content), "answer")
+    return text_of(JsonRecord(question.where, question.content), "answer")
 
 
-def _lesson(question: Question, found: Found, first: int, names: Sequence[str]) -> Lesson:
+def _lesson(question: Question, found: LocatedTask, first: int, names: Sequence[str]) -> ClassImage:
     image = picture(found, question)
     if image is None:
         raise MergeError(
@@ -114,13 +114,13 @@ def _lesson(question: Question, found: Found, first: int, names: Sequence[str]) 
             where=question.where,
             hint="its record needs an image, which is the path of a file",
         )
-    return Lesson(question.where, image, first + names.index(_class(question)))
+    return ClassImage(question.where, image, first + names.index(_class(question)))
 
 
-class Examples(Dataset[Example]):
+class ClassExamples(Dataset[Example]):
     """Pictures as the model takes them, in the order in which they are seen."""
 
-    def __init__(self, lessons: Sequence[Lesson], rows: Sequence[int], clip: Clip) -> None:
+    def __init__(self, lessons: Sequence[ClassImage], rows: Sequence[int], clip: ClipModel) -> None:
         """Keep what examples are made from.
 
         Args:

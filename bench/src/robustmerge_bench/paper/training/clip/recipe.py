@@ -34,7 +34,7 @@ PATTERNS = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ClipRecipe:
     """How an expert is trained.
 
     Attributes:

@@ -14,29 +14,29 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from robustmerge import __version__
 from robustmerge.files import check_target, expand_user
 
-from ...answering.clip.model import Clip
+from ...answering.clip.model import ClipModel
 from ...answering.clip.templates import sentences
-from ...tasks import Task
-from ..checkpoints import Marker, beside
+from ...tasks import PaperTask
+from ..checkpoints import CheckpointMarker, beside
 from ..fitting import OrderedTrainer
-from ..place import Place
-from ..progress import Teller, Told, silent
+from ..place import DeviceConfig
+from ..progress import ProgressReporter, Told, silent
 from ..record import FILE, FORMAT, start_hash, versions
 from ..session import HOLDS, begun_at, failures, finish, quiet
 from ..start import start_A
 from .fitting import ClassLoss, arguments, portion_of
-from .lessons import Examples, Lessons, together
-from .recipe import PATTERNS, Recipe
+from .lessons import ClassExamples, ClassImages, together
+from .recipe import PATTERNS, ClipRecipe
 
 
 def train(
     base: str,
-    tasks: Sequence[Task],
+    tasks: Sequence[PaperTask],
     data: Path,
     output: str | Path,
     *,
-    recipe: Recipe | None = None,
-    place: Place | None = None,
+    recipe: ClipRecipe | None = None,
+    place: DeviceConfig | None = None,
     restart: bool = False,
     force: bool = False,
     told: Told = silent,
@@ -63,38 +63,38 @@ def train(
     Raises:
         MergeError: Something the user can mend; nothing was written but checkpoints.
     """
-    recipe, place = recipe or Recipe(), place or Place(gradient_checkpointing=False)
+    recipe, place = recipe or ClipRecipe(), place or DeviceConfig(gradient_checkpointing=False)
     target, home = expand_user(output), expand_user(base)
     check_target(target, [home] if home.is_dir() else [], force=force, holds=HOLDS)
-    lessons = Lessons.read(tasks, expand_user(data))
+    lessons = ClassImages.read(tasks, expand_user(data))
     with quiet(), failures():
         args = arguments(recipe, place, beside(target), recipe.total(lessons.counts))
         settings = _settings(base, recipe, place, lessons)
         begun = begun_at(target, settings, args, restart=restart)
-        clip = Clip.load(base, device=str(args.device), dtype=place.computes_in(recipe.dtype))
+        clip = ClipModel.load(base, device=str(args.device), dtype=place.computes_in(recipe.dtype))
         loss = ClassLoss(_head(clip, lessons), lessons.owners, clip.scale.detach())
         expert = _with_lora(clip, recipe, settings["task"])
         record = _record(settings, expert, args.max_steps)
-        examples = Examples(lessons.lessons, recipe.rows(lessons.counts), clip)
+        examples = ClassExamples(lessons.lessons, recipe.rows(lessons.counts), clip)
         trainer = OrderedTrainer(
             model=expert,
             args=args,
             train_dataset=examples,
             data_collator=together,
             compute_loss_func=loss,
-            callbacks=[Marker(), Teller(told)],
+            callbacks=[CheckpointMarker(), ProgressReporter(told)],
         )
         finish(trainer, begun, target, record, _card(record), force=force)
     return record
 
 
-def _head(clip: Clip, lessons: Lessons) -> torch.Tensor:
+def _head(clip: ClipModel, lessons: ClassImages) -> torch.Tensor:
     """The rows of all classes of all tasks: [classes, dim]."""
     pairs = [(t, n) for t, names in zip(lessons.tasks, lessons.classes, strict=True) for n in names]
     return clip.head([sentences(task, name) for task, name in pairs])
 
 
-def _with_lora(clip: Clip, recipe: Recipe, task: str) -> PeftModel:
+def _with_lora(clip: ClipModel, recipe: ClipRecipe, task: str) -> PeftModel:
     """Put an untrained LoRA in float32 on the vision encoder; the model is then called with pixels.
 
     The whole model is wrapped and not its vision encoder, so that names in the adapter are those
@@ -112,7 +112,9 @@ def _with_lora(clip: Clip, recipe: Recipe, task: str) -> PeftModel:
     return expert
 
 
-def _settings(base: str, recipe: Recipe, place: Place, lessons: Lessons) -> dict[str, Any]:
+def _settings(
+    base: str, recipe: ClipRecipe, place: DeviceConfig, lessons: ClassImages
+) -> dict[str, Any]:
     """Everything that decides the result, as JSON has it."""
     settings = {
         "task": "+".join(lessons.tasks),
