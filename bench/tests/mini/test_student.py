@@ -11,7 +11,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.item import Item
-from robustmerge_bench.mini.student import LONGEST, MiniModel
+from robustmerge_bench.mini.student import LONGEST, MiniModel, cache_argument
 from robustmerge_bench.mini.tasks import TASKS
 from robustmerge_bench.mini.training.dialog import answer_scores, collate, look
 from robustmerge_bench.mini.training.experts import LANGUAGE_MODEL
@@ -143,3 +143,20 @@ def test_turns_that_do_not_fit_are_left_out_whole() -> None:
 def test_a_word_that_is_not_in_the_vocabulary_is_an_error() -> None:
     with pytest.raises(KeyError, match="zebra"):
         collate([[("is it a zebra ?", "yes")]], 60)
+
+
+class OlderModel(torch.nn.Module):
+    """A language model with the arguments that transformers had before version 5.24."""
+
+    def forward(self, input_ids: torch.Tensor, past_key_values: object = None) -> None: ...
+
+
+class NewerModel(torch.nn.Module):
+    """A language model with the arguments that transformers has since version 5.24."""
+
+    def forward(self, input_ids: torch.Tensor, cache: object = None) -> None: ...
+
+
+def test_the_cache_is_passed_by_the_name_that_the_installed_transformers_uses() -> None:
+    assert cache_argument(OlderModel()) == "past_key_values"
+    assert cache_argument(NewerModel()) == "cache"

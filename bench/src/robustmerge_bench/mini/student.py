@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from robustmerge.adapter.reader import Adapter
@@ -85,6 +86,7 @@ class MiniModel:
         tokens = torch.cat([prefix.expand(len(prompts), -1), prompts], dim=1)
         embedded = inner.embed_tokens(tokens)
         embedded[:, SKIPPED : SKIPPED + PATCHES] = llava.multi_modal_projector(features)
+        cache = cache_argument(inner)
         out = inner(inputs_embeds=embedded, use_cache=True)
         said: list[list[str]] = [[] for _ in range(len(prompts))]
         open_ = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
@@ -98,8 +100,8 @@ class MiniModel:
                     said[place].append(WORDS[w])
             out = inner(
                 inputs_embeds=inner.embed_tokens(word[:, None]),
-                past_key_values=out.past_key_values,
                 use_cache=True,
+                **{cache: out[cache]},
             )
         return [" ".join(words) for words in said]
 
@@ -157,3 +159,11 @@ class MiniModel:
         weights = dict(self.model.named_parameters())
         for name, values in new.items():
             weights[name].copy_(values)
+
+
+def cache_argument(model: nn.Module) -> str:
+    """Return what the model calls its cache of keys and values, as an argument and in its output.
+
+    transformers renamed `past_key_values` to `cache` in version 5.24.
+    """
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
