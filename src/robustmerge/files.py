@@ -20,6 +20,7 @@ from typing import Any
 
 from .errors import MergeError, reading, writing
 
+_FIX = "fix the file or download it again"
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems that do not support an operation at all."""
 
@@ -42,58 +43,59 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        if_missing: The hint of the error where there is no such file.
 
     Raises:
-        MergeError: Missing, unreadable, not JSON, or not an object.
+        MergeError: the file is missing, unreadable, not JSON, or holds no object.
     """
     with reading(path):
         try:
-            # Editors on Windows add a mark.
+            # Editors on Windows add a byte order mark.
             content = json.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
-            raise MergeError(
-                f"no {path.name}",
-                where=str(path.parent),
-                hint="an adapter folder has one beside its weights",
-            ) from None
+            raise MergeError(f"no {path.name}", where=str(path.parent), hint=if_missing) from None
         except (ValueError, RecursionError) as error:
-            raise MergeError(
-                f"not valid JSON: {error}", where=str(path), hint="fetch or mend the file"
-            ) from None
+            raise MergeError(f"not valid JSON: {error}", where=str(path), hint=_FIX) from None
     if not isinstance(content, dict):
-        raise MergeError(
-            "does not hold a JSON object", where=str(path), hint="fetch or mend the file"
-        )
+        raise MergeError("does not hold a JSON object", where=str(path), hint=_FIX)
     return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as readable JSON."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    # A path need not be UTF-8; escaped, it is still JSON and still the same path.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    """Write an object as readable JSON, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _replace_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file under a hidden name, then rename it into place.
+    """Write a file whole or not at all.
 
     Raises:
-        MergeError: The file cannot be written.
+        MergeError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(4)}")
     with writing(path):
-        try:
-            data = (
-                content
-                if isinstance(content, bytes)
-                else content.encode("utf-8", "backslashreplace")
-            )
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        _replace_file(path, content)
+
+
+def _replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file under a hidden name, then rename it into place."""
+    if isinstance(content, str):
+        # A path in it need not be UTF-8; escaped, it is still the same path in JSON.
+        content = content.encode("utf-8", "backslashreplace")
+    partial = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(4)}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_target(

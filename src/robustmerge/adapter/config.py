@@ -15,6 +15,8 @@ from ..files import read_json
 FILE = "adapter_config.json"
 ADAPTER = ("an adapter", FILE)
 """What a folder that `files.check_target` may replace is called, and the file that marks it."""
+NO_SETTINGS = "an adapter folder has one next to its weights"
+"""The hint of an error about a folder without settings."""
 _LARGEST = 1e38  # what float32 holds
 
 # Settings that change what the adapter computes without leaving a tensor to notice it by.
@@ -71,7 +73,7 @@ class AdapterConfig:
             MergeError: No such file, not JSON, or settings that no plain LoRA has.
         """
         path = folder / FILE
-        raw = read_json(path)
+        raw = read_json(path, if_missing=NO_SETTINGS)
         return cls.of(raw, path, dora=dora)
 
     @classmethod

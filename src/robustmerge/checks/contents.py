@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..adapter import layout
 from ..adapter.base import Base
-from ..adapter.config import FILE, AdapterConfig
+from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig
 from ..adapter.keys import Key, Part, parse
 from ..adapter.reader import NON_LORA, Adapter, TensorRef, weights_file
 from ..adapter.source import locate
@@ -188,7 +188,7 @@ def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[Me
         return AdapterConfig(Path(label) / FILE, {}), (), [error]
     raw = {}
     try:
-        raw = read_json(folder / FILE)
+        raw = read_json(folder / FILE, if_missing=NO_SETTINGS)
     except MergeError as error:
         refusals.append(error)
     try:
