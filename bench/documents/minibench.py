@@ -30,7 +30,7 @@ from laptop.document import document
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge_bench.mini.runs.contender import every, parse_all
-from robustmerge_bench.mini.runs.job import Job
+from robustmerge_bench.mini.runs.job import SCALES, Job
 from robustmerge_bench.mini.runs.results import Result, read_all
 from robustmerge_bench.mini.runs.run import Step, failed, run_jobs
 from robustmerge_bench.mini.runs.setting import Setting, built_in
@@ -38,7 +38,6 @@ from robustmerge_bench.mini.runs.setting import Setting, built_in
 HERE = Path(__file__).parent
 STUDIES = ("table6", "table7", "density", "criterion", "number", "rank")
 PARTS = ("tables", "matrix", *STUDIES)
-SCALES = ("default", "norm-matched", "geometric", "sweep")
 RANKS = ("input", "full")
 
 
@@ -69,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--methods", nargs="+", default=[], help="of the tables; all unless given")
     found.add_argument("--sets", nargs="+", help="such as shared-0; all unless given")
     found.add_argument("--study-sets", nargs="+", help="of the studies; the first set unless given")
-    found.add_argument("--scales", nargs="+", choices=SCALES, default=SCALES)
+    found.add_argument("--scales", nargs="+", choices=tuple(SCALES), default=tuple(SCALES))
     found.add_argument("--ranks", nargs="+", choices=RANKS, default=RANKS)
     found.add_argument("--items", type=int, default=500, help="test items a task")
     found.add_argument("--validation", type=int, default=100, help="validation items a seen task")

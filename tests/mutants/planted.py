@@ -385,9 +385,9 @@ MERGING = (
     ),
     _plant(
         "norm rule without roots",
-        "steps/scale.py",
-        "sum(abs(w) * math.sqrt(x) for w, x in sizes)",
-        "sum(abs(w) * x for w, x in sizes)",
+        "scale_rules.py",
+        "sum(abs(w) * math.sqrt(x) for w, x in pairs)",
+        "sum(abs(w) * x for w, x in pairs)",
         "tests/steps/test_scale.py",
     ),
     _plant(

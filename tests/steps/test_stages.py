@@ -51,7 +51,7 @@ def test_every_stage_has_its_effect_in_its_order(tmp_path: Path) -> None:
         update: Any = methods.get("tsv-m")(balanced)
         for text in ("svc", "lines:alpha=0.5,beta=0.5"):
             update = steps.parse(text, "calibrate").calibrate(update, balanced, depth[name])
-        update = update.scaled(steps.Sizes.of(update, stack).factor("norm-matched"))
+        update = update.scaled(steps.measure(update, stack).factor("norm-matched"))
         expected = fit(update, 3)[0].dense()
         torch.testing.assert_close(merged[name], expected.double(), rtol=1e-4, atol=1e-4)
     record = json.loads((tmp_path / "out" / "merge.json").read_text())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from robustmerge_bench.mini.runs.job import SCALES
 from robustmerge_bench.mini.tasks import TASKS
 
 Data = dict[str, Any]
 Table = list[str]
 
-SCALES = ("default", "norm-matched", "geometric", "sweep")
 SAID = {
     "default": "own scale",
     "norm-matched": "norm-matched",
@@ -72,7 +72,7 @@ def row_of(found: Data | None, merge: str) -> Data | None:
 def merges(view: Data) -> list[str]:
     """All merges of a view: the best at its tuned scale first, or at the first scale there is."""
     order: list[str] = []
-    for scale in reversed(SCALES):
+    for scale in reversed(tuple(SCALES)):
         for rank in ("input", "full"):
             order += (section(view, scale, rank) or {"order": []})["order"]
     return list(dict.fromkeys(order))

@@ -17,7 +17,8 @@ from ..adapter.reader import Adapter
 from ..errors import MergeError
 from ..factors import Factors, Stack, Update, noted
 from ..linalg import fit, rank_for_energy
-from ..steps import Sizes
+from ..scale_rules import Sizes
+from ..steps.scale import measure
 from ..threads import Progress, cores, device_of, one_thread_each, side_by_side
 from .job import ModuleJob
 from .plan import MergePlan
@@ -91,12 +92,12 @@ class MergeRun:
         if not jobs or self.plan.recipe.scale_over == "module":
             return
 
-        def measure(job: ModuleJob) -> tuple[str, Sizes]:
+        def sizes_of(job: ModuleJob) -> tuple[str, Sizes]:
             stack = self.stack(job)
-            return str(job.scale), Sizes.of(self._merge(job, stack)[0], stack)
+            return str(job.scale), measure(self._merge(job, stack)[0], stack)
 
         sizes: dict[str, Sizes] = {}
-        for rule, size in self._each(measure, jobs, progress):
+        for rule, size in self._each(sizes_of, jobs, progress):
             sizes[rule] = sizes[rule] + size if rule in sizes else size
         self._factors_of_rules = {rule: size.factor(rule) for rule, size in sizes.items()}
 
@@ -156,7 +157,7 @@ class MergeRun:
         elif rule in self._factors_of_rules:
             scale = self._factors_of_rules[rule]
         else:
-            scale = Sizes.of(update, stack).factor(rule)
+            scale = measure(update, stack).factor(rule)
         return update.scaled(scale), scale, notes
 
     def _balanced(self, job: ModuleJob, stack: Stack) -> Stack:

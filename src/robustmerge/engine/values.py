@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from ..adapter.align import Missing
 from ..errors import MergeError, shown, unknown
-from ..steps import RULES
+from ..scale_rules import scale_rules
 
 Extras = Literal["mean", "sum"]
 Where = Literal["adapter", "beside"]
@@ -134,10 +134,11 @@ def check_scale(what: str, value: object) -> None:
     Raises:
         MergeError: It is neither.
     """
-    if isinstance(value, str) and value not in RULES:
+    rules = [rule.name for rule in scale_rules()]
+    if isinstance(value, str) and value not in rules:
         raise MergeError(
             f"{what} = {shown(value)} is neither a number nor a rule",
-            hint=f"a number such as 0.5, or one of {', '.join(RULES)}",
+            hint=f"a number such as 0.5, or one of {', '.join(rules)}",
         )
     if not isinstance(value, str):
         check_finite(what, value)

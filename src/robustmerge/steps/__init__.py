@@ -5,7 +5,7 @@ A merge goes through five stages, and none knows of another:
     balance     updates -> updates       norms, pico
     merge       updates -> one update    any method
     calibrate   one update -> another    svc, subspace-boosting, lines
-    scale       a number, or a rule      mean, norm-matched, geometric-middle
+    scale       a number, or a rule      robustmerge.scale_rules
     cut         to the rank asked for
 """
 
@@ -13,17 +13,15 @@ from __future__ import annotations
 
 from . import lines, norms, pico, subspace_boosting, svc
 from ._registry import ConfiguredStep, Stage, Step, every, parse, step
-from .scale import RULES, Rule, Sizes
+from .scale import measure
 
 __all__ = [
-    "RULES",
     "ConfiguredStep",
-    "Rule",
-    "Sizes",
     "Stage",
     "Step",
     "every",
     "lines",
+    "measure",
     "norms",
     "parse",
     "pico",

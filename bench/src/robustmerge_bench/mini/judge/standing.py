@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..runs.job import SCALES
 from .board import Entry, Family
 from .resample import Resamples
 from .summary import Summary, summarize
 from .versus import Duel, duels
 
-SCALE_ORDER = ("default", "norm-matched", "geometric", "sweep")
+SCALE_ORDER = tuple(SCALES)
 
 
 @dataclass(frozen=True)
