@@ -26,40 +26,36 @@ WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 def main() -> int:
     word = sys.argv[1] if len(sys.argv) > 1 else ""
-    chosen = [mutant for mutant in PLANTED if word in mutant.bug]
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(WORKERS) as pool:
-        clean = not any(pool.map(lambda tests: fails(Path(place), None, tests), suites(chosen)))
+    mutants = [mutant for mutant in PLANTED if word in mutant.bug]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
+        clean = not any(pool.map(lambda tests: fails(Path(folder), None, tests), suites(mutants)))
         if not clean:
-            print("the tests fail without any bug: mend that first")
+            print("the tests fail without any bug: fix that first")
             return 1
-        results = pool.map(lambda m: fails(Path(place), m, m.tests), chosen)
+        results = pool.map(lambda m: fails(Path(folder), m, m.tests), mutants)
         survived = 0
-        for mutant, killed in zip(chosen, results, strict=True):
+        for mutant, killed in zip(mutants, results, strict=True):
             survived += not killed
-            print(
-                f"{'killed  ' if killed else 'SURVIVED'}  {mutant.bug} ({mutant.file})", flush=True
-            )
-    print(f"{len(chosen) - survived} of {len(chosen)} planted bugs were found")
+            print(f"{'killed  ' if killed else 'SURVIVED'}  {mutant.bug} ({mutant.at})", flush=True)
+    print(f"{len(mutants) - survived} of {len(mutants)} planted bugs were found")
     return 1 if survived else 0
 
 
-def suites(chosen: list[Mutant]) -> list[tuple[str, ...]]:
-    """All tests that the chosen mutants name, each once."""
-    return list(dict.fromkeys(mutant.tests for mutant in chosen))
+def suites(mutants: list[Mutant]) -> list[tuple[str, ...]]:
+    """Return all tests that the mutants name, each once."""
+    return list(dict.fromkeys(mutant.tests for mutant in mutants))
 
 
-def fails(place: Path, mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
-    """Whether some of these tests fail in a copy with this bug."""
-    copy = Path(tempfile.mkdtemp(dir=place))
+def fails(folder: Path, mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
+    """Plant the bug in a copy of the project, and return True if some of these tests fail there."""
+    copy = Path(tempfile.mkdtemp(dir=folder))
     for name in ("src", "tests", "bench"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "conftest.py"):
         shutil.copy(ROOT / name, copy)
     if mutant is not None:
-        file = copy / mutant.path
-        text = file.read_text(encoding="utf-8")
-        assert text.count(mutant.code) == 1, f"{mutant.bug}: its code is not there once"
-        file.write_text(text.replace(mutant.code, mutant.planted), encoding="utf-8")
+        file, text = mutant.plant(copy)
+        file.write_text(text, encoding="utf-8")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy / "bench" / "src")]),
