@@ -1,55 +1,87 @@
-# Every target makes .venv and installs what it needs.
-PY := .venv/bin/python
+# Every target makes its virtual environment and installs what it needs, in the exact versions of
+# constraints.txt. PYTHON is the interpreter: `make test PYTHON=python3.12 VENV=.venv-3.12`.
 PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+PY := $(VENV)/bin/python
 CODE := src tests benchmarks bench conftest.py
+# What a build needs, installed beforehand so that it is pinned as well.
+BUILD := pip hatchling editables
 
-.PHONY: demo test check slow fix docs bench bench-methods minibench analysis mutants clean
+.PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
+	analysis mutants clean
 
-# torch comes first and at a version that has a CPU build everywhere; the package allows a range.
-.venv/.dev: pyproject.toml bench/pyproject.toml
-	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet torch==2.13.0
-	$(PY) -m pip install --quiet --editable '.[dev]' --editable './bench[dev]'
+$(VENV)/.dev: $(CONSTRAINTS) pyproject.toml bench/pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --upgrade $(BUILD)
+	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --no-build-isolation \
+		--editable '.[dev]' --editable './bench[dev]'
 	touch $@
 
-demo: .venv/.dev
+demo: $(VENV)/.dev
 	$(PY) bench/demo/run.py --out demo
 
-test: .venv/.dev
+test: $(VENV)/.dev
 	$(PY) -m pytest -n 2
 
-check: .venv/.dev
+check: $(VENV)/.dev
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m mypy
 
-slow: .venv/.dev
+slow: $(VENV)/.dev
 	$(PY) -m pytest -n 2 -m slow
 
-fix: .venv/.dev
+fix: $(VENV)/.dev
 	$(PY) -m ruff format $(CODE)
 	$(PY) -m ruff check --fix $(CODE)
 
-docs: .venv/.dev
-	.venv/bin/robustmerge methods --markdown > docs/methods.md
+# torch stays at a release that has a CPU build for every machine; everything else is the newest.
+RESOLVE = printf '%s\n' $(1) $(BUILD) '-e .[dev]' '-e ./bench[dev]' | $(PY) -m uv pip compile - --quiet \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	--no-emit-package robustmerge --no-emit-package robustmerge-bench --output-file
 
-bench: .venv/.dev
+# Refresh constraints.txt: the newest versions that go together, for every Python from 3.10.
+lock: $(VENV)/.dev
+	$(call RESOLVE,torch==2.13.0) constraints.txt --upgrade --universal --python-version 3.10
+
+# The same tests on the newest releases there are.
+newest:
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
+
+# The same tests on the lowest versions that pyproject.toml allows.
+lowest: $(VENV)/.dev
+	rm -rf .venv-lowest
+	$(call RESOLVE) .venv-lowest.txt --resolution lowest-direct
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=.venv-lowest.txt
+
+# Wheels and source packages of both distributions, with their metadata checked.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(PY) -m build --no-isolation --outdir dist .
+	$(PY) -m build --no-isolation --outdir dist bench
+	$(PY) -m twine check --strict dist/*
+
+docs: $(VENV)/.dev
+	$(VENV)/bin/robustmerge methods --markdown > docs/methods.md
+
+bench: $(VENV)/.dev
 	$(PY) benchmarks/merge.py
 
-bench-methods: .venv/.dev
+bench-methods: $(VENV)/.dev
 	$(PY) benchmarks/methods.py
 
 # make minibench ROOT=trained OUT=results; without ROOT the document alone, from the raw results
-minibench: .venv/.dev
+minibench: $(VENV)/.dev
 	$(PY) bench/documents/minibench.py $(ROOT) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 # make analysis ARGS=--again; without it the document alone, from its results
-analysis: .venv/.dev
+analysis: $(VENV)/.dev
 	$(PY) bench/documents/analysis.py $(ARGS)
 
-mutants: .venv/.dev
+mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-newest .venv-lowest .venv-lowest.txt dist demo

@@ -414,4 +414,4 @@ def test_without_the_libraries(
     code, said = command(*arguments, "-o", tmp_path / "stats")
     assert code == 1
     assert f"needs {module}" in said
-    assert "robustmerge[peft]" in said
+    assert "robustmerge[collect]" in said

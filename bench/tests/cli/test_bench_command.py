@@ -170,4 +170,4 @@ def test_a_missing_library_is_named_with_the_extra_that_has_it(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "needs transformers" in done.stderr
-    assert "robustmerge[bench]" in done.stderr
+    assert "pip install 'robustmerge-bench'" in done.stderr

@@ -41,9 +41,9 @@ def diagnose(
     from . import show_diagnosis
     from .optional import needing
 
-    with needing("a report", "diagnose"):
+    with needing("a report", "robustmerge[diagnose]"):
         write = show_diagnosis.writer(output, kind)
-    with needing("looking at merges", "diagnose"):
+    with needing("looking at merges", "robustmerge[diagnose]"):
         found = show_diagnosis.run(sources, merged or [], base, workers)
     show_diagnosis.give(found, write, as_json=json)
 

@@ -14,12 +14,12 @@ LIBRARIES = (
 
 
 @contextmanager
-def needing(what: str, extra: str) -> Iterator[None]:
+def needing(what: str, requirement: str) -> Iterator[None]:
     """Turn the error of a library that is not there into one that says how to get it.
 
     Args:
         what: What needs it, such as "running a model".
-        extra: The extra of this package that has it.
+        requirement: What to install, such as robustmerge[collect].
 
     Raises:
         MergeError: One of LIBRARIES is not installed.
@@ -31,5 +31,5 @@ def needing(what: str, extra: str) -> Iterator[None]:
             raise
         raise MergeError(
             f"{what} needs {error.name}, which is not installed",
-            hint=f"pip install 'robustmerge[{extra}]'",
+            hint=f"pip install '{requirement}'",
         ) from None

@@ -29,7 +29,7 @@ def run(
     Raises:
         MergeError: transformers or PEFT is not installed, or whatever collecting raises.
     """
-    with needing("running a model", "peft"):
+    with needing("running a model", "robustmerge[collect]"):
         from ..collect.folders import collect_folders
 
     with progress_bar(f"collecting from {len(sources)} adapters") as progress:

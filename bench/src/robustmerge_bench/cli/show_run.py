@@ -44,7 +44,10 @@ def run(
     server = options.engine == "server"
     try:
         with (
-            needing("a server" if server else "running a model", "server" if server else "bench"),
+            needing(
+                "a server" if server else "running a model",
+                "robustmerge-bench[server]" if server else "robustmerge-bench",
+            ),
             quiet(),
             bars() as progress,
         ):

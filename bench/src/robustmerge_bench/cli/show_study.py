@@ -73,7 +73,10 @@ def run(
         screen.print(f"{len(plan.chosen)} models, {todo} with something to do")
         server = options.engine == "server"
         try:
-            with needing("a study", "server" if server else "bench"), quiet():
+            with (
+                needing("a study", "robustmerge-bench[server]" if server else "robustmerge-bench"),
+                quiet(),
+            ):
                 outcome = run_plan(plan, tell=lambda step: _tell(screen, step))
         except KeyboardInterrupt:
             screen.print("interrupted; what is done is kept, and the same command goes on there")

@@ -82,7 +82,7 @@ def train(
     """
     from robustmerge.cli.optional import needing
 
-    with needing("training", "bench"):
+    with needing("training", "robustmerge-bench"):
         from ..paper.training.place import DeviceConfig
         from ..paper.training.recipe import TrainingRecipe
         from . import show_train

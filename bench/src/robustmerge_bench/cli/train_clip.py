@@ -75,7 +75,7 @@ def train(
     """
     from robustmerge.cli.optional import needing
 
-    with needing("training", "bench"):
+    with needing("training", "robustmerge-bench"):
         from ..paper.training.clip.recipe import ClipRecipe
         from ..paper.training.place import DeviceConfig
         from . import show_clip

@@ -37,7 +37,7 @@ def what_is_missing() -> str:
     if shutil.which("java") is None:
         return "java is not installed"
     if _folder() is None:
-        return "pycocoevalcap is not installed: pip install 'robustmerge[captions]'"
+        return "pycocoevalcap is not installed: pip install 'robustmerge-bench[captions]'"
     return ""
 
 

@@ -102,7 +102,7 @@ def test_without_the_extra_it_is_said(desk: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(java, "find_spec", lambda name: None)
     score = desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco()))
     assert score.missing == ("METEOR",)
-    assert "robustmerge[captions]" in java.what_is_missing()
+    assert "robustmerge-bench[captions]" in java.what_is_missing()
 
 
 @pytest.mark.usefixtures("stand_in")

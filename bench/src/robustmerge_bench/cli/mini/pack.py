@@ -27,7 +27,7 @@ def pack(
     """
     from robustmerge.cli.optional import needing
 
-    with needing("packing", "bench"):
+    with needing("packing", "robustmerge-bench"):
         from ...mini.artifact import pack as write
 
     init, _, rest = experts.partition("-")

@@ -56,7 +56,7 @@ def run(
     setting = built_in()
     sets = expert_sets(root, inits, parse_seeds(seeds), frozen=frozen)
     study = Study(contenders, ranks, scales, items, validation, matrix)
-    with needing("the benchmark", "bench"):
+    with needing("the benchmark", "robustmerge-bench"):
         jobs = make_jobs(root, sets, study, setting)
         setting.ready()
     screen.print(f"{len(jobs)} models to examine, on {items} items a task", markup=False)

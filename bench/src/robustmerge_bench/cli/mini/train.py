@@ -40,7 +40,7 @@ def train(
 
     from .show import parse_seeds
 
-    with needing("training", "bench"):
+    with needing("training", "robustmerge-bench"):
         from ...mini.training.train import train as run
 
     run(
