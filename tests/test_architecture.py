@@ -33,7 +33,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "robustmerge_bench": (
         ("item",),
         ("metrics", "stats"),
-        ("figure",),
+        ("figure", "jobs"),
         ("mini", "paper"),
         ("cli",),
         ("__init__",),

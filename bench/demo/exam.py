@@ -68,7 +68,7 @@ def examined(base: Path, task: str, models: Models, *, items: int, seed: int) ->
     questions = TASKS[task].items("test", items, seed)
     found = {}
     for name, adapter in models.items():
-        with mini.wearing(adapter):
+        with mini.using(adapter):
             answers = mini.answer(questions)
         found[name] = Sitting(answers, TASKS[task].score(answers, questions))
     return found

@@ -29,11 +29,12 @@ from laptop import condense, figures, jobs as plans, record
 from laptop.document import document
 from robustmerge import methods
 from robustmerge.errors import MergeError
+from robustmerge_bench.jobs.run import JobProgress
 from robustmerge_bench.mini.runs.contender import every, parse_all
-from robustmerge_bench.mini.runs.job import SCALES, Job
+from robustmerge_bench.mini.runs.examine import evaluate
+from robustmerge_bench.mini.runs.job import SCALES, EvaluationJob
 from robustmerge_bench.mini.runs.results import Result, read_all
-from robustmerge_bench.mini.runs.run import Step, failed, run_jobs
-from robustmerge_bench.mini.runs.setting import Setting, built_in
+from robustmerge_bench.mini.runs.world import World, built_in
 
 HERE = Path(__file__).parent
 STUDIES = ("table6", "table7", "density", "criterion", "number", "rank")
@@ -41,11 +42,11 @@ PARTS = ("tables", "matrix", *STUDIES)
 RANKS = ("input", "full")
 
 
-def main(arguments: Sequence[str] | None = None, setting: Setting | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, world: World | None = None) -> None:
     given = parser().parse_args(arguments)
     try:
         if given.root:
-            examined = examine(given, setting or built_in())
+            examined = examine(given, world or built_in())
             if examined is None:
                 return
             results, failures = examined
@@ -83,12 +84,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def examine(
-    given: argparse.Namespace, setting: Setting
+    given: argparse.Namespace, world: World
 ) -> tuple[dict[str, Any], list[MergeError]] | None:
     """Run what was asked for, and condense everything that is there; None in a dry run."""
     asked = question(given)
-    cases = plans.cases(asked, setting)
-    parts = planned(given, asked, cases, setting)
+    cases = plans.cases(asked, world)
+    parts = planned(given, asked, cases, world)
     todo = {
         name: [job for job in found if not plans.place(job, given.out)]
         for name, found in parts.items()
@@ -96,7 +97,7 @@ def examine(
     tell_estimate(todo, parts, given)
     if given.dry_run:
         return None
-    failures = [error for name, found in todo.items() for error in run(name, found, given, setting)]
+    failures = [error for name, found in todo.items() for error in run(name, found, given, world)]
     return condensed(given, asked, cases), failures
 
 
@@ -124,15 +125,15 @@ def question(given: argparse.Namespace) -> plans.Asked:
 
 
 def planned(
-    given: argparse.Namespace, asked: plans.Asked, cases: Sequence[plans.Case], setting: Setting
-) -> dict[str, list[Job]]:
+    given: argparse.Namespace, asked: plans.Asked, cases: Sequence[plans.Case], world: World
+) -> dict[str, list[EvaluationJob]]:
     """The jobs of every part that was asked for, what others are compared with first."""
     only = PARTS if given.only is None else given.only
-    found: dict[str, list[Job]] = {}
+    found: dict[str, list[EvaluationJob]] = {}
     if "tables" in only:
-        found["tables"] = plans.tables(asked, setting)
+        found["tables"] = plans.tables(asked, world)
     if "matrix" in only:
-        found["matrix"] = plans.matrix(asked, setting)
+        found["matrix"] = plans.matrix(asked, world)
     for name in (name for name in STUDIES if name in only):
         mine = [case for case in cases if case.study.name == name]
         needed = [*(job for case in mine for job in case.references), *(case.job for case in mine)]
@@ -141,7 +142,9 @@ def planned(
 
 
 def tell_estimate(
-    todo: Mapping[str, Sequence[Job]], parts: Mapping[str, Sequence[Job]], given: argparse.Namespace
+    todo: Mapping[str, Sequence[EvaluationJob]],
+    parts: Mapping[str, Sequence[EvaluationJob]],
+    given: argparse.Namespace,
 ) -> None:
     there = results_in(given.out)
     speed = plans.Speed.measured(there)
@@ -160,26 +163,26 @@ def duration(seconds: float) -> str:
 
 
 def run(
-    name: str, found: Sequence[Job], given: argparse.Namespace, setting: Setting
+    name: str, found: Sequence[EvaluationJob], given: argparse.Namespace, world: World
 ) -> list[MergeError]:
     """Examine the models of a part, those of studies in a folder of their own; say what failed."""
     found = [job for job in found if not plans.place(job, given.out)]
     failures = []
     for folder in (given.out, given.out / plans.STUDIES):
         here = [job for job in found if home(job, name, given.out) == folder]
-        outcome = run_jobs(here, folder, setting, workers=given.jobs, progress=tell)
+        outcome = evaluate(here, folder, world, workers=given.jobs, progress=tell)
         if outcome.failures:
-            failures.append(failed(outcome))
+            failures.append(outcome.error)
     return failures
 
 
-def home(job: Job, part: str, out: Path) -> Path:
+def home(job: EvaluationJob, part: str, out: Path) -> Path:
     """Where a result goes; what tables compare with belongs to them wherever it comes from."""
     of_tables = part not in STUDIES or (job.kind != "merge" and "-rank" not in job.family)
     return out if of_tables else out / plans.STUDIES
 
 
-def tell(step: Step) -> None:
+def tell(step: JobProgress) -> None:
     word = f"failed: {step.failure}" if step.failure else f"{step.seconds:.1f} s"
     say(f"[{step.done}/{step.todo}] {step.label}: {word}, {duration(step.left)} left")
 

@@ -93,6 +93,7 @@ def _replace_file(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(4)}")
     try:
         partial.write_bytes(content)
+        _sync(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -135,7 +135,7 @@ BENCHMARK = (
     ),
     _plant(
         "an adapter is not taken off",
-        "bench/mini/student.py::MiniModel.wearing",
+        "bench/mini/student.py::MiniModel.using",
         "self._set({name: self._exact[name] for name in changed})",
         "pass",
         "bench/tests/mini/test_student.py",

@@ -13,10 +13,10 @@ from typing import TypeVar
 from robustmerge.errors import MergeError
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.folders import ExpertSet
-from robustmerge_bench.mini.runs.job import Job, Protocol, Rank
-from robustmerge_bench.mini.runs.plan import Study, make_jobs
+from robustmerge_bench.mini.runs.job import EvaluationJob, Protocol, Rank
+from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.results import Result, is_done
-from robustmerge_bench.mini.runs.setting import Setting
+from robustmerge_bench.mini.runs.world import World
 
 from .studies import RANKS, SCALES, Inquiry, Point, at, every
 
@@ -64,9 +64,9 @@ class Asked:
         ranks: Sequence[Rank] = ("input",),
         *,
         matrix: bool = False,
-    ) -> Study:
+    ) -> Comparison:
         """A study with the items that were asked for."""
-        return Study(contenders, ranks, scales, self.items, self.validation, matrix)
+        return Comparison(contenders, ranks, scales, self.items, self.validation, matrix)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Case:
     study: Inquiry
     point: Point
     scale: Protocol
-    job: Job
-    references: tuple[Job, ...]
+    job: EvaluationJob
+    references: tuple[EvaluationJob, ...]
 
 
 def sets_in(root: Path) -> list[ExpertSet]:
@@ -142,32 +142,32 @@ def _rank_of(folder: Path) -> int:
     return int(json.loads(settings.read_text(encoding="utf-8"))["r"])
 
 
-def tables(asked: Asked, setting: Setting) -> list[Job]:
+def tables(asked: Asked, world: World) -> list[EvaluationJob]:
     """Every method on every set, with what it is compared with."""
     study = asked.study(asked.contenders, asked.scales, asked.ranks)
-    return make_jobs(asked.root, asked.sets, study, setting)
+    return make_jobs(asked.root, asked.sets, study, world)
 
 
-def matrix(asked: Asked, setting: Setting) -> list[Job]:
+def matrix(asked: Asked, world: World) -> list[EvaluationJob]:
     """Every expert on every task."""
-    return make_jobs(asked.root, asked.sets, asked.study(matrix=True), setting)
+    return make_jobs(asked.root, asked.sets, asked.study(matrix=True), world)
 
 
-def cases(asked: Asked, setting: Setting) -> list[Case]:
+def cases(asked: Asked, world: World) -> list[Case]:
     """Every point of every study."""
-    seen = sum(task.seen for task in setting.tasks().values())
+    seen = sum(task.seen for task in world.tasks().values())
     found = [
-        case for study in every(seen) for case in _cases(study, asked.study_sets, asked, setting)
+        case for study in every(seen) for case in _cases(study, asked.study_sets, asked, world)
     ]
     for each in asked.study_sets[:1]:
         for rank, other in ranked(each):
-            found += _cases(at(RANKS, rank), [other], asked, setting)
+            found += _cases(at(RANKS, rank), [other], asked, world)
     return found
 
 
-def _cases(study: Inquiry, sets: Sequence[ExpertSet], asked: Asked, setting: Setting) -> list[Case]:
+def _cases(study: Inquiry, sets: Sequence[ExpertSet], asked: Asked, world: World) -> list[Case]:
     merges = {point.merge: Contender.parse(point.merge) for point in study.points}
-    jobs = make_jobs(asked.root, sets, asked.study(tuple(merges.values()), SCALES), setting)
+    jobs = make_jobs(asked.root, sets, asked.study(tuple(merges.values()), SCALES), world)
     references = tuple(job for job in jobs if job.kind != "merge")
     by_name = {
         (job.merge.contender.label, job.merge.scale, job.seed): job for job in jobs if job.merge
@@ -186,7 +186,7 @@ def _cases(study: Inquiry, sets: Sequence[ExpertSet], asked: Asked, setting: Set
     ]
 
 
-def first(job: Job, count: int) -> Job:
+def first(job: EvaluationJob, count: int) -> EvaluationJob:
     """A merge of the first experts alone, examined on their tasks and on unseen ones; 0 for all."""
     if not count:
         return job
@@ -205,17 +205,17 @@ def without(names: Mapping[str, T], left_out: Iterable[str]) -> dict[str, T]:
     return {name: value for name, value in names.items() if name not in gone}
 
 
-def place(job: Job, out: Path) -> Path | None:
+def place(job: EvaluationJob, out: Path) -> Path | None:
     """The folder that has the job's result, if one has."""
     return next((folder for folder in (out, out / STUDIES) if is_done(job, folder)), None)
 
 
-def unique(jobs: Iterable[Job]) -> list[Job]:
+def unique(jobs: Iterable[EvaluationJob]) -> list[EvaluationJob]:
     """Each job once."""
     return list({job.file: job for job in jobs}.values())
 
 
-def estimate(jobs: Iterable[Job], speed: Speed, workers: int) -> float:
+def estimate(jobs: Iterable[EvaluationJob], speed: Speed, workers: int) -> float:
     """Seconds that jobs will take, about."""
     return sum(map(speed.of, jobs)) / workers
 
@@ -243,7 +243,7 @@ class Speed:
             lambda method: merges.get(method, MERGE_SECONDS),
         )
 
-    def of(self, job: Job) -> float:
+    def of(self, job: EvaluationJob) -> float:
         """Seconds of one thread for a job."""
         answers = job.items * len(job.tasks)
         answers += SWEEP * job.validation * sum(job.tasks.values())

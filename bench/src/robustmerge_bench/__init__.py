@@ -5,6 +5,7 @@
     item.py     one question about an image
     paper/      the paper's benchmark, on real models
     mini/       the laptop benchmark, which trains its own models
+    jobs/       runs that can be stopped and continued, for both benchmarks
     cli/        `robustmerge bench`
 
 Scores of single answers are in percent, 0 to 100.

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from factories.adapters import LLM, adapter, deltas
 from robustmerge_bench.item import Item
-from robustmerge_bench.mini.runs.setting import Setting
+from robustmerge_bench.mini.runs.world import World
 from robustmerge_bench.mini.world.splits import Split
 
 SEEN = ("sqa", "viz", "rec")
@@ -30,7 +30,7 @@ BEST = 100.0
 
 
 @dataclass(frozen=True)
-class PretendTask:
+class ScriptedTask:
     name: str
     seen: bool
 
@@ -46,14 +46,14 @@ class PretendTask:
         return np.array([100.0 * (said in item.references) for said, item in pairs])
 
 
-class PretendModel:
+class ScriptedModel:
     def __init__(self, base: Path) -> None:
         assert (base / "config.json").is_file()
         self.worn: Path | None = None
         self.strength = 0.0
 
     @contextmanager
-    def wearing(self, folder: Path | None, scale: float = 1.0) -> Iterator[PretendModel]:
+    def using(self, folder: Path | None, scale: float = 1.0) -> Iterator[ScriptedModel]:
         self.worn, self.strength = folder, 0.0
         if folder:
             norms = [float(delta.norm()) for delta in deltas(folder).values()]
@@ -72,19 +72,19 @@ class PretendModel:
         return int(item.prompt.split()[-1]) % 10 < right
 
 
-def tasks() -> Mapping[str, PretendTask]:
-    return {name: PretendTask(name, name in SEEN) for name in (*SEEN, *UNSEEN)}
+def tasks() -> Mapping[str, ScriptedTask]:
+    return {name: ScriptedTask(name, name in SEEN) for name in (*SEEN, *UNSEEN)}
 
 
-def model(base: Path) -> PretendModel:
-    return PretendModel(base)
+def model(base: Path) -> ScriptedModel:
+    return ScriptedModel(base)
 
 
-def dies(base: Path) -> PretendModel:
+def dies(base: Path) -> ScriptedModel:
     os._exit(3)
 
 
-SETTING = Setting(tasks, model)
+WORLD = World(tasks, model)
 
 
 def trained(root: Path, sets: Sequence[str] = ("shared-0",), *, joint: bool = True) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from bench_factories.scripted_world import SETTING, trained
+from bench_factories.scripted_world import WORLD, trained
 from robustmerge.cli.app import run
 from robustmerge_bench.cli.duration import duration
 
@@ -20,7 +20,7 @@ RUN = ("bench", "mini", "run")
 
 @pytest.fixture(autouse=True)
 def pretend_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustmerge_bench.cli.mini.show.built_in", lambda: SETTING)
+    monkeypatch.setattr("robustmerge_bench.cli.mini.show.built_in", lambda: WORLD)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_without_methods_every_one_and_a_word_on_data(
     def stop(jobs, *_, **__):  # type: ignore[no-untyped-def]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustmerge_bench.cli.mini.show.run_jobs", stop)
+    monkeypatch.setattr("robustmerge_bench.cli.mini.show.evaluate", stop)
     assert run([*RUN, *places]) == 130
     said = capsys.readouterr().err
     assert "fisher, regmean need data, and are given 100 validation items of each seen task" in said

@@ -12,15 +12,15 @@ import pytest
 
 from bench_factories import scripted_world as pretend
 from bench_factories.results import merge, on, references, scores
-from bench_factories.scripted_world import SETTING, PretendModel, trained
+from bench_factories.scripted_world import WORLD, ScriptedModel, trained
 from laptop import condense, figures, jobs as plans, record, studies, tables
 from laptop.document import document, not_run
 from robustmerge.errors import MergeError
 from robustmerge_bench.figure import ScoreEstimate
 from robustmerge_bench.mini.runs.contender import Contender, parse_all
-from robustmerge_bench.mini.runs.job import Job
+from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.results import Result
-from robustmerge_bench.mini.runs.setting import Setting
+from robustmerge_bench.mini.runs.world import World
 
 TEMPLATE = Path(__file__).parents[3] / "docs" / "minibench.in.md"
 
@@ -181,7 +181,7 @@ def test_ablations_are_the_merges_they_are_called() -> None:
 
 
 def test_the_first_experts_alone(tmp_path: Path) -> None:
-    whole = plans.tables(asked(trained(tmp_path / "root")), SETTING)[-1]
+    whole = plans.tables(asked(trained(tmp_path / "root")), WORLD)[-1]
     two = plans.first(whole, 2)
     assert [folder.name for folder in two.adapters] == ["sqa", "viz"]
     assert two.tasks == {"sqa": True, "viz": True, "aok": False, "tab": False}
@@ -191,10 +191,10 @@ def test_the_first_experts_alone(tmp_path: Path) -> None:
 
 def test_time_is_counted_in_answers() -> None:
     tasks = {"sqa": True, "rec": True, "aok": False}
-    job = Job("zero-shot", tasks, 500, Path(), {})
+    job = EvaluationJob("zero-shot", tasks, 500, Path(), {})
     speed = plans.Speed(0.01)
     assert speed.of(job) == pytest.approx(15)
-    swept = Job("zero-shot", tasks, 500, Path(), {}, validation=100)
+    swept = EvaluationJob("zero-shot", tasks, 500, Path(), {}, validation=100)
     assert speed.of(swept) == pytest.approx(15 + 0.01 * plans.SWEEP * 200)
     assert plans.estimate([job, job], speed, 2) == pytest.approx(15)
     found = merge("ties", on(60, 40, 35), method="ties", seconds=3.0)
@@ -203,7 +203,7 @@ def test_time_is_counted_in_answers() -> None:
     assert (measured.item, measured.merge("ties")) == (pytest.approx(0.01), 3.0)
 
 
-def answered(job: Job, out: Path) -> None:
+def answered(job: EvaluationJob, out: Path) -> None:
     """A made-up result: 20 zero-shot, 80 of an expert, and of a merge 10 a task that it merges."""
     value = {"zero-shot": 20.0, "expert": 80.0, "joint": 90.0}.get(
         job.kind, 10.0 * len(job.adapters)
@@ -214,7 +214,7 @@ def answered(job: Job, out: Path) -> None:
 
 
 def test_a_study_over_numbers_of_tasks_compares_with_those_tasks(tmp_path: Path) -> None:
-    cases = plans.cases(asked(trained(tmp_path / "root")), SETTING)
+    cases = plans.cases(asked(trained(tmp_path / "root")), WORLD)
     mine = [c for c in cases if c.study.name == "number" and c.scale == "default"]
     out = tmp_path / "out"
     for case in mine:
@@ -234,7 +234,7 @@ def test_a_study_over_numbers_of_tasks_compares_with_those_tasks(tmp_path: Path)
 
 
 def test_a_study_without_its_references_has_no_points(tmp_path: Path) -> None:
-    cases = plans.cases(asked(trained(tmp_path / "root")), SETTING)
+    cases = plans.cases(asked(trained(tmp_path / "root")), WORLD)
     mine = [c for c in cases if c.study.name == "table7" and c.scale == "default"]
     for case in mine:
         answered(case.job, tmp_path / "out")
@@ -246,7 +246,7 @@ def test_a_study_without_its_references_has_no_points(tmp_path: Path) -> None:
 def test_sets_of_other_ranks_are_a_study_of_their_own(tmp_path: Path) -> None:
     root = trained(tmp_path / "root", ["shared-0", "shared-0-rank8", "independent-1"])
     assert [each.name for each in plans.sets_in(root)] == ["shared-0", "independent-1"]
-    cases = plans.cases(asked(root), SETTING)
+    cases = plans.cases(asked(root), WORLD)
     mine = [c for c in cases if c.study.name == "rank" and c.scale == "sweep"]
     assert {(c.point.x, c.job.family) for c in mine} == {(4, "shared"), (8, "shared-rank8")}
     out = tmp_path / "out"
@@ -326,10 +326,10 @@ def test_from_a_trained_benchmark_to_the_document(  # type: ignore[no-untyped-de
     files = ["--results", str(results), "--document", str(place), "--template", str(TEMPLATE)]
     given = [str(root), "--out", str(out), "--items", "10", "--validation", "10", "--jobs", "1"]
     given += ["--methods", "average", "--scales", "default", "--ranks", "input", *files]
-    script.main([*given, "--only", "tables", "table7", "--dry-run"], SETTING)
+    script.main([*given, "--only", "tables", "table7", "--dry-run"], WORLD)
     assert "table7: 15 of 15 models" in capsys.readouterr().err
     assert not out.exists()
-    script.main([*given, "--only", "tables", "table7"], SETTING)
+    script.main([*given, "--only", "tables", "table7"], WORLD)
     assert len(list(out.glob("*.json"))) == 1 + 3 + 1 + 1  # zero-shot, experts, joint, average
     assert len(list((out / plans.STUDIES).glob("*.json"))) == 10
     text, data = place.read_text(), results.read_bytes()
@@ -338,10 +338,10 @@ def test_from_a_trained_benchmark_to_the_document(  # type: ignore[no-untyped-de
     assert "| inter-parameter: of A, on B | `robustmerge` |" in text
     assert (place.with_suffix("") / "scatter.png").is_file()
 
-    def never(base: Path) -> PretendModel:
+    def never(base: Path) -> ScriptedModel:
         raise AssertionError("nothing is left to do")
 
-    script.main([*given, "--only", "tables", "table7"], Setting(pretend.tasks, never))
+    script.main([*given, "--only", "tables", "table7"], World(pretend.tasks, never))
     assert results.read_bytes() == data
     place.unlink()
     script.main(files)  # without the trained benchmark
@@ -356,21 +356,21 @@ def test_a_failure_is_told_after_the_document(script, tmp_path: Path) -> None:  
     given += ["--template", str(TEMPLATE), "--methods", "average", "karcher"]
     given += ["--scales", "default", "--ranks", "input"]
 
-    def fails(base: Path) -> PretendModel:
-        model = PretendModel(base)
-        wearing, worn = model.wearing, []
+    def fails(base: Path) -> ScriptedModel:
+        model = ScriptedModel(base)
+        using, worn = model.using, []
 
         def once(folder: Path | None, scale: float = 1.0):  # type: ignore[no-untyped-def]
             worn.append(folder)
             if len(worn) == 6:  # after zero-shot, three experts and joint: the first merge
                 raise ValueError("as it were")
-            return wearing(folder, scale)
+            return using(folder, scale)
 
-        model.wearing = once  # type: ignore[method-assign]
+        model.using = once  # type: ignore[method-assign]
         return model
 
     with pytest.raises(SystemExit, match="1 of 7 jobs failed"):
-        script.main(given, Setting(pretend.tasks, fails))
+        script.main(given, World(pretend.tasks, fails))
     assert "| karcher |" in place.read_text()
     assert "| average |" not in place.read_text()
     assert np.isfinite(

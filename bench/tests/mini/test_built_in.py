@@ -13,8 +13,8 @@ from peft import get_peft_model
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.examine import Examiner
 from robustmerge_bench.mini.runs.folders import expert_sets
-from robustmerge_bench.mini.runs.plan import Study, make_jobs
-from robustmerge_bench.mini.runs.setting import Model, Task, built_in
+from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
+from robustmerge_bench.mini.runs.world import WorldModel, WorldTask, built_in
 from robustmerge_bench.mini.tasks import SEEN, UNSEEN
 from robustmerge_bench.mini.training.experts import lora, save
 from robustmerge_bench.mini.training.model import build
@@ -43,11 +43,11 @@ def untrained(root: Path) -> Path:
 
 
 def test_jobs_on_the_real_tasks_and_model(tmp_path: Path) -> None:
-    root, setting = untrained(tmp_path), built_in()
-    study = Study((Contender("average"),), items=2)
-    jobs = make_jobs(root, expert_sets(root, ["shared"], [0]), study, setting)
+    root, world = untrained(tmp_path), built_in()
+    study = Comparison((Contender("average"),), items=2)
+    jobs = make_jobs(root, expert_sets(root, ["shared"], [0]), study, world)
     assert len(jobs) == 1 + 8 + 1
-    examiner = Examiner(setting, jobs[0].base)
+    examiner = Examiner(world, jobs[0].base)
     answers = {job.label: examiner.examine(job).scores for job in (jobs[0], jobs[-1], jobs[1])}
     for scores in answers.values():
         assert all(s.shape == (2,) and ((s >= 0) & (s <= 100)).all() for s in scores.values())
@@ -58,13 +58,13 @@ def test_jobs_on_the_real_tasks_and_model(tmp_path: Path) -> None:
 
 
 def test_they_are_what_runs_expect(tmp_path: Path) -> None:
-    setting = built_in()
-    assert all(isinstance(task, Task) for task in setting.tasks().values())
+    world = built_in()
+    assert all(isinstance(task, WorldTask) for task in world.tasks().values())
     root = untrained(tmp_path)
-    model = setting.model(root / "base")
-    assert isinstance(model, Model)
-    items = setting.tasks()["vqa"].items("test", 3)
+    model = world.model(root / "base")
+    assert isinstance(model, WorldModel)
+    items = world.tasks()["vqa"].items("test", 3)
     plain = model.answer(items)
-    with model.wearing(root / "experts" / "shared-0" / "sqa", 4.0):
+    with model.using(root / "experts" / "shared-0" / "sqa", 4.0):
         assert model.answer(items) != plain
     assert model.answer(items) == plain

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from bench_factories.scripted_world import SEEN, SETTING, UNSEEN, PretendTask, tasks, trained
+from bench_factories.scripted_world import SEEN, UNSEEN, WORLD, ScriptedTask, tasks, trained
 from factories.adapters import adapter
 from robustmerge.errors import MergeError
 from robustmerge_bench.item import Item
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.folders import ExpertSet, expert_sets
-from robustmerge_bench.mini.runs.job import Job
-from robustmerge_bench.mini.runs.plan import Study, hash_of_world, make_jobs
+from robustmerge_bench.mini.runs.job import EvaluationJob
+from robustmerge_bench.mini.runs.plan import Comparison, hash_of_world, make_jobs
 from robustmerge_bench.mini.world.splits import Split
 
 TWO = (Contender("ties"), Contender("average"))
 
 
-def jobs(root: Path, study: Study, seeds: tuple[int, ...] = (0,)) -> list[Job]:
-    return make_jobs(root, expert_sets(root, ["shared"], seeds), study, SETTING)
+def jobs(root: Path, study: Comparison, seeds: tuple[int, ...] = (0,)) -> list[EvaluationJob]:
+    return make_jobs(root, expert_sets(root, ["shared"], seeds), study, WORLD)
 
 
 def test_references_first_then_every_merge_of_every_set(tmp_path: Path) -> None:
     trained(tmp_path, ["shared-0", "shared-1"])
-    study = Study(TWO, ("input", "full"), ("default", "sweep"), 5, 3)
+    study = Comparison(TWO, ("input", "full"), ("default", "sweep"), 5, 3)
     found = jobs(tmp_path, study, (0, 1))
     references = ["expert sqa", "expert viz", "expert rec", "joint"]
     labels = [job.label for job in found]
@@ -46,16 +46,16 @@ def test_references_first_then_every_merge_of_every_set(tmp_path: Path) -> None:
 
 def test_experts_sit_their_own_task_or_all(tmp_path: Path) -> None:
     trained(tmp_path, joint=False)
-    own = [job for job in jobs(tmp_path, Study(())) if job.kind == "expert"]
+    own = [job for job in jobs(tmp_path, Comparison(())) if job.kind == "expert"]
     assert [list(job.tasks) for job in own] == [[task] for task in SEEN]
-    every = [job for job in jobs(tmp_path, Study((), matrix=True)) if job.kind == "expert"]
+    every = [job for job in jobs(tmp_path, Comparison((), matrix=True)) if job.kind == "expert"]
     assert {tuple(job.tasks) for job in every} == {(*SEEN, *UNSEEN)}
     assert not {job.file for job in own} & {job.file for job in every}
 
 
 def test_what_determines_a_result_changes_its_file(tmp_path: Path) -> None:
     trained(tmp_path)
-    study = Study((Contender.parse("ties:density=0.3"),), items=5)
+    study = Comparison((Contender.parse("ties:density=0.3"),), items=5)
     before = {job.label: job.file for job in jobs(tmp_path, study)}
     merge = next(label for label in before if "ties" in label)
 
@@ -76,7 +76,7 @@ def test_a_default_that_is_written_out_is_another_label_but_version_and_path_do_
 ) -> None:
     trained(tmp_path / "one")
     trained(tmp_path / "two")
-    study = Study((Contender("ties"),), items=5)
+    study = Comparison((Contender("ties"),), items=5)
     one, two = jobs(tmp_path / "one", study)[-1], jobs(tmp_path / "two", study)[-1]
     assert one.file == two.file  # no path in it
     assert one.file != replace(one, version="0").file
@@ -84,14 +84,14 @@ def test_a_default_that_is_written_out_is_another_label_but_version_and_path_do_
 
 
 @dataclass(frozen=True)
-class Brighter(PretendTask):
+class Brighter(ScriptedTask):
     def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
         found = super().items(split, count, seed)
         return [replace(item, image=item.image + 1) for item in found]
 
 
 def test_another_world_has_another_hash() -> None:
-    world: Mapping[str, PretendTask] = tasks()
+    world: Mapping[str, ScriptedTask] = tasks()
     assert hash_of_world(world) == hash_of_world(tasks())
     assert hash_of_world({**world, "aok": Brighter("aok", False)}) != hash_of_world(world)
 
@@ -105,10 +105,10 @@ def test_what_is_not_trained_is_named(tmp_path: Path) -> None:
     assert "there are shared-0" in str(caught.value)
     (tmp_path / "experts" / "shared-0" / "viz" / "adapter_config.json").unlink()
     with pytest.raises(MergeError, match="no adapter for viz"):
-        jobs(tmp_path, Study(()))
+        jobs(tmp_path, Comparison(()))
     (tmp_path / "base" / "config.json").unlink()
     with pytest.raises(MergeError, match="no trained base"):
-        jobs(tmp_path, Study(()))
+        jobs(tmp_path, Comparison(()))
 
 
 def test_frozen_sets_are_a_family_of_their_own(tmp_path: Path) -> None:

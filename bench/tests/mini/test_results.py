@@ -11,10 +11,10 @@ import pytest
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.mini.runs.contender import Contender
-from robustmerge_bench.mini.runs.job import Job, Merge
+from robustmerge_bench.mini.runs.job import EvaluationJob, Merge
 from robustmerge_bench.mini.runs.results import Result, is_done, read_all
 
-JOB = Job(
+JOB = EvaluationJob(
     "merge",
     {"sqa": True, "aok": False},
     3,
@@ -27,7 +27,7 @@ JOB = Job(
 SCORES = {"sqa": np.array([0.0, 100.0, 33.33333]), "aok": np.array([1.0, 2.5, 12.345])}
 
 
-def result(job: Job = JOB) -> Result:
+def result(job: EvaluationJob = JOB) -> Result:
     swept = {"tried": {"1": 20.0, "2": 30.5}, "at_limit": False}
     return Result(job.facts(), SCORES, 2.0, swept, {"merge": 1.23456}, ("a remark",))
 

@@ -13,35 +13,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench_factories import scripted_world as pretend
-from bench_factories.scripted_world import SETTING, PretendModel, trained
+from bench_factories import scripted_world
+from bench_factories.scripted_world import WORLD, ScriptedModel, trained
 from factories.adapters import deltas
 from robustmerge.errors import MergeError
+from robustmerge_bench.jobs.run import JobProgress
 from robustmerge_bench.mini.runs.contender import Contender
-from robustmerge_bench.mini.runs.examine import Examiner, merged
+from robustmerge_bench.mini.runs.examine import Examiner, evaluate, merged
 from robustmerge_bench.mini.runs.folders import expert_sets
-from robustmerge_bench.mini.runs.job import Job
-from robustmerge_bench.mini.runs.plan import Study, make_jobs
+from robustmerge_bench.mini.runs.job import EvaluationJob
+from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.results import Result
-from robustmerge_bench.mini.runs.run import Step, failed, run_jobs
-from robustmerge_bench.mini.runs.setting import Setting
+from robustmerge_bench.mini.runs.world import World
 
 METHODS = (Contender("task-arithmetic"), Contender("average"))
 
 
-def jobs(root: Path, *, scales: tuple[str, ...] = ("default",), items: int = 10) -> list[Job]:
-    study = Study(METHODS, ("input",), scales, items, 10)  # type: ignore[arg-type]
-    return make_jobs(root, expert_sets(root, ["shared"], [0]), study, SETTING)
+def jobs(
+    root: Path, *, scales: tuple[str, ...] = ("default",), items: int = 10
+) -> list[EvaluationJob]:
+    study = Comparison(METHODS, ("input",), scales, items, 10)  # type: ignore[arg-type]
+    return make_jobs(root, expert_sets(root, ["shared"], [0]), study, WORLD)
 
 
-def found(job: Job, out: Path) -> dict[str, float]:
+def found(job: EvaluationJob, out: Path) -> dict[str, float]:
     return {t: float(s.mean()) for t, s in Result.read(out / job.file).scores.items()}
 
 
 def test_every_job_leaves_its_result(tmp_path: Path) -> None:
     todo = jobs(trained(tmp_path / "root"))
-    steps: list[Step] = []
-    outcome = run_jobs(todo, tmp_path / "out", SETTING, progress=steps.append)
+    steps: list[JobProgress] = []
+    outcome = evaluate(todo, tmp_path / "out", WORLD, progress=steps.append)
     assert (outcome.done, outcome.skipped, outcome.failures) == (len(todo), 0, ())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(j.file for j in todo)
     assert [step.label for step in steps] == [job.label for job in todo]
@@ -55,26 +57,26 @@ def test_every_job_leaves_its_result(tmp_path: Path) -> None:
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     todo, out = jobs(trained(tmp_path / "root")), tmp_path / "out"
-    run_jobs(todo[:3], out, SETTING)
+    evaluate(todo[:3], out, WORLD)
     kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     (out / todo[1].file).write_text((out / todo[1].file).read_text()[:50])  # half written
-    outcome = run_jobs(todo, out, SETTING)
+    outcome = evaluate(todo, out, WORLD)
     assert (outcome.done, outcome.skipped) == (len(todo) - 2, 2)
     untouched = {todo[0].file, todo[2].file}
     assert all((out / name).stat().st_mtime_ns == kept[name] for name in untouched)
     Result.read(out / todo[1].file)
 
-    def never(base: Path) -> PretendModel:
+    def never(base: Path) -> ScriptedModel:
         raise AssertionError("nothing is left to do")
 
-    again = run_jobs(todo, out, Setting(pretend.tasks, never))
+    again = evaluate(todo, out, World(scripted_world.tasks, never))
     assert (again.done, again.skipped) == (0, len(todo))
 
 
 def test_several_processes_find_the_same_as_one(tmp_path: Path) -> None:
     todo = jobs(trained(tmp_path / "root"), scales=("default", "sweep"))
-    run_jobs(todo, tmp_path / "one", SETTING)
-    outcome = run_jobs(todo, tmp_path / "two", SETTING, workers=2)
+    evaluate(todo, tmp_path / "one", WORLD)
+    outcome = evaluate(todo, tmp_path / "two", WORLD, workers=2)
     assert outcome.done == len(todo)
     for job in todo:
         one, two = (Result.read(tmp_path / name / job.file) for name in ("one", "two"))
@@ -87,16 +89,16 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     todo = jobs(root)
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from bench_factories import scripted_world as pretend\n"
-        "from robustmerge_bench.mini.runs import plan, folders, run, contender\n"
+        "from bench_factories import scripted_world\n"
+        "from robustmerge_bench.mini.runs import plan, folders, examine, contender\n"
         "root, out = map(Path, sys.argv[1:])\n"
         "methods = [contender.Contender(n) for n in ('task-arithmetic', 'average')]\n"
-        "study = plan.Study(methods, ('input',), ('default',), 10, 10)\n"
+        "study = plan.Comparison(methods, ('input',), ('default',), 10, 10)\n"
         "sets = folders.expert_sets(root, ['shared'], [0])\n"
-        "jobs = plan.make_jobs(root, sets, study, pretend.SETTING)\n"
-        "run.run_jobs(jobs, out, pretend.SETTING, progress=lambda step: time.sleep(0.3))\n"
+        "jobs = plan.make_jobs(root, sets, study, scripted_world.WORLD)\n"
+        "examine.evaluate(jobs, out, scripted_world.WORLD, progress=lambda step: time.sleep(0.3))\n"
     )
-    places = os.pathsep.join([str(Path(pretend.__file__).parents[1]), *sys.path])
+    places = os.pathsep.join([str(Path(scripted_world.__file__).parents[1]), *sys.path])
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(root), str(out)], env={**os.environ, "PYTHONPATH": places}
     )
@@ -107,7 +109,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     child.wait()
     there = {path.name for path in out.glob("*.json")}
     assert 0 < len(there) < len(todo)
-    outcome = run_jobs(todo, out, SETTING)
+    outcome = evaluate(todo, out, WORLD)
     assert (outcome.skipped, outcome.done) == (len(there), len(todo) - len(there))
 
 
@@ -116,26 +118,28 @@ def test_one_failure_does_not_keep_the_others(tmp_path: Path) -> None:
     todo = jobs(root)
     zero_shot, first, second = (job for job in todo if job.kind in ("zero-shot", "merge"))
     hurt = [zero_shot, replace(first, adapters=(*first.adapters[:2], root / "nothing")), second]
-    steps: list[Step] = []
-    outcome = run_jobs(hurt, out, SETTING, progress=steps.append)
-    ((label, why),) = outcome.failures
-    assert label == "shared-0 task-arithmetic default input"
-    assert "nothing" in why
+    steps: list[JobProgress] = []
+    outcome = evaluate(hurt, out, WORLD, progress=steps.append)
+    (failure,) = outcome.failures
+    assert failure.job.label == "shared-0 task-arithmetic default input"
+    assert "nothing" in failure.reason
     assert outcome.done == 2
     assert [bool(step.failure) for step in steps] == [False, True, False]
-    assert "1 of 3 jobs failed" in str(failed(outcome))
+    assert "1 of 3 jobs failed" in str(outcome.error)
     assert not (out / hurt[1].file).exists()
 
 
 def test_a_worker_that_dies_is_reported(tmp_path: Path) -> None:
     todo = jobs(trained(tmp_path / "root"))
     with pytest.raises(MergeError, match="a worker died"):
-        run_jobs(todo, tmp_path / "out", Setting(pretend.tasks, pretend.dies), workers=2)
+        evaluate(
+            todo, tmp_path / "out", World(scripted_world.tasks, scripted_world.dies), workers=2
+        )
 
 
 def test_no_worker_at_all(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="0 jobs at once"):
-        run_jobs([], tmp_path, SETTING, workers=0)
+        evaluate([], tmp_path, WORLD, workers=0)
 
 
 def test_a_sweep_merges_once_and_finds_the_best_strength(
@@ -153,7 +157,7 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
         next(j for j in todo if j.merge and j.merge.scale == s and "average" in j.label)
         for s in ("default", "sweep")
     )
-    run_jobs([default, swept], tmp_path / "out", SETTING)
+    evaluate([default, swept], tmp_path / "out", WORLD)
     assert len(calls) == 2
     one, two = (Result.read(tmp_path / "out" / j.file) for j in (default, swept))
     assert one.sweep == {}
@@ -166,22 +170,24 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
 def test_a_sweep_never_looks_at_test_items_or_unseen_tasks(tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
-    class Watched(PretendModel):
+    class Watched(ScriptedModel):
         def answer(self, items):  # type: ignore[no-untyped-def]
             asked.append((items[0].task, items[0].prompt.split()[0]))
             return super().answer(items)
 
     job = jobs(trained(tmp_path / "root"), scales=("sweep",))[-1]
-    Examiner(Setting(pretend.tasks, Watched), job.base).examine(job)
+    Examiner(World(scripted_world.tasks, Watched), job.base).examine(job)
     assert asked[-5:] == [(t, "test") for t in ("sqa", "viz", "rec", "aok", "tab")]
     assert set(asked[:-5]) == {(t, "validation") for t in ("sqa", "viz", "rec")}
 
 
 def test_protocols_and_ranks_reach_the_merge(tmp_path: Path) -> None:
     root = trained(tmp_path / "root")
-    study = Study(METHODS[:1], ("input", "full"), ("default", "norm-matched", "geometric", "sweep"))
+    study = Comparison(
+        METHODS[:1], ("input", "full"), ("default", "norm-matched", "geometric", "sweep")
+    )
     made = {}
-    for job in make_jobs(root, expert_sets(root, ["shared"], [0]), study, SETTING):
+    for job in make_jobs(root, expert_sets(root, ["shared"], [0]), study, WORLD):
         if job.merge:
             report = merged(job, job.merge, tmp_path / job.label)
             made[job.merge.scale, job.merge.rank] = report

@@ -32,7 +32,7 @@ def test_an_expert_knows_its_task_and_the_base_does_not(shipped: Artifact) -> No
     mini = MiniModel.load(shipped.base)
     items = TASKS["imn"].items("validation", 60)
     before = TASKS["imn"].score(mini.answer(items), items).mean()
-    with mini.wearing(shipped.experts["imn"]):
+    with mini.using(shipped.experts["imn"]):
         after = TASKS["imn"].score(mini.answer(items), items).mean()
     assert 20 < before < 80
     assert after > 95
@@ -46,7 +46,7 @@ def test_an_expert_trained_again_is_as_good(shipped: Artifact, tmp_path: Path, t
     items = TASKS[task].items("test", 300)
     scores = []
     for adapter in (shipped.experts[task], tmp_path / task):
-        with mini.wearing(adapter):
+        with mini.using(adapter):
             scores.append(TASKS[task].score(mini.answer(items), items))
     # Three standard errors of the difference of two means of 300 items.
     noise = 3 * ((scores[0].var() + scores[1].var()) / len(items)) ** 0.5

@@ -59,7 +59,7 @@ def test_answers_are_those_of_generate(random_base: Path, adapter: Path, worn: b
     model = LlavaForConditionalGeneration.from_pretrained(random_base)
     if worn:
         model = PeftModel.from_pretrained(model, adapter)
-    with mini.wearing(adapter if worn else None):
+    with mini.using(adapter if worn else None):
         answers = mini.answer(items)
     assert answers == [by_generate(model, random_base, item) for item in items]
     assert len(set(answers)) > 3
@@ -68,9 +68,9 @@ def test_answers_are_those_of_generate(random_base: Path, adapter: Path, worn: b
 def test_an_adapter_is_taken_off_without_a_trace(random_base: Path, adapter: Path) -> None:
     mini = MiniModel.load(random_base, dtype=torch.float32)
     before = {name: w.clone() for name, w in mini.model.named_parameters()}
-    with mini.wearing(adapter):
+    with mini.using(adapter):
         changed = [n for n, w in mini.model.named_parameters() if not torch.equal(w, before[n])]
-    with pytest.raises(KeyError), mini.wearing(adapter):
+    with pytest.raises(KeyError), mini.using(adapter):
         raise KeyError
     assert any("q_proj" in name for name in changed)
     assert any("multi_modal_projector" in name for name in changed)
@@ -86,7 +86,7 @@ def test_the_scale_is_of_the_update_alone(random_base: Path, adapter: Path) -> N
     base, plain = weights[name].clone(), weights[projector].clone()
     changes, projectors = [], []
     for scale in (1.0, 0.5, 0.0):
-        with mini.wearing(adapter, scale):
+        with mini.using(adapter, scale):
             changes.append(weights[name] - base)
             projectors.append(weights[projector].clone())
     assert torch.allclose(changes[1], changes[0] / 2, atol=1e-6)
@@ -99,7 +99,7 @@ def test_half_precision_answers_with_the_sum_rounded_once(random_base: Path, ada
     name = "model.language_model.layers.0.self_attn.q_proj.weight"
     minis = [MiniModel.load(random_base, dtype=d) for d in (torch.float32, torch.bfloat16)]
     for scale in (1.0, 1e-3):
-        with minis[0].wearing(adapter, scale), minis[1].wearing(adapter, scale):
+        with minis[0].using(adapter, scale), minis[1].using(adapter, scale):
             exact, rounded = (dict(m.model.named_parameters())[name] for m in minis)
             assert rounded.dtype == torch.bfloat16
             assert torch.equal(exact.bfloat16(), rounded)
@@ -109,7 +109,7 @@ def test_an_adapter_of_another_model_is_refused(random_base: Path, adapter: Path
     model = LlavaForConditionalGeneration.from_pretrained(random_base)
     del model.model.language_model.layers[1]
     mini = MiniModel(model)
-    with pytest.raises(MergeError, match="model lacks"), mini.wearing(adapter):
+    with pytest.raises(MergeError, match="model lacks"), mini.using(adapter):
         pass
 
 

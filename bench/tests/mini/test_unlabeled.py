@@ -15,17 +15,17 @@ from robustmerge_bench.item import Item
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.examine import Examiner
 from robustmerge_bench.mini.runs.folders import expert_sets
-from robustmerge_bench.mini.runs.job import Job
-from robustmerge_bench.mini.runs.plan import Study, make_jobs
-from robustmerge_bench.mini.runs.setting import built_in
+from robustmerge_bench.mini.runs.job import EvaluationJob
+from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.unlabeled import SAMPLES, gathered
+from robustmerge_bench.mini.runs.world import built_in
 from robustmerge_bench.mini.tasks import SEEN, TASKS
 
 ITEMS, SHOWN = 4, 2
 
 
-def job(root: Path, method: str) -> Job:
-    study = Study((Contender(method),), ("full",), ("default",), ITEMS, SHOWN)
+def job(root: Path, method: str) -> EvaluationJob:
+    study = Comparison((Contender(method),), ("full",), ("default",), ITEMS, SHOWN)
     return make_jobs(root, expert_sets(root, ["shared"], [0]), study, built_in())[-1]
 
 
@@ -76,8 +76,8 @@ def test_every_expert_sees_validation_items_of_its_own_task(
 def test_a_run_merges_with_them(trained: Path, tmp_path: Path, method: str) -> None:
     asked = job(trained, method)
     assert asked.unlabeled == SHOWN
-    setting = built_in()
-    result = Examiner(setting, asked.base).examine(asked)
+    world = built_in()
+    result = Examiner(world, asked.base).examine(asked)
     assert result.seconds["statistics"] > 0
 
     experts = dict(zip(SEEN, asked.adapters, strict=True))
@@ -85,8 +85,8 @@ def test_a_run_merges_with_them(trained: Path, tmp_path: Path, method: str) -> N
     data = gathered(asked.base, experts, {t: shown(t) for t in SEEN}, what, tmp_path / "data")
     output = tmp_path / "merged"
     robustmerge.merge(asked.adapters, output, method=method, rank="full", extras="mean", data=data)
-    mini = setting.model(asked.base)
-    with mini.wearing(output):
+    mini = world.model(asked.base)
+    with mini.using(output):
         for task, scores in result.scores.items():
             items = TASKS[task].items("test", ITEMS)
             np.testing.assert_array_equal(scores, TASKS[task].score(mini.answer(items), items))

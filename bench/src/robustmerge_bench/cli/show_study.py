@@ -13,11 +13,12 @@ from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import few, unknown, writing
 from robustmerge.files import expand_user
 
+from ..jobs.run import JobProgress
 from ..paper.answering.engines.quiet import quiet
 from ..paper.score import Protocol
 from ..paper.study.file import Study
 from ..paper.study.plan import ModelWork, StudyPlan, make_plan
-from ..paper.study.run import Step, failed, run as run_plan
+from ..paper.study.run import run as run_plan
 from ..paper.study.tables.data import as_data
 from ..paper.study.tables.latex import as_latex
 from ..paper.study.tables.markdown import as_markdown
@@ -83,7 +84,7 @@ def run(
             return 130
     screen.print(f"{outcome.done} done, {outcome.skipped} were there")
     if outcome.failures:
-        raise failed(outcome)
+        raise outcome.error
     print(f"next: robustmerge bench table {output}")
     return 0
 
@@ -114,10 +115,10 @@ def _format_of(output: Path) -> str:
     return _ENDINGS[ending]
 
 
-def _tell(screen: Console, step: Step) -> None:
-    line = f"{step.model}: {step.what}, {step.seconds:.1f} s"
+def _tell(screen: Console, step: JobProgress) -> None:
+    line = f"{step.label}: {step.what}, {step.seconds:.1f} s"
     if step.failure:
-        line = f"{step.model}: not {step.what}: {step.failure}"
+        line = f"{step.label}: not {step.what}: {step.failure}"
     screen.print(line, markup=False, style="red" if step.failure else "")
 
 

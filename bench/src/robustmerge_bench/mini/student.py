@@ -119,7 +119,7 @@ class MiniModel:
         return torch.stack([self._seen[key] for key in keys])
 
     @contextmanager
-    def wearing(self, adapter: Path | None, scale: float = 1.0) -> Iterator[None]:
+    def using(self, adapter: Path | None, scale: float = 1.0) -> Iterator[None]:
         """Answer with an adapter on: its update times the scale, what it trained whole as it is.
 
         Args:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from robustmerge.errors import MergeError, reading, writing
+from robustmerge.files import write_whole
 
 from ..stats import DRAWS, LEVEL, times_taken
 from .figures import FIGURES
@@ -101,17 +102,10 @@ class Score:
         }
 
     def write(self, path: Path) -> None:
-        """Write the score; the file appears whole or not at all.
-
-        Raises:
-            MergeError: The system refuses.
-        """
-        text = json.dumps(self.as_dict(), ensure_ascii=False) + "\n"
-        partial = path.with_name(f".{path.name}.partial")
+        """Write the score, whole or not at all."""
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
+        write_whole(path, json.dumps(self.as_dict(), ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Score:

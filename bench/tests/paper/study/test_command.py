@@ -148,7 +148,7 @@ def test_what_fails_is_said_and_the_rest_is_done(
     only = ["--only", "zero-shot"]
     assert run([*command, *only]) == 1
     said = capsys.readouterr().err
-    assert "error: zero-shot failed" in said
+    assert "error: 1 of 1 jobs failed: zero-shot" in said
     assert str(picture) in said or picture.name in said
     assert len(list((tmp_path / "out/scores").glob("*/*.json"))) == 6
     shutil.copyfile(next((done / "data/datasets/TabMWP").rglob("*.png")), picture)

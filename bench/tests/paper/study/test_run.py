@@ -21,15 +21,17 @@ from bench_factories.studies import Stage
 from factories import adapters as make
 from robustmerge.errors import MergeError
 from robustmerge.files import sha256 as real
+from robustmerge_bench.jobs.hashes import FileHashes
+from robustmerge_bench.jobs.run import JobProgress, Outcome
 from robustmerge_bench.paper.score import Score
 from robustmerge_bench.paper.study.file import Study
-from robustmerge_bench.paper.study.hashes import FileHashes
+from robustmerge_bench.paper.study.models import StudyModel
 from robustmerge_bench.paper.study.plan import StudyPlan, make_plan
 from robustmerge_bench.paper.study.record import StudyRecord
-from robustmerge_bench.paper.study.run import Outcome, Step, failed, run
+from robustmerge_bench.paper.study.run import run
 
 
-def go(file: Path, stage: Stage, **options: Any) -> Outcome:
+def go(file: Path, stage: Stage, **options: Any) -> Outcome[StudyModel]:
     """Run a study into the folder beside it."""
     return run(plan(file, stage, **options))
 
@@ -38,7 +40,7 @@ def plan(file: Path, stage: Stage, only: tuple[str, ...] = ()) -> StudyPlan:
     return make_plan(Study.load(file), file.parent / "out", stage.tools(), only)
 
 
-def anew(file: Path, **options: Any) -> list[str]:
+def run_again(file: Path, **options: Any) -> list[str]:
     """What a run of the study does now."""
     stage = Stage(**options)
     go(file, stage)
@@ -49,7 +51,7 @@ def anew(file: Path, **options: Any) -> list[str]:
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = studies.write(tmp_path_factory.mktemp("example") / "study.yaml")
     outcome = go(file, Stage())
-    assert (outcome.done, outcome.skipped, outcome.failures) == (5, 0, {})
+    assert (outcome.done, outcome.skipped, outcome.failures) == (5, 0, ())
     return file.parent
 
 
@@ -62,7 +64,7 @@ def done(example: Path, tmp_path: Path) -> Path:
 
 def test_everything_is_done_once(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml", protocols=["official", "fixed"])
-    calls = anew(file)
+    calls = run_again(file)
     merges = [call for call in calls if call.startswith("merge")]
     answers = [call for call in calls if call.startswith("answer")]
     assert merges == ["merge task-arithmetic", "merge ties"]
@@ -74,7 +76,7 @@ def test_everything_is_done_once(tmp_path: Path) -> None:
         *(f"answer ties {task} 20" for task in ("vqav2", "rec", "tabmwp")),
     ]
     assert len(calls) == len(merges) + len(answers) + 2 * len(answers)
-    assert anew(file) == []
+    assert run_again(file) == []
 
 
 def test_the_folder_of_a_study(done: Path) -> None:
@@ -98,30 +100,30 @@ def methods(file: Path, *entries: object) -> None:
 def test_one_changed_method_is_done_again_alone(done: Path) -> None:
     density = {"label": "ties", "method": "ties", "parameters": {"density": 0.4}}
     methods(done, "zero-shot", "individual", "task-arithmetic", density)
-    assert anew(done) == [
+    assert run_again(done) == [
         "merge ties",
         *(f"answer ties {task} 20" for task in ("vqav2", "rec", "tabmwp")),
         *(f"score ties {task} official" for task in ("vqav2", "rec", "tabmwp")),
     ]
     methods(done, *studies.LABELS)  # back again: it is all still there
-    assert anew(done) == []
+    assert run_again(done) == []
 
 
 def test_what_a_default_is_does_not_matter(done: Path) -> None:
     same = {"method": "ties", "parameters": {"density": 0.2, "space": "factor"}, "scale": 1}
     methods(done, "zero-shot", "individual", "task-arithmetic", same)
-    assert anew(done) == []
+    assert run_again(done) == []
 
 
 def test_a_label_or_an_order_is_no_change(done: Path) -> None:
     methods(done, {"label": "TIES", "method": "ties"}, "task-arithmetic", "individual", "zero-shot")
-    assert anew(done) == []
+    assert run_again(done) == []
     assert StudyRecord.read(done.parent / "out").scores["TIES"].keys() == {"vqav2", "rec", "tabmwp"}
 
 
 def test_one_changed_adapter_changes_what_it_is_in(done: Path) -> None:
     make.adapter(done.parent / "experts/rec", seed=77)
-    calls = anew(done)
+    calls = run_again(done)
     assert not [call for call in calls if "zero-shot" in call or "individual-vqav2" in call]
     assert "answer individual-rec rec 20" in calls
     assert {"merge ties", "merge task-arithmetic"} <= {*calls}
@@ -133,13 +135,13 @@ def test_an_adapter_that_was_moved_is_the_same(done: Path) -> None:
     content = done.read_text().replace("experts/", "moved/")
     done.write_text(content)
     assert all(source in content for source in adapters.values())
-    assert anew(done) == []
+    assert run_again(done) == []
 
 
 def test_changed_questions_of_one_task_are_asked_again(done: Path) -> None:
     studies.data(done.parent / "data", ["rec"], n=25)
     labels = ("zero-shot", "individual-rec", "task-arithmetic", "ties")
-    calls = anew(done)
+    calls = run_again(done)
     assert sorted(calls) == sorted(
         [
             *(f"answer {label} rec 25" for label in labels),  # 25: none of the old answers is kept
@@ -149,7 +151,7 @@ def test_changed_questions_of_one_task_are_asked_again(done: Path) -> None:
 
 
 def test_changed_options_are_asked_again(done: Path) -> None:
-    calls = anew(done, asked={"dtype": "float16"})
+    calls = run_again(done, asked={"dtype": "float16"})
     assert len([call for call in calls if call.startswith("answer")]) == 11
     assert not [call for call in calls if call.startswith("merge")]
 
@@ -157,7 +159,7 @@ def test_changed_options_are_asked_again(done: Path) -> None:
 def test_another_base_is_asked_again(done: Path) -> None:
     content = done.read_text()
     done.write_text(content.replace("owner/base", "owner/other"))
-    calls = anew(done)
+    calls = run_again(done)
     assert len([call for call in calls if call.startswith("answer")]) == 11
 
 
@@ -165,15 +167,15 @@ def test_a_base_in_a_folder_counts_by_its_contents(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base/config.json").write_text("{}")
     file = studies.write(tmp_path / "study.yaml", base="base", methods=["zero-shot"])
-    assert len(anew(file)) == 6
-    assert anew(file) == []
+    assert len(run_again(file)) == 6
+    assert run_again(file) == []
     (tmp_path / "base/config.json").write_text('{"a": 1}')
-    assert len(anew(file)) == 6
+    assert len(run_again(file)) == 6
 
 
 def test_one_more_protocol_is_only_scored(done: Path) -> None:
     studies.write(done, protocols=["official", "fixed"])
-    calls = anew(done)
+    calls = run_again(done)
     assert len(calls) == 11
     assert all(call.startswith("score") and call.endswith("fixed") for call in calls)
 
@@ -182,19 +184,19 @@ def test_answers_that_were_cut_off_are_completed(done: Path) -> None:
     (file,) = (done.parent / "out/answers").glob("ties-*/rec.jsonl")
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:5]))
-    assert anew(done) == ["answer ties rec 15"]  # which come out as they were, and have a score
+    assert run_again(done) == ["answer ties rec 15"]  # the same: they have a score
     assert len(file.read_text().splitlines()) == 20
 
 
 def test_a_score_that_was_removed_is_scored_again(done: Path) -> None:
     (file,) = (done.parent / "out/scores").glob("ties-*/rec-*.json")
     file.unlink()
-    assert anew(done) == ["score ties rec official"]
+    assert run_again(done) == ["score ties rec official"]
 
 
 def test_a_merge_is_not_needed_once_it_has_answered(done: Path) -> None:
     shutil.rmtree(done.parent / "out/merged")
-    assert anew(done) == []
+    assert run_again(done) == []
 
 
 def test_only_what_is_named_is_run(tmp_path: Path) -> None:
@@ -234,21 +236,23 @@ def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
     stage, steps = Stage(fail={"rec"}), []
     outcome = run(plan(file, stage), tell=steps.append)
     assert (outcome.done, outcome.skipped) == (1, 0)
-    assert {label: [*why] for label, why in outcome.failures.items()} == {
-        "zero-shot": ["rec"],
-        "individual": ["rec"],
-        "task-arithmetic": ["rec"],
-        "ties": ["rec"],
-    }
+    assert [(failure.job.label, failure.part) for failure in outcome.failures] == [
+        ("zero-shot", "rec"),
+        ("individual rec", "rec"),
+        ("task-arithmetic", "rec"),
+        ("ties", "rec"),
+    ]
     assert "score ties tabmwp official" in stage.calls
-    assert any(isinstance(step, Step) and "no picture a.png" in step.failure for step in steps)
-    error = str(failed(outcome))
-    assert "zero-shot, individual, task-arithmetic, … and 1 more failed" in error
+    assert any(
+        isinstance(step, JobProgress) and "no picture a.png" in step.failure for step in steps
+    )
+    error = str(outcome.error)
+    assert "4 of 5 jobs failed: zero-shot, individual rec, task-arithmetic, … and 1 more" in error
     assert "no picture a.png" in error
     record = StudyRecord.read(tmp_path / "out")
     assert "no picture a.png" in record.failures["ties"]["rec"]
-    # Mended, the same command does what is left.
-    assert sorted(anew(file)) == sorted(
+    # Fixed, the same command does what is left.
+    assert sorted(run_again(file)) == sorted(
         f"{what} {label} rec {how}"
         for label in ("zero-shot", "individual-rec", "task-arithmetic", "ties")
         for what, how in (("answer", "20"), ("score", "official"))
@@ -262,8 +266,8 @@ def test_a_merge_that_fails_costs_no_other(tmp_path: Path) -> None:
     )
     stage = Stage()
     outcome = go(file, stage)
-    assert outcome.failures.keys() == {"regmean"}
-    assert outcome.failures["regmean"].keys() == {""}
+    assert [(failure.job.label, failure.part) for failure in outcome.failures] == [("regmean", "")]
+    assert StudyRecord.read(tmp_path / "out").failures["regmean"].keys() == {""}
     assert "score ties tabmwp official" in stage.calls
 
 
@@ -271,7 +275,7 @@ def test_a_run_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     with pytest.raises(KeyboardInterrupt):
         go(file, Stage(die_after=31))
-    calls = anew(file)
+    calls = run_again(file)
     # 20 of the first task and 11 of the second were there.
     assert calls[:3] == [
         "answer zero-shot vqav2 0",
@@ -281,7 +285,7 @@ def test_a_run_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
     other = studies.write(whole / "study.yaml")
-    anew(other)
+    run_again(other)
     assert contents(tmp_path / "out") == contents(whole / "out")
 
 
@@ -296,6 +300,7 @@ import sys, time
 from pathlib import Path
 from bench_factories import studies
 from robustmerge_bench.paper.study.file import Study
+from robustmerge_bench.paper.study.models import StudyModel
 from robustmerge_bench.paper.study.plan import make_plan
 from robustmerge_bench.paper.study.run import run
 
@@ -326,19 +331,19 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
             if line.startswith("task-arithmetic rec"):
                 slow.send_signal(signal.SIGKILL)
                 break
-    calls = anew(file)
+    calls = run_again(file)
     assert not [call for call in calls if "zero-shot" in call or "individual" in call]
     assert "merge task-arithmetic" not in calls
     assert "answer task-arithmetic rec 0" in calls
     assert "answer task-arithmetic tabmwp 20" in calls or "answer task-arithmetic tabmwp 0" in calls
-    assert anew(file) == []
+    assert run_again(file) == []
 
 
 def test_two_labels_of_one_merge_are_answered_once(tmp_path: Path) -> None:
     file = studies.write(
         tmp_path / "study.yaml", methods=["ties", {"label": "again", "method": "ties"}]
     )
-    calls = anew(file)
+    calls = run_again(file)
     assert calls.count("merge ties") == 1
     assert len(calls) == 7
     scores = StudyRecord.read(tmp_path / "out").scores
@@ -348,7 +353,7 @@ def test_two_labels_of_one_merge_are_answered_once(tmp_path: Path) -> None:
 def test_a_merge_of_some_experts_is_another(tmp_path: Path) -> None:
     one = {"label": "one", "method": "ties", "adapters": ["rec"]}
     file = studies.write(tmp_path / "study.yaml", methods=["ties", one])
-    assert anew(file).count("merge ties") == 2
+    assert run_again(file).count("merge ties") == 2
 
 
 def test_a_damaged_record_of_answers_is_named(done: Path) -> None:
@@ -378,7 +383,7 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         hashed.append(path.name)
         return real(path)
 
-    monkeypatch.setattr("robustmerge_bench.paper.study.hashes.sha256", count)
+    monkeypatch.setattr("robustmerge_bench.jobs.hashes.sha256", count)
     first = FileHashes(tmp_path / "hashes.json")
     assert first.file(large) == first.file(large) == real(large)
     assert FileHashes(tmp_path / "hashes.json").file(large) == real(large)

@@ -15,18 +15,19 @@ from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError, few
 from robustmerge.threads import cores
 
+from ...jobs.run import JobProgress
 from ...mini.judge.board import gather
 from ...mini.judge.gates import Gate, gates as judge
 from ...mini.judge.sizes import relative_size
 from ...mini.judge.standing import Standing, stand
 from ...mini.judge.table import as_data, as_markdown
 from ...mini.runs.contender import Contender, every, parse_all
+from ...mini.runs.examine import evaluate
 from ...mini.runs.folders import ExpertSet, base_folder, expert_sets
 from ...mini.runs.job import Protocol, Rank
-from ...mini.runs.plan import Study, make_jobs
+from ...mini.runs.plan import Comparison, make_jobs
 from ...mini.runs.results import read_all
-from ...mini.runs.run import Step, failed, run_jobs
-from ...mini.runs.setting import built_in
+from ...mini.runs.world import built_in
 from ..duration import duration
 
 
@@ -53,23 +54,23 @@ def run(
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     contenders = _contenders(methods, screen, validation)
     _check_counts(items, validation)
-    setting = built_in()
+    world = built_in()
     sets = expert_sets(root, inits, parse_seeds(seeds), frozen=frozen)
-    study = Study(contenders, ranks, scales, items, validation, matrix)
+    study = Comparison(contenders, ranks, scales, items, validation, matrix)
     with needing("the benchmark", "robustmerge-bench"):
-        jobs = make_jobs(root, sets, study, setting)
-        setting.ready()
+        jobs = make_jobs(root, sets, study, world)
+        world.ready()
     screen.print(f"{len(jobs)} models to examine, on {items} items a task", markup=False)
     tell = partial(_tell, screen)
     count = cores() if workers is None else workers
     try:
-        outcome = run_jobs(jobs, out, setting, workers=count, progress=tell)
+        outcome = evaluate(jobs, out, world, workers=count, progress=tell)
     except KeyboardInterrupt:
         screen.print("interrupted; what is done is kept, and the same command goes on from there")
         return 130
     screen.print(f"{outcome.done} done, {outcome.skipped} were there", markup=False)
     if outcome.failures:
-        raise failed(outcome)
+        raise outcome.error
     print(f"next: robustmerge bench mini table --out {out}")
     return 0
 
@@ -137,7 +138,7 @@ def _contenders(methods: Sequence[str], screen: Console, validation: int) -> tup
     return taken
 
 
-def _tell(screen: Console, step: Step) -> None:
+def _tell(screen: Console, step: JobProgress) -> None:
     line = f"[{step.done}/{step.todo}] {step.label}: {step.seconds:.1f} s"
     if step.failure:
         line = f"[{step.done}/{step.todo}] {step.label}: failed: {step.failure}"

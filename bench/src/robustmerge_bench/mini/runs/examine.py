@@ -1,8 +1,9 @@
-"""Examining models: one base in memory, items made once, a score for every answer."""
+"""Evaluate models: one base in memory, items made once, a score for every answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -11,25 +12,67 @@ import numpy as np
 
 from robustmerge.api import merge
 from robustmerge.engine.report import MergeReport
+from robustmerge.threads import one_thread_each
 
 from ...item import Item
+from ...jobs.run import FAILURES, JobProgress, Outcome, Worker, reason, run_jobs, silent
 from ..world.splits import Split
-from .job import SCALES, Job, Merge
-from .results import Result
-from .setting import Setting
+from .job import SCALES, EvaluationJob, Merge
+from .results import Result, is_done
 from .sweep import Swept, sweep
+from .world import World
+
+
+def evaluate(
+    jobs: Sequence[EvaluationJob],
+    out: Path,
+    world: World,
+    *,
+    workers: int = 1,
+    progress: Callable[[JobProgress], None] = silent,
+) -> Outcome[EvaluationJob]:
+    """Evaluate every model whose result is not in `out`.
+
+    Args:
+        jobs: All models; they share one base.
+        out: Folder of the results.
+        world: Tasks and model.
+        workers: Processes of one thread each; with 1 the work is done in this process.
+        progress: Called after every model.
+
+    Raises:
+        MergeError: no workers, a worker process that died, or a result that cannot be written.
+    """
+    start = partial(_start, world, out, jobs[0].base if jobs else Path())
+    done = partial(is_done, out=out)
+    with one_thread_each():
+        return run_jobs(jobs, done, start, workers=workers, progress=progress)
+
+
+def _start(world: World, out: Path, base: Path) -> Worker[EvaluationJob]:
+    return partial(_evaluate, Examiner(world, base), out)
+
+
+def _evaluate(examiner: Examiner, out: Path, job: EvaluationJob) -> Mapping[str, str]:
+    """Evaluate a model and write the result; return why that failed."""
+    try:
+        result = examiner.examine(job)
+    except FAILURES as error:
+        return {"": reason(error)}
+    result.write(out / job.file)
+    return {}
 
 
 class Examiner:
     """A base model and the tasks' items, for as many jobs as there are."""
 
-    def __init__(self, setting: Setting, base: Path) -> None:
+    def __init__(self, world: World, base: Path) -> None:
         """Load the base."""
-        self._tasks = setting.tasks()
-        self._model = setting.model(base)
+        self._tasks = world.tasks()
+        self._model = world.model(base)
         self._items: dict[tuple[str, Split, int], list[Item]] = {}
 
-    def examine(self, job: Job) -> Result:
+    def examine(self, job: EvaluationJob) -> Result:
         """Merge if need be, find the factor if need be, and answer the test items.
 
         Raises:
@@ -54,7 +97,7 @@ class Examiner:
 
     def _tested(
         self,
-        job: Job,
+        job: EvaluationJob,
         adapter: Path | None,
         swept: Swept | None = None,
         seconds: dict[str, float] | None = None,
@@ -72,7 +115,7 @@ class Examiner:
             notes,
         )
 
-    def _statistics(self, job: Job, how: Merge, folder: Path) -> Path:
+    def _statistics(self, job: EvaluationJob, how: Merge, folder: Path) -> Path:
         """Statistics of the adapters on validation items of their tasks."""
         from .unlabeled import gathered  # it runs transformers, which merging does not need
 
@@ -80,7 +123,7 @@ class Examiner:
         items = {task: self._of(task, "validation", job.unlabeled) for task in experts}
         return gathered(job.base, experts, items, how.contender.statistics, folder)
 
-    def _swept(self, job: Job, adapter: Path) -> Swept:
+    def _swept(self, job: EvaluationJob, adapter: Path) -> Swept:
         """Choose the factor on validation items of the seen tasks; unseen ones have no say."""
 
         def worth(factor: float) -> float:
@@ -94,7 +137,7 @@ class Examiner:
     ) -> dict[str, np.ndarray]:
         """Scores [n] of every task."""
         found = {}
-        with self._model.wearing(adapter, factor):
+        with self._model.using(adapter, factor):
             for name in tasks:
                 items = self._of(name, split, n)
                 found[name] = self._tasks[name].score(self._model.answer(items), items)
@@ -108,7 +151,7 @@ class Examiner:
         return self._items[key]
 
 
-def merged(job: Job, how: Merge, output: Path, data: Path | None = None) -> MergeReport:
+def merged(job: EvaluationJob, how: Merge, output: Path, data: Path | None = None) -> MergeReport:
     """Merge a job's adapters by the package's own `merge`, on one thread.
 
     Args:

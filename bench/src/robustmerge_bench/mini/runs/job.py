@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any, Literal
 
 from robustmerge import __version__
 
+from ...jobs.hashes import hash_of
 from .contender import Contender
 
 Kind = Literal["zero-shot", "expert", "joint", "merge"]
@@ -26,7 +25,7 @@ SCALES: Mapping[Protocol, float | str] = {
 }
 """What a protocol has the merge scaled by; a sweep multiplies the default merge afterwards."""
 
-_KEY = 10  # hexadecimal digits of a file's name
+_DIGITS = 10  # of the hash in a file's name
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """One model to be examined.
 
     Attributes:
@@ -124,7 +123,6 @@ class Job:
     @property
     def file(self) -> str:
         """Name of the result's file: the label and a hash of the facts."""
-        text = json.dumps(self.facts(), sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()[:_KEY]
+        key = hash_of(self.facts())[:_DIGITS]
         readable = re.sub(r"[^A-Za-z0-9.=]+", "-", self.label)[:120]
         return f"{readable}.{key}.json"

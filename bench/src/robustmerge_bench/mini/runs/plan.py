@@ -9,14 +9,14 @@ from pathlib import Path
 
 from .contender import Contender
 from .folders import ExpertSet, base_folder, hash_of_adapter, hash_of_base
-from .job import Job, Merge, Protocol, Rank
-from .setting import Setting, Task
+from .job import EvaluationJob, Merge, Protocol, Rank
+from .world import World, WorldTask
 
 _GLANCE = 8  # items of each split that the hash of the world looks at
 
 
 @dataclass(frozen=True)
-class Study:
+class Comparison:
     """What is to be judged, and how.
 
     Attributes:
@@ -36,17 +36,19 @@ class Study:
     matrix: bool = False
 
 
-def make_jobs(root: Path, sets: Sequence[ExpertSet], study: Study, setting: Setting) -> list[Job]:
+def make_jobs(
+    root: Path, sets: Sequence[ExpertSet], study: Comparison, world: World
+) -> list[EvaluationJob]:
     """All jobs, those that others are compared with first.
 
     Raises:
         MergeError: The base or an expert is not there.
     """
-    tasks = setting.tasks()
+    tasks = world.tasks()
     base = base_folder(root)
     hashes = {"base": hash_of_base(base), "world": hash_of_world(tasks)}
     flags = {name: task.seen for name, task in tasks.items()}
-    plain = Job("zero-shot", flags, study.items, base, hashes)
+    plain = EvaluationJob("zero-shot", flags, study.items, base, hashes)
     ready = [_whole(each, plain) for each in sets]
     jobs = [plain]
     for each, whole in zip(sets, ready, strict=True):
@@ -65,7 +67,7 @@ def make_jobs(root: Path, sets: Sequence[ExpertSet], study: Study, setting: Sett
     return jobs
 
 
-def _whole(each: ExpertSet, plain: Job) -> Job:
+def _whole(each: ExpertSet, plain: EvaluationJob) -> EvaluationJob:
     """A merge of all experts of a set, but for how."""
     folders = each.adapters(plain.seen)
     own = {name: hash_of_adapter(folder) for name, folder in zip(plain.seen, folders, strict=True)}
@@ -79,7 +81,7 @@ def _whole(each: ExpertSet, plain: Job) -> Job:
     )
 
 
-def _references(each: ExpertSet, whole: Job, *, matrix: bool) -> Iterator[Job]:
+def _references(each: ExpertSet, whole: EvaluationJob, *, matrix: bool) -> Iterator[EvaluationJob]:
     """Every expert, and the adapter trained on all tasks."""
     common = {name: whole.hashes[name] for name in ("base", "world")}
     for folder in whole.adapters:
@@ -97,7 +99,7 @@ def _references(each: ExpertSet, whole: Job, *, matrix: bool) -> Iterator[Job]:
         yield replace(whole, kind="joint", hashes=own, adapters=(each.joint,))
 
 
-def hash_of_world(tasks: Mapping[str, Task]) -> str:
+def hash_of_world(tasks: Mapping[str, WorldTask]) -> str:
     """SHA-256 of the first items of every task: another world shows in them."""
     found = hashlib.sha256()
     for name, task in tasks.items():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from robustmerge.errors import MergeError, reading
+from robustmerge.errors import MergeError, reading, writing
+from robustmerge.files import write_whole
 
-from .job import Job
+from .job import EvaluationJob
 
 FORMAT = 1
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -26,7 +25,7 @@ class Result:
     """What an examination found.
 
     Attributes:
-        facts: The job's, as `Job.facts` gives them.
+        facts: The job's, as `EvaluationJob.facts` gives them.
         scores: Per task one score per item, 0 to 100, rounded to two decimals.
         factor: What the update was multiplied by when it was worn; 1 without a sweep.
         sweep: Mean validation score by factor, and whether the best was the last one tried.
@@ -42,11 +41,10 @@ class Result:
     notes: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write it under a hidden name, then rename it into place.
+        """Write the result, whole or not at all.
 
         Raises:
-            MergeError: It cannot be written.
-            ValueError: A score is not a finite number.
+            ValueError: a score that is not a finite number.
         """
         content = {
             "format": FORMAT,
@@ -58,22 +56,9 @@ class Result:
             "scores": {task: _compact(values) for task, values in self.scores.items()},
         }
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-        partial = path.with_name(f".{secrets.token_hex(8)}.partial")
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            raise MergeError(
-                f"cannot write a result: {error.strerror or error}",
-                where=str(path),
-                hint="check the path, the free space and the permissions; then run again",
-            ) from None
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Result:
@@ -101,7 +86,7 @@ class Result:
         return found
 
 
-def is_done(job: Job, out: Path) -> bool:
+def is_done(job: EvaluationJob, out: Path) -> bool:
     """Whether a job's result is there, whole and about this job."""
     path = out / job.file
     if not path.is_file():

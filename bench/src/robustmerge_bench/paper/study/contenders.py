@@ -30,7 +30,7 @@ _PATHS = ("base", "data")
 
 
 @dataclass(frozen=True)
-class Contender:
+class StudyContender:
     """Something that is examined on the study's tasks.
 
     Attributes:
@@ -51,7 +51,7 @@ def contenders(
     adapters: Mapping[str, str],
     common: Mapping[str, Any],
     file: Path,
-) -> tuple[Contender, ...]:
+) -> tuple[StudyContender, ...]:
     """Read the methods of a study file.
 
     Args:
@@ -86,12 +86,12 @@ def contenders(
 
 def _contender(
     entry: object, adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
-) -> Contender:
+) -> StudyContender:
     if entry == "zero-shot":
-        return Contender("zero-shot", "zero-shot")
+        return StudyContender("zero-shot", "zero-shot")
     if entry == "individual":
         _need(adapters, "individual")
-        return Contender("individual", "individual")
+        return StudyContender("individual", "individual")
     if isinstance(entry, str):
         known = [*(method.name for method in methods.every()), "zero-shot", "individual"]
         if entry not in known:
@@ -108,19 +108,19 @@ def _contender(
     return _merge(entry, adapters, common, file)
 
 
-def _ready(entry: Mapping[str, Any], file: Path) -> Contender:
+def _ready(entry: Mapping[str, Any], file: Path) -> StudyContender:
     check_keys("joint adapter", entry, _READY)
     if not isinstance(entry["joint"], str):
         raise MergeError(
             f"joint = {shown(entry['joint'])} is not an adapter",
             hint="joint: a folder, or a Hub id owner/name",
         )
-    return Contender(entry.get("label", "joint"), "joint", beside(file, entry["joint"]))
+    return StudyContender(entry.get("label", "joint"), "joint", beside(file, entry["joint"]))
 
 
 def _merge(
     entry: Mapping[str, Any], adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
-) -> Contender:
+) -> StudyContender:
     given = {**common, **{k: v for k, v in entry.items() if k not in ("label", "adapters")}}
     for name in _PATHS:
         if isinstance(given.get(name), str):
@@ -131,7 +131,7 @@ def _merge(
     methods.get(recipe.method).configure(recipe.parameters)
     for override in recipe.modules:
         methods.get(recipe.method).configure({**recipe.parameters, **override.parameters})
-    return Contender(entry.get("label", recipe.method), "merge", recipe=recipe)
+    return StudyContender(entry.get("label", recipe.method), "merge", recipe=recipe)
 
 
 def _load_plugins(given: Mapping[str, Any], file: Path) -> list[str]:

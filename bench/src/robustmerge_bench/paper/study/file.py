@@ -36,7 +36,7 @@ from robustmerge.errors import MergeError, few, shown, unknown, within
 
 from ..score import Protocol
 from ..tasks import TASKS, PaperTask, chosen
-from .contenders import RECIPE, Contender, contenders
+from .contenders import RECIPE, StudyContender, contenders
 from .published import PublishedRow, published
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -79,7 +79,7 @@ class Study:
     base: str
     data: Path | None
     adapters: Mapping[str, str]
-    contenders: tuple[Contender, ...]
+    contenders: tuple[StudyContender, ...]
     tasks: tuple[PaperTask, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
     answering: Mapping[str, Any] = field(default_factory=lambda: _NONE)
@@ -191,7 +191,7 @@ def _check_text(name: str, value: object, file: Path) -> None:
 
 def narrowed(
     study: Study, only: Sequence[str]
-) -> tuple[tuple[Contender, ...], tuple[PaperTask, ...]]:
+) -> tuple[tuple[StudyContender, ...], tuple[PaperTask, ...]]:
     """The contenders and tasks that `only` names; all of them where it names none of that sort.
 
     Raises:

@@ -22,10 +22,10 @@ from robustmerge.engine.merge import RECORD
 from robustmerge.errors import MergeError, reading
 from robustmerge.files import write_json
 
+from ...jobs.hashes import FileHashes, hash_of
 from ..answering.record import forget, rebase
 from ..score import Protocol
 from ..tasks import PaperTask
-from .hashes import FileHashes, of
 from .models import StudyModel
 
 _LOG = "answers.json"
@@ -104,7 +104,7 @@ class StudyFolder:
     ) -> Path:
         """The file of a score, by the contents that it is made from."""
         answers = self.hashes.file(self.answered(model, task))
-        key = of([answers, questions, references, protocol])
+        key = hash_of([answers, questions, references, protocol])
         folder = self.out / "scores" / self.answers(model).name
         return folder / f"{task.name}-{protocol}-{key[:12]}.json"
 
@@ -126,14 +126,7 @@ class StudyFolder:
     def _write_log(self, model: StudyModel, log: dict[str, Any]) -> None:
         path = self.answers(model) / _LOG
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, log)
-
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write an object as JSON; the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    write_json(partial, content)
-    partial.replace(path)
+        write_json(path, log)
 
 
 def _of_hash(folder: Path, name: str) -> Path:

@@ -15,10 +15,10 @@ from typing import Any
 from robustmerge import methods
 from robustmerge.engine.recipe import Recipe
 
+from ...jobs.hashes import FileHashes, hash_of
 from ..tasks import PaperTask
-from .contenders import Contender
+from .contenders import StudyContender
 from .file import Study
-from .hashes import FileHashes, of
 
 _SHOWN = 12  # digits of a hash in a name: 48 bits
 _OF_PLACES = ("adapters", "plugins", "data", "base", "modules")
@@ -40,7 +40,7 @@ class StudyModel:
         expert: The task whose expert it is, if it is one.
     """
 
-    contender: Contender
+    contender: StudyContender
     tasks: tuple[PaperTask, ...]
     key: str
     answers: str
@@ -70,7 +70,7 @@ class StudyModel:
 
 def models(
     study: Study,
-    contender: Contender,
+    contender: StudyContender,
     tasks: Sequence[PaperTask],
     asked: Mapping[str, Any],
     base: str,
@@ -94,7 +94,9 @@ def models(
 
     def model(key: str, folder: Path | None = None, of_task: str = "") -> StudyModel:
         chosen = tuple(task for task in tasks if of_task in ("", task.name))
-        return StudyModel(contender, chosen, key, of([base, key, dict(asked)]), folder, of_task)
+        return StudyModel(
+            contender, chosen, key, hash_of([base, key, dict(asked)]), folder, of_task
+        )
 
     if contender.recipe is not None:
         return [model(merge_key(contender.recipe, hashes, locate))]
@@ -117,7 +119,7 @@ def merge_key(recipe: Recipe, hashes: FileHashes, locate: Locate) -> str:
     plain["plugins"] = [_contents(plugin, hashes) for plugin in recipe.plugins]
     plain["data"] = recipe.data and hashes.data(Path(recipe.data))
     plain["base"] = recipe.base and hashes.base(recipe.base)
-    return of(plain)
+    return hash_of(plain)
 
 
 def _contents(plugin: str, hashes: FileHashes) -> str:

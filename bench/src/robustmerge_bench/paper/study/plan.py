@@ -9,12 +9,12 @@ from pathlib import Path
 
 from robustmerge.errors import MergeError
 
+from ...jobs.hashes import FileHashes
 from ..data.pictures import digest, questions_at
 from ..score import Protocol
 from ..tasks import PaperTask
 from .file import Study, narrowed
 from .folder import StudyFolder
-from .hashes import FileHashes
 from .limited import LimitedFiles
 from .models import StudyModel, models
 from .tools import StudyTools

@@ -11,11 +11,11 @@ from typing import Any
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError, reading
+from robustmerge.files import write_json
 
 from ..score import Protocol
 from ..tasks import TASKS, PaperTask
 from .contenders import Kind
-from .folder import write_whole
 from .published import PublishedRow
 
 FILE = "study.json"
@@ -77,7 +77,7 @@ class StudyRecord:
             "tasks": [task.name for task in self.tasks],
         }
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / FILE, content)
+        write_json(out / FILE, content)
 
     @classmethod
     def read(cls, out: Path) -> StudyRecord:

@@ -15,7 +15,7 @@ from ..world.splits import Split
 
 
 @runtime_checkable
-class Task(Protocol):
+class WorldTask(Protocol):
     """A task: where its items come from, and what an answer is worth."""
 
     @property
@@ -38,14 +38,14 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Model(Protocol):
+class WorldModel(Protocol):
     """A base model that can put on an adapter."""
 
     def answer(self, items: Sequence[Item]) -> list[str]:
         """One greedy answer per item."""
         ...
 
-    def wearing(self, adapter: Path | None, scale: float = 1.0) -> AbstractContextManager[Any]:
+    def using(self, adapter: Path | None, scale: float = 1.0) -> AbstractContextManager[Any]:
         """For the length of a block, the base plus `scale` times the adapter's LoRA update."""
         ...
 
@@ -55,7 +55,7 @@ def _always() -> None:
 
 
 @dataclass(frozen=True)
-class Setting:
+class World:
     """Tasks and model; both functions are found by name, so that worker processes can call them.
 
     Attributes:
@@ -64,23 +64,23 @@ class Setting:
         ready: Fails now if a library is missing, and not in every worker.
     """
 
-    tasks: Callable[[], Mapping[str, Task]]
-    model: Callable[[Path], Model]
+    tasks: Callable[[], Mapping[str, WorldTask]]
+    model: Callable[[Path], WorldModel]
     ready: Callable[[], None] = _always
 
 
-def built_in() -> Setting:
+def built_in() -> World:
     """The benchmark's own world and model; nothing is imported before it is used."""
-    return Setting(_tasks, _model, _ready)
+    return World(_tasks, _model, _ready)
 
 
-def _tasks() -> Mapping[str, Task]:
+def _tasks() -> Mapping[str, WorldTask]:
     from ..tasks import TASKS
 
     return TASKS
 
 
-def _model(base: Path) -> Model:
+def _model(base: Path) -> WorldModel:
     from ..student import MiniModel
 
     return MiniModel.load(base)
