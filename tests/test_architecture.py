@@ -18,7 +18,7 @@ import robustmerge_bench
 FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "robustmerge": (
         ("_version", "errors"),
-        ("basis", "depth", "files", "parameters", "scale_rules", "threads"),
+        ("basis", "depth", "families", "files", "parameters", "scale_rules", "threads"),
         ("factors",),
         ("linalg",),
         ("adapter", "methods"),

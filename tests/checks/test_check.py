@@ -422,8 +422,8 @@ def test_only_what_is_asked_for_counts(tmp_path: Path) -> None:
     everything = check(folder)
     assert everything.holds
     assert {x.subject for x in everything.lines if not x.counts} == {"vllm", "sglang", "llama.cpp"}
-    assert check(folder, asked=["peft", "sglang"]).holds
-    asked = check(folder, asked=["vllm"])
+    assert check(folder, runtimes=["peft", "sglang"]).holds
+    asked = check(folder, runtimes=["vllm"])
     assert not asked.holds
     assert "peft" not in {x.subject for x in asked.lines}
 
@@ -440,7 +440,7 @@ def test_a_refused_adapter_fails_and_is_checked_on(tmp_path: Path) -> None:
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="no such folder"):
         check(tmp_path / "nowhere")
-    with pytest.raises(MergeError, match="unknown program 'vlm'"):
-        check(adapter(tmp_path / "a"), asked=["vlm"])
+    with pytest.raises(MergeError, match="unknown runtime 'vlm'"):
+        check(adapter(tmp_path / "a"), runtimes=["vlm"])
     with pytest.raises(MergeError, match=r"neither model\.safetensors"):
         check(adapter(tmp_path / "a"), str(tmp_path))

@@ -1,10 +1,10 @@
-"""Every limit of every program: an adapter that keeps it, and one that does not."""
+"""Every limit of every runtime: an adapter that keeps it, and one that does not."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from factories.adapters import LLM, adapter
 from robustmerge.checks.contents import Contents
 from robustmerge.checks.findings import CheckStatus, Finding
-from robustmerge.checks.runtimes import RUNTIMES, judge
+from robustmerge.checks.runtimes import RUNTIMES, judge, peft, version_note
+from robustmerge.cli.app import run
+from robustmerge.cli.check import RuntimeName
 
 TOWER = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 PROJECTOR = {"model.multi_modal_projector.linear_1.weight": torch.ones(3, 2)}
@@ -22,22 +24,22 @@ HEAD = {"lm_head.base_layer.weight": torch.ones(3, 2)}
 BY_MODULE = {"ranks": {name: 2 for name in LLM if "q_proj" in name}, "rank_pattern": {"q_proj": 2}}
 
 
-def findings(program: str, folder: Path) -> dict[str, Finding]:
+def findings(runtime: str, folder: Path) -> dict[str, Finding]:
     contents = Contents.open(folder)
-    return {name: judge(limit, contents) for name, limit in RUNTIMES[program].items()}
+    return {name: judge(limit, contents) for name, limit in RUNTIMES[runtime].limits.items()}
 
 
-def failing(program: str, folder: Path) -> set[str]:
-    return {n for n, f in findings(program, folder).items() if f.verdict is CheckStatus.FAILS}
+def failing(runtime: str, folder: Path) -> set[str]:
+    return {n for n, f in findings(runtime, folder).items() if f.verdict is CheckStatus.FAILS}
 
 
-def noted(program: str, folder: Path) -> set[str]:
-    return {n for n, f in findings(program, folder).items() if f.verdict is CheckStatus.NOTE}
+def noted(runtime: str, folder: Path) -> set[str]:
+    return {n for n, f in findings(runtime, folder).items() if f.verdict is CheckStatus.NOTE}
 
 
-@pytest.mark.parametrize("program", RUNTIMES)
-def test_a_plain_adapter_keeps_all_limits(program: str, tmp_path: Path) -> None:
-    for finding in findings(program, adapter(tmp_path)).values():
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_plain_adapter_keeps_all_limits(runtime: str, tmp_path: Path) -> None:
+    for finding in findings(runtime, adapter(tmp_path)).values():
         assert finding == Finding(CheckStatus.OK)
 
 
@@ -93,7 +95,7 @@ def test_limits_that_do_not_hold(
     settings: dict[str, Any], broken: set[str], tmp_path: Path
 ) -> None:
     folder = adapter(tmp_path, **settings)
-    found = {f"{program} {name}" for program in RUNTIMES for name in failing(program, folder)}
+    found = {f"{runtime} {name}" for runtime in RUNTIMES for name in failing(runtime, folder)}
     assert found == broken
 
 
@@ -126,8 +128,8 @@ def test_conditions_are_notes(tmp_path: Path) -> None:
 def test_keys_must_be_as_peft_writes_them(old: str, new: str, tmp_path: Path) -> None:
     path = adapter(tmp_path) / "adapter_model.safetensors"
     save_file({name.replace(old, new): t for name, t in load_file(path).items()}, path)
-    for program in ("vllm", "sglang", "llama.cpp"):
-        assert failing(program, tmp_path) == {"keys"}
+    for runtime in ("vllm", "sglang", "llama.cpp"):
+        assert failing(runtime, tmp_path) == {"keys"}
     assert failing("peft", tmp_path) == set()
 
 
@@ -159,3 +161,34 @@ def test_settings_by_old_names_select_nothing_any_more(tmp_path: Path) -> None:
         json.dumps(json.loads(settings.read_text()) | {"target_modules": ["up_proj"]})
     )
     assert failing("peft", folder) == set()
+
+
+def test_the_command_takes_every_runtime() -> None:
+    assert get_args(RuntimeName) == tuple(RUNTIMES)
+    assert {name for name, runtime in RUNTIMES.items() if runtime.decides_exit_code} == {"peft"}
+
+
+def test_versions_that_do_not_go_together_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = {"peft": "0.21.2", "transformers": "5.24.0"}
+    monkeypatch.setattr(peft, "version", versions.__getitem__)
+    monkeypatch.setattr(peft, "_required_by_transformers", lambda: "0.22.0")
+    note = version_note()
+    for part in (*versions.values(), "0.22.0", "PeftModel.from_pretrained"):
+        assert part in note
+    folder = str(adapter(tmp_path / "a"))
+    assert run(["check", folder]) == run(["check", folder, "--for", "peft"]) == 0
+    assert capsys.readouterr().err.count(note) == 2
+    assert run(["check", folder, "--for", "vllm"]) == run(["check", folder, "--json"]) == 0
+    assert note not in capsys.readouterr().err
+    for fine in ("0.22.0", "0.22.0rc1", "0.23", "1"):
+        versions["peft"] = fine
+        assert version_note() == ""
+    versions["peft"] = "0.9.1"
+    assert version_note()
+
+
+def test_without_such_a_demand_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peft, "_required_by_transformers", lambda: "")
+    assert version_note() == ""

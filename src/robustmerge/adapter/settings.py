@@ -74,7 +74,7 @@ def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
         parts = name.split(".")[:-1]
         entry = next((e for e in listed if _covers(e, parts)), None)
         if entry is None:
-            entry = next((p for p in parts if p in ("multi_modal_projector", "connector")), None)
+            entry = next((p for p in parts if p in layout.CONNECTORS), None)
         found.append(entry or ".".join(parts))
     return list(dict.fromkeys(found))
 

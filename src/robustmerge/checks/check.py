@@ -12,9 +12,10 @@ from ..adapter.keys import Part
 from ..adapter.reader import BESIDE
 from ..adapter.tensors import SafetensorsFile
 from ..errors import MergeError, few, unknown
+from ..families import BY_NAME
 from ..files import read_json, sha256
 from .contents import Contents, NamedTensor
-from .family import KNOWN, guess
+from .family import guess
 from .findings import CheckStatus, Finding, fails, note, ok
 from .peft_rules import entries, saves, selects, under
 from .runtimes import RUNTIMES, judge
@@ -29,7 +30,7 @@ class CheckLine:
     """One check.
 
     Attributes:
-        subject: What is concerned: adapter, files, settings, base, or a program.
+        subject: What is concerned: adapter, files, settings, base, or a runtime.
         check: Which of its checks.
         finding: How it ended.
         counts: Whether its failure is the adapter's.
@@ -63,28 +64,29 @@ class CheckReport:
         return not any(x.counts and x.finding.verdict is CheckStatus.FAILS for x in self.lines)
 
 
-def check(source: str | Path, base: str | None = None, asked: Sequence[str] = ()) -> CheckReport:
+def check(source: str | Path, base: str | None = None, runtimes: Sequence[str] = ()) -> CheckReport:
     """Check an adapter; reads headers only, and whole files where a merge recorded their hashes.
 
     Args:
         source: Adapter folder or Hub id.
         base: Base model folder or Hub id, of which headers are read.
-        asked: Programs that are to load it. Without any, all are looked at, and PEFT alone counts.
+        runtimes: Names of the runtimes that are to load it. Without any, all are checked, and those
+            that decide the exit code count.
 
     Raises:
-        MergeError: There is no such adapter, base or program.
+        MergeError: the adapter, the base or a runtime is unknown.
     """
-    for name in asked:
+    for name in runtimes:
         if name not in RUNTIMES:
-            raise unknown("program", name, RUNTIMES)
+            raise unknown("runtime", name, RUNTIMES)
     contents = Contents.open(source, Base(base, headers_only=True) if base else None)
     try:
         if not contents.items:
             raise contents.refusals[0]
         lines = [*_own(contents), *_of_base(contents)]
-        for name in asked or RUNTIMES:
-            counts = name in (asked or ("peft",))
-            for limit, function in RUNTIMES[name].items():
+        for name in runtimes or RUNTIMES:
+            counts = bool(runtimes) or RUNTIMES[name].decides_exit_code
+            for limit, function in RUNTIMES[name].limits.items():
                 lines.append(CheckLine(name, limit, judge(function, contents), counts))
         ranks = tuple(sorted({lora.rank for lora in contents.loras}))
         return CheckReport(contents.label, len(contents.loras), ranks, tuple(lines))
@@ -174,7 +176,7 @@ def _selected(contents: Contents) -> Finding:
 
 def _same_family(contents: Contents, base: Base) -> Finding:
     family = guess(contents)
-    if not family.candidates or base.family not in KNOWN:
+    if not family.candidates or base.family not in BY_NAME:
         return ok(f"the base is {base.family or 'of a kind its folder does not name'}")
     if base.family in family.candidates:
         return ok(f"the base is {base.family}, as the adapter's is")

@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import MergeError
+from ..families import FAMILIES
 from .contents import LORA, Contents, NamedTensor
 
 ALL_LINEAR = "all-linear"
 
-_RENAMED = ("language_model.model", "vision_tower.vision_model")
-"""Beginnings of old names that PEFT makes new ones for LoRA tensors, and only for those."""
-
-_WRAPPED = "model.vision_tower.vision_model"
-"""A beginning that transformers of 4.52 and soon after had; PEFT makes it new for any tensor."""
+_RENAMED = frozenset(old for family in FAMILIES for old in family.anatomy.peft_renames)
+_UNWRAPPED = frozenset(old for family in FAMILIES for old in family.anatomy.peft_unwraps)
 
 
 def selects(raw: Mapping[str, Any], name: str) -> bool | None:
@@ -54,7 +52,7 @@ def lands(contents: Contents, item: NamedTensor) -> bool:
         return True
     if contents.text_only:
         return False
-    if under(item.written, _WRAPPED):
+    if any(under(item.written, old) for old in _UNWRAPPED):
         return True
     return item.key.part in LORA and any(under(item.written, old) for old in _RENAMED)
 

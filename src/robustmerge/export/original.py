@@ -26,6 +26,7 @@ from ..adapter.source import local_folder, snapshot
 from ..adapter.tensors import DTYPES
 from ..checks.family import guess
 from ..errors import MergeError, few
+from ..families import ORIGINAL
 from ..files import read_json, write_json
 from .changes import AdapterChanges
 from .companions import SETTINGS
@@ -98,7 +99,7 @@ def write_original(
 
 def _check_family(changes: AdapterChanges) -> None:
     family = guess(changes.contents)
-    if family.candidates and "llava" not in family.candidates:
+    if family.candidates and ORIGINAL not in family.candidates:
         raise MergeError(
             f"an adapter of {family}, and the original code knows LLaVA-1.5 alone",
             where=changes.adapter.label,

@@ -2,44 +2,18 @@
 
 A LoRA is on every linear layer of the language model but its head; layers of the vision tower bear
 the same names in many families, and are excluded by pattern. What lies between tower and language
-model, and is trained whole, has other names in every family:
-
-    LLaVA, NeXT, OneVision, InternVL    multi_modal_projector
-    Qwen2-VL, Qwen2.5-VL                visual.merger
-    Qwen3-VL                            visual.merger, and visual.deepstack_merger_list
-    Idefics3, SmolVLM                   connector
+model, and is trained whole, has another name in every family (`robustmerge.families`).
 
 A parameter that is no module (image_newline) and the vision tower are frozen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from torch import nn
 
 from robustmerge.adapter import layout
 from robustmerge.errors import MergeError, few
-
-_PROJECTOR = ("multi_modal_projector",)
-_MERGER = ("visual.merger",)
-_CONNECTOR = ("connector",)
-
-CONNECTORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "llava": _PROJECTOR,
-        "llava_next": _PROJECTOR,
-        "llava_onevision": _PROJECTOR,
-        "internvl": _PROJECTOR,
-        "qwen2_vl": _MERGER,
-        "qwen2_5_vl": _MERGER,
-        "qwen3_vl": (*_MERGER, "visual.deepstack_merger_list"),
-        "idefics3": _CONNECTOR,
-        "smolvlm": _CONNECTOR,
-    }
-)
-"""What lies between tower and language model, by the family's name in transformers."""
+from robustmerge.families import BY_NAME
 
 
 def adapted(model: nn.Module) -> list[str]:
@@ -59,7 +33,7 @@ def adapted(model: nn.Module) -> list[str]:
         raise MergeError(
             f"no linear layers of a language model in a {type(model).__name__}",
             where="--base",
-            hint=f"known are {', '.join(CONNECTORS)}",
+            hint=f"known are {', '.join(BY_NAME)}",
         )
     return found
 
@@ -79,15 +53,15 @@ def connectors(model: nn.Module, family: str) -> list[str]:
     Raises:
         MergeError: The family is not known, or has not what it should have.
     """
-    if family not in CONNECTORS:
+    if family not in BY_NAME:
         raise MergeError(
             f"no telling which part of a model of family {family!r} is the projector",
             where="--base",
-            hint=f"--projector frozen, or a model of {', '.join(CONNECTORS)}",
+            hint=f"--projector frozen, or a model of {', '.join(BY_NAME)}",
         )
     modules = dict(model.named_modules())
     found: list[str] = []
-    for entry in CONNECTORS[family]:
+    for entry in BY_NAME[family].projector:
         place = next((name for name in modules if name.endswith(f".{entry}")), None)
         if place is None:
             raise MergeError(

@@ -1,0 +1,117 @@
+"""What a runtime is, and the limits that several runtimes have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ...adapter import layout
+from ...adapter.keys import Part, full_name, lora_name
+from ...errors import few
+from ..contents import LORA, Contents, LoraPair, NamedTensor
+from ..findings import OK, Finding, fails
+
+Limit = Callable[[Contents], Finding]
+
+LANGUAGE_ONLY = "train on the language model only"
+REWRITE = "rewrite it: robustmerge merge ADAPTER -m task-arithmetic"  # exact; one rank and alpha
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A program that loads adapters.
+
+    Attributes:
+        name: What the user calls it.
+        read_in: The version whose code the limits were read in.
+        limits: One small function for each limit, by what it checks.
+        decides_exit_code: Whether its failures count where the user names no runtime.
+    """
+
+    name: str
+    read_in: str
+    limits: Mapping[str, Limit]
+    decides_exit_code: bool = False
+
+
+def plain_lora(contents: Contents) -> Finding:
+    """DoRA and related adapters compute more than s B A, and are refused."""
+    raw = contents.config.raw
+    fields = (
+        "use_dora",
+        "use_bdlora",
+        "use_qalora",
+        "layer_replication",
+        "alora_invocation_tokens",
+    )
+    found = [field for field in fields if raw.get(field)]
+    if not found and contents.of(Part.MAGNITUDE):
+        found = ["a magnitude vector"]
+    return fails(f"not plain LoRA: {', '.join(found)}", "train plain LoRA") if found else OK
+
+
+def no_bias(contents: Contents) -> Finding:
+    """Trained biases are refused."""
+    raw = contents.config.raw
+    bias = raw.get("bias") or "none"
+    if bias != "none" or raw.get("lora_bias") or contents.of(Part.LORA_BIAS):
+        return fails("trained biases", "train with bias='none' and lora_bias=false")
+    return OK
+
+
+def factors_only(contents: Contents) -> Finding:
+    """Fully trained parameters have no place in a server's LoRA memory."""
+    found = [layout.canonical(i.written) for i in contents.whole]
+    listed = contents.config.raw.get("modules_to_save")
+    found = found or ([str(e) for e in listed] if isinstance(listed, list) else [])
+    if not found:
+        return OK
+    return fails(
+        f"fully trained parameters: {few(found, 1)}",
+        "merge with --extras-in beside, and put them into the base",
+    )
+
+
+def peft_keys(contents: Contents) -> Finding:
+    """Names are taken apart by position, so that they must be as PEFT writes them."""
+    odd = [i.place.name for i in contents.items if i.place.name != _as_peft_writes(i)]
+    odd += contents.strangers
+    return fails(f"keys such as {odd[0]}", "save it again with PEFT, or merge it") if odd else OK
+
+
+def as_configured(contents: Contents) -> bool:
+    """Whether every module has the rank and the scaling that r and lora_alpha give."""
+    config = contents.config
+    root = math.sqrt(config.rank) if config.rslora else config.rank
+    return all(
+        x.rank == config.rank and is_close(scaling(contents, x), config.alpha / root)
+        for x in contents.loras
+    )
+
+
+def scaling(contents: Contents, lora: LoraPair) -> float:
+    """Return what PEFT scales a module's update by."""
+    return contents.config.scaling(lora.written, max(lora.rank, 1))
+
+
+def is_close(one: float, other: float) -> bool:
+    """Whether two scalings are the same but for rounding."""
+    return math.isclose(one, other, rel_tol=1e-9)
+
+
+def _as_peft_writes(item: NamedTensor) -> str:
+    if item.key.part in LORA:
+        return lora_name(item.key.module, item.key.part)
+    if item.key.part in (Part.MAGNITUDE, Part.LORA_BIAS):
+        return item.place.name
+    return full_name(item.written)
+
+
+SERVER: Mapping[str, Limit] = {
+    "plain LoRA": plain_lora,
+    "biases": no_bias,
+    "fully trained parameters": factors_only,
+    "keys": peft_keys,
+}
+"""Limits that both vLLM and SGLang have."""

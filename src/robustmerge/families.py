@@ -1,0 +1,191 @@
+"""The families of vision-language models, one row for each: the only file that a new one touches.
+
+A family is called as transformers calls it (`model_type`). Everything that differs between them and
+matters to an adapter is in its row: where the language model, the vision tower and the connector
+are, what their modules were called in older layouts, what PEFT renames, which runtimes refuse LoRA.
+
+    hf      model.language_model.layers.0 …    what transformers and PEFT write now
+    hf-old  language_model.model.layers.0 …    LLaVA, OneVision, InternVL before transformers 4.52
+    flat    model.layers.0 …, visual.blocks …  Qwen2-VL and 2.5 before 4.52; text-only models
+    llava   model.layers.0 …, model.mm_projector.0   the original LLaVA code
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+HF, HF_OLD, FLAT, LLAVA = "hf", "hf-old", "flat", "llava"
+LAYOUTS = (HF, HF_OLD, FLAT, LLAVA)
+"""Ways to name the modules of one model; names in `hf` are the canonical ones."""
+
+Prefixes = tuple[tuple[str, str], ...]
+"""Pairs of prefixes of dotted names: the one that is replaced, and the one put in its place."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a model and their names; several families share one.
+
+    Attributes:
+        language: Segment of canonical names that the language model is under.
+        vision: Segment that the vision tower is under.
+        connector: Segment of what lies between the two, '' where that is a part of the tower.
+        written: By layout, canonical prefixes and what that layout writes instead.
+        read: Prefixes of other spellings, which are only read, and the canonical ones.
+        peft_renames: Old prefixes that PEFT renames for LoRA tensors, and only for those.
+        peft_unwraps: Old prefixes that PEFT renames for any tensor.
+    """
+
+    language: str
+    vision: str
+    connector: str = ""
+    written: Mapping[str, Prefixes] = field(default_factory=dict)
+    read: Prefixes = ()
+    peft_renames: tuple[str, ...] = ()
+    peft_unwraps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.
+
+    Attributes:
+        name: What transformers calls it.
+        title: What its authors call it.
+        base_name: Pattern of its models' names in lower case, with hyphens as the only separator.
+        anatomy: Its parts.
+        projector: What `modules_to_save` names for the projector to be trained.
+        also: Families whose models may bear such a name, too.
+        refused_by: Runtimes that take no LoRA on it.
+        undeclared_by: Runtimes whose model class does not say which modules take LoRA.
+    """
+
+    name: str
+    title: str
+    base_name: str
+    anatomy: Anatomy
+    projector: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    refused_by: frozenset[str] = frozenset()
+    undeclared_by: frozenset[str] = frozenset()
+
+
+_FLAT_LANGUAGE = (("model.language_model", "model"),)
+# `model` alone begins canonical names, too, so that its modules are named to be read.
+_READ_FLAT_LANGUAGE = (
+    ("model.layers", "model.language_model.layers"),
+    ("model.embed_tokens", "model.language_model.embed_tokens"),
+    ("model.norm", "model.language_model.norm"),
+)
+
+_LLAVA_LIKE = Anatomy(
+    language="language_model",
+    vision="vision_tower",
+    connector="multi_modal_projector",
+    written=MappingProxyType(
+        {
+            HF_OLD: (
+                ("model.language_model", "language_model.model"),
+                ("lm_head", "language_model.lm_head"),
+                # CLIP and SigLIP towers had one more level then; InternVL's, with `layer`, had not.
+                ("model.vision_tower.encoder.layers", "vision_tower.vision_model.encoder.layers"),
+                ("model.vision_tower.head", "vision_tower.vision_model.head"),
+                ("model.vision_tower", "vision_tower"),
+                ("model.multi_modal_projector", "multi_modal_projector"),
+                ("model.image_newline", "image_newline"),
+            ),
+            LLAVA: (
+                *_FLAT_LANGUAGE,
+                ("model.vision_tower", "model.vision_tower.vision_tower.vision_model"),
+                # The original projector is a sequence, with an activation at 1.
+                ("model.multi_modal_projector.linear_1", "model.mm_projector.0"),
+                ("model.multi_modal_projector.linear_2", "model.mm_projector.2"),
+            ),
+        }
+    ),
+    read=(
+        *_READ_FLAT_LANGUAGE,
+        ("model.vision_tower.vision_tower", "model.vision_tower"),
+        ("model.vision_tower.vision_model", "model.vision_tower"),
+        ("model.language_model.model", "model.language_model"),
+        ("vision_tower.vision_model", "model.vision_tower"),
+    ),
+    peft_renames=("language_model.model", "vision_tower.vision_model"),
+    peft_unwraps=("model.vision_tower.vision_model",),  # transformers 4.52 and soon after
+)
+_QWEN_LIKE = Anatomy(
+    language="language_model",
+    vision="visual",
+    written=MappingProxyType({FLAT: (*_FLAT_LANGUAGE, ("model.visual", "visual"))}),
+    read=_READ_FLAT_LANGUAGE,
+)
+_IDEFICS_LIKE = Anatomy(language="text_model", vision="vision_model", connector="connector")
+
+_PROJECTOR, _MERGER = ("multi_modal_projector",), ("visual.merger",)
+_VLLM, _SGLANG = frozenset({"vllm"}), frozenset({"sglang"})
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "llava_onevision",
+        "LLaVA-OneVision",
+        r"llava-?(onevision|.*\bov\b)",
+        _LLAVA_LIKE,
+        _PROJECTOR,
+        refused_by=_VLLM,
+        undeclared_by=_SGLANG,
+    ),
+    Family(
+        "llava_next",
+        "LLaVA-NeXT",
+        r"llava-?(next|v?1-6)",
+        _LLAVA_LIKE,
+        _PROJECTOR,
+        undeclared_by=_SGLANG,
+    ),
+    Family("qwen2_5_vl", "Qwen2.5-VL", r"qwen-?2-5-vl", _QWEN_LIKE, _MERGER),
+    Family(
+        "qwen3_vl",
+        "Qwen3-VL",
+        r"qwen-?3-vl",
+        _QWEN_LIKE,
+        (*_MERGER, "visual.deepstack_merger_list"),
+    ),
+    Family("qwen2_vl", "Qwen2-VL", r"qwen-?2-vl", _QWEN_LIKE, _MERGER),
+    Family("internvl", "InternVL", r"internvl", _LLAVA_LIKE, _PROJECTOR),
+    # The first SmolVLM is an idefics3.
+    Family("smolvlm", "SmolVLM", r"smolvlm", _IDEFICS_LIKE, ("connector",), also=("idefics3",)),
+    Family("idefics3", "Idefics3", r"idefics-?3", _IDEFICS_LIKE, ("connector",)),
+    Family("llava", "LLaVA", r"llava", _LLAVA_LIKE, _PROJECTOR, undeclared_by=_SGLANG),
+)
+"""All families, from the most specific `base_name` to the least: the first that matches counts."""
+
+BY_NAME: Mapping[str, Family] = MappingProxyType({family.name: family for family in FAMILIES})
+
+ORIGINAL = "llava"
+"""The family whose models the original LLaVA code loads: LLaVA-1.5."""
+
+_LLAVAS = ("llava", "llava_next", "llava_onevision")
+HF_OLD_NAMES = (*_LLAVAS, "internvl")
+"""The families that were written in the layout hf-old."""
+
+BY_MODULE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"model\.(text_model|vision_model|connector)\b", ("idefics3", "smolvlm")),
+    (r"model\.visual\..*(deepstack_merger_list|linear_fc\d)", ("qwen3_vl",)),
+    (r"model\.visual\.blocks\..*(gate|up|down)_proj", ("qwen2_5_vl",)),
+    (r"model\.visual\.blocks\..*fc\d", ("qwen2_vl",)),
+    (r"model\.visual\b", ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")),
+    (r"model\.vision_tower\.encoder\.layer\.", ("internvl",)),
+    (r"model\.vision_tower\.encoder\.layers\.", _LLAVAS),
+    (r"model\.(vision_tower|multi_modal_projector)\b", HF_OLD_NAMES),
+)
+"""Patterns of canonical module names that only some families have; the first match counts."""
+
+NOT_LANGUAGE = (
+    r".*(vision_tower|vision_model|visual|multi_modal_projector|mm_projector|connector).*"
+)
+"""Pattern for PEFT's `exclude_modules`: everything outside the language model.
+
+Results hold it, so a new family adds to its end.
+"""

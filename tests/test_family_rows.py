@@ -1,0 +1,63 @@
+"""The rows of `families` are complete and do not contradict one another."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from factories.families import FAMILIES as BUILT
+from robustmerge.checks.runtimes import RUNTIMES
+from robustmerge.families import (
+    BY_MODULE,
+    BY_NAME,
+    FAMILIES,
+    HF_OLD,
+    HF_OLD_NAMES,
+    LAYOUTS,
+    NOT_LANGUAGE,
+    ORIGINAL,
+    Family,
+)
+
+families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+def test_every_family_is_built_in_these_tests() -> None:
+    assert set(BUILT) == set(BY_NAME)
+    assert len(BY_NAME) == len(FAMILIES)
+
+
+@families
+def test_the_title_names_the_family(family: Family) -> None:
+    name = re.sub(r"[\s._]+", "-", family.title.lower())
+    assert next(f for f in FAMILIES if re.search(f.base_name, name)) is family
+
+
+@families
+def test_names_are_names_of_families(family: Family) -> None:
+    assert {*family.also, ORIGINAL} <= set(BY_NAME)
+    assert family.refused_by | family.undeclared_by <= set(RUNTIMES)
+    assert any(family.name in candidates for _, candidates in BY_MODULE)
+    assert (HF_OLD in family.anatomy.written) == (family.name in HF_OLD_NAMES)
+
+
+@families
+def test_what_is_not_the_language_model_is_excluded(family: Family) -> None:
+    anatomy = family.anatomy
+    for part in filter(None, (anatomy.vision, anatomy.connector, *family.projector)):
+        assert re.fullmatch(NOT_LANGUAGE, f"model.{part}.layers.0.x")
+    assert not re.fullmatch(NOT_LANGUAGE, f"model.{anatomy.language}.layers.0.x")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_writes_a_prefix_in_one_way(layout: str) -> None:
+    pairs = {pair for family in FAMILIES for pair in family.anatomy.written.get(layout, ())}
+    assert len({old for old, _ in pairs}) == len({new for _, new in pairs}) == len(pairs)
+
+
+def test_a_prefix_is_read_in_one_way() -> None:
+    written = [p for f in FAMILIES for pairs in f.anatomy.written.values() for p in pairs]
+    read = {(new, old) for old, new in written if new != "model"}
+    read |= {pair for family in FAMILIES for pair in family.anatomy.read}
+    assert len({old for old, _ in read}) == len(read)
