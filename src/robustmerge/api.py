@@ -8,7 +8,7 @@ from typing import Any
 
 from .adapter.align import Missing
 from .adapter.reader import Adapter
-from .diagnosis.run import run as run_diagnosis
+from .diagnosis.run import run_diagnosis
 from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
 from .engine.recipe import Recipe

@@ -37,7 +37,7 @@ def test_before_a_merge(capsys: Capture) -> None:
     trio(Path())
     out = printed(capsys, "a", "b", "c")
     assert out.startswith("6 modules, 3 adapters\n")
-    assert "They can be merged" in out
+    assert "These adapters can be merged" in out
     for word in ("sizes", "spectra", "cosine", "inputs", "outputs", "signs", "factors", "sum"):
         assert f"\n  {word} " in out
     table = out.split("adapter", 3)[-1]
@@ -130,7 +130,7 @@ def test_reports(capsys: Capture) -> None:
     robustmerge.merge(sources, "sum", method="task-arithmetic", rank="full")
     arguments = [*sources, "--merged", "sum"]
     out = printed(capsys, *arguments, "-o", "found.html")
-    assert "They can be merged" in out
+    assert "These adapters can be merged" in out
     assert out.endswith("report: found.html\n")
     assert Path("found.html").read_text(encoding="utf-8").count("<figure") > 10
     out = printed(capsys, *arguments, "-o", "folder", "--format", "md")

@@ -99,7 +99,7 @@ def test_all_of_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines.count("\n  start ") == 1  # its second sentence stands under the same name
     out = " ".join(lines.split())
     assert out.startswith("2 modules, 3 adapters, 2 merges note: of [b]one[/b] kind")
-    order = ["vqa and cap fight", "Begin with", f"{LONG} Probably too large", "before merging"]
+    order = ["vqa and cap oppose", "Start with", f"{LONG} Probably too large", "before merging"]
     order += ["norm 5 (vqa)", "rank 5 keeps 90%", "crosstalk: energy of the others'"]
     order += ["after merging", "size: norm over", "Of an adapter's directions"]
     places = [out.index(words) for words in order]

@@ -13,7 +13,7 @@ from factories.adapters import factors, stack
 from factories.planted_updates import turned
 from robustmerge.diagnosis.cross_terms import CrossTerms
 from robustmerge.diagnosis.signs import Signs
-from robustmerge.diagnosis.survey import ModuleInputs, Row, survey
+from robustmerge.diagnosis.survey import ModuleInputs, Row, survey_module
 from robustmerge.diagnosis.values import Histogram, Values
 from robustmerge.factors import Factors, Stack
 
@@ -28,7 +28,7 @@ def surveyed(
     updates: Sequence[Factors], merged: Factors, names: Sequence[str] = NAMES
 ) -> list[Row]:
     given = ModuleInputs(Stack.of(list(updates), module="m"), (merged,), 2.0)
-    return list(survey(given, names, ("out",)))
+    return list(survey_module(given, names, ("out",)))
 
 
 def table(rows: Sequence[Row]) -> dict[tuple[object, ...], dict[str, Any]]:

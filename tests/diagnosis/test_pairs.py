@@ -11,14 +11,14 @@ from hypothesis import given as cases, strategies as st
 from factories.adapters import stack
 from factories.planted_updates import axes, orthonormal, planted, turned
 from robustmerge.diagnosis.core_updates import CoreSpace
-from robustmerge.diagnosis.pairs import PairOverlap, pairs
-from robustmerge.diagnosis.values import sample
+from robustmerge.diagnosis.pairs import PairOverlap, compare_pairs
+from robustmerge.diagnosis.values import sample_entries
 from robustmerge.factors import Factors, Stack
 
 
 def pair(one: Factors, other: Factors) -> PairOverlap:
     given = Stack.of([one, other])
-    (row,) = pairs("m", ("a", "b"), CoreSpace.of(given.factors), sample(given))
+    (row,) = compare_pairs("m", ("a", "b"), CoreSpace.of(given.factors), sample_entries(given))
     assert (row.module, row.first, row.second) == ("m", "a", "b")
     return row
 
@@ -93,7 +93,7 @@ def test_of_a_zero_update_nothing_is_said() -> None:
 def test_as_the_dense_definitions(ranks: list[int], seed: int) -> None:
     given = stack(11, 9, ranks, seed=seed, dtype=torch.float64)
     names = tuple("abc"[: len(ranks)])
-    for row in pairs("m", names, CoreSpace.of(given.factors), sample(given)):
+    for row in compare_pairs("m", names, CoreSpace.of(given.factors), sample_entries(given)):
         x, y = (given.factors[names.index(n)].dense() for n in (row.first, row.second))
         assert row.cosine == pytest.approx(float((x * y).sum() / x.norm() / y.norm()))
         onto = [torch.linalg.pinv(z) @ z for z in (x, y)]  # projectors on the row spaces

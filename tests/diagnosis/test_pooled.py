@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustmerge.diagnosis.direction import MEASURES, Curve, by_name
-from robustmerge.diagnosis.pooled import ModuleLocation, curves, histograms, pool
+from robustmerge.diagnosis.direction import MEASURES, Curve, name_measures
+from robustmerge.diagnosis.pooled import ModuleLocation, add_histograms, average_curves, pool
 from robustmerge.diagnosis.retention import Retention
 from robustmerge.diagnosis.values import Histogram, Values
 
@@ -69,14 +69,14 @@ def test_without_weights_the_mean_is_plain() -> None:
 
 def test_histograms_add_up_and_curves_are_averaged() -> None:
     counted = [Histogram(m.module, "a", "A", (1, i)) for i, m in enumerate(MODULES)]
-    by_projection = {row.module: row.counts for row in histograms(counted, MODULES)}
+    by_projection = {row.module: row.counts for row in add_histograms(counted, MODULES)}
     assert by_projection["language q"] == (2, 2)
     assert by_projection["vision q"] == (1, 3)
     points = [
-        Curve(**by_name([x] * len(MEASURES)), module=m, adapter="a", merged="out", index=i)
+        Curve(**name_measures([x] * len(MEASURES)), module=m, adapter="a", merged="out", index=i)
         for m, i, x in (("l0.q", 1, 0.2), ("l1.q", 1, 0.6), ("l0.q", 2, 0.5), ("t0.q", 1, 0.9))
     ]
-    found = {(c.module, c.index): c for c in curves(points[2:] + points[:2], MODULES)}
+    found = {(c.module, c.index): c for c in average_curves(points[2:] + points[:2], MODULES)}
     assert list(found) == [("language q", 1), ("language q", 2), ("vision q", 1)]
     assert found["language q", 1].answer == pytest.approx(0.4)
     assert found["language q", 1].modules == 2

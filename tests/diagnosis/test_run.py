@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import robustmerge
 from factories.adapters import LLM, adapter, deltas, trio
 from robustmerge import MergeError
-from robustmerge.diagnosis.run import named
+from robustmerge.diagnosis.run import short_names
 from robustmerge.diagnosis.tables import POOLED, ROWS
 
 SUMMED = {"method": "task-arithmetic", "rank": "full", "dtype": "float32"}
@@ -142,11 +142,11 @@ def test_what_is_refused(three: list[str], tmp_path: Path) -> None:
 
 
 def test_names_are_as_short_as_tells_them_apart() -> None:
-    assert named(["x/vqa", "y/ocr/"]) == ("vqa", "ocr")
-    assert named(["x/vqa", "y/vqa", "/z/ocr"]) == ("x/vqa", "y/vqa", "z/ocr")
-    assert named(["x/vqa", "x/vqa"]) == ("vqa (1)", "vqa (2)")
-    assert named(["owner/name@main:vqa"]) == ("name@main:vqa",)
-    assert named(["vqa", "x/vqa"]) == ("vqa", "x/vqa")
+    assert short_names(["x/vqa", "y/ocr/"]) == ("vqa", "ocr")
+    assert short_names(["x/vqa", "y/vqa", "/z/ocr"]) == ("x/vqa", "y/vqa", "z/ocr")
+    assert short_names(["x/vqa", "x/vqa"]) == ("vqa (1)", "vqa (2)")
+    assert short_names(["owner/name@main:vqa"]) == ("name@main:vqa",)
+    assert short_names(["vqa", "x/vqa"]) == ("vqa", "x/vqa")
 
 
 def test_json_has_every_column_and_no_number_it_cannot_write(three: list[str]) -> None:

@@ -6,32 +6,32 @@ import pytest
 import torch
 
 from factories.adapters import rows, stack
-from robustmerge.diagnosis.signs import signs
-from robustmerge.diagnosis.values import sample
+from robustmerge.diagnosis.signs import measure_signs
+from robustmerge.diagnosis.values import sample_entries
 from robustmerge.factors import Stack
 
 
 def test_worked() -> None:
     given = rows([3, 1, -2], [-1, 1, 0], [-1, 1, 0])
     # 3 against 2, all agree, one alone: 2 of 10 are opposed.
-    row = signs(given, sample(given))
+    row = measure_signs(given, sample_entries(given))
     assert row.opposed == pytest.approx(2 / 10)
     assert row.weight == 10
 
 
 def test_chance_keeps_the_magnitudes() -> None:
     given = stack(128, 128, (8, 8, 8, 8))
-    row = signs(given, sample(given))
+    row = measure_signs(given, sample_entries(given))
     assert row.opposed == pytest.approx(row.chance, abs=0.01)
     one = given.factors[0]
     same = Stack.of([one, one])
-    row = signs(same, sample(same))
+    row = measure_signs(same, sample_entries(same))
     assert row.opposed == 0
     assert row.chance == pytest.approx(0.25, abs=0.01)  # half of the entries cancel
 
 
 def test_no_mass_no_share() -> None:
     given = rows([0, 0], [0, 0])
-    row = signs(given, sample(given))
+    row = measure_signs(given, sample_entries(given))
     assert (row.opposed, row.chance, row.weight) == (None, None, 0)
-    assert not torch.any(sample(given))
+    assert not torch.any(sample_entries(given))

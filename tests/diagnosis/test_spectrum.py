@@ -9,14 +9,14 @@ import torch
 
 from factories.planted_updates import orthonormal, planted, turned
 from robustmerge.diagnosis.core_updates import CoreUpdate
-from robustmerge.diagnosis.spectrum import spectrum
+from robustmerge.diagnosis.spectrum import measure_spectrum
 from robustmerge.factors import Factors
 
 
 def test_planted_singular_values() -> None:
     S = [4.0, 2.0, 1.0, 1.0]
     update = turned(planted(orthonormal(30, 4), S, orthonormal(20, 4)), seed=1)
-    row = spectrum("m", "a", "adapter", CoreUpdate(update.pad(7)), base=11.0)
+    row = measure_spectrum("m", "a", "adapter", CoreUpdate(update.pad(7)), base=11.0)
     assert row.values == pytest.approx(S)
     assert (row.module, row.update, row.kind, row.rank) == ("m", "a", "adapter", 4)
     assert row.norm == pytest.approx(math.sqrt(22))
@@ -30,7 +30,7 @@ def test_planted_singular_values() -> None:
 
 
 def test_equal_singular_values_have_all_ranks_alike() -> None:
-    row = spectrum(
+    row = measure_spectrum(
         "m", "a", "merge", CoreUpdate(planted(orthonormal(9, 3), [2] * 3, orthonormal(8, 3)))
     )
     assert row.effective_rank == pytest.approx(3)
@@ -42,7 +42,7 @@ def test_equal_singular_values_have_all_ranks_alike() -> None:
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_zero_update(rank: int) -> None:
     zero = Factors(torch.ones(rank, 5), torch.zeros(6, rank))
-    row = spectrum("m", "a", "adapter", CoreUpdate(zero), base=3.0)
+    row = measure_spectrum("m", "a", "adapter", CoreUpdate(zero), base=3.0)
     assert (row.rank, row.norm, row.effective_rank, row.stable_rank) == (0, 0, 0, 0)
     assert (row.first_share, row.head_to_tail, row.change) == (None, None, 0)
     assert row.values == ()

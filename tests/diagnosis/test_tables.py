@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from factories.diagnoses import MERGES, invented
-from robustmerge.diagnosis.initialization import initialization
+from robustmerge.diagnosis.verdict import compare_initializations
 
 
 def test_json_says_what_was_looked_at() -> None:
@@ -38,13 +38,13 @@ def test_only_tables_of_modules_are_pooled() -> None:
 
 
 def test_the_likeness_of_the_As() -> None:
-    found = initialization(invented())
+    found = compare_initializations(invented())
     assert found is not None
     assert (found.modules, found.of) == (2, 2)
     assert [(p.first, p.second) for p in found.pairs] == [(0, 1), (0, 2), (1, 2)]
     one = found.pairs[0]
     assert (one.cosine, one.row_spaces, one.chance) == pytest.approx((0.9, 0.2**0.5, 0.1))
     unlike = tuple(replace(row, A_cosine=None) for row in invented().pairs)
-    found = initialization(replace(invented(), pairs=unlike))
+    found = compare_initializations(replace(invented(), pairs=unlike))
     assert found is not None
     assert found.pairs[0].cosine is None

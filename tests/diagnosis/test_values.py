@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from factories.adapters import factors, stack
-from robustmerge.diagnosis.values import BINS, SIDE, Histogram, Values, edges, sample, values
+from robustmerge.diagnosis.values import (
+    BINS,
+    SIDE,
+    Histogram,
+    Values,
+    histogram_edges,
+    measure_values,
+    sample_entries,
+)
 from robustmerge.factors import Factors, Stack
 
 
@@ -20,7 +28,7 @@ def drawn(rank: int = 16, d: int = 2000, module: str = "m") -> Stack:
 
 def found(given: Stack) -> tuple[dict[str, Values], dict[str, Histogram]]:
     names = tuple("abcdefgh"[: len(given)])
-    rows = list(values(given, names, sample(given)))
+    rows = list(measure_values(given, names, sample_entries(given)))
     return (
         {r.matrix: r for r in rows if isinstance(r, Values)},
         {r.matrix: r for r in rows if isinstance(r, Histogram)},
@@ -37,7 +45,7 @@ def test_a_uniform_A_and_a_gaussian_B_are_told_apart() -> None:
     for row in counted.values():
         assert sum(row.counts) == SIDE * SIDE
     # A uniform distribution ends at √3 deviations; bins are a fifth of one.
-    occupied = [e for e, n in zip(edges(), counted["A"].counts, strict=False) if n]
+    occupied = [e for e, n in zip(histogram_edges(), counted["A"].counts, strict=False) if n]
     assert min(occupied) == pytest.approx(-1.8)
     assert max(occupied) == pytest.approx(1.6)
     middle = counted["B"].counts[BINS // 2] / SIDE**2
@@ -55,7 +63,7 @@ def test_values_far_out_are_in_the_last_bin() -> None:
 def test_a_small_update_is_sampled_whole() -> None:
     given = stack(9, 7, (2, 3))
     expected = torch.stack([f.B.double() @ f.A.double() for f in given.factors])
-    torch.testing.assert_close(sample(given), expected)
+    torch.testing.assert_close(sample_entries(given), expected)
 
 
 def test_a_sample_holds_entries_of_the_update_at_the_same_places() -> None:
@@ -63,7 +71,7 @@ def test_a_sample_holds_entries_of_the_update_at_the_same_places() -> None:
     places = torch.arange(d * d, dtype=torch.float64).reshape(d, d)
     U = torch.eye(d, dtype=torch.float64)
     given = Stack.of([Factors(places, U), Factors(2 * places, U)], module="m")
-    entries = sample(given)
+    entries = sample_entries(given)
     assert entries.shape == (2, SIDE, SIDE)
     torch.testing.assert_close(entries[1], 2 * entries[0])
     rows, columns = (entries[0] // d).long(), (entries[0] % d).long()
@@ -74,8 +82,8 @@ def test_a_sample_holds_entries_of_the_update_at_the_same_places() -> None:
 
 
 def test_the_draw_is_the_modules_own() -> None:
-    assert torch.equal(sample(drawn()), sample(drawn()))
-    assert not torch.equal(sample(drawn()), sample(drawn(module="n")))
+    assert torch.equal(sample_entries(drawn()), sample_entries(drawn()))
+    assert not torch.equal(sample_entries(drawn()), sample_entries(drawn(module="n")))
 
 
 def test_without_spread_there_is_no_shape() -> None:
@@ -86,5 +94,5 @@ def test_without_spread_there_is_no_shape() -> None:
 
 def test_an_adapter_without_the_module_has_no_values() -> None:
     given = Stack.of([factors(6, 5, 2, 0), Factors(torch.zeros(0, 5), torch.zeros(6, 0))])
-    rows = list(values(given, ("a", "b"), sample(given)))
+    rows = list(measure_values(given, ("a", "b"), sample_entries(given)))
     assert {row.adapter for row in rows} == {"a"}

@@ -1,4 +1,4 @@
-"""Sentences and the figures they rest on, of a diagnosis whose figures are invented."""
+"""Sentences and the figures they rest on, for a diagnosis with invented figures."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import pytest
 
 from factories.diagnoses import LONG, invented
 from robustmerge.diagnosis.tables import Diagnosis
-from robustmerge.diagnosis.verdict import Level, verdict
+from robustmerge.diagnosis.verdict import Sentence, make_verdict
+from robustmerge.diagnosis.verdict_texts import INITIALIZATIONS, Level
 
 
-def other(table: str, **figures: Any) -> Diagnosis:
-    """The same with other figures in one table."""
-    changed = tuple(replace(row, **figures) for row in getattr(invented(), table))
-    return replace(invented(), **{table: changed})
+def changed(table: str, **figures: Any) -> Diagnosis:
+    """Return the invented diagnosis with other figures in one table."""
+    rows = tuple(replace(row, **figures) for row in getattr(invented(), table))
+    return replace(invented(), **{table: rows})
 
 
-def texts(found: Diagnosis, subject: str) -> list[str]:
-    return [sentence.text for sentence in verdict(found) if sentence.subject == subject]
+def only(diagnosis: Diagnosis, subject: str) -> Sentence:
+    (sentence,) = (s for s in make_verdict(diagnosis) if s.subject == subject)
+    return sentence
 
 
 def test_every_sentence_rests_on_the_figures_it_names() -> None:
-    wanted: list[tuple[str, Level, str, Mapping[str, float]]] = [
-        ("together", "bad", "vqa and cap fight:", {
+    expected: list[tuple[str, str, Level, Mapping[str, float]]] = [
+        ("together", "opposing_updates", "bad", {
             "least cosine": -0.125, "greatest cosine": 0.3}),
-        ("factors", "note", "Prefer methods on the updates", {
+        ("factors", "factor_wise_risky", "note", {
             "cosine": 0.6, "cross over own energy": 2.5}),
-        ("sizes", "note", "cap is 3.0 times as large as vqa", {"ratio of norms": 3}),
-        ("start", "note", "Begin with -m task-arithmetic", {
+        ("sizes", "uneven_norms", "note", {"ratio of norms": 3}),
+        ("start", "suggested_method", "note", {
             "energy at input rank": 0.6, "rank for 99%": 8}),
-        ("start", "note", "Input rank keeps 60%", {
+        ("start", "input_rank_costs", "note", {
             "energy at input rank": 0.6, "rank for 99%": 8}),
-        ("sum", "bad", "Left out: cap.", {"cap": 0.2}),
-        (LONG, "bad", "Probably too large: it has 1.2 of each adapter. Try it at scales of 0.34 "
-            "to 1.", {"mean coefficient": 1.2, "energy of the adapters": 0.1, "of nobody": 0.7}),
-        ("merges", "note", "Of these merges, put to a fair scale, try first: sum.", {
-            "answer of sum": 0.9, f"answer of {LONG}": 0.8}),
+        ("sum", "adapters_left_out", "bad", {"cap": 0.2}),
+        (LONG, "too_large", "bad", {
+            "mean coefficient": 1.2, "energy of the adapters": 0.1, "of nobody": 0.7}),
+        ("merges", "try_first", "note", {"answer of sum": 0.9, f"answer of {LONG}": 0.8}),
     ]  # fmt: skip
-    found = verdict(invented())
-    assert [(s.subject, s.level) for s in found] == [row[:2] for row in wanted]
-    for sentence, (*_, start, evidence) in zip(found, wanted, strict=True):
-        assert sentence.text.startswith(start)
+    verdict = make_verdict(invented())
+    assert [(s.subject, s.code, s.level) for s in verdict] == [row[:3] for row in expected]
+    for sentence, (*_, evidence) in zip(verdict, expected, strict=True):
         assert sentence.evidence == pytest.approx(evidence)
 
 
@@ -51,28 +51,26 @@ def test_merges_whose_answers_are_close_come_together_the_best_first() -> None:
     rows = tuple(
         replace(row, answer=0.8 if row.merged == "sum" else 0.78) for row in invented().directions
     )
-    (text,) = texts(replace(invented(), directions=rows), "merges")
+    text = only(replace(invented(), directions=rows), "merges").text
     assert text.endswith(f"try first: sum, {LONG}.")
 
 
-def test_a_merge_against_its_adapters_is_neither_small_nor_without_one() -> None:
-    (text,) = texts(other("kept", coefficient=-0.5), "sum")
-    assert text == "It runs against its adapters: it has -0.5 of each."
+def test_an_anti_correlated_merge_is_neither_too_small_nor_without_an_adapter() -> None:
+    assert only(changed("kept", coefficient=-0.5), "sum").code == "anti_correlated"
 
 
 def test_adapters_without_a_module_in_common() -> None:
-    found = other("pairs", inputs=None, inputs_chance=None, A_cosine=None)
-    assert texts(found, "factors")[0].endswith("A's are of different modules, and not closely.")
+    diagnosis = changed("pairs", inputs=None, inputs_chance=None, A_cosine=None)
+    assert INITIALIZATIONS[None] in only(diagnosis, "factors").text
 
 
-def test_factors_as_near_as_on_the_laptop_benchmark_may_be_merged() -> None:
-    (text,) = texts(other("apart", cosine=0.88), "factors")
-    assert "merge what they should" in text
+def test_factors_as_close_as_on_the_laptop_benchmark_can_be_merged() -> None:
+    assert only(changed("apart", cosine=0.88), "factors").code == "factor_wise_works"
 
 
-def test_of_one_adapter_only_its_merges_are_judged() -> None:
+def test_with_one_adapter_only_its_merges_are_judged() -> None:
     tables = ("spectra", "kept", "directions")
-    ours = {
+    rows = {
         name: tuple(
             row
             for row in getattr(invented(), name)
@@ -80,8 +78,7 @@ def test_of_one_adapter_only_its_merges_are_judged() -> None:
         )
         for name in tables
     }
-    found = verdict(replace(invented(), adapters=("vqa",), **ours))
-    assert [s.subject for s in found] == []
-    loud = tuple(replace(row, coefficient=2.0) for row in ours["kept"])
-    found = verdict(replace(invented(), adapters=("vqa",), **{**ours, "kept": loud}))
-    assert [s.subject for s in found] == ["sum", LONG]
+    assert make_verdict(replace(invented(), adapters=("vqa",), **rows)) == ()
+    large = tuple(replace(row, coefficient=2.0) for row in rows["kept"])
+    verdict = make_verdict(replace(invented(), adapters=("vqa",), **{**rows, "kept": large}))
+    assert [(s.subject, s.code) for s in verdict] == [("sum", "too_large"), (LONG, "too_large")]

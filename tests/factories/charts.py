@@ -16,7 +16,7 @@ import vl_convert
 from robustmerge.diagnosis.pooled import ModuleLocation
 from robustmerge.diagnosis.report.figure import Chart
 from robustmerge.diagnosis.report.page import VEGA_LITE
-from robustmerge.diagnosis.survey import ModuleInputs, Row, survey
+from robustmerge.diagnosis.survey import ModuleInputs, Row, survey_module
 from robustmerge.diagnosis.tables import Diagnosis
 from robustmerge.factors import Factors, Stack
 
@@ -80,7 +80,7 @@ def _diagnosis(
         )
         merged = [every, *found][:merges]
         given = ModuleInputs(Stack.of(found, module=name), tuple(merged), 5.0)
-        rows += survey(given, names, made)
+        rows += survey_module(given, names, made)
         modules.append(ModuleLocation(name, tower, layer, projection, width, width, adapters))
     return Diagnosis.of(rows, modules, adapters=names, merged=made, base="base", notes=["a note"])
 

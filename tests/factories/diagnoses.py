@@ -10,7 +10,7 @@ from functools import cache
 
 from robustmerge.diagnosis.contributions import Contribution, UpdateSum
 from robustmerge.diagnosis.cross_terms import CrossTerms
-from robustmerge.diagnosis.direction import MEASURES, Direction, by_name
+from robustmerge.diagnosis.direction import MEASURES, Direction, name_measures
 from robustmerge.diagnosis.pairs import PairOverlap
 from robustmerge.diagnosis.pooled import ModuleLocation
 from robustmerge.diagnosis.retention import Retention
@@ -124,7 +124,7 @@ def _after(i: int) -> list[Row]:
     for t, name in enumerate(ADAPTERS):
         for merge in MERGES:
             for part in ("largest", "rest"):
-                figures = {**by_name([0.99] * len(MEASURES)), **_fate(merge, part, 0.03 * t)}
+                figures = {**name_measures([0.99] * len(MEASURES)), **_fate(merge, part, 0.03 * t)}
                 rows.append(
                     Direction(
                         **figures,

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from laptop.figures import COLORS, GRAY, STYLE
 
-from .size import FAINT, LOUD
+from .size import TOO_LARGE, TOO_SMALL
 
 NAMED = ("task-arithmetic", "ties", "robustmerge", "tsv-m", "dare", "ace", "act")
 """Merges with their names beside their points."""
@@ -66,15 +66,15 @@ def size(results: Mapping[str, Any]) -> Figure:
     for which in (axis.xaxis, axis.yaxis):
         which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         which.set_minor_locator(NullLocator())
-    for bound, word in ((FAINT, "too small"), (LOUD, "too large")):
+    for bound, word in ((TOO_SMALL, "too small"), (TOO_LARGE, "too large")):
         axis.axvline(bound, color=GRAY, linestyle="--", linewidth=1)
         axis.annotate(
             word,
             (bound, 0.02),
-            (-4 if bound == FAINT else 4, 0),
+            (-4 if bound == TOO_SMALL else 4, 0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
-            ha="right" if bound == FAINT else "left",
+            ha="right" if bound == TOO_SMALL else "left",
             color=GRAY,
         )
     axis.axhline(1, color=GRAY, linewidth=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from robustmerge.diagnosis.verdict import FAINT, LOUD, USUAL
+from robustmerge.diagnosis.verdict import TOO_LARGE, TOO_SMALL, USUAL
 
 from .measured import Measured
 from .merges import Taken
@@ -131,7 +131,7 @@ def counted(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
 
 def zone_of(loud: float) -> str:
     """What the diagnosis says of a merge of this mean coefficient times √T."""
-    return "too large" if loud >= LOUD else "too small" if loud < FAINT else "neither"
+    return "too large" if loud >= TOO_LARGE else "too small" if loud < TOO_SMALL else "neither"
 
 
 def usual(factor: float, loud: float) -> bool:

@@ -34,7 +34,7 @@ def taken(rank: float = 4.0, norm: float = 1.0, **figures: Sequence[float]) -> T
 
 
 def test_bounds_are_those_of_the_diagnosis() -> None:
-    assert (size.LOUD, size.FAINT) == (verdict.LOUD, verdict.FAINT)
+    assert (size.TOO_LARGE, size.TOO_SMALL) == (verdict.TOO_LARGE, verdict.TOO_SMALL)
 
 
 def test_figures_are_taken_at_the_scale_that_was_measured() -> None:
@@ -93,7 +93,7 @@ def test_pictures_show_what_their_axes_say() -> None:
     (axis,) = pictures.size({"sizes": [{"merge": "ties", "size": 2.0, "factor": 0.5}]}).axes
     assert dots(axis) == [(2, 0.5)]
     bounds = {line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == "--"}
-    assert bounds == {size.LOUD, size.FAINT}
+    assert bounds == {size.TOO_LARGE, size.TOO_SMALL}
 
 
 def dots(axis: Any) -> list[tuple[float, float]]:

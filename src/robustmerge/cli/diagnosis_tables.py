@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..diagnosis.pooled import Estimate, Pooled
 from ..diagnosis.tables import Diagnosis
-from ..diagnosis.verdict import whole_norms
+from ..diagnosis.verdict import total_norms
 
 _SHORT = 16  # of a name in a table
 LEGENDS = {
@@ -33,7 +33,7 @@ _FATES = {"answer": "answer", "index": "both", "match": "both_matched", "ratio":
 def adapters(found: Diagnosis) -> Table:
     """One row for each adapter."""
     table = _table("adapter", "norm", "σ_1²", "eff. rank", "kurt. A", "kurt. B", "crosstalk", "cut")
-    norms = whole_norms(found)
+    norms = total_norms(found)
     spectra = {p.words["update"]: p for p in found.pooled("spectra")}
     heard = {p.words["adapter"]: p for p in found.pooled("heard")}
     shapes = {(p.words["adapter"], p.words["matrix"]): p for p in found.pooled("values")}
@@ -54,7 +54,7 @@ def adapters(found: Diagnosis) -> Table:
 def wholes(found: Diagnosis) -> Table:
     """One row for each merge: size, what it keeps, and whose it is."""
     table = _table("merge", "size", "kept", "least", "", "tasks", "recomb.", "cross", "outside")
-    norms = whole_norms(found)
+    norms = total_norms(found)
     mean = sum(norms[name] for name in found.adapters) / len(found.adapters)
     noise = {p.words["merged"]: p for p in found.pooled("noise")}
     for merge in found.merged:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..diagnosis.pooled import Pooled
 from ..diagnosis.tables import Diagnosis
-from ..diagnosis.verdict import whole_norms
+from ..diagnosis.verdict import total_norms
 from .rows import LabeledRow
 
 
@@ -47,7 +47,7 @@ def before(found: Diagnosis) -> list[LabeledRow]:
 
 
 def _sizes(found: Diagnosis) -> str:
-    norms = {name: norm for name, norm in whole_norms(found).items() if name in found.adapters}
+    norms = {name: norm for name, norm in total_norms(found).items() if name in found.adapters}
     least, most = min(norms, key=norms.__getitem__), max(norms, key=norms.__getitem__)
     said = f"norm {norms[least]:.3g} ({least}) to {norms[most]:.3g} ({most})"
     if found.base is None:

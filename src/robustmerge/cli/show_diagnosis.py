@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ..api import diagnose
 from ..diagnosis.tables import Diagnosis
-from ..diagnosis.verdict import verdict
+from ..diagnosis.verdict import make_verdict
 from ..errors import writing
 from .diagnosis_tables import LEGENDS, adapters, fates, wholes
 from .diagnosis_words import before
@@ -62,7 +62,7 @@ def give(found: Diagnosis, write: Write | None, *, as_json: bool) -> None:
 
 
 def _record(found: Diagnosis) -> str:
-    sentences = [asdict(said) for said in verdict(found)]
+    sentences = [asdict(said) for said in make_verdict(found)]
     return json.dumps({"verdict": sentences, **found.to_dict()}, allow_nan=False)
 
 
@@ -95,7 +95,7 @@ def summary(found: Diagnosis) -> None:
 def _verdict(found: Diagnosis) -> list[LabeledRow]:
     rows: list[LabeledRow] = []
     last = ""
-    for said in verdict(found):
+    for said in make_verdict(found):
         name = "" if said.subject == last else said.subject
         rows.append(LabeledRow(name, said.text, _COLORS[said.level]))
         last = said.subject

@@ -1,13 +1,13 @@
-r"""A module's updates in few coordinates: lengths, angles and singular values are the same there.
+r"""A module's updates in few coordinates, with the same norms, angles and singular values.
 
 The updates of a module use R = Σ_t r_t directions on either side. In orthonormal bases of these,
 B_t and A_t are R x r_t and r_t x R, and Δ_t is R x R, where the layer itself has 4096 x 11008 (Core
-Space, arXiv:2509.17786). A merged update is taken beside the tasks by going on with the same QR
-decomposition; only what it has outside of their span gets coordinates of its own.
+Space, arXiv:2509.17786). For a merged update the same QR decomposition is continued: only its part
+outside of the adapters' span gets coordinates of its own.
 
-The singular directions of an update are those above rounding (`linalg.numerical_rank`), so that
-zero directions, such as of a padded rank, do not count. Their spans are the update's output space
-(left) and input space (right); an update that is zero has neither.
+The singular directions of an update are those above rounding error (`linalg.numerical_rank`): zero
+directions, such as those of a padded rank, do not count. They span the update's output space (left)
+and input space (right). An update that is zero has neither.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class CoreUpdate:
     """An update in few coordinates.
 
     Attributes:
-        factors: Its factors there, float64.
+        factors: Its factors in these coordinates, float64.
     """
 
     factors: Factors
 
     @cached_property
     def delta(self) -> Float[Tensor, "p q"]:
-        """The update itself."""
+        """The dense update."""
         return self.factors.dense()
 
     @cached_property
     def svd(self) -> SVD:
-        """Its singular directions, without those that are rounding."""
+        """Its singular directions above rounding error."""
         whole = svd(self.factors)
         k = numerical_rank(whole.S)
         return SVD(whole.U[:, :k], whole.S[:k], whole.Vh[:k], whole.energy)
@@ -54,11 +54,11 @@ class CoreUpdate:
 
     @property
     def rank(self) -> int:
-        """How many directions are not rounding."""
+        """The number of directions above rounding error."""
         return len(self.svd.S)
 
-    def beside(self, p: int, q: int) -> CoreUpdate:
-        """The same update in a space of more coordinates, the new ones zero."""
+    def padded(self, p: int, q: int) -> CoreUpdate:
+        """Return the same update with zero rows and columns up to p x q coordinates."""
         pad = torch.nn.functional.pad
         A, B = self.factors.A, self.factors.B
         return CoreUpdate(Factors(pad(A, (0, q - A.shape[1])), pad(B, (0, 0, 0, p - len(B)))))
@@ -69,7 +69,7 @@ class CoreSpace:
     """One module's updates in common coordinates.
 
     Attributes:
-        shape: (d_out, d_in) of the layer, which is what chance depends on.
+        shape: (d_out, d_in) of the layer, on which chance levels depend.
         tasks: The adapters' updates.
         B: Basis of all their output directions.
         A: Basis of all their input directions.
@@ -82,48 +82,49 @@ class CoreSpace:
 
     @classmethod
     def of(cls, updates: Sequence[Factors]) -> CoreSpace:
-        """Take the updates there; costs O((d_out + d_in) R²)."""
+        """Project the updates of one module; costs O((d_out + d_in) R²)."""
         ranks = [f.rank for f in updates]
-        B = Basis.of(torch.cat([f.B for f in updates], dim=1))
-        A = Basis.of(torch.cat([f.A for f in updates]).T)
+        B = Basis.of(torch.cat([f.B for f in updates], dim=1))  # [d_out, R]
+        A = Basis.of(torch.cat([f.A for f in updates]).T)  # [d_in, R]
         parts = zip(torch.split(B.R, ranks, 1), torch.split(A.R, ranks, 1), strict=True)
         return cls(updates[0].shape, tuple(CoreUpdate(Factors(a.T, b)) for b, a in parts), B, A)
 
     @cached_property
     def outputs(self) -> Float[Tensor, "p k"]:
-        """Basis of the adapters' output spaces together."""
+        """Orthonormal basis of the sum of the adapters' output spaces."""
         return compact_svd(torch.cat([task.svd.U for task in self.tasks], dim=1))[0]
 
     @cached_property
     def inputs(self) -> Float[Tensor, "q k"]:
-        """Basis of the adapters' input spaces together."""
+        """Orthonormal basis of the sum of the adapters' input spaces."""
         return compact_svd(torch.cat([task.svd.Vh for task in self.tasks]).T)[0]
 
     def with_merged(self, update: Factors) -> tuple[tuple[CoreUpdate, ...], CoreUpdate]:
-        """The tasks, and beside them a merged update."""
+        """Return the adapters' updates and a merged one in common coordinates."""
         merged = CoreUpdate(Factors(self.A.extended(update.A.T).T, self.B.extended(update.B)))
         p, q = merged.factors.shape
-        return tuple(task.beside(p, q) for task in self.tasks), merged
+        return tuple(task.padded(p, q) for task in self.tasks), merged
 
 
-def overlap(one: Float[Tensor, "d k"], other: Float[Tensor, "d l"]) -> float | None:
-    """Mean squared cosine of the principal angles of two spaces, given by orthonormal bases.
+def subspace_overlap(X: Float[Tensor, "d k"], Y: Float[Tensor, "d l"]) -> float | None:
+    """Return the mean squared cosine of the principal angles of two spaces.
 
-    ‖X^T Y‖² / min(k, l): 1 if one space holds the other, 0 if they are orthogonal, and
-    max(k, l) / d on average where one of them is drawn at random from d dimensions; None where a
-    space is empty.
+    X and Y are orthonormal bases.
+
+    ‖X^T Y‖² / min(k, l): 1 if one space contains the other, 0 if they are orthogonal, and
+    max(k, l) / d on average if one of them is random in d dimensions; None if a space is empty.
     """
-    smaller = min(one.shape[1], other.shape[1])
-    return float((one.T @ other).square().sum()) / smaller if smaller else None
+    smaller = min(X.shape[1], Y.shape[1])
+    return float((X.T @ Y).square().sum()) / smaller if smaller else None
 
 
-def summed(parts: Sequence[Tensor]) -> Tensor:
-    """Their sum; one that is rounding beside its parts is zero."""
+def add(parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the parts, zero where it is only rounding error of them."""
     whole = torch.stack(list(parts)).sum(0)
     largest = sum(float(part.norm()) for part in parts)
     return whole if float(whole.norm()) > ROUNDING * largest else torch.zeros_like(whole)
 
 
 def share(part: float, whole: float) -> float | None:
-    """A part of the whole, None where there is no whole."""
+    """Return part / whole, None where the whole is zero."""
     return part / whole if whole > 0 else None

@@ -1,37 +1,37 @@
-r"""What becomes of the adapters if their factors are merged apart.
+r"""Cross terms: what merging A's and B's separately adds to the exact sum of updates.
 
     (Σ_s B_s) (Σ_t A_t) = Σ_t B_t A_t + Σ_{s ≠ t} B_s A_t = self + cross
 
 Factor-wise methods (PEFT's linear and ties, RobustMerge's released code) build on such a product.
-The self part is what one wants; the T² - T cross terms mean something only where the A's share an
-initialization: with equal A's self + cross is T times self, a cosine of 1; with unrelated ones
-cross has (T - 1) times the energy of self, a cosine of 1/√T.
+The self part is the exact sum. The T² - T cross terms are harmless only where the A's share an
+initialization: with equal A's self + cross is T times self, a cosine of 1; with unrelated A's cross
+has (T - 1) times the energy of self, a cosine of 1/√T.
 
     ratio    ‖cross‖² / ‖self‖²
     cosine   of self + cross and self
-    gain     ⟨self + cross, self⟩ / ‖self‖², how much larger than a sum it is along the sum
+    gain     ⟨self + cross, self⟩ / ‖self‖², the size along the exact sum
 
-All depend on the coordinates of the files (B_t G, G⁻¹ A_t are the same update and give other
-figures), and so do the methods. Scalings are in B; unequal ranks are padded with zeros. The split
-is that of the paper's formula against its code; the figures are ours.
+All of them depend on the coordinates of the files (B_t G, G⁻¹ A_t are the same update and give
+other figures), and so do the methods. Scalings are in B; unequal ranks are padded with zeros. The
+split separates the paper's formula from its code; the figures are ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .core_updates import CoreSpace, share, summed
+from .core_updates import CoreSpace, add, share
 
 
 @dataclass(frozen=True)
 class CrossTerms:
-    """One module's factors summed apart.
+    """Cross terms of one module.
 
     Attributes:
         module: The module.
-        ratio: Energy of the cross terms over that of the exact sum.
-        cosine: Of the product of sums and the exact sum.
-        gain: Size of the product of sums along the exact sum.
+        ratio: Energy of the cross terms over energy of the exact sum.
+        cosine: Cosine of the product of sums with the exact sum.
+        gain: Size of the product of sums along the exact sum, in units of its norm.
         weight: Energy of the exact sum.
     """
 
@@ -42,18 +42,18 @@ class CrossTerms:
     weight: float
 
 
-def apart(module: str, space: CoreSpace) -> CrossTerms:
-    """Compare the product of sums with the sum of products."""
+def measure_cross_terms(module: str, space: CoreSpace) -> CrossTerms:
+    """Compare the product of summed factors with the exact sum of updates."""
     rank = max(task.factors.rank for task in space.tasks)
     padded = [task.factors.pad(rank) for task in space.tasks]
-    both = summed([f.B for f in padded]) @ summed([f.A for f in padded])
-    self_ = summed([task.delta for task in space.tasks])
-    energy = float(self_.square().sum())
-    inner = float((both * self_).sum())
+    product = add([f.B for f in padded]) @ add([f.A for f in padded])  # self + cross, [R, R]
+    exact = add([task.delta for task in space.tasks])  # self
+    energy = float(exact.square().sum())
+    inner = float((product * exact).sum())
     return CrossTerms(
         module,
-        ratio=share(float((both - self_).square().sum()), energy),
-        cosine=share(inner, energy**0.5 * float(both.norm())),
+        ratio=share(float((product - exact).square().sum()), energy),
+        cosine=share(inner, energy**0.5 * float(product.norm())),
         gain=share(inner, energy),
         weight=energy,
     )

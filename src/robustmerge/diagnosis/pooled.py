@@ -1,8 +1,9 @@
-"""Tables pooled over modules: of the whole model, of each projection or of each layer.
+"""Tables pooled over modules: over the whole model, each projection or each layer.
 
-Rows that agree in all their words (adapter, merge, side, …) are pooled. Of every figure there are
-its mean over modules, its mean by weight (the energy that the rows name; mostly what the figure is
-of the modules taken as one), and its 10 %, 50 % and 90 % quantiles. Undefined figures are left out.
+Rows with the same words (adapter, merge, side, …) are pooled. For every figure there are its mean
+over modules, its mean weighted by the rows' `weight` (an energy, so that mostly this is the figure
+of all modules taken as one matrix), and its 10 %, 50 % and 90 % quantiles. Undefined figures are
+left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from .direction import MEASURES, Curve, by_name
+from .direction import MEASURES, Curve, name_measures
 from .values import Histogram
 
 By = Literal["model", "projection", "layer"]
@@ -23,16 +24,16 @@ _NUMBERS = ("float", "float | None", "int", "bool")  # of the rows' annotations
 
 @dataclass(frozen=True)
 class ModuleLocation:
-    """Where a module is.
+    """Name, position and shape of a module.
 
     Attributes:
         module: Canonical name.
         tower: Part of the model: language, vision, connector or other.
-        layer: Number of its layer in that part, None outside the layers.
+        layer: Number of its layer in that part, None outside of layers.
         projection: The last part of its name.
         d_out: Rows of its weight.
         d_in: Columns of its weight.
-        adapters: How many adapters change it.
+        adapters: Number of adapters that change it.
     """
 
     module: str
@@ -44,7 +45,7 @@ class ModuleLocation:
     adapters: int
 
     def group(self, by: By) -> str:
-        """What the module is pooled under; named with its tower, whose layers are counted apart."""
+        """Return the name of the module's group, with its tower: towers are pooled separately."""
         if by == "model":
             return "model"
         if by == "projection":
@@ -57,8 +58,8 @@ class Estimate:
     """One figure over several modules.
 
     Attributes:
-        mean: Over modules.
-        weighted: By weight, the mean where the rows have none.
+        mean: Mean over modules.
+        weighted: Mean by weight, equal to `mean` if the rows have no weights.
         low: 10 % quantile.
         median: 50 % quantile.
         high: 90 % quantile.
@@ -76,10 +77,10 @@ class Pooled:
     """Rows of several modules as one.
 
     Attributes:
-        group: model, or which projection or layer.
-        words: What the rows have in common, such as the adapter.
-        modules: How many rows there are.
-        figures: Their figures; one that is undefined in all of them is missing.
+        group: model, or the name of a projection or layer.
+        words: The text columns, which all rows have in common, such as the adapter.
+        modules: Number of rows.
+        figures: Their figures; without those that are undefined in all rows.
     """
 
     group: str
@@ -93,71 +94,73 @@ class Pooled:
 
 def pool(rows: Iterable[Any], modules: Sequence[ModuleLocation], by: By) -> tuple[Pooled, ...]:
     """Pool the rows of one table."""
-    place = {m.module: m.group(by) for m in modules}
-    found: dict[tuple[object, ...], list[Any]] = defaultdict(list)
+    names = {m.module: m.group(by) for m in modules}
+    groups: dict[tuple[object, ...], list[Any]] = defaultdict(list)
     for row in rows:
-        found[(place[row.module], *_words(row).values())].append(row)
+        groups[(names[row.module], *_words(row).values())].append(row)
     return tuple(
-        Pooled(str(key[0]), _words(group[0]), len(group), _figures(group))
-        for key, group in found.items()
+        Pooled(str(key[0]), _words(group[0]), len(group), _estimate_columns(group))
+        for key, group in groups.items()
     )
 
 
-def histograms(
+def add_histograms(
     rows: Iterable[Histogram], modules: Sequence[ModuleLocation]
 ) -> tuple[Histogram, ...]:
-    """Counts added up by projection."""
-    place = {m.module: m.group("projection") for m in modules}
-    found: dict[tuple[str, str, Any], list[tuple[int, ...]]] = defaultdict(list)
+    """Add up counts by projection."""
+    names = {m.module: m.group("projection") for m in modules}
+    groups: dict[tuple[str, str, Any], list[tuple[int, ...]]] = defaultdict(list)
     for row in rows:
-        found[place[row.module], row.adapter, row.matrix].append(row.counts)
+        groups[names[row.module], row.adapter, row.matrix].append(row.counts)
     return tuple(
-        Histogram(*key, tuple(map(sum, zip(*counts, strict=True)))) for key, counts in found.items()
+        Histogram(*key, tuple(map(sum, zip(*counts, strict=True))))
+        for key, counts in groups.items()
     )
 
 
-def curves(rows: Iterable[Curve], modules: Sequence[ModuleLocation]) -> tuple[Curve, ...]:
-    """Means over the modules of a projection, place by place in the spectrum."""
-    place = {m.module: m.group("projection") for m in modules}
-    found: dict[tuple[str, str, str, int], list[list[float]]] = defaultdict(list)
+def average_curves(rows: Iterable[Curve], modules: Sequence[ModuleLocation]) -> tuple[Curve, ...]:
+    """Average curves over the modules of a projection."""
+    names = {m.module: m.group("projection") for m in modules}
+    groups: dict[tuple[str, str, str, int], list[list[float]]] = defaultdict(list)
     for row in rows:
         figures = [getattr(row, name) for name in MEASURES]
-        found[place[row.module], row.adapter, row.merged, row.index].append(figures)
+        groups[names[row.module], row.adapter, row.merged, row.index].append(figures)
     return tuple(
         Curve(
-            **by_name(sum(column) / len(column) for column in zip(*figures, strict=True)),
+            **name_measures(sum(column) / len(column) for column in zip(*figures, strict=True)),
             module=module,
             adapter=adapter,
             merged=merged,
             index=index,
             modules=len(figures),
         )
-        for (module, adapter, merged, index), figures in sorted(found.items())
+        for (module, adapter, merged, index), figures in sorted(groups.items())
     )
 
 
 def _words(row: Any) -> dict[str, str]:
-    found = {f.name: getattr(row, f.name) for f in fields(row) if f.name != "module"}
-    return {k: v for k, v in found.items() if isinstance(v, str)}
+    columns = {f.name: getattr(row, f.name) for f in fields(row) if f.name != "module"}
+    return {k: v for k, v in columns.items() if isinstance(v, str)}
 
 
-def _figures(rows: Sequence[Any]) -> dict[str, Estimate]:
+def _estimate_columns(rows: Sequence[Any]) -> dict[str, Estimate]:
     names = [f.name for f in fields(rows[0]) if f.type in _NUMBERS]
     weighted = "weight" in names
-    found = {}
+    estimates = {}
     for name in (n for n in names if n != "weight"):
-        there = [row for row in rows if getattr(row, name) is not None]
-        if there:
-            values = [float(getattr(row, name)) for row in there]
-            found[name] = _figure(values, [row.weight for row in there] if weighted else None)
-    return found
+        defined = [row for row in rows if getattr(row, name) is not None]
+        if defined:
+            values = [float(getattr(row, name)) for row in defined]
+            weights = [row.weight for row in defined] if weighted else None
+            estimates[name] = _estimate(values, weights)
+    return estimates
 
 
-def _figure(values: Sequence[float], weights: Sequence[float] | None) -> Estimate:
+def _estimate(values: Sequence[float], weights: Sequence[float] | None) -> Estimate:
     x = torch.tensor(values, dtype=torch.float64)
     mean = float(x.mean())
-    by = torch.tensor(weights if weights else [0.0], dtype=torch.float64)
-    weighted = float((x * by).sum() / by.sum()) if by.sum() > 0 else mean
-    spread = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    low, median, high = torch.quantile(x, spread).tolist()
+    w = torch.tensor(weights if weights else [0.0], dtype=torch.float64)
+    weighted = float((x * w).sum() / w.sum()) if w.sum() > 0 else mean
+    quantiles = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    low, median, high = torch.quantile(x, quantiles).tolist()
     return Estimate(mean, weighted, low, median, high)

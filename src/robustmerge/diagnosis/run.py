@@ -21,13 +21,13 @@ from ..depth import depths
 from ..errors import MergeError, few
 from ..factors import Factors, Stack
 from ..threads import Progress, cores, side_by_side
-from .direction import assignment
+from .direction import match_directions
 from .pooled import ModuleLocation
-from .survey import ModuleInputs, Row, survey
+from .survey import ModuleInputs, Row, survey_module
 from .tables import Diagnosis
 
 
-def run(
+def run_diagnosis(
     sources: Sequence[str],
     merges: Sequence[str],
     base: str | None,
@@ -35,10 +35,10 @@ def run(
     workers: int | None,
     progress: Progress,
 ) -> Diagnosis:
-    """Take adapters apart, and merges of them.
+    """Diagnose adapters, and merges of them.
 
     Raises:
-        MergeError: One of them cannot be read, or they are not of one model.
+        MergeError: an adapter cannot be read, or the adapters are of different models.
     """
     if not sources:
         raise MergeError("no adapters", hint="name the folders of one or more adapters")
@@ -47,42 +47,42 @@ def run(
             f"{workers} workers cannot work", where="--workers", hint="--workers 1 or more"
         )
     if merges:
-        assignment(torch.zeros(1, 1))  # a missing library is told before anything is read
+        match_directions(torch.zeros(1, 1))  # fail early if scipy is not installed
     with ExitStack() as stack:
         adapters, merged = (
             [_open(source, stack) for source in group] for group in (sources, merges)
         )
-        below = Base(base) if base is not None else None
-        if below is not None:
-            stack.callback(below.close)
+        weights = Base(base) if base is not None else None
+        if weights is not None:
+            stack.callback(weights.close)
         names = align.modules([*adapters, *merged], "zero")
-        _check(adapters, merged, names, below)
+        _check(adapters, merged, names, weights)
         shapes = _shapes(names, [*adapters, *merged])
-        labels = named([*sources, *merges])
-        asked, made = labels[: len(sources)], labels[len(sources) :]
+        labels = short_names([*sources, *merges])
+        adapter_names, merge_names = labels[: len(sources)], labels[len(sources) :]
 
-        def work(name: str) -> list[Row]:
-            given = ModuleInputs(
+        def survey(name: str) -> list[Row]:
+            inputs = ModuleInputs(
                 Stack.of([_factors(a, name, shapes[name]) for a in adapters], module=name),
                 tuple(_factors(m, name, shapes[name]) for m in merged),
-                _size(below, name),
+                _base_norm(weights, name),
             )
-            return list(survey(given, asked, made))
+            return list(survey_module(inputs, adapter_names, merge_names))
 
-        found = side_by_side(work, names, workers or cores(), progress)
-        rows = [row for several in found for row in several]
+        tables = side_by_side(survey, names, workers or cores(), progress)
+        rows = [row for table in tables for row in table]
     return Diagnosis.of(
         rows,
-        _places(names, shapes, adapters),
-        adapters=asked,
-        merged=made,
+        _locations(names, shapes, adapters),
+        adapters=adapter_names,
+        merged=merge_names,
         base=base,
         notes=_notes(adapters, merged),
     )
 
 
-def named(sources: Sequence[str]) -> tuple[str, ...]:
-    """A short name for each source: the end of its path, as long as it takes to tell them apart."""
+def short_names(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the shortest ends of the paths that differ, one for each source."""
     parts = [tuple(p for p in Path(source).parts if p != "/") or (source,) for source in sources]
     longest = max(map(len, parts))
     for length in range(1, longest + 1):
@@ -106,10 +106,10 @@ def _open(source: str, stack: ExitStack) -> Adapter:
 def _check(
     adapters: Sequence[Adapter], merged: Sequence[Adapter], names: Sequence[str], base: Base | None
 ) -> None:
-    """Check that all are of one model.
+    """Check that adapters, merges and base are of one model.
 
     Raises:
-        MergeError: They are not.
+        MergeError: a merge has no module of the adapters, or the base has no weight for a module.
     """
     known = {name for adapter in adapters for name in adapter.modules}
     for merge in merged:
@@ -118,22 +118,24 @@ def _check(
                 "the merge has no module of the adapters",
                 where=f"{merge.label}   {few(list(merge.modules), 1)}\n"
                 f"{adapters[0].label}   {few(list(adapters[0].modules), 1)}",
-                hint="--merged is for what was made of these adapters",
+                hint="--merged is for merges of these adapters",
             )
     for name in names if base is not None else ():
-        place = base.weight(name) if base else None
-        if place is None or place.spec.dtype not in DTYPES:
-            what = "has no weight" if place is None else f"stores as {place.spec.dtype} the weight"
+        tensor = base.weight(name) if base else None
+        if tensor is None or tensor.spec.dtype not in DTYPES:
+            problem = (
+                "has no weight" if tensor is None else f"stores as {tensor.spec.dtype} the weight"
+            )
             raise MergeError(
-                f"the base {what} of {name}",
+                f"the base {problem} of {name}",
                 where=base.label if base else "",
-                hint="name the base the adapters were trained on, not quantized, or leave it out",
+                hint="name the base of the adapters, not quantized, or omit --base",
             )
 
 
 def _shapes(names: Sequence[str], adapters: Iterable[Adapter]) -> Mapping[str, tuple[int, int]]:
-    found = {name: m.shape for a in adapters for name, m in a.modules.items()}
-    return {name: found[name] for name in names}
+    shapes = {name: m.shape for a in adapters for name, m in a.modules.items()}
+    return {name: shapes[name] for name in names}
 
 
 def _factors(adapter: Adapter, name: str, shape: tuple[int, int]) -> Factors:
@@ -142,13 +144,13 @@ def _factors(adapter: Adapter, name: str, shape: tuple[int, int]) -> Factors:
     return Factors(torch.zeros(0, shape[1]), torch.zeros(shape[0], 0))
 
 
-def _size(base: Base | None, name: str) -> float | None:
-    """Norm of a module's weight."""
-    place = base.weight(name) if base is not None else None
-    return float(place.read().norm()) if place is not None else None
+def _base_norm(base: Base | None, name: str) -> float | None:
+    """Return the norm of a module's weight."""
+    tensor = base.weight(name) if base is not None else None
+    return float(tensor.read().norm()) if tensor is not None else None
 
 
-def _places(
+def _locations(
     names: Sequence[str], shapes: Mapping[str, tuple[int, int]], adapters: Sequence[Adapter]
 ) -> list[ModuleLocation]:
     depth = depths(names)
@@ -172,11 +174,11 @@ def _notes(adapters: Sequence[Adapter], merged: Sequence[Adapter]) -> list[str]:
         notes.append(f"different base models are named, taken as one: {', '.join(bases)}")
     if any(a.config.dora for a in [*adapters, *merged]):
         notes.append("of DoRA adapters the updates B A are looked at, and not the magnitudes")
-    if lacking := {a.label: n for a in adapters if (n := _lacks(a, adapters))}:
-        counts = ", ".join(f"{label} ({n})" for label, n in lacking.items())
+    if missing := {a.label: n for a in adapters if (n := _count_missing(a, adapters))}:
+        counts = ", ".join(f"{label} ({n})" for label, n in missing.items())
         notes.append(f"modules that only others have are zero updates: {counts}")
     return notes
 
 
-def _lacks(adapter: Adapter, adapters: Sequence[Adapter]) -> int:
+def _count_missing(adapter: Adapter, adapters: Sequence[Adapter]) -> int:
     return len({name for a in adapters for name in a.modules} - set(adapter.modules))

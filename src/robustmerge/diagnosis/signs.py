@@ -1,11 +1,11 @@
-r"""How much of the updates' mass is against the sign they elect together.
+r"""Sign conflict: the share of the weight mass that disagrees with the majority sign.
 
     opposed   Σ (Σ_t |x_t| - |Σ_t x_t|) / 2 Σ Σ_t |x_t|
 
-over the sampled entries x of the updates: what TIES (arXiv:2306.01708) would leave out, had it not
-trimmed before. By chance it is what the same magnitudes with independent random signs give, of
-which one draw is taken; the draw depends on the module's name alone. 0 where all agree, 1/2 where
-updates cancel.
+over the sampled entries x of the updates: the mass that TIES (arXiv:2306.01708) would drop without
+its trimming. 0 where all signs agree, 1/2 where the updates cancel. The chance level is that of the
+same magnitudes with independent random signs, of which one draw is taken; it depends on the
+module's name alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Signs:
 
     Attributes:
         module: The module.
-        opposed: Share of the mass against the elected sign, None where there is no mass.
+        opposed: Share of the mass that disagrees with the majority sign, None without mass.
         chance: The same for random signs.
-        weight: The mass that was looked at.
+        weight: Sum of the sampled magnitudes.
     """
 
     module: str
@@ -37,11 +37,11 @@ class Signs:
     weight: float
 
 
-def signs(stack: Stack, entries: Float[Tensor, "task m n"]) -> Signs:
-    """Measure a module; `entries` are those of `values.sample`."""
-    heads = torch.rand(entries.shape, generator=stack.generator(0, "diagnose", "signs")) < 0.5
+def measure_signs(stack: Stack, entries: Float[Tensor, "task m n"]) -> Signs:
+    """Measure a module; `entries` are those of `values.sample_entries`."""
+    positive = torch.rand(entries.shape, generator=stack.generator(0, "diagnose", "signs")) < 0.5
     mass = float(entries.abs().sum())
-    chance = _opposed(entries.abs() * torch.where(heads, 1.0, -1.0))
+    chance = _opposed(entries.abs() * torch.where(positive, 1.0, -1.0))
     return Signs(stack.module, _opposed(entries), chance, mass)
 
 

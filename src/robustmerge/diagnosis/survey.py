@@ -1,4 +1,4 @@
-"""One module: everything that is measured of it, as rows of the tables."""
+"""Measure everything in one module, as rows of the tables."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..factors import Factors, Stack
-from .contributions import Contribution, UpdateSum, total
+from .contributions import Contribution, UpdateSum, measure_sum
 from .core_updates import CoreSpace
-from .cross_terms import CrossTerms, apart
-from .direction import Curve, Direction, assignment, directions
-from .pairs import PairOverlap, pairs
-from .retention import Retention, kept
-from .shared_directions import SharedDirections, crowding
-from .signs import Signs, signs
-from .spectrum import Spectrum, spectrum
-from .unattributed import Unattributed, noise
-from .values import Histogram, Values, sample, values
+from .cross_terms import CrossTerms, measure_cross_terms
+from .direction import Curve, Direction, follow_directions, match_directions
+from .pairs import PairOverlap, compare_pairs
+from .retention import Retention, measure_retention
+from .shared_directions import SharedDirections, measure_shared_directions
+from .signs import Signs, measure_signs
+from .spectrum import Spectrum, measure_spectrum
+from .unattributed import Unattributed, split_energy
+from .values import Histogram, Values, measure_values, sample_entries
 
 Row = (
     CrossTerms
@@ -37,12 +37,12 @@ Row = (
 
 @dataclass(frozen=True)
 class ModuleInputs:
-    """One module as it was read.
+    """The updates of one module.
 
     Attributes:
-        stack: The adapters' updates; the weights do not matter.
+        stack: The adapters' updates; its weights are not used.
         merged: The merges' updates.
-        base: Norm of the base's weight, if there is a base.
+        base: Norm of the base's weight, None without a base.
     """
 
     stack: Stack
@@ -50,23 +50,25 @@ class ModuleInputs:
     base: float | None = None
 
 
-def survey(given: ModuleInputs, adapters: Sequence[str], merges: Sequence[str]) -> Iterator[Row]:
+def survey_module(
+    inputs: ModuleInputs, adapters: Sequence[str], merges: Sequence[str]
+) -> Iterator[Row]:
     """Measure a module; `adapters` and `merges` are names for the rows."""
-    module, names = given.stack.module, tuple(adapters)
-    space, entries = CoreSpace.of(given.stack.factors), sample(given.stack)
+    stack, module, names = inputs.stack, inputs.stack.module, tuple(adapters)
+    space, entries = CoreSpace.of(stack.factors), sample_entries(stack)
     for name, task in zip(names, space.tasks, strict=True):
-        yield spectrum(module, name, "adapter", task, given.base)
-    yield from values(given.stack, names, entries)
-    yield from pairs(module, names, space, entries)
-    yield signs(given.stack, entries)
-    yield from crowding(module, space)
-    yield apart(module, space)
-    yield from total(module, names, space)
-    for merge, update in zip(merges, given.merged, strict=True):
-        yield from _after(module, names, merge, space, update, given.base)
+        yield measure_spectrum(module, name, "adapter", task, inputs.base)
+    yield from measure_values(stack, names, entries)
+    yield from compare_pairs(module, names, space, entries)
+    yield measure_signs(stack, entries)
+    yield from measure_shared_directions(module, space)
+    yield measure_cross_terms(module, space)
+    yield from measure_sum(module, names, space)
+    for merge, update in zip(merges, inputs.merged, strict=True):
+        yield from _survey_merge(module, names, merge, space, update, inputs.base)
 
 
-def _after(
+def _survey_merge(
     module: str,
     names: tuple[str, ...],
     merge: str,
@@ -74,10 +76,10 @@ def _after(
     update: Factors,
     base: float | None,
 ) -> Iterator[Row]:
-    """What a merge has made of the adapters."""
+    """Compare a merge with the adapters."""
     tasks, merged = space.with_merged(update)
-    yield spectrum(module, merge, "merge", merged, base)
+    yield measure_spectrum(module, merge, "merge", merged, base)
     for name, task in zip(names, tasks, strict=True):
-        yield from directions(module, name, merge, task, merged, assignment)
-        yield kept(module, name, merge, task, merged)
-    yield noise(module, merge, space, tasks, merged)
+        yield from follow_directions(module, name, merge, task, merged, match_directions)
+        yield measure_retention(module, name, merge, task, merged)
+    yield split_energy(module, merge, space, tasks, merged)

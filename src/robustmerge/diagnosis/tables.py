@@ -1,7 +1,8 @@
-"""What was found: tables of plain rows, one row for each module and adapter, pair or merge.
+"""The result of a diagnosis: tables of plain rows, one for each module and adapter, pair or merge.
 
-`to_dict` is the same for JSON. Its shape is kept: tables and columns may be added, and `schema`
-counts up if one is renamed or means something else.
+Names of tables and columns are the data format of `robustmerge diagnose --json`, which `to_dict`
+writes, and of `Diagnosis`. The format is stable: tables and columns may be added, and `schema`
+counts up if one is renamed or changes its meaning. What people read names the quantities by TITLES.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .signs import Signs
 from .spectrum import Spectrum
 from .survey import Row
 from .unattributed import Unattributed
-from .values import Histogram, Values, edges
+from .values import Histogram, Values, histogram_edges
 
 SCHEMA = 1
 T = TypeVar("T")
@@ -43,7 +44,24 @@ ROWS: Mapping[str, type] = {
     "histograms": Histogram,
     "curves": Curve,
 }
-"""The tables, and what their rows are."""
+"""The tables and the types of their rows."""
+TITLES: Mapping[str, str] = {
+    "modules": "Modules",
+    "spectra": "Singular value spectra",
+    "values": "Distribution of values",
+    "pairs": "Pairs of adapters",
+    "signs": "Sign conflict",
+    "crowding": "Shared directions",
+    "apart": "Cross terms",
+    "total": "Sum of the updates",
+    "heard": "Contributions to the sum",
+    "directions": "Direction overlap",
+    "kept": "Retained energy",
+    "noise": "Unattributed energy",
+    "histograms": "Histograms",
+    "curves": "Direction overlap by rank in the spectrum",
+}
+"""What the tables are called where people read about them."""
 POOLED = tuple(name for name in ROWS if name not in ("modules", "histograms", "curves"))
 """Names of the tables that can be pooled over modules."""
 _DIGITS = 6  # of a figure in JSON
@@ -51,27 +69,27 @@ _DIGITS = 6  # of a figure in JSON
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Adapters, and merges of them, taken apart.
+    """The diagnosis of adapters, and of merges of them.
 
     Attributes:
         adapters: Their names, as in the tables.
         merged: Names of the merges.
-        base: What the user called the base, None where none was given.
-        notes: What a careful user should know.
-        modules: Where every module is.
-        spectra: Singular values of every update, and of every merge's.
+        base: The base as the user named it, None without a base.
+        notes: Warnings about the inputs.
+        modules: Name, position and shape of every module.
+        spectra: Singular values of every adapter's and every merge's update.
         values: Spread and shape of the values of A, B and the updates.
-        pairs: Every two adapters.
+        pairs: Similarity and conflict of every two adapters.
         signs: Sign conflict of all adapters.
-        crowding: Directions that several adapters use.
-        apart: What merging A's and B's apart would do.
+        crowding: Directions that several adapters share.
+        apart: Cross terms of merging A's and B's separately.
         total: The plain sum of the updates.
-        heard: Every adapter in that sum.
-        directions: What became of the adapters' directions, the largest and the rest.
-        kept: How much of every adapter is in every merge.
-        noise: How much of every merge is of no adapter.
-        histograms: Values counted, by projection instead of module.
-        curves: What became of the directions by their place in the spectrum, by projection.
+        heard: Contribution of every adapter to that sum.
+        directions: Overlap of the adapters' directions with the merges, largest and rest.
+        kept: How much of every adapter every merge retains.
+        noise: How much of every merge's energy the adapters explain.
+        histograms: Counts of values, by projection instead of module.
+        curves: Overlap of directions by rank in the spectrum, by projection instead of module.
     """
 
     adapters: tuple[str, ...]
@@ -105,10 +123,10 @@ class Diagnosis:
         notes: Sequence[str] = (),
     ) -> Diagnosis:
         """Sort the rows of all modules into tables."""
-        found = list(rows)
+        every = list(rows)
 
-        def those(kind: type[T]) -> tuple[T, ...]:
-            return tuple(row for row in found if isinstance(row, kind))
+        def select(kind: type[T]) -> tuple[T, ...]:
+            return tuple(row for row in every if isinstance(row, kind))
 
         return cls(
             tuple(adapters),
@@ -116,44 +134,44 @@ class Diagnosis:
             base,
             tuple(notes),
             tuple(modules),
-            spectra=those(Spectrum),
-            values=those(Values),
-            pairs=those(PairOverlap),
-            signs=those(Signs),
-            crowding=those(SharedDirections),
-            apart=those(CrossTerms),
-            total=those(UpdateSum),
-            heard=those(Contribution),
-            directions=those(Direction),
-            kept=those(Retention),
-            noise=those(Unattributed),
-            histograms=pooled.histograms(those(Histogram), modules),
-            curves=pooled.curves(those(Curve), modules),
+            spectra=select(Spectrum),
+            values=select(Values),
+            pairs=select(PairOverlap),
+            signs=select(Signs),
+            crowding=select(SharedDirections),
+            apart=select(CrossTerms),
+            total=select(UpdateSum),
+            heard=select(Contribution),
+            directions=select(Direction),
+            kept=select(Retention),
+            noise=select(Unattributed),
+            histograms=pooled.add_histograms(select(Histogram), modules),
+            curves=pooled.average_curves(select(Curve), modules),
         )
 
     def pooled(self, table: str, by: By = "model") -> tuple[Pooled, ...]:
-        """One of the tables that have a row for each module, pooled over modules.
+        """Return a table that has a row for each module, pooled over modules.
 
         Args:
             table: Its name, such as "pairs".
             by: Over the whole model, over each projection, or over each layer.
 
         Raises:
-            ValueError: There is no such table, or it is not of modules.
+            ValueError: the table does not exist, or cannot be pooled.
         """
         if table not in POOLED:
             raise ValueError(f"{table!r} is not one of {', '.join(POOLED)}")
         return pooled.pool(getattr(self, table), self.modules, by)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON: tables by columns, and pooled over the model."""
+        """Return everything for JSON: tables by columns, and pooled over the model."""
         return {
             "schema": SCHEMA,
             "adapters": list(self.adapters),
             "merged": list(self.merged),
             "base": self.base,
             "notes": list(self.notes),
-            "histogram_edges": edges(),
+            "histogram_edges": histogram_edges(),
             "tables": {name: _columns(getattr(self, name), kind) for name, kind in ROWS.items()},
             "pooled": {
                 name: [
@@ -170,12 +188,12 @@ class Diagnosis:
 
 
 def _columns(rows: Sequence[Any], kind: type) -> dict[str, list[Any]]:
-    """A table by columns, as data frames are made of."""
+    """Return a table by columns, ready for a data frame."""
     return {f.name: [_rounded(getattr(row, f.name)) for row in rows] for f in fields(kind)}
 
 
 def _rounded(value: Any) -> Any:
-    """Floats with few digits; what JSON has no word for is null."""
+    """Round floats to few digits; infinities and NaN are null."""
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}
     if isinstance(value, tuple):

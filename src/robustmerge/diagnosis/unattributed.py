@@ -1,20 +1,20 @@
-r"""Whose a merged update is: its energy ‖Δ‖² in four parts, each outside of those before it.
+r"""The energy ‖Δ‖² of a merged update in four parts, from attributed to unattributed.
 
     tasks       in the span of the updates, Σ_t c_t Δ_t, by least squares
-    recombined  in the tasks' own blocks, Σ_t U_t X_t V_t^T: directions of one adapter that meet in
-                another way than in its update, as where singular values are rescaled
-    cross       in the joint output and input spaces, but in no task's block: outputs of one adapter
-                that answer to inputs of another, B_s A_t with s ≠ t
-    outside     in no adapter's output or input space, as where entries were pruned away
+    recombined  in the adapters' own blocks, Σ_t U_t X_t V_t^T: directions of one adapter, combined
+                in another way than in its update, such as by rescaling singular values
+    cross       in the joint output and input spaces, but in no adapter's block: outputs of one
+                adapter on inputs of another, B_s A_t with s ≠ t
+    outside     in no adapter's output or input space, such as after pruning of entries
 
-U_t and V_t are bases of an adapter's output and input space. The four spaces contain each other, so
-the parts are orthogonal and add up to 1. What is not `tasks` is what no combination of the adapters
-explains. Where adapters share their input space B_s A_t is a recombination and not cross: it
-answers to inputs that s knows, too. The definitions are ours; RobustMerge's code makes such terms
-on purpose or not (see `apart`).
+U_t and V_t are bases of an adapter's output and input space. Each space contains the one before it,
+so the parts are orthogonal and their shares add up to 1. No combination of the adapters explains
+more than `tasks`. Where adapters share their input space, B_s A_t is a recombination and no cross
+term, since its inputs are inputs of s, too. The definitions are ours; factor-wise merging, as in
+RobustMerge's code, produces cross terms (see `cross_terms`).
 
-The projection on all blocks at once is found by conjugate gradients, until another step would move
-less than 1e-6 of the energy.
+The projection on all blocks at once is computed by conjugate gradients, until another step would
+move less than 1e-6 of the energy.
 """
 
 from __future__ import annotations
@@ -26,21 +26,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..linalg import ROUNDING
 from .core_updates import CoreSpace, CoreUpdate, share
 
 _STEPS = 500
+"""Most steps of conjugate gradients; tens are usual."""
 _ENOUGH = 1e-6
+"""Share of the energy below which a step ends the iteration: figures have six digits in JSON."""
 
 
 @dataclass(frozen=True)
 class Unattributed:
-    """The parts of a merged update of one module; shares of its energy, None where it is zero.
+    """Shares of one module's merged energy, from attributed to unattributed; None if it is zero.
 
     Attributes:
         module: The module.
         merged: The merge.
-        tasks: Share that combinations of the updates explain.
-        recombined: Share in single adapters' directions beyond that.
+        tasks: Share explained by combinations of the adapters' updates.
+        recombined: Further share in the directions of single adapters.
         cross: Share that pairs one adapter's outputs with another's inputs.
         outside: Share outside of all adapters' directions.
         weight: Energy of the merged update.
@@ -55,17 +58,17 @@ class Unattributed:
     weight: float
 
 
-def noise(
+def split_energy(
     module: str, merge: str, space: CoreSpace, tasks: Sequence[CoreUpdate], merged: CoreUpdate
 ) -> Unattributed:
-    """Split a merged update; `tasks` and `merged` are in the coordinates of `space.with_merged`."""
-    M = merged.delta
+    """Split a merged update's energy; `tasks` and `merged` are from `space.with_merged`."""
+    M = merged.delta  # [p, q], of which the adapters use the first coordinates
     P, Q = space.outputs, space.inputs
-    there = [task for task in tasks if task.rank]
+    nonzero = [task for task in tasks if task.rank]
     whole = merged.energy
     joint = float((P.T @ M[: len(P), : len(Q)] @ Q).square().sum())
-    explained = min(_explained(there, M), joint)  # rounding must not make a part negative
-    blocks = min(max(_in_blocks(there, M), explained), joint)
+    explained = min(_explained(nonzero, M), joint)  # rounding must not make a part negative
+    blocks = min(max(_in_blocks(nonzero, M), explained), joint)
     return Unattributed(
         module,
         merge,
@@ -78,24 +81,24 @@ def noise(
 
 
 def _explained(tasks: Sequence[CoreUpdate], M: Float[Tensor, "p q"]) -> float:
-    """Energy of the nearest combination of the updates."""
+    """Return the energy of the nearest combination of the updates."""
     if not tasks:
         return 0.0
-    # Of one length, or a small update would be taken for rounding beside a large one.
+    # At norm 1, or a small update would count as rounding error of a large one.  [p·q, tasks]
     X = torch.stack([task.delta.flatten() / task.delta.norm() for task in tasks], dim=1)
     Q, S, _ = torch.linalg.svd(X, full_matrices=False)
-    return float((Q[:, S[0] * 1e-7 < S].T @ M.flatten()).square().sum())
+    return float((Q[:, S[0] * ROUNDING < S].T @ M.flatten()).square().sum())
 
 
 def _in_blocks(tasks: Sequence[CoreUpdate], M: Float[Tensor, "p q"]) -> float:
-    """Energy of the projection of M on the sum of the tasks' blocks.
+    """Return the energy of the projection of M on the sum of the adapters' blocks.
 
-    The blocks X_t that come nearest to M solve a least squares problem, and this is CGLS for it: g
-    is what is left of M as each block sees it.
+    The blocks X_t that come nearest to M solve a least squares problem. This is CGLS for it, with g
+    the residual in each block's coordinates.
     """
     bases = [(task.svd.U, task.svd.Vh) for task in tasks]
-    left = M.clone()
-    g = [U.T @ left @ Vh.T for U, Vh in bases]
+    residual = M.clone()
+    g = [U.T @ residual @ Vh.T for U, Vh in bases]  # [r_t, r_t] each
     direction, size = g, _energy(g)
     for _ in range(_STEPS):
         step = sum((U @ X @ Vh for (U, Vh), X in zip(bases, direction, strict=True)), M * 0)
@@ -103,13 +106,13 @@ def _in_blocks(tasks: Sequence[CoreUpdate], M: Float[Tensor, "p q"]) -> float:
         if length == 0:
             break
         by = size / length
-        left = left - by * step
+        residual = residual - by * step
         if by * size < _ENOUGH * float(M.square().sum()):
             break
-        g = [U.T @ left @ Vh.T for U, Vh in bases]
+        g = [U.T @ residual @ Vh.T for U, Vh in bases]
         size, before = _energy(g), size
         direction = [new + size / before * old for new, old in zip(g, direction, strict=True)]
-    return float(M.square().sum() - left.square().sum())
+    return float(M.square().sum() - residual.square().sum())
 
 
 def _energy(blocks: Sequence[Tensor]) -> float:

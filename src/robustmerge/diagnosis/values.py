@@ -1,14 +1,15 @@
-r"""How the values of A, B and of the update are distributed.
+r"""The distribution of the values of A, B and the update.
 
     excess kurtosis   E (x - μ)⁴ / (E (x - μ)²)² - 3: 0 for a Gaussian, -1.2 for a uniform
 
 RobustMerge (arXiv:2502.17159, figure 3c) shows histograms: A near its uniform initialization, B
 near a Gaussian, both much wider than an update of full fine-tuning. Here values are counted in
-units of their own standard deviation, so that modules can be added up; the deviations are beside
-them.
+units of their own standard deviation, so that modules can be added up; the deviations are a column
+of their own.
 
-Of A and B 16384 entries are drawn, of the update those of 128 rows and 128 columns, so that it is
-never formed; smaller ones are taken whole. The draw depends on the module's name alone.
+Of A and B 16384 entries are sampled, of the update those of 128 rows and 128 columns, so that the
+dense update is never formed; smaller matrices are used whole. The sample depends on the module's
+name alone.
 """
 
 from __future__ import annotations
@@ -26,22 +27,23 @@ from ..linalg import ROUNDING
 
 Matrix = Literal["A", "B", "delta"]
 SIDE = 128
-"""Most rows and columns of an update that are looked at."""
+"""Most rows and columns of an update that are sampled."""
 REACH = 5.0
-"""Histograms go to this many standard deviations; the outermost bins hold what is beyond."""
+"""Histograms go to this many standard deviations; the outermost bins hold values beyond."""
 BINS = 50
+"""Bins of a histogram, a fifth of a standard deviation wide."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """The values of one matrix of one module.
+    """Spread and shape of one matrix of one module.
 
     Attributes:
         module: The module.
         adapter: The adapter.
         matrix: A, B (scaling included) or delta.
         deviation: Standard deviation.
-        kurtosis: Excess kurtosis, None where all values are equal.
+        kurtosis: Excess kurtosis, None if all values are equal.
     """
 
     module: str
@@ -53,13 +55,13 @@ class Values:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many of the sampled values are in each bin; bins are those of `edges`.
+    """Number of sampled values in each bin; bins are those of `histogram_edges`.
 
     Attributes:
-        module: The module, or the projection where modules have been added up.
+        module: The module, or the projection after modules were added up.
         adapter: The adapter.
         matrix: A, B or delta.
-        counts: One number for each bin.
+        counts: Number of values in each bin.
     """
 
     module: str
@@ -68,27 +70,29 @@ class Histogram:
     counts: tuple[int, ...]
 
 
-def sample(stack: Stack) -> Float[Tensor, "task m n"]:
-    """Entries of every update, at the same rows and columns."""
+def sample_entries(stack: Stack) -> Float[Tensor, "task m n"]:
+    """Return entries of every update, at the same rows and columns."""
     d_out, d_in = stack.shape
-    rows, columns = _some(stack, d_out, "rows"), _some(stack, d_in, "columns")
+    rows, columns = _sample(stack, d_out, "rows"), _sample(stack, d_in, "columns")
     return torch.stack([f.B[rows].double() @ f.A[:, columns].double() for f in stack.factors])
 
 
-def values(stack: Stack, names: tuple[str, ...], entries: Tensor) -> Iterator[Values | Histogram]:
-    """Look at the matrices of every adapter that has the module; `entries` are from `sample`."""
+def measure_values(
+    stack: Stack, names: tuple[str, ...], entries: Float[Tensor, "task m n"]
+) -> Iterator[Values | Histogram]:
+    """Measure the matrices of every adapter with the module; `entries` from `sample_entries`."""
     for name, factors, delta in zip(names, stack.factors, entries, strict=True):
         if factors.rank:
-            yield from _of_adapter(stack, name, factors, delta)
+            yield from _measure_adapter(stack, name, factors, delta)
 
 
-def edges() -> list[float]:
-    """Where the histograms' bins begin and end, in standard deviations."""
+def histogram_edges() -> list[float]:
+    """Return the edges of the histograms' bins, in standard deviations."""
     edges: list[float] = torch.linspace(-REACH, REACH, BINS + 1, dtype=torch.float64).tolist()
     return edges
 
 
-def _of_adapter(
+def _measure_adapter(
     stack: Stack, name: str, factors: Factors, delta: Tensor
 ) -> Iterator[Values | Histogram]:
     matrices: tuple[tuple[Matrix, Tensor], ...] = (
@@ -101,15 +105,15 @@ def _of_adapter(
         if len(x) > SIDE * SIDE:
             generator = stack.generator(0, "diagnose", matrix)
             x = x[torch.randint(len(x), (SIDE * SIDE,), generator=generator)]
-        deviation, kurtosis = _moments(x.double())
+        deviation, kurtosis = _measure_moments(x.double())
         yield Values(stack.module, name, matrix, deviation, kurtosis)
         inside = (x.double() / (deviation or 1.0)).clamp(-REACH, REACH)
         counts = torch.histc(inside, BINS, -REACH, REACH).int()
         yield Histogram(stack.module, name, matrix, tuple(counts.tolist()))
 
 
-def _moments(x: Float[Tensor, " n"]) -> tuple[float, float | None]:
-    """Standard deviation and excess kurtosis; a spread that is rounding is none."""
+def _measure_moments(x: Float[Tensor, " n"]) -> tuple[float, float | None]:
+    """Return standard deviation and excess kurtosis; 0 and None if the spread is rounding error."""
     off = x - x.mean()
     deviation = float(off.square().mean().sqrt())
     if deviation <= ROUNDING * float(x.abs().max()):
@@ -117,8 +121,9 @@ def _moments(x: Float[Tensor, " n"]) -> tuple[float, float | None]:
     return deviation, float((off / deviation).pow(4).mean()) - 3
 
 
-def _some(stack: Stack, of: int, what: str) -> Tensor:
-    """Some of so many rows or columns, in order."""
-    if of <= SIDE:
-        return torch.arange(of)
-    return torch.randperm(of, generator=stack.generator(0, "diagnose", what))[:SIDE].sort().values
+def _sample(stack: Stack, count: int, side: str) -> Tensor:
+    """Return up to SIDE of `count` row or column indices, in order."""
+    if count <= SIDE:
+        return torch.arange(count)
+    order = torch.randperm(count, generator=stack.generator(0, "diagnose", side))
+    return order[:SIDE].sort().values

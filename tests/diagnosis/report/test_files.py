@@ -13,14 +13,14 @@ from factories.charts import small
 from robustmerge import MergeError
 from robustmerge.diagnosis.report import files
 from robustmerge.diagnosis.report.figures import figures
-from robustmerge.diagnosis.verdict import verdict
+from robustmerge.diagnosis.verdict import make_verdict
 
 
 def test_markdown_has_everything_and_its_pictures(tmp_path: Path) -> None:
     files.write(small(), tmp_path / "new" / "folder", "md")
     text = (tmp_path / "new" / "folder" / "report.md").read_text(encoding="utf-8")
     assert text.index("## Verdict") < text.index("## Before merging") < text.index("## After")
-    for said in verdict(small()):
+    for said in make_verdict(small()):
         assert said.text in text
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert pictures == [f"{figure.name}.png" for figure in figures(small())]

@@ -54,9 +54,9 @@ def test_markdown(tmp_path: Path) -> None:
         "# v|a, ocr, cap\n\n2 modules, 3 adapters, 2 merges.\n\n> of two bases\n\n## Verdict\n\n"
     )
     assert text.startswith(start)
-    assert "## Verdict\n\n- **bad, merging them:** v|a and cap fight" in text
-    assert "\n- **note, where to begin:** Begin with -m task-arithmetic" in text
-    assert "holds 99% of a sum. (energy at input rank 0.6, rank for 99% 8)" in text
+    assert "## Verdict\n\n- **bad, merging them:** v|a and cap oppose" in text
+    assert "\n- **note, where to begin:** Start with -m task-arithmetic" in text
+    assert "is enough for 99% of a sum's energy. (energy at input rank 0.6, rank for 99% 8)" in text
     before, after = text.split("\n## After merging\n\n")
     for table, part in zip(tables(found), (before, after), strict=True):
         assert f"### {table.title}\n\n| " in part

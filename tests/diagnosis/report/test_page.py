@@ -20,7 +20,7 @@ from robustmerge.diagnosis.report.figures import figures
 from robustmerge.diagnosis.report.numbers import tables
 from robustmerge.diagnosis.report.page import page
 from robustmerge.diagnosis.tables import Diagnosis
-from robustmerge.diagnosis.verdict import verdict
+from robustmerge.diagnosis.verdict import make_verdict
 
 ABOUT = {
     "together": "merging them",
@@ -84,7 +84,7 @@ def test_the_verdict_comes_first_with_level_and_evidence() -> None:
     start, end = text.index('id="verdict"'), text.index("<figure")
     assert start < end
     first = text[start:end]
-    said = verdict(small())
+    said = make_verdict(small())
     assert len(said) == first.count('class="sign"')
     for sentence in said:
         assert escape(sentence.text) in first

@@ -10,7 +10,7 @@ import vl_convert
 
 from ...errors import MergeError, writing
 from ..tables import Diagnosis
-from ..verdict import verdict
+from ..verdict import make_verdict
 from . import definition
 from .figure import Chart
 from .figures import figures
@@ -78,7 +78,7 @@ def _item(found: Diagnosis) -> list[str]:
     return [
         f"- **{said.level}, {about(said)}:** {said.text}"
         + (f" ({', '.join(evidence(said))})" if said.evidence else "")
-        for said in verdict(found)
+        for said in make_verdict(found)
     ]
 
 

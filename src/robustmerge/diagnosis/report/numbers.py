@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..pooled import Pooled
 from ..tables import Diagnosis
-from ..verdict import whole_norms
+from ..verdict import total_norms
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def tables(found: Diagnosis) -> tuple[TextTable, ...]:
 
 
 def _adapters(found: Diagnosis) -> TextTable:
-    norms = whole_norms(found)
+    norms = total_norms(found)
     spectra = {p.words["update"]: p for p in found.pooled("spectra")}
     heard = {p.words["adapter"]: p for p in found.pooled("heard")}
     rows = [
@@ -60,7 +60,7 @@ def _adapters(found: Diagnosis) -> TextTable:
 
 
 def _merges(found: Diagnosis) -> TextTable:
-    norms = whole_norms(found)
+    norms = total_norms(found)
     mean = sum(norms[name] for name in found.adapters) / len(found.adapters)
     noise = {p.words["merged"]: [p] for p in found.pooled("noise")}
     rows = []

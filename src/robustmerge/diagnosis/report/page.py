@@ -15,7 +15,7 @@ import vl_convert
 
 from ..._version import __version__
 from ..tables import Diagnosis
-from ..verdict import Sentence, verdict
+from ..verdict import Sentence, make_verdict
 from . import definition
 from .figure import Chart
 from .figures import figures
@@ -48,7 +48,7 @@ def page(found: Diagnosis) -> str:
         names=escape(", ".join(found.adapters)),
         counts=escape(", ".join(counts(found))),
         notes="".join(f"<li>{escape(note)}</li>" for note in found.notes),
-        verdict="\n".join(map(_sentence, verdict(found))),
+        verdict="\n".join(map(_sentence, make_verdict(found))),
         before=_section("before", "Before merging", before, numbers[:1]),
         after=_section("after", "After merging", after, numbers[1:]) if after else "",
         version=escape(__version__),

@@ -17,7 +17,7 @@ def histograms(found: Diagnosis) -> Iterator[Chart]:
     """How values are distributed, in units of their deviation."""
     if not found.histograms:
         return
-    edges = values.edges()
+    edges = values.histogram_edges()
     width = edges[1] - edges[0]
     cells: list[tuple[Cell, ...]] = []
     for row in found.histograms:

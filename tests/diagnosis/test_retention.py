@@ -9,13 +9,13 @@ from hypothesis import given as cases, strategies as st
 from factories.adapters import factors
 from factories.planted_updates import orthonormal, planted, turned
 from robustmerge.diagnosis.core_updates import CoreSpace
-from robustmerge.diagnosis.retention import Retention, kept
+from robustmerge.diagnosis.retention import Retention, measure_retention
 from robustmerge.factors import Factors
 
 
 def of(task: Factors, merged: Factors) -> Retention:
-    (small,), beside = CoreSpace.of([task]).with_merged(merged)
-    return kept("m", "a", "out", small, beside)
+    (core,), merged_core = CoreSpace.of([task]).with_merged(merged)
+    return measure_retention("m", "a", "out", core, merged_core)
 
 
 def test_a_sum_of_orthogonal_updates_keeps_all_and_their_mean_a_share() -> None:

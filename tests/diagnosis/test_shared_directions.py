@@ -7,12 +7,16 @@ import torch
 
 from factories.planted_updates import orthonormal, planted, turned
 from robustmerge.diagnosis.core_updates import CoreSpace
-from robustmerge.diagnosis.shared_directions import SharedDirections, crowding, edge
+from robustmerge.diagnosis.shared_directions import (
+    SharedDirections,
+    chance_edge,
+    measure_shared_directions,
+)
 from robustmerge.factors import Factors
 
 
 def sides(*updates: Factors) -> tuple[SharedDirections, SharedDirections]:
-    inputs, outputs = crowding("m", CoreSpace.of(updates))
+    inputs, outputs = measure_shared_directions("m", CoreSpace.of(updates))
     assert (inputs.side, outputs.side) == ("input", "output")
     return inputs, outputs
 
@@ -34,7 +38,7 @@ def test_planted_shared_directions() -> None:
     assert (outputs.directions, outputs.shared) == (14, 1)
     assert outputs.largest == pytest.approx(2 / 5)
     assert outputs.energy == pytest.approx((4 / 6 + 4 / 6) / 5)
-    assert inputs.chance == pytest.approx(edge([3] * 5, 200) / 5)
+    assert inputs.chance == pytest.approx(chance_edge([3] * 5, 200) / 5)
 
 
 def test_orthogonal_adapters_share_nothing() -> None:
@@ -52,7 +56,7 @@ def test_orthogonal_adapters_share_nothing() -> None:
 def test_the_edge_is_where_random_spaces_end(T: int, r: int, d: int) -> None:
     spaces = [orthonormal(d, r, seed) for seed in range(T)]
     largest = float(torch.linalg.svdvals(torch.cat(spaces, dim=1))[0] ** 2)
-    assert largest == pytest.approx(edge([r] * T, d), rel=0.04)
+    assert largest == pytest.approx(chance_edge([r] * T, d), rel=0.04)
 
 
 def test_random_spaces_share_nothing_beyond_chance() -> None:
@@ -63,8 +67,8 @@ def test_random_spaces_share_nothing_beyond_chance() -> None:
 
 
 def test_spaces_that_must_meet_are_no_surprise() -> None:
-    assert edge([9, 9], 10) == 2
-    assert edge([10, 10], 10) == 2
+    assert chance_edge([9, 9], 10) == 2
+    assert chance_edge([10, 10], 10) == 2
     for row in sides(
         *(planted(orthonormal(10, 9, s), [1] * 9, orthonormal(10, 9, s)) for s in (1, 2))
     ):

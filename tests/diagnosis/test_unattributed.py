@@ -9,13 +9,13 @@ from hypothesis import given as cases, strategies as st
 from factories.adapters import factors, stack
 from factories.planted_updates import axes, orthonormal, planted, turned
 from robustmerge.diagnosis.core_updates import CoreSpace
-from robustmerge.diagnosis.unattributed import Unattributed, noise
+from robustmerge.diagnosis.unattributed import Unattributed, split_energy
 from robustmerge.factors import Factors
 
 
 def of(tasks: list[Factors], merged: Factors) -> tuple[float | None, ...]:
     space = CoreSpace.of(tasks)
-    row: Unattributed = noise("m", "out", space, *space.with_merged(merged))
+    row: Unattributed = split_energy("m", "out", space, *space.with_merged(merged))
     assert (row.module, row.merged) == ("m", "out")
     return row.tasks, row.recombined, row.cross, row.outside
 

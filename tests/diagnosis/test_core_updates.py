@@ -7,7 +7,7 @@ from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors, stack
 from factories.planted_updates import axes, orthonormal, planted
-from robustmerge.diagnosis.core_updates import CoreSpace, CoreUpdate, overlap, share
+from robustmerge.diagnosis.core_updates import CoreSpace, CoreUpdate, share, subspace_overlap
 
 sizes = st.integers(1, 12)
 ranks = st.lists(st.integers(0, 5), min_size=1, max_size=4)
@@ -56,14 +56,14 @@ def test_joint_spaces_have_the_directions_that_there_are() -> None:
 
 def test_overlap_of_planted_spaces() -> None:
     X = orthonormal(20, 6)
-    assert overlap(X[:, :3], X[:, 3:]) is not None
-    torch.testing.assert_close(overlap(X[:, :3], X[:, 3:]), 0.0, atol=1e-12, rtol=0)
-    torch.testing.assert_close(overlap(X[:, :3], X[:, 1:4]), 2 / 3)
-    torch.testing.assert_close(overlap(X[:, :2], X), 1.0)
+    assert subspace_overlap(X[:, :3], X[:, 3:]) is not None
+    torch.testing.assert_close(subspace_overlap(X[:, :3], X[:, 3:]), 0.0, atol=1e-12, rtol=0)
+    torch.testing.assert_close(subspace_overlap(X[:, :3], X[:, 1:4]), 2 / 3)
+    torch.testing.assert_close(subspace_overlap(X[:, :2], X), 1.0)
     angle = torch.tensor(0.3).double()
     tilted = angle.cos() * X[:, :2] + angle.sin() * X[:, 2:4]
-    torch.testing.assert_close(overlap(X[:, :2], tilted), float(angle.cos() ** 2))
-    assert overlap(X[:, :0], X) is None
+    torch.testing.assert_close(subspace_overlap(X[:, :2], tilted), float(angle.cos() ** 2))
+    assert subspace_overlap(X[:, :0], X) is None
 
 
 def test_a_share_of_nothing_is_undefined() -> None:

@@ -10,13 +10,13 @@ from hypothesis import given as cases, strategies as st
 
 from factories.adapters import stack
 from factories.planted_updates import orthonormal, planted, turned
-from robustmerge.diagnosis.contributions import Contribution, UpdateSum, total
+from robustmerge.diagnosis.contributions import Contribution, UpdateSum, measure_sum
 from robustmerge.diagnosis.core_updates import CoreSpace
 from robustmerge.factors import Factors
 
 
 def found(*updates: Factors) -> tuple[UpdateSum, list[Contribution]]:
-    whole, *each = total("m", tuple("abcdefgh"[: len(updates)]), CoreSpace.of(updates))
+    whole, *each = measure_sum("m", tuple("abcdefgh"[: len(updates)]), CoreSpace.of(updates))
     assert isinstance(whole, UpdateSum)
     heard = [row for row in each if isinstance(row, Contribution)]
     assert len(heard) == len(updates)

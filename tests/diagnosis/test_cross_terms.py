@@ -9,14 +9,14 @@ from hypothesis import given as cases, strategies as st
 from factories.adapters import stack
 from factories.planted_updates import orthonormal, planted
 from robustmerge.diagnosis.core_updates import CoreSpace
-from robustmerge.diagnosis.cross_terms import apart
+from robustmerge.diagnosis.cross_terms import measure_cross_terms
 from robustmerge.factors import Factors
 
 
 def test_one_A_for_all_makes_it_a_multiple_of_the_sum() -> None:
     A = orthonormal(9, 3).T
     updates = [Factors(A, orthonormal(20, 3, t)) for t in range(5)]
-    row = apart("m", CoreSpace.of(updates))
+    row = measure_cross_terms("m", CoreSpace.of(updates))
     assert (row.ratio, row.cosine, row.gain) == (
         pytest.approx(16),
         pytest.approx(1),
@@ -27,7 +27,7 @@ def test_one_A_for_all_makes_it_a_multiple_of_the_sum() -> None:
 def test_unrelated_factors_are_mostly_cross_terms() -> None:
     U, V = orthonormal(40, 10, 1), orthonormal(30, 10, 2)
     updates = [planted(U[:, 2 * t : 2 * t + 2], [1, 1], V[:, 2 * t : 2 * t + 2]) for t in range(5)]
-    row = apart("m", CoreSpace.of(updates))
+    row = measure_cross_terms("m", CoreSpace.of(updates))
     assert row.ratio == pytest.approx(4)
     assert row.cosine == pytest.approx(5**-0.5)
     assert row.gain == pytest.approx(1)
@@ -37,20 +37,20 @@ def test_unrelated_factors_are_mostly_cross_terms() -> None:
 def test_coordinates_matter() -> None:
     """One update in opposite signs is no other update, but its cross terms cancel the rest."""
     one = planted(orthonormal(9, 2, 1), [2, 1], orthonormal(8, 2, 2))
-    row = apart("m", CoreSpace.of([one, Factors(-one.A, -one.B)]))
+    row = measure_cross_terms("m", CoreSpace.of([one, Factors(-one.A, -one.B)]))
     assert (row.ratio, row.cosine, row.gain) == (pytest.approx(1), None, pytest.approx(0))
 
 
 def test_of_updates_that_cancel_nothing_is_said() -> None:
     one = planted(orthonormal(9, 2, 1), [2, 1], orthonormal(8, 2, 2))
-    row = apart("m", CoreSpace.of([one, one.scaled(-1.0)]))
+    row = measure_cross_terms("m", CoreSpace.of([one, one.scaled(-1.0)]))
     assert (row.ratio, row.cosine, row.gain, row.weight) == (None, None, None, 0)
 
 
 @cases(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 99))
 def test_as_the_dense_definition(ranks: list[int], seed: int) -> None:
     given = stack(8, 7, ranks, seed=seed, dtype=torch.float64)
-    row = apart("m", CoreSpace.of(given.factors))
+    row = measure_cross_terms("m", CoreSpace.of(given.factors))
     exact = sum((f.dense() for f in given.factors), torch.zeros(8, 7).double())
     both = given.B.sum(0) @ given.A.sum(0)
     if not max(ranks):
