@@ -1,4 +1,4 @@
-"""From a sample to what a model is called with."""
+"""Samples as inputs of a model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import MergeError
 from .gradients import IGNORED
 from .model import Batch
+from .processor import ModelProcessor, open_image, processor_errors
 from .samples import Sample
 
 
@@ -20,34 +21,34 @@ class SampleEncoder:
     """A processor or tokenizer of transformers.
 
     Attributes:
-        processor: It.
-        dtype: The model's type, which pixels get.
+        processor: The object that transformers loads.
+        dtype: The model's type, which pixels are converted to.
     """
 
     processor: Any
     dtype: torch.dtype
 
     def __call__(self, sample: Sample) -> dict[str, Any]:
-        """A batch of one sample; with labels where it has an answer.
+        """Return a batch of one sample; with labels where it has an answer.
 
         Raises:
             MergeError: The model takes no images, or the processor refuses the sample.
         """
-        try:
+        with processor_errors(
+            "the sample",
+            sample.where,
+            "a text with images must name each by the model's image token; a prompt "
+            "gets them from the chat template",
+        ):
             return self._batch(sample)
-        except MergeError:
-            raise
-        except Exception as error:  # every processor has errors of its own
-            raise MergeError(
-                f"the model's processor refuses the sample: {error!r:.300}",
-                where=sample.where,
-                hint="a text with images must name each by the model's image token; a prompt "
-                "gets them from the chat template",
-            ) from error
+
+    @property
+    def _model(self) -> ModelProcessor:
+        return ModelProcessor(self.processor)
 
     def _batch(self, sample: Sample) -> dict[str, Any]:
-        images = [_opened(sample, n) for n in range(len(sample.images))]
-        if images and self._tokenizer is self.processor:
+        images = [open_image(path, sample.where) for path in sample.images]
+        if images and not self._model.takes_images:
             raise MergeError(
                 "the base has no processor for images",
                 where=sample.where,
@@ -55,20 +56,16 @@ class SampleEncoder:
                 "processor_config.json",
             )
         if sample.answer is None:
-            return self._encoded(self._text(sample), images)
-        batch = self._encoded(self._text(sample, answered=True), images)
-        given = self._encoded(self._text(sample), images)["input_ids"][0]
-        labels = batch["input_ids"].clone()
-        labels[0, : _common(given, labels[0])] = IGNORED
+            return self._encode(self._text(sample), images)
+        batch = self._encode(self._text(sample, answered=True), images)
+        prompt = self._encode(self._text(sample), images)["input_ids"][0]
+        labels = batch["input_ids"].clone()  # [1, tokens]
+        labels[0, : _common_length(prompt, labels[0])] = IGNORED
         return batch | {"labels": labels}
 
-    @property
-    def _tokenizer(self) -> Any:
-        return getattr(self.processor, "tokenizer", self.processor)
-
     def _text(self, sample: Sample, *, answered: bool = False) -> str:
-        """The sample as the model reads it, up to the answer or with it."""
-        if sample.is_prompt and self._has_template():
+        """Return the sample as the model reads it, up to the answer or with it."""
+        if sample.is_prompt and self._model.has_template:
             return self._conversation(sample, answered)
         token = getattr(self.processor, "image_token", None)
         named = token is None or token in sample.text
@@ -76,45 +73,30 @@ class SampleEncoder:
         if not answered or sample.answer is None:
             return text
         gap = "" if text[-1:].isspace() or sample.answer[:1].isspace() else " "
-        return text + gap + sample.answer + (getattr(self._tokenizer, "eos_token", None) or "")
+        end = getattr(self._model.tokenizer, "eos_token", None) or ""
+        return text + gap + sample.answer + end
 
     def _conversation(self, sample: Sample, answered: bool) -> str:
-        plain = self._tokenizer is self.processor  # one that wants no list of parts
-
-        def turn(role: str, text: str, images: int) -> dict[str, Any]:
-            parts = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]
-            return {"role": role, "content": text if plain else parts}
-
-        turns = [turn("user", sample.text, len(sample.images))]
+        turns = [self._model.turn("user", sample.text, len(sample.images))]
         if answered and sample.answer is not None:
-            turns.append(turn("assistant", sample.answer, 0))
-        written: str = self.processor.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=len(turns) == 1
-        )
-        return written
+            turns.append(self._model.turn("assistant", sample.answer))
+        return self._model.render(turns, ask=len(turns) == 1)
 
-    def _has_template(self) -> bool:
-        return any(getattr(it, "chat_template", None) for it in (self.processor, self._tokenizer))
-
-    def _encoded(self, text: str, images: Sequence[Any]) -> dict[str, Any]:
-        start = getattr(self._tokenizer, "bos_token", None)
-        options: dict[str, Any] = {"text": text, "return_tensors": "pt"}
-        if start and text.startswith(start):
-            options["add_special_tokens"] = False  # the template has written it
-        if images:
-            options["images"] = list(images)
-        found = dict(self.processor(**options))
-        if self._tokenizer is self.processor:
-            found.pop("token_type_ids", None)  # language models take none
+    def _encode(self, text: str, images: Sequence[Any]) -> dict[str, Any]:
+        inputs = self._model.encode(text, images)
+        if not self._model.takes_images:
+            inputs.pop("token_type_ids", None)  # language models take none
         return {
-            k: v.to(self.dtype) if isinstance(v, Tensor) and v.is_floating_point() else v
-            for k, v in found.items()
+            name: value.to(self.dtype)
+            if isinstance(value, Tensor) and value.is_floating_point()
+            else value
+            for name, value in inputs.items()
         } | {"use_cache": False}
 
 
 @dataclass(frozen=True)
 class EncodedSamples:
-    """Samples as batches of one, encoded anew each time they are read."""
+    """Samples as batches of one, encoded again each time they are read."""
 
     samples: Sequence[Sample]
     encoder: SampleEncoder
@@ -126,28 +108,8 @@ class EncodedSamples:
         return map(self.encoder, self.samples)
 
 
-def _opened(sample: Sample, n: int) -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MergeError(
-            "images need Pillow, which is not installed",
-            where=sample.where,
-            hint="pip install pillow",
-        ) from None
-    try:
-        with Image.open(sample.images[n]) as image:
-            return image.convert("RGB")
-    except Exception as error:  # every format has errors of its own
-        raise MergeError(
-            f"cannot read the image: {error}",
-            where=f"{sample.images[n]}\n{sample.where}",
-            hint="convert it to PNG or JPEG",
-        ) from None
-
-
-def _common(given: Tensor, whole: Tensor) -> int:
-    """How many tokens the prompt is; its last may have grown together with the answer."""
-    n = min(len(given), len(whole))
-    different = (given[:n] != whole[:n]).nonzero()
+def _common_length(prompt: Tensor, whole: Tensor) -> int:
+    """Return how many tokens the prompt has; its last may have grown together with the answer."""
+    n = min(len(prompt), len(whole))
+    different = (prompt[:n] != whole[:n]).nonzero()
     return int(different[0]) if len(different) else n
