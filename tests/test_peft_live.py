@@ -126,10 +126,7 @@ def test_sum_at_a_rank_is_pefts_svd(rank: int) -> None:
     ("settings", "times"),
     [
         ({"method": "average"}, 9.0),  # (ΣA / T)(ΣB / T), T = 3
-        (
-            {"method": "robustmerge", "prune": False, "scaling": False, "gain_A": 1, "gain_B": 1},
-            3.0,
-        ),
+        ({"method": "robustmerge", "density": 1, "gain_A": 1, "gain_B": 1}, 3.0),
     ],
     ids=["average", "robustmerge"],
 )

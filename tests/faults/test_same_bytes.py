@@ -83,15 +83,23 @@ def test_any_order_of_tensors(tmp_path: Path, sources: list[Path], method: str) 
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5, 2.0]])
-@pytest.mark.parametrize("parameters", [{}, {"scale_from": "both"}], ids=str)
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [("robustmerge", {}), ("robustmerge-ablation", {"scale_from": "both"})],
+)
 def test_any_order_of_adapters(
-    tmp_path: Path, sources: list[Path], weights: list[float] | None, parameters: Any
+    tmp_path: Path,
+    sources: list[Path],
+    weights: list[float] | None,
+    method: str,
+    parameters: Any,
 ) -> None:
     found = []
     for order in ([0, 1, 2], [2, 0, 1], [1, 0, 2]):
         mine = [weights[i] for i in order] if weights else None
         output = tmp_path / "".join(map(str, order))
-        merge([sources[i] for i in order], output, weights=mine, parameters=parameters)
+        given = [sources[i] for i in order]
+        merge(given, output, method=method, weights=mine, parameters=parameters)
         found.append(deltas(output))
     for other in found[1:]:
         assert found[0].keys() == other.keys()

@@ -11,13 +11,15 @@ from safetensors.torch import load_file
 
 from factories.adapters import factors, stack
 from robustmerge import methods
+from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Noted, Stack
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+ABLATION = "robustmerge-ablation"
 
 
-def merge(given: Stack, **parameters: object) -> Factors:
-    method = methods.get("robustmerge")
+def merge(given: Stack, *, name: str = "robustmerge", **parameters: object) -> Factors:
+    method = methods.get(name)
     result = method(given, **method.configure(parameters))
     assert isinstance(result, Noted)
     assert isinstance(result.update, Factors)
@@ -157,24 +159,43 @@ def test_weights_multiply_the_update() -> None:
     torch.testing.assert_close(merge(given.reweighted((-1.0, -1.0))).dense(), -one)
 
 
+def ablate(given: Stack, **parameters: object) -> Factors:
+    return merge(given, name=ABLATION, **parameters)
+
+
+@pytest.mark.parametrize("clamp", [0, 0.8])
+def test_an_ablation_with_nothing_off_is_robustmerge(clamp: float) -> None:
+    given = stack(d_out=30, d_in=25, ranks=(6, 2, 6)).reweighted((1.0, -0.7, 0.3))
+    whole, ablation = merge(given, clamp=clamp), ablate(given, clamp=clamp)
+    assert torch.equal(ablation.A, whole.A)
+    assert torch.equal(ablation.B, whole.B)
+
+
+@pytest.mark.parametrize("name", ["prune", "scaling", "normalize", "scale_from"])
+def test_parameters_of_the_ablation_are_found_there(name: str) -> None:
+    with pytest.raises(MergeError) as caught:
+        methods.get("robustmerge").configure({name: "A"})
+    assert ABLATION in caught.value.hint
+
+
 def test_without_pruning_and_scaling_it_is_a_sum_of_A_and_a_mean_of_B() -> None:
     given = stack(ranks=(3, 3, 3))
-    merged = merge(given, prune=False, scaling=False, gain_A=1, gain_B=1)
+    merged = ablate(given, prune=False, scaling=False, gain_A=1, gain_B=1)
     torch.testing.assert_close(merged.A, given.A.sum(0))
     torch.testing.assert_close(merged.B, given.B.mean(0))
 
 
 def test_pruning_without_scaling_gives_plain_means() -> None:
     given = stack(d_out=30, d_in=25, ranks=(4, 4))
-    merged = merge(given, scaling=False, gain_A=1, gain_B=1)
-    single = [merge(Stack.of([f]), scaling=False, gain_A=1, gain_B=1) for f in given.factors]
+    merged = ablate(given, scaling=False, gain_A=1, gain_B=1)
+    single = [ablate(Stack.of([f]), scaling=False, gain_A=1, gain_B=1) for f in given.factors]
     torch.testing.assert_close(merged.A, single[0].A + single[1].A)
     torch.testing.assert_close(merged.B, (single[0].B + single[1].B) / 2)
 
 
 def test_without_normalization_the_scales_themselves_multiply_B() -> None:
     given = Stack.of([worked().factors[0]])
-    merged = merge(given, density=0.5, clamp=0.5, gain_A=1, gain_B=1, normalize=False)
+    merged = ablate(given, density=0.5, clamp=0.5, gain_A=1, gain_B=1, normalize=False)
     torch.testing.assert_close(merged.B, given.factors[0].B * 1.125)
 
 
@@ -196,15 +217,15 @@ def test_individual_scales_of_table_7() -> None:
         "gain_B": 1,
         "normalize": False,
     }
-    plain = merge(given, scaling=False, **settings)
+    plain = ablate(given, scaling=False, **settings)
     own_A = individual(A, 0.5)
     own_B = individual(B.T, 0.5).T
-    both = merge(given, scale_from="both", **settings)
+    both = ablate(given, scale_from="both", **settings)
     torch.testing.assert_close(both.A, own_A)
     torch.testing.assert_close(both.B, own_B)
     only_A, only_B = (
-        merge(given, scale_from="A", **settings),
-        merge(given, scale_from="B", **settings),
+        ablate(given, scale_from="A", **settings),
+        ablate(given, scale_from="B", **settings),
     )
     torch.testing.assert_close(only_A.A, own_A)
     torch.testing.assert_close(only_A.B, plain.B)
@@ -215,6 +236,6 @@ def test_individual_scales_of_table_7() -> None:
 def test_individual_scales_normalized_average_to_one() -> None:
     given = stack(d_out=30, d_in=25, ranks=(4, 4))
     twice = Stack.of([given.factors[0], given.factors[0]])
-    plain = merge(twice, density=0.5, scaling=False)
-    both = merge(twice, density=0.5, scale_from="both")
+    plain = ablate(twice, density=0.5, scaling=False)
+    both = ablate(twice, density=0.5, scale_from="both")
     torch.testing.assert_close(both.dense(), plain.dense())

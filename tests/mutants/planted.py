@@ -400,16 +400,16 @@ MERGING = (
     # RobustMerge
     _plant(
         "pruning keeps one entry more",
-        "methods/robust/_sparse.py::keep_largest",
+        "methods/robust/_prune.py::keep_largest",
         "x.numel() - count + 1)",
         "x.numel() - count)",
         "tests/methods/test_robustmerge.py",
     ),
     _plant(
         "scores not clamped",
-        "methods/robust/robustmerge.py::robustmerge",
-        "_lost(full, left, clamp) if inter",
-        "_lost(full, left, 0.0) if inter",
+        "methods/robust/robustmerge.py::complementary_scaling",
+        "scales(before, left, clamp)",
+        "scales(before, left, 0.0)",
         "tests/methods/test_robustmerge.py",
     ),
     # Files and errors

@@ -21,7 +21,7 @@ WEIGHTS = "adapter_model.safetensors"
 NEUTRAL: Mapping[str, Mapping[str, Any]] = {
     "task-arithmetic": {},
     "average": {},
-    "robustmerge": {"prune": False, "scaling": False, "gain_A": 1, "gain_B": 1},
+    "robustmerge": {"density": 1, "gain_A": 1, "gain_B": 1},
 }
 PATTERNS = {
     "rank_pattern": {"q_proj": 2, r"layers.1.mlp.\w+_proj": 7},

@@ -68,9 +68,9 @@ COMPONENTS = Inquiry(
     "table 6",
     (
         Point("none: the exact sum of updates", "task-arithmetic", paper=(53.93,)),
-        Point("none: sum of A, mean of B", "robustmerge:prune=false,scaling=false"),
-        Point("prune", "robustmerge:scaling=false"),
-        Point("prune, scale", "robustmerge:normalize=false", paper=(56.14,)),
+        Point("none: sum of A, mean of B", "robustmerge-ablation:prune=false,scaling=false"),
+        Point("prune", "robustmerge-ablation:scaling=false"),
+        Point("prune, scale", "robustmerge-ablation:normalize=false", paper=(56.14,)),
         Point("prune, scale, normalize", "robustmerge", paper=(57.33,)),
         Point("the same as a sum of products", "robustmerge-paper"),
     ),
@@ -80,10 +80,10 @@ COEFFICIENTS = Inquiry(
     "Where the coefficient comes from",
     "table 7",
     (
-        Point("none", "robustmerge:scaling=false", paper=(54.1, 32.5)),
-        Point("individual, A", "robustmerge:scale_from=A", paper=(54.5, 32.1)),
-        Point("individual, B", "robustmerge:scale_from=B", paper=(55.4, 34.1)),
-        Point("individual, A and B", "robustmerge:scale_from=both", paper=(51.7, 35.0)),
+        Point("none", "robustmerge-ablation:scaling=false", paper=(54.1, 32.5)),
+        Point("individual, A", "robustmerge-ablation:scale_from=A", paper=(54.5, 32.1)),
+        Point("individual, B", "robustmerge-ablation:scale_from=B", paper=(55.4, 34.1)),
+        Point("individual, A and B", "robustmerge-ablation:scale_from=both", paper=(51.7, 35.0)),
         Point("inter-parameter: of A, on B", "robustmerge", paper=(57.3, 38.0)),
     ),
 )
@@ -106,7 +106,8 @@ CRITERIA = Inquiry(
 def _density(value: float, rest: str = "") -> str:
     """RobustMerge at a density; its own is not named, so that it is the same merge everywhere."""
     own = ",".join(filter(None, ["" if value == 0.2 else f"density={value}", rest]))
-    return f"robustmerge:{own}" if own else "robustmerge"
+    method = "robustmerge-ablation" if rest else "robustmerge"
+    return f"{method}:{own}" if own else method
 
 
 DENSITY = Inquiry(

@@ -83,6 +83,21 @@ def test_a_default_that_is_written_out_is_another_label_but_version_and_path_do_
     assert one.facts()["parameters"]["density"] == 0.2
 
 
+def test_results_of_robustmerge_are_found_under_its_former_parameters(tmp_path: Path) -> None:
+    trained(tmp_path)
+    study = Study((Contender("robustmerge"),), items=5)
+    assert jobs(tmp_path, study)[-1].facts()["parameters"] == {
+        "density": 0.2,
+        "clamp": 0.8,
+        "gain_A": 2.0,
+        "gain_B": 2.0,
+        "prune": True,
+        "scaling": True,
+        "normalize": True,
+        "scale_from": "inter",
+    }
+
+
 @dataclass(frozen=True)
 class Brighter(ScriptedTask):
     def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:

@@ -1,4 +1,4 @@
-"""The merge methods, one file each, in families. A new method is one file and one name there.
+"""The merge methods, one file each, in families. A new method is one file there.
 
 What is not here, because it does not give one adapter that serves every task at no cost:
 
@@ -18,20 +18,15 @@ What is not here, because it does not give one adapter that serves every task at
 
 from __future__ import annotations
 
-from . import entrywise, regression, robust, spectral, sums
+from importlib import import_module
+from pkgutil import walk_packages
+
 from ._plugins import load_plugin
 from ._registry import Method, When, every, get, method
 
-__all__ = [
-    "Method",
-    "When",
-    "entrywise",
-    "every",
-    "get",
-    "load_plugin",
-    "method",
-    "regression",
-    "robust",
-    "spectral",
-    "sums",
-]
+__all__ = ["Method", "When", "every", "get", "load_plugin", "method"]
+
+# A file without an underscore is a method, a folder a family: importing them registers all.
+for _module in walk_packages(__path__, f"{__name__}."):
+    if not _module.name.rpartition(".")[2].startswith("_"):
+        import_module(_module.name)

@@ -115,7 +115,20 @@ class Method:
         Raises:
             MergeError: An unknown parameter, or a value out of its bounds.
         """
+        for name in set(given) - set(self.parameters):
+            if variants := [
+                m.name for m in every() if m.is_variant_of(self) and name in m.parameters
+            ]:
+                raise MergeError(
+                    f"unknown parameter of method {self.name!r} {name!r}",
+                    where=where,
+                    hint=f"it is a parameter of {' and '.join(variants)}",
+                )
         return configure(self.parameters, given, f"method {self.name!r}", where=where)
+
+    def is_variant_of(self, other: Method) -> bool:
+        """Return True if it is named after the other, as robustmerge-paper is after robustmerge."""
+        return self.name.startswith(f"{other.name}-")
 
     def __call__(self, stack: Stack, **parameters: Any) -> Result:
         """Merge one module."""

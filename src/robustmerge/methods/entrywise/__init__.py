@@ -1,33 +1,15 @@
-"""Vectors of entries, of factors, deltas, cores (Core Space) or aligned (KnOTS): `space`."""
+"""Vectors of entries, of factors, deltas, cores (Core Space) or aligned (KnOTS): `space`.
 
-from __future__ import annotations
+A method is composed of:
 
-from . import (
-    breadcrumbs,
-    consensus,
-    dare,
-    dare_ties,
-    della,
-    emr_unified,
-    magmax,
-    magnitude_prune,
-    pcb,
-    ram,
-    sce,
-    ties,
-)
+| file | question |
+| --- | --- |
+| `_entries.py` | Which vectors, and in which blocks? The spaces, and the way back to an update. |
+| `_select.py` | What is the k-th largest entry of a vector that is seen block by block? |
+| `_trim.py` | Which entries are large enough to be kept? |
+| `_drop.py` | Which entries are kept at random? |
+| `_signs.py` | Which sign does the majority have, and what do those that agree give? |
+| `_survey.py` | What has to be known of the whole model before the first module is merged? |
 
-__all__ = [
-    "breadcrumbs",
-    "consensus",
-    "dare",
-    "dare_ties",
-    "della",
-    "emr_unified",
-    "magmax",
-    "magnitude_prune",
-    "pcb",
-    "ram",
-    "sce",
-    "ties",
-]
+Every other file is a method: `ties.py` is trim and signs, `dare.py` is drop, `dare_ties.py` both.
+"""

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .._partition import as_integers, entries_at, integers
+
 Vectors = Callable[[], Iterator[Sequence[Tensor]]]
 """A pass over some vectors: call it for an iterator over blocks, with one flat piece of each."""
 
@@ -25,7 +27,6 @@ Positions = Callable[[int], Sequence[int]]
 
 _DIGIT = 16
 _HALF = 1 << (_DIGIT - 1)
-_INTEGERS = {16: torch.int16, 32: torch.int32, 64: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def select(vectors: Vectors, positions: Positions) -> Float[Tensor, "task statis
     """
     first, more = _peek(vectors)
     at_once = first[0].is_cpu and not more
-    found = [_partition(x, positions) for x in first] if at_once else _search(vectors, positions)
+    found = [_sorted_at(x, positions) for x in first] if at_once else _search(vectors, positions)
     width = len(positions(1))
     filled = [values + [math.inf] * (width - len(values)) for values in found]
     return torch.tensor(filled, dtype=first[0].dtype, device=first[0].device)
@@ -58,18 +59,8 @@ def _peek(vectors: Vectors) -> tuple[Sequence[Tensor], bool]:
     return next(blocks), next(blocks, None) is not None
 
 
-def _partition(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
-    """NumPy selects among integers many times faster than PyTorch does among floats."""
-    places = [p for p in positions(x.numel()) if p < x.numel()]
-    if not places:
-        return []
-    bits = _bits(x)
-    turn = bits.min().item() < 0
-    sorts = (_turned(bits) if turn else bits.clone()).numpy()
-    sorts.partition(places)
-    chosen = torch.from_numpy(sorts[places])
-    values: list[float] = (_turned(chosen) if turn else chosen).view(x.dtype).tolist()
-    return values
+def _sorted_at(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
+    return entries_at(x, [p for p in positions(x.numel()) if p < x.numel()])
 
 
 def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
@@ -88,7 +79,7 @@ def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
     for shift in range(size - 2 * _DIGIT, -1, -_DIGIT):
         following = _following(alike, shift, targets)
         targets = [_follow(g, following[g.t, g.known]) for g in targets]
-    values = torch.tensor([g.known for g in targets], dtype=_INTEGERS[size]).view(dtype).tolist()
+    values = torch.tensor([g.known for g in targets], dtype=integers(dtype)).view(dtype).tolist()
     found: list[list[float]] = [[] for _ in leading]
     for target, value in zip(targets, values, strict=True):
         found[target.t].append(value)
@@ -99,7 +90,7 @@ def _leading(vectors: Vectors, shift: int) -> list[Int[Tensor, " digit"]]:
     """How often each leading digit occurs in each vector; the lowest, -32768, comes first."""
     counted: list[Tensor] = []
     for pieces in vectors():
-        found = [_count((_bits(piece) >> shift).int() + _HALF) for piece in pieces]
+        found = [_count((as_integers(piece) >> shift).int() + _HALF) for piece in pieces]
         counted = [a + b for a, b in zip(counted, found, strict=True)] if counted else found
     return counted
 
@@ -112,7 +103,7 @@ def _following(
     pairs = {(g.t, g.known) for g in targets}
     for pieces in vectors():
         for t, known in pairs:
-            bits = _bits(pieces[t])
+            bits = as_integers(pieces[t])
             rest = bits[(bits >> (shift + _DIGIT)) == known] >> shift
             found = _count(rest & (2 * _HALF - 1))
             counted[t, known] = counted[t, known] + found if (t, known) in counted else found
@@ -144,13 +135,3 @@ def _locate(counts: Int[Tensor, " digit"], position: int) -> tuple[int, int]:
 
 def _count(digits: Int[Tensor, " n"]) -> Int[Tensor, " digit"]:
     return torch.bincount(digits, minlength=2 * _HALF)
-
-
-def _bits(x: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-    return x.view(_INTEGERS[torch.finfo(x.dtype).bits])
-
-
-def _turned(bits: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Integers that sort like the floats with these bits; turned again, the bits."""
-    size = torch.iinfo(bits.dtype)
-    return bits ^ ((bits >> (size.bits - 1)) & size.max)

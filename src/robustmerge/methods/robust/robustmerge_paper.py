@@ -13,12 +13,11 @@ Source: Zeng et al., RobustMerge, NeurIPS 2025, arXiv:2502.17159, Equation 5 and
 
 from __future__ import annotations
 
-import torch
-
-from ...factors import Factors, Stack
+from ...factors import Factors, Stack, weighted_sum
 from ...linalg import concat
 from .._registry import Density, method
-from .robustmerge import losses, prune_factors
+from ._prune import prune_factors
+from .robustmerge import complementary_scaling
 
 
 @method(
@@ -38,12 +37,9 @@ def robustmerge_paper(
         gain: λ, multiplies the sum.
         normalize: Divide the scales by their sum over adapters.
     """
-    kept = [prune_factors(f, density) for f in stack.factors]
-    S = [losses(f.A, k.A) for f, k in zip(stack.factors, kept, strict=True)]
+    pruned = [prune_factors(f, density) for f in stack.factors]
+    S = complementary_scaling(stack.factors, pruned, clamp=0.0)  # [task, rank]
     if normalize:
-        total = torch.zeros(max(stack.ranks), dtype=S[0].dtype, device=S[0].device)
-        for s in S:
-            total[: len(s)] += s
-        S = [(s / total[: len(s)]).where(s > 0, 0) for s in S]
-    scaled = [Factors(k.A, gain * k.B * s) for k, s in zip(kept, S, strict=True)]
-    return concat(Stack.of(scaled, stack.weights))
+        S = (S / weighted_sum(S.unbind(), [1.0] * len(S))).where(S > 0, 0)
+    scaled = [Factors(f.A, gain * f.B * s[: f.rank]) for f, s in zip(pruned, S, strict=True)]
+    return concat(Stack.of(scaled, stack.weights))  # equation 5

@@ -25,6 +25,11 @@ SCALES: Mapping[Protocol, float | str] = {
 }
 """What a protocol has the merge scaled by; a sweep multiplies the default merge afterwards."""
 
+_FORMER: Mapping[str, Mapping[str, Any]] = {
+    "robustmerge": {"prune": True, "scaling": True, "normalize": True, "scale_from": "inter"}
+}
+"""Parameters that a method once had, at the values it has now: its former results are found."""
+
 _DIGITS = 10  # of the hash in a file's name
 
 
@@ -102,7 +107,7 @@ class EvaluationJob:
             facts |= {
                 "contender": contender.label,
                 "method": contender.method,
-                "parameters": contender.parameters,
+                "parameters": contender.parameters | _FORMER.get(contender.method, {}),
                 "balance": list(contender.balance),
                 "calibrate": list(contender.calibrate),
                 "scale": self.merge.scale,

@@ -1,4 +1,4 @@
-"""Pruning: which entries of a tensor are the largest, exactly and fast."""
+"""Pruning: keep the largest entries of each factor, exactly and fast."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from ...factors import Factors
+from .._partition import entries_at
+
+
+def prune_factors(factors: Factors, density: float) -> Factors:
+    """Keep the largest entries of A and of B."""
+    return Factors(largest(factors.A, density), largest(factors.B, density))
+
+
+def largest(x: Float[Tensor, "a b"], density: float) -> Float[Tensor, "a b"]:
+    """Keep the largest entries.
+
+    The released threshold is the int(n (1 - density))-th smallest magnitude, itself kept, so that
+    one entry more than the density says survives.
+    """
+    return keep_largest(x, x.numel() - int(x.numel() * (1 - density)) + 1)
 
 
 def keep_largest(x: Float[Tensor, "..."], count: int) -> Float[Tensor, "..."]:
@@ -29,20 +46,13 @@ def keep_largest(x: Float[Tensor, "..."], count: int) -> Float[Tensor, "..."]:
 
 
 def _kth(magnitude: Float[Tensor, "..."], k: int) -> float:
-    """The k-th smallest (1-based) of numbers that are not negative; reorders them in place.
-
-    On a CPU such floats sort like the integers with the same bits, and NumPy selects among
-    integers many times faster than `torch.kthvalue` among floats.
-    """
+    """Return the k-th smallest (from 1) of numbers that are not negative; reorder them in place."""
     flat = magnitude.flatten()
-    if flat.is_cuda or flat.dtype not in _BITS:
+    if flat.is_cuda:
         return float(flat.kthvalue(k).values)
-    numbers = flat.numpy()
-    numbers.view(_BITS[flat.dtype]).partition(k - 1)
-    return float(numbers[k - 1])
+    return entries_at(flat, [k - 1], reorder=True)[0]
 
 
-_BITS = {torch.float32: np.uint32, torch.float64: np.uint64, torch.float16: np.uint16}
 _FLOATS: Mapping[torch.dtype, type[np.floating[Any]]] = {
     torch.float32: np.float32,
     torch.float64: np.float64,
