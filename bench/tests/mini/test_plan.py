@@ -85,7 +85,7 @@ def test_a_default_that_is_written_out_is_another_label_but_version_and_path_do_
 
 def test_results_of_robustmerge_are_found_under_its_former_parameters(tmp_path: Path) -> None:
     trained(tmp_path)
-    study = Study((Contender("robustmerge"),), items=5)
+    study = Comparison((Contender("robustmerge"),), items=5)
     assert jobs(tmp_path, study)[-1].facts()["parameters"] == {
         "density": 0.2,
         "clamp": 0.8,

@@ -107,7 +107,7 @@ class EvaluationJob:
             facts |= {
                 "contender": contender.label,
                 "method": contender.method,
-                "parameters": contender.parameters | _FORMER.get(contender.method, {}),
+                "parameters": {**contender.parameters, **_FORMER.get(contender.method, {})},
                 "balance": list(contender.balance),
                 "calibrate": list(contender.calibrate),
                 "scale": self.merge.scale,
