@@ -32,8 +32,8 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
     "robustmerge_bench": (
         ("item",),
-        ("metrics", "stats"),
-        ("figure", "jobs"),
+        ("metrics", "results"),
+        ("jobs",),
         ("mini", "paper"),
         ("cli",),
         ("__init__",),
@@ -55,8 +55,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("training",),
         ("student",),
         ("artifact", "runs"),
-        ("judge",),
-        ("page",),
+        ("ranking",),
         ("__init__",),
     ),
 }

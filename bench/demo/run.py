@@ -25,10 +25,10 @@ from rich.table import Table
 from rich.text import Text
 
 import robustmerge
-import story
-from exam import Sitting, quiet, sit
+import texts
+from answers import Sitting, quiet, sit
+from page import PageRow, page
 from robustmerge_bench.mini.artifact import Artifact, verify
-from robustmerge_bench.mini.page import PageRow, page
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
 
 ARTIFACT = Path(__file__).parents[1] / "artifacts" / "mini"
@@ -124,8 +124,8 @@ def run(given: argparse.Namespace) -> None:
     progress.print(f"{given.artifact}: every file as its manifest says")
     merged = {merge.name: merge.write(experts, given.out / "merged") for merge in merges}
     sat = examined(artifact, merged, given)
-    lines = story.lines_of(sat, list(merged))
-    finding = story.finding(lines, sat, given.items)
+    lines = texts.lines_of(sat, list(merged))
+    finding = texts.finding(lines, sat, given.items)
     results.print(score_table(lines))
     results.print("\n".join(finding))
     given.out.mkdir(parents=True, exist_ok=True)
@@ -134,13 +134,13 @@ def run(given: argparse.Namespace) -> None:
     (given.out / "results.json").write_text(json.dumps(record | {"scores": scores}, indent=2))
     (given.out / "index.html").write_text(
         page(
-            story.TITLE,
-            story.lead(len(merges)),
+            texts.TITLE,
+            texts.lead(len(merges)),
             lines,
             finding,
-            story.examples(sat, lines, given.seed),
-            story.RULE,
-            story.notes(artifact.manifest, given.items, given.seed),
+            texts.examples(sat, lines, given.seed),
+            texts.RULE,
+            texts.notes(artifact.manifest, given.items, given.seed),
         ),
         encoding="utf-8",
     )
@@ -151,10 +151,10 @@ def examined(
     artifact: Artifact, merged: dict[str, Path], given: argparse.Namespace
 ) -> dict[str, dict[str, Sitting]]:
     """What every model makes of every task, by model and task."""
-    everywhere = {story.ZERO: None, story.JOINT: artifact.joint, **merged}
+    everywhere = {texts.ZERO: None, texts.JOINT: artifact.joint, **merged}
     models = {task: dict(everywhere) for task in TASKS}
     for task, expert in artifact.experts.items():
-        models[task][story.EXPERTS] = expert
+        models[task][texts.EXPERTS] = expert
     found: dict[str, dict[str, Sitting]] = defaultdict(dict)
     for task, sittings in sit(artifact.base, models, given.items, given.seed, given.processes):
         progress.print(f"{task}: {len(sittings)} models answered {given.items} questions")

@@ -20,12 +20,21 @@ from time import perf_counter
 from typing import Any
 
 import robustmerge
-from laptop import record
-from laptop.document import fill
+from analysis_parts import (
+    charts,
+    claim_tables,
+    other_sets,
+    paper_claims,
+    prediction,
+    related_merges,
+    scale_rules,
+    tables,
+)
+from analysis_parts.benchmark_scores import Benchmark, Measured
+from analysis_parts.diagnosed_merges import Shelf, Taken
+from minibench_parts import raw_results
+from minibench_parts.document import fill
 from robustmerge.errors import MergeError
-from telling import claims, claims_report, elsewhere, kin, pictures, prediction, report, size
-from telling.measured import Benchmark, Measured
-from telling.merges import Shelf, Taken
 
 HERE = Path(__file__).parent
 SCALES = ("sweep", "norm-matched", "default")
@@ -38,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     try:
         if given.again:
-            results = record.read(given.minibench)
+            results = raw_results.read(given.minibench)
             benchmark = Benchmark(results)
             shelf = Shelf([given.experts / task for task in benchmark.seen], given.cache)
             found = analyzed(benchmark, shelf, given.experts)
             found["elsewhere"] = on_other_sets(results, benchmark, given)
-            record.write(found, given.results)
+            raw_results.write(found, given.results)
         write(given.results, given.template, given.document)
     except MergeError as error:
         sys.exit(str(error))
@@ -71,7 +80,9 @@ def analyzed(benchmark: Benchmark, shelf: Shelf, experts: Path) -> dict[str, Any
     adapters = robustmerge.diagnose([str(experts / task) for task in benchmark.seen])
     tuned, own = (benchmark.table(scale, "full") for scale in ("sweep", "default"))
     taken = [taken_apart(each, shelf) for each in tuned]
-    groups = kin.groups(kin.cosines([shelf.merged(each.which) for each in tuned]))
+    groups = related_merges.groups(
+        related_merges.cosines([shelf.merged(each.which) for each in tuned])
+    )
     narrow = benchmark.at_input_rank("default")
     narrowed = [taken_apart(each, shelf) for each in narrow]
     say("diagnosed; now correlations")
@@ -85,17 +96,17 @@ def analyzed(benchmark: Benchmark, shelf: Shelf, experts: Path) -> dict[str, Any
         "input": {scale: at_input_rank(benchmark, scale, shelf) for scale in ("sweep", "default")},
         "tasks": prediction.over_tasks(tuned, taken, groups, benchmark),
         "subsets": subsets(benchmark, shelf),
-        "size": size.rules(tuned, taken, groups),
-        "zones": size.zones(tuned, own, taken),
+        "size": scale_rules.rules(tuned, taken, groups),
+        "zones": scale_rules.zones(tuned, own, taken),
         "zones at input rank": zones_at_input_rank(benchmark, shelf),
-        "sizes": size.points(tuned, taken),
-        "adapters": claims.of_adapters(adapters),
-        "fates": claims.fates(tuned, taken),
-        "fates at input rank": claims.fates(narrow, narrowed),
-        "head holds": {"merges": len(taken), **claims.head_holds(taken)},
-        "places": claims.places(tuned, taken),
-        "places at input rank": claims.places(*methods_alone(narrow, narrowed)),
-        "election": claims.election(benchmark),
+        "sizes": scale_rules.points(tuned, taken),
+        "adapters": paper_claims.of_adapters(adapters),
+        "fates": paper_claims.fates(tuned, taken),
+        "fates at input rank": paper_claims.fates(narrow, narrowed),
+        "head holds": {"merges": len(taken), **paper_claims.head_holds(taken)},
+        "places": paper_claims.places(tuned, taken),
+        "places at input rank": paper_claims.places(*methods_alone(narrow, narrowed)),
+        "election": paper_claims.election(benchmark),
         "points": prediction.points(tuned, taken),
     }
     seconds = {"diagnosing": diagnosing, "this run": perf_counter() - start}
@@ -136,7 +147,9 @@ def spanning(
 def at_input_rank(benchmark: Benchmark, scale: str, shelf: Shelf) -> dict[str, Any]:
     merges = benchmark.at_input_rank(scale)
     taken = [shelf.taken(each.which) for each in merges]
-    groups = kin.groups(kin.cosines([shelf.merged(each.which) for each in merges]))
+    groups = related_merges.groups(
+        related_merges.cosines([shelf.merged(each.which) for each in merges])
+    )
     return prediction.over_merges(merges, taken, groups, "seen")
 
 
@@ -144,7 +157,7 @@ def zones_at_input_rank(benchmark: Benchmark, shelf: Shelf) -> list[Any]:
     tuned = benchmark.at_input_rank("sweep")
     there = {each.which for each in tuned}
     own = [each for each in benchmark.at_input_rank("default") if each.which in there]
-    return size.zones(tuned, own, [shelf.taken(each.which) for each in tuned])
+    return scale_rules.zones(tuned, own, [shelf.taken(each.which) for each in tuned])
 
 
 def on_other_sets(
@@ -153,10 +166,10 @@ def on_other_sets(
     """Whether what the diagnosis says of sizes holds on other sets, where these are at hand."""
     if given.others is None:
         return None
-    merges = list(elsewhere.tuned_elsewhere(results, given.experts.name))
+    merges = list(other_sets.tuned_elsewhere(results, given.experts.name))
     names = sorted({each.set for each in merges})
-    shelves = elsewhere.shelves(names, benchmark.seen, given.others, given.cache)
-    return elsewhere.zones(merges, shelves)
+    shelves = other_sets.shelves(names, benchmark.seen, given.others, given.cache)
+    return other_sets.zones(merges, shelves)
 
 
 def methods_alone(
@@ -190,8 +203,8 @@ def rounded(value: Any) -> Any:
 
 def write(results: Path, template: Path, place: Path) -> None:
     """The document and its pictures, from the results alone."""
-    found = record.read(results)
-    pictures.draw(found, place.with_suffix(""))
+    found = raw_results.read(results)
+    charts.draw(found, place.with_suffix(""))
     text = told(found, template, place.stem)
     place.write_text(text, encoding="utf-8")
     say(f"{place}")
@@ -199,7 +212,7 @@ def write(results: Path, template: Path, place: Path) -> None:
 
 def told(found: dict[str, Any], template: Path, folder: str) -> str:
     """The document's text."""
-    slots = {**report.slots(found), **claims_report.slots(found), **report.pictures(folder)}
+    slots = {**tables.slots(found), **claim_tables.slots(found), **tables.pictures(folder)}
     return fill(template.read_text(encoding="utf-8"), slots, str(template))
 
 

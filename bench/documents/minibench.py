@@ -25,8 +25,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from laptop import condense, figures, jobs as plans, record
-from laptop.document import document
+from minibench_parts import charts, condense, jobs as plans, raw_results
+from minibench_parts.document import document
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge_bench.jobs.run import JobProgress
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, world: World | None = None) -> 
             if examined is None:
                 return
             results, failures = examined
-            record.write(results, given.results)
+            raw_results.write(results, given.results)
         write(given.results, given.template, given.document)
         if given.root and failures:
             raise failures[0]
@@ -91,7 +91,7 @@ def examine(
     cases = plans.cases(asked, world)
     parts = planned(given, asked, cases, world)
     todo = {
-        name: [job for job in found if not plans.place(job, given.out)]
+        name: [job for job in found if not plans.folder_of_result(job, given.out)]
         for name, found in parts.items()
     }
     tell_estimate(todo, parts, given)
@@ -166,7 +166,7 @@ def run(
     name: str, found: Sequence[EvaluationJob], given: argparse.Namespace, world: World
 ) -> list[MergeError]:
     """Examine the models of a part, those of studies in a folder of their own; say what failed."""
-    found = [job for job in found if not plans.place(job, given.out)]
+    found = [job for job in found if not plans.folder_of_result(job, given.out)]
     failures = []
     for folder in (given.out, given.out / plans.STUDIES):
         here = [job for job in found if home(job, name, given.out) == folder]
@@ -209,8 +209,8 @@ def condensed(
             "cores": os.cpu_count(),
         },
         "commands": commands(asked),
-        "views": condense.view_all(results_in(given.out), asked.items, sizes),
-        "studies": condense.studied(cases, given.out),
+        "views": condense.condense_views(results_in(given.out), asked.items, sizes),
+        "studies": condense.condense_studies(cases, given.out),
     }
 
 
@@ -232,9 +232,9 @@ def commands(asked: plans.Asked) -> list[str]:
 
 def write(results: Path, template: Path, place: Path) -> None:
     """The document and its pictures, from the raw results alone."""
-    found = record.read(results)
+    found = raw_results.read(results)
     pictures = place.with_suffix("")
-    figures.draw(found, pictures)
+    charts.draw(found, pictures)
     text = document(template.read_text(encoding="utf-8"), found, pictures)
     place.write_text(text, encoding="utf-8")
     say(f"{place}")

@@ -8,10 +8,11 @@ one in a copy of the project; a test keeps the list in step with the code.
 from __future__ import annotations
 
 from analyses import DIAGNOSIS
-from answers import ANSWERING
 from benchmark import BENCHMARK
 from mutant import Mutant, plant as _plant
 from scoring import SCORING
+
+from answers import ANSWERING
 
 __all__ = ["PLANTED", "Mutant"]
 

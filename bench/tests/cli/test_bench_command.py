@@ -67,10 +67,10 @@ def test_gates_that_are_all_open(
 ) -> None:
     options = ["--methods", "average", "--items", "10", "--jobs", "1"]
     assert run([*RUN, *places, *options]) == 0
-    from robustmerge_bench.mini.judge.gates import Gate
+    from robustmerge_bench.mini.ranking.gates import Gate
 
     open_gate = Gate("a gate", "much", "more", True)
-    monkeypatch.setattr("robustmerge_bench.cli.mini.show.judge", lambda *_, **__: [open_gate])
+    monkeypatch.setattr("robustmerge_bench.cli.mini.show.check_gates", lambda *_, **__: [open_gate])
     assert run(["bench", "mini", "gates", *places]) == 0
 
 

@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from factories.adapters import adapter, deltas
-from laptop import record
-from laptop.document import fill
-from robustmerge.diagnosis.pooled import ModuleLocation
-from robustmerge.errors import MergeError
-from telling import (
-    claims,
-    elsewhere,
-    kin,
-    pictures,
+from analysis_parts import (
+    charts,
+    other_sets,
+    paper_claims,
     prediction,
     rank_correlation as rho,
-    report,
-    size,
+    related_merges,
+    scale_rules,
+    tables,
 )
-from telling.elsewhere import Tuned
-from telling.measured import Benchmark, Measured
-from telling.merges import Shelf, Taken, Which, is_size
+from analysis_parts.benchmark_scores import Benchmark, Measured
+from analysis_parts.diagnosed_merges import Shelf, Taken, Which, is_size
+from analysis_parts.other_sets import Tuned
+from factories.adapters import adapter, deltas
+from minibench_parts import raw_results
+from minibench_parts.document import fill
+from robustmerge.diagnosis.pooled import ModuleLocation
+from robustmerge.errors import MergeError
 
 RESULTS = Path(__file__).parents[2] / "results" / "analysis" / "results.json"
 ALONE = [[i] for i in range(8)]
@@ -142,9 +142,9 @@ def test_double_centering_leaves_what_is_of_merge_and_task_together() -> None:
 
 def test_kin_of_kin_are_kin() -> None:
     alike = np.array([[1, 0.96, 0, 0], [0.96, 1, 0, 0.97], [0, 0, 1, -0.99], [0, 0.97, -0.99, 1]])
-    assert kin.groups(alike) == [[0, 1, 3], [2]]
-    assert kin.groups(alike, 0.5) == [[0, 1, 3], [2]]
-    assert kin.groups(alike, 0.99) == [[0], [1], [2], [3]]
+    assert related_merges.groups(alike) == [[0, 1, 3], [2]]
+    assert related_merges.groups(alike, 0.5) == [[0, 1, 3], [2]]
+    assert related_merges.groups(alike, 0.99) == [[0], [1], [2], [3]]
 
 
 def taken(coefficient: float, norm: float = 1.0) -> Taken:
@@ -180,7 +180,7 @@ def test_a_factor_changes_sizes_and_nothing_else() -> None:
 
 def test_a_size_that_all_tuned_merges_share_gives_the_factor() -> None:
     merges = [swept(str(c), best=0.5 / c) for c in (0.25, 0.5, 1, 2)]
-    made = size.rules(merges, [taken(c) for c in (0.25, 0.5, 1, 2)], ALONE[:4])
+    made = scale_rules.rules(merges, [taken(c) for c in (0.25, 0.5, 1, 2)], ALONE[:4])
     by = {row["rule"]: row for row in made}
     assert by["mean coefficient"]["mean"] == pytest.approx(0)
     assert by["mean coefficient"]["median"] == pytest.approx(0.5)
@@ -190,19 +190,19 @@ def test_a_size_that_all_tuned_merges_share_gives_the_factor() -> None:
 
 def test_kin_have_no_say_in_their_own_factor() -> None:
     own, best = np.ones(4), np.array([1.0, 1, 8, 8])
-    assert size.left_out(own, best, [[0, 1], [2, 3]]).tolist() == [8, 8, 1, 1]
+    assert scale_rules.left_out(own, best, [[0, 1], [2, 3]]).tolist() == [8, 8, 1, 1]
 
 
 def test_scores_between_factors_lie_on_a_line_over_the_logarithm() -> None:
     tried = {1.0: 10.0, 4.0: 30.0}
-    assert size.read_off(tried, 2.0) == pytest.approx(20)
-    assert size.read_off(tried, 16.0) == 30
+    assert scale_rules.read_off(tried, 2.0) == pytest.approx(20)
+    assert scale_rules.read_off(tried, 16.0) == 30
 
 
 def test_zones_are_those_of_the_diagnosis() -> None:
     tuned = [swept("a", 0.5), swept("b", 1), swept("c", 4)]
     own = [swept("a", 1, seen=40), swept("b", 1), swept("c", 1, seen=67)]
-    found = size.zones(tuned, own, [taken(1.0), taken(0.5), taken(0.2)])  # times √4
+    found = scale_rules.zones(tuned, own, [taken(1.0), taken(0.5), taken(0.2)])  # times √4
     rows = {row["zone"]: row for row in found}
     assert (rows["too large"]["less"], rows["too large"]["gain"]) == (1, 30)
     assert (rows["neither"]["same"], rows["neither"]["gain of four"]) == (1, 0)
@@ -211,13 +211,13 @@ def test_zones_are_those_of_the_diagnosis() -> None:
 
 def test_chance_has_no_gap_in_wide_modules() -> None:
     wide = [ModuleLocation(f"m{i}", "language", i, "q_proj", 4096, 4096, 1) for i in range(3)]
-    found = claims.chance_spectra(wide, 4)
+    found = paper_claims.chance_spectra(wide, 4)
     assert 1 < found["head_to_tail"][0] < 1.1
     assert found["first_share"][0] == pytest.approx(0.25, abs=0.03)
 
 
 def test_chance_is_of_the_product_itself() -> None:
-    found = claims.chance_spectra(
+    found = paper_claims.chance_spectra(
         [ModuleLocation("m", "language", 0, "q_proj", 6, 5, 1)], 3, seed=7
     )
     generator = np.random.default_rng(7)
@@ -247,7 +247,7 @@ def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None
     assert found.flat()["kept.coefficient, mean, least task"] == pytest.approx(min(wanted), 1e-3)
     assert "spectra.norm, mean" not in found.whole  # size says it
     assert not any("repeated" in name for name in found.flat())
-    alike = kin.cosines([shelf.merged(which), folders[0]])
+    alike = related_merges.cosines([shelf.merged(which), folders[0]])
     assert alike[0, 1] == pytest.approx(both @ one / norm(both) / norm(one), abs=1e-3)
     assert alike[1, 1] == pytest.approx(1)
 
@@ -271,26 +271,26 @@ def test_what_was_diagnosed_is_not_diagnosed_again(
 
 
 def test_the_document_is_that_of_its_results(tmp_path: Path) -> None:
-    found = record.read(RESULTS)
+    found = raw_results.read(RESULTS)
     template = RESULTS.parents[3] / "docs" / "analysis.in.md"
     text = importlib.import_module("analysis").told(found, template, "analysis")
     assert text == template.with_name("analysis.md").read_text()
-    assert [path.stem for path in pictures.draw(found, tmp_path)] == ["prediction", "size"]
+    assert [path.stem for path in charts.draw(found, tmp_path)] == ["prediction", "size"]
 
 
 def test_a_figure_is_named_in_words() -> None:
-    assert report.named("directions.rest.left, mean, task mean") == "`left` rest"
-    assert report.named("kept.both, weighted, least task") == "`both` (kept), by energy, least task"
-    assert report.named("size") == "`size`"
+    assert tables.named("directions.rest.left, mean, task mean") == "`left` rest"
+    assert tables.named("kept.both, weighted, least task") == "`both` (kept), by energy, least task"
+    assert tables.named("size") == "`size`"
 
 
 def places_of(similarities: list[float]) -> dict[str, int]:
     taken = [
-        Taken({"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in claims.PLACED}, 0.0)
+        Taken({"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in paper_claims.PLACED}, 0.0)
         for s in similarities
     ]
     merges = [Measured(Which(str(i), "full", 1), "default", 1, {}, {}) for i in range(len(taken))]
-    return {n: at["place"] for n, at in claims.places(merges, taken, "1").items()}
+    return {n: at["place"] for n, at in paper_claims.places(merges, taken, "1").items()}
 
 
 def test_a_place_counts_those_above() -> None:
@@ -385,14 +385,14 @@ def test_other_sets_of_the_same_results(tmp_path: Path) -> None:
     elsewhere_too = {**over_seeds, "family": "independent", "seeds": [0, 2]}
     found = {"views": [over_seeds, view, elsewhere_too], "studies": []}
     ties = Which("ties", "full", 2)
-    assert list(elsewhere.tuned_elsewhere(found, "shared-0")) == [
+    assert list(other_sets.tuned_elsewhere(found, "shared-0")) == [
         Tuned("shared-1", ties, 2.0),
         Tuned("independent-0", ties, 4.0),
         Tuned("independent-2", ties, 2.0),
     ]
     (tmp_path / "shared-1").mkdir()
     with pytest.raises(MergeError, match="independent-2 is not there"):
-        elsewhere.shelves(["shared-1", "independent-2"], ["a"], tmp_path, tmp_path)
+        other_sets.shelves(["shared-1", "independent-2"], ["a"], tmp_path, tmp_path)
 
 
 def test_sizes_of_merges_of_other_sets() -> None:
@@ -411,7 +411,7 @@ def test_sizes_of_merges_of_other_sets() -> None:
         Tuned("loud", which, 0.25),
         Tuned("faint", which, 2.0),
     ]
-    small, large = elsewhere.zones(merges, shelves)  # type: ignore[arg-type]
+    small, large = other_sets.zones(merges, shelves)  # type: ignore[arg-type]
     assert (small["zone"], small["merges"], small["more"], small["usual"]) == ("too small", 1, 1, 1)
     assert [large[k] for k in ("zone", "merges", "less", "same", "more", "usual")] == [
         "too large", 3, 2, 1, 0, 2

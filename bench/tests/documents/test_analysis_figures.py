@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis_parts import charts, paper_claims, prediction, rank_correlation as rho, scale_rules
+from analysis_parts.benchmark_scores import Measured
+from analysis_parts.diagnosed_merges import Taken, Which
 from factories.diagnoses import invented
 from robustmerge.diagnosis import verdict
-from telling import claims, pictures, prediction, rank_correlation as rho, size
-from telling.measured import Measured
-from telling.merges import Taken, Which
 
 ANSWER = "directions.largest.answer, mean"
 ALONE = [[i] for i in range(8)]
@@ -34,7 +34,7 @@ def taken(rank: float = 4.0, norm: float = 1.0, **figures: Sequence[float]) -> T
 
 
 def test_bounds_are_those_of_the_diagnosis() -> None:
-    assert (size.TOO_LARGE, size.TOO_SMALL) == (verdict.TOO_LARGE, verdict.TOO_SMALL)
+    assert (scale_rules.TOO_LARGE, scale_rules.TOO_SMALL) == (verdict.TOO_LARGE, verdict.TOO_SMALL)
 
 
 def test_figures_are_taken_at_the_scale_that_was_measured() -> None:
@@ -87,13 +87,13 @@ def test_pictures_show_what_their_axes_say() -> None:
     (point,) = prediction.points([measured("ties", 70)], [taken(3.0, answer=[0.8], rest=[0.2])])
     assert point == {"merge": "ties", "seen": 70, "answer": 0.8, "similarity": 0.2, "rank": 3}
     higher = {**point, "merge": "x", "seen": 60, "answer": 0.4, "similarity": 0.1, "rank": 5}
-    left, right = pictures.prediction({"points": [point, higher]}).axes
+    left, right = charts.prediction({"points": [point, higher]}).axes
     assert dots(left) == [(0.4, 60), (0.8, 70)]
     assert dots(right) == [(0.1, 60), (0.2, 70)]
-    (axis,) = pictures.size({"sizes": [{"merge": "ties", "size": 2.0, "factor": 0.5}]}).axes
+    (axis,) = charts.size({"sizes": [{"merge": "ties", "size": 2.0, "factor": 0.5}]}).axes
     assert dots(axis) == [(2, 0.5)]
     bounds = {line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == "--"}
-    assert bounds == {size.TOO_LARGE, size.TOO_SMALL}
+    assert bounds == {scale_rules.TOO_LARGE, scale_rules.TOO_SMALL}
 
 
 def dots(axis: Any) -> list[tuple[float, float]]:
@@ -102,18 +102,18 @@ def dots(axis: Any) -> list[tuple[float, float]]:
 
 def test_claims_about_adapters() -> None:
     spectra = tuple(row for row in invented().spectra if row.kind == "adapter")
-    about = claims.of_adapters(replace(invented(), merged=(), spectra=spectra))
+    about = paper_claims.of_adapters(replace(invented(), merged=(), spectra=spectra))
     assert about["kurtosis"]["A"] == [pytest.approx([x] * 3) for x in (-1.2, 0.5, -0.04)]
     assert about["kurtosis"]["delta"][2] == pytest.approx([9, 9, 9])
     assert about["spectra"]["head_to_tail"][0] == pytest.approx([3, 2.2, 3.8])
     assert about["spectra"]["first_share"][1] == pytest.approx([0.7, 0.66, 0.74])
     assert about["pairs"]["cosine"] == pytest.approx([-0.125, 0.325 / 3, 0.3])
     assert (about["opposed"], about["opposed by chance"]) == pytest.approx((0.35, 0.45))
-    assert about["chance"] == claims.chance_spectra(invented().modules, 4)
+    assert about["chance"] == paper_claims.chance_spectra(invented().modules, 4)
 
 
 def fated(largest: float, rest: float) -> Taken:
-    measures = (*claims.SIDES, "both_matched", "answer")
+    measures = (*paper_claims.SIDES, "both_matched", "answer")
     parts = (("largest", largest), ("rest", rest))
     tasks = {f"directions.{p}.{m}, mean": [x] for p, x in parts for m in measures}
     return Taken({"size": 1.0}, tasks, 0.0)
@@ -122,10 +122,10 @@ def fated(largest: float, rest: float) -> Taken:
 def test_fates_are_each_merges_own() -> None:
     merges = [measured(label, 1) for label in ("robustmerge", "unknown", "ties")]
     found = [fated(0.9, 0.3), fated(0.8, 0.2), fated(0.4, 0.5)]
-    rows = claims.fates(merges, found)
+    rows = paper_claims.fates(merges, found)
     said = [(row["merge"], row["largest left"], row["rest answer"]) for row in rows]
     assert said == [("ties", 0.4, 0.5), ("robustmerge", 0.9, 0.3)]
-    assert set(claims.head_holds(found).values()) == {2}
+    assert set(paper_claims.head_holds(found).values()) == {2}
 
 
 def test_election_compares_with_the_method_that_elects_none() -> None:
@@ -135,7 +135,7 @@ def test_election_compares_with_the_method_that_elects_none() -> None:
     section = {"scale": "sweep", "rank": "full", "rows": rows, "order": order, "beats": beats}
     other = {**section, "rank": "input", "rows": []}
     view: Any = SimpleNamespace(view={"sections": [other, section]})
-    assert [tuple(row.values()) for row in claims.election(view)] == [
+    assert [tuple(row.values()) for row in paper_claims.election(view)] == [
         ("ties", "magnitude-prune", [3, 3, 3], [2, 2, 2], True),
         ("dare-ties", "dare", [1, 1, 1], [0, 0, 0], False),
     ]

@@ -13,14 +13,14 @@ import pytest
 from bench_factories import scripted_world as pretend
 from bench_factories.results import merge, on, references, scores
 from bench_factories.scripted_world import WORLD, ScriptedModel, trained
-from laptop import condense, figures, jobs as plans, record, studies, tables
-from laptop.document import document, not_run
+from minibench_parts import charts, condense, jobs as plans, raw_results, studies, tables
+from minibench_parts.document import document, not_run
 from robustmerge.errors import MergeError
-from robustmerge_bench.figure import ScoreEstimate
 from robustmerge_bench.mini.runs.contender import Contender, parse_all
 from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.results import Result
 from robustmerge_bench.mini.runs.world import World
+from robustmerge_bench.results.resampling import ScoreEstimate
 
 TEMPLATE = Path(__file__).parents[3] / "docs" / "minibench.in.md"
 
@@ -66,7 +66,7 @@ def cells(lines: list[str], name: str) -> list[str]:
 
 
 def test_numbers_of_made_up_results() -> None:
-    (view,) = condense.view_all(two_merges(), 200, no_sizes, draws=100)
+    (view,) = condense.condense_views(two_merges(), 200, no_sizes, draws=100)
     default, swept = view["sections"]
     ties, dare = default["rows"]
     assert (ties["merge"], ties["seen"][0], ties["unseen"][0]) == ("ties", 50, 35)
@@ -85,7 +85,7 @@ def test_numbers_of_made_up_results() -> None:
 
 
 def test_tables_of_made_up_results() -> None:
-    (view,) = condense.view_all(two_merges(), 200, no_sizes, draws=100)
+    (view,) = condense.condense_views(two_merges(), 200, no_sizes, draws=100)
     ties = cells(tables.scale_table(view, "default"), "ties")
     assert [cell.split(" ")[0] for cell in ties] == ["50.0", "40.0", "35.0", "50", "1/0"]
     assert cells(tables.scale_table(view, "sweep"), "ties")[-2:] == ["2", "0/0"]
@@ -101,7 +101,7 @@ def test_tables_of_made_up_results() -> None:
 
 def test_full_rank_stands_beside_input_rank() -> None:
     results = [*two_merges(), merge("dare", on(70, 50, 40), rank="full")]
-    (view,) = condense.view_all(results, 200, no_sizes, draws=100)
+    (view,) = condense.condense_views(results, 200, no_sizes, draws=100)
     found = tables.scale_table(view, "default")
     assert [c.split(" ")[0] for c in cells(found, "dare")[-3:]] == ["60.0", "40.0", "75"]
     assert cells(found, "ties")[-3:] == ["–", "–", "–"]
@@ -110,7 +110,7 @@ def test_full_rank_stands_beside_input_rank() -> None:
 def test_seeds_that_differ_in_what_was_run_are_also_shown_alone() -> None:
     both = [merge("ties", on(60, 40, 35), seed=seed) for seed in (0, 1)]
     results = [*references(seeds=(0, 1)), *both, merge("dare", on(45, 15, 25), seed=1)]
-    whole, alone = condense.view_all(results, 200, no_sizes, draws=100)
+    whole, alone = condense.condense_views(results, 200, no_sizes, draws=100)
     assert (whole["seeds"], [r["merge"] for r in whole["sections"][0]["rows"]]) == (
         [0, 1],
         ["ties"],
@@ -123,7 +123,7 @@ def test_seeds_that_differ_in_what_was_run_are_also_shown_alone() -> None:
 
 
 def test_only_results_over_the_items_asked_for() -> None:
-    (view,) = condense.view_all(
+    (view,) = condense.condense_views(
         [*two_merges(), merge("wudi", on(50, 50, 50), items=10)], 200, no_sizes, draws=50
     )
     assert view["sections"][0]["order"] == ["ties", "dare"]
@@ -133,12 +133,12 @@ def test_pictures_are_of_the_experts_with_most_merges() -> None:
     few, many, more = (
         {"sections": [{"rows": [0] * n} for n in rows]} for rows in ((3, 1), (2, 5), (1, 6))
     )
-    assert figures.fullest([few, many, more]) is many
+    assert charts.fullest([few, many, more]) is many
 
 
 def test_figures_that_mean_nothing_are_null() -> None:
-    assert condense._figure(ScoreEstimate(float("nan"), 0.0, 1.0)) is None
-    assert condense._figure(ScoreEstimate(3.14159, float("nan"), 1.0)) == [3.14, 1]
+    assert condense._rounded(ScoreEstimate(float("nan"), 0.0, 1.0)) is None
+    assert condense._rounded(ScoreEstimate(3.14159, float("nan"), 1.0)) == [3.14, 1]
     assert tables.spread([3.14, 1]) == "3.1"
     assert tables.spread(None) == "–"
 
@@ -221,7 +221,7 @@ def test_a_study_over_numbers_of_tasks_compares_with_those_tasks(tmp_path: Path)
     for case in mine:
         for job in (*case.references, *([case.job] if case.point.row != "tsv-m" else [])):
             answered(job, out)
-    (found,) = condense.studied(mine, out, draws=50)
+    (found,) = condense.condense_studies(mine, out, draws=50)
     assert found["missing"] == [["tsv-m", 2, "default"], ["tsv-m", 3, "default"]]
     ties = {p["x"]: p for p in found["points"] if p["row"] == "ties"}
     assert {x: p["seen"][0] for x, p in ties.items()} == {2: 20, 3: 30}
@@ -239,7 +239,7 @@ def test_a_study_without_its_references_has_no_points(tmp_path: Path) -> None:
     mine = [c for c in cases if c.study.name == "table7" and c.scale == "default"]
     for case in mine:
         answered(case.job, tmp_path / "out")
-    (found,) = condense.studied(mine, tmp_path / "out", draws=50)
+    (found,) = condense.condense_studies(mine, tmp_path / "out", draws=50)
     assert not found["points"]
     assert len(found["missing"]) == 5
 
@@ -254,7 +254,7 @@ def test_sets_of_other_ranks_are_a_study_of_their_own(tmp_path: Path) -> None:
     for case in mine:
         for job in (*case.references, case.job):
             answered(job, out)
-    (found,) = condense.studied(mine, out, draws=50)
+    (found,) = condense.condense_studies(mine, out, draws=50)
     assert {(p["row"], p["x"]) for p in found["points"]} == {
         (row, x) for row in studies.RIVALS for x in (4, 8)
     }
@@ -264,7 +264,7 @@ def test_sets_of_other_ranks_are_a_study_of_their_own(tmp_path: Path) -> None:
 
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
-    (view,) = condense.view_all(two_merges(), 200, no_sizes, draws=50)
+    (view,) = condense.condense_views(two_merges(), 200, no_sizes, draws=50)
     text = document(TEMPLATE.read_text(), raw([view]), tmp_path)
     for words in (
         "Not run: where the coefficient comes from (table 7).",
@@ -286,28 +286,28 @@ def test_a_slot_that_nothing_fills_is_an_error(tmp_path: Path) -> None:
 
 
 def test_raw_results_are_the_same_when_read_again(tmp_path: Path) -> None:
-    (view,) = condense.view_all(two_merges(), 200, no_sizes, draws=50)
+    (view,) = condense.condense_views(two_merges(), 200, no_sizes, draws=50)
     path = tmp_path / "new" / "results.json"
-    record.write(raw([view]), path)
-    again = record.read(path)
+    raw_results.write(raw([view]), path)
+    again = raw_results.read(path)
     assert {k: v for k, v in again.items() if k != "format"} == json.loads(json.dumps(raw([view])))
     assert any(line.strip().startswith('{"merge":"ties"') for line in path.read_text().split("\n"))
     path.write_text("{}")
     with pytest.raises(MergeError, match="format None rather than 1"):
-        record.read(path)
+        raw_results.read(path)
 
 
 def test_pictures_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "items", lambda: None)
+    monkeypatch.setattr(charts, "items", lambda: None)
     point = {"row": "ties", "zero_shot": {"seen": 20}, "seen": [40, 30, 50], "unseen": [3, 2, 4]}
     curve = [{**point, "x": x, "scale": s} for x in (0.1, 0.2) for s in ("default", "sweep")]
     density = {"study": "density", "title": "t", "x_label": "x", "family": "shared", "seeds": [0]}
-    (view,) = condense.view_all(two_merges(), 200, no_sizes, draws=50)
-    drawn = figures.draw(raw([view], [{**density, "points": curve}]), tmp_path)
+    (view,) = condense.condense_views(two_merges(), 200, no_sizes, draws=50)
+    drawn = charts.draw(raw([view], [{**density, "points": curve}]), tmp_path)
     assert [path.stem for path in drawn] == ["scatter", "scale", "density"]
     before = {path: path.read_bytes() for path in drawn}
     assert all(data.startswith(b"\x89PNG") for data in before.values())
-    assert figures.draw(raw([view]), tmp_path) == drawn[:2]
+    assert charts.draw(raw([view]), tmp_path) == drawn[:2]
     assert not drawn[2].exists()
     assert drawn[0].read_bytes() == before[drawn[0]]
 
@@ -315,7 +315,7 @@ def test_pictures_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     found = importlib.import_module("minibench")
-    monkeypatch.setattr(figures, "items", lambda: None)
+    monkeypatch.setattr(charts, "items", lambda: None)
     return found
 
 
@@ -334,7 +334,7 @@ def test_from_a_trained_benchmark_to_the_document(  # type: ignore[no-untyped-de
     assert len(list(out.glob("*.json"))) == 1 + 3 + 1 + 1  # zero-shot, experts, joint, average
     assert len(list((out / plans.STUDIES).glob("*.json"))) == 10
     text, data = place.read_text(), results.read_bytes()
-    (found,) = [s for s in record.read(results)["studies"] if s["study"] == "table7"]
+    (found,) = [s for s in raw_results.read(results)["studies"] if s["study"] == "table7"]
     assert len(found["points"]) == 10
     assert "| inter-parameter: of A, on B | `robustmerge` |" in text
     assert (place.with_suffix("") / "scatter.png").is_file()
@@ -375,5 +375,5 @@ def test_a_failure_is_told_after_the_document(script, tmp_path: Path) -> None:  
     assert "| karcher |" in place.read_text()
     assert "| average |" not in place.read_text()
     assert np.isfinite(
-        record.read(tmp_path / "r.json")["views"][0]["sections"][0]["rows"][0]["seen"][0]
+        raw_results.read(tmp_path / "r.json")["views"][0]["sections"][0]["rows"][0]["seen"][0]
     )

@@ -9,7 +9,7 @@ import pytest
 
 from bench_factories.results import TASKS, merge, on, references, result
 from robustmerge.errors import MergeError
-from robustmerge_bench.mini.judge.board import gather
+from robustmerge_bench.mini.ranking.families import group_results
 from robustmerge_bench.mini.runs.results import Result
 
 
@@ -20,7 +20,7 @@ def test_models_over_seeds() -> None:
         merge("ties", on(50, 40, 30), seed=0, seconds=1.0),
         merge("dare", on(50, 40, 30), seed=0),
     ]
-    (family,) = gather(results)
+    (family,) = group_results(results)
     assert (family.name, family.seeds, family.seen, family.unseen) == (
         "shared",
         (0, 1),
@@ -45,7 +45,7 @@ def test_families_scales_and_ranks_are_kept_apart() -> None:
         merge("ties", on(60, 40, 30), "sweep", at_limit=True),
         merge("ties", on(60, 40, 30), rank="full"),
     ]
-    shared, other = gather(results)
+    shared, other = group_results(results)
     assert (shared.name, other.name) == ("shared", "independent")
     assert [(e.scale, e.rank, e.at_limit) for e in shared.merges] == [
         ("default", "input", False),
@@ -57,17 +57,17 @@ def test_families_scales_and_ranks_are_kept_apart() -> None:
 
 def test_experts_on_every_task_win_over_those_on_their_own() -> None:
     whole = [result("expert", on(70, 10, 20), task=t) for t in ("sqa", "rec")]
-    (family,) = gather([*whole, *references()])
+    (family,) = group_results([*whole, *references()])
     assert family.experts["sqa"].mean() == 70
     assert family.matrix["rec"]["aok"].mean() == 20
-    assert not gather(references())[0].matrix
+    assert not group_results(references())[0].matrix
 
 
 def test_joint_counts_only_if_it_is_there_for_every_seed() -> None:
     results = [
         r for r in references(seeds=(0, 1)) if (r.facts["kind"], r.facts["seed"]) != ("joint", 1)
     ]
-    assert gather(results)[0].joint is None
+    assert group_results(results)[0].joint is None
 
 
 def hashed(found: Result, **hashes: str) -> Result:
@@ -91,9 +91,9 @@ def test_what_does_not_belong_together() -> None:
     }
     for words, results in cases.items():
         with pytest.raises(MergeError, match="do not belong together") as caught:
-            gather(results)
+            group_results(results)
         assert words in str(caught.value)
-    assert gather(
+    assert group_results(
         [
             *good,
             hashed(merged, viz="x"),
@@ -111,19 +111,19 @@ def test_results_over_some_number_of_items() -> None:
         )
         for r in references()
     ]
-    (family,) = gather([*few, *references()], items=100)
+    (family,) = group_results([*few, *references()], items=100)
     assert family.zero_shot["sqa"].shape == (1, 100)
 
 
 def test_references_have_to_be_there() -> None:
     with pytest.raises(MergeError, match="no zero-shot result"):
-        gather(references()[1:])
+        group_results(references()[1:])
     without = [r for r in references(seeds=(0, 1)) if r.facts["task"] != "rec" or r.facts["seed"]]
     with pytest.raises(MergeError, match="rec of shared-0"):
-        gather(without)
+        group_results(without)
 
 
 def test_the_order_of_tasks_is_that_of_the_base() -> None:
-    (family,) = gather(references())
+    (family,) = group_results(references())
     assert tuple(family.zero_shot) == tuple(TASKS)
     assert np.array_equal(family.zero_shot["rec"][0], references()[0].scores["rec"])

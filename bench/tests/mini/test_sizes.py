@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from bench_factories.scripted_world import trained
 from factories.adapters import deltas
 from robustmerge.errors import MergeError
-from robustmerge_bench.mini.judge.sizes import relative_size
+from robustmerge_bench.mini.ranking.gates import relative_size
 
 
 def test_the_median_over_modules(tmp_path: Path) -> None:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 
-import numpy as np
 import pytest
 
 from bench_factories import results as made_up
 from bench_factories.results import merge, on, references, result
-from robustmerge_bench.figure import ScoreEstimate
-from robustmerge_bench.mini.judge.board import gather
-from robustmerge_bench.mini.judge.standing import Standing, stand
-from robustmerge_bench.mini.judge.table import as_data, as_markdown
-from robustmerge_bench.mini.judge.versus import Duel, duels, record
+from robustmerge_bench.mini.ranking.families import group_results
+from robustmerge_bench.mini.ranking.summary import FamilySummary, summarize_family
+from robustmerge_bench.mini.ranking.table import as_data, as_markdown
 
 LONG = "norms:exponent=0.5,cap=3.0+ties:density=0.3,space=delta+svc"
 
 
-def standing(*merges, seeds=(0,)) -> Standing:  # type: ignore[no-untyped-def]
-    (family,) = gather([*references(seeds=seeds), *merges])
-    return stand(family, draws=200)
+def summarized(*merges, seeds=(0,)) -> FamilySummary:  # type: ignore[no-untyped-def]
+    (family,) = group_results([*references(seeds=seeds), *merges])
+    return summarize_family(family, draws=200)
 
 
 def cells(text: str, label: str) -> list[list[str]]:
@@ -32,7 +28,7 @@ def cells(text: str, label: str) -> list[list[str]]:
 
 def test_a_merge_has_a_row_of_averages_and_one_of_tasks() -> None:
     text = as_markdown(
-        [standing(merge("ties", on(60, 40, 35), factor=1.0), merge("dare", on(50, 30, 25)))]
+        [summarized(merge("ties", on(60, 40, 35), factor=1.0), merge("dare", on(50, 30, 25)))]
     )
     averages, tasks = cells(text, "ties")
     assert averages[0].startswith("50.0 ±")
@@ -56,7 +52,7 @@ def test_protocols_and_ranks_have_tables_of_their_own() -> None:
         merge("ties", on(50, 40, 35), rank="full"),
         merge("ties", on(55, 40, 35)),
     ]
-    text = as_markdown([standing(*merges)])
+    text = as_markdown([summarized(*merges)])
     heads = [line for line in text.splitlines() if line.startswith("### ")]
     assert heads == [
         "### Scale default, rank input",
@@ -80,16 +76,16 @@ def test_tables_of_twelve_tasks_fit_120_columns(monkeypatch: pytest.MonkeyPatch)
             for s, f in ((0, 0.0221), (1, 0.354))
         ),
     ]
-    (family,) = gather(results)
-    text = as_markdown([stand(family, draws=50)])
+    (family,) = group_results(results)
+    text = as_markdown([summarize_family(family, draws=50)])
     assert max(map(len, text.splitlines())) <= 120
     assert "### Every expert on every task" in text
     assert "norms:exponent=0.5,cap=3.0+…" in text
 
 
 def test_a_share_that_means_nothing_is_a_dash_and_null() -> None:
-    (family,) = gather([*references((90, 90, 30)), merge("ties", on(50, 50, 50))])
-    found = stand(family, draws=50)
+    (family,) = group_results([*references((90, 90, 30)), merge("ties", on(50, 50, 50))])
+    found = summarize_family(family, draws=50)
     assert cells(as_markdown([found]), "ties")[0][3] == "–"
     data = as_data([found])
     assert data["shared"]["sections"][0]["merges"][0]["kept"]["value"] is None
@@ -97,7 +93,7 @@ def test_a_share_that_means_nothing_is_a_dash_and_null() -> None:
 
 
 def test_what_is_not_done_for_every_seed_is_said() -> None:
-    text = as_markdown([standing(merge("ties", on(60, 40, 35), seed=1), seeds=(0, 1))])
+    text = as_markdown([summarized(merge("ties", on(60, 40, 35), seed=1), seeds=(0, 1))])
     assert "Not yet done for every seed: ties default input." in text
 
 
@@ -107,9 +103,11 @@ def test_who_may_be_as_good_as_the_best_is_named() -> None:
         merge("dare", on(60, 39.5, 35)),
         merge("tsv-m", on(30, 30, 25)),
     ]
-    assert "Not told apart from ties: dare.\n" in as_markdown([standing(*merges)])
-    assert "Not told apart from ties: none.\n" in as_markdown([standing(*merges[::2])])
-    assert "Not told apart" not in as_markdown([standing(merges[0])])
+    assert "Not significantly different from ties: dare.\n" in as_markdown([summarized(*merges)])
+    assert "Not significantly different from ties: none.\n" in as_markdown(
+        [summarized(*merges[::2])]
+    )
+    assert "Not significantly" not in as_markdown([summarized(merges[0])])
 
 
 def test_data_has_every_pair_and_every_seed() -> None:
@@ -119,7 +117,7 @@ def test_data_has_every_pair_and_every_seed() -> None:
         merge("dare", on(30, 30, 25)),
         merge("dare", on(30, 30, 25), seed=1),
     ]
-    data = json.loads(json.dumps(as_data([standing(*merges, seeds=(0, 1))])))["shared"]
+    data = json.loads(json.dumps(as_data([summarized(*merges, seeds=(0, 1))])))["shared"]
     (section,) = data["sections"]
     (pair,) = section["pairs"]
     assert (pair["first"], pair["second"], pair["winner"]) == ("ties", "dare", "ties")
@@ -128,21 +126,3 @@ def test_data_has_every_pair_and_every_seed() -> None:
     assert [seed["sqa"] for seed in ties["seeds"]] == [60, 62]
     assert (ties["won"], ties["lost"]) == (1, 0)
     assert data["zero_shot"]["tasks"]["aok"]["value"] == 30
-
-
-def test_duels_are_paired_over_items() -> None:
-    """A point on every item is certain, however much the items differ."""
-    x = np.random.default_rng(0).uniform(0, 99, (1, 100))
-    shuffled = np.random.default_rng(1).permutation(x[0])[None]
-    models = {name: {"sqa": s, "rec": s} for name, s in {"a": x, "b": x + 1, "c": shuffled}.items()}
-    found = duels(models, ["sqa"])
-    assert [duel.winner for duel in found] == ["b", "", ""]
-    assert found[0].difference.value == pytest.approx(-1)
-    assert [record(found, name) for name in "abc"] == [(0, 1), (1, 0), (0, 0)]
-
-
-def test_a_duel_is_won_below_five_percent() -> None:
-    better = ScoreEstimate(1.0, 0.1, 2.0)
-    assert Duel("a", "b", better, 0.0499).winner == "a"
-    assert Duel("a", "b", better, 0.05).winner == ""
-    assert Duel("a", "b", ScoreEstimate(-1.0, -2.0, math.nan), 0.01).winner == "b"

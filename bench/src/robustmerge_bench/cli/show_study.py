@@ -19,24 +19,23 @@ from ..paper.score import Protocol
 from ..paper.study.file import Study
 from ..paper.study.plan import ModelWork, StudyPlan, make_plan
 from ..paper.study.run import run as run_plan
-from ..paper.study.tables.data import as_data
-from ..paper.study.tables.latex import as_latex
-from ..paper.study.tables.markdown import as_markdown
-from ..paper.study.tables.page import as_page
-from ..paper.study.tables.report import Report, make_report
+from ..paper.study.tables.report import StudyReport, as_data, make_report
 from ..paper.study.tools import options_of, tools
+from ..results.html import report_as_page
+from ..results.latex import report_as_latex
+from ..results.markdown import report_as_markdown
 from .show_run import bars, default_device
 
 
-def as_json(report: Report) -> str:
+def as_json(report: StudyReport) -> str:
     """The report as JSON."""
     return json.dumps(as_data(report), indent=2, ensure_ascii=False) + "\n"
 
 
-_FORMATS: Mapping[str, Callable[[Report], str]] = {
-    "markdown": as_markdown,
-    "latex": as_latex,
-    "html": as_page,
+_FORMATS: Mapping[str, Callable[[StudyReport], str]] = {
+    "markdown": report_as_markdown,
+    "latex": report_as_latex,
+    "html": report_as_page,
     "json": as_json,
 }
 _ENDINGS = {".md": "markdown", ".tex": "latex", ".html": "html", ".json": "json"}
@@ -96,7 +95,7 @@ def table(folder: Path, kind: str | None, output: Path | None, protocol: Protoco
         MergeError: There is no study, or the format is not known.
     """
     kind = kind or (_format_of(output) if output else "markdown")
-    report: Report = make_report(expand_user(folder), [protocol] if protocol else [])
+    report = make_report(expand_user(folder), [protocol] if protocol else [])
     text = _FORMATS[kind](report)
     if output is None:
         print(text, end="")

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from robustmerge.errors import MergeError, reading, writing
 from robustmerge.files import write_whole
 
-from ..stats import DRAWS, LEVEL, times_taken
+from ..results.resampling import DRAWS, LEVEL, times_taken
 from .figures import FIGURES
 
 FORMAT = 1

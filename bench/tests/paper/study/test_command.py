@@ -79,7 +79,7 @@ def test_a_study_from_the_beginning_to_its_tables(done: Path, capsys: Capture) -
     text = capsys.readouterr().out
     assert "# A tiny study" in text
     assert "## Scored by the released rules (official)" in text
-    assert "## Scored by the mended rules (fixed)" in text
+    assert "## Scored by the corrected rules (fixed)" in text
     assert "*robustmerge, published* (a)" in text
     assert text.count("*robustmerge, published* (a)") == 2  # scores and averages, official only
     assert "### Differences: Seen tasks, the mean" in text

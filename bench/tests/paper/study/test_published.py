@@ -8,7 +8,7 @@ import pytest
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.study.published import PublishedRow, published
-from robustmerge_bench.paper.study.tables.sources import Sources
+from robustmerge_bench.paper.study.tables.sources import SourceNotes
 from robustmerge_bench.paper.tasks import SEEN, TASKS, chosen
 
 TWO = chosen("vqav2,rec")
@@ -50,14 +50,14 @@ def test_an_average_without_values_stands_for_all_tasks() -> None:
 )
 def test_a_slip_is_more_than_rounding(printed: float, slips: bool) -> None:
     """The mean is 50.5; what is printed with fewer decimals may be further off."""
-    found = Sources()
+    found = SourceNotes()
     mark = found.slip(row(vqav2=60.0, rec=41.0, seen=printed), "seen", TWO)
     assert bool(mark) == slips
     assert len(found.notes) == slips
 
 
 def test_every_source_has_one_letter() -> None:
-    found = Sources()
+    found = SourceNotes()
     other = PublishedRow("b", "another", {})
     assert [found.mark(each) for each in (row(), other, row())] == ["a", "b", "a"]
     assert found.notes == [("a", "a paper"), ("b", "another")]

@@ -16,13 +16,16 @@ from robustmerge_bench.paper.figures import FIGURES
 from robustmerge_bench.paper.score import Score
 from robustmerge_bench.paper.study.published import PublishedRow
 from robustmerge_bench.paper.study.record import StudyRecord
-from robustmerge_bench.paper.study.tables.board import Board, Entry, read_board
-from robustmerge_bench.paper.study.tables.data import as_data
-from robustmerge_bench.paper.study.tables.grid import Grid, Line
-from robustmerge_bench.paper.study.tables.report import Section, make_report
-from robustmerge_bench.paper.study.tables.resample import resample
-from robustmerge_bench.paper.study.tables.summary import Standing, stand
-from robustmerge_bench.stats import times_taken
+from robustmerge_bench.paper.study.tables.board import ContenderScores, ScoreBoard, read_board
+from robustmerge_bench.paper.study.tables.report import StudySection, as_data, make_report
+from robustmerge_bench.paper.study.tables.summary import (
+    StudySummary,
+    resample_board,
+    summarize_study,
+)
+from robustmerge_bench.results.comparison import PairwiseComparison
+from robustmerge_bench.results.resampling import times_taken
+from robustmerge_bench.results.table import ResultTable, TableRow
 
 SEEN = ("vqav2", "rec")
 TASKS = (*SEEN, "tabmwp")
@@ -40,36 +43,44 @@ def level(*shares: float, n: int = 400) -> dict[str, Score]:
     return {task: answers(task, coins(share, n, i)) for i, (task, share) in enumerate(values)}
 
 
-def standing(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> Standing:
+def summarized(
+    out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object
+) -> StudySummary:
     kinds = {"experts": "individual", "base": "zero-shot"}
     record(out, scores, kinds=kinds, **more)  # type: ignore[arg-type]
-    return stand(read_board(out, StudyRecord.read(out), "official"))
+    return summarize_study(read_board(out, StudyRecord.read(out), "official"))
 
 
-def section(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> Section:
+def section(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> StudySection:
     kinds = {"experts": "individual", "base": "zero-shot"}
     record(out, scores, kinds=kinds, **more)  # type: ignore[arg-type]
     (found,) = make_report(out, draws=2000).sections
     return found
 
 
-def line(grid: Grid, label: str, sort: str | None = None) -> Line:
-    (found,) = (x for x in grid.lines if x.label == label and sort in (None, x.sort))
+def row(table: ResultTable, label: str, kind: str | None = None) -> TableRow:
+    (found,) = (x for x in table.rows if x.label == label and kind in (None, x.kind))
     return found
 
 
-def texts(grid: Grid, label: str, sort: str | None = None) -> list[str]:
-    return [cell.text for cell in line(grid, label, sort).cells]
+def pair(summary: StudySummary, name: str, first: str, second: str) -> PairwiseComparison:
+    pairs = summary.comparisons[name]
+    (found,) = (x for x in pairs if (x.first, x.second) == (first, second))
+    return found
+
+
+def texts(table: ResultTable, label: str, kind: str | None = None) -> list[str]:
+    return [cell.text for cell in row(table, label, kind).cells]
 
 
 # --- Figures --------------------------------------------------------------------------------------
 
 
 def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
-    found = standing(
+    found = summarized(
         tmp_path, {"experts": level(80, 50), "base": level(40, 40, 10), "a": level(60, 45, 30)}
     )
-    experts, base, a = found.summaries
+    experts, base, a = found.contenders
     assert a.averages["seen"].value == pytest.approx(52.5)
     assert a.averages["unseen"].value == pytest.approx(30)
     assert a.normalized is not None
@@ -84,14 +95,14 @@ def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
 
 def test_shares_are_of_the_same_samples(tmp_path: Path) -> None:
     """Whoever answers as the experts do has all of their score, whatever samples are drawn."""
-    found = standing(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
-    shares = found.summaries[1].normalized
+    found = summarized(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
+    shares = found.contenders[1].normalized
     assert shares is not None
     assert (shares.low, shares.value, shares.high) == pytest.approx((100, 100, 100), abs=1e-9)
 
 
 def test_intervals_are_those_of_the_textbook(tmp_path: Path) -> None:
-    (a,) = standing(tmp_path, {"a": level(60, 30, 50, n=900)}).summaries
+    (a,) = summarized(tmp_path, {"a": level(60, 30, 50, n=900)}).contenders
     error = {share: (share * (100 - share) / 900) ** 0.5 for share in (60, 30, 50)}
     for task, share in zip(TASKS, (60, 30, 50), strict=True):
         assert a.tasks[task].half == pytest.approx(1.96 * error[share], rel=0.06)
@@ -112,7 +123,7 @@ def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
     }
     assert figure in FIGURES
     record(tmp_path, scores, tasks=["vizwiz"])
-    drawn = resample(
+    drawn = resample_board(
         read_board(tmp_path, StudyRecord.read(tmp_path), "official"), draws=900, seed=5
     )
     times = times_taken(np.random.default_rng(5), 900, 1500)
@@ -127,17 +138,17 @@ def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
 
 def test_a_planted_difference_is_found(tmp_path: Path) -> None:
     scores = {"worse": level(50, 50, 50), "better": level(53, 52, 50), "base": level(20, 20, 20)}
-    found = standing(tmp_path, scores)
-    seen = found.pairs["seen"]
-    assert seen["worse", "better"].mean == pytest.approx(-2.5)
-    assert seen["worse", "better"].p < 0.01
+    found = summarized(tmp_path, scores)
+    seen = pair(found, "seen", "worse", "better")
+    assert seen.difference.value == pytest.approx(-2.5)
+    assert seen.p < 0.01
     # Far within the intervals of each: only in pairs can it be told.
-    worse, better = (s.averages["seen"] for s in found.summaries[:2])
+    worse, better = (s.averages["seen"] for s in found.contenders[:2])
     assert worse.high > better.value
     assert better.low < worse.value
-    assert seen["better", "base"].p < 0.01
+    assert pair(found, "seen", "better", "base").p < 0.01
     # On the unseen task they answer alike, and nothing is found.
-    assert found.pairs["unseen"]["worse", "better"].p == 1
+    assert pair(found, "unseen", "worse", "better").p == 1
 
 
 def test_equal_methods_are_not_told_apart(tmp_path: Path) -> None:
@@ -147,29 +158,31 @@ def test_equal_methods_are_not_told_apart(tmp_path: Path) -> None:
         f"m{i}": {t: answers(t, 100.0 * (random.random(300) < 0.5)) for t in TASKS}
         for i in range(20)
     }
-    found = standing(tmp_path, scores)
-    assert len(found.pairs["seen"]) == 190
+    found = summarized(tmp_path, scores)
+    assert len(found.comparisons["seen"]) == 190
     assert found.draws >= 2 * 190 / 0.05
-    assert min(d.p for d in found.pairs["seen"].values()) > 0.05
+    assert min(each.p for each in found.comparisons["seen"]) > 0.05
 
 
 def test_a_mirrored_comparison_is_the_same(tmp_path: Path) -> None:
-    one = standing(tmp_path / "1", {"a": level(50, 50), "b": level(53, 52)}, tasks=SEEN)
-    two = standing(tmp_path / "2", {"b": level(53, 52), "a": level(50, 50)}, tasks=SEEN)
-    ab, ba = one.pairs["seen"]["a", "b"], two.pairs["seen"]["b", "a"]
-    assert (ab.mean, ab.low, ab.high, ab.p) == pytest.approx((-ba.mean, -ba.high, -ba.low, ba.p))
+    one = summarized(tmp_path / "1", {"a": level(50, 50), "b": level(53, 52)}, tasks=SEEN)
+    two = summarized(tmp_path / "2", {"b": level(53, 52), "a": level(50, 50)}, tasks=SEEN)
+    ab, ba = pair(one, "seen", "a", "b"), pair(two, "seen", "b", "a").reversed()
+    assert ab.p == pytest.approx(ba.p)
+    for end in ("value", "low", "high"):
+        assert getattr(ab.difference, end) == pytest.approx(getattr(ba.difference, end))
 
 
 def test_differences_as_they_are_shown(tmp_path: Path) -> None:
     found = section(tmp_path, {"a": level(50, 50, 50), "b": level(60, 52, 50)})
-    grid = next(g for g in found.grids if g.name == "differences-seen")
-    assert [head.text for head in grid.heads] == ["a", "b"]
+    grid = next(g for g in found.tables if g.name == "differences-seen")
+    assert [column.text for column in grid.columns] == ["a", "b"]
     assert texts(grid, "a") == ["", "-6.00"]
     assert texts(grid, "b") == ["+6.00", ""]
-    assert line(grid, "a").cells[1].spread == "*"
-    assert line(grid, "b").cells[0].spread == "*"
-    unseen = next(g for g in found.grids if g.name == "differences-unseen")
-    assert line(unseen, "a").cells[1].spread == ""
+    assert row(grid, "a").cells[1].detail == "*"
+    assert row(grid, "b").cells[0].detail == "*"
+    unseen = next(g for g in found.tables if g.name == "differences-unseen")
+    assert row(unseen, "a").cells[1].detail == ""
     assert "Holm" not in grid.lead  # one comparison needs no correction
 
 
@@ -183,13 +196,13 @@ def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path
         {"experts": level(80, 50), "whole": level(60, 45, 30), "part": part},
         failures={"part": {"rec": "no picture a.png\n  where: b"}},
     )
-    scores, averages, seen = found.grids[:3]
+    scores, averages, seen = found.tables[:3]
     assert texts(scores, "whole") == ["60.0", "45.0", "52.5", "30.0"]
     assert texts(scores, "part") == ["90.0", "missing", "missing", "90.0"]
     # The experts are not asked unseen tasks: that is nothing missing.
     assert texts(scores, "experts") == ["80.0", "50.0", "65.0", "–"]
     assert texts(averages, "part")[:4] == ["missing", "90.0", "–", "–"]
-    assert [head.text for head in seen.heads] == ["experts", "whole"]
+    assert [column.text for column in seen.columns] == ["experts", "whole"]
     assert "Without scores of all these tasks: part." in seen.lead
     assert ("", "part, missing on rec: failed: no picture a.png.") in found.notes
 
@@ -198,20 +211,20 @@ def test_nothing_is_scored_yet(tmp_path: Path) -> None:
     failures = {"b": {"": "no such folder\n  where: c"}}
     found = section(tmp_path, {"a": {}, "b": {}}, failures=failures)
     assert ("", "b, missing on vqav2, rec, tabmwp: failed: no such folder.") in found.notes
-    assert texts(found.grids[0], "a") == ["missing"] * 4
-    assert "Nothing is scored yet." in found.grids[0].lead
+    assert texts(found.tables[0], "a") == ["missing"] * 4
+    assert "Nothing is scored yet." in found.tables[0].lead
     assert ("", "a, missing on vqav2, rec, tabmwp: not yet run.") in found.notes
-    assert len(found.grids) == 2
+    assert len(found.tables) == 2
 
 
 def test_an_expert_worth_nothing_gives_no_shares(tmp_path: Path) -> None:
-    found = standing(tmp_path, {"experts": level(0, 50), "a": level(60, 45, 30)})
-    assert found.summaries[1].normalized is None
+    found = summarized(tmp_path, {"experts": level(0, 50), "a": level(60, 45, 30)})
+    assert found.contenders[1].normalized is None
 
 
 def test_scores_of_other_samples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="not of the same samples") as caught:
-        standing(tmp_path, {"a": level(50, 50), "b": level(50, 50, n=300)})
+        summarized(tmp_path, {"a": level(50, 50), "b": level(50, 50, n=300)})
     assert "a: 400 samples" in str(caught.value)
     assert "b: 300 samples" in str(caught.value)
 
@@ -224,8 +237,8 @@ def captions(missing: Sequence[str] = ()) -> Score:
 
 def test_a_metric_that_could_not_be_computed_is_marked(tmp_path: Path) -> None:
     found = section(tmp_path, {"a": {"vizwiz": captions(["METEOR"])}}, tasks=["vizwiz"])
-    (task,) = line(found.grids[0], "a").cells
-    mean = line(found.grids[1], "a").cells[0]
+    (task,) = row(found.tables[0], "a").cells
+    mean = row(found.tables[1], "a").cells[0]
     assert (task.mark, mean.mark) == ("†", "†")
     (note,) = (text for mark, text in found.notes if mark == "†")
     assert note.startswith("without METEOR in VizWiz")
@@ -234,7 +247,7 @@ def test_a_metric_that_could_not_be_computed_is_marked(tmp_path: Path) -> None:
 def test_scores_by_other_metrics_are_not_compared(tmp_path: Path) -> None:
     scores = {"a": {"vizwiz": captions(["METEOR"])}, "b": {"vizwiz": captions()}}
     with pytest.raises(MergeError, match="same samples and metrics") as caught:
-        standing(tmp_path, scores, tasks=["vizwiz"])
+        summarized(tmp_path, scores, tasks=["vizwiz"])
     assert "a: without METEOR" in str(caught.value)
 
 
@@ -263,8 +276,8 @@ PAPER = {
 def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
     scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
     found = section(tmp_path, scores, published=list(PAPER.values()))
-    grid, averages = found.grids[:2]
-    sorts = [(x.label, x.sort, x.mark) for x in grid.lines]
+    grid, averages = found.tables[:2]
+    sorts = [(x.label, x.kind, x.mark) for x in grid.rows]
     assert sorts == [
         ("experts", "individual", ""),
         ("experts", "published", "a"),
@@ -274,21 +287,21 @@ def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
         ("alone", "elsewhere", "a"),
     ]
     assert texts(grid, "a", "merge") == ["60.00", "45.00", "52.50", "30.00"]
-    paper, rerun = (x for x in grid.lines if x.label == "a" and x.sort == "published")
+    paper, rerun = (x for x in grid.rows if x.label == "a" and x.kind == "published")
     assert [c.text for c in paper.cells] == ["61.25", "44.00", "52.63", "31.00"]
     # No mean of one of two values.
     assert [c.text for c in rerun.cells] == ["70.00", "–", "–", "–"]
-    alone = line(grid, "alone")
+    alone = row(grid, "alone")
     assert (alone.cells[2].text, alone.cells[2].mark) == ("7.00", "c")
     assert found.notes == (
         ("a", "Paper, table 2"),
         ("b", "a rerun. By hand."),
-        ("c", "alone: printed as 7.0, though the values beside it have the mean 2.25."),
+        ("c", "alone: printed as 7.0, though the values next to it have the mean 2.25."),
     )
     share = 100 * (61.25 / 80.5 + 44 / 50) / 2
     assert texts(averages, "alone")[2] == f"{100 * (1.5 / 80.5 + 3 / 50) / 2:.1f}"
-    assert [c.text for c in averages.lines[3].cells][2] == f"{share:.1f}"
-    assert averages.lines[3].cells[3].spread == "VQA"
+    assert [c.text for c in averages.rows[3].cells][2] == f"{share:.1f}"
+    assert averages.rows[3].cells[3].detail == "VQA"
 
 
 def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) -> None:
@@ -298,15 +311,15 @@ def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) 
         for label, value in zip(("experts", "a"), values, strict=True)
     ]
     scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
-    averages = section(tmp_path, scores, published=rows).grids[1]
-    shares = [x.cells[2].text for x in averages.lines if (x.label, x.sort) == ("a", "published")]
+    averages = section(tmp_path, scores, published=rows).tables[1]
+    shares = [x.cells[2].text for x in averages.rows if (x.label, x.kind) == ("a", "published")]
     assert shares == ["50.0", "80.0"]
 
 
 def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:
     fixed = PublishedRow("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
     found = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
-    assert [x.sort for x in found.grids[0].lines] == ["merge"]
+    assert [x.kind for x in found.tables[0].rows] == ["merge"]
 
 
 # --- Marks ----------------------------------------------------------------------------------------
@@ -314,20 +327,20 @@ def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: P
 
 def test_the_best_merge_is_marked_and_nothing_else(tmp_path: Path) -> None:
     scores = {"experts": level(99, 99), "a": level(60, 45, 30), "b": level(50, 45, 31)}
-    grid, averages = section(tmp_path, scores).grids[:2]
-    assert [c.best for c in line(grid, "a").cells] == [True, True, True, False]
-    assert [c.best for c in line(grid, "b").cells] == [False, True, False, True]
-    assert not any(c.best for c in line(grid, "experts").cells)
-    assert [c.best for c in line(averages, "a").cells] == [True, False, True, True, False]
+    grid, averages = section(tmp_path, scores).tables[:2]
+    assert [c.best for c in row(grid, "a").cells] == [True, True, True, False]
+    assert [c.best for c in row(grid, "b").cells] == [False, True, False, True]
+    assert not any(c.best for c in row(grid, "experts").cells)
+    assert [c.best for c in row(averages, "a").cells] == [True, False, True, True, False]
 
 
 def test_answers_that_are_none_and_what_guessing_gets(tmp_path: Path) -> None:
     poor = answers("vqav2", coins(50), empty=0.01, unparsable=0.04, chance=25.0)
     found = section(tmp_path, {"a": {**level(50, 50, 50), "vqav2": poor}})
-    averages = found.grids[1]
-    assert line(averages, "a").cells[-1].text == "4.0"
-    assert line(averages, "a").cells[-1].spread == "VQA"
-    assert texts(found.grids[0], "chance") == ["25.0", "–", "–", "–"]
+    averages = found.tables[1]
+    assert row(averages, "a").cells[-1].text == "4.0"
+    assert row(averages, "a").cells[-1].detail == "VQA"
+    assert texts(found.tables[0], "chance") == ["25.0", "–", "–", "–"]
 
 
 def test_benchmarks_in_points_are_not_averaged(tmp_path: Path) -> None:
@@ -342,10 +355,14 @@ def test_benchmarks_in_points_are_not_averaged(tmp_path: Path) -> None:
     for of_label in scores.values():
         assert of_label["mme"].value > 1000
     found = section(tmp_path, scores, tasks=["pope", "mme"])
-    assert [grid.name for grid in found.grids] == ["scores", "differences-pope", "differences-mme"]
-    assert [head.text for head in found.grids[0].heads] == ["POPE", "MME"]
-    assert texts(found.grids[0], "b") == ["90.0", "1500.0"]
-    assert texts(found.grids[2], "a") == ["", "-100.00"]
+    assert [table.name for table in found.tables] == [
+        "scores",
+        "differences-pope",
+        "differences-mme",
+    ]
+    assert [column.text for column in found.tables[0].columns] == ["POPE", "MME"]
+    assert texts(found.tables[0], "b") == ["90.0", "1500.0"]
+    assert texts(found.tables[2], "a") == ["", "-100.00"]
 
 
 def points(total: float, n: int) -> np.ndarray:
@@ -373,8 +390,10 @@ def test_everything_as_data(tmp_path: Path) -> None:
     assert a["tasks"]["rec"]["interval"][0] < 45 < a["tasks"]["rec"]["interval"][1]
     assert found["contenders"][2]["missing"] == ["tabmwp"]
     assert "unseen" not in found["contenders"][2]["averages"]
-    (pair,) = (d for d in found["differences"]["seen"] if (d["first"], d["second"]) == ("a", "b"))
-    assert pair["mean"] == pytest.approx(5)
+    (difference,) = (
+        d for d in found["differences"]["seen"] if (d["first"], d["second"]) == ("a", "b")
+    )
+    assert difference["mean"] == pytest.approx(5)
     assert found["published"][0]["averages"] == {"seen": 52.63, "unseen": 31}
     assert data["tasks"] == {"vqav2": "seen", "rec": "seen", "tabmwp": "unseen"}
 
@@ -384,12 +403,12 @@ def test_a_mean_is_never_over_fewer_tasks(values: list[float], gone: int) -> Non
     """Whatever is missing, an average is shown only where nothing is."""
     tasks = ("vqav2", "rec", "ocrvqa", "iconqa")
     scores = {t: answers(t, values) for t in tasks[gone:]}
-    found = _standing_of(tasks, scores)
-    (summary,) = found.summaries
+    found = _summary_of(tasks, scores)
+    (summary,) = found.contenders
     assert ("seen" in summary.averages) == (gone == 0)
 
 
-def _standing_of(tasks: Sequence[str], scores: Mapping[str, Score]) -> Standing:
+def _summary_of(tasks: Sequence[str], scores: Mapping[str, Score]) -> StudySummary:
     from robustmerge_bench.paper.study.record import ListedContender
     from robustmerge_bench.paper.tasks import TASKS as KNOWN
 
@@ -397,4 +416,6 @@ def _standing_of(tasks: Sequence[str], scores: Mapping[str, Score]) -> Standing:
     whole = StudyRecord(
         "t", "", "b", {}, tuple(KNOWN[t] for t in tasks), ("official",), (named,), (), {}, {}
     )
-    return stand(Board(whole, "official", (Entry(named, scores),), ()), draws=50)
+    return summarize_study(
+        ScoreBoard(whole, "official", (ContenderScores(named, scores),), ()), draws=50
+    )

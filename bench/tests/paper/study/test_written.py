@@ -12,11 +12,18 @@ import pytest
 from bench_factories.studies import answers, record
 from robustmerge_bench.paper.score import Score
 from robustmerge_bench.paper.study.published import PublishedRow
-from robustmerge_bench.paper.study.tables.grid import Cell, Grid, Head, Line
-from robustmerge_bench.paper.study.tables.latex import as_latex, escaped as for_latex
-from robustmerge_bench.paper.study.tables.markdown import as_markdown, table
-from robustmerge_bench.paper.study.tables.page import as_page
-from robustmerge_bench.paper.study.tables.report import Report, make_report
+from robustmerge_bench.paper.study.tables.report import StudyReport, make_report
+from robustmerge_bench.results.html import report_as_page
+from robustmerge_bench.results.latex import escape, report_as_latex
+from robustmerge_bench.results.markdown import report_as_markdown, table_lines
+from robustmerge_bench.results.table import (
+    ReportSection,
+    ResultReport,
+    ResultTable,
+    TableCell,
+    TableColumn,
+    TableRow,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 ODD = "50 % & <b>_#1_ {x}|*"
@@ -28,7 +35,7 @@ def right(n: int) -> np.ndarray:
 
 
 @pytest.fixture
-def report(tmp_path: Path) -> Report:
+def report(tmp_path: Path) -> StudyReport:
     """Three contenders with everything there can be, and names that must be escaped."""
     captions = Score(
         "vizwiz", "official", "captions", tuple(range(10)), np.ones((10, 12)), missing=("METEOR",)
@@ -62,8 +69,10 @@ def report(tmp_path: Path) -> Report:
     return make_report(tmp_path, draws=2000)
 
 
-@pytest.mark.parametrize(("name", "write"), [("tables.md", as_markdown), ("tables.tex", as_latex)])
-def test_golden(report: Report, tmp_path: Path, name: str, write: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "write"), [("tables.md", report_as_markdown), ("tables.tex", report_as_latex)]
+)
+def test_golden(report: StudyReport, tmp_path: Path, name: str, write: object) -> None:
     """Whoever changes the tables reads them: `cp` what the failure names over the golden file."""
     assert callable(write)
     text = write(report)
@@ -73,16 +82,18 @@ def test_golden(report: Report, tmp_path: Path, name: str, write: object) -> Non
     assert text == (GOLDEN / name).read_text(), f"cp {fresh} {GOLDEN / name}"
 
 
-def test_rows_of_markdown_have_as_many_cells_as_the_head(report: Report) -> None:
+def test_rows_of_markdown_have_as_many_cells_as_the_head(report: StudyReport) -> None:
     for section in report.sections:
-        for grid in section.grids:
-            rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table(grid)]
-            assert {len(row) for row in rows} == {len(grid.heads) + 1}
-            assert len({len(line) for line in table(grid)}) == 1  # columns stand below each other
+        for table in section.tables:
+            rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table_lines(table)]
+            assert {len(row) for row in rows} == {len(table.columns) + 1}
+            assert (
+                len({len(line) for line in table_lines(table)}) == 1
+            )  # columns stand below each other
 
 
-def test_latex_that_compiles_in_form(report: Report) -> None:
-    text = as_latex(report)
+def test_latex_that_compiles_in_form(report: StudyReport) -> None:
+    text = report_as_latex(report)
     assert text.count("\\begin{") == text.count("\\end{")
     plain = re.sub(r"\\[{}]", "", text)
     assert plain.count("{") == plain.count("}")
@@ -97,20 +108,18 @@ def test_latex_that_compiles_in_form(report: Report) -> None:
     assert "\\cmidrule(lr){2-4}\\cmidrule(lr){5-5}" in text
 
 
-def test_wide_tables_are_fitted_to_the_page(report: Report) -> None:
-    (section,) = report.sections
-    heads = tuple(Head(str(i)) for i in range(9))
-    wide = Grid("wide", "Wide", "", heads, (Line("a", "merge", (Cell("1.0"),) * 9),))
-    text = as_latex(
-        Report(report.record, (type(section)(section.protocol, section.standing, (wide,), ()),))
-    )
+def test_wide_tables_are_fitted_to_the_page() -> None:
+    columns = tuple(TableColumn(str(i)) for i in range(9))
+    rows = (TableRow("a", "merge", (TableCell("1.0"),) * 9),)
+    section = ReportSection("s", "S", "some rules", (ResultTable("w", "Wide", "", columns, rows),))
+    text = report_as_latex(ResultReport("Wide", "", "base", (section,)))
     assert "\\begin{table*}" in text
     assert "\\resizebox{\\textwidth}{!}{%" in text
     assert text.index("\\end{tabular}") < text.index("\n}\n") < text.index("\\end{table*}")
 
 
 def test_signs_of_latex() -> None:
-    assert for_latex("a_b & 50 % ± {x}^2 ~ \\ # $ † –") == (
+    assert escape("a_b & 50 % ± {x}^2 ~ \\ # $ † –") == (
         r"a\_b \& 50 \% $\pm$ \{x\}\textasciicircum{}2 \textasciitilde{} "
         r"\textbackslash{} \# \$ $^\dagger$ --"
     )
@@ -145,8 +154,8 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_the_page_is_whole_and_stands_alone(report: Report) -> None:
-    page = as_page(report)
+def test_the_page_is_whole_and_stands_alone(report: StudyReport) -> None:
+    page = report_as_page(report)
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -159,12 +168,12 @@ def test_the_page_is_whole_and_stands_alone(report: Report) -> None:
     assert "no picture <a>_1.png" in said
     assert "<b>_#1_" not in page
     assert "Made up, & small." in said
-    widths = [len(grid.heads) + 1 for grid in report.sections[0].grids for _ in grid.lines]
+    widths = [len(table.columns) + 1 for table in report.sections[0].tables for _ in table.rows]
     assert set(widths) <= set(tags.rows)
 
 
-def test_the_page_shows_intervals(report: Report) -> None:
-    page = as_page(report)
+def test_the_page_shows_intervals(report: StudyReport) -> None:
+    page = report_as_page(report)
     figures = re.findall(
         r'class="range" style="left:([\d.]+)%;right:calc\(100% - ([\d.]+)%\)"', page
     )

@@ -16,14 +16,13 @@ from robustmerge.errors import MergeError, few
 from robustmerge.threads import cores
 
 from ...jobs.run import JobProgress
-from ...mini.judge.board import gather
-from ...mini.judge.gates import Gate, gates as judge
-from ...mini.judge.sizes import relative_size
-from ...mini.judge.standing import Standing, stand
-from ...mini.judge.table import as_data, as_markdown
+from ...mini.ranking.families import group_results
+from ...mini.ranking.gates import Gate, check_gates, relative_sizes
+from ...mini.ranking.summary import FamilySummary, summarize_family
+from ...mini.ranking.table import as_data, as_markdown
 from ...mini.runs.contender import Contender, every, parse_all
 from ...mini.runs.examine import evaluate
-from ...mini.runs.folders import ExpertSet, base_folder, expert_sets
+from ...mini.runs.folders import base_folder, expert_sets
 from ...mini.runs.job import Protocol, Rank
 from ...mini.runs.plan import Comparison, make_jobs
 from ...mini.runs.results import read_all
@@ -77,30 +76,32 @@ def run(
 
 def table(out: Path, items: int | None, *, as_json: bool) -> None:
     """Print the tables."""
-    standings = _standings(out, items)
+    summaries = _summarize(out, items)
     if as_json:
-        print(json.dumps(as_data(standings), indent=2))
+        print(json.dumps(as_data(summaries), indent=2))
     else:
-        print(as_markdown(standings))
+        print(as_markdown(summaries))
 
 
 def gates(root: Path, out: Path, rank: str, items: int | None, *, as_json: bool) -> int:
     """Print the gates of every family, and return the exit code."""
-    judged = {s.family.name: judge(s, _sizes(root, s), rank=rank) for s in _standings(out, items)}
+    checked = {
+        summary.family.name: check_gates(summary, _sizes(root, summary), rank=rank)
+        for summary in _summarize(out, items)
+    }
     if as_json:
-        print(
-            json.dumps({name: list(map(asdict, found)) for name, found in judged.items()}, indent=2)
-        )
+        plain = {name: list(map(asdict, family)) for name, family in checked.items()}
+        print(json.dumps(plain, indent=2))
     else:
-        _print_gates(judged)
-    return 0 if all(gate.passed for found in judged.values() for gate in found) else 1
+        _print_gates(checked)
+    return 0 if all(gate.passed for family in checked.values() for gate in family) else 1
 
 
-def _print_gates(judged: Mapping[str, Sequence[Gate]]) -> None:
+def _print_gates(checked: Mapping[str, Sequence[Gate]]) -> None:
     console = Console(highlight=False)
-    for name, found in judged.items():
+    for name, family in checked.items():
         console.print(f"experts: {name}", style="bold", markup=False)
-        print_rows(console, [row for gate in found for row in _rows(gate)])
+        print_rows(console, [row for gate in family for row in _rows(gate)])
         print()
 
 
@@ -111,20 +112,16 @@ def _rows(gate: Gate) -> tuple[LabeledRow, LabeledRow]:
     )
 
 
-def _standings(out: Path, items: int | None) -> list[Standing]:
-    return [stand(family) for family in gather(read_all(out), items)]
+def _summarize(out: Path, items: int | None) -> list[FamilySummary]:
+    return [summarize_family(family) for family in group_results(read_all(out), items)]
 
 
-def _sizes(root: Path, standing: Standing) -> dict[str, float]:
-    """Relative sizes of a family's experts."""
-    family, base = standing.family, base_folder(root)
+def _sizes(root: Path, summary: FamilySummary) -> dict[str, float]:
+    """Measure the relative sizes of a family's experts."""
+    family = summary.family
     init, _, frozen = family.name.partition("-")
-    sets: list[ExpertSet] = expert_sets(root, [init], family.seeds, frozen=bool(frozen))
-    return {
-        f"{folder.name} of {each.name}": relative_size(folder, base)
-        for each in sets
-        for folder in each.adapters(family.seen)
-    }
+    sets = expert_sets(root, [init], family.seeds, frozen=bool(frozen))
+    return relative_sizes(sets, base_folder(root), family.seen)
 
 
 def _contenders(methods: Sequence[str], screen: Console, validation: int) -> tuple[Contender, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from robustmerge.errors import MergeError, few
@@ -15,86 +16,82 @@ from ..record import ListedContender, StudyRecord
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A contender and its scores.
+class ContenderScores:
+    """A contender and its scores by task, without those that are missing."""
 
-    Attributes:
-        named: The contender.
-        scores: By task; what is missing is not in it.
-    """
-
-    named: ListedContender
+    contender: ListedContender
     scores: Mapping[str, Score]
 
     @property
     def label(self) -> str:
-        """What it is called."""
-        return self.named.label
+        """The contender's name."""
+        return self.contender.label
 
-    def missing(self, task: str) -> bool:
-        """Whether it should have a score of this task, and has none."""
-        return task in self.named.tasks and task not in self.scores
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The tasks that it should have a score of and has none."""
+        return tuple(task for task in self.contender.tasks if task not in self.scores)
 
 
 @dataclass(frozen=True)
-class Board:
-    """All that tables of one protocol are made from.
+class ScoreBoard:
+    """All scores of a study by one protocol.
 
     Attributes:
-        record: The study's.
-        protocol: The rules.
+        record: The study's record.
+        protocol: The rules of scoring.
         entries: The contenders, in the study's order.
-        printed: Rows that others printed by these rules.
+        published: Rows that others printed by these rules.
     """
 
     record: StudyRecord
     protocol: Protocol
-    entries: tuple[Entry, ...]
-    printed: tuple[PublishedRow, ...]
+    entries: tuple[ContenderScores, ...]
+    published: tuple[PublishedRow, ...]
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[PaperTask, ...]]:
+        """The tasks of every group, in the order of the tables."""
+        names = dict.fromkeys(task.group for task in self.record.tasks)
+        return {g: tuple(t for t in self.record.tasks if t.group == g) for g in names}
+
+    @cached_property
+    def averaged(self) -> Mapping[str, tuple[str, ...]]:
+        """The groups that have an average, and the names of their tasks."""
+        return {g: tuple(t.name for t in self.groups[g]) for g in AVERAGED if g in self.groups}
 
     @property
-    def tasks(self) -> tuple[PaperTask, ...]:
-        """The tasks, in the order of the tables."""
-        return self.record.tasks
-
-    def of(self, group: str) -> tuple[PaperTask, ...]:
-        """The tasks of a group."""
-        return tuple(task for task in self.tasks if task.group == group)
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """The groups that have an average."""
-        return tuple(group for group in AVERAGED if self.of(group))
-
-    def has_mean(self, group: str) -> bool:
-        """Whether a group has several tasks and an average that says something of its own."""
-        return group in self.averaged and len(self.of(group)) > 1
-
-    @property
-    def experts(self) -> Entry | None:
+    def experts(self) -> ContenderScores | None:
         """The individual experts, if the study has them."""
-        return next((each for each in self.entries if each.named.kind == "individual"), None)
+        return next((each for each in self.entries if each.contender.kind == "individual"), None)
+
+    @cached_property
+    def decimals(self) -> int:
+        """As many decimals as were printed, so that rows can be compared; 1 where none were."""
+        values = (value for row in self.published for value in row.values.values())
+        texts = (f"{value!r}".rpartition(".")[2] for value in values)
+        return min(2, max((len(text) for text in texts if text != "0"), default=1))
 
 
-def read_board(out: Path, record: StudyRecord, protocol: Protocol) -> Board:
+def read_board(out: Path, record: StudyRecord, protocol: Protocol) -> ScoreBoard:
     """Read the scores of a study.
 
     Raises:
-        MergeError: A score is damaged, or scores of a task are not of the same samples.
+        MergeError: a score is damaged, or scores of a task are not of the same samples.
     """
     entries = []
-    for named in record.contenders:
-        files = record.scores.get(named.label, {})
+    for contender in record.contenders:
+        files = record.scores.get(contender.label, {})
         scores = {
             task.name: Score.read(out / files[task.name][protocol])
             for task in record.tasks
             if protocol in files.get(task.name, {})
         }
-        entries.append(Entry(named, scores))
+        entries.append(ContenderScores(contender, scores))
     for task in record.tasks:
         _check_same({e.label: e.scores[task.name] for e in entries if task.name in e.scores})
-    printed = tuple(row for row in record.published if row.protocol == protocol)
-    return Board(record, protocol, tuple(entries), printed)
+    published = tuple(row for row in record.published if row.protocol == protocol)
+    return ScoreBoard(record, protocol, tuple(entries), published)
 
 
 def _check_same(scores: Mapping[str, Score]) -> None:
@@ -112,5 +109,5 @@ def _unequal(task: str, ours: str, theirs: str) -> MergeError:
     return MergeError(
         f"scores of {task} are not of the same samples and metrics",
         where=f"{ours}\n{theirs}",
-        hint="run `robustmerge bench study` again, which scores anew what has changed",
+        hint="run `robustmerge bench study` again, which scores again what has changed",
     )

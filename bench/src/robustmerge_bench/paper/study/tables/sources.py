@@ -1,4 +1,4 @@
-"""Where published rows come from, and what is odd in them: notes with letters."""
+"""Notes with letters: where published rows come from, and slips in them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from ..published import PublishedRow
 _ROUNDING = 0.011  # what two decimals, in the mean and in its values, may make together
 
 
-class Sources:
-    """Letters for the notes of a table, given out as they are asked for."""
+class SourceNotes:
+    """Letters for the notes of a table, given out in the order of first use."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without notes."""
         self._notes: dict[str, str] = {}
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """Every letter and what it stands for."""
+        """Every letter and its text."""
         return [(letter, text) for text, letter in self._notes.items()]
 
     def mark(self, row: PublishedRow) -> str:
-        """The letter of a row's source."""
+        """Return the letter of a row's source."""
         text = row.source + (f". {row.note}" if row.note else "")
         return self._letter(text)
 
     def slip(self, row: PublishedRow, group: str, tasks: Sequence[PaperTask]) -> str:
-        """The letter of a remark, where a printed mean is not that of the values beside it."""
-        given = row.printed_average(tasks, group)
-        if given is None or any(task.name not in row.values for task in tasks):
+        """Return the letter of a remark, where a printed mean is not that of the printed values."""
+        average = row.printed_average(tasks, group)
+        if average is None or any(task.name not in row.values for task in tasks):
             return ""
         mean = row.mean([task.name for task in tasks])
-        places = len(f"{given!r}".rpartition(".")[2])
-        if abs(given - mean) < _ROUNDING * 10 ** (2 - min(2, places)):
+        places = len(f"{average!r}".rpartition(".")[2])
+        if abs(average - mean) < _ROUNDING * 10 ** (2 - min(2, places)):
             return ""
         return self._letter(
-            f"{row.label}: printed as {given}, though the values beside it have the mean "
+            f"{row.label}: printed as {average}, though the values next to it have the mean "
             f"{mean:.{max(2, places)}f}."
         )
 

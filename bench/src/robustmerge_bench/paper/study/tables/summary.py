@@ -1,23 +1,28 @@
-"""What tables say: averages, shares of the experts, the worst task, who beats whom."""
+"""What a contender's scores come to, and comparisons of all contenders, on the same samples.
+
+Every task's samples are drawn again with replacement, the same for all contenders. Cost: 7 ns per
+draw and sample, and 0.05 to 0.1 ns more for every contender and column.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ....figure import ScoreEstimate
-from ....stats import Difference, compare_drawn
-from .board import Board, Entry
-from .resample import Drawn, resample
+from ....results.comparison import PairwiseComparison, compare_resampled, draws_for
+from ....results.resampling import Draws, ResampledScores, ScoreEstimate, drawn_sums
+from ...figures import FIGURES
+from ...score import Score
+from .board import ContenderScores, ScoreBoard
 
-Pairs = Mapping[tuple[str, str], Difference]
-GROUP_OF_EXPERTS = ("seen", "vision")
+GROUPS_OF_EXPERTS = ("seen", "vision")
 
 
 @dataclass(frozen=True)
-class Summary:
+class ContenderSummary:
     """What a contender's scores come to.
 
     Attributes:
@@ -26,110 +31,125 @@ class Summary:
         averages: The mean over a group of tasks, if it has a score of every one of them.
         normalized: Mean share of the individual experts' scores, in percent, over their tasks.
         worst: The task with the least such share, and the share in percent.
-        silent: The task with the most answers that are empty or unparsable, and their percentage.
+        no_answer: The task with most answers that are empty or unparsable, and their percentage.
     """
 
-    entry: Entry
+    entry: ContenderScores
     tasks: Mapping[str, ScoreEstimate]
     averages: Mapping[str, ScoreEstimate]
     normalized: ScoreEstimate | None
     worst: tuple[str, ScoreEstimate] | None
-    silent: tuple[str, float] | None
+    no_answer: tuple[str, float] | None
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudySummary:
     """A board summed up.
 
     Attributes:
         board: The scores.
-        summaries: Of all contenders, in the study's order.
-        pairs: By figure, every two contenders that have it: an average, or a task of those that
-            are not averaged. p is Holm's over all pairs of a figure.
+        contenders: All of them, in the study's order.
+        comparisons: By average, or task of those that are not averaged: every two contenders that
+            have it. p is Holm's over all of these.
         draws: How often samples were drawn.
     """
 
-    board: Board
-    summaries: tuple[Summary, ...]
-    pairs: Mapping[str, Pairs]
+    board: ScoreBoard
+    contenders: tuple[ContenderSummary, ...]
+    comparisons: Mapping[str, tuple[PairwiseComparison, ...]]
     draws: int
 
 
-def stand(board: Board, *, draws: int | None = None, seed: int = 0) -> Standing:
-    """Sum up and compare; see `resample` for the arguments."""
-    drawn = resample(board, draws=draws, seed=seed)
-    experts = drawn[board.experts.label] if board.experts else None
-    count = max((len(d) for each in drawn.values() for d in each.draws.values()), default=0)
-    return Standing(
+def summarize_study(board: ScoreBoard, *, draws: int | None = None, seed: int = 0) -> StudySummary:
+    """Sum up and compare; see `resample_board` for the arguments."""
+    resampled = resample_board(board, draws=draws, seed=seed)
+    experts = resampled[board.experts.label] if board.experts else None
+    alone = {t.name: [t.name] for t in board.record.tasks if t.group not in board.averaged}
+    return StudySummary(
         board,
-        tuple(_summary(board, each, drawn[each.label], experts) for each in board.entries),
-        {name: _pairs(board, drawn, tasks) for name, tasks in compared(board).items()},
-        count,
+        tuple(_summarize(board, each, resampled[each.label], experts) for each in board.entries),
+        {
+            name: compare_resampled(resampled, tasks)
+            for name, tasks in {**board.averaged, **alone}.items()
+        },
+        max((len(d) for each in resampled.values() for d in each.draws.values()), default=0),
     )
 
 
-def compared(board: Board) -> dict[str, list[str]]:
-    """What contenders are compared by: a name, and the tasks whose mean it is."""
-    found = {group: [task.name for task in board.of(group)] for group in board.averaged}
-    alone = (task.name for task in board.tasks if task.group not in board.averaged)
-    return found | {name: [name] for name in alone}
+def resample_board(
+    board: ScoreBoard, *, draws: int | None = None, seed: int = 0
+) -> dict[str, ResampledScores]:
+    """Draw samples again, for all contenders at once.
 
-
-def _summary(board: Board, entry: Entry, own: Drawn, experts: Drawn | None) -> Summary:
-    groups = {group: [task.name for task in board.of(group)] for group in board.averaged}
-    averages = {
-        g: _mean(own, names) for g, names in groups.items() if own.values.keys() >= {*names}
-    }
-    names = [name for group in GROUP_OF_EXPERTS for name in groups.get(group, ())]
-    shares = None if entry is board.experts else _shares(own, experts, names)
-    return Summary(
-        entry,
-        {task.name: own.figure(task.name) for task in board.tasks if task.name in own.values},
-        averages,
-        _mean(shares, names) if shares else None,
-        _worst(shares) if shares else None,
-        _silent(entry),
-    )
-
-
-def _mean(own: Drawn, names: Sequence[str]) -> ScoreEstimate:
-    value = float(np.mean([own.values[name] for name in names]))
-    return ScoreEstimate.of(value, np.mean([own.draws[name] for name in names], axis=0))
-
-
-def _shares(own: Drawn, experts: Drawn | None, names: Sequence[str]) -> Drawn | None:
-    """Scores in percent of the experts', on the same draws.
-
-    None where one is missing, or where an expert is worth nothing, of which there is no share.
+    Args:
+        board: The scores.
+        draws: How often; as often as comparing all contenders takes, if not given.
+        seed: Of the draws.
     """
+    count = draws_for(len(board.entries)) if draws is None else draws
+    random = np.random.default_rng(seed)
+    drawn: dict[str, dict[str, Draws]] = {each.label: {} for each in board.entries}
+    for task in board.record.tasks:
+        scores = {e.label: e.scores[task.name] for e in board.entries if task.name in e.scores}
+        for label, of_task in _resample(scores, count, random).items():
+            drawn[label][task.name] = of_task
+    return {
+        each.label: ResampledScores(
+            {task: score.value for task, score in each.scores.items()}, drawn[each.label]
+        )
+        for each in board.entries
+    }
+
+
+def _resample(
+    scores: Mapping[str, Score], draws: int, random: np.random.Generator
+) -> dict[str, Draws]:
+    """Draw a task's score of every contender."""
+    drawn = {label: np.empty(draws) for label in scores}
+    if not scores:
+        return drawn
+    rows = np.hstack([score.rows for score in scores.values()])  # [samples, contenders·columns]
+    for part, sums in drawn_sums(random, draws, rows):
+        n = np.full(len(sums), len(rows))
+        each = np.hsplit(sums, len(scores))
+        for (label, score), own in zip(scores.items(), each, strict=True):
+            drawn[label][part] = FIGURES[score.figure](own, n)
+    return drawn
+
+
+def _summarize(
+    board: ScoreBoard, entry: ContenderScores, own: ResampledScores, experts: ResampledScores | None
+) -> ContenderSummary:
+    names = [name for group in GROUPS_OF_EXPERTS for name in board.averaged.get(group, ())]
+    shares = None if entry is board.experts else _shares(own, experts, names)
+    worst = min(shares.values, key=shares.values.__getitem__) if shares else ""
+    no_answer = {task: 100 * max(s.empty, s.unparsable) for task, s in entry.scores.items()}
+    most = max(no_answer, key=no_answer.__getitem__, default=None)
+    return ContenderSummary(
+        entry,
+        {
+            task.name: own.estimate(task.name)
+            for task in board.record.tasks
+            if task.name in own.values
+        },
+        {
+            g: own.mean(tasks)
+            for g, tasks in board.averaged.items()
+            if own.values.keys() >= {*tasks}
+        },
+        shares.mean(names) if shares else None,
+        (worst, shares.estimate(worst)) if shares else None,
+        None if most is None else (most, no_answer[most]),
+    )
+
+
+def _shares(
+    own: ResampledScores, experts: ResampledScores | None, names: Sequence[str]
+) -> ResampledScores | None:
+    """Return scores in percent of the experts', if all are there and no expert scores nothing."""
     if experts is None or not names:
         return None
     if not own.values.keys() >= {*names} <= experts.values.keys():
         return None
-    if any((experts.draws[name] <= 0).any() for name in names):
-        return None
-    return Drawn(
-        {name: 100 * own.values[name] / experts.values[name] for name in names},
-        {name: 100 * own.draws[name] / experts.draws[name] for name in names},
-    )
-
-
-def _worst(shares: Drawn) -> tuple[str, ScoreEstimate]:
-    task = min(shares.values, key=lambda name: shares.values[name])
-    return task, shares.figure(task)
-
-
-def _silent(entry: Entry) -> tuple[str, float] | None:
-    found = {task: 100 * max(s.empty, s.unparsable) for task, s in entry.scores.items()}
-    task = max(found, key=lambda name: found[name], default=None)
-    return None if task is None else (task, found[task])
-
-
-def _pairs(board: Board, drawn: Mapping[str, Drawn], tasks: Sequence[str]) -> Pairs:
-    """Every two contenders that have a score of each of these tasks."""
-    there = [e.label for e in board.entries if drawn[e.label].values.keys() >= {*tasks}]
-    if len(there) < 2:
-        return {}
-    values = {label: float(np.mean([drawn[label].values[t] for t in tasks])) for label in there}
-    means = [np.mean([drawn[label].draws[t] for t in tasks], axis=0) for label in there]
-    return compare_drawn(values, np.stack(means, axis=1))
+    shares = own.percent_of(experts, names)
+    return None if math.isnan(shares.mean(names).low) else shares

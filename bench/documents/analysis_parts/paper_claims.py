@@ -1,0 +1,162 @@
+"""The paper's claims about adapters and directions, each beside what chance would give.
+
+Chance for singular values: an update of the same shape and rank with A as it is initialized
+(uniform) and B of Gaussian values, none of it trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from robustmerge.diagnosis.pooled import ModuleLocation
+from robustmerge.diagnosis.tables import Diagnosis
+
+from .benchmark_scores import Benchmark, Measured
+from .diagnosed_merges import Taken
+
+SIDES = ("left", "right", "both")
+SHOWN = ("task-arithmetic", "ties", "dare", "pcb", "iso-c", "tsv-m", "robustmerge")
+"""Merges of the table of directions, where they are there."""
+
+SIGNS = (("ties", "magnitude-prune"), ("dare-ties", "dare"))
+"""Methods that elect signs, each beside the one that keeps the same entries and does not."""
+
+PLACED = (
+    *(f"directions.{p}.{s}, mean, task mean" for p in ("largest", "rest") for s in SIDES),
+    *(f"directions.{p}.both_matched, mean, task mean" for p in ("largest", "rest")),
+    *(f"directions.{p}.answer, mean, task mean" for p in ("largest", "rest")),
+    "directions.rest.ratio, mean, task mean",
+    "kept.both, weighted, task mean",
+)
+
+
+def of_adapters(found: Diagnosis) -> dict[str, Any]:
+    """Shape of values and spectra of every expert, and what goes between experts."""
+    values = {
+        matrix: _each(found, "values", "kurtosis", matrix=matrix) for matrix in ("A", "B", "delta")
+    }
+    spectra = {
+        name: _each(found, "spectra", name)
+        for name in ("head_to_tail", "first_share", "effective_rank")
+    }
+    pairs = {
+        name: [p[name].weighted for p in found.pooled("pairs")]
+        for name in ("cosine", "sign_conflict", "weighted_sign_conflict")
+    }
+    (signs,) = found.pooled("signs")
+    rank = max(row.rank for row in found.spectra)
+    return {
+        "adapters": list(found.adapters),
+        "kurtosis": values,
+        "spectra": spectra,
+        "chance": chance_spectra(found.modules, rank),
+        "pairs": {name: [min(x), float(np.mean(x)), max(x)] for name, x in pairs.items()},
+        "opposed": signs["opposed"].weighted,
+        "opposed by chance": signs["chance"].weighted,
+    }
+
+
+def _each(found: Diagnosis, table: str, figure: str, **words: str) -> list[list[float]]:
+    """A figure of every adapter: its median over modules and the 10 and 90 % quantiles."""
+    return [
+        [p[figure].median, p[figure].low, p[figure].high]
+        for p in found.pooled(table)
+        if words.items() <= p.words.items()
+    ]
+
+
+def chance_spectra(
+    modules: Sequence[ModuleLocation], rank: int, seed: int = 0
+) -> dict[str, list[float]]:
+    """Head to tail and first share of untrained updates, as median and quantiles over modules."""
+    generator = np.random.default_rng(seed)
+    gaps, shares = [], []
+    for module in modules:
+        A = generator.uniform(-1, 1, (module.d_in, rank))
+        B = generator.normal(size=(module.d_out, rank))
+        # B A^T has the singular values of its triangular factors' product.
+        S = np.linalg.svd(np.linalg.qr(B).R @ np.linalg.qr(A).R.T, compute_uv=False)
+        gaps.append(S[0] / S[-1])
+        shares.append(S[0] ** 2 / (S**2).sum())
+    quantiles = [0.5, 0.1, 0.9]
+    return {
+        "head_to_tail": np.quantile(gaps, quantiles).tolist(),
+        "first_share": np.quantile(shares, quantiles).tolist(),
+    }
+
+
+def fates(merges: Sequence[Measured], taken: Sequence[Taken]) -> list[dict[str, Any]]:
+    """What became of the largest directions and the rest in well-known merges."""
+    rows = []
+    for label in SHOWN:
+        for each, found in zip(merges, taken, strict=True):
+            if each.which.label == label:
+                rows.append(
+                    {
+                        "merge": label,
+                        **{
+                            f"{part} {measure}": found.flat()[
+                                f"directions.{part}.{measure}, mean, task mean"
+                            ]
+                            for part in ("largest", "rest")
+                            for measure in (*SIDES, "both_matched", "answer")
+                        },
+                    }
+                )
+    return rows
+
+
+def head_holds(taken: Sequence[Taken]) -> dict[str, int]:
+    """In how many merges the largest directions are kept better than the rest, by measure."""
+    return {
+        measure: sum(
+            t.flat()[f"directions.largest.{measure}, mean, task mean"]
+            > t.flat()[f"directions.rest.{measure}, mean, task mean"]
+            for t in taken
+        )
+        for measure in (*SIDES, "both_matched", "answer")
+    }
+
+
+def places(
+    merges: Sequence[Measured], taken: Sequence[Taken], label: str = "robustmerge"
+) -> dict[str, Any]:
+    """A merge's place by every figure about directions, all at one norm; 1 is the greatest."""
+    flat = [t.at(1 / t.whole["size"]).flat() for t in taken]
+    where = [each.which.label for each in merges].index(label)
+    found = {}
+    for name in PLACED:
+        values = np.array([one[name] for one in flat])
+        found[name] = {
+            "value": float(values[where]),
+            "place": int((values > values[where] + 1e-4).sum()) + 1,
+            "of": len(merges),
+            "median": float(np.median(values)),
+            "best": merges[int(values.argmax())].which.label,
+            "greatest": float(values.max()),
+        }
+    return found
+
+
+def election(benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Tuned scores with and without electing signs, at full rank."""
+    view = benchmark.view
+    (section,) = (s for s in view["sections"] if (s["scale"], s["rank"]) == ("sweep", "full"))
+    rows = {row["merge"]: row for row in section["rows"]}
+    found = []
+    for elects, plain in SIGNS:
+        if elects in rows and plain in rows:
+            sign = section["beats"][elects][section["order"].index(plain)]
+            found.append(
+                {
+                    "elects": elects,
+                    "plain": plain,
+                    "with": rows[elects]["seen"],
+                    "without": rows[plain]["seen"],
+                    "told apart": sign != ".",
+                }
+            )
+    return found

@@ -1,0 +1,251 @@
+"""Which models there are to examine for each part of the document, and how long that will take."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from robustmerge.errors import MergeError
+from robustmerge_bench.mini.runs.contender import Contender
+from robustmerge_bench.mini.runs.folders import ExpertSet
+from robustmerge_bench.mini.runs.job import EvaluationJob, Protocol, Rank
+from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
+from robustmerge_bench.mini.runs.results import Result, is_done
+from robustmerge_bench.mini.runs.world import World
+
+from .studies import RANKS, SCALES, Inquiry, Point, at, every
+
+_SET = re.compile(r"(shared|independent)-(\d+)(-frozen)?")
+_RANKED = re.compile(r"(shared|independent)-(\d+)-rank(\d+)")
+T = TypeVar("T")
+
+STUDIES = "studies"
+"""Where results of studies are, apart from what `robustmerge bench mini table` reads."""
+
+ITEM_SECONDS = 16 / 6000  # of one thread, before anything is measured
+MERGE_SECONDS = 2.0
+SWEEP = 8
+"""Factors that a sweep tries, about."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for on the command line.
+
+    Attributes:
+        root: The trained benchmark.
+        sets: Sets of experts for the tables of all methods.
+        study_sets: Those that studies are made with; sets of one family.
+        contenders: The merges of the tables.
+        ranks: Ranks of their results.
+        scales: Their scale protocols.
+        items: Test items per task.
+        validation: Validation items per seen task.
+    """
+
+    root: Path
+    sets: Sequence[ExpertSet]
+    study_sets: Sequence[ExpertSet]
+    contenders: Sequence[Contender]
+    ranks: Sequence[Rank]
+    scales: Sequence[Protocol]
+    items: int = 500
+    validation: int = 100
+
+    def study(
+        self,
+        contenders: Sequence[Contender] = (),
+        scales: Sequence[Protocol] = ("default",),
+        ranks: Sequence[Rank] = ("input",),
+        *,
+        matrix: bool = False,
+    ) -> Comparison:
+        """A study with the items that were asked for."""
+        return Comparison(contenders, ranks, scales, self.items, self.validation, matrix)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point of a study on a set of experts.
+
+    Attributes:
+        study: The study.
+        point: The point.
+        scale: The scale protocol.
+        job: The model to be examined.
+        references: Zero-shot, experts and joint of the same experts.
+    """
+
+    study: Inquiry
+    point: Point
+    scale: Protocol
+    job: EvaluationJob
+    references: tuple[EvaluationJob, ...]
+
+
+def sets_in(root: Path) -> list[ExpertSet]:
+    """The sets that are there, but for those of other ranks.
+
+    Raises:
+        MergeError: There is none.
+    """
+    found = [
+        ExpertSet(folder, match[1], int(match[2]), bool(match[3]))
+        for folder in sorted((root / "experts").glob("*"))
+        if (match := _SET.fullmatch(folder.name))
+    ]
+    if not found:
+        raise MergeError(
+            "no experts",
+            where=str(root / "experts"),
+            hint="train them first: robustmerge bench mini train",
+        )
+    return sorted(found, key=lambda each: (each.init != "shared", each.frozen, each.seed))
+
+
+def chosen(root: Path, names: Iterable[str]) -> list[ExpertSet]:
+    """The sets of these names.
+
+    Raises:
+        MergeError: One is not there.
+    """
+    there = {each.name: each for each in sets_in(root)}
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise MergeError(
+            f"no experts {', '.join(missing)}",
+            where=str(root / "experts"),
+            hint=f"there are {', '.join(there)}",
+        )
+    return [there[name] for name in names]
+
+
+def ranked(each: ExpertSet) -> list[tuple[int, ExpertSet]]:
+    """A set and those trained like it at other ranks, by rank; none if there are no others."""
+    found = {}
+    for folder in sorted(each.folder.parent.glob(f"{each.name}-rank*")):
+        if match := _RANKED.fullmatch(folder.name):
+            rank = int(match[3])
+            found[rank] = ExpertSet(folder, f"{each.family}-rank{rank}", each.seed)
+    if found:
+        found[_rank_of(each.folder)] = each
+    return sorted(found.items())
+
+
+def _rank_of(folder: Path) -> int:
+    settings = sorted(folder.glob("*/adapter_config.json"))[0]
+    return int(json.loads(settings.read_text(encoding="utf-8"))["r"])
+
+
+def tables(asked: Asked, world: World) -> list[EvaluationJob]:
+    """Every method on every set, with what it is compared with."""
+    study = asked.study(asked.contenders, asked.scales, asked.ranks)
+    return make_jobs(asked.root, asked.sets, study, world)
+
+
+def matrix(asked: Asked, world: World) -> list[EvaluationJob]:
+    """Every expert on every task."""
+    return make_jobs(asked.root, asked.sets, asked.study(matrix=True), world)
+
+
+def cases(asked: Asked, world: World) -> list[Case]:
+    """Every point of every study."""
+    seen = sum(task.seen for task in world.tasks().values())
+    found = [
+        case for study in every(seen) for case in _cases(study, asked.study_sets, asked, world)
+    ]
+    for each in asked.study_sets[:1]:
+        for rank, other in ranked(each):
+            found += _cases(at(RANKS, rank), [other], asked, world)
+    return found
+
+
+def _cases(study: Inquiry, sets: Sequence[ExpertSet], asked: Asked, world: World) -> list[Case]:
+    merges = {point.merge: Contender.parse(point.merge) for point in study.points}
+    jobs = make_jobs(asked.root, sets, asked.study(tuple(merges.values()), SCALES), world)
+    references = tuple(job for job in jobs if job.kind != "merge")
+    by_name = {
+        (job.merge.contender.label, job.merge.scale, job.seed): job for job in jobs if job.merge
+    }
+    return [
+        Case(
+            study,
+            point,
+            scale,
+            first(by_name[merges[point.merge].label, scale, each.seed], point.count),
+            references,
+        )
+        for scale in SCALES
+        for point in study.points
+        for each in sets
+    ]
+
+
+def first(job: EvaluationJob, count: int) -> EvaluationJob:
+    """A merge of the first experts alone, examined on their tasks and on unseen ones; 0 for all."""
+    if not count:
+        return job
+    left_out = [name for name, seen in job.tasks.items() if seen][count:]
+    return replace(
+        job,
+        adapters=job.adapters[:count],
+        tasks=without(job.tasks, left_out),
+        hashes=without(job.hashes, left_out),
+    )
+
+
+def without(names: Mapping[str, T], left_out: Iterable[str]) -> dict[str, T]:
+    """A mapping without some of its names."""
+    gone = set(left_out)
+    return {name: value for name, value in names.items() if name not in gone}
+
+
+def folder_of_result(job: EvaluationJob, out: Path) -> Path | None:
+    """Return the folder that has the job's result, if one has."""
+    return next((folder for folder in (out, out / STUDIES) if is_done(job, folder)), None)
+
+
+def unique(jobs: Iterable[EvaluationJob]) -> list[EvaluationJob]:
+    """Each job once."""
+    return list({job.file: job for job in jobs}.values())
+
+
+def estimate(jobs: Iterable[EvaluationJob], speed: Speed, workers: int) -> float:
+    """Seconds that jobs will take, about."""
+    return sum(map(speed.of, jobs)) / workers
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a model costs: seconds for an item, and for a merge by its method."""
+
+    item: float = ITEM_SECONDS
+    merge: Callable[[str], float] = lambda _: MERGE_SECONDS
+
+    @classmethod
+    def measured(cls, results: Sequence[Result]) -> Speed:
+        """As it was in results that are there; the stated guess where there are none."""
+        items = [
+            r.seconds["answer"] / sum(map(len, r.scores.values()))
+            for r in results
+            if r.seconds.get("answer")
+        ]
+        merges: dict[str, float] = {
+            r.facts["method"]: r.seconds["merge"] for r in results if r.facts["kind"] == "merge"
+        }
+        return cls(
+            median(items) if items else ITEM_SECONDS,
+            lambda method: merges.get(method, MERGE_SECONDS),
+        )
+
+    def of(self, job: EvaluationJob) -> float:
+        """Seconds of one thread for a job."""
+        answers = job.items * len(job.tasks)
+        answers += SWEEP * job.validation * sum(job.tasks.values())
+        merging = self.merge(job.merge.contender.method) if job.merge else 0.0
+        return answers * self.item + merging

@@ -1,1 +1,0 @@
-"""Judging what was kept: tables, comparisons, gates."""
