@@ -14,6 +14,7 @@ Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,11 +92,21 @@ def core(stack: Stack) -> Core:
 
     Cost: O((d_out + d_in) R^2) for the sum of ranks R; memory O((d_out + d_in) R).
     """
-    B = Basis.of(torch.cat([f.B for f in stack.factors], dim=1))
-    A = Basis.of(torch.cat([f.A for f in stack.factors]).T)
-    parts = zip(*(torch.split(X.R, list(stack.ranks), 1) for X in (B, A)), strict=True)
-    M = torch.stack([b @ a.T for b, a in parts])
+    B, A, inside = common_bases(stack.factors)
+    M = torch.stack([f.dense() for f in inside])  # [task, p, q]
     return Core(B, M, A, torch.tensor(stack.weights, dtype=M.dtype, device=M.device))
+
+
+def common_bases(updates: Sequence[Factors]) -> tuple[Basis, Basis, tuple[Factors, ...]]:
+    """Return bases of all output and of all input directions, and the updates in these.
+
+    Cost: O((d_out + d_in) R^2) for the sum of ranks R.
+    """
+    ranks = [f.rank for f in updates]
+    B = Basis.of(torch.cat([f.B for f in updates], dim=1))  # of [d_out, R]
+    A = Basis.of(torch.cat([f.A for f in updates]).T)  # of [d_in, R]
+    parts = zip(torch.split(B.R, ranks, 1), torch.split(A.R, ranks, 1), strict=True)
+    return B, A, tuple(Factors(a.T, b) for b, a in parts)  # b: [p, rank], a: [q, rank]
 
 
 def numerical_rank(S: Float[Tensor, " k"]) -> int:

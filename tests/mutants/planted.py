@@ -78,9 +78,9 @@ MERGING = (
     # Core space
     _plant(
         "factor transposed in the core",
-        "linalg.py::core",
-        "b @ a.T for b, a in parts",
-        "a @ b.T for b, a in parts",
+        "linalg.py::common_bases",
+        "Factors(a.T, b) for",
+        "Factors(b.T, a) for",
         "tests/test_linalg.py",
     ),
     _plant(

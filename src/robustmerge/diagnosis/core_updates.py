@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..basis import Basis
 from ..factors import Factors
-from ..linalg import ROUNDING, SVD, compact_svd, numerical_rank, svd
+from ..linalg import ROUNDING, SVD, common_bases, compact_svd, numerical_rank, svd
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,8 @@ class CoreSpace:
     @classmethod
     def of(cls, updates: Sequence[Factors]) -> CoreSpace:
         """Project the updates of one module; costs O((d_out + d_in) R²)."""
-        ranks = [f.rank for f in updates]
-        B = Basis.of(torch.cat([f.B for f in updates], dim=1))  # [d_out, R]
-        A = Basis.of(torch.cat([f.A for f in updates]).T)  # [d_in, R]
-        parts = zip(torch.split(B.R, ranks, 1), torch.split(A.R, ranks, 1), strict=True)
-        return cls(updates[0].shape, tuple(CoreUpdate(Factors(a.T, b)) for b, a in parts), B, A)
+        B, A, inside = common_bases(updates)
+        return cls(updates[0].shape, tuple(CoreUpdate(f) for f in inside), B, A)
 
     @cached_property
     def outputs(self) -> Float[Tensor, "p k"]:
