@@ -1,4 +1,4 @@
-"""`robustmerge bench mini` as a user runs it, on a pretend benchmark."""
+"""`robustmerge bench mini` as a user runs it, in the scripted world."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RUN = ("bench", "mini", "run")
 
 
 @pytest.fixture(autouse=True)
-def pretend_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustmerge_bench.cli.mini.show.built_in", lambda: WORLD)
+def scripted_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustmerge_bench.mini.runs.world.built_in", lambda: WORLD)
 
 
 @pytest.fixture
@@ -70,7 +70,9 @@ def test_gates_that_are_all_open(
     from robustmerge_bench.mini.ranking.gates import Gate
 
     open_gate = Gate("a gate", "much", "more", True)
-    monkeypatch.setattr("robustmerge_bench.cli.mini.show.check_gates", lambda *_, **__: [open_gate])
+    monkeypatch.setattr(
+        "robustmerge_bench.mini.ranking.gates.check_gates", lambda *_, **__: [open_gate]
+    )
     assert run(["bench", "mini", "gates", *places]) == 0
 
 
@@ -98,7 +100,7 @@ def test_without_methods_every_one_and_a_word_on_data(
     def stop(jobs, *_, **__):  # type: ignore[no-untyped-def]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustmerge_bench.cli.mini.show.evaluate", stop)
+    monkeypatch.setattr("robustmerge_bench.mini.runs.examine.evaluate", stop)
     assert run([*RUN, *places]) == 130
     said = capsys.readouterr().err
     assert "fisher, regmean need data, and are given 100 validation items of each seen task" in said
@@ -130,7 +132,7 @@ def test_a_failed_job_is_told_at_the_end(places: list[str], capsys: Capture) -> 
     options = ["--methods", "average,task-arithmetic", "--items", "10", "--jobs", "1"]
     assert run([*RUN, *places, *options]) == 1
     said = capsys.readouterr().err
-    assert "shared-0 expert rec: failed: ValueError" in said  # what the pretend model makes of NaN
+    assert "shared-0 expert rec: failed: ValueError" in said  # what the scripted model makes of NaN
     assert "3 of 7 jobs failed: shared-0 expert rec, shared-0 average default input, " in said
     assert "the same command again" in said
     assert len(list((root.parent / "out").iterdir())) == 4

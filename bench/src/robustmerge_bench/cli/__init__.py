@@ -1,1 +1,1 @@
-"""`robustmerge bench`: benchmarks that merges are judged by; a file per verb, and what it shows."""
+"""`robustmerge bench`: benchmarks that merges are judged by; a file per verb or two."""

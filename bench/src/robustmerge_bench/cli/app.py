@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from .lmms import lmms_tasks
-from .mini.app import mini
+from .mini import mini
 from .run import run
 from .score import score
-from .study import study
-from .table import table
-from .train import train
-from .train_clip import train as train_clip
+from .study import study, table
+from .train import train, train_clip
 
 bench = App(name="bench", help="Benchmarks that merges are judged by.")
 bench.command(score)
@@ -20,5 +17,24 @@ bench.command(train)
 bench.command(train_clip, name="train-clip")
 bench.command(study)
 bench.command(table)
-bench.command(lmms_tasks, name="lmms-tasks")
+
+
+@bench.command(name="lmms-tasks")
+def lmms_tasks() -> None:
+    """Print the folder of task files for lmms-eval's --include_path.
+
+    With lmms-eval installed next to this package, and MM_MERGEBENCH naming the folder that holds
+    the tasks' data:
+
+    lmms-eval --model robustmerge --model_args base=MODEL,adapter=ADAPTER --batch_size 16
+    --include_path "$(robustmerge bench lmms-tasks)" --tasks mm_mergebench
+
+    Groups of tasks: mm_mergebench, mm_mergebench_seen, mm_mergebench_unseen; single ones such as
+    mm_mergebench_scienceqa.
+    """
+    from ..paper.lmms import TASKS
+
+    print(TASKS)
+
+
 bench.command(mini)

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bars,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from robustmerge.cli.optional import needing
+
+if TYPE_CHECKING:
+    from ..paper.answering.options import AnsweringOptions
+    from ..paper.answering.run import Progress
+    from ..paper.tasks import PaperTask
 
 
 def run(
@@ -52,24 +70,91 @@ def run(
         limit: Ask the first questions of every task only.
         max_new_tokens: Most tokens of an answer; each task's own unless given.
     """
-    from . import show_run
+    from robustmerge.files import expand_user
 
-    return show_run.run(
-        base,
-        adapter,
-        tasks,
-        data,
-        output,
-        device=device,
-        settings={
-            "engine": engine,
-            "url": url,
-            "model": model,
-            "dtype": dtype,
-            "batch": batch,
-            "workers": workers,
-            "prompt": prompt,
-            "limit": limit,
-            "max_new_tokens": max_new_tokens,
-        },
+    from ..paper.answering.options import AnsweringOptions
+    from ..paper.answering.run import answer
+    from ..paper.tasks import chosen
+
+    options = AnsweringOptions(
+        engine=engine,
+        url=url,
+        model=model,
+        device=device or default_device(),
+        dtype=dtype,
+        batch=batch,
+        workers=workers,
+        prompt=prompt,
+        limit=limit,
+        max_new_tokens=max_new_tokens,
     )
+    data, output, selected = expand_user(data), expand_user(output), chosen(tasks)
+    try:
+        with running("running a model", options) as progress:
+            files = answer(
+                base, adapter, selected, data, output, options=options, progress=progress
+            )
+    except KeyboardInterrupt:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            "interrupted; answers so far are kept, and the same command goes on from there"
+        )
+        return 130
+    for file in files:
+        print(f"{file.read_bytes().count(bytes([10]))} answers in {file}")
+    _print_next(selected[0], files[0], data)
+    return 0
+
+
+def default_device() -> str:
+    """Return the device that models run on by default."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _print_next(task: PaperTask, file: Path, data: Path) -> None:
+    from ..paper.data.find import find
+
+    found = find(data, task)
+    print(f"\nnext: robustmerge bench score --task {task.name} --predictions {file} \\")
+    print(f"        --questions {found.questions}", end="")
+    print(f" --references {found.references}" if found.references else "")
+
+
+@contextmanager
+def running(what: str, options: AnsweringOptions) -> Iterator[Progress]:
+    """Run models with progress bars; a missing library is named.
+
+    Args:
+        what: What runs here, for the error of a missing library.
+        options: Of the models' answers.
+    """
+    from ..paper.answering.engines.quiet import quiet
+
+    server = options.engine == "server"
+    what, extra = ("a server", "[server]") if server else (what, "")
+    with needing(what, f"robustmerge-bench{extra}"), quiet(), bars() as progress:
+        yield progress
+
+
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """Show a bar for each task on stderr, or lines where that is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    screen = Console(stderr=True, soft_wrap=True, highlight=False)
+    rows: dict[str, TaskID] = {}
+    with Bars(*columns, console=screen, disable=not screen.is_terminal) as bars:
+
+        def tell(task: str, done: int, total: int) -> None:
+            if task not in rows:
+                rows[task] = bars.add_task(task, total=total)
+            bars.update(rows[task], completed=done)
+            if not screen.is_terminal:
+                screen.print(f"{task}: {done} of {total}", markup=False)
+
+        yield tell

@@ -343,7 +343,7 @@ def test_the_command(
     arguments += ["--workers", "0", "--steps", "2", "--batch", "4", "--rank", "2"]
     assert command([*arguments, "--task", "cars", "-o", str(tmp_path / "x")]) == 0
     printed = capsys.readouterr()
-    assert "cars: 36 pictures of 3 classes" in printed.out
+    assert "cars: 36 images of 3 classes" in printed.out
     assert "rank 2 on attention, A shared, 1,024 parameters" in printed.out
     assert "step 2 of 2" in printed.err
     assert check(tmp_path / "x", str(base)).holds

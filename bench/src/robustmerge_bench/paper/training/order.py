@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 
 def taken(counts: Sequence[int], limit: int | None) -> int:
     """How many examples an epoch has.
@@ -29,6 +27,8 @@ def order(counts: Sequence[int], limit: int | None, *, seen: int, seed: int) -> 
         seen: How many are seen in all; the last epoch may be cut short.
         seed: Of the draws and the order.
     """
+    import numpy as np  # not by the command line's help, which reads a recipe's options
+
     if not seen:
         return []
     starts = np.cumsum([0, *counts[:-1]])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from robustmerge.errors import MergeError
 
 from .options import AMOUNT, COUNT, check
 from .recipe import DType
+
+if TYPE_CHECKING:
+    import torch  # imported where it is used: the command line's help reads the options here
 
 MOST = 16  # conversations on a device at once, unless told otherwise; as in LLaVA's script
 
@@ -21,12 +22,12 @@ class DeviceConfig:
     """Where and how a training is computed.
 
     Attributes:
-        device: auto is a GPU where there is one.
-        device_batch: Conversations that one device takes at once; what is left of a batch is
-            accumulated. None for the most up to 16 that fit the batch.
-        gradient_checkpointing: Compute activations again instead of keeping them.
-        workers: Processes that read pictures, for each device; None for 4 beside a GPU, and none
-            beside a CPU, which has enough to do.
+        device: Where to compute; auto is a GPU where there is one.
+        device_batch: Samples that one device takes at once; the rest of a batch is accumulated. By
+            default the most up to 16 that divide the batch.
+        gradient_checkpointing: Compute activations twice, to hold fewer.
+        workers: Processes that read images, for each device; by default 4 with a GPU and none with
+            a CPU.
         save_every: Steps between two checkpoints.
     """
 
@@ -44,7 +45,7 @@ class DeviceConfig:
         """
         check(self, COUNT, "device_batch", "save_every")
         check(self, AMOUNT, "workers")
-        if self.device == "cuda" and not torch.cuda.is_available():
+        if self.device == "cuda" and not _has_gpu():
             raise MergeError("no CUDA device", where="--device cuda", hint="--device cpu")
 
     @property
@@ -71,10 +72,12 @@ class DeviceConfig:
     @property
     def on_gpu(self) -> bool:
         """Whether a GPU computes."""
-        return self.device != "cpu" and torch.cuda.is_available()
+        return self.device != "cpu" and _has_gpu()
 
     def computes_in(self, asked: DType) -> torch.dtype:
         """The type of the base and of the arithmetic."""
+        import torch
+
         if asked == "auto":
             asked = "bfloat16" if self.on_gpu and torch.cuda.is_bf16_supported() else "float32"
         return torch.bfloat16 if asked == "bfloat16" else torch.float32
@@ -103,3 +106,22 @@ class DeviceConfig:
                 hint="a divisor of that number; the rest is accumulated",
             )
         return self.device_batch
+
+
+@dataclass(frozen=True)
+class ClipDeviceConfig(DeviceConfig):
+    """The same for CLIP, which is small.
+
+    Attributes:
+        gradient_checkpointing: Compute activations twice, to hold fewer.
+        save_every: Steps between two checkpoints.
+    """
+
+    gradient_checkpointing: bool = False
+    save_every: int = 500
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -29,21 +29,22 @@ class TrainingRecipe:
     """How an expert is trained.
 
     Attributes:
-        rank: Of the LoRA; its alpha is twice that.
+        init: Whether A starts the same for all tasks of a seed or for each by itself, which
+            decides what can be merged.
+        seed: Of A, the order of the data and the dropout.
+        rank: Of the LoRA; alpha is twice that.
         dropout: Share of a LoRA's inputs that are dropped.
-        projector: Trained whole, or frozen.
+        projector: The connector of vision tower and language model: fully trained, or frozen.
         learning_rate: Highest rate of the LoRA.
         projector_rate: Highest rate of the projector.
-        warmup: Share of the steps until the highest rate, from which a cosine falls to zero.
+        warmup: Share of the steps until the highest rate; a cosine falls to zero from there.
         epochs: Times that each conversation is seen.
         batch: Conversations of a step, on all devices together.
-        limit: Conversations taken of each task, drawn by the seed; None for all.
-        max_length: Most tokens of a conversation, picture included; what is longer is cut behind.
+        limit: Conversations taken of each task, drawn by the seed; all by default.
+        max_length: Most tokens of a conversation, image included; longer ones are cut off.
         prompt: LLaVA-1.5's vicuna format, the model's chat template, or what suits the model.
-        framing: A gray square around every picture, or none; auto, what suits the model.
-        dtype: Type of the base and of the arithmetic; auto: bfloat16 where the device has it.
-        init: Whether all tasks start from one A, or each from its own.
-        seed: Of A, the order, the draws and the dropout.
+        framing: Put images on a gray square, leave them, or what suits the model.
+        dtype: Of base and arithmetic; auto is bfloat16 where the device has it.
     """
 
     rank: int = 16

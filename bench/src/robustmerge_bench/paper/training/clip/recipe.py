@@ -38,19 +38,20 @@ class ClipRecipe:
     """How an expert is trained.
 
     Attributes:
-        rank: Of the LoRA; its alpha is the same.
+        init: Whether A starts the same for all tasks of a seed or for each by itself, which
+            decides what can be merged.
+        seed: Of A, the order of the data and the dropout.
+        rank: Of the LoRA; alpha is the same.
         targets: Linear layers of the vision encoder with a LoRA: those of attention, or all.
         dropout: Share of a LoRA's inputs that are dropped.
         learning_rate: The highest.
         weight_decay: Of AdamW.
-        warmup: Share of the steps until the highest rate, from which a cosine falls to zero.
-        epochs: Times that each picture is seen, unless steps are given.
-        steps: How often the weights are changed.
-        batch: Pictures of a step, on all devices together.
-        limit: Pictures taken of each task, drawn by the seed; None for all.
-        dtype: Type of the base and of the arithmetic; auto: bfloat16 where the device has it.
-        init: Whether all tasks start from one A, or each from its own.
-        seed: Of A, the order, the draws and the dropout.
+        warmup: Share of the steps until the highest rate; a cosine falls to zero from there.
+        epochs: Times that each image is seen, unless steps are given.
+        steps: How often the weights are changed; experts as good as published take some thousands.
+        batch: Images of a step, on all devices together.
+        limit: Images taken of each task, drawn by the seed; all by default.
+        dtype: Of base and arithmetic; auto is bfloat16 where the device has it.
     """
 
     rank: int = 16

@@ -1,1 +1,0 @@
-"""`robustmerge bench mini`: the laptop benchmark; a file per verb, and what they show."""
