@@ -64,7 +64,7 @@ def robustmerge(adapters: list[Path], output: Path) -> None:
 
 def task_arithmetic(adapters: list[Path], output: Path) -> None:
     """This package: the sum of the updates, cut to rank 16."""
-    merge_recipe(Recipe(tuple(map(str, adapters)), "task-arithmetic", rank="16"), output)
+    merge_recipe(Recipe(tuple(map(str, adapters)), method="task-arithmetic", rank="16"), output)
 
 
 CONTENDERS: dict[str, Callable[[list[Path], Path], None]] = {

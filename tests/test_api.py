@@ -7,7 +7,6 @@ import inspect
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -56,48 +55,18 @@ def test_examples_run(function: object, tmp_path: Path, monkeypatch: pytest.Monk
     assert doctest.DocTestRunner().run(example).failed == 0
 
 
-def test_merge_takes_what_a_recipe_takes() -> None:
-    taken = set(inspect.signature(inspect.unwrap(robustmerge.merge)).parameters)
-    assert {field.name for field in fields(Recipe)} - {"modules"} <= taken
-
-
-def test_every_setting_arrives(tmp_path: Path) -> None:
+def test_options_of_the_run_arrive(tmp_path: Path) -> None:
+    """Check those that are in no recipe; tests/engine/test_options.py checks the others."""
     folders = trio(tmp_path)
-    seen: list[tuple[int, int]] = []
-    given = {
-        "weights": [1.0, 0.5, -1.0],
-        "scale": "norm-matched",
-        "scale_over": "module",
-        "balance": ["norms:cap=2"],
-        "calibrate": ["lines"],
-        "rank": 7,
-        "dtype": "bfloat16",
-        "seed": 3,
-        "base": "tiny/other",
-        "same_base": True,
-        "missing": "drop",
-        "layout": "flat",
-        "extras": "sum",
-        "extras_in": "beside",
-        "dora": "mean",  # for adapters that are
-    }
+    calls: list[tuple[int, int]] = []
     report = robustmerge.merge(
         [Path(folder) for folder in folders],
         tmp_path / "out",
-        method="robustmerge-paper",
         workers=1,
-        progress=lambda done, total: seen.append((done, total)),
-        density=0.3,
-        **given,  # type: ignore[arg-type]
+        progress=lambda done, total: calls.append((done, total)),
     )
-    recipe = {
-        **given,
-        "adapters": folders,
-        "method": "robustmerge-paper",
-        "parameters": {"density": 0.3},
-    }
-    assert report.plan.recipe.to_dict() == recipe
-    assert seen == [(n, 6) for n in range(1, 7)]
+    assert report.plan.recipe == Recipe(tuple(folders))
+    assert calls == [(n, 6) for n in range(1, 7)]
     with pytest.raises(MergeError, match="the output exists"):
         robustmerge.merge(folders, tmp_path / "out")
     again = robustmerge.merge(folders, tmp_path / "out", force=True)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .adapter.align import Missing
 from .adapter.reader import Adapter
 from .diagnosis.run import run_diagnosis
 from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
+from .engine.options import Dora, DType, ExtrasIn, ExtrasPolicy, Layout, Missing, ScaleOver
 from .engine.recipe import Recipe
 from .engine.report import MergeReport
-from .engine.values import Dora, Extras, Over, Where
-from .errors import MergeError
+from .engine.values import read_paths, read_steps
+from .errors import MergeError, within
 from .threads import Progress, silent
 
 
@@ -25,20 +25,20 @@ def merge(
     method: str = "robustmerge",
     weights: Sequence[float] | None = None,
     scale: float | str = 1.0,
-    scale_over: Over = "model",
+    scale_over: ScaleOver = "model",
     balance: str | Sequence[str] = (),
     calibrate: str | Sequence[str] = (),
     rank: int | str = "input",
-    dtype: str | None = None,
+    dtype: DType | None = None,
     device: str = "cpu",
     workers: int | None = None,
     seed: int = 0,
     base: str | Path | None = None,
     same_base: bool = False,
     missing: Missing = "refuse",
-    layout: str | None = None,
-    extras: Extras = "mean",
-    extras_in: Where = "adapter",
+    layout: Layout | None = None,
+    extras: ExtrasPolicy = "mean",
+    extras_in: ExtrasIn = "adapter",
     dora: Dora = "refuse",
     plugins: Sequence[str | Path] = (),
     data: str | Path | None = None,
@@ -93,35 +93,31 @@ def merge(
     Raises:
         MergeError: Something the user can mend; nothing was written.
     """
-    recipe = {
-        "adapters": list(adapters) if not isinstance(adapters, str) else adapters,
-        "method": method,
-        "parameters": parameters,
-        "weights": None if weights is None else list(weights),
-        "scale": scale,
-        "scale_over": scale_over,
-        "balance": balance,
-        "calibrate": calibrate,
-        "rank": rank,
-        "dtype": dtype,
-        "seed": seed,
-        "missing": missing,
-        "base": None if base is None else str(base),
-        "same_base": same_base,
-        "layout": layout,
-        "extras": extras,
-        "extras_in": extras_in,
-        "dora": dora,
-        "plugins": list(plugins),
-        "data": None if data is None else str(data),
-    }
+    with within("robustmerge.merge"):
+        recipe = Recipe(
+            read_paths("adapters", adapters if isinstance(adapters, str) else list(adapters)),
+            parameters,
+            method=method,
+            weights=None if weights is None else tuple(weights),
+            scale=scale,
+            scale_over=scale_over,
+            balance=read_steps("balance", balance),
+            calibrate=read_steps("calibrate", calibrate),
+            rank=rank,
+            dtype=dtype,
+            seed=seed,
+            missing=missing,
+            base=None if base is None else str(base),
+            same_base=same_base,
+            layout=layout,
+            extras=extras,
+            extras_in=extras_in,
+            dora=dora,
+            plugins=read_paths("plugins", plugins if isinstance(plugins, str) else list(plugins)),
+            data=None if data is None else str(data),
+        )
     return merge_recipe(
-        Recipe.from_dict(recipe, where="robustmerge.merge"),
-        output,
-        device=device,
-        workers=workers,
-        force=force,
-        progress=progress,
+        recipe, output, device=device, workers=workers, force=force, progress=progress
     )
 
 

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from .adapter.config import AdapterConfig
 from .collect.live import collect
+from .engine.options import ScaleOver
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept, remarks
 from .engine.run import MergedModule
-from .engine.values import Over
-from .errors import MergeError, few
+from .engine.values import read_paths, read_steps
+from .errors import MergeError, few, within
 from .live.loaded import check_known, landed
 from .live.merge import LiveRun, pair_of
 from .threads import silent
@@ -65,7 +66,7 @@ def add_merged_adapter(
     method: str = "robustmerge",
     weights: Sequence[float] | None = None,
     scale: float | str = 1.0,
-    scale_over: Over = "model",
+    scale_over: ScaleOver = "model",
     balance: str | Sequence[str] = (),
     calibrate: str | Sequence[str] = (),
     rank: int | str = "input",
@@ -95,11 +96,19 @@ def add_merged_adapter(
     Raises:
         MergeError: Something the user can mend; the model is as it was.
     """
-    asked: dict[str, Any] = {"adapters": adapters, "method": method, "parameters": parameters}
-    asked |= {"weights": None if weights is None else list(weights)}
-    asked |= {"scale": scale, "rank": rank, "seed": seed}
-    asked |= {"balance": balance, "calibrate": calibrate, "scale_over": scale_over}
-    recipe = Recipe.from_dict(asked, where="add_merged_adapter")
+    with within("add_merged_adapter"):
+        recipe = Recipe(
+            read_paths("adapters", adapters),
+            parameters,
+            method=method,
+            weights=None if weights is None else tuple(weights),
+            scale=scale,
+            scale_over=scale_over,
+            balance=read_steps("balance", balance),
+            calibrate=read_steps("calibrate", calibrate),
+            rank=rank,
+            seed=seed,
+        )
     _check_names(model, recipe.adapters, adapter_name)
     layers = _layers(model, recipe.adapters)
     run = LiveRun(recipe, layers)

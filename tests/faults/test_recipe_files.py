@@ -110,7 +110,7 @@ def test_what_is_no_yaml_table(recipe: Path, text: str, said: str) -> None:
         ("modules: [{match: x, weight: [1]}]", "did you mean weights?"),
         ("modules: [{match: x, scale: big}]", "scale of x = 'big' is neither a number nor a rule"),
         ("modules: [{match: x, weights: [1]}]", "1 weights of x for 3 adapters"),
-        ("modules: [{match: x, parameters: y}]", "parameters must be a table"),
+        ("modules: [{match: x, parameters: y}]", "parameters of x must be a table"),
         ("output: 5", "output = 5 is not a path"),
     ],
 )

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..checks.compare import SHARED, UNEVEN, UNRELATED, FactorSimilarity, Verdict, likeness
 from ..checks.contents import Contents
 from ..checks.summary import AdapterSummary
-from ..engine.obstacles import Obstacle, obstacles
+from ..engine.obstacles import Obstacle, find_obstacles
 from .rows import LabeledRow, listed, print_rows
 
 _FACTORS = "factor-wise methods (robustmerge, average, ties on factors)"
@@ -123,7 +123,7 @@ def compare(contents: Sequence[Contents], facts: Sequence[AdapterSummary]) -> Ad
     norms = tuple(f.norm for f in facts if f.norm is not None)
     if len(norms) < len(facts):
         return AdapterSet(labels, None, None, None)
-    return AdapterSet(labels, obstacles(labels), likeness(adapters), norms)
+    return AdapterSet(labels, find_obstacles(labels), likeness(adapters), norms)
 
 
 def _figures(like: FactorSimilarity) -> str:

@@ -1,4 +1,4 @@
-"""Files that a user writes: plain YAML, whose paths are seen from the file."""
+"""Files that a user writes: plain YAML, whose paths are relative to the file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .values import check_table
 
 
 def read_yaml(path: Path, kind: str) -> dict[str, Any]:
-    """The names and values in a file.
+    """Read the names and values in a file.
 
     Args:
         path: The file.
         kind: What it is in messages, such as recipe.
 
     Raises:
-        MergeError: It cannot be read, is not YAML, or no table of names and values.
+        MergeError: an unreadable file, or one that is not a YAML table of names and values
     """
     try:
         with reading(path):
@@ -33,22 +33,24 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
             where=str(path),
             hint=f"a {kind} is plain YAML: names and values, indented by spaces",
         ) from None
-    check_table(f"the {kind}", content, str(path))
-    return dict(content)
+    return dict(check_table(f"the {kind}", content, str(path)))
 
 
-def beside(file: Path, source: str) -> str:
-    """A path in a file, seen from the file; what may be a Hub id and is no path there stays."""
+def relative_to(file: Path, source: str) -> str:
+    """Resolve a path that is written in a file from that file's folder.
+
+    What is not a path there and may be a Hub id stays as it is.
+    """
     path = file.parent / expand_user(source)
     with reading(path):
         return str(path) if path.exists() or source.startswith((".", "/", "~")) else source
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong in a YAML file, in one line."""
+    """Describe what is wrong in a YAML file, in one line."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     problem = getattr(error, "problem", None) or first_line(error)
     mark = getattr(error, "problem_mark", None)
-    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{problem}{place}"
+    position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{problem}{position}"

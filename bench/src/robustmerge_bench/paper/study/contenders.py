@@ -17,7 +17,7 @@ from typing import Any, Literal
 from robustmerge import methods
 from robustmerge.engine.recipe import Recipe
 from robustmerge.engine.values import check_keys, check_table
-from robustmerge.engine.yaml_file import beside
+from robustmerge.engine.yaml_file import relative_to
 from robustmerge.errors import MergeError, few, shown, unknown, within
 from robustmerge.methods import load_plugin
 
@@ -115,7 +115,7 @@ def _ready(entry: Mapping[str, Any], file: Path) -> StudyContender:
             f"joint = {shown(entry['joint'])} is not an adapter",
             hint="joint: a folder, or a Hub id owner/name",
         )
-    return StudyContender(entry.get("label", "joint"), "joint", beside(file, entry["joint"]))
+    return StudyContender(entry.get("label", "joint"), "joint", relative_to(file, entry["joint"]))
 
 
 def _merge(
@@ -124,7 +124,7 @@ def _merge(
     given = {**common, **{k: v for k, v in entry.items() if k not in ("label", "adapters")}}
     for name in _PATHS:
         if isinstance(given.get(name), str):
-            given[name] = beside(file, given[name])
+            given[name] = relative_to(file, given[name])
     given["plugins"] = _load_plugins(given, file)
     names = _names(entry.get("adapters"), adapters)
     recipe = Recipe.from_dict({**given, "adapters": [adapters[n] for n in names]}, where="")
@@ -139,7 +139,7 @@ def _load_plugins(given: Mapping[str, Any], file: Path) -> list[str]:
     plugins = given.get("plugins") or []
     if not isinstance(plugins, list):
         raise MergeError(f"plugins = {shown(plugins)} is not a list", hint="plugins: [mine.py]")
-    found = [beside(file, str(plugin)) for plugin in plugins]
+    found = [relative_to(file, str(plugin)) for plugin in plugins]
     for plugin in found:
         load_plugin(plugin)
     return found

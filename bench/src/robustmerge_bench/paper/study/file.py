@@ -31,7 +31,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from robustmerge.engine.values import check_keys, check_table
-from robustmerge.engine.yaml_file import beside, read_yaml
+from robustmerge.engine.yaml_file import read_yaml, relative_to
 from robustmerge.errors import MergeError, few, shown, unknown, within
 
 from ..score import Protocol
@@ -116,7 +116,7 @@ class Study:
         return cls(
             file=file,
             title=content.get("title", file.stem),
-            base=beside(file, content["base"]),
+            base=relative_to(file, content["base"]),
             data=file.parent / content["data"] if "data" in content else None,
             adapters=adapters,
             contenders=contenders(content.get("methods"), adapters, common, file),
@@ -147,7 +147,7 @@ def _adapters(given: object, file: Path) -> dict[str, str]:
                 where=f"{file}, adapters, {name}",
                 hint=f"{name}: a folder, or a Hub id owner/name",
             )
-    return {name: beside(file, source) for name, source in given.items()}
+    return {name: relative_to(file, source) for name, source in given.items()}
 
 
 def _tasks(given: object, file: Path) -> tuple[PaperTask, ...]:
