@@ -423,7 +423,7 @@ MERGING = (
     ),
     _plant(
         "a path in a recipe is looked for elsewhere",
-        "engine/yaml_file.py::beside",
+        "engine/yaml_file.py::relative_to",
         ' or source.startswith((".", "/", "~"))',
         "",
         "tests/engine/test_recipe.py",
