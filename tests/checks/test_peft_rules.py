@@ -128,14 +128,14 @@ def test_peft_finds_the_same_tensors(family: str, to: str, tmp_path: Path) -> No
     live = get_peft_model_state_dict(model, save_embedding_layers=False)
     theirs = {renamed[name] for name, tensor in before.items() if torch.equal(live[name], tensor)}
     contents = Contents.open(tmp_path)
-    assert {i.place.name for i in contents.items if lands(contents, i)} == theirs
+    assert {i.ref.name for i in contents.items if lands(contents, i)} == theirs
 
 
 def test_peft_finds_no_fully_trained_parameter_by_an_old_name(tmp_path: Path) -> None:
     save_adapter("llava", tmp_path, seed=1, modules_to_save=["language_model.norm"])
     relabel(tmp_path, "hf-old")
     contents = Contents.open(tmp_path)
-    (item,) = contents.whole
+    (item,) = contents.fully_trained
     assert not lands(contents, item)
     with pytest.raises(KeyError, match="norm"):
         attach(build("llava"), tmp_path)

@@ -28,7 +28,7 @@ def full(
 ) -> dict[str, Tensor]:
     """Export the adapter in `root` and read the result."""
     model = base(root / "base", of_base.pop("tensors", None), **of_base)
-    export_adapter(root / "a", root / "out", layout="full", base=str(model), **(settings or {}))
+    export_adapter(root / "a", root / "out", format="full", base=str(model), **(settings or {}))
     return read(root / "out")
 
 
@@ -165,7 +165,7 @@ def test_the_order_of_a_header_is_not_that_of_its_tensors(tmp_path: Path) -> Non
     header = json.loads(data[8:end])
     text = json.dumps(dict(reversed(header.items()))).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
-    export_adapter(tmp_path / "a", tmp_path / "out", layout="full", base=str(path.parent))
+    export_adapter(tmp_path / "a", tmp_path / "out", format="full", base=str(path.parent))
     got, before = read(tmp_path / "out"), weights()
     for module, delta in deltas(tmp_path / "a").items():
         want = before[f"{module}.weight"].double() + delta
@@ -251,9 +251,9 @@ def test_tied_embeddings_that_nothing_touches_stay_tied(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"]
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
+@pytest.mark.parametrize("kind", ["embedded", "full"])
 def test_a_base_on_the_hub_comes_whole(
-    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, cache = base(tmp_path / "hub", cuts=(3, 8)), tmp_path / "cache"
     cache.mkdir()
@@ -270,7 +270,7 @@ def test_a_base_on_the_hub_comes_whole(
     monkeypatch.setattr(base_reader, "snapshot", snapshot)
     monkeypatch.setattr(companions, "snapshot", snapshot)
     adapter(tmp_path / "a", base_model_name_or_path="owner/model")
-    export_adapter(tmp_path / "a", tmp_path / "out", layout=layout)
+    export_adapter(tmp_path / "a", tmp_path / "out", format=kind)
     left = {"README.md", "pytorch_model.bin.index.json", ".gitattributes", "adapter_config.json"}
     assert {p.name for p in hub.iterdir()} - left <= {p.name for p in (tmp_path / "out").iterdir()}
     assert not any(fnmatch("pytorch_model-00001-of-00002.bin", pattern) for pattern in asked)

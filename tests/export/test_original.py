@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,11 +15,15 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from factories.adapters import LLM, adapter
+from factories.checkpoints import base as converted_base
 from factories.families import _TEXT, attach, build, save_adapter, text_inputs
 from faults.refuse import command, refused, tree
 from robustmerge.adapter.config import AdapterConfig
 from robustmerge.adapter.reader import Adapter
-from robustmerge.export import export_adapter
+from robustmerge.cli.app import run
+from robustmerge.cli.export import FormatName, LayoutName
+from robustmerge.export import EXPORTERS, export_adapter
+from robustmerge.export.exported import Exporter
 
 SETTINGS = {
     "model_type": "llava",
@@ -43,7 +47,7 @@ def original(folder: Path, **settings: Any) -> str:
 
 def export(root: Path, **settings: Any) -> Path:
     out = root / "llava-lora-out"
-    export_adapter(root / "a", out, layout="llava", base=original(root / "base", **settings))
+    export_adapter(root / "a", out, format="original", base=original(root / "base", **settings))
     return out
 
 
@@ -96,7 +100,7 @@ def test_a_merged_folder_goes_there_and_back(tmp_path: Path) -> None:
     stored = torch.load(out / "non_lora_trainables.bin", weights_only=True)
     assert len(stored) == 4
     again = tmp_path / "LLaVA_7B_lora_r4"
-    export_adapter(out, again, layout="llava")
+    export_adapter(out, again, format="original")
     same_updates(out, again)
     assert (again / "config.json").read_text() == (out / "config.json").read_text()
 
@@ -165,11 +169,13 @@ def test_refused_without_a_trace(tmp_path: Path) -> None:
     before = tree(root)
 
     def llava(source: str, base: str | None, *said: str, out: str = "llava-lora-x") -> None:
-        refused(lambda: export_adapter(root / source, root / out, layout="llava", base=base), *said)
+        refused(
+            lambda: export_adapter(root / source, root / out, format="original", base=base), *said
+        )
         assert tree(root) == before
 
-    llava("a", base, "lacks 'llava' and 'lora'", "llava-lora-merged", out="merged")
-    llava("a", base, "lacks 'lora'", out="LLaVA-merged")
+    llava("a", base, "does not contain 'llava' and 'lora'", "llava-lora-merged", out="merged")
+    llava("a", base, "does not contain 'lora'", out="LLaVA-merged")
     llava("a", None, "no config.json of the original LLaVA code", "liuhaotian/llava-v1.5-7b")
     llava("a", str(converted), "not the config.json of an original LLaVA-1.5")
     llava("a", wrong_size, "down_proj is [16, 40] here and [32, 64] by config.json of the original")
@@ -177,8 +183,44 @@ def test_refused_without_a_trace(tmp_path: Path) -> None:
     llava("qwen", base, "an adapter of qwen2_vl", "LLaVA-1.5 alone")
     llava("next", base, "an adapter of llava_next")
     llava("words", base, "lm_head.weight [24, 16]", "whose vocabulary is 20")
-    llava("dora", base, "DoRA, of which the original code knows nothing", "--layout full")
+    llava("dora", base, "DoRA, which the original code does not support", "--format full")
     llava("norm", base, "model.language_model.norm.weight [16] has no place")
-    code, errors = command("export", root / "a", "--layout", "llava", "-o", root / "x")
+    code, errors = command("export", root / "a", "--format", "original", "-o", root / "x")
     assert code == 1
-    assert "lacks 'llava' and 'lora'" in errors
+    assert "does not contain 'llava' and 'lora'" in errors
+
+
+def test_the_command_takes_every_format() -> None:
+    assert get_args(FormatName) == tuple(EXPORTERS)
+    assert get_args(LayoutName) == tuple(exporter.layout for exporter in EXPORTERS.values())
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS.values(), ids=lambda exporter: exporter.name)
+def test_the_former_option_still_works(
+    exporter: Exporter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = (
+        original(tmp_path / "b")
+        if exporter.name == "original"
+        else str(converted_base(tmp_path / "b"))
+    )
+    adapter(tmp_path / "a")
+    printed = []
+    for option, value in (("--format", exporter.name), ("--layout", exporter.layout)):
+        out = tmp_path / f"llava-lora{option}"
+        arguments = ["export", str(tmp_path / "a"), option, value, "--base", model, "-o", str(out)]
+        assert run([*arguments, "--json"]) == 0
+        output = capsys.readouterr()
+        printed.append(json.loads(output.out) | {"output_folder": ""})
+        note = f"note: --layout {exporter.layout} is now called --format {exporter.name}\n"
+        assert (note in output.err) == (option == "--layout")
+    assert printed[0] == printed[1]
+    assert printed[0]["layout"] == exporter.layout
+
+
+def test_one_format_is_named(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "a")
+    for options in ([], ["--format", "full", "--layout", "full"]):
+        code, errors = command("export", folder, "-o", tmp_path / "out", *options)
+        assert code == 1
+        assert "--format embedded, --format original or --format full" in errors

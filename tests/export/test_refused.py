@@ -108,23 +108,23 @@ FULL: dict[str, tuple[Make, str]] = {
     "too large": (too_large, "F16, the type of the base, cannot hold"),
 }
 EMBEDDED: dict[str, tuple[Make, str]] = {"DoRA": (dora, "DoRA, whose magnitudes transformers")}
-CASES = [(layout, name, *case) for layout in ("embedded", "full") for name, case in BOTH.items()]
+CASES = [(kind, name, *case) for kind in ("embedded", "full") for name, case in BOTH.items()]
 CASES += [("full", name, *case) for name, case in FULL.items()]
 CASES += [("embedded", name, *case) for name, case in EMBEDDED.items()]
 
 
-@pytest.mark.parametrize(("layout", "name", "spoil", "said"), CASES, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize(("kind", "name", "spoil", "said"), CASES, ids=lambda v: str(v)[:20])
 def test_refused_without_a_trace(
-    layout: str, name: str, spoil: Make, said: str, tmp_path: Path
+    kind: str, name: str, spoil: Make, said: str, tmp_path: Path
 ) -> None:
     base(tmp_path / "base")
     adapter(tmp_path / "a")
     spoil(tmp_path)
     before, given = tree(tmp_path), str(tmp_path / "base")
     out = tmp_path / "new" / "out"
-    refused(lambda: export_adapter(tmp_path / "a", out, layout=layout, base=given), said)
+    refused(lambda: export_adapter(tmp_path / "a", out, format=kind, base=given), said)
     assert tree(tmp_path) == before
-    code, errors = command("export", tmp_path / "a", "--layout", layout, "--base", given, "-o", out)
+    code, errors = command("export", tmp_path / "a", "--format", kind, "--base", given, "-o", out)
     assert code == 1
     assert said in errors
     assert "Traceback" not in errors
@@ -135,29 +135,29 @@ def test_a_base_that_is_not_there(tmp_path: Path) -> None:
     adapter(tmp_path / "a", base_model_name_or_path="./gone")
     adapter(tmp_path / "b", base_model_name_or_path=None)
     before = tree(tmp_path)
-    export = lambda name, **k: export_adapter(tmp_path / name, tmp_path / "o", layout="full", **k)  # noqa: E731
+    export = lambda name, **k: export_adapter(tmp_path / name, tmp_path / "o", format="full", **k)  # noqa: E731
     refused(lambda: export("a"), "the base model that the adapter names", "./gone", "--base names")
     refused(lambda: export("b"), "the adapter names no base model")
     refused(lambda: export("a", base="./gone"), "no such folder")
     refused(lambda: export("gone"), "no such folder")
-    refused(lambda: export_adapter(tmp_path / "a", "o", layout="ful"), "did you mean full?")
+    refused(lambda: export_adapter(tmp_path / "a", "o", format="ful"), "did you mean full?")
     assert tree(tmp_path) == before
 
 
 def test_the_base_that_the_adapter_names_is_taken(tmp_path: Path) -> None:
     adapter(tmp_path / "a", base_model_name_or_path=str(base(tmp_path / "base")))
-    for layout in ("embedded", "full"):
-        assert export_adapter(tmp_path / "a", tmp_path / layout, layout=layout).base
+    for kind in ("embedded", "full"):
+        assert export_adapter(tmp_path / "a", tmp_path / kind, format=kind).base
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
-def test_only_an_older_export_is_replaced(layout: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "full"])
+def test_only_an_older_export_is_replaced(kind: str, tmp_path: Path) -> None:
     model = str(base(tmp_path / "base"))
     adapter(tmp_path / "a")
     base(tmp_path / "mine")
 
     def export(out: str, **options: Any) -> None:
-        export_adapter(tmp_path / "a", tmp_path / out, layout=layout, base=model, **options)
+        export_adapter(tmp_path / "a", tmp_path / out, format=kind, base=model, **options)
 
     refused(lambda: export("base", force=True), "would replace an input")
     refused(lambda: export("mine"), "the output exists")
@@ -175,7 +175,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(tmp_path)
 
     def export() -> None:
-        export_adapter(tmp_path / "a", tmp_path / "out", layout="full", base=model)
+        export_adapter(tmp_path / "a", tmp_path / "out", format="full", base=model)
 
     with monkeypatch.context() as patch:
         usage = type("Usage", (), {"free": 1000})
@@ -202,7 +202,7 @@ def test_a_base_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(rewrite, "_write", touched)
     refused(
-        lambda: export_adapter(tmp_path / "a", tmp_path / "out", layout="full", base=str(model)),
+        lambda: export_adapter(tmp_path / "a", tmp_path / "out", format="full", base=str(model)),
         "changed while it was read",
     )
     assert not (tmp_path / "out").exists()
@@ -211,17 +211,16 @@ def test_a_base_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(base(tmp_path / "base"))
     adapter(tmp_path / "a", extras={"model.multi_modal_projector.linear_1.bias": torch.ones(6)})
-    for layout in ("embedded", "full"):
-        out = str(tmp_path / layout)
+    for kind in ("embedded", "full"):
+        out = str(tmp_path / kind)
         assert (
-            run(["export", str(tmp_path / "a"), "--layout", layout, "--base", model, "-o", out])
-            == 0
+            run(["export", str(tmp_path / "a"), "--format", kind, "--base", model, "-o", out]) == 0
         )
         said = capsys.readouterr().out
-        for part in (layout, "6 low-rank updates", "1 tensors", "linear_1.bias", out, "next:"):
+        for part in (kind, "6 low-rank updates", "1 tensors", "linear_1.bias", out, "next:"):
             assert part in said, said
     out = str(tmp_path / "again")
-    arguments = ["export", str(tmp_path / "a"), "--layout", "full", "--base", model, "-o", out]
+    arguments = ["export", str(tmp_path / "a"), "--format", "full", "--base", model, "-o", out]
     assert run([*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["modules"] == 6
@@ -229,3 +228,4 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     recorded = json.loads((tmp_path / "again" / "export.json").read_text())
     assert {k: printed[k] for k in recorded} == recorded
     assert run([*arguments[:-1], out + "2", "--copy"]) == 1
+    assert "nothing is linked in the format full" in capsys.readouterr().err

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from factories.bases import llama, llava, text_only
 from factories.families import FAMILIES, attach, build, logits, save_adapter, text_inputs
+from robustmerge.checks.runtimes import version_note
 from robustmerge.export import export_adapter
 
 
@@ -34,8 +36,8 @@ def made(family: str, root: Path, shard: str = "1GB", **options: Any) -> None:
     save_adapter(family, root / "a", seed=1, **options)
 
 
-def export(root: Path, layout: str, **options: Any) -> Path:
-    export_adapter(root / "a", root / "out", layout=layout, base=str(root / "base"), **options)
+def export(root: Path, kind: str, **options: Any) -> Path:
+    export_adapter(root / "a", root / "out", format=kind, base=str(root / "base"), **options)
     return root / "out"
 
 
@@ -63,25 +65,25 @@ def test_embedded_is_the_base_with_the_adapter(family: str, tmp_path: Path) -> N
     assert (got - logits(family, build(family))).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
-def test_projectors_go_along(layout: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "full"])
+def test_projectors_go_along(kind: str, tmp_path: Path) -> None:
     made("llava", tmp_path, modules_to_save=["multi_modal_projector"])
-    got = logits("llava", load(export(tmp_path, layout)))
+    got = logits("llava", load(export(tmp_path, kind)))
     want = logits("llava", attach(build("llava"), tmp_path / "a"))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
-def test_a_part_of_a_projector_goes_along(layout: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "full"])
+def test_a_part_of_a_projector_goes_along(kind: str, tmp_path: Path) -> None:
     made("llava", tmp_path)
     name = "model.multi_modal_projector.linear_2.bias"
     save_file({name: torch.full((64,), 0.3)}, tmp_path / "a" / "non_lora.safetensors")
     model = attach(build("llava"), tmp_path / "a")
     model.get_base_model().get_parameter(name).data.fill_(0.3)
     want = logits("llava", model)
-    got = load(export(tmp_path, layout))
+    got = load(export(tmp_path, kind))
     torch.testing.assert_close(logits("llava", got), want, rtol=1e-5, atol=1e-4)
-    if layout == "embedded":  # nothing is left for a loader to make up
+    if kind == "embedded":  # nothing is left for a loader to make up
         tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
         projector = [n for n in tensors if "multi_modal_projector" in n]
         assert len(projector) == 4
@@ -95,7 +97,7 @@ def test_dora_is_baked(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
+@pytest.mark.parametrize("kind", ["embedded", "full"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -106,10 +108,10 @@ def test_dora_is_baked(family: str, tmp_path: Path) -> None:
     ids=["both", "alpha", "rank"],
 )
 def test_unequal_ranks_and_scalings_go_along(
-    layout: str, options: dict[str, Any], tmp_path: Path
+    kind: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     made("qwen2_vl", tmp_path, **options)
-    got = logits("qwen2_vl", load(export(tmp_path, layout)))
+    got = logits("qwen2_vl", load(export(tmp_path, kind)))
     want = logits("qwen2_vl", attach(build("qwen2_vl"), tmp_path / "a"))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 
@@ -144,25 +146,25 @@ def test_tied_embeddings_compute_what_the_adapter_does(
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
-def test_language_models_too(layout: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "full"])
+def test_language_models_too(kind: str, tmp_path: Path) -> None:
     from factories.bases import adapt
 
     llama(tmp_path / "base")
     peft = adapt(text_only(), {"expert": {}}, tmp_path)
     (tmp_path / "expert").rename(tmp_path / "a")
-    export(tmp_path, layout)
+    export(tmp_path, kind)
     got = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
         one, other = got(**text_inputs()).logits, peft(**text_inputs()).logits
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("layout", ["embedded", "full"])
-def test_the_processor_goes_along(layout: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "full"])
+def test_the_processor_goes_along(kind: str, tmp_path: Path) -> None:
     llava(tmp_path / "base")
     save_adapter("llava", tmp_path / "a", seed=1)
-    processor = transformers.AutoProcessor.from_pretrained(export(tmp_path, layout))
+    processor = transformers.AutoProcessor.from_pretrained(export(tmp_path, kind))
     assert type(processor).__name__ == "LlavaProcessor"
     assert processor.chat_template
 
@@ -174,3 +176,55 @@ def test_copies_do_not_need_the_base(tmp_path: Path) -> None:
     (tmp_path / "base").rename(tmp_path / "gone")
     assert torch.equal(logits("llava", load(tmp_path / "out")), want)
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
+
+
+def test_the_closing_advice_is_true(tmp_path: Path) -> None:
+    """What the command tells the user to call loads the adapter, whatever the versions here."""
+    made("llava", tmp_path)
+    report = export_adapter(
+        tmp_path / "a", tmp_path / "out", format="embedded", base=str(tmp_path / "base")
+    )
+    want = logits("llava", attach(build("llava"), tmp_path / "a"))
+    call, _, condition = report.usage(tmp_path / "out").partition(", ")
+    assert condition == "with PEFT installed"
+    model = eval(call, {"AutoModelForImageTextToText": AutoModelForImageTextToText})
+    assert torch.equal(logits("llava", model.eval()), want)
+    later = load(tmp_path / "base")
+    later.load_adapter(str(tmp_path / "out"))
+    assert torch.equal(logits("llava", later), want)
+
+
+def test_what_is_noted_about_the_versions_is_true(tmp_path: Path) -> None:
+    """transformers' own adapter methods work unless the note says no; PeftModel's always do."""
+    made("llava", tmp_path)
+    model = load(export(tmp_path, "embedded"))
+    calls = [
+        lambda: model.set_adapter("default"),
+        model.disable_adapters,
+        lambda: model.save_pretrained(tmp_path / "saved"),
+    ]
+    for call in calls:
+        if version_note():
+            with pytest.raises(ValueError, match="version of PEFT"):
+                call()
+        else:
+            call()
+    before = logits("llava", build("llava"))
+    wrapped = PeftModel.from_pretrained(load(tmp_path / "base"), str(tmp_path / "out")).eval()
+    want = logits("llava", attach(build("llava"), tmp_path / "a"))
+    assert torch.equal(logits("llava", wrapped), want)
+    wrapped.set_adapter("default")
+    wrapped.save_pretrained(str(tmp_path / "again"))
+    with wrapped.disable_adapter():
+        assert torch.equal(logits("llava", wrapped), before)
+
+
+def test_the_advice_names_the_class_of_a_language_model(tmp_path: Path) -> None:
+    from factories.bases import adapt
+
+    llama(tmp_path / "base")
+    adapt(text_only(), {"expert": {}}, tmp_path)
+    report = export_adapter(
+        tmp_path / "expert", tmp_path / "out", format="full", base=str(tmp_path / "base")
+    )
+    assert report.usage(Path("out")) == "AutoModelForCausalLM.from_pretrained('out')"

@@ -29,11 +29,11 @@ class NamedTensor:
 
     Attributes:
         key: The name taken apart.
-        place: Where it is.
+        ref: The tensor in its file.
     """
 
     key: Key
-    place: TensorRef
+    ref: TensorRef
 
     @property
     def written(self) -> str:
@@ -43,7 +43,7 @@ class NamedTensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
-        return self.place.spec.shape
+        return self.ref.spec.shape
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ class Contents:
 
     @cached_property
     def items(self) -> tuple[NamedTensor, ...]:
-        """All tensors whose names have a place in an adapter."""
-        found = ((parse(name), place) for name, place in self._places())
-        return tuple(NamedTensor(key, place) for key, place in found if key is not None)
+        """All tensors whose names PEFT knows."""
+        parsed = ((parse(ref.name), ref) for ref in self._refs())
+        return tuple(NamedTensor(key, ref) for key, ref in parsed if key is not None)
 
     @cached_property
-    def strangers(self) -> tuple[str, ...]:
-        """Names that have no place in an adapter."""
-        return tuple(name for name, _ in self._places() if parse(name) is None)
+    def unknown_names(self) -> tuple[str, ...]:
+        """Names of tensors that no adapter has."""
+        return tuple(ref.name for ref in self._refs() if parse(ref.name) is None)
 
     @cached_property
     def loras(self) -> tuple[LoraPair, ...]:
@@ -128,8 +128,8 @@ class Contents:
         )
 
     @cached_property
-    def whole(self) -> tuple[NamedTensor, ...]:
-        """Parameters trained whole, and rows of embeddings."""
+    def fully_trained(self) -> tuple[NamedTensor, ...]:
+        """Fully trained parameters, and rows of embeddings."""
         return self.of(Part.FULL, Part.TOKENS)
 
     @cached_property
@@ -172,10 +172,10 @@ class Contents:
         for file in self.files:
             file.close()
 
-    def _places(self) -> Iterator[tuple[str, TensorRef]]:
+    def _refs(self) -> Iterator[TensorRef]:
         for file in self.files:
             for name, spec in file.specs.items():
-                yield name, TensorRef(file, name, spec)
+                yield TensorRef(file, name, spec)
 
 
 def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[MergeError]]:

@@ -75,7 +75,7 @@ def _patterns(contents: Contents) -> str:
 
 
 def _names(contents: Contents) -> str:
-    raw = [i.place.name for i in contents.items]
+    raw = [i.ref.name for i in contents.items]
     remarks = []
     if any(re.search(r"\.lora_[AB]\.(?!weight$)[^.]+\.weight$", name) for name in raw):
         remarks.append("an adapter's name in the keys (such as .default.), as trainers save them")
@@ -128,7 +128,7 @@ def _files(contents: Contents) -> str:
 
 
 def _types(contents: Contents) -> str:
-    types = {i.place.spec.dtype for i in contents.items}
+    types = {i.ref.spec.dtype for i in contents.items}
     return f"tensors of several types: {', '.join(sorted(types))}" if len(types) > 1 else ""
 
 

@@ -28,7 +28,7 @@ def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     transposed = contents.config.raw.get("fan_in_fan_out") and len(theirs) == 2
     if _fits(item, theirs) or (transposed and _fits(item, theirs[::-1])):
         return ""
-    return f"{item.place.name} {list(item.shape)} does not go with {name} {list(theirs)}"
+    return f"{item.ref.name} {list(item.shape)} does not go with {name} {list(theirs)}"
 
 
 def nearest(item: NamedTensor, base: Base) -> str:

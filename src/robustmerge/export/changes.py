@@ -1,4 +1,4 @@
-"""What an adapter folder does to a base: low-rank updates, and parameters replaced."""
+"""What an adapter folder does to a base: low-rank updates, and fully trained parameters."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..errors import MergeError, few
 
 @dataclass(frozen=True)
 class AdapterChanges:
-    """An adapter with everything that lies in its folder.
+    """The changes that an adapter folder makes to a base.
 
     Attributes:
-        contents: Every tensor, those beside the adapter included, and the base where there is one.
-        adapter: Its updates.
-        replaced: Parameters trained whole, by canonical name.
-        lengths: What DoRA has a module's rows be scaled to, by its canonical name.
+        contents: Every tensor, those of BESIDE included, and the base where there is one.
+        adapter: The adapter, with its updates.
+        replaced: Fully trained parameters, by canonical name.
+        magnitudes: DoRA's magnitude vectors, by the module's canonical name.
     """
 
     contents: Contents
     adapter: Adapter
     replaced: Mapping[str, TensorRef]
-    lengths: Mapping[str, TensorRef]
+    magnitudes: Mapping[str, TensorRef]
 
     @property
     def items(self) -> tuple[NamedTensor, ...]:
@@ -42,16 +42,16 @@ class AdapterChanges:
         """Refuse an adapter that has a tensor of this kind.
 
         Raises:
-            MergeError: It has.
+            MergeError: the adapter has one.
         """
-        if found := self.contents.of(part):
-            raise MergeError(problem, where=str(found[0].place), hint=hint)
+        if tensors := self.contents.of(part):
+            raise MergeError(problem, where=str(tensors[0].ref), hint=hint)
 
     def check_fit(self, base: Base) -> None:
-        """Check that every tensor has its place in the base, with the right shape.
+        """Check that the base has a parameter for every tensor, with the right shape.
 
         Raises:
-            MergeError: One has none, or another shape.
+            MergeError: a tensor does not fit.
         """
         wrong = [(i, why) for i in self.items if (why := misfit(i, self.contents, base))]
         if not wrong:
@@ -67,37 +67,36 @@ class AdapterChanges:
 
 
 @contextmanager
-def opened(source: str | Path, base: Base | None) -> Iterator[AdapterChanges]:
-    """An adapter folder, closed afterwards.
+def open_changes(source: str | Path, base: Base | None) -> Iterator[AdapterChanges]:
+    """Open an adapter folder, and close it afterwards.
 
     Raises:
-        MergeError: It is not a complete LoRA or DoRA adapter.
+        MergeError: the folder is not a complete LoRA or DoRA adapter.
     """
     adapter = Adapter(source, dora=True)
     path = adapter.folder / BESIDE
-    beside = [SafetensorsFile(path)] if path.is_file() else []
-    files = (*adapter.files, *beside)
+    more = [SafetensorsFile(path)] if path.is_file() else []
+    files = (*adapter.files, *more)
     contents = Contents(adapter.label, adapter.config, files, adapter, (), base)
     try:
-        yield AdapterChanges(contents, adapter, _replaced(contents), _lengths(contents))
+        yield AdapterChanges(contents, adapter, _replaced(contents), _magnitudes(contents))
     finally:
         contents.close()
 
 
-def _lengths(contents: Contents) -> dict[str, TensorRef]:
-    found = contents.of(Part.MAGNITUDE)
-    return {layout.canonical(item.key.module): item.place for item in found}
+def _magnitudes(contents: Contents) -> dict[str, TensorRef]:
+    return {layout.canonical(item.key.module): item.ref for item in contents.of(Part.MAGNITUDE)}
 
 
 def _replaced(contents: Contents) -> dict[str, TensorRef]:
-    found: dict[str, TensorRef] = {}
-    for item in contents.whole:
+    replaced: dict[str, TensorRef] = {}
+    for item in contents.fully_trained:
         name = layout.canonical(item.written)
-        if name in found:
+        if name in replaced:
             raise MergeError(
                 f"{few([name])} is in the folder twice",
-                where=f"{found[name]}\n{item.place}",
+                where=f"{replaced[name]}\n{item.ref}",
                 hint=f"{BESIDE} belongs to another adapter; remove one of the two",
             )
-        found[name] = item.place
-    return found
+        replaced[name] = item.ref
+    return replaced

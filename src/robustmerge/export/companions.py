@@ -1,4 +1,4 @@
-"""The files of a base model's folder: its weights, and what lies beside them."""
+"""The files of a base model's folder: its weights, and all others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TEMPLATES = "additional_chat_templates"
 
 
 def open_base(source: str) -> Base:
-    """The base with all of its weights and what belongs to them.
+    """Open the base with all of its weights and the files next to them.
 
     Raises:
-        MergeError: There is none, or it has no config.json.
+        MergeError: the base is missing, or has no config.json.
     """
     base = Base(source)
     if local_folder(source) is None:
@@ -40,18 +40,18 @@ def open_base(source: str) -> Base:
     return base
 
 
-def settings_of(base: Base) -> dict[str, Any]:
-    """The base's config.json."""
+def read_settings(base: Base) -> dict[str, Any]:
+    """Read the base's config.json."""
     return read_json(base.folder / SETTINGS)
 
 
-def shards(base: Base) -> list[Path]:
-    """The weights' files."""
-    return sorted({place.file.path for place in base.tensors.values()})
+def weight_files(base: Base) -> list[Path]:
+    """Return the weights' files."""
+    return sorted({ref.file.path for ref in base.tensors.values()})
 
 
-def beside_weights(base: Base) -> list[Path]:
-    """Settings, tokenizer, processor, templates, code: everything that is not weights."""
+def other_files(base: Base) -> list[Path]:
+    """Return settings, tokenizer, processor, templates, code: everything but the weights."""
     return [path for path in sorted(base.folder.iterdir()) if _belongs(path)]
 
 

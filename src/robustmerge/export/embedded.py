@@ -1,8 +1,8 @@
 """One folder that `from_pretrained` loads as base and adapter: the base's files, and the adapter's.
 
-transformers takes a folder with config.json and adapter_config.json for a model with an adapter in
-it, so that a program which knows nothing of adapters runs the merged model. It needs PEFT for that
-and, without it, loads the base alone and says nothing.
+transformers loads a folder with config.json and adapter_config.json as a model with an adapter, so
+that a program written for plain models runs the merged one. It needs PEFT for that; without PEFT it
+loads the base alone and gives no warning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..checks.contents import FACTORS
 from ..checks.peft_rules import saves, under
 from ..files import write_json
 from .changes import AdapterChanges
-from .companions import INDEX, beside_weights, copy_all, link_all, shards
+from .companions import INDEX, copy_all, link_all, other_files, weight_files
 from .plain import PlainLora
 
 WEIGHTS = "adapter_model.safetensors"
@@ -36,21 +36,21 @@ def write_embedded(changes: AdapterChanges, base: Base, folder: Path, *, copy: b
     changes.refuse(
         Part.MAGNITUDE,
         "DoRA, whose magnitudes transformers leaves out of such a folder (tried with 5.23)",
-        "--layout full bakes it into the base",
+        "--format full bakes it into the base",
     )
     index = base.folder / INDEX
-    files = [*shards(base), *([index] if index.is_file() else []), *beside_weights(base)]
+    files = [*weight_files(base), *([index] if index.is_file() else []), *other_files(base)]
     (copy_all if copy else link_all)(files, folder)
     modules = tuple(changes.adapter.modules.values())
     plain = PlainLora.of(modules)
-    whole = {
-        changes.contents.live(item.written): item.place
+    trained = {
+        changes.contents.live(item.written): item.ref
         for item in changes.contents.of(Part.FULL, Part.TOKENS, Part.BASE)
     }
     names = [changes.contents.live(m.written) for m in modules]
-    settings = plain_lora(changes.adapter, modules, names, plain.rank, base.label, whole)
+    settings = plain_lora(changes.adapter, modules, names, plain.rank, base.label, trained)
     _write_tensors(
-        changes, plain, modules, _siblings(settings, changes, base) | whole, folder / WEIGHTS
+        changes, plain, modules, _siblings(settings, changes, base) | trained, folder / WEIGHTS
     )
     if base.text_only:
         settings["exclude_modules"] = None  # PEFT warns where there is nothing to exclude
@@ -60,12 +60,12 @@ def write_embedded(changes: AdapterChanges, base: Base, folder: Path, *, copy: b
 def _siblings(
     settings: Mapping[str, Any], changes: AdapterChanges, base: Base
 ) -> dict[str, TensorRef]:
-    """The base's parameters in modules that count as saved whole, of which some may be trained."""
+    """Return the base's parameters in modules of `modules_to_save`."""
     live = changes.contents.live
     wrapped = [name for name in map(live, base.modules) if saves(settings, name)]
     return {
-        live(name): place
-        for name, place in base.tensors.items()
+        live(name): ref
+        for name, ref in base.tensors.items()
         if any(under(live(name), module) for module in wrapped)
     }
 
@@ -74,10 +74,10 @@ def _write_tensors(
     changes: AdapterChanges,
     plain: PlainLora,
     modules: tuple[LoraModule, ...],
-    whole: dict[str, TensorRef],
+    trained: dict[str, TensorRef],
     path: Path,
 ) -> None:
-    specs = {full_name(name): place.spec for name, place in whole.items()}
+    specs = {full_name(name): ref.spec for name, ref in trained.items()}
     for module in modules:
         specs |= dict(zip(_names(changes, module), plain.specs(module), strict=True))
     writer = SafetensorsWriter(path, specs)
@@ -88,8 +88,8 @@ def _write_tensors(
             )
             for name, tensor in pairs:
                 writer.write(name, tensor)
-        for name, place in whole.items():
-            writer.write(full_name(name), place.read())
+        for name, ref in trained.items():
+            writer.write(full_name(name), ref.read())
     except BaseException:
         writer.abandon()
         raise

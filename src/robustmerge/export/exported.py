@@ -1,11 +1,15 @@
-"""The whole of it: check, write, record. This is what `robustmerge export` calls."""
+"""Export an adapter: check, write, record. This is what `robustmerge export` calls.
+
+A format is a row of EXPORTERS: a new one is a module that fills a folder, and its row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .._version import __version__
@@ -16,11 +20,10 @@ from ..errors import MergeError, unknown
 from ..files import check_target, expand_user, sha256, whole_folder, write_json
 from ..threads import Progress, silent
 from . import full, original
-from .changes import AdapterChanges, opened
+from .changes import AdapterChanges, open_changes
 from .companions import open_base
 from .embedded import write_embedded
 
-LAYOUTS = ("embedded", "llava", "full")
 RECORD = "export.json"
 _KIND = ("an export", RECORD)
 
@@ -30,103 +33,155 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        layout: One of LAYOUTS.
+        format: Name of the exporter.
         adapter: What the user called the adapter.
         base: What the base is called, '' where none was needed.
         modules: How many modules have a low-rank update.
-        replaced: Canonical names of the parameters that were trained whole.
+        replaced: Canonical names of the fully trained parameters.
         untied: Whether the base's output head had to get a weight of its own.
         sha256: Hashes of the adapter's files.
+        text_only: Whether the base is a language model without vision.
     """
 
-    layout: str
+    format: str
     adapter: str
     base: str
     modules: int
     replaced: tuple[str, ...]
     untied: bool
     sha256: dict[str, str]
+    text_only: bool = False
 
     def record(self) -> dict[str, Any]:
-        """As export.json has it."""
-        return {"robustmerge": __version__, **asdict(self)}
+        """Return it as export.json has it, where the format is still called layout."""
+        fields = asdict(self)
+        del fields["format"], fields["text_only"]
+        layout = EXPORTERS[self.format].layout
+        return {"robustmerge": __version__, "layout": layout, **fields}
+
+    def usage(self, folder: Path) -> str:
+        """Say how the folder is used."""
+        return EXPORTERS[self.format].usage(self, folder)
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One export: the options of `export_adapter`."""
+
+    source: str | Path
+    output: Path
+    base: str | None
+    copy: bool
+    force: bool
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One format.
+
+    Attributes:
+        name: What the user calls it.
+        layout: What records call it.
+        run: Writes the folder.
+        usage: Says how the folder is used.
+        links: Whether files of the base are linked, or copied if the user wants that.
+    """
+
+    name: str
+    layout: str
+    run: Callable[[ExportJob], ExportReport]
+    usage: Callable[[ExportReport, Path], str]
+    links: bool = False
 
 
 def export_adapter(
     source: str | Path,
     output: str | Path,
     *,
-    layout: str,
+    format: str,  # as the option is called
     base: str | None = None,
     copy: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> ExportReport:
-    """Write an adapter in another shape; the folder appears whole or not at all.
+    """Write an adapter in another format; the folder appears whole or not at all.
 
     Args:
         source: Adapter folder or Hub id.
         output: The folder to write.
-        layout: One of LAYOUTS.
+        format: A name in EXPORTERS.
         base: The base model, a folder or Hub id; what the adapter names as its base unless given.
-            For `llava`, the original model, whose config.json alone is read.
+            For `original`, the original model, whose config.json alone is read.
         copy: For `embedded`: copy the base's files instead of linking them.
         force: Replace an export that is already there.
         progress: Called after every changed tensor of a `full` export.
 
     Raises:
-        MergeError: Something the user can mend; nothing was written.
+        MergeError: something that the user can fix; nothing was written.
     """
-    if layout not in LAYOUTS:
-        raise unknown("layout", layout, LAYOUTS)
-    output = expand_user(output)
-    if layout == "llava":
-        return _export_original(source, output, base, force=force)
-    with _model(source, base) as model, opened(source, model) as changes:
-        check_target(output, [changes.adapter.folder, model.folder], force=force, holds=_KIND)
-        if layout == "embedded":
-            changes.check_fit(model)
-            with whole_folder(output, force=force) as folder:
-                write_embedded(changes, model, folder, copy=copy)
-                return _recorded(folder, layout, changes, model.label)
-        baking = full.plan(changes, model)
-        with whole_folder(output, force=force) as folder:
-            full.write_full(changes, model, baking, folder, progress)
-            return _recorded(folder, layout, changes, model.label, untied=baking.head is not None)
+    if format not in EXPORTERS:
+        raise unknown("format", format, EXPORTERS)
+    exporter = EXPORTERS[format]
+    if copy and not exporter.links:
+        raise MergeError(
+            f"nothing is linked in the format {format}", where="--copy", hint="leave it out"
+        )
+    return exporter.run(ExportJob(source, expand_user(output), base, copy, force, progress))
 
 
-def _export_original(
-    source: str | Path, output: Path, base: str | None, *, force: bool
-) -> ExportReport:
-    original.check_name(output)
-    with opened(source, None) as changes:
-        check_target(output, [changes.adapter.folder], force=force, holds=_KIND)
-        settings = original.plan(changes, base)
-        with whole_folder(output, force=force) as folder:
-            original.write_original(changes, settings, base, folder)
-            return _recorded(folder, "llava", changes, base or changes.adapter.config.base)
+def _export_embedded(job: ExportJob) -> ExportReport:
+    with _open_inputs(job) as (base, changes):
+        changes.check_fit(base)
+        with whole_folder(job.output, force=job.force) as folder:
+            write_embedded(changes, base, folder, copy=job.copy)
+            return _record(folder, "embedded", changes, base.label, text_only=base.text_only)
+
+
+def _export_full(job: ExportJob) -> ExportReport:
+    with _open_inputs(job) as (base, changes):
+        edits = full.plan(changes, base)
+        with whole_folder(job.output, force=job.force) as folder:
+            full.write_full(changes, base, edits, folder, job.progress)
+            untied, text_only = edits.head is not None, base.text_only
+            return _record(folder, "full", changes, base.label, untied=untied, text_only=text_only)
+
+
+def _export_original(job: ExportJob) -> ExportReport:
+    original.check_name(job.output)
+    with open_changes(job.source, None) as changes:
+        check_target(job.output, [changes.adapter.folder], force=job.force, holds=_KIND)
+        settings = original.plan(changes, job.base)
+        with whole_folder(job.output, force=job.force) as folder:
+            original.write_original(changes, settings, job.base, folder)
+            base = job.base or changes.adapter.config.base
+            return _record(folder, "original", changes, base)
 
 
 @contextmanager
-def _model(source: str | Path, base: str | None) -> Iterator[Base]:
-    named = base or AdapterConfig.read(locate(str(source))).base
+def _open_inputs(job: ExportJob) -> Iterator[tuple[Base, AdapterChanges]]:
+    """Open base and adapter, and check that the output is neither."""
+    base = _open_base(job.source, job.base)
+    try:
+        with open_changes(job.source, base) as changes:
+            folders = [changes.adapter.folder, base.folder]
+            check_target(job.output, folders, force=job.force, holds=_KIND)
+            yield base, changes
+    finally:
+        base.close()
+
+
+def _open_base(source: str | Path, base: str | None) -> Base:
+    if base is not None:
+        return open_base(base)
+    named = AdapterConfig.read(locate(str(source))).base
     if not named:
         raise MergeError(
             "the adapter names no base model", where=str(source), hint="--base names it"
         )
-    model = _opened_base(named, source, given=base is not None)
-    try:
-        yield model
-    finally:
-        model.close()
-
-
-def _opened_base(named: str, source: str | Path, *, given: bool) -> Base:
     try:
         return open_base(named)
     except MergeError as error:
-        if given:
-            raise
         raise MergeError(
             f"the base model that the adapter names: {error.problem}",
             where=f"{source}\n{error.where}",
@@ -134,18 +189,52 @@ def _opened_base(named: str, source: str | Path, *, given: bool) -> Base:
         ) from None
 
 
-def _recorded(
-    folder: Path, layout: str, changes: AdapterChanges, base: str, *, untied: bool = False
+def _record(
+    folder: Path,
+    name: str,
+    changes: AdapterChanges,
+    base: str,
+    *,
+    untied: bool = False,
+    text_only: bool = False,
 ) -> ExportReport:
+    """Write the record; return the report."""
     files = [changes.adapter.config.path, *(file.path for file in changes.contents.files)]
-    exported = ExportReport(
-        layout,
+    report = ExportReport(
+        name,
         changes.adapter.label,
         base,
         len(changes.adapter.modules),
         tuple(changes.replaced),
         untied,
         {file.name: sha256(file) for file in files},
+        text_only,
     )
-    write_json(folder / RECORD, exported.record())
-    return exported
+    write_json(folder / RECORD, report.record())
+    return report
+
+
+def _from_pretrained(report: ExportReport, folder: Path) -> str:
+    model = "AutoModelForCausalLM" if report.text_only else "AutoModelForImageTextToText"
+    return f"{model}.from_pretrained({str(folder)!r})"
+
+
+def _use_embedded(report: ExportReport, folder: Path) -> str:
+    return f"{_from_pretrained(report, folder)}, with PEFT installed"
+
+
+def _use_original(_: ExportReport, folder: Path) -> str:
+    return f"--model-path {folder} --model-base ORIGINAL_LLAVA, in the original code's scripts"
+
+
+EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
+    {
+        exporter.name: exporter
+        for exporter in (
+            Exporter("embedded", "embedded", _export_embedded, _use_embedded, links=True),
+            Exporter("original", "llava", _export_original, _use_original),
+            Exporter("full", "full", _export_full, _from_pretrained),
+        )
+    }
+)
+"""All formats, by name."""

@@ -1,6 +1,6 @@
 """The adapter baked into the base: W + B A, in float32, rounded once to the base's type.
 
-DoRA scales the rows of the sum to the lengths that were trained.
+DoRA scales the rows of the sum to the magnitude vector that was trained.
 
 The base is rewritten file by file and tensor by tensor under its own names, types, shards and
 index. Memory is one tensor: its stored bytes, its float32 values, to which B A is added in place,
@@ -28,7 +28,7 @@ from ..errors import MergeError
 from ..files import check_space, read_json, write_json
 from ..threads import Progress
 from .changes import AdapterChanges
-from .companions import INDEX, SETTINGS, beside_weights, copy_all, settings_of, shards
+from .companions import INDEX, SETTINGS, copy_all, other_files, read_settings, weight_files
 from .rewrite import NewTensor, rewrite
 
 _HEAD = "lm_head.weight"
@@ -37,22 +37,22 @@ _EMBEDDINGS = "embed_tokens.weight"
 
 @dataclass(frozen=True)
 class TensorEdit:
-    """What becomes of one tensor of the base.
+    """One changed tensor of the base.
 
     Attributes:
-        start: Where its first value is: the base, or the adapter for one trained whole.
+        start: Its value before the updates: in the base, or in the adapter if fully trained.
         updates: The modules whose updates are added to it.
-        place: The tensor of the base that it takes the place of.
-        lengths: What its rows are scaled to then, where the adapter is a DoRA.
+        target: The tensor of the base that it replaces.
+        magnitude: The norms that its rows are scaled to, where the adapter is a DoRA.
     """
 
     start: TensorRef
     updates: tuple[LoraModule, ...]
-    place: TensorRef
-    lengths: TensorRef | None = None
+    target: TensorRef
+    magnitude: TensorRef | None = None
 
     def compute(self, adapter: Adapter) -> Tensor:
-        """The new values, in float32, or in float64 where something is."""
+        """Return the new values, in float32, or in float64 where an input is."""
         tensor = self.start.read()
         for module in self.updates:
             factors = adapter.factors(module.name)
@@ -61,32 +61,33 @@ class TensorEdit:
                 tensor, A, B = tensor.double(), A.double(), B.double()
             # An embedding [vocabulary hidden] is read by rows, so its update is transposed.
             left, right = (B, A) if module.part is Part.A else (A.T, B.T)
-            tensor.addmm_(left, right)
-        if self.lengths is not None:
-            tensor.mul_((self.lengths.read().flatten() / tensor.norm(dim=1))[:, None])
+            tensor.addmm_(left, right)  # [d_out, d_in], or [vocabulary, hidden]
+        if self.magnitude is not None:
+            scales = self.magnitude.read().flatten() / tensor.norm(dim=1)  # [d_out]
+            tensor.mul_(scales[:, None])
         return tensor
 
 
 @dataclass(frozen=True)
 class BaseEdits:
-    """All that is changed in a base.
+    """All changes of a base.
 
     Attributes:
         edits: The new tensors, by the base's own names.
-        parted: Whether embeddings and head, if they were tied, are no longer.
+        unties: Whether embeddings and head differ afterwards, even if they were tied.
         head: An output head of its own, where it was the embeddings until now: name and edit.
     """
 
     edits: Mapping[str, TensorEdit]
-    parted: bool
+    unties: bool
     head: tuple[str, TensorEdit] | None
 
 
 def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
-    """Find every change's place, from headers alone.
+    """Find the tensor of the base that every change belongs to, from headers alone.
 
     Raises:
-        MergeError: Something does not fit the base, or nothing can be added to such a base.
+        MergeError: a tensor does not fit the base, or the base cannot be changed.
     """
     _refuse(changes, base)
     changes.check_fit(base)
@@ -97,27 +98,30 @@ def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
     for name in sorted({*updates, *changes.replaced}):
         # A head that is not stored is the embeddings, which stay as they are for its sake.
         tied = base.weight("lm_head") if name == _HEAD else None
-        place = _checked(base.tensors.get(name) or tied, name)
-        start = changes.replaced.get(name, place)
-        given = [changes.lengths[m.name] for m in updates[name] if m.name in changes.lengths]
-        edits[name] = TensorEdit(start, tuple(updates[name]), place, given[0] if given else None)
-    stored = {edit.place.name: edit for name, edit in edits.items() if name in base.tensors}
-    parted = any(name == _HEAD or name.endswith(_EMBEDDINGS) for name in edits)
-    return BaseEdits(stored, parted, _own_head(changes, base, edits) if parted else None)
+        ref = _checked(base.tensors.get(name) or tied, name)
+        start = changes.replaced.get(name, ref)
+        magnitudes = [
+            changes.magnitudes[m.name] for m in updates[name] if m.name in changes.magnitudes
+        ]
+        edits[name] = TensorEdit(
+            start, tuple(updates[name]), ref, magnitudes[0] if magnitudes else None
+        )
+    stored = {edit.target.name: edit for name, edit in edits.items() if name in base.tensors}
+    unties = any(name == _HEAD or name.endswith(_EMBEDDINGS) for name in edits)
+    return BaseEdits(stored, unties, _own_head(changes, base, edits) if unties else None)
 
 
 def write_full(
-    changes: AdapterChanges, base: Base, baking: BaseEdits, folder: Path, progress: Progress
+    changes: AdapterChanges, base: Base, changed: BaseEdits, folder: Path, progress: Progress
 ) -> None:
     """Fill a folder with the changed base.
 
     Raises:
-        MergeError: The disk lacks the space, a value does not fit the base's type, or a file is
-            damaged.
+        MergeError: the disk is full, a value does not fit the base's type, or a file is damaged.
     """
-    needed = sum(path.stat().st_size for path in [*shards(base), *beside_weights(base)])
-    check_space(folder, needed + (baking.head[1].place.spec.nbytes if baking.head else 0))
-    done, total = 0, len(baking.edits) + (baking.head is not None)
+    needed = sum(path.stat().st_size for path in [*weight_files(base), *other_files(base)])
+    check_space(folder, needed + (changed.head[1].target.spec.nbytes if changed.head else 0))
+    done, total = 0, len(changed.edits) + (changed.head is not None)
 
     def new(edit: TensorEdit) -> NewTensor:
         def compute() -> Tensor:
@@ -126,26 +130,26 @@ def write_full(
             progress(done := done + 1, total)
             return tensor
 
-        return NewTensor(edit.place.spec, compute)
+        return NewTensor(edit.target.spec, compute)
 
-    for path in shards(base):
-        here = {n: new(e) for n, e in baking.edits.items() if e.place.file.path == path}
-        head = baking.head
-        own = {head[0]: new(head[1])} if head and head[1].place.file.path == path else {}
+    for path in weight_files(base):
+        here = {n: new(e) for n, e in changed.edits.items() if e.target.file.path == path}
+        head = changed.head
+        own = {head[0]: new(head[1])} if head and head[1].target.file.path == path else {}
         rewrite(path, folder / path.name, here, own)
     index = [base.folder / INDEX] if (base.folder / INDEX).is_file() else []
-    copy_all([*index, *beside_weights(base)], folder)
-    if baking.parted:
+    copy_all([*index, *other_files(base)], folder)
+    if changed.unties:
         _untie(folder)
-    if baking.head and index:
-        _list(folder / INDEX, *baking.head)
+    if changed.head and index:
+        _add_to_index(folder / INDEX, *changed.head)
 
 
 def _parameter(module: LoraModule, base: Base) -> str:
-    """Canonical name of the base's parameter that a module's update is added to."""
+    """Return the canonical name of the base's parameter that a module's update is added to."""
     name = module.name.replace(".base_layer", "")
-    whole = f"{name}.in_proj_weight"  # attention of torch's own kind
-    return whole if whole in base.tensors else f"{name}.weight"
+    fused = f"{name}.in_proj_weight"  # of torch.nn.MultiheadAttention
+    return fused if fused in base.tensors else f"{name}.weight"
 
 
 def _refuse(changes: AdapterChanges, base: Base) -> None:
@@ -156,13 +160,13 @@ def _refuse(changes: AdapterChanges, base: Base) -> None:
             where=where,
             hint="only bases of ordinary linear layers are baked; PEFT's merge_and_unload does it",
         )
-    if settings_of(base).get("quantization_config"):
+    if read_settings(base).get("quantization_config"):
         raise MergeError(
             "the base is quantized, and rounding the sum would lose most of the adapter",
             where=where,
             hint="--base is the model in float32, float16 or bfloat16; quantize the result",
         )
-    if changes.lengths:
+    if changes.magnitudes:
         changes.refuse(Part.EMBEDDING_A, "DoRA on embeddings", "PEFT's merge_and_unload bakes it")
     changes.refuse(
         Part.TOKENS,
@@ -181,30 +185,30 @@ def _refuse(changes: AdapterChanges, base: Base) -> None:
             )
 
 
-def _equal(one: TensorRef, other: TensorRef) -> bool:
-    if one.spec.shape != other.spec.shape or other.spec.dtype not in DTYPES:
+def _equal(copy: TensorRef, weight: TensorRef) -> bool:
+    if copy.spec.shape != weight.spec.shape or weight.spec.dtype not in DTYPES:
         return False
-    return torch.equal(one.read(), other.read().to(DTYPES[one.spec.dtype]).float())
+    return torch.equal(copy.read(), weight.read().to(DTYPES[copy.spec.dtype]).float())
 
 
-def _checked(place: TensorRef | None, name: str) -> TensorRef:
-    if place is None or place.spec.dtype not in DTYPES:
-        kind = place.spec.dtype if place else "quantized"
+def _checked(ref: TensorRef | None, name: str) -> TensorRef:
+    if ref is None or ref.spec.dtype not in DTYPES:
+        kind = ref.spec.dtype if ref else "quantized"
         raise MergeError(
             f"a weight of the base is {kind}, to which nothing can be added",
-            where=str(place or name),
+            where=str(ref or name),
             hint="--base is the model in float32, float16 or bfloat16",
         )
-    return place
+    return ref
 
 
 def _own_head(
     changes: AdapterChanges, base: Base, edits: Mapping[str, TensorEdit]
 ) -> tuple[str, TensorEdit] | None:
-    """The head that a base with tied embeddings needs once one of the two is changed.
+    """Return the head that a base with tied embeddings needs once one of the two is changed.
 
     Raises:
-        MergeError: The adapter wants them tied.
+        MergeError: the adapter asks for tied embeddings.
     """
     tied = base.weight("lm_head")
     if changes.adapter.config.raw.get("ensure_weight_tying"):
@@ -220,22 +224,22 @@ def _own_head(
 
 
 def _untie(folder: Path) -> None:
-    """Say in the settings that the head has a weight of its own."""
+    """Set in the settings that the head has a weight of its own."""
     settings = read_json(folder / SETTINGS)
-    for part in (settings, *_texts(settings)):
+    for part in (settings, *_text_settings(settings)):
         part["tie_word_embeddings"] = False
     write_json(folder / SETTINGS, settings)
 
 
-def _list(path: Path, name: str, edit: TensorEdit) -> None:
+def _add_to_index(path: Path, name: str, edit: TensorEdit) -> None:
     """Put a new tensor into the index."""
     index = read_json(path)
-    index["weight_map"][name] = edit.place.file.path.name
+    index["weight_map"][name] = edit.target.file.path.name
     metadata = index.get("metadata")
     if isinstance(metadata, dict):
         more = {
-            "total_size": edit.place.spec.nbytes,
-            "total_parameters": math.prod(edit.place.spec.shape),
+            "total_size": edit.target.spec.nbytes,
+            "total_parameters": math.prod(edit.target.spec.shape),
         }
         metadata |= {
             k: metadata[k] + n for k, n in more.items() if isinstance(metadata.get(k), int)
@@ -243,7 +247,7 @@ def _list(path: Path, name: str, edit: TensorEdit) -> None:
     write_json(path, index)
 
 
-def _texts(settings: dict[str, Any]) -> list[dict[str, Any]]:
+def _text_settings(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         v for k, v in settings.items() if k in ("text_config", "llm_config") and isinstance(v, dict)
     ]

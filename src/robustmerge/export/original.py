@@ -3,7 +3,7 @@
 What that code demands was read in its loader (llava/model/builder.py of LLaVA and of
 AuroraZengfh/RobustMerge): the last part of the folder's name says what it is, config.json is that
 of the original base (its vocabulary has no <image> token, unlike that of the converted models), and
-non_lora_trainables.bin must be there though it hold nothing. PEFT was 0.4 then, which knows one
+non_lora_trainables.bin must exist even if it is empty. PEFT was 0.4 then, which knows one
 rank and one alpha.
 """
 
@@ -43,27 +43,28 @@ _PROJECTOR = "model.multi_modal_projector.linear_"
 
 
 def check_name(output: Path) -> None:
-    """Check that the original code will know the folder for what it is.
+    """Check that the folder's name makes the original code load it as a LoRA.
 
     Raises:
-        MergeError: It will not.
+        MergeError: the name does not.
     """
     name = output.name.lower()
-    lacking = [word for word in ("llava", "lora") if word not in name]
-    if lacking:
+    missing = [word for word in ("llava", "lora") if word not in name]
+    if missing:
         raise MergeError(
-            f"the folder's name {output.name!r} lacks {' and '.join(map(repr, lacking))}: the "
-            "original LLaVA code tells by the name what to load, and would load something else",
+            f"the folder's name {output.name!r} does not contain "
+            f"{' and '.join(map(repr, missing))}: the original LLaVA code decides by the name what "
+            "to load, and would load something else",
             where=str(output),
             hint=f"such as {output.with_name('llava-lora-' + output.name)}",
         )
 
 
 def plan(changes: AdapterChanges, base: str | None) -> dict[str, Any]:
-    """Check that this is an adapter of LLaVA-1.5; returns the original code's config.json.
+    """Check that this is an adapter of LLaVA-1.5; return the original code's config.json.
 
     Raises:
-        MergeError: It is of another model, or has what the original code cannot load.
+        MergeError: the adapter is of another model, or has what the original code cannot load.
     """
     _check_family(changes)
     settings = _settings(changes, base)
@@ -86,8 +87,8 @@ def write_original(
             tensors[lora_name(name, part)] = tensor.to(DTYPES[spec.dtype])
     _save(tensors, folder / WEIGHTS)
     replaced = {
-        full_name(layout.written(name, layout.LLAVA)): place.read().to(DTYPES[place.spec.dtype])
-        for name, place in changes.replaced.items()
+        full_name(layout.written(name, layout.LLAVA)): ref.read().to(DTYPES[ref.spec.dtype])
+        for name, ref in changes.replaced.items()
     }
     _save(replaced, folder / NON_LORA)
     label = base or changes.adapter.config.base
@@ -103,44 +104,44 @@ def _check_family(changes: AdapterChanges) -> None:
         raise MergeError(
             f"an adapter of {family}, and the original code knows LLaVA-1.5 alone",
             where=changes.adapter.label,
-            hint="--layout embedded or --layout full take any model",
+            hint="--format embedded or --format full take any model",
         )
 
 
 def _settings(changes: AdapterChanges, base: str | None) -> dict[str, Any]:
-    """The original config.json: the adapter's own, or that of the base."""
+    """Read the original config.json: the adapter's own, or that of the base."""
     own = changes.adapter.folder / SETTINGS
-    found = own if base is None and own.is_file() else None
-    if found is None and base is None:
+    path = own if base is None and own.is_file() else None
+    if path is None and base is None:
         raise MergeError(
-            f"no {SETTINGS} of the original LLaVA code beside the adapter",
+            f"no {SETTINGS} of the original LLaVA code next to the adapter",
             where=changes.adapter.label,
             hint=f"--base names the original model, such as {_BASE}; only its {SETTINGS} is read",
         )
-    if found is None:
+    if path is None:
         assert base is not None
         folder = local_folder(base) or Path(snapshot(base, base, None, [SETTINGS]))
-        found = folder / SETTINGS
-    settings = read_json(found)
+        path = folder / SETTINGS
+    settings = read_json(path)
     kinds = settings.get("architectures") or ["LlavaLlamaForCausalLM"]
     if kinds != ["LlavaLlamaForCausalLM"] or "mm_vision_tower" not in settings:
         raise MergeError(
             f"not the {SETTINGS} of an original LLaVA-1.5 ({few(list(map(str, kinds)))})",
-            where=str(found),
+            where=str(path),
             hint=f"--base names the original model, such as {_BASE}, and not its conversion",
         )
     return settings
 
 
 def _check_modules(changes: AdapterChanges, settings: Mapping[str, Any]) -> None:
-    """Only linear layers of the language model, of the model's shapes."""
+    """Check that only linear layers of the language model are adapted, of the model's shapes."""
     hidden, inner = settings.get("hidden_size"), settings.get("intermediate_size")
     for module in changes.adapter.modules.values():
         if layout.tower(module.name) != "language" or module.part is not Part.A:
             raise MergeError(
                 f"LoRA on {module.name}, where the original code has none",
                 where=str(module.A),
-                hint="it adapts the language model's linear layers; --layout full bakes all",
+                hint="it adapts the language model's linear layers; --format full bakes all",
             )
         wanted = _shape(module, hidden, inner)
         if wanted is not None and module.shape != wanted:
@@ -153,7 +154,7 @@ def _check_modules(changes: AdapterChanges, settings: Mapping[str, Any]) -> None
 
 
 def _shape(module: LoraModule, hidden: object, inner: object) -> tuple[int, int] | None:
-    """The shape of a Llama layer, where its name and the settings tell."""
+    """Return the shape of a Llama layer, None where its name and the settings do not give it."""
     leaf = module.name.rpartition(".")[2]
     if not isinstance(hidden, int) or not isinstance(inner, int):
         return None
@@ -163,26 +164,26 @@ def _shape(module: LoraModule, hidden: object, inner: object) -> tuple[int, int]
 
 
 def _check_replaced(changes: AdapterChanges, settings: Mapping[str, Any]) -> None:
-    hint = "--layout full bakes it into the base"
-    changes.refuse(Part.MAGNITUDE, "DoRA, of which the original code knows nothing", hint)
+    hint = "--format full bakes it into the base"
+    changes.refuse(Part.MAGNITUDE, "DoRA, which the original code does not support", hint)
     changes.refuse(Part.TOKENS, "single rows of the embeddings were trained", hint)
     changes.refuse(Part.BASE, "a copy of a base weight, which belongs to LoRA on embeddings", hint)
     vocabulary = settings.get("vocab_size")
-    for name, place in changes.replaced.items():
-        words = name in ("lm_head.weight", "model.language_model.embed_tokens.weight")
-        if words and place.spec.shape[0] == vocabulary:
+    for name, ref in changes.replaced.items():
+        is_vocabulary = name in ("lm_head.weight", "model.language_model.embed_tokens.weight")
+        if is_vocabulary and ref.spec.shape[0] == vocabulary:
             continue
-        if words or not (name.startswith(_PROJECTOR) or name == "model.image_newline"):
+        if is_vocabulary or not (name.startswith(_PROJECTOR) or name == "model.image_newline"):
             raise MergeError(
-                f"{name} {list(place.spec.shape)} has no place in the original model"
-                + (f", whose vocabulary is {vocabulary}" if words else ""),
-                where=str(place),
+                f"{name} {list(ref.spec.shape)} has no place in the original model"
+                + (f", whose vocabulary is {vocabulary}" if is_vocabulary else ""),
+                where=str(ref),
                 hint=hint,
             )
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Save as torch does; a full disk, to torch an error of its own, is the system's again."""
+    """Save with torch, whose own error of a full disk becomes the system's again."""
     try:
         torch.save(tensors, path)
     except RuntimeError as error:

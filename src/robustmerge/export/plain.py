@@ -32,7 +32,7 @@ class PlainLora:
 
     @classmethod
     def of(cls, modules: Iterable[LoraModule]) -> PlainLora:
-        """The tensors as they are, where one rank and alpha say how they are scaled."""
+        """Keep the tensors as they are, where one rank and alpha give all scalings."""
         modules = list(modules)
         rank = max(m.rank for m in modules)
         alpha = modules[0].scaling * rank
@@ -45,7 +45,7 @@ class PlainLora:
         return int(self.alpha) if self.alpha == int(self.alpha) else self.alpha
 
     def specs(self, module: LoraModule) -> tuple[TensorSpec, TensorSpec]:
-        """Type and shape of A [rank d_in] and B [d_out rank]."""
+        """Return type and shape of A [rank d_in] and B [d_out rank]."""
         if not self.baked:
             return module.A.spec, module.B.spec
         d_out, d_in = module.shape
@@ -54,8 +54,8 @@ class PlainLora:
         return TensorSpec(dtype, (self.rank, d_in)), TensorSpec(dtype, (d_out, self.rank))
 
     def factors(self, adapter: Adapter, module: LoraModule) -> tuple[Tensor, Tensor]:
-        """A and B as they are written, in float32 (float64 stays)."""
+        """Return A and B as they are written, in float32 (float64 stays)."""
         if not self.baked:
             return module.A.read(), module.B.read()
-        found = adapter.factors(module.name).pad(self.rank)
-        return found.A, found.B
+        factors = adapter.factors(module.name).pad(self.rank)
+        return factors.A, factors.B

@@ -20,12 +20,12 @@ from ..adapter.header import HeaderEntry, read_header
 from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError, reading
 
-_PIECE = 1 << 23
+_PIECE = 1 << 23  # bytes that are copied at once
 
 
 @dataclass(frozen=True)
 class NewTensor:
-    """A tensor to write: what the header says of it, and how it is computed."""
+    """A tensor to write: its type and shape, and how it is computed."""
 
     spec: TensorSpec
     compute: Callable[[], Tensor]
@@ -37,7 +37,7 @@ def rewrite(
     """Write `target` as `source` with other tensors under these names, and new ones at the end.
 
     Raises:
-        MergeError: The source is damaged or changes meanwhile, or a value does not fit its type.
+        MergeError: the source is damaged or changes meanwhile, or a value does not fit its type.
     """
     with reading(source):
         opened = source.open("rb")
@@ -62,7 +62,7 @@ def rewrite(
 def _write_header(
     old: BinaryIO, new: BinaryIO, entries: Mapping[str, HeaderEntry], added: Mapping[str, NewTensor]
 ) -> int:
-    """Write the header, with the added tensors in it; returns where the old tensors begin."""
+    """Write the header, with the added tensors in it; return where the old tensors begin."""
     old.seek(0)
     length = int.from_bytes(old.read(8), "little")
     text = old.read(length)

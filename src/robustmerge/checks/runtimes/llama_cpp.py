@@ -15,7 +15,7 @@ def convertible_tensors(contents: Contents) -> Finding:
     found = [
         layout.canonical(i.written)
         for i in contents.of(Part.FULL, Part.TOKENS, Part.LORA_BIAS)
-        if "_layernorm" not in i.place.name and ".norm" not in i.place.name
+        if "_layernorm" not in i.ref.name and ".norm" not in i.ref.name
     ]
     if not found:
         return OK

@@ -62,7 +62,7 @@ def no_bias(contents: Contents) -> Finding:
 
 def factors_only(contents: Contents) -> Finding:
     """Fully trained parameters have no place in a server's LoRA memory."""
-    found = [layout.canonical(i.written) for i in contents.whole]
+    found = [layout.canonical(i.written) for i in contents.fully_trained]
     listed = contents.config.raw.get("modules_to_save")
     found = found or ([str(e) for e in listed] if isinstance(listed, list) else [])
     if not found:
@@ -75,8 +75,8 @@ def factors_only(contents: Contents) -> Finding:
 
 def peft_keys(contents: Contents) -> Finding:
     """Names are taken apart by position, so that they must be as PEFT writes them."""
-    odd = [i.place.name for i in contents.items if i.place.name != _as_peft_writes(i)]
-    odd += contents.strangers
+    odd = [i.ref.name for i in contents.items if i.ref.name != _as_peft_writes(i)]
+    odd += contents.unknown_names
     return fails(f"keys such as {odd[0]}", "save it again with PEFT, or merge it") if odd else OK
 
 
@@ -104,7 +104,7 @@ def _as_peft_writes(item: NamedTensor) -> str:
     if item.key.part in LORA:
         return lora_name(item.key.module, item.key.part)
     if item.key.part in (Part.MAGNITUDE, Part.LORA_BIAS):
-        return item.place.name
+        return item.ref.name
     return full_name(item.written)
 
 

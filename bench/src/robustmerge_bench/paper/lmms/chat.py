@@ -105,7 +105,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
         return {"type": "text", "text": part["text"]}
     raise MergeError(
         f"a task with {part['type']}",
-        hint="this model answers texts and pictures; `robustmerge export --layout full` makes a "
+        hint="this model answers texts and pictures; `robustmerge export --format full` makes a "
         "model for lmms-eval's own classes",
     )
 

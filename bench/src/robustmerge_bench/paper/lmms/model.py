@@ -216,5 +216,5 @@ def _padding_left(base: str) -> Any:
 def _refused(what: str) -> MergeError:
     return MergeError(
         f"the task wants {what}, and this model only answers",
-        hint="`robustmerge export --layout full` makes a model for lmms-eval's own classes",
+        hint="`robustmerge export --format full` makes a model for lmms-eval's own classes",
     )
