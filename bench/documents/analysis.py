@@ -23,6 +23,7 @@ import robustmerge
 from analysis_parts import (
     charts,
     claim_tables,
+    findings,
     other_sets,
     paper_claims,
     prediction,
@@ -212,7 +213,12 @@ def write(results: Path, template: Path, place: Path) -> None:
 
 def told(found: dict[str, Any], template: Path, folder: str) -> str:
     """The document's text."""
-    slots = {**tables.slots(found), **claim_tables.slots(found), **tables.pictures(folder)}
+    slots = {
+        **tables.slots(found),
+        **findings.slots(found),
+        **claim_tables.slots(found),
+        **tables.pictures(folder),
+    }
     return fill(template.read_text(encoding="utf-8"), slots, str(template))
 
 

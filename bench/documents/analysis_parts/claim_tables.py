@@ -18,8 +18,8 @@ def slots(found: Data) -> dict[str, Callable[[], Table]]:
     made: dict[str, Callable[[Data], Table]] = {
         "shapes": _shapes,
         "between": _between,
-        "fates": lambda found: _fates(found["fates"]),
-        "fates_input": lambda found: _fates(found["fates at input rank"]),
+        "directions": lambda found: _fates(found["fates"]),
+        "directions_input": lambda found: _fates(found["fates at input rank"]),
         "head_holds": _head_holds,
         "places": _places,
         "election": _election,

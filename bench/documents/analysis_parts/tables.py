@@ -31,7 +31,7 @@ def slots(found: Data) -> dict[str, Callable[[], Table]]:
     """What fills the template, but for the paper's claims."""
     made: dict[str, Callable[[Data], Table]] = {
         "made": _made,
-        "kin": _kin,
+        "related": _related,
         "prediction": _prediction,
         "strongest": _strongest,
         "choices": _choices,
@@ -90,14 +90,14 @@ def _made(found: Data) -> Table:
     made = found["made"]
     main = found["full"]["sweep"]["seen"]
     return [
-        f"{main['merges']} merges at full rank in {main['groups']} groups of kin, "
+        f"{main['merges']} merges at full rank in {main['groups']} groups of related merges, "
         f"{found['input']['default']['merges']} at input rank; {main['figures']} figures tried. "
         f"Diagnosing {made['merges']} merges took {made['seconds']['diagnosing']} s of one "
         f"busy core; robustmerge {made['robustmerge']}."
     ]
 
 
-def _kin(found: Data) -> Table:
+def _related(found: Data) -> Table:
     return ["; ".join(", ".join(group) for group in found["kin"]) + "."]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from robustmerge.errors import MergeError
 
-from . import tables
+from . import findings, tables
 from .tables import SAID, SCALES, Data, Table, titled
 
 _SLOT = re.compile(r"\{\{([a-z0-9_]+)\}\}")
@@ -95,6 +95,13 @@ def _slots(results: Mapping[str, Any], pictures: Path) -> dict[str, Callable[[],
         ),
         "not_run": lambda: not_run(results),
     }
+    for name in findings.FINDINGS:
+        slots[f"finding_{name}"] = partial(findings.finding, name, views)
+    slots |= {
+        "finding_regime": lambda: findings.regime(views),
+        "finding_untuned": lambda: findings.untuned(views),
+        "finding_criteria": lambda: findings.criteria(studies),
+    }
     for name in ("table6", "table7", "criterion"):
         slots[name] = partial(_study, studies, name)
     for name in ("density", "number", "rank"):
@@ -161,7 +168,10 @@ def _level(view: Data, scale: str) -> Table:
         found = tables.section(view, scale, rank)
         if found and len(found["order"]) > 1:
             level = ", ".join(tables.level_with_best(found)) or "none"
-            lines += [f"Not told apart from {found['order'][0]} at {rank} rank: {level}.", ""]
+            lines += [
+                f"Not significantly different from {found['order'][0]} at {rank} rank: {level}.",
+                "",
+            ]
     rows = [
         r for rank in RANKS for r in (tables.section(view, scale, rank) or {"rows": []})["rows"]
     ]

@@ -140,7 +140,7 @@ def scale_table(view: Data, scale: str) -> Table:
 def _merge_cells(row: Data | None, swept: bool) -> list[str]:
     if not row:
         return [DASH] * (5 + swept)
-    return [*_averages(row), *[_factor(row)] * swept, f"{row['won']}/{row['lost']}"]
+    return [*_averages(row), *[factor(row)] * swept, f"{row['won']}/{row['lost']}"]
 
 
 def _full_cells(row: Data | None) -> list[str]:
@@ -155,7 +155,8 @@ def _averages(summary: Data) -> list[str]:
     return [spread(summary["seen"]), worst, spread(summary["unseen"]), kept]
 
 
-def _factor(row: Data) -> str:
+def factor(row: Data) -> str:
+    """Write the factor on a merge, or the range over seeds."""
     low, high = min(row["factors"]), max(row["factors"])
     said = f"{low:.3g}" if low == high else f"{low:.2g} to {high:.2g}"
     return said + ("*" if row["at_limit"] else "")
@@ -242,7 +243,7 @@ def study(found: Data) -> Table:
             cells += [spread(point["seen"]), spread(point["unseen"])] if point else [DASH] * 2
         if "sweep" in scales:
             tuned = points.get((name, "sweep"))
-            cells.append(_factor(tuned) if tuned else DASH)
+            cells.append(factor(tuned) if tuned else DASH)
         if paper:
             cells.append(" / ".join(f"{value:.1f}" for value in some["paper"]) or DASH)
         rows.append(cells)
