@@ -30,9 +30,9 @@ from minibench_parts.document import document
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge_bench.jobs.run import JobProgress
-from robustmerge_bench.mini.runs.contender import every, parse_all
+from robustmerge_bench.mini.runs.contender import SCALES, every, parse_all
 from robustmerge_bench.mini.runs.examine import evaluate
-from robustmerge_bench.mini.runs.job import SCALES, EvaluationJob
+from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.results import Result, read_all
 from robustmerge_bench.mini.runs.world import World, built_in
 

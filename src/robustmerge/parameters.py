@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -112,6 +112,26 @@ def declared(function: Callable[..., Any], *internal: str) -> dict[str, Paramete
         for name, p in inspect.signature(function).parameters.items()
         if p.kind is p.KEYWORD_ONLY and name not in ("surveyed", *internal)
     }
+
+
+def read_settings(texts: Iterable[str], *, where: str = "", hint: str = "") -> dict[str, str]:
+    """Return the parameters in texts such as density=0.3; dashes in names become underscores.
+
+    Args:
+        texts: One setting each.
+        where: The option that has the texts, for the error.
+        hint: An example, for the error.
+
+    Raises:
+        MergeError: a text that is not name=value.
+    """
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise MergeError(f"{text!r} is not name=value", where=where, hint=hint)
+        settings[name.strip().replace("-", "_")] = value.strip()
+    return settings
 
 
 def configure(

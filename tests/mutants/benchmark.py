@@ -177,14 +177,14 @@ BENCHMARK = (
     ),
     _plant(
         "statistics are of other experts' items",
-        "bench/mini/runs/examine.py::Examiner._statistics",
+        "bench/mini/runs/examine.py::Examiner._collect",
         "dict(zip(job.seen, job.adapters, strict=True))",
         "dict(zip(job.seen, job.adapters[::-1], strict=True))",
         "bench/tests/mini/test_unlabeled.py",
     ),
     _plant(
         "unseen tasks have a say in the sweep",
-        "bench/mini/runs/examine.py::Examiner._swept.worth",
+        "bench/mini/runs/examine.py::Examiner._sweep.mean_score",
         'job.seen, "validation"',
         'job.tasks, "validation"',
         "bench/tests/mini/test_runs.py",

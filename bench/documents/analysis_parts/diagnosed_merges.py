@@ -104,7 +104,7 @@ class Shelf:
                 rank=which.rank,
                 extras="mean",  # as the benchmark merges
                 workers=1,
-                **dict(contender.given),
+                **dict(contender.settings),
             )
         return place
 

@@ -258,7 +258,7 @@ def _points(cases: Sequence[Case], out: Path, draws: int) -> list[Data]:
     points: dict[tuple[str, float | None], Data] = {}
     for case in cases:
         assert case.job.merge
-        row = rows[case.job.merge.contender.label]
+        row = rows[case.job.merge.label]
         points[_key(case)] = {
             "row": case.point.row,
             "x": case.point.x,

@@ -11,9 +11,9 @@ from statistics import median
 from typing import TypeVar
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.mini.runs.contender import Contender
+from robustmerge_bench.mini.runs.contender import Contender, Protocol, Rank
 from robustmerge_bench.mini.runs.folders import ExpertSet
-from robustmerge_bench.mini.runs.job import EvaluationJob, Protocol, Rank
+from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.results import Result, is_done
 from robustmerge_bench.mini.runs.world import World
@@ -169,9 +169,7 @@ def _cases(study: Inquiry, sets: Sequence[ExpertSet], asked: Asked, world: World
     merges = {point.merge: Contender.parse(point.merge) for point in study.points}
     jobs = make_jobs(asked.root, sets, asked.study(tuple(merges.values()), SCALES), world)
     references = tuple(job for job in jobs if job.kind != "merge")
-    by_name = {
-        (job.merge.contender.label, job.merge.scale, job.seed): job for job in jobs if job.merge
-    }
+    by_name = {(job.merge.label, job.merge.scale, job.seed): job for job in jobs if job.merge}
     return [
         Case(
             study,
@@ -247,5 +245,5 @@ class Speed:
         """Seconds of one thread for a job."""
         answers = job.items * len(job.tasks)
         answers += SWEEP * job.validation * sum(job.tasks.values())
-        merging = self.merge(job.merge.contender.method) if job.merge else 0.0
+        merging = self.merge(job.merge.method) if job.merge else 0.0
         return answers * self.item + merging

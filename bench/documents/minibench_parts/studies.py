@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from robustmerge_bench.mini.runs.job import Protocol
+from robustmerge_bench.mini.runs.contender import Protocol
 
 SCALES: tuple[Protocol, ...] = ("default", "sweep")
 DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)

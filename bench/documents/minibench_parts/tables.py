@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from robustmerge_bench.mini.runs.job import SCALES
+from robustmerge_bench.mini.runs.contender import SCALES
 from robustmerge_bench.mini.tasks import TASKS
 
 Data = dict[str, Any]

@@ -11,7 +11,7 @@ import pytest
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.mini.runs.contender import Contender
-from robustmerge_bench.mini.runs.job import EvaluationJob, Merge
+from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.results import Result, is_done, read_all
 
 JOB = EvaluationJob(
@@ -21,7 +21,7 @@ JOB = EvaluationJob(
     Path("base"),
     {"base": "1", "world": "2", "sqa": "3"},
     family="shared",
-    merge=Merge(Contender("ties", (("density", 0.3),), ("norms",)), "sweep", "full"),
+    merge=Contender("ties", (("density", 0.3),), ("norms",), (), "sweep", "full"),
     validation=2,
 )
 SCORES = {"sqa": np.array([0.0, 100.0, 33.33333]), "aok": np.array([1.0, 2.5, 12.345])}
@@ -114,6 +114,6 @@ def test_a_folder_without_results(tmp_path: Path) -> None:
 def test_a_name_is_readable_and_safe() -> None:
     name = JOB.file
     assert name.startswith("shared-0-norms-ties-density=0.3-sweep-full.")
-    many = Contender("ties", balance=("norms:exponent=0.123456789",) * 20)
-    assert len(replace(JOB, merge=Merge(many, "default", "full")).file) < 200
+    steps = ("norms:exponent=0.123456789",) * 20
+    assert len(replace(JOB, merge=Contender("ties", balance=steps, rank="full")).file) < 200
     assert "/" not in replace(JOB, family="a/b").file

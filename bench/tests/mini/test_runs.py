@@ -19,7 +19,7 @@ from factories.adapters import deltas
 from robustmerge.errors import MergeError
 from robustmerge_bench.jobs.run import JobProgress
 from robustmerge_bench.mini.runs.contender import Contender
-from robustmerge_bench.mini.runs.examine import Examiner, evaluate, merged
+from robustmerge_bench.mini.runs.examine import Examiner, evaluate, merge_adapters
 from robustmerge_bench.mini.runs.folders import expert_sets
 from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
@@ -149,9 +149,9 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
 
     def counted(*arguments: object) -> object:
         calls.append(arguments[2])  # type: ignore[arg-type]
-        return merged(*arguments)  # type: ignore[arg-type]
+        return merge_adapters(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("robustmerge_bench.mini.runs.examine.merged", counted)
+    monkeypatch.setattr("robustmerge_bench.mini.runs.examine.merge_adapters", counted)
     todo = jobs(trained(tmp_path / "root"), scales=("default", "sweep"))
     default, swept = (
         next(j for j in todo if j.merge and j.merge.scale == s and "average" in j.label)
@@ -189,7 +189,7 @@ def test_protocols_and_ranks_reach_the_merge(tmp_path: Path) -> None:
     made = {}
     for job in make_jobs(root, expert_sets(root, ["shared"], [0]), study, WORLD):
         if job.merge:
-            report = merged(job, job.merge, tmp_path / job.label)
+            report = merge_adapters(job.adapters, job.merge, tmp_path / job.label)
             made[job.merge.scale, job.merge.rank] = report
     assert {key: report.rank for key, report in made.items()} == {
         (scale, rank): {"input": 4, "full": 12}[rank]

@@ -17,7 +17,7 @@ from robustmerge_bench.mini.runs.examine import Examiner
 from robustmerge_bench.mini.runs.folders import expert_sets
 from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
-from robustmerge_bench.mini.runs.unlabeled import SAMPLES, gathered
+from robustmerge_bench.mini.runs.unlabeled import SAMPLES, collect_statistics
 from robustmerge_bench.mini.runs.world import built_in
 from robustmerge_bench.mini.tasks import SEEN, TASKS
 
@@ -36,7 +36,7 @@ def shown(task: str) -> list[Item]:
 def test_pictures_and_questions_are_given_and_no_answers(trained: Path, tmp_path: Path) -> None:
     experts = {task: trained / "experts" / "shared-0" / task for task in SEEN}
     items = {task: shown(task) for task in SEEN}
-    output = gathered(trained / "base", experts, items, ("gram",), tmp_path)
+    output = collect_statistics(trained / "base", experts, items, ("gram",), tmp_path)
     for task in SEEN:
         folder = tmp_path / "samples" / task
         lines = [json.loads(line) for line in (folder / SAMPLES).read_text().splitlines()]
@@ -66,7 +66,7 @@ def test_every_expert_sees_validation_items_of_its_own_task(
             assert [i.prompt for i in items[task]] == [i.prompt for i in shown(task)]
         raise SeenError
 
-    monkeypatch.setattr("robustmerge_bench.mini.runs.unlabeled.gathered", given)
+    monkeypatch.setattr("robustmerge_bench.mini.runs.unlabeled.collect_statistics", given)
     asked = job(trained, "regmean")
     with pytest.raises(SeenError):
         Examiner(built_in(), asked.base).examine(asked)
@@ -82,7 +82,9 @@ def test_a_run_merges_with_them(trained: Path, tmp_path: Path, method: str) -> N
 
     experts = dict(zip(SEEN, asked.adapters, strict=True))
     what = Contender(method).statistics
-    data = gathered(asked.base, experts, {t: shown(t) for t in SEEN}, what, tmp_path / "data")
+    data = collect_statistics(
+        asked.base, experts, {t: shown(t) for t in SEEN}, what, tmp_path / "data"
+    )
     output = tmp_path / "merged"
     robustmerge.merge(asked.adapters, output, method=method, rank="full", extras="mean", data=data)
     mini = world.model(asked.base)

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from ..engine.options import MergeOptions
 from ..errors import MergeError
+from ..parameters import read_settings
 
 if TYPE_CHECKING:
     from ..engine.recipe import Recipe
@@ -90,17 +91,5 @@ def _read_recipe(
     else:
         recipe = Recipe(tuple(sources))
     recipe = options.over(recipe)
-    return replace(recipe, parameters={**recipe.parameters, **_read_settings(settings)}), output
-
-
-def _read_settings(texts: Sequence[str]) -> dict[str, str]:
-    """Return the method's parameters in texts such as density=0.3."""
-    settings = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise MergeError(
-                f"{text!r} is not name=value", where="--set", hint="such as --set density=0.3"
-            )
-        settings[name.strip().replace("-", "_")] = value.strip()
-    return settings
+    own = read_settings(settings, where="--set", hint="such as --set density=0.3")
+    return replace(recipe, parameters={**recipe.parameters, **own}), output

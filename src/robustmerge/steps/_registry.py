@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from ..depth import Depth
-from ..errors import MergeError, unknown
+from ..errors import unknown
 from ..factors import Stack, Update
-from ..parameters import Parameter, configure, declared
+from ..parameters import Parameter, configure, declared, read_settings
 
 Stage = Literal["balance", "calibrate"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,14 +95,8 @@ def parse(text: str, stage: Stage) -> ConfiguredStep:
     known = {s.name: s for s in every() if s.stage == stage}
     if name not in known:
         raise unknown(f"step of stage {stage}", name, known)
-    given: dict[str, str] = {}
-    for pair in filter(None, rest.split(",")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise MergeError(
-                f"{pair!r} is not name=value",
-                hint=f"{stage}: such as {name}:name=value,name=value",
-            )
-        given[key.strip().replace("-", "_")] = value.strip()
-    parameters = configure(known[name].parameters, given, f"step {name!r}")
+    settings = read_settings(
+        filter(None, rest.split(",")), hint=f"{stage}: such as {name}:name=value,name=value"
+    )
+    parameters = configure(known[name].parameters, settings, f"step {name!r}")
     return ConfiguredStep(known[name], parameters)

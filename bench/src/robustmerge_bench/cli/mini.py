@@ -119,10 +119,9 @@ def run(
     """
     from robustmerge.threads import cores
 
-    from ..mini.runs.contender import every, parse_all
+    from ..mini.runs.contender import Protocol, Rank, every, parse_all
     from ..mini.runs.examine import evaluate
     from ..mini.runs.folders import expert_sets
-    from ..mini.runs.job import Protocol, Rank
     from ..mini.runs.plan import Comparison, make_jobs
     from ..mini.runs.world import built_in
 

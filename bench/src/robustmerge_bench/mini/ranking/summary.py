@@ -24,7 +24,7 @@ from ...results.resampling import (
     TaskScores,
     resample_tasks,
 )
-from ..runs.job import SCALES
+from ..runs.contender import SCALES
 from .families import ExpertFamily, MergeScores
 
 SCALE_ORDER = tuple(SCALES)

@@ -1,8 +1,10 @@
-"""A merge that is to be judged, as a user writes it: steps, method and parameters.
+"""A merge to evaluate: method, parameters, steps around the method, scale and rank.
 
-ties
-ties:density=0.3,space=delta
-norms:exponent=1+tsv-m+svc        balance steps, the method, calibrate steps
+A user writes the first three as one text:
+
+    ties
+    ties:density=0.3,space=delta
+    norms:exponent=1+tsv-m+svc        balance steps, the method, calibrate steps
 """
 
 from __future__ import annotations
@@ -13,121 +15,123 @@ from typing import Any, Literal
 
 from robustmerge import methods, steps
 from robustmerge.errors import MergeError, unknown
+from robustmerge.parameters import read_settings
 
-What = Literal["fisher", "gram"]
+Protocol = Literal["default", "norm-matched", "geometric", "sweep"]
+Rank = Literal["input", "full"]
+Statistic = Literal["fisher", "gram"]
+
+SCALES: Mapping[Protocol, float | str] = {
+    "default": 1.0,
+    "norm-matched": "norm-matched",
+    "geometric": "geometric-middle",
+    "sweep": 1.0,
+}
+"""The merge's scale by protocol; a sweep multiplies the merge of scale 1 afterwards."""
 
 _HINT = "such as ties:density=0.3,space=delta, or norms+tsv-m+svc with steps around the method"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A method with its parameters and the steps around it.
+    """A merge to evaluate.
 
     Attributes:
         method: Name of the method.
-        given: Its parameters where they were given, by name.
+        settings: Its parameters that differ from the defaults, by name.
         balance: Steps before it.
         calibrate: Steps after it.
+        scale: The scale protocol.
+        rank: Rank of the result.
     """
 
     method: str
-    given: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
     balance: tuple[str, ...] = ()
     calibrate: tuple[str, ...] = ()
+    scale: Protocol = "default"
+    rank: Rank = "input"
 
     @property
     def label(self) -> str:
-        """What it is called in results: as the user would write it."""
-        own = ",".join(f"{name}={value}" for name, value in self.given)
+        """Method, parameters and steps as a user writes them."""
+        own = ",".join(f"{name}={value}" for name, value in self.settings)
         return "+".join((*self.balance, self.method + (f":{own}" if own else ""), *self.calibrate))
 
     @property
     def parameters(self) -> dict[str, Any]:
         """All parameters of the method with their values."""
-        return methods.get(self.method).configure(dict(self.given))
+        return methods.get(self.method).configure(dict(self.settings))
 
     @property
-    def statistics(self) -> tuple[What, ...]:
-        """What the method has to know of the experts' tasks, as `robustmerge collect` calls it."""
+    def statistics(self) -> tuple[Statistic, ...]:
+        """Statistics that the method needs, by their names in `robustmerge collect`."""
         needs = methods.get(self.method).needs
         return tuple(sorted({"fisher" if n.startswith("fisher") else "gram" for n in needs}))
 
     @classmethod
     def parse(cls, text: str) -> Contender:
-        """Read one.
+        """Read a contender from a text; scale and rank are left at their defaults.
 
         Raises:
-            MergeError: There is no such method, step or parameter.
+            MergeError: an unknown method, step or parameter.
         """
         parts = text.split("+")
-        place = _place_of_method(parts, text)
-        name, _, rest = parts[place].partition(":")
-        found = methods.get(name)
-        values = found.configure(_pairs(rest, text))
-        given = tuple((key, values[key]) for key in sorted(_pairs(rest, text)))
-        return cls(name, given, tuple(parts[:place]), tuple(parts[place + 1 :]))
+        position = _find_method(parts, text)
+        before, after = tuple(parts[:position]), tuple(parts[position + 1 :])
+        for part in before:
+            steps.parse(part, "balance")
+        for part in after:
+            steps.parse(part, "calibrate")
+        name, _, rest = parts[position].partition(":")
+        pairs = filter(None, rest.split(","))
+        settings = read_settings(pairs, where=f"--methods {text}", hint=_HINT)
+        values = methods.get(name).configure(settings)
+        return cls(name, tuple((key, values[key]) for key in sorted(settings)), before, after)
 
 
 def every() -> tuple[Contender, ...]:
-    """Every method at its defaults."""
+    """Return every method at its defaults."""
     return tuple(Contender(method.name) for method in methods.every())
 
 
 def split(text: str) -> list[str]:
-    """Contenders separated by commas; a comma may also go on with a method's parameters."""
-    found: list[str] = []
+    """Split contenders at commas; a comma may also continue a method's parameters."""
+    contenders: list[str] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         before, equals, _ = piece.partition("=")
-        if found and equals and ":" not in before:
-            found[-1] += f",{piece}"
+        if contenders and equals and ":" not in before:
+            contenders[-1] += f",{piece}"
         else:
-            found.append(piece)
-    return found
+            contenders.append(piece)
+    return contenders
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Contender, ...]:
-    """Read several; one that is named twice counts once.
-
-    Raises:
-        MergeError: As `Contender.parse`.
-    """
+    """Read several contenders; one that is named twice counts once."""
     return tuple(dict.fromkeys(Contender.parse(one) for text in texts for one in split(text)))
 
 
-def _place_of_method(parts: list[str], text: str) -> int:
-    """Which part is the method: the one with balance steps before it and calibrate steps after."""
+def _find_method(parts: list[str], text: str) -> int:
+    """Return the position of the method: with balance steps before it and calibrate steps after.
+
+    Raises:
+        MergeError: no such position.
+    """
     names = [part.partition(":")[0] for part in parts]
     known = {method.name for method in methods.every()}
-    stages = {
-        stage: {step.name for step in steps.every() if step.stage == stage}
-        for stage in ("balance", "calibrate")
-    }
-    for place, name in enumerate(names):
-        around = (
-            set(names[:place]) <= stages["balance"],
-            set(names[place + 1 :]) <= stages["calibrate"],
-        )
-        if name in known and all(around):
-            for part in parts[:place]:
-                steps.parse(part, "balance")
-            for part in parts[place + 1 :]:
-                steps.parse(part, "calibrate")
-            return place
-    everything = known | stages["balance"] | stages["calibrate"]
+    balance = {step.name for step in steps.every() if step.stage == "balance"}
+    calibrate = {step.name for step in steps.every() if step.stage == "calibrate"}
+    for i, name in enumerate(names):
+        if name in known and balance.issuperset(names[:i]) and calibrate.issuperset(names[i + 1 :]):
+            return i
     for name in names:
-        if name not in everything:
-            kind = "method" if len(names) == 1 else "method or step"
-            raise unknown(kind, name, known if len(names) == 1 else everything)
+        if name not in known | balance | calibrate:
+            alone = len(names) == 1
+            kind, choices = (
+                ("method", known) if alone else ("method or step", known | balance | calibrate)
+            )
+            raise unknown(kind, name, choices)
     raise MergeError(
         f"{text!r} is not a method with steps around it", where="--methods", hint=_HINT
     )
-
-
-def _pairs(text: str, whole: str) -> Mapping[str, str]:
-    pairs = {}
-    for pair in filter(None, text.split(",")):
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise MergeError(f"{pair!r} is not name=value", where=f"--methods {whole}", hint=_HINT)
-        pairs[name.strip().replace("-", "_")] = value.strip()
-    return pairs

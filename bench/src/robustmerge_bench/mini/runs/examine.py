@@ -7,19 +7,21 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from types import MappingProxyType
 
 import numpy as np
 
-from robustmerge.api import merge
+from robustmerge import merge
 from robustmerge.engine.report import MergeReport
 from robustmerge.threads import one_thread_each
 
 from ...item import Item
 from ...jobs.run import FAILURES, JobProgress, Outcome, Worker, reason, run_jobs, silent
 from ..world.splits import Split
-from .job import SCALES, EvaluationJob, Merge
+from .contender import SCALES, Contender
+from .job import EvaluationJob
 from .results import Result, is_done
-from .sweep import Swept, sweep
+from .sweep import SweepResult, sweep
 from .world import World
 
 
@@ -73,34 +75,34 @@ class Examiner:
         self._items: dict[tuple[str, Split, int], list[Item]] = {}
 
     def examine(self, job: EvaluationJob) -> Result:
-        """Merge if need be, find the factor if need be, and answer the test items.
+        """Merge and choose the factor where the job says so, and answer the test items.
 
         Raises:
-            MergeError: The merge is not possible.
+            MergeError: a merge that is not possible.
         """
         if job.merge is None:
-            return self._tested(job, job.adapters[0] if job.adapters else None)
+            return self._test(job, job.adapters[0] if job.adapters else None)
         with TemporaryDirectory(prefix="robustmerge-bench-") as folder:
             output = Path(folder) / "merged"
             seconds = {}
             start = perf_counter()
-            data = self._statistics(job, job.merge, Path(folder)) if job.unlabeled else None
+            data = self._collect(job, job.merge, Path(folder)) if job.unlabeled else None
             if data:
                 seconds["statistics"] = perf_counter() - start
-            report = merged(job, job.merge, output, data)
+            report = merge_adapters(job.adapters, job.merge, output, data)
             seconds["merge"] = report.seconds
             start = perf_counter()
-            swept = self._swept(job, output) if job.merge.scale == "sweep" else None
+            swept = self._sweep(job, output) if job.merge.scale == "sweep" else None
             if swept:
                 seconds["sweep"] = perf_counter() - start
-            return self._tested(job, output, swept, seconds, report.warnings)
+            return self._test(job, output, swept, seconds, report.warnings)
 
-    def _tested(
+    def _test(
         self,
         job: EvaluationJob,
         adapter: Path | None,
-        swept: Swept | None = None,
-        seconds: dict[str, float] | None = None,
+        swept: SweepResult | None = None,
+        seconds: Mapping[str, float] = MappingProxyType({}),
         notes: tuple[str, ...] = (),
     ) -> Result:
         start = perf_counter()
@@ -111,74 +113,72 @@ class Examiner:
             scores,
             factor,
             _record(swept) if swept else {},
-            {**(seconds or {}), "answer": perf_counter() - start},
+            {**seconds, "answer": perf_counter() - start},
             notes,
         )
 
-    def _statistics(self, job: EvaluationJob, how: Merge, folder: Path) -> Path:
-        """Statistics of the adapters on validation items of their tasks."""
-        from .unlabeled import gathered  # it runs transformers, which merging does not need
+    def _collect(self, job: EvaluationJob, merge: Contender, folder: Path) -> Path:
+        """Collect statistics of the adapters on validation items of their tasks."""
+        from .unlabeled import collect_statistics  # imports transformers
 
         experts = dict(zip(job.seen, job.adapters, strict=True))
-        items = {task: self._of(task, "validation", job.unlabeled) for task in experts}
-        return gathered(job.base, experts, items, how.contender.statistics, folder)
+        items = {task: self._load(task, "validation", job.unlabeled) for task in experts}
+        return collect_statistics(job.base, experts, items, merge.statistics, folder)
 
-    def _swept(self, job: EvaluationJob, adapter: Path) -> Swept:
-        """Choose the factor on validation items of the seen tasks; unseen ones have no say."""
+    def _sweep(self, job: EvaluationJob, adapter: Path) -> SweepResult:
+        """Choose the factor on validation items of the seen tasks."""
 
-        def worth(factor: float) -> float:
-            found = self.scores(adapter, factor, job.seen, "validation", job.validation)
-            return float(np.mean([scores.mean() for scores in found.values()]))
+        def mean_score(factor: float) -> float:
+            scores = self.scores(adapter, factor, job.seen, "validation", job.validation)
+            return float(np.mean([of_task.mean() for of_task in scores.values()]))
 
-        return sweep(worth)
+        return sweep(mean_score)
 
     def scores(
         self, adapter: Path | None, factor: float, tasks: Iterable[str], split: Split, n: int
     ) -> dict[str, np.ndarray]:
-        """Scores [n] of every task."""
-        found = {}
+        """Return the scores [n] of every task."""
+        scores = {}
         with self._model.using(adapter, factor):
             for name in tasks:
-                items = self._of(name, split, n)
-                found[name] = self._tasks[name].score(self._model.answer(items), items)
-                assert found[name].shape == (n,), f"{name}: {found[name].shape} scores for {n}"
-        return found
+                items = self._load(name, split, n)
+                scores[name] = self._tasks[name].score(self._model.answer(items), items)
+                assert scores[name].shape == (n,), f"{name}: {scores[name].shape} scores for {n}"
+        return scores
 
-    def _of(self, task: str, split: Split, n: int) -> list[Item]:
+    def _load(self, task: str, split: Split, n: int) -> list[Item]:
         key = (task, split, n)
         if key not in self._items:
             self._items[key] = self._tasks[task].items(split, n)
         return self._items[key]
 
 
-def merged(job: EvaluationJob, how: Merge, output: Path, data: Path | None = None) -> MergeReport:
-    """Merge a job's adapters by the package's own `merge`, on one thread.
+def merge_adapters(
+    adapters: Sequence[Path], contender: Contender, output: Path, data: Path | None = None
+) -> MergeReport:
+    """Merge adapters by `robustmerge.merge`, on one thread.
 
     Args:
-        job: The job.
-        how: How they are merged.
+        adapters: Their folders.
+        contender: The merge.
         output: The folder to write.
         data: Statistics of the adapters, for methods that need them.
-
-    Raises:
-        MergeError: As `robustmerge.merge`.
     """
-    contender = how.contender
     return merge(
-        job.adapters,
+        adapters,
         output,
         method=contender.method,
         balance=contender.balance,
         calibrate=contender.calibrate,
-        scale=SCALES[how.scale],
-        rank=how.rank,
+        scale=SCALES[contender.scale],
+        rank=contender.rank,
         extras="mean",
         data=data,
         workers=1,
-        **dict(contender.given),
+        **dict(contender.settings),
     )
 
 
-def _record(swept: Swept) -> dict[str, object]:
+def _record(swept: SweepResult) -> dict[str, object]:
     tried = {f"{factor:.4g}": round(score, 3) for factor, score in swept.tried.items()}
     return {"tried": tried, "at_limit": swept.at_limit}

@@ -26,8 +26,8 @@ class ExpertSet:
     """Experts that were trained alike.
 
     Attributes:
-        folder: Where they are.
-        init: How A began: shared by all experts, or independent.
+        folder: Their folder.
+        init: Start of A: shared by all experts, or independent.
         seed: Of their training.
         frozen: The projector was not trained.
     """
@@ -39,19 +39,19 @@ class ExpertSet:
 
     @property
     def name(self) -> str:
-        """Such as shared-0, the folder's name."""
+        """The folder's name, such as shared-0."""
         return self.folder.name
 
     @property
     def family(self) -> str:
-        """What sets of several seeds have in common, such as shared or shared-frozen."""
+        """The common name of sets of several seeds, such as shared or shared-frozen."""
         return self.init + ("-frozen" if self.frozen else "")
 
     def adapters(self, names: Sequence[str]) -> tuple[Path, ...]:
-        """The adapters of these tasks.
+        """Return the adapters of these tasks.
 
         Raises:
-            MergeError: One is not there.
+            MergeError: a missing adapter.
         """
         missing = [n for n in names if not (self.folder / n / "adapter_config.json").is_file()]
         if missing:
@@ -66,8 +66,8 @@ class ExpertSet:
     def joint(self) -> Path | None:
         """The adapter trained on all tasks, if there is one.
 
-        A single adapter has no other that it could share the start of A with: that of the other
-        kind of start serves as well.
+        A single adapter shares its start of A with no other, so that the one next to experts of
+        the other kind of start serves as well.
         """
         other = self.folder.with_name(f"shared-{self.seed}")
         for folder in (self.folder / JOINT, other / JOINT):
@@ -77,10 +77,10 @@ class ExpertSet:
 
 
 def base_folder(root: Path) -> Path:
-    """The base model's folder.
+    """Return the base model's folder.
 
     Raises:
-        MergeError: It is not there.
+        MergeError: no base in it.
     """
     base = root / "base"
     if not (base / "config.json").is_file():
@@ -93,43 +93,43 @@ def base_folder(root: Path) -> Path:
 def expert_sets(
     root: Path, inits: Iterable[str], seeds: Iterable[int], *, frozen: bool = False
 ) -> list[ExpertSet]:
-    """The sets of experts asked for.
+    """Return sets of experts.
 
     Raises:
-        MergeError: One is not there; those that are are named.
+        MergeError: a missing set; present ones are named.
     """
-    place = root / "experts"
+    folder = root / "experts"
     ending = "-frozen" if frozen else ""
     seeds = list(seeds)
-    asked = [
-        ExpertSet(place / f"{init}-{seed}{ending}", init, seed, frozen)
+    sets = [
+        ExpertSet(folder / f"{init}-{seed}{ending}", init, seed, frozen)
         for init in inits
         for seed in seeds
     ]
-    missing = [each.name for each in asked if not each.folder.is_dir()]
+    missing = [each.name for each in sets if not each.folder.is_dir()]
     if missing:
-        there = sorted(p.name for p in place.glob("[!.]*") if p.is_dir())
+        present = sorted(p.name for p in folder.glob("[!.]*") if p.is_dir())
         raise MergeError(
             f"no experts {', '.join(missing)}",
-            where=str(place),
-            hint=f"there are {', '.join(there) or 'none'}; choose with --init and --seeds",
+            where=str(folder),
+            hint=f"there are {', '.join(present) or 'none'}; choose with --init and --seeds",
         )
-    return asked
+    return sets
 
 
 def hash_of_base(folder: Path) -> str:
-    """SHA-256 over what decides the base's answers."""
+    """Return the SHA-256 of the files that decide the base's answers."""
     return _hash(folder, _BASE_FILES)
 
 
 def hash_of_adapter(folder: Path) -> str:
-    """SHA-256 over an adapter's weights and settings."""
+    """Return the SHA-256 of an adapter's weights and settings."""
     return _hash(folder, _ADAPTER_FILES)
 
 
 def _hash(folder: Path, patterns: Sequence[str]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted({p for pattern in patterns for p in folder.glob(pattern)}):
-        found.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""One evaluation as data: everything that determines its result, and the file it goes to."""
+"""One evaluation as data: everything that determines its result, and the name of its file."""
 
 from __future__ import annotations
 
@@ -14,58 +14,33 @@ from ...jobs.hashes import hash_of
 from .contender import Contender
 
 Kind = Literal["zero-shot", "expert", "joint", "merge"]
-Protocol = Literal["default", "norm-matched", "geometric", "sweep"]
-Rank = Literal["input", "full"]
-
-SCALES: Mapping[Protocol, float | str] = {
-    "default": 1.0,
-    "norm-matched": "norm-matched",
-    "geometric": "geometric-middle",
-    "sweep": 1.0,
-}
-"""What a protocol has the merge scaled by; a sweep multiplies the default merge afterwards."""
 
 _FORMER: Mapping[str, Mapping[str, Any]] = {
     "robustmerge": {"prune": True, "scaling": True, "normalize": True, "scale_from": "inter"}
 }
-"""Parameters that a method once had, at the values it has now: its former results are found."""
+"""Parameters that a method once had, with their only values now, so that former results count."""
 
 _DIGITS = 10  # of the hash in a file's name
 
 
 @dataclass(frozen=True)
-class Merge:
-    """How a merge is made.
-
-    Attributes:
-        contender: The method and the steps around it.
-        scale: The scale protocol.
-        rank: Rank of the result.
-    """
-
-    contender: Contender
-    scale: Protocol
-    rank: Rank
-
-
-@dataclass(frozen=True)
 class EvaluationJob:
-    """One model to be examined.
+    """One model to evaluate.
 
     Attributes:
-        kind: What sort of model it is.
-        tasks: The tasks it is examined on, by name, and whether they are seen ones.
+        kind: The base, an expert, the adapter trained on all tasks, or a merge.
+        tasks: Tasks of the evaluation: whether each is a seen one, by name.
         items: Test items per task.
         base: Folder of the base model.
-        hashes: Of what is read: base, world, and each adapter by task.
-        family: The sets of experts that differ by their seed only, '' for the base alone.
+        hashes: Content hashes of the base, the world, and each adapter by task.
+        family: Name of the expert sets that differ by their seed only; '' for the base alone.
         seed: That seed.
-        adapters: The adapters that are merged, or the one that is worn.
+        adapters: The adapters to merge, or the one to load.
         task: The task of an expert.
-        merge: How the adapters are merged.
+        merge: The merge of the adapters.
         validation: Validation items per seen task, for a sweep; 0 without one.
-        unlabeled: Validation items per seen task that a method which needs data is given without
-            their answers; 0 for all others.
+        unlabeled: Validation items per seen task, without answers, for a method that needs data; 0
+            for all others.
     """
 
     kind: Kind
@@ -77,18 +52,18 @@ class EvaluationJob:
     seed: int = 0
     adapters: tuple[Path, ...] = ()
     task: str = ""
-    merge: Merge | None = None
+    merge: Contender | None = None
     validation: int = 0
     unlabeled: int = 0
     version: str = field(default=__version__)
 
     @property
     def seen(self) -> list[str]:
-        """The seen ones of the tasks."""
+        """The seen tasks among them."""
         return [task for task, is_seen in self.tasks.items() if is_seen]
 
     def facts(self) -> dict[str, Any]:
-        """Everything that determines the result, as plain data without a path."""
+        """Return everything that determines the result, as plain data without a path."""
         facts: dict[str, Any] = {
             "kind": self.kind,
             "family": self.family,
@@ -103,13 +78,13 @@ class EvaluationJob:
         if self.unlabeled:
             facts["unlabeled"] = self.unlabeled
         if self.merge:
-            contender = self.merge.contender
+            method = self.merge.method
             facts |= {
-                "contender": contender.label,
-                "method": contender.method,
-                "parameters": {**contender.parameters, **_FORMER.get(contender.method, {})},
-                "balance": list(contender.balance),
-                "calibrate": list(contender.calibrate),
+                "contender": self.merge.label,
+                "method": method,
+                "parameters": {**self.merge.parameters, **_FORMER.get(method, {})},
+                "balance": list(self.merge.balance),
+                "calibrate": list(self.merge.calibrate),
                 "scale": self.merge.scale,
                 "rank": self.merge.rank,
             }
@@ -117,10 +92,10 @@ class EvaluationJob:
 
     @property
     def label(self) -> str:
-        """A readable name; the same for jobs that differ only in what was trained."""
+        """A readable name; the same for jobs that differ only in their experts' training."""
         parts = [f"{self.family}-{self.seed}"] if self.family else []
         if self.merge:
-            parts += [self.merge.contender.label, self.merge.scale, self.merge.rank]
+            parts += [self.merge.label, self.merge.scale, self.merge.rank]
         else:
             parts += [self.kind, *filter(None, [self.task])]
         return " ".join(parts)

@@ -1,4 +1,4 @@
-"""Which jobs there are to do."""
+"""The jobs of a comparison of merges."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .contender import Contender
+from .contender import Contender, Protocol, Rank
 from .folders import ExpertSet, base_folder, hash_of_adapter, hash_of_base
-from .job import EvaluationJob, Merge, Protocol, Rank
+from .job import EvaluationJob
 from .world import World, WorldTask
 
-_GLANCE = 8  # items of each split that the hash of the world looks at
+_HASHED_ITEMS = 8  # first items of each split that the hash of the world covers
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is to be judged, and how.
+    """A comparison of merges.
 
     Attributes:
-        contenders: The merges.
+        contenders: The merges, at any scale and rank.
         ranks: Ranks of their results.
         scales: Scale protocols.
         items: Test items per task.
@@ -37,38 +37,34 @@ class Comparison:
 
 
 def make_jobs(
-    root: Path, sets: Sequence[ExpertSet], study: Comparison, world: World
+    root: Path, sets: Sequence[ExpertSet], comparison: Comparison, world: World
 ) -> list[EvaluationJob]:
-    """All jobs, those that others are compared with first.
-
-    Raises:
-        MergeError: The base or an expert is not there.
-    """
+    """Return all jobs, beginning with the references that merges are compared with."""
     tasks = world.tasks()
     base = base_folder(root)
     hashes = {"base": hash_of_base(base), "world": hash_of_world(tasks)}
     flags = {name: task.seen for name, task in tasks.items()}
-    plain = EvaluationJob("zero-shot", flags, study.items, base, hashes)
-    ready = [_whole(each, plain) for each in sets]
+    plain = EvaluationJob("zero-shot", flags, comparison.items, base, hashes)
+    merges = [_merge_all(each, plain) for each in sets]
     jobs = [plain]
-    for each, whole in zip(sets, ready, strict=True):
-        jobs += _references(each, whole, matrix=study.matrix)
-    # All sets meet a method before the next one, so that a table in between is fair.
-    for scale in study.scales:
-        validation = study.validation if scale == "sweep" else 0
-        for rank in study.ranks:
-            for contender in study.contenders:
-                how = Merge(contender, scale, rank)
-                given = study.validation if contender.statistics else 0
+    for each, merge_job in zip(sets, merges, strict=True):
+        jobs += _references(each, merge_job, matrix=comparison.matrix)
+    # One method on all sets before the next method, so that tables of an unfinished run are fair.
+    for scale in comparison.scales:
+        validation = comparison.validation if scale == "sweep" else 0
+        for rank in comparison.ranks:
+            for contender in comparison.contenders:
+                merge = replace(contender, scale=scale, rank=rank)
+                unlabeled = comparison.validation if contender.statistics else 0
                 jobs += [
-                    replace(whole, merge=how, validation=validation, unlabeled=given)
-                    for whole in ready
+                    replace(job, merge=merge, validation=validation, unlabeled=unlabeled)
+                    for job in merges
                 ]
     return jobs
 
 
-def _whole(each: ExpertSet, plain: EvaluationJob) -> EvaluationJob:
-    """A merge of all experts of a set, but for how."""
+def _merge_all(each: ExpertSet, plain: EvaluationJob) -> EvaluationJob:
+    """Return the merge of all experts of a set, for any contender."""
     folders = each.adapters(plain.seen)
     own = {name: hash_of_adapter(folder) for name, folder in zip(plain.seen, folders, strict=True)}
     return replace(
@@ -81,31 +77,31 @@ def _whole(each: ExpertSet, plain: EvaluationJob) -> EvaluationJob:
     )
 
 
-def _references(each: ExpertSet, whole: EvaluationJob, *, matrix: bool) -> Iterator[EvaluationJob]:
-    """Every expert, and the adapter trained on all tasks."""
-    common = {name: whole.hashes[name] for name in ("base", "world")}
-    for folder in whole.adapters:
+def _references(each: ExpertSet, merge: EvaluationJob, *, matrix: bool) -> Iterator[EvaluationJob]:
+    """Yield every expert, and the adapter trained on all tasks."""
+    common = {name: merge.hashes[name] for name in ("base", "world")}
+    for folder in merge.adapters:
         task = folder.name
         yield replace(
-            whole,
+            merge,
             kind="expert",
-            tasks=whole.tasks if matrix else {task: True},
-            hashes={**common, task: whole.hashes[task]},
+            tasks=merge.tasks if matrix else {task: True},
+            hashes={**common, task: merge.hashes[task]},
             adapters=(folder,),
             task=task,
         )
     if each.joint:
         own = {**common, "joint": hash_of_adapter(each.joint)}
-        yield replace(whole, kind="joint", hashes=own, adapters=(each.joint,))
+        yield replace(merge, kind="joint", hashes=own, adapters=(each.joint,))
 
 
 def hash_of_world(tasks: Mapping[str, WorldTask]) -> str:
-    """SHA-256 of the first items of every task: another world shows in them."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of the first items of every task, which identify a world."""
+    digest = hashlib.sha256()
     for name, task in tasks.items():
         for split in ("validation", "test"):
-            for item in task.items(split, _GLANCE):
+            for item in task.items(split, _HASHED_ITEMS):
                 words = (name, split, item.kind, item.prompt, item.answer, *item.references)
-                found.update("\0".join(words).encode())
-                found.update(str(item.image.shape).encode() + item.image.tobytes())
-    return found.hexdigest()
+                digest.update("\0".join(words).encode())
+                digest.update(str(item.image.shape).encode() + item.image.tobytes())
+    return digest.hexdigest()

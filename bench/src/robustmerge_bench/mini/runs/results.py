@@ -1,4 +1,4 @@
-"""One job's result on disk: a JSON file that is there whole or not at all."""
+"""The result of one job on disk: a JSON file that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Result:
-    """What an examination found.
+    """The result of an evaluation.
 
     Attributes:
         facts: The job's, as `EvaluationJob.facts` gives them.
         scores: Per task one score per item, 0 to 100, rounded to two decimals.
-        factor: What the update was multiplied by when it was worn; 1 without a sweep.
+        factor: The update was multiplied by it when it was loaded; 1 without a sweep.
         sweep: Mean validation score by factor, and whether the best was the last one tried.
-        seconds: What merging, sweeping and answering took.
+        seconds: Durations of merging, sweeping and answering.
         notes: Remarks of the merge.
     """
 
@@ -62,16 +62,16 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """Read one.
+        """Read a result.
 
         Raises:
-            MergeError: It is damaged, or of another version.
+            MergeError: a damaged file, or one of another version.
         """
         with reading(path):
             text = path.read_text(encoding="utf-8")
         try:
             content = {"format": None, **json.loads(text)}
-            found = cls(
+            result = cls(
                 content["job"],
                 {task: np.array(v, dtype=np.float64) for task, v in content["scores"].items()},
                 float(content["factor"]),
@@ -83,36 +83,36 @@ class Result:
             raise _damaged(path, f"{type(error).__name__}: {error}") from None
         if content["format"] != FORMAT:
             raise _damaged(path, f"format {content['format']} rather than {FORMAT}")
-        return found
+        return result
 
 
 def is_done(job: EvaluationJob, out: Path) -> bool:
-    """Whether a job's result is there, whole and about this job."""
+    """Tell whether a job's result is present, complete and about this job."""
     path = out / job.file
     if not path.is_file():
         return False
     try:
-        found = Result.read(path)
+        result = Result.read(path)
     except MergeError:
         return False
-    counts = {task: len(scores) for task, scores in found.scores.items()}
+    counts = {task: len(scores) for task, scores in result.scores.items()}
     # Written and read again, since JSON knows no tuples.
     facts = json.loads(json.dumps(job.facts()))
-    return found.facts == facts and counts == dict.fromkeys(job.tasks, job.items)
+    return result.facts == facts and counts == dict.fromkeys(job.tasks, job.items)
 
 
 def read_all(out: Path) -> list[Result]:
-    """Every result in a folder, by name.
+    """Return every result in a folder, by name.
 
     Raises:
-        MergeError: There is none, or one is damaged.
+        MergeError: no results, or a damaged one.
     """
-    found = [Result.read(path) for path in sorted(out.glob("*.json"))]
-    if not found:
+    results = [Result.read(path) for path in sorted(out.glob("*.json"))]
+    if not results:
         raise MergeError(
             "no results", where=str(out), hint="make some: robustmerge bench mini run --out FOLDER"
         )
-    return found
+    return results
 
 
 def _damaged(path: Path, why: str) -> MergeError:
@@ -124,5 +124,5 @@ def _damaged(path: Path, why: str) -> MergeError:
 
 
 def _compact(values: np.ndarray) -> list[float | int]:
-    """Numbers with two decimals at most, whole ones without any."""
+    """Round numbers to two decimals; whole ones have none."""
     return [int(v) if v == int(v) else v for v in (round(float(x), 2) for x in values)]

@@ -1,7 +1,7 @@
 """The factor on a merge that is best on validation items: coarse steps first, then finer ones.
 
-A grid whose best point is at an end says nothing of what lies beyond, so it is extended there until
-the best point is inside, or a stated limit is reached.
+A grid whose best point is at an end is extended there until the best point is inside, or the limit
+is reached.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LIMIT = 64.0
 
 
 @dataclass(frozen=True)
-class Swept:
-    """What a sweep found.
+class SweepResult:
+    """The result of a sweep.
 
     Attributes:
         best: The factor with the highest score; the one nearest to 1 among equals.
@@ -34,11 +34,11 @@ class Swept:
     at_limit: bool
 
 
-def sweep(score: Callable[[float], float]) -> Swept:
+def sweep(score: Callable[[float], float]) -> SweepResult:
     """Find the best factor.
 
     Args:
-        score: What a factor is worth; called once for each.
+        score: Returns the score of a factor; called once for each.
     """
     tried = {factor: score(factor) for factor in START}
     while (beyond := _beyond(tried)) is not None:
@@ -48,11 +48,11 @@ def sweep(score: Callable[[float], float]) -> Swept:
         if 1 / LIMIT <= factor <= LIMIT:
             tried[factor] = score(factor)
     best = _best(tried)
-    return Swept(best, dict(sorted(tried.items())), best in (1 / LIMIT, LIMIT))
+    return SweepResult(best, dict(sorted(tried.items())), best in (1 / LIMIT, LIMIT))
 
 
 def _beyond(tried: Mapping[float, float]) -> float | None:
-    """The next factor to try, None where the best lies inside or at the limit."""
+    """Return the next factor to try; None where the best lies inside or at the limit."""
     best = _best(tried)
     if best == max(tried) and best < LIMIT:
         return best * COARSE

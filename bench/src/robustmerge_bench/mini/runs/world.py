@@ -1,4 +1,4 @@
-"""What a run takes from outside: the tasks, and a model that answers. Tests bring their own."""
+"""The interface to a world: its tasks with their items, and a model that answers them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..world.splits import Split
 
 @runtime_checkable
 class WorldTask(Protocol):
-    """A task: where its items come from, and what an answer is worth."""
+    """A task: its items, and the scores of answers."""
 
     @property
     def name(self) -> str:
@@ -29,39 +29,39 @@ class WorldTask(Protocol):
         ...
 
     def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
-        """The first items of a split."""
+        """Return the first items of a split."""
         ...
 
     def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:
-        """One score per item [n], 0 to 100."""
+        """Return one score per item [n], 0 to 100."""
         ...
 
 
 @runtime_checkable
 class WorldModel(Protocol):
-    """A base model that can put on an adapter."""
+    """A base model that can load an adapter."""
 
     def answer(self, items: Sequence[Item]) -> list[str]:
-        """One greedy answer per item."""
+        """Return one greedy answer per item."""
         ...
 
     def using(self, adapter: Path | None, scale: float = 1.0) -> AbstractContextManager[Any]:
-        """For the length of a block, the base plus `scale` times the adapter's LoRA update."""
+        """Add `scale` times the adapter's LoRA update to the base for the length of a block."""
         ...
 
 
 def _always() -> None:
-    """Nothing is missing."""
+    """Find nothing missing."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Tasks and model; both functions are found by name, so that worker processes can call them.
+    """Tasks and model: functions of modules, so that worker processes can import them.
 
     Attributes:
-        tasks: Gives the tasks by name, in the order they are shown in.
+        tasks: Returns the tasks by name, in the order of the tables.
         model: Loads the base from its folder.
-        ready: Fails now if a library is missing, and not in every worker.
+        ready: Fails early if a library is missing, and not in every worker.
     """
 
     tasks: Callable[[], Mapping[str, WorldTask]]
@@ -70,7 +70,7 @@ class World:
 
 
 def built_in() -> World:
-    """The benchmark's own world and model; nothing is imported before it is used."""
+    """Return the drawn world and its model; nothing is imported before it is used."""
     return World(_tasks, _model, _ready)
 
 
