@@ -18,7 +18,16 @@ import robustmerge_bench
 FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "robustmerge": (
         ("_version", "errors"),
-        ("basis", "depth", "families", "files", "parameters", "scale_rules", "threads"),
+        (
+            "basis",
+            "depth",
+            "families",
+            "files",
+            "parameters",
+            "scale_rules",
+            "statistic_kinds",
+            "threads",
+        ),
         ("factors",),
         ("linalg",),
         ("adapter", "methods"),

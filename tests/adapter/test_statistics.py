@@ -18,10 +18,11 @@ from factories.adapters import LLM, adapter
 from factories.statistics_methods import by_activity, by_fisher, register
 from faults.refuse import refused
 from robustmerge.adapter.reader import Adapter
-from robustmerge.adapter.statistics import FILE, KINDS, Statistics
+from robustmerge.adapter.statistics import FILE, Statistics
 from robustmerge.collect.live import AdapterStatistics
 from robustmerge.collect.write import save
 from robustmerge.factors import Factors, Stack
+from robustmerge.statistic_kinds import KINDS, KindName
 
 NEEDS = ("gram", "squares", "count", "fisher_A", "fisher_B")
 LACKING = {name: shape for name, shape in LLM.items() if "layers.1" not in name}
@@ -29,7 +30,7 @@ ODD = "model.language_model.layers.1.mlp.down_proj"
 
 
 def gathered(
-    sources: Sequence[Path], kinds: Sequence[str] = ("gram", "fisher")
+    sources: Sequence[Path], kinds: Sequence[KindName] = ("gram", "fisher")
 ) -> list[AdapterStatistics]:
     """Numbers of the right shapes, all different."""
     opened = [Adapter(source) for source in sources]
@@ -43,7 +44,7 @@ def gathered(
             if name in one.modules:
                 rank = one.modules[name].rank
                 shapes |= {"fisher_A": (rank, d_in), "fisher_B": (d_out, rank)}
-            for leaf in (leaf for kind in kinds for leaf in KINDS[kind] if leaf in shapes):
+            for leaf in (leaf for kind in kinds for leaf in KINDS[kind].names if leaf in shapes):
                 values = torch.randn(shapes[leaf], generator=generator, dtype=torch.float64)
                 tensors[f"{name}.{leaf}"] = values
         ranks = {name: module.rank for name, module in one.modules.items()}

@@ -30,6 +30,10 @@ class Part(Enum):
     FULL = "full tensor"
 
 
+FACTORS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
+"""The first factor of an update, and the second that belongs to it."""
+
+
 @dataclass(frozen=True)
 class Key:
     """One tensor name, taken apart.

@@ -18,11 +18,10 @@ from ..errors import MergeError
 from ..factors import Factors
 from . import layout
 from .config import AdapterConfig
-from .keys import Key, Part, parse
+from .keys import FACTORS, Key, Part, parse
 from .source import locate
 from .tensors import DTYPES, TensorFile, TensorSpec, open_tensors, wrong_type
 
-_PAIRS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
 NON_LORA = "non_lora_trainables.bin"
 """Where the original LLaVA code puts fully trained parameters."""
 
@@ -196,7 +195,7 @@ class Adapter:
 
     def _pair(self, parsed: list[tuple[Key, TensorRef]]) -> dict[str, LoraModule]:
         parts: dict[str, dict[Part, TensorRef]] = defaultdict(dict)
-        lora = {*_PAIRS, *_PAIRS.values()}
+        lora = {*FACTORS, *FACTORS.values()}
         for key, place in parsed:
             if key.part in lora:
                 parts[key.module][key.part] = place
@@ -204,8 +203,8 @@ class Adapter:
         return {module.name: module for module in modules}
 
     def _module(self, written: str, found: dict[Part, TensorRef]) -> LoraModule:
-        part = next((a for a in _PAIRS if a in found), None)
-        if part is None or _PAIRS[part] not in found or len(found) != 2:
+        part = next((a for a in FACTORS if a in found), None)
+        if part is None or FACTORS[part] not in found or len(found) != 2:
             there = next(iter(found.values()))
             raise MergeError(
                 f"{written} has {', '.join(sorted(p.value for p in found))} only; "
@@ -213,7 +212,7 @@ class Adapter:
                 where=str(there),
                 hint="the file is incomplete; save or fetch the adapter again",
             )
-        A, B = found[part], found[_PAIRS[part]]
+        A, B = found[part], found[FACTORS[part]]
         self._check_shapes(written, A, B)
         rank = A.spec.shape[0]
         scaling = self.config.scaling(written, rank)

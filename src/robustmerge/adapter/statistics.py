@@ -19,20 +19,14 @@ from torch import Tensor
 
 from ..errors import MergeError, few
 from ..files import read_json, sha256
+from ..statistic_kinds import KINDS, TENSORS, ModuleSizes, Shape, kinds_of
 from .reader import Adapter
 from .source import local_folder
 from .tensors import SafetensorsFile
 
 FILE = "statistics.json"
 FORMAT = 1
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "gram": ("gram", "squares", "count"),
-    "fisher": ("fisher_A", "fisher_B"),
-}
-"""What is gathered together, and the names of its tensors."""
-
 _AGAIN = "collect the statistics again"
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -117,8 +111,8 @@ class Statistics:
         Raises:
             MergeError: Some of it was not collected.
         """
-        for kind, names in KINDS.items():
-            if kind not in self.what and set(names) & set(needs):
+        for kind in kinds_of(needs):
+            if kind not in self.what:
                 raise MergeError(
                     f"statistics of the kind {kind} were not collected",
                     where=f"{self.label}   {', '.join(self.what)}",
@@ -185,8 +179,9 @@ class Selection:
                 need: entries[n].file.read(f"{name}.{need}") if 0 not in size else torch.zeros(size)
                 for need, size in wanted.items()
             }
-            if "gram" in table:
-                table["gram"] = table["gram"][rows][:, rows]
+            for need in table:
+                if TENSORS[need].between_adapters:
+                    table[need] = table[need][rows][:, rows]  # [R, R] of the selected adapters
             tables.append({need: tensor.double() for need, tensor in table.items()})
         return tuple(tables)
 
@@ -218,15 +213,8 @@ class Selection:
         self, name: str, ranks: Sequence[int], n: int, shape: tuple[int, int]
     ) -> dict[str, Shape]:
         """The shapes of an entry's statistics of a module."""
-        d_out, d_in = shape
-        shapes: dict[str, Shape] = {
-            "gram": (sum(ranks), sum(ranks)),
-            "squares": (d_in,),
-            "count": (1,),
-            "fisher_A": (ranks[n], d_in),
-            "fisher_B": (d_out, ranks[n]),
-        }
-        return {need: shapes[need] for need in self.needs if need in shapes}
+        sizes = ModuleSizes(*shape, rank=ranks[n], ranks=sum(ranks))
+        return {need: TENSORS[need].shape(sizes) for need in self.needs if need in TENSORS}
 
 
 def _is_list(value: object, known: Callable[[object], bool]) -> TypeGuard[list[Any]]:

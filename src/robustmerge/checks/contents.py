@@ -10,15 +10,12 @@ from pathlib import Path
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig
-from ..adapter.keys import Key, Part, parse
+from ..adapter.keys import FACTORS, Key, Part, parse
 from ..adapter.reader import NON_LORA, Adapter, TensorRef, weights_file
 from ..adapter.source import locate
 from ..adapter.tensors import TensorFile, open_tensors
 from ..errors import MergeError
 from ..files import read_json
-
-FACTORS = {Part.A: Part.B, Part.EMBEDDING_A: Part.EMBEDDING_B}
-"""The first factor of an update, and the second that belongs to it."""
 
 LORA = frozenset({*FACTORS, *FACTORS.values()})
 

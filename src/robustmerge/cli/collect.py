@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json as json_format
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from rich.console import Console
+
+from ..errors import few
+from ..statistic_kinds import KINDS, KindName
+from .optional import needing
+from .rows import LabeledRow, print_rows
 
 
 def collect(
@@ -15,9 +23,7 @@ def collect(
     base: str,
     samples: Annotated[list[Path], Parameter(consume_multiple=True, negative="")],
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    what: Annotated[
-        list[Literal["gram", "fisher"]] | None, Parameter(consume_multiple=True, negative="")
-    ] = None,
+    what: Annotated[list[KindName] | None, Parameter(consume_multiple=True, negative="")] = None,
     through: Literal["own", "merged"] = "own",
     limit: int = 256,
     seed: int = 0,
@@ -46,19 +52,53 @@ def collect(
         json: Print the record as JSON.
         force: Replace statistics that are already there.
     """
-    from . import show_collect
+    with needing("running a model", "robustmerge[collect]"):
+        from ..collect.folders import collect_folders
+    from .show_merge import progress_bar
 
-    show_collect.run(
-        sources,
-        base,
-        samples,
-        output,
-        what=what or ["gram"],
-        through=through,
-        limit=limit,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        force=force,
-        as_json=json,
+    with progress_bar(f"collecting from {len(sources)} adapters") as progress:
+        record = collect_folders(
+            sources,
+            base,
+            samples,
+            output,
+            what=what or ["gram"],
+            through=through,
+            limit=limit,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            force=force,
+            progress=progress,
+        )
+    if json:
+        print(json_format.dumps({"output_folder": str(output), **record}, indent=2))
+    else:
+        _print(record, output)
+
+
+def _print(record: Mapping[str, Any], output: Path) -> None:
+    entries = record["adapters"]
+    print_rows(
+        Console(soft_wrap=True, highlight=False),
+        [
+            LabeledRow(
+                "gathered", f"{', '.join(record['what'])}, through {record['through']} layers"
+            ),
+            *(
+                LabeledRow(e["adapter"], f"{e['samples']} samples, {e['tokens']} tokens")
+                for e in entries
+            ),
+            LabeledRow("written to", str(output)),
+        ],
     )
+    for entry in entries:
+        if unseen := entry["unseen"]:
+            note = (
+                f"note: no sample of {entry['adapter']} reached {len(unseen)} modules, whose "
+                f"statistics are zero: {few(unseen)}"
+            )
+            Console(stderr=True, soft_wrap=True).print(note, markup=False)
+    names = " ".join(entry["adapter"] for entry in entries)
+    method = KINDS[record["what"][0]].method
+    print(f"\nnext: robustmerge merge {names} --method {method} --data {output} -o OUTPUT")

@@ -12,9 +12,10 @@ import torch
 from ..adapter.reader import Adapter
 from ..errors import MergeError, first_line
 from ..files import check_target, expand_user
+from ..statistic_kinds import KindName
 from ..threads import Progress, device_of, silent
 from .encode import EncodedSamples, SampleEncoder
-from .live import Through, What, gather
+from .live import Through, gather
 from .load import load_model, load_processor
 from .samples import Samples
 from .write import HOLDS, write
@@ -28,7 +29,7 @@ def collect_folders(
     samples: Sequence[str | Path],
     output: str | Path,
     *,
-    what: Sequence[What] = ("gram",),
+    what: Sequence[KindName] = ("gram",),
     through: Through = "own",
     limit: int = 256,
     seed: int = 0,

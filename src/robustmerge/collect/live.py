@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import length_hint
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..errors import MergeError, unknown
 from ..factors import Factors
+from ..statistic_kinds import KINDS, KindName
 from ..threads import Progress, silent
 from .activations import BatchState, Moments
 from .gradients import Fisher
@@ -28,7 +30,6 @@ from .model import (
     mask_of,
 )
 
-What = Literal["gram", "fisher"]
 Through = Literal["own", "merged"]
 
 
@@ -61,7 +62,7 @@ def collect(
     model: PeftModel,
     batches: Mapping[str, Iterable[Batch]],
     *,
-    what: Sequence[What] = ("gram",),
+    what: Sequence[KindName] = ("gram",),
     through: Through = "own",
     seed: int = 0,
     progress: Progress = silent,
@@ -75,7 +76,7 @@ def collect(
         model: A PeftModel with LoRA adapters.
         batches: For each adapter, by its name in the model: inputs that the model is called with
             (`model(**batch)`), as often as they are asked for, so a list rather than a generator.
-            Padding is told by `attention_mask`. For fisher every batch is one sample, whose
+            Padding is given by `attention_mask`. For fisher every batch is one sample, whose
             `labels`, if there are any, are the answer.
         what: gram (RegMean, RegMean++), fisher, or both.
         through: The inputs of a layer come through the adapter's own layers below it, or through
@@ -84,7 +85,7 @@ def collect(
         progress: Called with the batches run and the batches to run.
 
     Raises:
-        MergeError: Something the user can mend; the model is as it was.
+        MergeError: something that the user can fix; the model is as it was.
     """
     return tuple(gather(model, batches, what=what, through=through, seed=seed, progress=progress))
 
@@ -93,7 +94,7 @@ def gather(
     model: PeftModel,
     batches: Mapping[str, Iterable[Batch]],
     *,
-    what: Sequence[What],
+    what: Sequence[KindName],
     through: Through,
     seed: int,
     progress: Progress,
@@ -101,24 +102,54 @@ def gather(
     """As `collect`, one adapter after another, so that not all need be in memory."""
     _check(batches, what, through)
     layers = adapted_layers(model, tuple(batches))
-    stacks = factors_of(layers, tuple(batches))
-    passes = {"gram": len(blocks(layers)) if through == "merged" else 1, "fisher": 1}
-    total = sum(passes[kind] for kind in set(what)) * sum(map(length_hint, batches.values()))
-    steps = _Steps(progress, total)
+    gathering = Gathering(model, layers, factors_of(layers, tuple(batches)), seed)
+    gatherers = [GATHERERS[kind] for kind in KINDS if kind in what]
+    merging = [g for g in gatherers if g.through_merged and through == "merged"]
+    passes = len(gatherers) - len(merging) + len(merging) * len(blocks(layers))
+    steps = _Steps(progress, passes * sum(map(length_hint, batches.values())))
     feeds = {adapter: BatchSource(model, own, steps.step) for adapter, own in batches.items()}
     with borrowed(model):
-        merged: list[dict[str, Tensor]] = []
-        if "gram" in what and through == "merged":
-            merged = moments_through_merged(model, layers, stacks, feeds)
-        for place, (adapter, feed) in enumerate(feeds.items()):
+        merged = [g.through_merged(gathering, feeds) for g in merging if g.through_merged]
+        for n, (adapter, feed) in enumerate(feeds.items()):
             model.set_adapter(adapter)
-            tensors = merged[place] if merged else {}
-            if "gram" in what and not merged:
-                tensors |= _moments(model, layers, stacks, feed)
-            if "fisher" in what:
-                tensors |= _fisher(model, layers, adapter, feed, seed)
-            ranks = {n: f[place].rank for n, f in stacks.items() if f[place].rank}
+            tensors = {name: value for each in merged for name, value in each[n].items()}
+            for gatherer in gatherers:
+                if gatherer not in merging:
+                    tensors |= gatherer.own(gathering, adapter, feed)
+            ranks = {m: f[n].rank for m, f in gathering.stacks.items() if f[n].rank}
             yield AdapterStatistics(adapter, ranks, feed.samples, feed.tokens, tensors)
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What all kinds of statistics are gathered from.
+
+    Attributes:
+        model: The model.
+        layers: Its adapted layers, by canonical name.
+        stacks: The updates of all adapters in each.
+        seed: For tokens that are drawn.
+    """
+
+    model: PeftModel
+    layers: Layers
+    stacks: Mapping[str, tuple[Factors, ...]]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Gatherer:
+    """How one kind of statistics is gathered.
+
+    Attributes:
+        own: Gathers one adapter's, through its own layers, while it is active.
+        through_merged: Gathers all adapters', through merged layers, if that makes a difference.
+    """
+
+    own: Callable[[Gathering, str, BatchSource], dict[str, Tensor]]
+    through_merged: (
+        Callable[[Gathering, Mapping[str, BatchSource]], list[dict[str, Tensor]]] | None
+    ) = None
 
 
 class _Steps:
@@ -134,15 +165,16 @@ class _Steps:
 
 def _check(batches: Mapping[str, Iterable[Batch]], what: Sequence[str], through: str) -> None:
     for kind in what:
-        if kind not in get_args(What):
-            raise unknown("kind of statistics", kind, get_args(What))
+        if kind not in KINDS:
+            raise unknown("kind of statistics", kind, KINDS)
     if through not in get_args(Through):
         raise unknown("value of through", through, get_args(Through))
-    if through == "merged" and "gram" not in what:
+    merged = [kind for kind, gatherer in GATHERERS.items() if gatherer.through_merged]
+    if through == "merged" and not set(merged) & set(what):
         raise MergeError(
-            "only gram is gathered through merged layers",
+            f"only {' and '.join(merged)} is gathered through merged layers",
             where=f"what: {', '.join(what)}",
-            hint="leave out through, or gather gram too",
+            hint=f"leave out through, or gather {merged[0]} too",
         )
     if not batches or not what:
         raise MergeError("nothing to collect", hint="give adapters, batches, and what to collect")
@@ -150,28 +182,37 @@ def _check(batches: Mapping[str, Iterable[Batch]], what: Sequence[str], through:
         if iter(own) is iter(own):
             raise MergeError(
                 f"the batches of {adapter!r} can be read only once",
-                hint="give a list, or an object whose __iter__ starts anew",
+                hint="give a list, or an object whose __iter__ starts again",
             )
         if next(iter(own), None) is None:
             raise MergeError(f"no batches for {adapter!r}", hint="give each adapter some samples")
 
 
-def _moments(
-    model: PeftModel, layers: Layers, stacks: Mapping[str, tuple[Factors, ...]], feed: BatchSource
-) -> dict[str, Tensor]:
-    sums = {name: Moments(torch.cat([f.A for f in fs])) for name, fs in stacks.items()}
+def _moments(gathering: Gathering, adapter: str, feed: BatchSource) -> dict[str, Tensor]:
+    # [R, d_in]: all adapters' A, one below another
+    sums = {name: Moments(torch.cat([f.A for f in fs])) for name, fs in gathering.stacks.items()}
     watch = BatchState()
-    with watch.on(layers, sums):
+    with watch.on(gathering.layers, sums):
         for batch in feed:
             watch.mask = mask_of(batch)
-            forward(model, batch)
+            forward(gathering.model, batch)
     return {k: v for name, moments in sums.items() for k, v in moments.tensors(name).items()}
 
 
-def _fisher(
-    model: PeftModel, layers: Layers, adapter: str, feed: BatchSource, seed: int
-) -> dict[str, Tensor]:
-    fisher = Fisher(model, layers, adapter)
+def _merged_moments(
+    gathering: Gathering, feeds: Mapping[str, BatchSource]
+) -> list[dict[str, Tensor]]:
+    return moments_through_merged(gathering.model, gathering.layers, gathering.stacks, feeds)
+
+
+def _fisher(gathering: Gathering, adapter: str, feed: BatchSource) -> dict[str, Tensor]:
+    fisher = Fisher(gathering.model, gathering.layers, adapter)
     for batch in feed:
-        fisher.add(batch, seed)
+        fisher.add(batch, gathering.seed)
     return fisher.tensors()
+
+
+GATHERERS: Mapping[KindName, Gatherer] = MappingProxyType(
+    {"gram": Gatherer(_moments, _merged_moments), "fisher": Gatherer(_fisher)}
+)
+"""How each kind of statistics is gathered."""

@@ -14,11 +14,12 @@ import transformers
 
 from .._version import __version__
 from ..adapter.reader import Adapter
-from ..adapter.statistics import FILE, FORMAT, KINDS
+from ..adapter.statistics import FILE, FORMAT
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter
 from ..errors import MergeError, few
 from ..files import check_target, expand_user, sha256, whole_folder, write_json
+from ..statistic_kinds import KINDS
 from .live import AdapterStatistics
 
 HOLDS = ("a folder of statistics", FILE)
@@ -82,7 +83,7 @@ def write(
                 )
             _check(one, adapters[n])
             entries.append(_entry(one, adapters[n], n, folder) | dict(facts[n]))
-            kinds |= {k for k, names in KINDS.items() if any(_has(one, name) for name in names)}
+            kinds |= {k for k, kind in KINDS.items() if any(_has(one, n) for n in kind.names)}
         if len(entries) < len(adapters):
             raise MergeError(
                 f"statistics of {len(entries)} adapters for {len(adapters)} folders",

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from .. import methods
 from ..adapter.reader import Adapter
-from ..adapter.statistics import KINDS, Selection, Statistics
+from ..adapter.statistics import Selection, Statistics
 from ..errors import MergeError
+from ..statistic_kinds import kinds_of
 from .recipe import Recipe
 
 
@@ -41,8 +42,7 @@ def data_notes(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
 
 
 def _advice(method: methods.Method, labels: Sequence[str]) -> str:
-    kinds = [kind for kind, names in KINDS.items() if set(names) & set(method.needs)]
     return (
         f"robustmerge collect {' '.join(labels)} --base MODEL --samples FILE.jsonl … "
-        f"--what {' '.join(kinds)} -o stats gathers them; then --data stats"
+        f"--what {' '.join(kinds_of(method.needs))} -o stats gathers them; then --data stats"
     )

@@ -13,11 +13,10 @@ from typing import Any
 
 from ..adapter.base import Base
 from ..adapter.config import FILE
-from ..adapter.keys import Part, full_name, lora_name
+from ..adapter.keys import FACTORS, Part, full_name, lora_name
 from ..adapter.reader import LoraModule, TensorRef
 from ..adapter.settings import plain_lora
 from ..adapter.writer import SafetensorsWriter
-from ..checks.contents import FACTORS
 from ..checks.peft_rules import saves, under
 from ..files import write_json
 from .changes import AdapterChanges

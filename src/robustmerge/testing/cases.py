@@ -13,6 +13,7 @@ from torch import Tensor
 from ..factors import Factors, Stack, noted
 from ..methods import Method, get
 from ..methods._registry import Trait
+from ..statistic_kinds import TENSORS, ModuleSizes
 
 Delta = Float[Tensor, "d_out d_in"]
 
@@ -96,10 +97,13 @@ def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]
                 "gram": Z.T @ Z,
                 "squares": X.square().sum(0),
                 "count": torch.tensor([float(samples)], dtype=torch.float64),
-                "fisher_A": torch.rand(f.A.shape, generator=of, dtype=torch.float64) + 0.1 * t,
-                "fisher_B": torch.rand(f.B.shape, generator=of, dtype=torch.float64) + 0.1 * t,
             }
         )
+        sizes = ModuleSizes(*stack.shape, rank=f.rank, ranks=sum(stack.ranks))
+        for name, tensor in TENSORS.items():
+            if name not in found[t]:
+                values = torch.rand(tensor.shape(sizes), generator=of, dtype=torch.float64)
+                found[t][name] = values + 0.1 * t
     return tuple(found)
 
 
@@ -129,6 +133,7 @@ def backwards(stack: Stack) -> Stack:
     at = torch.split(torch.arange(sum(ranks)), list(ranks))
     order = torch.cat([*at[::-1]])
     data = tuple(
-        {k: v[order][:, order] if k == "gram" else v for k, v in d.items()} for d in stack.data
+        {k: v[order][:, order] if TENSORS[k].between_adapters else v for k, v in d.items()}
+        for d in stack.data
     )
     return replace(stack, factors=stack.factors[::-1], weights=stack.weights[::-1], data=data[::-1])

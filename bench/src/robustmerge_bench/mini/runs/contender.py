@@ -16,10 +16,10 @@ from typing import Any, Literal
 from robustmerge import methods, steps
 from robustmerge.errors import MergeError, unknown
 from robustmerge.parameters import read_settings
+from robustmerge.statistic_kinds import KindName, kinds_of
 
 Protocol = Literal["default", "norm-matched", "geometric", "sweep"]
 Rank = Literal["input", "full"]
-Statistic = Literal["fisher", "gram"]
 
 SCALES: Mapping[Protocol, float | str] = {
     "default": 1.0,
@@ -64,10 +64,9 @@ class Contender:
         return methods.get(self.method).configure(dict(self.settings))
 
     @property
-    def statistics(self) -> tuple[Statistic, ...]:
+    def statistics(self) -> tuple[KindName, ...]:
         """Statistics that the method needs, by their names in `robustmerge collect`."""
-        needs = methods.get(self.method).needs
-        return tuple(sorted({"fisher" if n.startswith("fisher") else "gram" for n in needs}))
+        return tuple(sorted(kinds_of(methods.get(self.method).needs)))
 
     @classmethod
     def parse(cls, text: str) -> Contender:

@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from robustmerge.collect.folders import collect_folders
+from robustmerge.statistic_kinds import KindName
 
 from ...item import Item
-from .contender import Statistic
 
 SAMPLES = "samples.jsonl"
 
@@ -24,7 +24,7 @@ def collect_statistics(
     base: Path,
     experts: Mapping[str, Path],
     items: Mapping[str, Sequence[Item]],
-    statistics: Sequence[Statistic],
+    statistics: Sequence[KindName],
     folder: Path,
 ) -> Path:
     """Collect statistics.
