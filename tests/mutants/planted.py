@@ -365,8 +365,8 @@ MERGING = (
     _plant(
         "rows of a Gram matrix as they were collected",
         "adapter/statistics.py::Selection.module",
-        'table["gram"][rows][:, rows]',
-        'table["gram"]',
+        "table[need][rows][:, rows]",
+        "table[need]",
         "tests/adapter/test_statistics.py",
     ),
     # Steps
