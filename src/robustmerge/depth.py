@@ -22,7 +22,7 @@ class Depth:
     layers: int
 
 
-def depths(names: Iterable[str]) -> dict[str, Depth]:
+def find_depths(names: Iterable[str]) -> dict[str, Depth]:
     """Every module's layer, and how many there are in its part of the model.
 
     The first number in a name is its layer; what stands before it is the part. Adapters that stop

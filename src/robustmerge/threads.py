@@ -23,12 +23,12 @@ def silent(done: int, total: int) -> None:
     """Show no progress."""
 
 
-def side_by_side(
+def run_side_by_side(
     work: Callable[[T], R], items: Sequence[T], workers: int, progress: Progress
 ) -> Iterator[R]:
     """Results in the order of the items, each computed by one thread on its own."""
     _keep_freed_memory()
-    with one_thread_each(), ThreadPoolExecutor(workers, initializer=_single) as pool:
+    with limit_threads(), ThreadPoolExecutor(workers, initializer=_single) as pool:
         for done, result in enumerate(_ordered(pool, work, items, 2 * workers), 1):
             progress(done, len(items))
             yield result
@@ -53,7 +53,7 @@ def _ordered(
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
+def limit_threads() -> Iterator[None]:
     """Torch's own threads off: sums come out the same whoever computes them, and QR is faster."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -76,14 +76,14 @@ def _single() -> None:
     torch.set_num_threads(1)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def device_of(name: str) -> torch.device:
+def parse_device(name: str) -> torch.device:
     """The device of this name.
 
     Raises:

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from factories.adapters import LLM, adapter, deltas
 from robustmerge.adapter.reader import Adapter
-from robustmerge.checks.compare import FactorSimilarity, likeness, norm, spread
+from robustmerge.checks.compare import (
+    FactorSimilarity,
+    compare_factors,
+    measure_norm,
+    spread_evenly,
+)
 from robustmerge.errors import MergeError
 
 WIDE = {f"model.language_model.layers.{n}.self_attn.q_proj": (32, 400) for n in range(3)}
@@ -61,7 +66,7 @@ def group(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], FactorSimila
 
     def compare(makers: Sequence[Make]) -> FactorSimilarity:
         folders = [write(tmp_path / str(i), make) for i, make in enumerate(makers)]
-        found = likeness([load(folder) for folder in folders])
+        found = compare_factors([load(folder) for folder in folders])
         assert found is not None
         return found
 
@@ -113,7 +118,7 @@ def test_a_stranger_among_relatives(group: Group) -> None:
 
 def test_figures_are_those_of_the_dense_definition(tmp_path: Path, load: Load) -> None:
     adapters = [load(adapter(tmp_path / n, seed=i)) for i, n in enumerate("abc")]
-    found = likeness(adapters)
+    found = compare_factors(adapters)
     assert found is not None
     for pair, (one, other) in zip(found.pairs, combinations(adapters, 2), strict=True):
         cosines, rows, chances = [], [], []
@@ -130,7 +135,7 @@ def test_figures_are_those_of_the_dense_definition(tmp_path: Path, load: Load) -
 
 def test_ranks_that_differ(tmp_path: Path, load: Load) -> None:
     small, large = (load(adapter(tmp_path / str(r), rank=r, modules=WIDE, seed=r)) for r in (2, 8))
-    found = likeness([small, large])
+    found = compare_factors([small, large])
     assert found is not None
     assert found.pairs[0].cosine is None
     assert found.pairs[0].chance == pytest.approx(math.sqrt(8 / 400))
@@ -155,7 +160,7 @@ def test_at_most_a_sample_of_common_modules_is_compared(tmp_path: Path, load: Lo
     many = {f"model.language_model.layers.{n}.mlp.up_proj": (4, 4) for n in range(30)}
     one = load(adapter(tmp_path / "one", modules=many, rank=1))
     other = load(adapter(tmp_path / "other", modules=many | LLM, rank=1))
-    found = likeness([one, other])
+    found = compare_factors([one, other])
     assert found is not None
     assert (found.modules, found.of) == (24, 30)
 
@@ -163,12 +168,12 @@ def test_at_most_a_sample_of_common_modules_is_compared(tmp_path: Path, load: Lo
 def test_modules_of_other_widths_are_not_compared(tmp_path: Path, load: Load) -> None:
     other = {name: (d_out, d_in + 1) for name, (d_out, d_in) in LLM.items()}
     one = load(adapter(tmp_path / "one"))
-    assert likeness([one, load(adapter(tmp_path / "other", modules=other))]) is None
+    assert compare_factors([one, load(adapter(tmp_path / "other", modules=other))]) is None
 
 
 def test_a_sample_is_spread_from_end_to_end() -> None:
-    assert spread("abcdefghi", 3) == ["a", "e", "i"]
-    assert spread("abc", 3) == ["a", "b", "c"]
+    assert spread_evenly("abcdefghi", 3) == ["a", "e", "i"]
+    assert spread_evenly("abc", 3) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"use_rslora": True}])
@@ -177,7 +182,7 @@ def test_norm_is_that_of_the_dense_update(
 ) -> None:
     folder = adapter(tmp_path, rank=3, alpha=5, **settings)
     dense = math.sqrt(sum(float(d.square().sum()) for d in deltas(folder).values()))
-    found = norm(load(folder))
+    found = measure_norm(load(folder))
     assert found.whole == pytest.approx(dense)
     assert (found.modules, found.zero) == (6, 0)
 
@@ -187,7 +192,7 @@ def test_zero_modules_are_counted(tmp_path: Path, load: Load) -> None:
     tensors = load_file(path)
     first = min(name for name in tensors if "lora_B" in name)
     save_file(tensors | {first: torch.zeros_like(tensors[first])}, path)
-    assert norm(load(tmp_path)).zero == 1
+    assert measure_norm(load(tmp_path)).zero == 1
 
 
 def test_nan_is_refused(tmp_path: Path, load: Load) -> None:
@@ -196,4 +201,4 @@ def test_nan_is_refused(tmp_path: Path, load: Load) -> None:
     tensors[min(tensors)][0, 0] = torch.nan
     save_file(tensors, path)
     with pytest.raises(MergeError, match="NaN"):
-        norm(load(tmp_path))
+        measure_norm(load(tmp_path))

@@ -14,8 +14,8 @@ from factories.adapters import LLM, adapter
 from factories.families import FAMILIES, save_adapter
 from robustmerge.adapter.reader import BESIDE
 from robustmerge.checks.contents import Contents
-from robustmerge.checks.family import FamilyGuess, guess
-from robustmerge.checks.summary import AdapterSummary, inspect
+from robustmerge.checks.family import FamilyGuess, guess_family
+from robustmerge.checks.summary import AdapterSummary, summarize
 
 VISION = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 
@@ -23,7 +23,7 @@ VISION = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 def look(folder: Path) -> AdapterSummary:
     contents = Contents.open(folder)
     try:
-        return inspect(contents)
+        return summarize(contents)
     finally:
         contents.close()
 
@@ -210,7 +210,7 @@ def test_nan_refuses_what_its_headers_do_not(tmp_path: Path) -> None:
 def test_the_base_name_tells_the_family(
     base: str, candidates: tuple[str, ...], tmp_path: Path
 ) -> None:
-    found = guess(Contents.open(adapter(tmp_path, base_model_name_or_path=base)))
+    found = guess_family(Contents.open(adapter(tmp_path, base_model_name_or_path=base)))
     assert found == FamilyGuess(candidates, "base's name" if candidates else "")
 
 
@@ -218,7 +218,7 @@ def test_the_base_name_tells_the_family(
 def test_module_names_tell_the_family(family: str, tmp_path: Path) -> None:
     folder = save_adapter(family, tmp_path, seed=1, targets="all-linear")
     edit(folder, auto_mapping=None, base_model_name_or_path="somewhere")
-    found = guess(Contents.open(folder))
+    found = guess_family(Contents.open(folder))
     assert found.told_by == "module names"
     assert family in found.candidates
     assert not any(("qwen" in other) != ("qwen" in family) for other in found.candidates)
@@ -227,9 +227,9 @@ def test_module_names_tell_the_family(family: str, tmp_path: Path) -> None:
 def test_files_and_layout_tell_the_family(tmp_path: Path) -> None:
     modules = {"model.layers.0.mlp.up_proj": (4, 4)}
     original = adapter(tmp_path / "original", modules=modules)
-    assert guess(Contents.open(original)) == FamilyGuess()
+    assert guess_family(Contents.open(original)) == FamilyGuess()
     projector = {"base_model.model.model.mm_projector.0.weight": torch.ones(2, 2)}
     torch.save(projector, original / "non_lora_trainables.bin")
-    assert guess(Contents.open(original)).candidates == ("llava",)
+    assert guess_family(Contents.open(original)).candidates == ("llava",)
     old = adapter(tmp_path / "old", modules={"language_model.model.layers.0.mlp.up_proj": (4, 4)})
-    assert "internvl" in guess(Contents.open(old)).candidates
+    assert "internvl" in guess_family(Contents.open(old)).candidates

@@ -15,7 +15,7 @@ from factories.families import build, inputs
 from factories.live_models import IDS, PLAIN, assert_kept, state, tiny
 from robustmerge import MergeError
 from robustmerge.adapter import layout
-from robustmerge.collect.activations import real
+from robustmerge.collect.activations import drop_padding
 from robustmerge.peft import collect
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -122,13 +122,13 @@ def test_padding_does_not_count(targets: list[str]) -> None:
 def test_the_mask_is_of_text(tokens: tuple[int, ...]) -> None:
     X = torch.arange(18.0).reshape(*tokens, 3)
     mask = torch.tensor([[1, 0, 1], [0, 1, 1]])
-    kept = real(X, mask, "model.language_model.layers.0.mlp.up_proj")
+    kept = drop_padding(X, mask, "model.language_model.layers.0.mlp.up_proj")
     assert torch.equal(kept, X.reshape(6, 3)[[0, 2, 4, 5]])
-    assert torch.equal(real(X[..., 0].long(), mask, "embed_tokens"), kept[:, 0].long())
+    assert torch.equal(drop_padding(X[..., 0].long(), mask, "embed_tokens"), kept[:, 0].long())
     for name in ("model.vision_tower.encoder.layers.0.mlp.fc1", "model.multi_modal_projector.x"):
-        assert len(real(X, mask, name)) == 6
-    assert len(real(X, mask[:, :2], "lm_head")) == 6
-    assert len(real(X, None, "lm_head")) == 6
+        assert len(drop_padding(X, mask, name)) == 6
+    assert len(drop_padding(X, mask[:, :2], "lm_head")) == 6
+    assert len(drop_padding(X, None, "lm_head")) == 6
 
 
 def test_embeddings_count_words() -> None:

@@ -225,8 +225,8 @@ DIAGNOSIS = (
     _plant(
         "modules that only a merge has are not measured",
         "run.py::run_diagnosis",
-        'align.modules([*adapters, *merged], "zero")',
-        'align.modules(adapters, "zero")',
+        'align.select_modules([*adapters, *merged], "zero")',
+        'align.select_modules(adapters, "zero")',
         "test_run_mixed.py",
     ),
     _plant(

@@ -350,7 +350,7 @@ MERGING = (
     # Data
     _plant(
         "padding counted",
-        "collect/activations.py::real",
+        "collect/activations.py::drop_padding",
         "flat[mask.reshape(-1).bool().to(flat.device)]",
         "flat",
         "tests/collect/test_gram.py",

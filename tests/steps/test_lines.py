@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustmerge.depth import Depth, depths
+from robustmerge.depth import Depth, find_depths
 from robustmerge.factors import Dense
 from robustmerge.linalg import concat
 from robustmerge.steps import parse
@@ -45,7 +45,7 @@ def test_depth_is_read_from_names() -> None:
         "lm_head",
         "model.projector.linear_1",
     ]
-    found = depths(names)
+    found = find_depths(names)
     assert [(d.layer, d.layers) for d in found.values()] == [
         (0, 4),
         (3, 4),

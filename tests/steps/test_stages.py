@@ -13,7 +13,7 @@ import robustmerge
 from factories.adapters import deltas, trio
 from robustmerge import MergeError, methods, steps
 from robustmerge.cli.app import run
-from robustmerge.depth import Depth, depths
+from robustmerge.depth import Depth, find_depths
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.linalg import concat, core, fit, svd
 from robustmerge.testing import random_stack
@@ -45,7 +45,7 @@ def test_every_stage_has_its_effect_in_its_order(tmp_path: Path) -> None:
     assert run(["merge", str(recipe), "-o", str(tmp_path / "out")]) == 0
     merged = deltas(tmp_path / "out")
     given = stacks(folders)
-    depth = depths(given)
+    depth = find_depths(given)
     for name, stack in given.items():
         balanced = steps.parse("norms:exponent=1", "balance").balance(stack, depth[name])
         update: Any = methods.get("tsv-m")(balanced)

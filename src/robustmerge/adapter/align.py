@@ -12,7 +12,7 @@ from .reader import Adapter
 Missing = Literal["refuse", "zero", "drop"]
 
 
-def same_base(adapters: Sequence[Adapter]) -> None:
+def check_same_base(adapters: Sequence[Adapter]) -> None:
     """Check that all adapters name one base model.
 
     Raises:
@@ -27,7 +27,7 @@ def same_base(adapters: Sequence[Adapter]) -> None:
         )
 
 
-def modules(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
+def select_modules(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
     """Canonical names of the modules to merge, in natural order.
 
     Args:
@@ -46,7 +46,7 @@ def modules(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
     return names
 
 
-def extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
+def select_extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
     """Canonical names of the parameters trained whole that go into the result.
 
     Raises:
@@ -59,7 +59,7 @@ def extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
     return names
 
 
-def distinct(written: Mapping[str, str], layout: str) -> None:
+def check_distinct(written: Mapping[str, str], layout: str) -> None:
     """Check that no two canonical names are written as one.
 
     Raises:
@@ -76,7 +76,7 @@ def distinct(written: Mapping[str, str], layout: str) -> None:
         seen[as_written] = name
 
 
-def same_setting(adapters: Sequence[Adapter], field: str) -> object:
+def check_same_setting(adapters: Sequence[Adapter], field: str) -> object:
     """A setting that must be the same everywhere; not given, false and empty are one.
 
     Raises:
@@ -87,7 +87,7 @@ def same_setting(adapters: Sequence[Adapter], field: str) -> object:
     return adapters[0].config.raw.get(field)
 
 
-def natural(name: str) -> tuple[tuple[int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Sorting key that puts layer 10 after layer 9."""
     # No model has layers of more digits, and int() has a limit of its own.
     parts = name.split(".")
@@ -97,7 +97,7 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 def _shared(
     tables: list[tuple[str, Mapping[str, object]]], missing: Missing, what: str
 ) -> list[str]:
-    union = sorted({name for _, table in tables for name in table}, key=natural)
+    union = sorted({name for _, table in tables for name in table}, key=natural_key)
     lacking = {
         label: gone for label, table in tables if (gone := [n for n in union if n not in table])
     }

@@ -10,7 +10,7 @@ from ..errors import MergeError
 from ..files import read_json
 from . import layout
 from .reader import TensorRef
-from .remote import cached, headers
+from .remote import fetch_headers, find_cached
 from .source import local_folder, snapshot
 from .tensors import SafetensorsFile, TensorFile
 
@@ -42,8 +42,8 @@ class Base:
         files: Sequence[TensorFile] = ()
         if folder is None:
             _check_id(source)
-            if headers_only and (folder := _whole(cached(source))) is None:
-                files = headers(source)
+            if headers_only and (folder := _whole(find_cached(source))) is None:
+                files = fetch_headers(source)
                 folder = Path(snapshot(source, source, None, [_SETTINGS]))
         self.folder = folder or _fetch(source)
         self.tensors: Mapping[str, TensorRef] = _by_name(files or _open(self.folder))

@@ -38,7 +38,7 @@ class HeaderOnly:
         """There is nothing to release."""
 
 
-def headers(repo: str) -> list[HeaderOnly]:
+def fetch_headers(repo: str) -> list[HeaderOnly]:
     """The headers of a repository's safetensors files.
 
     Raises:
@@ -63,7 +63,7 @@ def headers(repo: str) -> list[HeaderOnly]:
     ]
 
 
-def cached(repo: str) -> Path | None:
+def find_cached(repo: str) -> Path | None:
     """The folder of a repository that was downloaded before, perhaps in part; None without."""
     from huggingface_hub import snapshot_download
 

@@ -52,7 +52,7 @@ class SafetensorsWriter:
         spec = self._specs[name]
         if tuple(tensor.shape) != spec.shape:
             raise ValueError(f"{name}: {tuple(tensor.shape)} is not {spec.shape}")
-        stored = rounded(tensor, spec.dtype, name)
+        stored = round_to_dtype(tensor, spec.dtype, name)
         self._file.seek(self._offsets[name])
         self._file.write(stored.view(-1).view(torch.uint8).numpy().data)
         self._missing.remove(name)
@@ -68,7 +68,7 @@ class SafetensorsWriter:
         self._file.close()
 
 
-def rounded(tensor: Tensor, dtype: str, name: str) -> Tensor:
+def round_to_dtype(tensor: Tensor, dtype: str, name: str) -> Tensor:
     """The tensor in the type of this safetensors name.
 
     Raises:

@@ -15,7 +15,7 @@ from ..errors import MergeError, few, unknown
 from ..families import BY_NAME
 from ..files import read_json, sha256
 from .contents import Contents, NamedTensor
-from .family import guess
+from .family import guess_family
 from .findings import CheckStatus, Finding, fails, note, ok
 from .peft_rules import entries, saves, selects, under
 from .runtimes import RUNTIMES, judge
@@ -175,7 +175,7 @@ def _selected(contents: Contents) -> Finding:
 
 
 def _same_family(contents: Contents, base: Base) -> Finding:
-    family = guess(contents)
+    family = guess_family(contents)
     if not family.candidates or base.family not in BY_NAME:
         return ok(f"the base is {base.family or 'of a kind its folder does not name'}")
     if base.family in family.candidates:

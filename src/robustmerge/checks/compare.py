@@ -109,7 +109,7 @@ class FactorSimilarity:
         return found.pop() if len(found) == 1 else "mixed"
 
 
-def norm(adapter: Adapter) -> UpdateNorm:
+def measure_norm(adapter: Adapter) -> UpdateNorm:
     """The size of an adapter's update, scalings included; reads every factor once.
 
     Raises:
@@ -123,17 +123,17 @@ def norm(adapter: Adapter) -> UpdateNorm:
     return UpdateNorm(math.sqrt(sum(squares)), len(squares), sum(square == 0 for square in squares))
 
 
-def likeness(adapters: Sequence[Adapter]) -> FactorSimilarity | None:
+def compare_factors(adapters: Sequence[Adapter]) -> FactorSimilarity | None:
     """Compare the A's of every two adapters; None where they have no module in common.
 
     Raises:
         MergeError: A tensor cannot be read or holds NaN or infinity.
     """
     common = [n for n in adapters[0].modules if len({_width(a, n) for a in adapters}) == 1]
-    common.sort(key=align.natural)
+    common.sort(key=align.natural_key)
     if not common:
         return None
-    sample = spread(common, SAMPLE)
+    sample = spread_evenly(common, SAMPLE)
     pairs = list(combinations(range(len(adapters)), 2))
     figures: dict[tuple[int, int], list[_Figures]] = {pair: [] for pair in pairs}
     for name in sample:
@@ -143,7 +143,7 @@ def likeness(adapters: Sequence[Adapter]) -> FactorSimilarity | None:
     return FactorSimilarity(len(sample), len(common), tuple(_mean(p, figures[p]) for p in pairs))
 
 
-def spread(names: Sequence[str], most: int) -> list[str]:
+def spread_evenly(names: Sequence[str], most: int) -> list[str]:
     """At most this many of the names, evenly spaced from the first to the last."""
     if len(names) <= most:
         return list(names)

@@ -39,7 +39,7 @@ class FamilyGuess:
         return f"{' or '.join(self.candidates)} (from the {self.told_by})"
 
 
-def guess(contents: Contents) -> FamilyGuess:
+def guess_family(contents: Contents) -> FamilyGuess:
     """The family an adapter belongs to."""
     mapping = contents.config.raw.get("auto_mapping")
     library = str(mapping.get("parent_library") or "") if isinstance(mapping, dict) else ""

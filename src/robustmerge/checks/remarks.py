@@ -15,7 +15,7 @@ from .peft_rules import entries, lands, saves, selects
 Rule = Callable[[Contents], str]
 
 
-def unusual(contents: Contents) -> list[str]:
+def find_remarks(contents: Contents) -> list[str]:
     """Every remark that applies."""
     return [remark for rule in _RULES if (remark := rule(contents))]
 

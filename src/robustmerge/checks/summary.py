@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from ..adapter import layout
 from ..errors import MergeError
-from .compare import UpdateNorm, norm
+from .compare import UpdateNorm, measure_norm
 from .contents import Contents, LoraPair
-from .family import guess
-from .remarks import unusual
+from .family import guess_family
+from .remarks import find_remarks
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class AdapterSummary:
     refusals: tuple[str, ...] = field(default=())
 
 
-def inspect(contents: Contents) -> AdapterSummary:
+def summarize(contents: Contents) -> AdapterSummary:
     """Gather the facts; reads all factors for the norm, two modules' tensors at a time."""
     measured, refusals = _norm(contents)
-    notes = [*unusual(contents), *_of_norm(measured)]
+    notes = [*find_remarks(contents), *_of_norm(measured)]
     return AdapterSummary(
         label=contents.label,
         base=contents.config.base,
-        family=str(guess(contents)),
+        family=str(guess_family(contents)),
         layout=contents.layout,
         towers=_towers(contents.loras),
         ranks=dict(sorted(Counter(lora.rank for lora in contents.loras).items())),
@@ -135,7 +135,7 @@ def _norm(contents: Contents) -> tuple[UpdateNorm | None, tuple[MergeError, ...]
     if contents.adapter is None:
         return None, contents.refusals
     try:
-        return norm(contents.adapter), ()
+        return measure_norm(contents.adapter), ()
     except MergeError as error:
         return None, (error,)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ..adapter import layout
 from ..checks.contents import Contents
-from ..checks.summary import AdapterSummary, TowerSummary, inspect
+from ..checks.summary import AdapterSummary, TowerSummary, summarize
 from ..errors import few
 from . import show_together
 from .rows import LabeledRow, listed, print_rows
@@ -27,7 +27,7 @@ def run(sources: list[str], *, as_json: bool) -> int:
     """Look at the adapters, print what was found, and return the exit code."""
     contents = [Contents.open(source) for source in sources]
     try:
-        facts = [inspect(each) for each in contents]
+        facts = [summarize(each) for each in contents]
         together = show_together.compare(contents, facts) if len(facts) > 1 else None
     finally:
         for each in contents:

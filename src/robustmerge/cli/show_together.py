@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..checks.compare import SHARED, UNEVEN, UNRELATED, FactorSimilarity, Verdict, likeness
+from ..checks.compare import SHARED, UNEVEN, UNRELATED, FactorSimilarity, Verdict, compare_factors
 from ..checks.contents import Contents
 from ..checks.summary import AdapterSummary
 from ..engine.obstacles import Obstacle, find_obstacles
@@ -123,7 +123,7 @@ def compare(contents: Sequence[Contents], facts: Sequence[AdapterSummary]) -> Ad
     norms = tuple(f.norm for f in facts if f.norm is not None)
     if len(norms) < len(facts):
         return AdapterSet(labels, None, None, None)
-    return AdapterSet(labels, find_obstacles(labels), likeness(adapters), norms)
+    return AdapterSet(labels, find_obstacles(labels), compare_factors(adapters), norms)
 
 
 def _figures(like: FactorSimilarity) -> str:

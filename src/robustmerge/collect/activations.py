@@ -89,12 +89,12 @@ class BatchState:
 
     def _hook(self, name: str, moments: Moments) -> Any:
         def count(layer: nn.Module, given: tuple[Any, ...]) -> None:
-            moments.add(real(given[0].detach(), self.mask, name))
+            moments.add(drop_padding(given[0].detach(), self.mask, name))
 
         return count
 
 
-def real(X: Tensor, mask: Tensor | None, name: str) -> Tensor:
+def drop_padding(X: Tensor, mask: Tensor | None, name: str) -> Tensor:
     """The inputs one below another, without those of padding tokens.
 
     The mask speaks of tokens of text, so that it is heeded where there is one input for each of

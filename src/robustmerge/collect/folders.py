@@ -13,7 +13,7 @@ from ..adapter.reader import Adapter
 from ..errors import MergeError, first_line
 from ..files import check_target, expand_user
 from ..statistic_kinds import KindName
-from ..threads import Progress, device_of, silent
+from ..threads import Progress, parse_device, silent
 from .encode import EncodedSamples, SampleEncoder
 from .live import Through, gather
 from .load import load_model, load_processor
@@ -68,7 +68,7 @@ def collect_folders(
         )
     if limit < 1:
         raise MergeError(f"a limit of {limit} samples", where="--limit", hint="--limit 256")
-    place = device_of(device)
+    place = parse_device(device)
     opened = [Adapter(source) for source in adapters]
     try:
         check_target(expand_user(output), [a.folder for a in opened], force=force, holds=HOLDS)

@@ -103,7 +103,7 @@ def moments_through_merged(
                     tensors |= moments.tensors(name)
             for name in block.modules:
                 factors = merge_module(name, stacks[name], found)
-                merged.enter_context(replaced(layers[name], factors))
+                merged.enter_context(replace_update(layers[name], factors))
     return found
 
 
@@ -145,7 +145,7 @@ def _pass(
 
 
 @contextmanager
-def replaced(layer: LoraLayer, factors: Factors) -> Iterator[None]:
+def replace_update(layer: LoraLayer, factors: Factors) -> Iterator[None]:
     """The layer with this update in the place of its adapters'."""
 
     def add(layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:

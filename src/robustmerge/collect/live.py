@@ -24,7 +24,7 @@ from .model import (
     BatchSource,
     Layers,
     adapted_layers,
-    borrowed,
+    borrow_model,
     factors_of,
     forward,
     mask_of,
@@ -108,7 +108,7 @@ def gather(
     passes = len(gatherers) - len(merging) + len(merging) * len(blocks(layers))
     steps = _Steps(progress, passes * sum(map(length_hint, batches.values())))
     feeds = {adapter: BatchSource(model, own, steps.step) for adapter, own in batches.items()}
-    with borrowed(model):
+    with borrow_model(model):
         merged = [g.through_merged(gathering, feeds) for g in merging if g.through_merged]
         for n, (adapter, feed) in enumerate(feeds.items()):
             model.set_adapter(adapter)

@@ -33,10 +33,12 @@ def load_model(
     """
     with catch_warnings():
         simplefilter("ignore", FutureWarning)  # what these libraries tell each other
-        return attached(load_base(base, dtype), base, adapters, names).to(device)
+        return attach_adapters(load_base(base, dtype), base, adapters, names).to(device)
 
 
-def attached(model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]) -> PeftModel:
+def attach_adapters(
+    model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]
+) -> PeftModel:
     """A model with every adapter, checked to be there whole.
 
     Args:

@@ -106,7 +106,7 @@ class BatchSource:
 
 
 @contextmanager
-def borrowed(model: PeftModel) -> Iterator[None]:
+def borrow_model(model: PeftModel) -> Iterator[None]:
     """Evaluation mode with adapters enabled; afterwards everything is as it was."""
     training = [(m, m.training) for m in model.modules()]
     gradients = [(p, p.requires_grad) for p in model.parameters()]

@@ -17,10 +17,10 @@ from ..adapter import align, layout
 from ..adapter.base import Base
 from ..adapter.reader import Adapter
 from ..adapter.tensors import DTYPES
-from ..depth import depths
+from ..depth import find_depths
 from ..errors import MergeError, few
 from ..factors import Factors, Stack
-from ..threads import Progress, cores, side_by_side
+from ..threads import Progress, count_cores, run_side_by_side
 from .direction import match_directions
 from .pooled import ModuleLocation
 from .survey import ModuleInputs, Row, survey_module
@@ -55,7 +55,7 @@ def run_diagnosis(
         weights = Base(base) if base is not None else None
         if weights is not None:
             stack.callback(weights.close)
-        names = align.modules([*adapters, *merged], "zero")
+        names = align.select_modules([*adapters, *merged], "zero")
         _check(adapters, merged, names, weights)
         shapes = _shapes(names, [*adapters, *merged])
         labels = short_names([*sources, *merges])
@@ -69,7 +69,7 @@ def run_diagnosis(
             )
             return list(survey_module(inputs, adapter_names, merge_names))
 
-        tables = side_by_side(survey, names, workers or cores(), progress)
+        tables = run_side_by_side(survey, names, workers or count_cores(), progress)
         rows = [row for table in tables for row in table]
     return Diagnosis.of(
         rows,
@@ -153,7 +153,7 @@ def _base_norm(base: Base | None, name: str) -> float | None:
 def _locations(
     names: Sequence[str], shapes: Mapping[str, tuple[int, int]], adapters: Sequence[Adapter]
 ) -> list[ModuleLocation]:
-    depth = depths(names)
+    depth = find_depths(names)
     return [
         ModuleLocation(
             name,

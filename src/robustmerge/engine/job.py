@@ -10,7 +10,7 @@ from .. import methods
 from ..adapter import layout
 from ..adapter.keys import Part, lora_name
 from ..adapter.reader import Adapter, LoraModule
-from ..depth import Depth, depths
+from ..depth import Depth, find_depths
 from .recipe import Recipe
 
 
@@ -54,7 +54,7 @@ def make_jobs(
     Raises:
         MergeError: A parameter is unknown, or a value out of its bounds.
     """
-    depth = depths(names)
+    depth = find_depths(names)
     return tuple(_job(name, adapters, method, recipe, depth[name]) for name in names)
 
 

@@ -20,7 +20,7 @@ from ..adapter.keys import full_name
 from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
 from ..adapter.tensors import TensorSpec
-from ..adapter.writer import SafetensorsWriter, rounded
+from ..adapter.writer import SafetensorsWriter, round_to_dtype
 from ..errors import MergeError
 from ..files import check_space, check_target, expand_user, sha256, whole_folder, write_json
 from ..threads import Progress, silent
@@ -122,7 +122,7 @@ def _write_beside(plan: MergePlan, folder: Path) -> None:
 def _write_original(plan: MergePlan, folder: Path) -> None:
     """The files that the original LLaVA code loads."""
     merged = {
-        full_name(e.written): rounded(
+        full_name(e.written): round_to_dtype(
             merge_extra(e, plan.recipe, plan.adapters, plan.base), e.spec.dtype, e.name
         )
         for e in plan.extras

@@ -103,10 +103,10 @@ def make_plan(recipe: Recipe) -> MergePlan:
     method = methods.get(recipe.method)
     adapters = tuple(Adapter(s, dora=recipe.dora == "mean") for s in recipe.adapters)
     if not recipe.same_base:
-        align.same_base(adapters)
+        align.check_same_base(adapters)
     for field in ("fan_in_fan_out", "trainable_token_indices", "use_dora"):
-        align.same_setting(adapters, field)
-    names = align.modules(adapters, recipe.missing)
+        align.check_same_setting(adapters, field)
+    names = align.select_modules(adapters, recipe.missing)
     target = recipe.layout or adapters[0].layout
     if target not in layout.LAYOUTS:
         raise unknown("layout", target, layout.LAYOUTS)
@@ -121,7 +121,7 @@ def make_plan(recipe: Recipe) -> MergePlan:
     jobs = make_jobs(names, adapters, method, recipe)
     extras = _extras(adapters, recipe, target)
     spelled = {job.name: job.written for job in jobs} | {x.name: x.written for x in extras}
-    align.distinct(spelled, target)
+    align.check_distinct(spelled, target)
     base = _base(recipe, extras) if recipe.base is not None and extras else None
     # What the method has to say about its settings, each once.
     cautions = dict.fromkeys(text for job in jobs for text in method.warnings(job.parameters))
@@ -150,7 +150,7 @@ def make_plan(recipe: Recipe) -> MergePlan:
 
 def _extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> tuple[Extra, ...]:
     extras = []
-    for name in align.extras(adapters, recipe.missing):
+    for name in align.select_extras(adapters, recipe.missing):
         places = [a.extras[name] for a in adapters if name in a.extras]
         module, _, leaf = name.rpartition(".")
         bare = module in ("", "model")
@@ -167,7 +167,7 @@ def _extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> tuple[E
         spec = TensorSpec(_dtype(recipe, [p.spec for p in places]), places[0].spec.shape)
         extras.append(Extra(name, written, spec))
     copies = {n: p for a in adapters for n, p in a.bases.items()}
-    for name in sorted(copies, key=align.natural):
+    for name in sorted(copies, key=align.natural_key):
         module, _, leaf = name.partition(".base_layer.")
         written = f"{written_name(module, adapters, recipe)}.base_layer.{leaf}"
         extras.append(Extra(name, written, copies[name].spec, copied=True))

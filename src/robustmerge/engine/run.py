@@ -19,7 +19,7 @@ from ..factors import Factors, Stack, Update, noted
 from ..linalg import fit, rank_for_energy
 from ..scale_rules import Sizes
 from ..steps.scale import measure
-from ..threads import Progress, cores, device_of, one_thread_each, side_by_side
+from ..threads import Progress, count_cores, limit_threads, parse_device, run_side_by_side
 from .job import ModuleJob
 from .plan import MergePlan
 
@@ -60,8 +60,8 @@ class MergeRun:
                 f"{workers} workers cannot work", where="--workers", hint="--workers 1 or more"
             )
         self.plan = plan
-        self.device = device_of(device)
-        self.workers = workers or cores()
+        self.device = parse_device(device)
+        self.workers = workers or count_cores()
         self._surveyed: dict[str, object] = {}
         self._factors_of_rules: dict[str, float] = {}
 
@@ -82,7 +82,7 @@ class MergeRun:
                 yield self._balanced(job, self.stack(job))
                 progress(done, len(jobs))
 
-        with one_thread_each():
+        with limit_threads():
             found = survey(stacks, parameters)
         if found is not None:
             self._surveyed = {"surveyed": found}
@@ -182,4 +182,4 @@ class MergeRun:
         return update, result.notes
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
-        return side_by_side(work, list(items), self.workers, progress)
+        return run_side_by_side(work, list(items), self.workers, progress)

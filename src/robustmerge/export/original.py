@@ -24,7 +24,7 @@ from ..adapter.reader import NON_LORA, LoraModule
 from ..adapter.settings import plain_lora
 from ..adapter.source import local_folder, snapshot
 from ..adapter.tensors import DTYPES
-from ..checks.family import guess
+from ..checks.family import guess_family
 from ..errors import MergeError, few
 from ..families import ORIGINAL
 from ..files import read_json, write_json
@@ -99,7 +99,7 @@ def write_original(
 
 
 def _check_family(changes: AdapterChanges) -> None:
-    family = guess(changes.contents)
+    family = guess_family(changes.contents)
     if family.candidates and ORIGINAL not in family.candidates:
         raise MergeError(
             f"an adapter of {family}, and the original code knows LLaVA-1.5 alone",

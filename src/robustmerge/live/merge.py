@@ -13,7 +13,7 @@ from torch import nn
 from .. import methods
 from ..adapter import align, layout
 from ..adapter.keys import Part
-from ..depth import Depth, depths
+from ..depth import Depth, find_depths
 from ..engine.job import ModuleJob, configured
 from ..engine.plan import MergePlan
 from ..engine.recipe import Recipe
@@ -54,8 +54,8 @@ class LiveRun(MergeRun):
                 "data=",
             )
         given = configured(method, recipe.parameters, recipe.seed)
-        names = sorted(layers, key=align.natural)
-        depth = depths(names)
+        names = sorted(layers, key=align.natural_key)
+        depth = find_depths(names)
         jobs = tuple(_job(name, layers[name], recipe, given, depth[name]) for name in names)
         plan = MergePlan(
             recipe=recipe,

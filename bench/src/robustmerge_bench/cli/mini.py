@@ -117,7 +117,7 @@ def run(
         matrix: Examine every expert on every task.
         jobs: Processes of one thread each; all cores unless given.
     """
-    from robustmerge.threads import cores
+    from robustmerge.threads import count_cores
 
     from ..mini.runs.contender import Protocol, Rank, every, parse_all
     from ..mini.runs.examine import evaluate
@@ -150,7 +150,7 @@ def run(
         todo = make_jobs(root, sets, comparison, world)
         world.ready()
     screen.print(f"{len(todo)} models to examine, on {items} items a task", markup=False)
-    count = cores() if jobs is None else jobs
+    count = count_cores() if jobs is None else jobs
     try:
         outcome = evaluate(todo, out, world, workers=count, progress=partial(_show, screen))
     except KeyboardInterrupt:

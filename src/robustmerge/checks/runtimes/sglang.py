@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...adapter import layout
 from ...families import FAMILIES
 from ..contents import Contents, LoraPair
-from ..family import guess
+from ..family import guess_family
 from ..findings import OK, Finding, fails, note
 from ..peft_rules import ALL_LINEAR
 from .shared import LANGUAGE_ONLY, REWRITE, SERVER, Runtime, as_configured
@@ -39,7 +39,7 @@ def language_blocks_only(contents: Contents) -> Finding:
 
 def family_declares_lora(contents: Contents) -> Finding:
     """Its LLaVA does not say which modules take LoRA."""
-    candidates = guess(contents).candidates
+    candidates = guess_family(contents).candidates
     if not candidates or not all(map(_is_undeclared, candidates)):
         return OK
     return note("SGLang's LLaVA is not made for LoRA", "compare its answers with PEFT's")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...families import BY_NAME
 from ..contents import Contents
-from ..family import guess
+from ..family import guess_family
 from ..findings import OK, Finding, fails, note
 from .shared import REWRITE, SERVER, Runtime, as_configured
 
@@ -47,7 +47,7 @@ def language_only(contents: Contents) -> Finding:
 
 def family_takes_lora(contents: Contents) -> Finding:
     """Some families take no LoRA at all."""
-    candidates = guess(contents).candidates
+    candidates = guess_family(contents).candidates
     if not candidates or not all(
         c in BY_NAME and "vllm" in BY_NAME[c].refused_by for c in candidates
     ):

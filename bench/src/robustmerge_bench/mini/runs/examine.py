@@ -13,7 +13,7 @@ import numpy as np
 
 from robustmerge import merge
 from robustmerge.engine.report import MergeReport
-from robustmerge.threads import one_thread_each
+from robustmerge.threads import limit_threads
 
 from ...item import Item
 from ...jobs.run import FAILURES, JobProgress, Outcome, Worker, reason, run_jobs, silent
@@ -47,7 +47,7 @@ def evaluate(
     """
     start = partial(_start, world, out, jobs[0].base if jobs else Path())
     done = partial(is_done, out=out)
-    with one_thread_each():
+    with limit_threads():
         return run_jobs(jobs, done, start, workers=workers, progress=progress)
 
 

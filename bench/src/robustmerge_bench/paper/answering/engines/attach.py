@@ -21,7 +21,7 @@ from robustmerge.adapter import layout
 from robustmerge.adapter.reader import BESIDE, NON_LORA, Adapter
 from robustmerge.adapter.source import locate
 from robustmerge.adapter.tensors import open_tensors
-from robustmerge.collect.load import attached, load_base
+from robustmerge.collect.load import attach_adapters, load_base
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError, few
@@ -62,7 +62,7 @@ def _with_adapter(model: Any, base: str, source: str, *, fold: bool) -> Any:
         _put_beside(model, folder)
         with closing(Adapter(folder, dora=True)) as adapter:
             adapter.label = source
-            peft = attached(model, base, [adapter], ["default"])
+            peft = attach_adapters(model, base, [adapter], ["default"])
     return peft.merge_and_unload() if fold else peft.get_base_model()
 
 
