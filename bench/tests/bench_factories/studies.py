@@ -13,13 +13,14 @@ import numpy as np
 import yaml
 
 from factories import adapters as make
-from robustmerge.adapter.source import locate
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError
+from robustmerge_bench.paper.answering.options import AnsweringOptions
+from robustmerge_bench.paper.answering.run import Progress, silent
 from robustmerge_bench.paper.score import Protocol, Score
 from robustmerge_bench.paper.study.contenders import Kind
-from robustmerge_bench.paper.study.limited import LimitedFiles
+from robustmerge_bench.paper.study.limited import QuestionFiles
 from robustmerge_bench.paper.study.published import PublishedRow
 from robustmerge_bench.paper.study.record import ListedContender, StudyRecord
 from robustmerge_bench.paper.study.tools import StudyTools
@@ -29,31 +30,33 @@ LABELS = ("zero-shot", "individual", "task-arithmetic", "ties")
 
 
 @dataclass
-class Stage:
-    """Stand-ins for what takes models, and what they were asked to do.
+class ScriptedTools(StudyTools):
+    """Merges for real, and answers and scores without models.
 
     Attributes:
         calls: Such as "merge ties" and "answer ties vqav2 20", the number being of new answers.
         fail: Tasks that cannot be answered.
         die_after: New answers after which the process is killed.
-        asked: Options.
+        determining: The options that determine the answers.
     """
 
+    options: AnsweringOptions = field(default_factory=AnsweringOptions)
+    out: Path = Path()
+    progress: Progress = silent
     calls: list[str] = field(default_factory=list)
     fail: set[str] = field(default_factory=set)
     die_after: int | None = None
-    asked: Mapping[str, Any] = field(default_factory=dict)
+    determining: Mapping[str, Any] = field(default_factory=dict)
 
-    def tools(self) -> StudyTools:
-        return StudyTools(
-            locate=locate,
-            find=find,
-            merge=self.merge,
-            answer=self.answer,
-            score=self.score,
-            complete=lambda task, path: True,
-            asked=self.asked,
-        )
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return self.determining
+
+    def find(self, root: Path, task: PaperTask) -> QuestionFiles:
+        return find(root, task)
+
+    def complete(self, task: PaperTask, path: Path) -> bool:
+        return True
 
     def merge(self, recipe: Recipe, output: Path) -> None:
         self.calls.append(f"merge {recipe.method}")
@@ -97,23 +100,23 @@ class Stage:
                 file.flush()
 
     def score(
-        self, task: PaperTask, files: LimitedFiles, predictions: Path, protocol: Protocol
+        self, task: PaperTask, files: QuestionFiles, answers: Path, protocol: Protocol
     ) -> Score:
-        name = predictions.parent.name.rpartition("-")[0]
+        name = answers.parent.name.rpartition("-")[0]
         self.calls.append(f"score {name} {task.name} {protocol}")
         questions = json.loads(files.questions.read_text())
-        texts = [json.loads(line)["text"] for line in predictions.read_text().splitlines()]
+        texts = [json.loads(line)["text"] for line in answers.read_text().splitlines()]
         assert len(texts) == len(questions)
         rows = [[100.0 * (t == q["answer"])] for t, q in zip(texts, questions, strict=True)]
         ids = tuple(q["question_id"] for q in questions)
         return Score(task.name, protocol, "mean", ids, np.array(rows))
 
 
-def find(root: Path, task: PaperTask) -> LimitedFiles:
+def find(root: Path, task: PaperTask) -> QuestionFiles:
     path = root / task.name / "questions.json"
     if not path.is_file():
         raise MergeError(f"no questions of {task.title}", where=str(root), hint="--data")
-    return LimitedFiles(path)
+    return QuestionFiles(path)
 
 
 def data(root: Path, tasks: Sequence[str], n: int = 20) -> Path:

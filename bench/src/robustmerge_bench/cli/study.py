@@ -55,17 +55,17 @@ def study(
     from ..paper.study.file import Study
     from ..paper.study.plan import make_plan
     from ..paper.study.run import run
-    from ..paper.study.tools import options_of, tools
+    from ..paper.study.tools import StudyTools, read_answering
 
     screen = Console(stderr=True, soft_wrap=True, highlight=False)
     loaded = Study.load(expand_user(file), data=data and expand_user(data), base=base)
     answering = {"device": default_device(), **loaded.answering}
-    options = options_of(answering | ({"device": device} if device else {}), limit=limit)
+    options = read_answering(answering | ({"device": device} if device else {}), limit=limit)
     output = expand_user(output)
     labels = [part.strip() for part in only.split(",")] if only else []
     with running("a study", options) as progress:
-        used = tools(options, output, progress, fetch=not dry_run)
-        plan = make_plan(loaded, output, used, labels, whole=not dry_run)
+        tools = StudyTools(options, output, progress, fetch=not dry_run)
+        plan = make_plan(loaded, output, tools, labels, whole=not dry_run)
         if dry_run:
             _show(plan)
             return 0

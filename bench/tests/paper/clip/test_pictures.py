@@ -11,7 +11,7 @@ import pytest
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering.clip.templates import TEMPLATES, sentences
 from robustmerge_bench.paper.data.pictures import questions_at, read_pictures
-from robustmerge_bench.paper.study.limited import LimitedFiles, limited
+from robustmerge_bench.paper.study.limited import QuestionFiles, limit_questions
 from robustmerge_bench.paper.tasks import TASKS, VISION, chosen
 from robustmerge_bench.paper.tasks.labels import label
 
@@ -67,7 +67,7 @@ def test_a_picture_is_found_wherever_one_is(
 def test_the_first_pictures_as_a_question_file(tmp_path: Path) -> None:
     test = touched(tmp_path / "Cars/test", *(f"{name}/{n}.png" for name in "abc" for n in range(4)))
     task, wanted = TASKS["cars"], read_pictures(test, "cars")[:5]
-    some = limited(task, LimitedFiles(test), 5, tmp_path / "some").questions
+    some = limit_questions(task, QuestionFiles(test), 5, tmp_path / "some").questions
     found = questions_at(some, task)
     assert [(q.id, q.image, q.content) for q in found] == [
         (q.id, q.image, q.content) for q in wanted

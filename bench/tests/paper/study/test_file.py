@@ -10,8 +10,8 @@ import pytest
 from bench_factories import studies
 from robustmerge.errors import MergeError
 from robustmerge.methods import _registry
-from robustmerge_bench.paper.study.file import Study, narrowed
-from robustmerge_bench.paper.study.tools import options_of
+from robustmerge_bench.paper.study.file import Study
+from robustmerge_bench.paper.study.tools import read_answering
 
 SHIPPED = sorted((Path(__file__).parents[3] / "studies").glob("*.yaml"))
 
@@ -24,7 +24,7 @@ def test_every_shipped_study_is_valid(file: Path) -> None:
     # Labels of published rows are those of contenders, or it would be a slip of the pen.
     strangers = {row.label for row in study.published} - labels
     assert strangers <= {"Multi-Task"}
-    options_of(study.answering, limit=None)
+    read_answering(study.answering, limit=None)
 
 
 def test_there_is_a_study_for_every_table_that_can_be_made() -> None:
@@ -146,17 +146,17 @@ def test_what_is_no_study_at_all(tmp_path: Path, text: str, words: str) -> None:
 
 def test_only_takes_labels_and_tasks(tmp_path: Path) -> None:
     study = Study.load(studies.write(tmp_path / "study.yaml"))
-    everything = narrowed(study, [])
+    everything = study.select([])
     assert everything == (study.contenders, study.tasks)
-    contenders, tasks = narrowed(study, ["ties", "zero-shot"])
+    contenders, tasks = study.select(["ties", "zero-shot"])
     assert [each.label for each in contenders] == ["zero-shot", "ties"]
     assert tasks == study.tasks
-    contenders, tasks = narrowed(study, ["seen"])
+    contenders, tasks = study.select(["seen"])
     assert (contenders, [t.name for t in tasks]) == (study.contenders, ["vqav2", "rec"])
-    contenders, tasks = narrowed(study, ["ties", "rec"])
+    contenders, tasks = study.select(["ties", "rec"])
     assert ([c.label for c in contenders], [t.name for t in tasks]) == (["ties"], ["rec"])
     with pytest.raises(MergeError, match="unknown label or task 'tise'") as caught:
-        narrowed(study, ["tise"])
+        study.select(["tise"])
     assert "did you mean ties?" in str(caught.value)
 
 
@@ -190,12 +190,12 @@ def test_a_method_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_options_of_answering(given: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(MergeError) as caught:
-        options_of(given, limit=None)
+        read_answering(given, limit=None)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_a_server_knows_models_by_their_labels() -> None:
     given = {"engine": "server", "url": "http://x/v1", "model": "{label}"}
-    options = options_of(given, limit=5)
+    options = read_answering(given, limit=5)
     assert (options.model, options.limit) == ("{label}", 5)

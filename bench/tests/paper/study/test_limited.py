@@ -10,7 +10,7 @@ import pytest
 
 from robustmerge_bench.paper.data.read import read_questions
 from robustmerge_bench.paper.scoring import score
-from robustmerge_bench.paper.study.limited import LimitedFiles, limited
+from robustmerge_bench.paper.study.limited import QuestionFiles, limit_questions
 from robustmerge_bench.paper.tasks import TASKS
 
 
@@ -29,7 +29,7 @@ def answers(path: Path, texts: dict[str, str]) -> Path:
 def test_words(tmp_path: Path) -> None:
     asked = [{"question_id": str(i), "text": "?", "answer": "yes"} for i in range(9)]
     questions = put(tmp_path / "val.json", asked)
-    cut = limited(TASKS["vqav2"], LimitedFiles(questions), 2, tmp_path / "cut")
+    cut = limit_questions(TASKS["vqav2"], QuestionFiles(questions), 2, tmp_path / "cut")
     assert [q.id for q in read_questions(cut.questions)] == ["0", "1"]
     said = answers(tmp_path / "a.jsonl", {"0": "yes", "1": "no"})
     for protocol in ("official", "fixed"):
@@ -54,7 +54,9 @@ def test_captions_keep_the_images_of_their_questions(
         for i, k in enumerate(ids)
     ]
     references = put(tmp_path / "coco.json", {"images": images, "annotations": said})
-    cut = limited(TASKS["vizwiz"], LimitedFiles(questions, references), 2, tmp_path / "cut")
+    cut = limit_questions(
+        TASKS["vizwiz"], QuestionFiles(questions, references), 2, tmp_path / "cut"
+    )
     right = answers(
         tmp_path / "a.jsonl", {str(i): f"picture number {i} of a dog" for i in range(2)}
     )
@@ -77,8 +79,8 @@ def test_problems(tmp_path: Path) -> None:
     references = put(tmp_path / "problems.json", problems)
     put(tmp_path / "pid_splits.json", {"test": list(problems)})
     asked = [{"question_id": str(i), "text": "?"} for i in range(6)]
-    files = LimitedFiles(put(tmp_path / "test.json", asked), references)
-    cut = limited(task, files, 3, tmp_path / "cut")
+    files = QuestionFiles(put(tmp_path / "test.json", asked), references)
+    cut = limit_questions(task, files, 3, tmp_path / "cut")
     said = answers(tmp_path / "a.jsonl", {"0": "B", "1": "B", "2": "A"})
     for protocol in ("official", "fixed"):
         found = score(task, cut.questions, said, protocol=protocol, references=cut.references)  # type: ignore[arg-type]
@@ -98,8 +100,8 @@ def test_labels_of_pope(tmp_path: Path) -> None:
         path = tmp_path / "coco" / f"coco_pope_{kind}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(lines))
-    files = LimitedFiles(put(tmp_path / "pope.json", asked), tmp_path / "coco")
-    cut = limited(task, files, 3, tmp_path / "cut")
+    files = QuestionFiles(put(tmp_path / "pope.json", asked), tmp_path / "coco")
+    cut = limit_questions(task, files, 3, tmp_path / "cut")
     said = tmp_path / "a.jsonl"
     said.write_text("\n".join(json.dumps({"question_id": i, "text": "Yes"}) for i in range(3)))
     found = score(task, cut.questions, said, protocol="fixed", references=cut.references)
@@ -110,14 +112,16 @@ def test_tables_and_pictures_by_class(tmp_path: Path) -> None:
     table = tmp_path / "mmbench.tsv"
     rows = [f"{i}\tWhat?\ta\tb\tA" for i in range(5)]
     table.write_text("\n".join(["index\tquestion\tA\tB\tanswer", *rows]) + "\n")
-    cut = limited(TASKS["mmbench"], LimitedFiles(table), 2, tmp_path / "cut")
+    cut = limit_questions(TASKS["mmbench"], QuestionFiles(table), 2, tmp_path / "cut")
     assert cut.questions.read_text().count("\n") == 3
     for name in ("red", "blue"):
         for i in range(3):
             path = tmp_path / "Cars/test" / name / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"")
-    cut = limited(TASKS["cars"], LimitedFiles(tmp_path / "Cars/test"), 2, tmp_path / "cars")
+    cut = limit_questions(
+        TASKS["cars"], QuestionFiles(tmp_path / "Cars/test"), 2, tmp_path / "cars"
+    )
     found = read_questions(cut.questions)
     assert [(q.id, q.content["answer"]) for q in found] == [
         ("blue/0.png", "blue"),

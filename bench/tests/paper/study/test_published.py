@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.study.published import PublishedRow, published
+from robustmerge_bench.paper.study.published import PublishedRow, read_published
 from robustmerge_bench.paper.study.tables.sources import SourceNotes
 from robustmerge_bench.paper.tasks import SEEN, TASKS, chosen
 
@@ -68,7 +68,7 @@ def block(**changes: Any) -> dict[str, Any]:
 
 
 def test_blocks_as_they_are_read() -> None:
-    first, second = published(
+    first, second = read_published(
         [block(), block(source="t", protocol="fixed", note=" Said. ", rows={"y": [2.5, 3]})],
         where="f",
     )
@@ -94,7 +94,7 @@ def test_blocks_as_they_are_read() -> None:
 )
 def test_what_is_wrong_is_said(change: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(MergeError) as caught:
-        published([block(), block(**change)], where="the.yaml")
+        read_published([block(), block(**change)], where="the.yaml")
     for word in [*words, "the.yaml, block 2 of published"]:
         assert word in str(caught.value)
 

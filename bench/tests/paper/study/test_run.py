@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bench_factories import studies
-from bench_factories.studies import Stage
+from bench_factories.studies import ScriptedTools
 from factories import adapters as make
 from robustmerge.errors import MergeError
 from robustmerge.files import sha256 as real
@@ -31,26 +31,26 @@ from robustmerge_bench.paper.study.record import StudyRecord
 from robustmerge_bench.paper.study.run import run
 
 
-def go(file: Path, stage: Stage, **options: Any) -> Outcome[StudyModel]:
-    """Run a study into the folder beside it."""
-    return run(plan(file, stage, **options))
+def go(file: Path, tools: ScriptedTools, **options: Any) -> Outcome[StudyModel]:
+    """Run a study into the folder next to it."""
+    return run(plan(file, tools, **options))
 
 
-def plan(file: Path, stage: Stage, only: tuple[str, ...] = ()) -> StudyPlan:
-    return make_plan(Study.load(file), file.parent / "out", stage.tools(), only)
+def plan(file: Path, tools: ScriptedTools, only: tuple[str, ...] = ()) -> StudyPlan:
+    return make_plan(Study.load(file), file.parent / "out", tools, only)
 
 
 def run_again(file: Path, **options: Any) -> list[str]:
     """What a run of the study does now."""
-    stage = Stage(**options)
-    go(file, stage)
-    return stage.calls
+    tools = ScriptedTools(**options)
+    go(file, tools)
+    return tools.calls
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = studies.write(tmp_path_factory.mktemp("example") / "study.yaml")
-    outcome = go(file, Stage())
+    outcome = go(file, ScriptedTools())
     assert (outcome.done, outcome.skipped, outcome.failures) == (5, 0, ())
     return file.parent
 
@@ -151,7 +151,7 @@ def test_changed_questions_of_one_task_are_asked_again(done: Path) -> None:
 
 
 def test_changed_options_are_asked_again(done: Path) -> None:
-    calls = run_again(done, asked={"dtype": "float16"})
+    calls = run_again(done, determining={"dtype": "float16"})
     assert len([call for call in calls if call.startswith("answer")]) == 11
     assert not [call for call in calls if call.startswith("merge")]
 
@@ -201,9 +201,9 @@ def test_a_merge_is_not_needed_once_it_has_answered(done: Path) -> None:
 
 def test_only_what_is_named_is_run(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
-    stage = Stage()
-    go(file, stage, only=("ties", "rec"))
-    assert stage.calls == ["merge ties", "answer ties rec 20", "score ties rec official"]
+    tools = ScriptedTools()
+    go(file, tools, only=("ties", "rec"))
+    assert tools.calls == ["merge ties", "answer ties rec 20", "score ties rec official"]
     # The record is of the whole study, and what is missing is missing.
     record = StudyRecord.read(tmp_path / "out")
     assert len(record.contenders) == 4
@@ -215,26 +215,26 @@ def test_what_is_not_run_may_be_missing(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     shutil.rmtree(tmp_path / "data/tabmwp")
     shutil.rmtree(tmp_path / "experts/rec")
-    stage = Stage()
+    tools = ScriptedTools()
     with pytest.raises(MergeError, match="no questions of TabMWP"):
-        go(file, stage)
+        go(file, tools)
     with pytest.raises(MergeError, match="no such folder"):
-        go(file, stage, only=("seen",))
-    go(file, stage, only=("zero-shot", "seen"))
-    assert len(stage.calls) == 4
+        go(file, tools, only=("seen",))
+    go(file, tools, only=("zero-shot", "seen"))
+    assert len(tools.calls) == 4
 
 
 def test_a_study_needs_data(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml", data=None)
     with pytest.raises(MergeError, match="names no data") as caught:
-        plan(file, Stage())
+        plan(file, ScriptedTools())
     assert "--data FOLDER" in str(caught.value)
 
 
 def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
-    stage, steps = Stage(fail={"rec"}), []
-    outcome = run(plan(file, stage), tell=steps.append)
+    tools, steps = ScriptedTools(fail={"rec"}), []
+    outcome = run(plan(file, tools), tell=steps.append)
     assert (outcome.done, outcome.skipped) == (1, 0)
     assert [(failure.job.label, failure.part) for failure in outcome.failures] == [
         ("zero-shot", "rec"),
@@ -242,7 +242,7 @@ def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
         ("task-arithmetic", "rec"),
         ("ties", "rec"),
     ]
-    assert "score ties tabmwp official" in stage.calls
+    assert "score ties tabmwp official" in tools.calls
     assert any(
         isinstance(step, JobProgress) and "no picture a.png" in step.failure for step in steps
     )
@@ -264,17 +264,17 @@ def test_a_merge_that_fails_costs_no_other(tmp_path: Path) -> None:
     file = studies.write(
         tmp_path / "study.yaml", methods=[{"method": "regmean", "data": "none"}, "ties"]
     )
-    stage = Stage()
-    outcome = go(file, stage)
+    tools = ScriptedTools()
+    outcome = go(file, tools)
     assert [(failure.job.label, failure.part) for failure in outcome.failures] == [("regmean", "")]
     assert StudyRecord.read(tmp_path / "out").failures["regmean"].keys() == {""}
-    assert "score ties tabmwp official" in stage.calls
+    assert "score ties tabmwp official" in tools.calls
 
 
 def test_a_run_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     with pytest.raises(KeyboardInterrupt):
-        go(file, Stage(die_after=31))
+        go(file, ScriptedTools(die_after=31))
     calls = run_again(file)
     # 20 of the first task and 11 of the second were there.
     assert calls[:3] == [
@@ -304,7 +304,7 @@ from robustmerge_bench.paper.study.models import StudyModel
 from robustmerge_bench.paper.study.plan import make_plan
 from robustmerge_bench.paper.study.run import run
 
-class Slow(studies.Stage):
+class Slow(studies.ScriptedTools):
     def answer(self, base, adapter, tasks, data, out, name):
         for task in tasks:
             super().answer(base, adapter, [task], data, out, name)
@@ -312,7 +312,7 @@ class Slow(studies.Stage):
             time.sleep(0.05)
 
 file = Path(sys.argv[1])
-run(make_plan(Study.load(file), file.parent / "out", Slow().tools()))
+run(make_plan(Study.load(file), file.parent / "out", Slow()))
 """
 
 
@@ -360,7 +360,7 @@ def test_a_damaged_record_of_answers_is_named(done: Path) -> None:
     (log,) = (done.parent / "out/answers").glob("ties-*/answers.json")
     log.write_text("[")
     with pytest.raises(MergeError, match="not the record of answers") as caught:
-        go(done, Stage())
+        go(done, ScriptedTools())
     assert str(log) in str(caught.value)
 
 
@@ -402,10 +402,10 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_failed_before_is_remembered_of_those_that_are_not_run(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
-    go(file, Stage(fail={"rec"}), only=("ties",))
-    go(file, Stage(), only=("zero-shot",))
+    go(file, ScriptedTools(fail={"rec"}), only=("ties",))
+    go(file, ScriptedTools(), only=("zero-shot",))
     assert "no picture a.png" in StudyRecord.read(tmp_path / "out").failures["ties"]["rec"]
-    go(file, Stage(), only=("ties",))
+    go(file, ScriptedTools(), only=("ties",))
     assert StudyRecord.read(tmp_path / "out").failures == {}
 
 
@@ -413,6 +413,6 @@ def test_a_plan_without_all_adapters(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     shutil.rmtree(tmp_path / "experts/rec")
     study, out = Study.load(file), tmp_path / "out"
-    found = make_plan(study, out, Stage().tools(), whole=False)
+    found = make_plan(study, out, ScriptedTools(), whole=False)
     assert [model.label for model in found.models] == ["zero-shot"]
     assert found.labels == {*studies.LABELS}

@@ -1,10 +1,10 @@
-"""What a study compares: the base, its experts, ready adapters, and merges of the experts.
+"""The contenders of a study: the base, its experts, ready adapters, and merges of the experts.
 
 zero-shot                                    the base alone
 individual                                   every expert, on its own task
 {joint: adapters/joint, label: multi-task}   an adapter as it is
 ties                                         a merge by a method at its defaults
-{label: TA, method: task-arithmetic, scale: 0.3, rank: full, …}     whatever a recipe takes
+{label: TA, method: task-arithmetic, scale: 0.3, rank: full, …}     all keys of a recipe
 """
 
 from __future__ import annotations
@@ -24,17 +24,14 @@ from robustmerge.methods import load_plugin
 Kind = Literal["zero-shot", "individual", "joint", "merge"]
 
 RECIPE = {item.name for item in fields(Recipe)} - {"adapters"}
-_MERGE = RECIPE | {"label", "adapters"}
-_READY = {"joint", "label"}
-_PATHS = ("base", "data")
 
 
 @dataclass(frozen=True)
 class StudyContender:
-    """Something that is examined on the study's tasks.
+    """A row of the study's tables.
 
     Attributes:
-        label: What tables call it.
+        label: Its name in tables.
         kind: The base, the experts, an adapter as it is, or a merge.
         source: The adapter, if it is one as it is.
         recipe: The merge, if it is one.
@@ -46,22 +43,19 @@ class StudyContender:
     recipe: Recipe | None = None
 
 
-def contenders(
-    entries: object,
-    adapters: Mapping[str, str],
-    common: Mapping[str, Any],
-    file: Path,
+def read_contenders(
+    entries: object, adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
 ) -> tuple[StudyContender, ...]:
     """Read the methods of a study file.
 
     Args:
         entries: The list under `methods`.
         adapters: Folder or Hub id of every task's expert.
-        common: What all merges have in common, as in a recipe.
+        common: Settings of all merges, as in a recipe.
         file: The study file, which paths start from.
 
     Raises:
-        MergeError: An entry is impossible; the message says which.
+        MergeError: an impossible entry, by its number.
     """
     if not isinstance(entries, list) or not entries:
         raise MergeError(
@@ -70,98 +64,95 @@ def contenders(
             hint="methods: [zero-shot, individual, ties, {label: TA, method: task-arithmetic}]",
         )
     _load_plugins(common, file)
-    found = []
+    contenders = []
     for number, entry in enumerate(entries, 1):
         with within(f"{file}, entry {number} of methods"):
-            found.append(_contender(entry, adapters, common, file))
-    labels = [each.label for each in found]
+            contenders.append(_read(entry, adapters, common, file))
+    labels = [each.label for each in contenders]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise MergeError(
             f"several methods are called {few(twice)}",
             where=str(file),
             hint="give each a label of its own: {label: name, method: …}",
         )
-    return tuple(found)
+    return tuple(contenders)
 
 
-def _contender(
+def _read(
     entry: object, adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
 ) -> StudyContender:
     if entry == "zero-shot":
         return StudyContender("zero-shot", "zero-shot")
     if entry == "individual":
-        _need(adapters, "individual")
+        _check_experts(adapters, "individual")
         return StudyContender("individual", "individual")
     if isinstance(entry, str):
         known = [*(method.name for method in methods.every()), "zero-shot", "individual"]
         if entry not in known:
             raise unknown("method", entry, known)
         entry = {"method": entry}
-    check_table("an entry of methods", entry)
-    assert isinstance(entry, Mapping)
-    label = entry.get("label")
+    table = check_table("an entry of methods", entry)
+    label = table.get("label")
     if label is not None and (not isinstance(label, str) or not label.strip()):
         raise MergeError(f"label = {shown(label)} is not text", hint="label: TIES, density 0.3")
-    if "joint" in entry:
-        return _ready(entry, file)
-    check_keys("merge", entry, _MERGE)
-    return _merge(entry, adapters, common, file)
-
-
-def _ready(entry: Mapping[str, Any], file: Path) -> StudyContender:
-    check_keys("joint adapter", entry, _READY)
-    if not isinstance(entry["joint"], str):
+    if "joint" not in table:
+        return _read_merge(table, adapters, common, file)
+    check_keys("joint adapter", table, {"joint", "label"})
+    if not isinstance(table["joint"], str):
         raise MergeError(
-            f"joint = {shown(entry['joint'])} is not an adapter",
+            f"joint = {shown(table['joint'])} is not an adapter",
             hint="joint: a folder, or a Hub id owner/name",
         )
-    return StudyContender(entry.get("label", "joint"), "joint", relative_to(file, entry["joint"]))
+    return StudyContender(label or "joint", "joint", relative_to(file, table["joint"]))
 
 
-def _merge(
+def _read_merge(
     entry: Mapping[str, Any], adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
 ) -> StudyContender:
-    given = {**common, **{k: v for k, v in entry.items() if k not in ("label", "adapters")}}
-    for name in _PATHS:
-        if isinstance(given.get(name), str):
-            given[name] = relative_to(file, given[name])
-    given["plugins"] = _load_plugins(given, file)
-    names = _names(entry.get("adapters"), adapters)
-    recipe = Recipe.from_dict({**given, "adapters": [adapters[n] for n in names]}, where="")
-    methods.get(recipe.method).configure(recipe.parameters)
-    for override in recipe.modules:
-        methods.get(recipe.method).configure({**recipe.parameters, **override.parameters})
-    return StudyContender(entry.get("label", recipe.method), "merge", recipe=recipe)
+    check_keys("merge", entry, RECIPE | {"label", "adapters"})
+    settings = {**common, **entry}
+    label = settings.pop("label", None)
+    for name in ("base", "data"):
+        if isinstance(settings.get(name), str):
+            settings[name] = relative_to(file, settings[name])
+    settings["plugins"] = _load_plugins(settings, file)
+    names = _read_experts(entry.get("adapters"), adapters)
+    settings["adapters"] = [adapters[name] for name in names]
+    recipe = Recipe.from_dict(settings, where="")
+    method = methods.get(recipe.method)
+    for override in ({}, *(each.parameters for each in recipe.modules)):
+        method.configure({**recipe.parameters, **override})
+    return StudyContender(label or recipe.method, "merge", recipe=recipe)
 
 
-def _load_plugins(given: Mapping[str, Any], file: Path) -> list[str]:
-    """Load the plugins that settings name, so that their methods are known; their places."""
-    plugins = given.get("plugins") or []
+def _load_plugins(settings: Mapping[str, Any], file: Path) -> list[str]:
+    """Load plugins, so that their methods are known; return their paths."""
+    plugins = settings.get("plugins") or []
     if not isinstance(plugins, list):
         raise MergeError(f"plugins = {shown(plugins)} is not a list", hint="plugins: [mine.py]")
-    found = [relative_to(file, str(plugin)) for plugin in plugins]
-    for plugin in found:
-        load_plugin(plugin)
-    return found
+    paths = [relative_to(file, str(plugin)) for plugin in plugins]
+    for path in paths:
+        load_plugin(path)
+    return paths
 
 
-def _names(chosen: object, adapters: Mapping[str, str]) -> Sequence[str]:
-    """The experts that are merged, by their tasks; all unless some are named."""
-    _need(adapters, "a merge")
-    if chosen is None:
+def _read_experts(names: object, adapters: Mapping[str, str]) -> Sequence[str]:
+    """Return the tasks whose experts are merged; all unless some are named."""
+    _check_experts(adapters, "a merge")
+    if names is None:
         return list(adapters)
-    if not isinstance(chosen, list) or not chosen:
+    if not isinstance(names, list) or not names:
         raise MergeError(
-            f"adapters = {shown(chosen)} is not a list of tasks",
+            f"adapters = {shown(names)} is not a list of tasks",
             hint=f"adapters: [{few(list(adapters))}], of those the study names",
         )
-    for name in chosen:
+    for name in names:
         if name not in adapters:
             raise unknown("adapter", str(name), adapters)
-    return [str(name) for name in chosen]
+    return [str(name) for name in names]
 
 
-def _need(adapters: Mapping[str, str], what: str) -> None:
+def _check_experts(adapters: Mapping[str, str], what: str) -> None:
     if not adapters:
         raise MergeError(
             f"{what} takes the experts, and the study names none",

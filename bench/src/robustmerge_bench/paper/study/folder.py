@@ -1,26 +1,25 @@
-"""The folder of a study: where everything is, and what of it is done.
+"""The folder of a study: the paths of everything, and what is done.
 
     merged/TIES-5d1c…/                        an adapter, as `robustmerge merge` writes it
-    answers/TIES-90ab…/vqav2.jsonl            what a model answered
-    answers/TIES-90ab…/answers.json           to which questions, and whether to all of them
+    answers/TIES-90ab…/vqav2.jsonl            answers of a model
+    answers/TIES-90ab…/answers.json           hashes of questions, and of complete answers
     scores/TIES-90ab…/vqav2-official-77e0….json
-    study.json                                what there is, for tables
+    study.json                                the study's record, for tables
     hashes.json                               hashes of large files
 
-The digits are of a hash of everything that decides the contents, so that whatever is there under
-its name is done, and whatever has changed has another name.
+The digits are of a hash of everything that determines the contents, so that a present name is done
+work, and changed inputs have another name.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustmerge.engine.merge import RECORD
-from robustmerge.errors import MergeError, reading
-from robustmerge.files import write_json
+from robustmerge.errors import MergeError
+from robustmerge.files import read_json, write_json
 
 from ...jobs.hashes import FileHashes, hash_of
 from ..answering.record import forget, rebase
@@ -36,7 +35,7 @@ class StudyFolder:
     """A study's folder.
 
     Attributes:
-        out: Where it is.
+        out: Its path.
         hashes: Hashes of files in it and elsewhere.
     """
 
@@ -45,43 +44,43 @@ class StudyFolder:
 
     @classmethod
     def at(cls, out: Path) -> StudyFolder:
-        """The folder at this place, which need not be there yet."""
+        """Return the folder at a path, which need not exist."""
         return cls(out, FileHashes(out / "hashes.json"))
 
     def merged(self, model: StudyModel) -> Path:
-        """Where a merge is, or is to be written."""
+        """Return the folder of a merge, present or not."""
         return _of_hash(self.out / "merged", model.merged_name)
 
     def is_merged(self, model: StudyModel) -> bool:
-        """Whether the merge is there; it appears whole or not at all."""
+        """Tell whether the merge is present; it is written whole or not at all."""
         return (self.merged(model) / RECORD).is_file()
 
     def answers(self, model: StudyModel) -> Path:
-        """The folder of a model's answers."""
+        """Return the folder of a model's answers."""
         return _of_hash(self.out / "answers", model.answers_name)
 
-    def answered(self, model: StudyModel, task: PaperTask) -> Path:
-        """The file of a model's answers to a task's questions."""
+    def answers_to(self, model: StudyModel, task: PaperTask) -> Path:
+        """Return the file of a model's answers to a task's questions."""
         return self.answers(model) / f"{task.name}.jsonl"
 
     def is_answered(self, model: StudyModel, task: PaperTask, questions: str) -> bool:
-        """Whether all of these questions are answered, and the answers as they were then."""
-        path = self.answered(model, task)
+        """Tell whether all of these questions are answered, and the answers unchanged since."""
+        path = self.answers_to(model, task)
         entry = self._log(model).get(task.name, {})
         if entry.get("questions") != questions or "answers" not in entry or not path.is_file():
             return False
         return bool(entry["answers"] == self.hashes.file(path))
 
     def begin(self, model: StudyModel, task: PaperTask, questions: str, base: str) -> None:
-        """Note what is going to be answered; answers to other questions are removed.
+        """Record the start of answering; answers to other questions are removed.
 
         Args:
-            model: By which model.
-            task: Of which task.
+            model: The model.
+            task: The task.
             questions: Hash of its questions.
-            base: Where the base is, whose contents decide the folder's name.
+            base: Path or name of the base, whose contents determine the folder's name.
         """
-        log, path = self._log(model), self.answered(model, task)
+        log, path = self._log(model), self.answers_to(model, task)
         if log.get(task.name, {}).get("questions") != questions:
             path.unlink(missing_ok=True)
             forget(self.answers(model), task.name)
@@ -89,8 +88,8 @@ class StudyFolder:
         self._write_log(model, {**log, task.name: {"questions": questions}})
 
     def end(self, model: StudyModel, task: PaperTask, questions: str) -> None:
-        """Note that all questions are answered."""
-        answers = self.hashes.file(self.answered(model, task))
+        """Record that all questions are answered."""
+        answers = self.hashes.file(self.answers_to(model, task))
         entry = {"questions": questions, "answers": answers}
         self._write_log(model, {**self._log(model), task.name: entry})
 
@@ -102,8 +101,8 @@ class StudyFolder:
         questions: str,
         references: str,
     ) -> Path:
-        """The file of a score, by the contents that it is made from."""
-        answers = self.hashes.file(self.answered(model, task))
+        """Return the file of a score, by the contents that it is computed from."""
+        answers = self.hashes.file(self.answers_to(model, task))
         key = hash_of([answers, questions, references, protocol])
         folder = self.out / "scores" / self.answers(model).name
         return folder / f"{task.name}-{protocol}-{key[:12]}.json"
@@ -112,15 +111,13 @@ class StudyFolder:
         path = self.answers(model) / _LOG
         if not path.is_file():
             return {}
-        with reading(path):
-            text = path.read_text(encoding="utf-8")
         try:
-            return dict(json.loads(text))
-        except (ValueError, TypeError):
+            return read_json(path)
+        except MergeError as error:
             raise MergeError(
-                "not the record of answers that was written here",
+                f"not the record of answers that was written here: {error.problem}",
                 where=str(path),
-                hint="remove the folder; the next run asks again",
+                hint="remove the folder; the next run answers again",
             ) from None
 
     def _write_log(self, model: StudyModel, log: dict[str, Any]) -> None:
@@ -130,7 +127,7 @@ class StudyFolder:
 
 
 def _of_hash(folder: Path, name: str) -> Path:
-    """The folder whose name ends in the same hash, under whatever label it was made."""
+    """Return the folder whose name ends in the same hash, under any label."""
     digits = name.rpartition("-")[2]
-    there = sorted(folder.glob(f"*-{digits}"))
-    return there[0] if there else folder / name
+    present = sorted(folder.glob(f"*-{digits}"))
+    return present[0] if present else folder / name

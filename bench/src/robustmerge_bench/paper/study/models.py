@@ -1,7 +1,7 @@
-"""What answers: the models of every contender, named by all that decides their answers.
+"""The models of every contender, named by hashes of all that determines their answers.
 
 A merge, an adapter as it is and the base are one model each, the experts one for every task. Two
-contenders that come to the same weights are one model under two labels.
+contenders with the same weights are one model under two labels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .contenders import StudyContender
 from .file import Study
 
 _SHOWN = 12  # digits of a hash in a name: 48 bits
-_OF_PLACES = ("adapters", "plugins", "data", "base", "modules")
+_OF_FILES = ("adapters", "plugins", "data", "base", "modules")
 
 Locate = Callable[[str], Path]
 """From a folder or Hub id to a folder on this machine."""
@@ -32,11 +32,11 @@ class StudyModel:
     """One model that answers questions.
 
     Attributes:
-        contender: Whose it is.
-        tasks: What it is asked.
-        key: Of its weights: the base's and the adapter's contents.
-        answers: Of its answers: the weights, and how it is asked.
-        adapter: The folder of its adapter, if that is there as it is.
+        contender: The contender it belongs to.
+        tasks: The tasks it answers.
+        key: Hash of its weights: the base's and the adapter's contents.
+        answers: Hash of what determines its answers: the weights and the options.
+        adapter: The folder of an adapter that is not merged by the study.
         expert: The task whose expert it is, if it is one.
     """
 
@@ -49,26 +49,26 @@ class StudyModel:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.contender.label} {self.expert}".strip()
 
     @property
     def name(self) -> str:
-        """What files and servers call it."""
-        return _plain(self.label)
+        """Its name in files and on servers."""
+        return re.sub(r"[^A-Za-z0-9._=-]+", "-", self.label).strip("-.")[:60] or "model"
 
     @property
     def merged_name(self) -> str:
-        """Of the folder that a merge is written to."""
+        """The name of the folder that a merge is written to."""
         return f"{self.name}-{self.key[:_SHOWN]}"
 
     @property
     def answers_name(self) -> str:
-        """Of the folder that its answers are written to."""
+        """The name of the folder that its answers are written to."""
         return f"{self.name}-{self.answers[:_SHOWN]}"
 
 
-def models(
+def models_of(
     study: Study,
     contender: StudyContender,
     tasks: Sequence[PaperTask],
@@ -77,26 +77,22 @@ def models(
     hashes: FileHashes,
     locate: Locate,
 ) -> list[StudyModel]:
-    """The models of a contender.
+    """Return the models of a contender.
 
     Args:
         study: The study.
-        contender: Which one.
-        tasks: On which tasks.
-        asked: The options that decide what is answered.
+        contender: The contender.
+        tasks: Its tasks.
+        asked: Options that determine the answers.
         base: Hash of the base model.
         hashes: Hashes of files.
-        locate: Where adapters are.
-
-    Raises:
-        MergeError: An adapter is not there.
+        locate: Finds adapters.
     """
 
-    def model(key: str, folder: Path | None = None, of_task: str = "") -> StudyModel:
-        chosen = tuple(task for task in tasks if of_task in ("", task.name))
-        return StudyModel(
-            contender, chosen, key, hash_of([base, key, dict(asked)]), folder, of_task
-        )
+    def model(key: str, folder: Path | None = None, expert: str = "") -> StudyModel:
+        own = tuple(task for task in tasks if expert in ("", task.name))
+        answers = hash_of([base, key, dict(asked)])
+        return StudyModel(contender, own, key, answers, folder, expert)
 
     if contender.recipe is not None:
         return [model(merge_key(contender.recipe, hashes, locate))]
@@ -110,22 +106,19 @@ def models(
 
 
 def merge_key(recipe: Recipe, hashes: FileHashes, locate: Locate) -> str:
-    """The hash of everything that decides a merge: settings, defaults, contents of all files."""
-    plain = {k: v for k, v in recipe.to_dict().items() if k not in _OF_PLACES}
-    method = methods.get(recipe.method)
-    plain["parameters"] = dict(method.configure(recipe.parameters))
-    plain["modules"] = recipe.to_dict().get("modules", [])
-    plain["adapters"] = [hashes.adapter(locate(source)) for source in recipe.adapters]
-    plain["plugins"] = [_contents(plugin, hashes) for plugin in recipe.plugins]
-    plain["data"] = recipe.data and hashes.data(Path(recipe.data))
-    plain["base"] = recipe.base and hashes.base(recipe.base)
-    return hash_of(plain)
-
-
-def _contents(plugin: str, hashes: FileHashes) -> str:
-    return hashes.file(Path(plugin)) if plugin.endswith(".py") else plugin
-
-
-def _plain(label: str) -> str:
-    """A label as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", label).strip("-.")[:60] or "model"
+    """Return the hash of all that determines a merge: settings, defaults, contents of files."""
+    settings = recipe.to_dict()
+    return hash_of(
+        {
+            **{name: value for name, value in settings.items() if name not in _OF_FILES},
+            "parameters": dict(methods.get(recipe.method).configure(recipe.parameters)),
+            "modules": settings.get("modules", []),
+            "adapters": [hashes.adapter(locate(source)) for source in recipe.adapters],
+            "plugins": [
+                hashes.file(Path(plugin)) if plugin.endswith(".py") else plugin
+                for plugin in recipe.plugins
+            ],
+            "data": recipe.data and hashes.data(Path(recipe.data)),
+            "base": recipe.base and hashes.base(recipe.base),
+        }
+    )

@@ -1,4 +1,4 @@
-"""What there is to do for every model: merge, answer, score; and what of it is done."""
+"""The work of a study: merge, answer and score every model, as far as that is not done."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ...jobs.hashes import FileHashes
 from ..data.pictures import digest, questions_at
 from ..score import Protocol
 from ..tasks import PaperTask
-from .file import Study, narrowed
+from .file import Study
 from .folder import StudyFolder
-from .limited import LimitedFiles
-from .models import StudyModel, models
+from .limited import QuestionFiles
+from .models import StudyModel, models_of
 from .tools import StudyTools
 
 
@@ -25,25 +25,25 @@ class TaskFiles:
     """A task's files and the hashes of their contents.
 
     Attributes:
-        files: Where they are.
+        files: The files.
         questions: Hash of the questions.
         references: Hash of the references; empty without.
     """
 
-    files: LimitedFiles
+    files: QuestionFiles
     questions: str
     references: str
 
 
 @dataclass(frozen=True)
 class ModelWork:
-    """A model and what is to be done for it.
+    """The work that is left for a model.
 
     Attributes:
         model: The model.
-        merge: It has yet to be merged.
-        answer: Tasks that it has yet to answer.
-        score: Scores that have yet to be computed.
+        merge: Whether it is to be merged.
+        answer: Tasks without answers.
+        score: Tasks and protocols without scores.
     """
 
     model: StudyModel
@@ -53,7 +53,7 @@ class ModelWork:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether no work is left."""
         return not (self.merge or self.answer or self.score)
 
 
@@ -65,11 +65,11 @@ class StudyPlan:
         study: The study.
         folder: Its folder.
         data: The folder that holds all tasks.
-        files: Every task's files; those of tasks that are not to be run may be missing.
-        models: The models of all contenders; those that are not to be run may be missing.
-        labels: Which contenders are to be run.
-        tasks: On which tasks.
-        tools: How to do it.
+        files: Files by task; those of tasks that are not run may be missing.
+        models: The models of all contenders; those that are not run may be missing.
+        labels: Contenders to run.
+        tasks: Tasks to run.
+        tools: Merging, answering and scoring.
     """
 
     study: Study
@@ -83,7 +83,7 @@ class StudyPlan:
 
     @property
     def chosen(self) -> tuple[StudyModel, ...]:
-        """The models that are to be run."""
+        """The models to run."""
         return tuple(
             model
             for model in self.models
@@ -92,7 +92,7 @@ class StudyPlan:
         )
 
     def work(self, model: StudyModel) -> ModelWork:
-        """What is to be done for a model, as its folder is now."""
+        """Return the work left for a model, by the present state of its folder."""
         tasks = tuple(task for task in model.tasks if task.name in self.tasks)
         asked = tuple(task for task in tasks if not self.is_answered(model, task))
         scores = tuple(
@@ -105,49 +105,50 @@ class StudyPlan:
         return ModelWork(model, merge and not self.folder.is_merged(model), asked, scores)
 
     def is_answered(self, model: StudyModel, task: PaperTask) -> bool:
-        """Whether a model has answered all questions of a task."""
+        """Tell whether a model has answered all questions of a task."""
         return self.folder.is_answered(model, task, self.files[task.name].questions)
 
     def score(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> Path:
-        """The file of a score, for which there must be answers."""
+        """Return the file of a score; the answers must be present."""
         files = self.files[task.name]
         return self.folder.score(model, task, protocol, files.questions, files.references)
 
     def is_scored(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> bool:
-        """Whether the score is there, with all that can be computed now."""
+        """Tell whether the score is present, with all that can be computed now."""
         path = self.score(model, task, protocol)
         return path.is_file() and self.tools.complete(task, path)
 
     def scores(self) -> dict[str, dict[str, dict[str, str]]]:
-        """The files of all scores there are, from the study's folder, by label, task, protocol."""
-        found: dict[str, dict[str, dict[str, str]]] = {}
+        """Return the present score files by label, task and protocol, relative to the folder."""
+        scores: dict[str, dict[str, dict[str, str]]] = {}
         for model in self.models:
-            of_label = found.setdefault(model.contender.label, {})
+            of_label = scores.setdefault(model.contender.label, {})
             for task in (task for task in model.tasks if self.is_answered(model, task)):
                 paths = {p: self.score(model, task, p) for p in self.study.protocols}
-                there = {p: path for p, path in paths.items() if path.is_file()}
                 of_label[task.name] = {
-                    p: path.relative_to(self.folder.out).as_posix() for p, path in there.items()
+                    protocol: path.relative_to(self.folder.out).as_posix()
+                    for protocol, path in paths.items()
+                    if path.is_file()
                 }
-        return found
+        return scores
 
 
 def make_plan(
     study: Study, out: Path, tools: StudyTools, only: Sequence[str] = (), *, whole: bool = True
 ) -> StudyPlan:
-    """Find everything that a study needs.
+    """Plan a study: find data and adapters, and hash them.
 
     Args:
         study: The study.
         out: Its folder.
-        tools: How to find adapters and data.
-        only: Labels and tasks to leave it at; everything unless given.
-        whole: Every adapter must be there; otherwise contenders without theirs have no models.
+        tools: Finds adapters and data.
+        only: Labels and tasks to run; everything by default.
+        whole: Every adapter must be present; otherwise contenders without theirs have no models.
 
     Raises:
-        MergeError: Data or adapters of what is to be run are not there.
+        MergeError: missing data or adapters of what is run.
     """
-    contenders, tasks = narrowed(study, only)
+    contenders, tasks = study.select(only)
     if study.data is None:
         raise MergeError(
             "the study names no data",
@@ -158,29 +159,23 @@ def make_plan(
     files = {}
     for task in study.tasks:
         with _needed(task in tasks):
-            files[task.name] = _files(task, tools.find(study.data, task), folder.hashes)
-    found: list[StudyModel] = []
-    there = [task for task in study.tasks if task.name in files]
+            files[task.name] = _hash_files(task, tools.find(study.data, task), folder.hashes)
+    models: list[StudyModel] = []
+    present = [task for task in study.tasks if task.name in files]
     base = folder.hashes.base(study.base)
     for each in study.contenders:
         with _needed(whole and each in contenders):
-            found += models(study, each, there, tools.asked, base, folder.hashes, tools.locate)
-    labels, names = {each.label for each in contenders}, {task.name for task in tasks}
-    return StudyPlan(
-        study,
-        folder,
-        study.data,
-        files,
-        tuple(found),
-        frozenset(labels),
-        frozenset(names),
-        tools,
-    )
+            models += models_of(
+                study, each, present, tools.asked, base, folder.hashes, tools.locate
+            )
+    labels = frozenset(each.label for each in contenders)
+    names = frozenset(task.name for task in tasks)
+    return StudyPlan(study, folder, study.data, files, tuple(models), labels, names, tools)
 
 
 @contextmanager
 def _needed(needed: bool) -> Iterator[None]:
-    """What is not to be run now may be missing."""
+    """Let what is not run now be missing."""
     try:
         yield
     except MergeError:
@@ -188,8 +183,8 @@ def _needed(needed: bool) -> Iterator[None]:
             raise
 
 
-def _files(task: PaperTask, found: LimitedFiles, hashes: FileHashes) -> TaskFiles:
-    path = found.questions
-    pictures = path.is_dir()
-    questions = digest(path, questions_at(path, task)) if pictures else hashes.file(path)
-    return TaskFiles(found, questions, hashes.data(found.references))
+def _hash_files(task: PaperTask, files: QuestionFiles, hashes: FileHashes) -> TaskFiles:
+    path = files.questions
+    images = path.is_dir()
+    questions = digest(path, questions_at(path, task)) if images else hashes.file(path)
+    return TaskFiles(files, questions, hashes.data(files.references))

@@ -1,4 +1,4 @@
-"""Rows that others printed, for comparison: a label, and values by column."""
+"""Published rows, for comparison: a label, and values by column."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class PublishedRow:
     """One published row.
 
     Attributes:
-        label: Of the contender that it is about.
-        source: Where it was published.
-        values: By the name of a task, or of a group for a printed average.
-        protocol: The rules by which it was scored.
-        note: What else a reader should know.
+        label: Label of its contender.
+        source: The publication and table.
+        values: Scores by task, and printed averages by group.
+        protocol: The protocol of scoring.
+        note: A note for readers.
     """
 
     label: str
@@ -38,14 +38,14 @@ class PublishedRow:
     note: str = ""
 
     def average(self, tasks: Sequence[PaperTask], group: str) -> float | None:
-        """The average over a group's tasks in a study: as printed, if it is of the same tasks.
+        """Return the average over a group's tasks: as printed, if it is over the same tasks.
 
         Args:
             tasks: The group's tasks in the study.
             group: The group.
 
         Returns:
-            Else the mean of the tasks' values; None where one is missing.
+            Otherwise the mean of the tasks' values; None where one is missing.
         """
         if self.printed_average(tasks, group) is not None:
             return self.values[group]
@@ -53,18 +53,18 @@ class PublishedRow:
         return self.mean(names) if names and self.values.keys() >= {*names} else None
 
     def printed_average(self, tasks: Sequence[PaperTask], group: str) -> float | None:
-        """The average as it was printed, if it is of these tasks; without values, of all tasks."""
+        """Return the printed average if it is over these tasks; without values, over all tasks."""
         own = {name for name in self.values if name in TASKS and TASKS[name].group == group}
         whole = {name for name, task in TASKS.items() if task.group == group}
         same = {task.name for task in tasks} == (own or whole)
         return self.values.get(group) if same else None
 
     def mean(self, names: Sequence[str]) -> float:
-        """The mean of these tasks' values."""
+        """Return the mean of these tasks' values."""
         return fmean(self.values[name] for name in names)
 
 
-def published(blocks: object, *, where: str) -> tuple[PublishedRow, ...]:
+def read_published(blocks: object, *, where: str) -> tuple[PublishedRow, ...]:
     """Read the published rows of a study file.
 
     Args:
@@ -72,36 +72,35 @@ def published(blocks: object, *, where: str) -> tuple[PublishedRow, ...]:
         where: The file, for messages.
 
     Raises:
-        MergeError: Something else is there; the message names block and row.
+        MergeError: other content, by block and row.
     """
     if not isinstance(blocks, list):
         raise MergeError(
             f"published = {shown(blocks)} is not a list",
             where=where,
-            hint="published: [{source: who and where, columns: [vqav2, …], rows: {ties: [66.7]}}]",
+            hint="published: [{source: a table, columns: [vqav2, …], rows: {ties: [66.7]}}]",
         )
-    found: list[PublishedRow] = []
+    rows: list[PublishedRow] = []
     for number, block in enumerate(blocks, 1):
         with within(f"{where}, block {number} of published"):
-            found += _block(block)
-    return tuple(found)
+            rows += _read_block(block)
+    return tuple(rows)
 
 
-def _block(block: object) -> list[PublishedRow]:
-    check_table("a block of published", block)
-    assert isinstance(block, Mapping)
-    check_keys("published block", block, _KEYS)
-    source, protocol = block.get("source"), block.get("protocol", "official")
+def _read_block(block: object) -> list[PublishedRow]:
+    table = check_table("a block of published", block)
+    check_keys("published block", table, _KEYS)
+    source, protocol = table.get("source"), table.get("protocol", "official")
     if not isinstance(source, str) or not source:
-        raise MergeError("the rows have no source", hint="source: who printed them, and where")
+        raise MergeError("the rows have no source", hint="source: authors and table")
     if protocol not in ("official", "fixed"):
         raise unknown("protocol", str(protocol), ("official", "fixed"))
-    columns = _columns(block.get("columns"))
-    check_table("rows", block.get("rows"))
-    note = str(block.get("note", "")).strip()
+    columns = _columns(table.get("columns"))
+    rows = check_table("rows", table.get("rows"))
+    note = str(table.get("note", "")).strip()
     return [
         PublishedRow(label, source, _values(label, columns, values), protocol, note)
-        for label, values in block["rows"].items()
+        for label, values in rows.items()
     ]
 
 
@@ -121,7 +120,7 @@ def _columns(columns: object) -> list[str]:
 
 
 def _values(label: str, columns: Sequence[str], values: Any) -> dict[str, float]:
-    """A row's values; null where nothing was printed."""
+    """Return a row's values; null where nothing was printed."""
     numbers = isinstance(values, list) and all(
         value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         for value in values

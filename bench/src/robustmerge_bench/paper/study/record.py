@@ -1,4 +1,4 @@
-"""study.json: what a study has found so far, for whoever makes tables of it."""
+"""study.json: the record of a study, which tables are made from."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ListedContender:
     """A contender of a table.
 
     Attributes:
-        label: What it is called.
+        label: Its name.
         kind: The base, the experts, an adapter as it is, or a merge.
-        tasks: Tasks that it can have a score of: the experts have none of unseen tasks.
+        tasks: Tasks that it can have scores for; the experts have none for unseen tasks.
         how: The merge's settings, or the adapter's name.
     """
 
@@ -42,19 +42,19 @@ class ListedContender:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What there is.
+    """The state of a study.
 
     Attributes:
         title: Of the study.
-        note: What a reader should know.
+        note: A note for readers.
         base: The model.
-        asked: Options that decided what was answered.
+        asked: Options that determined the answers.
         tasks: The tasks, in the order of the tables.
-        protocols: Rules that it is scored by.
-        contenders: What is compared.
+        protocols: The protocols of scoring.
+        contenders: The contenders.
         published: Rows that others printed.
         scores: Files of scores from the study's folder, by label, task and protocol.
-        failures: What went wrong, by label and task ('' where it was no one task).
+        failures: Reasons of failures by label and task ('' for all tasks).
     """
 
     title: str
@@ -69,7 +69,7 @@ class StudyRecord:
     failures: Mapping[str, Mapping[str, str]]
 
     def write(self, out: Path) -> None:
-        """Write it into the study's folder."""
+        """Write the record into the study's folder."""
         content = {
             "format": FORMAT,
             "robustmerge": __version__,
@@ -81,10 +81,10 @@ class StudyRecord:
 
     @classmethod
     def read(cls, out: Path) -> StudyRecord:
-        """Read a study's.
+        """Read the record in a study's folder.
 
         Raises:
-            MergeError: There is none, or it is not one of ours.
+            MergeError: no record, or a damaged one.
         """
         path = out / FILE
         if not path.is_file():
@@ -96,7 +96,7 @@ class StudyRecord:
         with reading(path):
             text = path.read_text(encoding="utf-8")
         try:
-            return _record(json.loads(text))
+            return _read(json.loads(text))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MergeError(
                 f"not a study of format {FORMAT}: {error!r:.200}",
@@ -106,7 +106,7 @@ class StudyRecord:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say: records and mappings as tables."""
+    """Return a value as JSON has it: records and mappings as tables."""
     if is_dataclass(value):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
@@ -114,21 +114,21 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-def _record(found: dict[str, Any]) -> StudyRecord:
-    if found["format"] != FORMAT:
-        raise ValueError(found["format"])
+def _read(content: dict[str, Any]) -> StudyRecord:
+    if content["format"] != FORMAT:
+        raise ValueError(content["format"])
     return StudyRecord(
-        found["title"],
-        found["note"],
-        found["base"],
-        found["asked"],
-        tuple(TASKS[name] for name in found["tasks"]),
-        tuple(found["protocols"]),
+        content["title"],
+        content["note"],
+        content["base"],
+        content["asked"],
+        tuple(TASKS[name] for name in content["tasks"]),
+        tuple(content["protocols"]),
         tuple(
             ListedContender(**{**each, "tasks": tuple(each["tasks"])})
-            for each in found["contenders"]
+            for each in content["contenders"]
         ),
-        tuple(PublishedRow(**each) for each in found["published"]),
-        found["scores"],
-        found["failures"],
+        tuple(PublishedRow(**each) for each in content["published"]),
+        content["scores"],
+        content["failures"],
     )

@@ -133,7 +133,7 @@ class _StudyWorker:
 
     def _score(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> str:
         def score() -> None:
-            answers = self.folder.answered(model, task)
+            answers = self.folder.answers_to(model, task)
             files = self.plan.files[task.name].files
             result = self.plan.tools.score(task, files, answers, protocol)
             result.write(self.plan.score(model, task, protocol))

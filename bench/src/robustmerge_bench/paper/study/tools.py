@@ -1,17 +1,17 @@
-"""Merging, answering and scoring, as a run calls them."""
+"""Merging, answering and scoring, as a study's run uses them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from robustmerge.adapter.source import locate
 from robustmerge.engine.merge import merge_recipe
+from robustmerge.engine.options import read_fields
 from robustmerge.engine.recipe import Recipe
-from robustmerge.errors import MergeError, shown, unknown
+from robustmerge.errors import MergeError, shown, unknown, within
 
 from ...metrics import java
 from ..answering.options import AnsweringOptions
@@ -20,98 +20,110 @@ from ..data.find import find
 from ..score import Protocol, Score
 from ..scoring import score
 from ..tasks import PaperTask
-from .limited import LimitedFiles, limited
-from .models import Locate
+from .limited import QuestionFiles, limit_questions
 
 NAME = "{label}"
-"""Stands for what a server calls a model: the contender's label."""
+"""Stands for the server's name of a model: the contender's label."""
 
 _DECIDE = ("engine", "model", "dtype", "prompt", "limit", "max_new_tokens")
 
 
-Answer = Callable[[str, str | None, Sequence[PaperTask], Path, Path, str], object]
-"""From base, adapter, tasks, data, the folder of answers and a name: TASK.jsonl for each task."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class StudyTools:
-    """What a run needs to have done.
+    """What a run calls; tests replace it.
 
     Attributes:
-        locate: From a folder or Hub id to a folder.
-        find: The files of a task under the root of all data.
-        merge: Merge by a recipe, into a folder.
-        answer: Have a base with an adapter, or alone, answer; what is there is not asked again.
-        score: Score a task's answers by a protocol.
-        complete: Whether a score has all that can be computed now: METEOR takes Java.
-        asked: The options that decide what is answered.
-    """
-
-    locate: Locate
-    find: Callable[[Path, PaperTask], LimitedFiles]
-    merge: Callable[[Recipe, Path], object]
-    answer: Answer
-    score: Callable[[PaperTask, LimitedFiles, Path, Protocol], Score]
-    complete: Callable[[PaperTask, Path], bool]
-    asked: Mapping[str, Any]
-
-
-def tools(
-    options: AnsweringOptions, out: Path, progress: Progress, *, fetch: bool = True
-) -> StudyTools:
-    """The tools of a real run.
-
-    Args:
-        options: How models are to answer.
+        options: Options of all answers.
         out: The study's folder.
         progress: Called with a task's name, its answers so far and its questions.
         fetch: Download adapters.
     """
-    return StudyTools(
-        locate=partial(locate, fetch=fetch),
-        find=found,
-        merge=merge_recipe,
-        answer=partial(_answer, options, progress),
-        score=partial(_score, options.limit, out / "limited"),
-        complete=_complete,
-        asked=_asked(options),
-    )
+
+    options: AnsweringOptions
+    out: Path
+    progress: Progress
+    fetch: bool = True
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """The options that determine the answers."""
+        plain = {name: value for name, value in asdict(self.options).items() if name in _DECIDE}
+        # On a GPU the model family chooses between the two half types.
+        default = "float32" if self.options.device.startswith("cpu") else "half"
+        dtype = self.options.dtype or default if self.options.engine == "transformers" else None
+        return {**plain, "dtype": dtype}
+
+    def locate(self, source: str) -> Path:
+        """Return the folder of an adapter, from a folder or Hub id."""
+        return locate(source, fetch=self.fetch)
+
+    def find(self, root: Path, task: PaperTask) -> QuestionFiles:
+        """Return a task's files under the root of all data."""
+        files = find(root, task)
+        near = (files.questions.parent / name for name in task.references)
+        references = files.references or next((path for path in near if path.exists()), None)
+        return QuestionFiles(files.questions, references)
+
+    def merge(self, recipe: Recipe, output: Path) -> None:
+        """Merge by a recipe, into a folder."""
+        merge_recipe(recipe, output)
+
+    def answer(
+        self,
+        base: str,
+        adapter: str | None,
+        tasks: Sequence[PaperTask],
+        data: Path,
+        out: Path,
+        name: str,
+    ) -> None:
+        """Write a model's answers, TASK.jsonl for each task; present ones are kept.
+
+        Args:
+            base: The base model.
+            adapter: Its adapter; None for the base alone.
+            tasks: The tasks.
+            data: The root of all data.
+            out: The folder of the answers.
+            name: The server's name of the model.
+        """
+        model = self.options.model and self.options.model.replace(NAME, name)
+        options = replace(self.options, model=model)
+        answer(base, adapter, tasks, data, out, options=options, progress=self.progress)
+
+    def score(
+        self, task: PaperTask, files: QuestionFiles, answers: Path, protocol: Protocol
+    ) -> Score:
+        """Score a task's answers by a protocol."""
+        limit = self.options.limit
+        if limit is not None:
+            folder = self.out / "limited" / f"{task.name}-{limit}"
+            files = limit_questions(task, files, limit, folder)
+        return score(task, files.questions, answers, protocol=protocol, references=files.references)
+
+    def complete(self, task: PaperTask, path: Path) -> bool:
+        """Tell whether a score has all that can be computed now: METEOR takes Java."""
+        if task.kind != "captions" or java.what_is_missing():
+            return True
+        return not Score.read(path).missing
 
 
-def found(root: Path, task: PaperTask) -> LimitedFiles:
-    """The files of a task.
-
-    Raises:
-        MergeError: There are no questions of it.
-    """
-    files = find(root, task)
-    beside = (files.questions.parent / name for name in task.references)
-    return LimitedFiles(
-        files.questions, files.references or next((p for p in beside if p.exists()), None)
-    )
-
-
-def options_of(given: Mapping[str, Any], *, limit: int | None) -> AnsweringOptions:
-    """Options of answering, by name.
+def read_answering(entries: Mapping[str, Any], *, limit: int | None) -> AnsweringOptions:
+    """Read the options under `answering` in a study file.
 
     Args:
-        given: What a study file says under `answering`.
-        limit: The first questions of every task only, whatever it says.
+        entries: The options by name.
+        limit: Replaces their limit: the first questions of every task only.
 
     Raises:
-        MergeError: There is no such option, or its value is impossible.
+        MergeError: an unknown option, or an impossible value.
     """
-    known = {item.name: item.type for item in fields(AnsweringOptions)}
-    for name, value in given.items():
+    known = {item.name for item in fields(AnsweringOptions)}
+    for name in entries:
         if name not in known:
             raise unknown("option of answering", name, known)
-        kind = int if "int" in str(known[name]) else str
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            wanted = "a whole number" if kind is int else "text"
-            raise MergeError(
-                f"answering: {name} = {shown(value)} is not {wanted}", hint=f"mend {name}"
-            )
-    options = AnsweringOptions(**given)
+    with within("answering"):
+        options = AnsweringOptions(**read_fields(AnsweringOptions, entries))
     options = options if limit is None else replace(options, limit=limit)
     options.check()
     if options.engine == "server" and NAME not in str(options.model):
@@ -122,46 +134,3 @@ def options_of(given: Mapping[str, Any], *, limit: int | None) -> AnsweringOptio
             "it, as in vLLM's --lora-modules TIES=OUT/merged/TIES-…",
         )
     return options
-
-
-def _asked(options: AnsweringOptions) -> dict[str, Any]:
-    """What of the options decides the answers; a half type is the family's choice on a GPU."""
-    half = "float32" if options.device.startswith("cpu") else "half"
-    found = {name: value for name, value in asdict(options).items() if name in _DECIDE}
-    if options.engine == "transformers":
-        return {**found, "dtype": options.dtype or half}
-    return {**found, "dtype": None}
-
-
-def _answer(
-    options: AnsweringOptions,
-    progress: Progress,
-    base: str,
-    adapter: str | None,
-    tasks: Sequence[PaperTask],
-    data: Path,
-    out: Path,
-    name: str,
-) -> None:
-    model = options.model and options.model.replace(NAME, name)
-    options = replace(options, model=model)
-    answer(base, adapter, tasks, data, out, options=options, progress=progress)
-
-
-def _score(
-    limit: int | None,
-    into: Path,
-    task: PaperTask,
-    files: LimitedFiles,
-    answers: Path,
-    protocol: Protocol,
-) -> Score:
-    if limit is not None:
-        files = limited(task, files, limit, into / f"{task.name}-{limit}")
-    return score(task, files.questions, answers, protocol=protocol, references=files.references)
-
-
-def _complete(task: PaperTask, path: Path) -> bool:
-    if task.kind != "captions" or java.what_is_missing():
-        return True
-    return not Score.read(path).missing
