@@ -25,7 +25,7 @@ def _terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(capsys: Capture, *arguments: str) -> str:
-    """What the command prints; no line is too long."""
+    """Return the command's output, and check that no line is too long."""
     assert run(["diagnose", *arguments]) == 0
     out = capsys.readouterr().out
     for line in out.splitlines():
@@ -38,9 +38,12 @@ def test_before_a_merge(capsys: Capture) -> None:
     out = printed(capsys, "a", "b", "c")
     assert out.startswith("6 modules, 3 adapters\n")
     assert "These adapters can be merged" in out
-    for word in ("sizes", "spectra", "cosine", "inputs", "outputs", "signs", "factors", "sum"):
-        assert f"\n  {word} " in out
-    table = out.split("adapter", 3)[-1]
+    for label in (
+        *("norms", "spectra", "cosine", "input overlap", "output overlap", "cosine of A"),
+        *("sign conflict", "shared directions", "factor-wise sum", "exact sum"),
+    ):
+        assert f"\n  {label} " in out
+    table = out.split("\nadapters\n")[1]
     for name in "abc":
         assert f"\n  {name} " in table
     assert "after merging" not in out
@@ -90,23 +93,23 @@ def test_errors(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
 
     without("scipy", monkeypatch)
     assert run(["diagnose", "a", "b"]) == 0
-    assert run(["diagnose", "gone", "--merged", "c"]) == 1  # told before anything is read
-    said = capsys.readouterr().err
-    assert "looking at merges needs scipy" in said
-    assert "robustmerge[diagnose]" in said
+    assert run(["diagnose", "gone", "--merged", "c"]) == 1  # before anything is read
+    error = capsys.readouterr().err
+    assert "diagnosing merges needs scipy" in error
+    assert "robustmerge[diagnose]" in error
 
 
-def test_what_is_given_is_passed_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Any] = []
+def test_options_are_passed_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[Any] = []
 
     def diagnose(*arguments: Any, **named: Any) -> None:
-        given.extend([*arguments, named["workers"]])
+        options.extend([*arguments, named["workers"]])
         raise MergeError("enough")
 
     monkeypatch.setattr("robustmerge.cli.show_diagnosis.diagnose", diagnose)
     arguments = ["a", "b", "--merged", "c", "d", "--base", "below", "--workers", "3"]
     assert run(["diagnose", *arguments]) == 1
-    assert given == [["a", "b"], ["c", "d"], "below", 3]
+    assert options == [["a", "b"], ["c", "d"], "below", 3]
 
 
 @pytest.mark.parametrize("library", ["altair", "vl_convert"])
@@ -119,10 +122,10 @@ def test_a_report_needs_the_plotting_library(
     without(library, monkeypatch)
     assert run(["diagnose", "a", "b", "-o", "found.json"]) == 0
     capsys.readouterr()
-    assert run(["diagnose", "gone", "-o", "found.html"]) == 1  # told before anything is read
-    said = capsys.readouterr().err
-    assert f"a report needs {library}" in said
-    assert "robustmerge[diagnose]" in said
+    assert run(["diagnose", "gone", "-o", "found.html"]) == 1  # before anything is read
+    error = capsys.readouterr().err
+    assert f"a report needs {library}" in error
+    assert "robustmerge[diagnose]" in error
 
 
 def test_reports(capsys: Capture) -> None:

@@ -9,7 +9,7 @@ import string
 import pytest
 
 from robustmerge.diagnosis import verdict
-from robustmerge.diagnosis.verdict_texts import EVIDENCE, INITIALIZATIONS, SENTENCES
+from robustmerge.diagnosis.verdict_texts import EVIDENCE, INITIALIZATIONS, SENTENCES, SUBJECTS
 
 FIGURES = {
     "adapters": "ocr, rec",
@@ -38,8 +38,8 @@ GOLDEN = {
     "compatible_updates": "These adapters can be merged: no two updates oppose each other, so a "
     "sum contains all of them.",
     "factor_wise_works": "Factor-wise methods (robustmerge, average, ties on factors) work here: "
-    "the A's share an initialization, and cross terms hardly matter. Sums of factors are 3 times "
-    "too large.",
+    "the A's share an initialization, and the product of summed factors is close to the sum of "
+    "updates, only 3 times too large.",
     "factor_wise_risky": "Prefer methods that merge updates over factor-wise ones: the A's share "
     "an initialization, and cross terms would be a large part of the result.",
     "factor_wise_fails": "Do not merge A and B separately (robustmerge, average, peft-linear): the "
@@ -95,3 +95,4 @@ def test_every_text_and_every_label_is_used() -> None:
     }
     assert set(SENTENCES) <= strings
     assert set(EVIDENCE) <= strings
+    assert set(SUBJECTS) <= strings

@@ -14,7 +14,7 @@ import torch
 import vl_convert
 
 from robustmerge.diagnosis.pooled import ModuleLocation
-from robustmerge.diagnosis.report.figure import Chart
+from robustmerge.diagnosis.report.chart import Chart
 from robustmerge.diagnosis.report.page import VEGA_LITE
 from robustmerge.diagnosis.survey import ModuleInputs, Row, survey_module
 from robustmerge.diagnosis.tables import Diagnosis

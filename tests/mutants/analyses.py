@@ -1,4 +1,4 @@
-"""Bugs in `robustmerge diagnose`: its quantities, its verdict, its report, its words."""
+"""Bugs in `robustmerge diagnose`: its quantities, verdict, report and summary."""
 
 from __future__ import annotations
 
@@ -252,41 +252,42 @@ DIAGNOSIS = (
     ),
     _plant(
         "merges are in the mean over adapters",
-        "report/maps.py::_map",
-        "condition = f\"update === '{ALL}' ? datum.kind === 'adapter' : {chosen(last)}\"",
-        "condition = chosen(last, ALL)",
+        "report/maps.py::_condition",
+        "return f\"{name} === '{ALL_ADAPTERS}' ? datum.{word} === 'adapter' : "
+        '{menu_filter(name)}"',
+        "return menu_filter(name, ALL_ADAPTERS)",
         "report/test_figures.py",
     ),
     _plant(
-        "the inputs' chance beside the outputs",
-        "report/matrices.py::matrices",
+        "the inputs' chance with the outputs",
+        "report/matrices.py::draw_matrices",
         'title, lead, scale, chance=f"{side}_chance")',
         'title, lead, scale, chance="inputs_chance")',
         "report/test_numbers.py",
     ),
     _plant(
         "the first of many layers are drawn",
-        "report/spectra.py::_depths",
-        "[there[round(k * (len(there) - 1) / (_DEPTHS - 1))] for k in range(_DEPTHS)]",
-        "there[:_DEPTHS]",
+        "report/spectra.py::_select_layers",
+        "[layers[round(k * (len(layers) - 1) / (_LAYERS - 1))] for k in range(_LAYERS)]",
+        "layers[:_LAYERS]",
         "report/test_figures.py",
     ),
     _plant(
-        "the rest stands under the largest",
-        "report/numbers.py::_merges",
+        "the rest is shown as the largest",
+        "report/numbers.py::_merge_table",
         'for x in ("largest", "rest"))',
         'for x in ("rest", "largest"))',
         "report/test_numbers.py",
     ),
     _print(
-        "the least kept is the most",
-        "diagnosis_tables.py::wholes",
-        "least = min(kept, key=kept.__getitem__",
-        "least = max(kept, key=kept.__getitem__",
+        "the least retained is the most",
+        "diagnosis_tables.py::merge_table",
+        "least = min(coefficients, key=coefficients.__getitem__",
+        "least = max(coefficients, key=coefficients.__getitem__",
     ),
     _print(
         "sign conflict is called chance",
-        "diagnosis_words.py::before",
+        "diagnosis_words.py::describe_adapters",
         'opposed, chance = signs["opposed"].weighted, signs["chance"].weighted',
         'chance, opposed = signs["opposed"].weighted, signs["chance"].weighted',
     ),

@@ -21,38 +21,40 @@ def diagnose(
     json: Annotated[bool, Parameter(negative="")] = False,
     workers: int | None = None,
 ) -> None:
-    """See whether adapters can be merged, and what merges have made of them.
+    """Diagnose whether adapters can be merged, and what merges retain of them.
 
-    Before a merge: how large and how uneven the updates are, whether they use the same directions,
-    whether their factors can be merged apart. After it: what became of each adapter's directions,
-    how much of each is kept, and how much of the merge is nobody's.
+    Before a merge: size and spectrum of the updates, their cosines and subspace overlap, and
+    whether A and B can be merged separately. After it: how well each adapter's directions are
+    reproduced, how much of each adapter is retained, and how much of the merge's energy is
+    unattributed.
 
     Args:
         sources: Adapter folders or Hub ids owner/name[@revision][:subfolder].
-        merged: Merges of these adapters, likewise; one or several, to compare them.
-        base: The base model, a folder or Hub id, to compare the updates with its weights in size.
-        output: A file to write: name.html for a report to look at, name.json for all tables.
-        format: html is a page in one file; md and png write Markdown with pictures, or pictures
-            alone, to a folder.
+        merged: Folders or Hub ids of one or several merges of these adapters, to compare them.
+        base: The base model, a folder or Hub id, to compare the size of the updates with its
+            weights.
+        output: A file to write: name.html for a report, name.json for all tables.
+        format: html is a page in one file; md writes Markdown with images to a folder, png only
+            the images.
         json: Print all tables as JSON.
-        workers: Modules looked at side by side; all cores unless given.
+        workers: Number of modules measured in parallel; all cores by default.
     """
-    kind = _kind(output, format)
+    kind = _output_kind(output, format)
     from . import show_diagnosis
     from .optional import needing
 
     with needing("a report", "robustmerge[diagnose]"):
-        write = show_diagnosis.writer(output, kind)
-    with needing("looking at merges", "robustmerge[diagnose]"):
-        found = show_diagnosis.run(sources, merged or [], base, workers)
-    show_diagnosis.give(found, write, as_json=json)
+        write = show_diagnosis.make_writer(output, kind)
+    with needing("diagnosing merges", "robustmerge[diagnose]"):
+        diagnosis = show_diagnosis.run(sources, merged or [], base, workers)
+    show_diagnosis.show(diagnosis, write, as_json=json)
 
 
-def _kind(output: Path | None, format: str | None) -> str | None:
-    """What to write, by what was asked for or by the file's name.
+def _output_kind(output: Path | None, format: str | None) -> str | None:
+    """Return the kind of the output, from the option or the file's name.
 
     Raises:
-        MergeError: Neither says.
+        MergeError: the kind is unknown, or an output file is missing.
     """
     if output is None:
         if format is not None:

@@ -1,4 +1,4 @@
-"""What `robustmerge diagnose` prints. Imports torch, so it is imported late."""
+"""Output of `robustmerge diagnose`. Imports torch, so it is imported late."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rich.console import Console
 from ..api import diagnose
 from ..diagnosis.tables import Diagnosis
 from ..diagnosis.verdict import make_verdict
+from ..diagnosis.verdict_texts import SUBJECTS
 from ..errors import writing
-from .diagnosis_tables import LEGENDS, adapters, fates, wholes
-from .diagnosis_words import before
+from .diagnosis_tables import LEGENDS, adapter_table, merge_table, overlap_table
+from .diagnosis_words import describe_adapters
 from .rows import LabeledRow, print_rows
 from .show_merge import progress_bar
 
@@ -26,81 +27,85 @@ _COLORS = {"good": "green", "note": "", "bad": "yellow"}
 def run(
     sources: Sequence[str], merged: Sequence[str], base: str | None, workers: int | None
 ) -> Diagnosis:
-    """Take the adapters apart, with a progress bar on stderr."""
-    with progress_bar(f"looking at {len(sources)} adapters") as progress:
+    """Diagnose the adapters, with a progress bar on stderr."""
+    with progress_bar(f"diagnosing {len(sources)} adapters") as progress:
         return diagnose(sources, merged, base, workers=workers, progress=progress)
 
 
-def writer(output: Path | None, kind: str | None) -> Write | None:
-    """What writes the file or folder of this kind and says so; None where nothing is asked for.
+def make_writer(output: Path | None, kind: str | None) -> Write | None:
+    """Return a function that writes the output and returns a message; None without an output.
 
     Raises:
-        ModuleNotFoundError: The kind needs the plotting library, which is not installed.
+        ModuleNotFoundError: the plotting library is not installed.
     """
     if output is None:
         return None
     if kind == "json":
-        return lambda found: _write_tables(found, output)
+        return lambda diagnosis: _write_tables(diagnosis, output)
     from ..diagnosis.report import files
 
-    def write(found: Diagnosis) -> str:
-        files.write(found, output, cast(files.Format, kind))
+    def write(diagnosis: Diagnosis) -> str:
+        files.write_report(diagnosis, output, cast(files.Format, kind))
         return f"report: {output}"
 
     return write
 
 
-def give(found: Diagnosis, write: Write | None, *, as_json: bool) -> None:
-    """Write what is to be written, and print the tables or a summary."""
-    said = write(found) if write else None
+def show(diagnosis: Diagnosis, write: Write | None, *, as_json: bool) -> None:
+    """Write the output, if any, and print all tables as JSON or a summary."""
+    message = write(diagnosis) if write else None
     if as_json:
-        print(_record(found))
+        print(_record(diagnosis))
         return
-    summary(found)
-    if said:
-        print(f"\n{said}")
+    print_summary(diagnosis)
+    if message:
+        print(f"\n{message}")
 
 
-def _record(found: Diagnosis) -> str:
-    sentences = [asdict(said) for said in make_verdict(found)]
-    return json.dumps({"verdict": sentences, **found.to_dict()}, allow_nan=False)
+def _record(diagnosis: Diagnosis) -> str:
+    sentences = [asdict(sentence) for sentence in make_verdict(diagnosis)]
+    return json.dumps({"verdict": sentences, **diagnosis.to_dict()}, allow_nan=False)
 
 
-def _write_tables(found: Diagnosis, output: Path) -> str:
+def _write_tables(diagnosis: Diagnosis, output: Path) -> str:
     with writing(output):
-        output.write_text(_record(found) + "\n", encoding="utf-8")
+        output.write_text(_record(diagnosis) + "\n", encoding="utf-8")
     return f"all tables: {output}"
 
 
-def summary(found: Diagnosis) -> None:
-    """Print what follows, and the most telling figures over the whole model."""
+def print_summary(diagnosis: Diagnosis) -> None:
+    """Print the verdict, and the most important figures over the whole model."""
     console = Console(highlight=False, emoji=False)
-    counts = [f"{len(found.modules)} modules", _count(len(found.adapters), "adapter")]
-    counts += [_count(len(found.merged), "merge")] if found.merged else []
+    counts = [_count(len(diagnosis.modules), "module"), _count(len(diagnosis.adapters), "adapter")]
+    counts += [_count(len(diagnosis.merged), "merge")] if diagnosis.merged else []
     console.print(", ".join(counts), style="bold")
-    for note in found.notes:
+    for note in diagnosis.notes:
         console.print(f"note: {note}", markup=False, style="dim")
     console.print()
-    print_rows(console, _verdict(found))
+    print_rows(console, _verdict(diagnosis))
     console.print("\nbefore merging", style="bold")
-    print_rows(console, before(found))
-    tables = [("adapters", adapters(found))]
-    tables += [("wholes", wholes(found)), ("fates", fates(found))] if found.merged else []
-    for name, table in tables:
-        console.print("\nafter merging" if name == "wholes" else "", style="bold")
+    print_rows(console, describe_adapters(diagnosis))
+    tables = {"adapters": adapter_table(diagnosis)}
+    if diagnosis.merged:
+        tables["after merging"] = merge_table(diagnosis)
+        tables["direction overlap"] = overlap_table(diagnosis)
+    for title, table in tables.items():
+        console.print(f"\n{title}", style="bold")
         console.print(table)
-        print_rows(console, [LabeledRow("", " ".join(LEGENDS[name].split()), "dim")])
+        print_rows(console, [LabeledRow("", " ".join(LEGENDS[title].split()), "dim")])
 
 
-def _verdict(found: Diagnosis) -> list[LabeledRow]:
+def _verdict(diagnosis: Diagnosis) -> list[LabeledRow]:
     rows: list[LabeledRow] = []
     last = ""
-    for said in make_verdict(found):
-        name = "" if said.subject == last else said.subject
-        rows.append(LabeledRow(name, said.text, _COLORS[said.level]))
-        last = said.subject
+    for sentence in make_verdict(diagnosis):
+        name = SUBJECTS.get(sentence.subject, sentence.subject)
+        rows.append(
+            LabeledRow("" if name == last else name, sentence.text, _COLORS[sentence.level])
+        )
+        last = name
     return rows
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,23 +1,24 @@
-"""See why a merge works or fails: the paper's analyses, and more, as plain tables.
+"""Diagnosis: why a merge works or fails. The paper's analyses, and more, as plain tables.
 
-    small.py       a module's updates in few coordinates, where everything is computed
-    spectrum.py    singular values of every update
-    values.py      histograms of A, B and the update
-    pairs.py       two adapters: cosine, shared spaces, sign conflict, likeness of the A's
-    signs.py       sign conflict of all adapters
-    crowding.py    directions that several adapters use
-    apart.py       what factor-wise merging would make of them
-    total.py       the plain sum: norms, cancellation, what a cut to input rank loses
-    direction.py   after a merge: what became of each direction
-    kept.py        after a merge: how much of each task is in it
-    noise.py       after a merge: how much of it is of no task
-    survey.py      one module: all of the above
-    tables.py      all modules: the tables
-    pooled.py      tables pooled over modules
-    run.py         reads adapters and fills the tables
-    initialization.py  whether the A's began as one
-    verdict.py     what follows, in sentences
-    report/        all of it to look at
+    core_updates.py       a module's updates in few coordinates, in which everything is computed
+    spectrum.py           singular values of every update
+    values.py             histograms of A, B and the update
+    pairs.py              two adapters: cosine, subspace overlap, sign conflict, cosine of the A's
+    signs.py              sign conflict of all adapters
+    shared_directions.py  directions that several adapters share
+    cross_terms.py        what factor-wise merging adds to the exact sum
+    contributions.py      the exact sum: norms, cancellation, energy at input rank
+    direction.py          after a merge: overlap of directions
+    retention.py          after a merge: how much of each adapter it keeps
+    unattributed.py       after a merge: how much of its energy the adapters explain
+    survey.py             one module: all of the above
+    tables.py             all modules: the tables
+    pooled.py             tables pooled over modules
+    run.py                reads adapters and fills the tables
+    verdict.py            conclusions, each with the figures behind it
+    verdict_texts.py      their codes and texts
+    report/               charts and tables as a page, images or Markdown
 
-Every file states its definitions and where they come from; those without a source are ours.
+Every file states its definitions and their sources; definitions without a source are ours. The
+tables' names in JSON and in Python are older than the files' names: `tables.ROWS` maps them.
 """

@@ -56,7 +56,7 @@ TITLES: Mapping[str, str] = {
     "total": "Sum of the updates",
     "heard": "Contributions to the sum",
     "directions": "Direction overlap",
-    "kept": "Retained energy",
+    "kept": "Retention",
     "noise": "Unattributed energy",
     "histograms": "Histograms",
     "curves": "Direction overlap by rank in the spectrum",

@@ -44,8 +44,8 @@ SENTENCES: Mapping[str, SentenceTemplate] = {
     # A and B merged separately.
     "factor_wise_works": SentenceTemplate(
         "good", "Factor-wise methods (robustmerge, average, ties on factors) work here: the A's "
-        "{initialization}, and cross terms hardly matter. Sums of factors are {gain:.2g} times too "
-        "large."
+        "{initialization}, and the product of summed factors is close to the sum of updates, only "
+        "{gain:.2g} times too large."
     ),
     "factor_wise_risky": SentenceTemplate(
         "note", "Prefer methods that merge updates over factor-wise ones: the A's "
@@ -110,6 +110,15 @@ INITIALIZATIONS: Mapping[Initialization | None, str] = {
 }
 """What is known of the A's, for the sentences on factor-wise methods."""
 
+SUBJECTS: Mapping[str, str] = {
+    "together": "compatibility",
+    "factors": "factor-wise merging",
+    "sizes": "norms",
+    "start": "suggested start",
+    "merges": "merges to try",
+}
+"""How people read the subjects of sentences; the keys are those in JSON, and merges have names."""
+
 EVIDENCE: Mapping[str, str] = {
     "least cosine": "lowest cosine",
     "greatest cosine": "highest cosine",
@@ -122,4 +131,9 @@ EVIDENCE: Mapping[str, str] = {
     "energy of the adapters": "energy in the adapters' span",
     "of nobody": "energy in cross terms or unattributed",
 }
-"""How a report names the figures of `evidence`; the keys are those in JSON."""
+"""How people read the names of figures of `evidence`; the keys are those in JSON."""
+
+
+def label_evidence(name: str) -> str:
+    """Return how people read the name of a figure; merges and adapters keep their names."""
+    return EVIDENCE.get(name) or name.replace("answer of ", "output cosine of ")

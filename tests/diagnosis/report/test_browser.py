@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from factories.charts import alone, large, small
-from robustmerge.diagnosis.report.figures import figures
-from robustmerge.diagnosis.report.page import page
+from robustmerge.diagnosis.report.figures import draw_figures
+from robustmerge.diagnosis.report.page import render_page
 from robustmerge.diagnosis.tables import Diagnosis
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def browser() -> str:
 
 @cache
 def text(found: Diagnosis) -> str:
-    return page(found)
+    return render_page(found)
 
 
 def visit(
@@ -81,7 +81,7 @@ def test_everything_is_drawn_and_answers(
 ) -> None:
     found = made()
     seen, console = visit(tmp_path, found, width, dark=theme == "dark")
-    assert seen["drawn"] == seen["drawn_again"] == len(figures(found))
+    assert seen["drawn"] == seen["drawn_again"] == len(draw_figures(found))
     assert seen["empty"] == []
     assert seen["width"] == width
     assert seen["wide"] <= 0

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from factories.charts import alone, large, marks, small
-from robustmerge.diagnosis.report.figure import ALL, EVERY, Chart, layers
-from robustmerge.diagnosis.report.figures import figures
-from robustmerge.diagnosis.report.spectra import spectra
+from robustmerge.diagnosis.report.chart import ALL_ADAPTERS, ALL_PROJECTIONS, Chart, list_layers
+from robustmerge.diagnosis.report.figures import draw_figures
+from robustmerge.diagnosis.report.spectra import draw_spectra
 
 BEFORE = (
     *("matrix-cosine", "matrix-inputs", "matrix-outputs", "matrix-weighted-sign-conflict"),
@@ -26,7 +26,7 @@ AFTER = ("whose", "kept", "directions", "largest-and-rest", "map-kept")
 
 @cache
 def drawn_of_small() -> dict[str, Chart]:
-    return {found.name: found for found in figures(small())}
+    return {found.name: found for found in draw_figures(small())}
 
 
 def figure(name: str) -> Chart:
@@ -47,15 +47,15 @@ def test_all_figures_are_there_and_those_without_anything_to_draw_are_not() -> N
     assert {figure(name).part for name in BEFORE} == {"before"}
     assert {figure(name).part for name in AFTER} == {"after"}
     missing = {"depth", "spectra-by-depth", *AFTER}
-    assert [f.name for f in figures(alone())] == [n for n in BEFORE if n not in missing]
+    assert [f.name for f in draw_figures(alone())] == [n for n in BEFORE if n not in missing]
     spectra = tuple(replace(row, change=None) for row in small().spectra)
-    names = [f.name for f in figures(replace(small(), spectra=spectra))]
+    names = [f.name for f in draw_figures(replace(small(), spectra=spectra))]
     assert names == [n for n in (*BEFORE, *AFTER) if n != "map-change"]
 
 
 def test_one_layer_has_no_depth_and_modules_in_one_place_are_averaged() -> None:
     modules = tuple(replace(m, layer=m.layer and 0) for m in small().modules)
-    found = {f.name: f for f in figures(replace(small(), modules=modules))}
+    found = {f.name: f for f in draw_figures(replace(small(), modules=modules))}
     assert not {"depth", "spectra-by-depth"} & set(found)
     drawn = marks(found["map-norm"], update="task-1")
     (mark,) = (m for m in drawn if m["projection"] == "language q_proj")
@@ -64,17 +64,18 @@ def test_one_layer_has_no_depth_and_modules_in_one_place_are_averaged() -> None:
 
 
 def test_places_are_named_by_the_tower_where_there_are_several() -> None:
-    assert layers(small()) == ["0", "1", "–"]
-    assert layers(large()) == [str(layer) for layer in range(32)]
-    (mark,) = marks(next(f for f in figures(alone()) if f.name == "map-norm"))
+    assert list_layers(small()) == ["0", "1", "–"]
+    assert list_layers(large()) == [str(layer) for layer in range(32)]
+    (mark,) = marks(next(f for f in draw_figures(alone()) if f.name == "map-norm"))
     assert (mark["projection"], mark["layer"]) == ("linear_1", "–")
-    (found, *_) = figures(alone())
-    assert found.spec()["params"][0]["bind"]["options"] == [EVERY, "linear_1"]
+    (found, *_) = draw_figures(alone())
+    assert found.spec()["params"][0]["bind"]["options"] == [ALL_PROJECTIONS, "linear_1"]
 
 
 def test_menus_say_what_they_choose() -> None:
     (menu, *_) = figure("directions").spec()["params"]
     labels = dict(zip(menu["bind"]["options"], menu["bind"]["labels"], strict=True))
+    assert labels["answer"] == "output cosine"
     assert labels["left"] == "left vectors, by index"
     assert labels["right_matched"] == "right, matched"
     assert labels["ratio"] == "ratio of singular values"
@@ -93,28 +94,28 @@ def test_a_figure_says_how_to_read_it_and_is_drawn(name: str) -> None:
 
 
 @pytest.mark.parametrize("measure", ["cosine", "inputs", "outputs", "weighted_sign_conflict"])
-@pytest.mark.parametrize("projection", [EVERY, "language v_proj"])
+@pytest.mark.parametrize("projection", [ALL_PROJECTIONS, "language v_proj"])
 def test_matrices(measure: str, projection: str) -> None:
-    by = "model" if projection == EVERY else "projection"
+    by = "model" if projection == ALL_PROJECTIONS else "projection"
     wanted = {}
     for row in small().pooled("pairs", by=by):
         if row.group in ("model", projection):
-            one, other = row.words["first"], row.words["second"]
-            wanted[one, other] = wanted[other, one] = row[measure].weighted
+            first, second = row.words["first"], row.words["second"]
+            wanted[first, second] = wanted[second, first] = row[measure].weighted
     drawn = marks(figure("matrix-" + measure.replace("_", "-")), projection=projection)
     assert len(wanted) == 6
     assert len(drawn) == 12  # squares, and numbers in them
     for mark in drawn:
-        assert close(mark[measure.replace("_", " ")], wanted[mark["one"], mark["other"]])
+        assert close(mark[measure.replace("_", " ")], wanted[mark["first"], mark["second"]])
         if measure in ("inputs", "outputs"):
             assert mark["by chance"] == "0.167"  # rank 4 of width 24
 
 
 @pytest.mark.parametrize("measure", ["norm", "change", "effective_rank", "head_to_tail"])
-@pytest.mark.parametrize("update", [ALL, "task-1", "merge-0"])
+@pytest.mark.parametrize("update", [ALL_ADAPTERS, "task-1", "merge-0"])
 def test_maps(measure: str, update: str) -> None:
     drawn = marks(figure("map-" + measure.replace("_", "-")), update=update)
-    those = small().adapters if update == ALL else (update,)
+    those = small().adapters if update == ALL_ADAPTERS else (update,)
     assert len(drawn) == 5
     for mark in drawn:
         module = _module(mark)
@@ -170,41 +171,41 @@ def test_spectra_by_depth() -> None:
 
 
 def test_long_spectra_are_thinned() -> None:
-    found = next(spectra(large()))
+    found = next(draw_spectra(large()))
     places = [int(m["index"]) for m in marks(found) if m.get("update") == "merge-0"]
     assert {1, 2, 3, 128} <= set(places)
     assert len(set(places)) <= 48
 
 
 def test_of_many_layers_some_are_drawn_evenly_apart() -> None:
-    by_depth = list(spectra(large()))[1]
+    by_depth = list(draw_spectra(large()))[1]
     drawn = {int(mark["layer"]) for mark in marks(by_depth)}
     assert sorted(drawn) == [0, 4, 8, 12, 16, 19, 23, 27, 31]
 
 
 def test_depth() -> None:
     wanted = {
-        "factors apart": ("apart", "cosine", {}),
-        "left by a cut": ("total", "at_input_rank", {}),
+        "factor-wise cosine": ("apart", "cosine", {}),
+        "energy at input rank": ("total", "at_input_rank", {}),
         "sign conflict": ("signs", "opposed", {}),
-        "crowded inputs": ("crowding", "energy", {"side": "input"}),
-        "crowded outputs": ("crowding", "energy", {"side": "output"}),
+        "shared inputs": ("crowding", "energy", {"side": "input"}),
+        "shared outputs": ("crowding", "energy", {"side": "output"}),
     }
     drawn = [mark for mark in marks(figure("depth")) if "mean" in mark]
-    assert {mark["what"] for mark in drawn} == set(wanted)
+    assert {mark["quantity"] for mark in drawn} == set(wanted)
     sources = {source.__name__.rpartition(".")[2] for source in figure("depth").sources}
     files = {"apart": "cross_terms", "total": "contributions", "crowding": "shared_directions"}
     assert sources == {files.get(table, table) for table, *_ in wanted.values()}
     for mark in drawn:
-        table, measure, words = wanted[mark["what"]]
+        table, measure, words = wanted[mark["quantity"]]
         (row,) = (
             row
             for row in small().pooled(table, by="layer")
             if row.group == f"language {mark['layer']}" and row.words == words
         )
         assert close(mark["mean"], row[measure].mean)
-        assert close(mark["low"], row[measure].low)
-        assert close(mark["high"], row[measure].high)
+        assert close(mark["10% quantile"], row[measure].low)
+        assert close(mark["90% quantile"], row[measure].high)
 
 
 @pytest.mark.parametrize("matrix", ["A", "delta"])
@@ -280,8 +281,8 @@ def test_largest_and_rest() -> None:
             assert close(mark["mean"], fmean(ways))
 
 
-def test_whose_a_merge_is_and_who_is_in_it() -> None:
-    names = {"adapters": "tasks"}
+def test_energy_by_origin_and_retention() -> None:
+    names = {"span of the updates": "tasks", "cross terms": "cross", "unattributed": "outside"}
     wanted = {row.words["merged"]: row for row in small().pooled("noise")}
     drawn = marks(figure("whose"))
     assert len(drawn) == 8

@@ -1,4 +1,4 @@
-"""Reports as files: a page, pictures, Markdown."""
+"""Reports as files: a page, images, Markdown."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from matplotlib.image import imread
 from factories.charts import small
 from robustmerge import MergeError
 from robustmerge.diagnosis.report import files
-from robustmerge.diagnosis.report.figures import figures
+from robustmerge.diagnosis.report.figures import draw_figures
 from robustmerge.diagnosis.verdict import make_verdict
 
 
-def test_markdown_has_everything_and_its_pictures(tmp_path: Path) -> None:
-    files.write(small(), tmp_path / "new" / "folder", "md")
+def test_markdown_has_everything_and_its_images(tmp_path: Path) -> None:
+    files.write_report(small(), tmp_path / "new" / "folder", "md")
     text = (tmp_path / "new" / "folder" / "report.md").read_text(encoding="utf-8")
     assert text.index("## Verdict") < text.index("## Before merging") < text.index("## After")
-    for said in make_verdict(small()):
-        assert said.text in text
-    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
-    assert pictures == [f"{figure.name}.png" for figure in figures(small())]
-    for picture in pictures:
-        assert (tmp_path / "new" / "folder" / picture).exists()
-    table = text.split("### The merges in figures\n\n")[1].split("\n\n")[0].splitlines()
+    for sentence in make_verdict(small()):
+        assert sentence.text in text
+    images = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert images == [f"{figure.name}.png" for figure in draw_figures(small())]
+    for image in images:
+        assert (tmp_path / "new" / "folder" / image).exists()
+    table = text.split("### Merges\n\n")[1].split("\n\n")[0].splitlines()
     assert len(table) == 4
     assert len({line.count("|") for line in table}) == 1
 
 
-def test_pictures_are_sharp_and_alone(tmp_path: Path) -> None:
-    files.write(small(), tmp_path, "png")
-    wide = {f"{figure.name}.png": figure.wide for figure in figures(small())}
+def test_images_are_sharp_and_alone(tmp_path: Path) -> None:
+    files.write_report(small(), tmp_path, "png")
+    wide = {f"{figure.name}.png": figure.wide for figure in draw_figures(small())}
     assert {p.name for p in tmp_path.iterdir()} == set(wide)
     for name in wide:
         head = (tmp_path / name).read_bytes()[:24]
@@ -46,16 +46,16 @@ def test_pictures_are_sharp_and_alone(tmp_path: Path) -> None:
 
 
 def test_a_page_is_one_file(tmp_path: Path) -> None:
-    files.write(small(), tmp_path / "a" / "report.html", "html")
-    (found,) = (tmp_path / "a").iterdir()
-    assert found.read_text(encoding="utf-8").startswith("<!doctype html>")
+    files.write_report(small(), tmp_path / "a" / "report.html", "html")
+    (page,) = (tmp_path / "a").iterdir()
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
-    (tmp_path / "there").write_text("a file")
+    (tmp_path / "file").write_text("a file")
     with pytest.raises(MergeError, match="not a folder") as error:
-        files.write(small(), tmp_path / "there", "md")
-    assert str(tmp_path / "there") in str(error.value)
+        files.write_report(small(), tmp_path / "file", "md")
+    assert str(tmp_path / "file") in str(error.value)
     with pytest.raises(MergeError, match="cannot write"):
-        files.write(small(), tmp_path / "there" / "report.html", "html")
-    assert (tmp_path / "there").read_text() == "a file"
+        files.write_report(small(), tmp_path / "file" / "report.html", "html")
+    assert (tmp_path / "file").read_text() == "a file"

@@ -15,19 +15,13 @@ import pytest
 
 from factories.charts import alone, large, small
 from robustmerge.diagnosis import spectrum
-from robustmerge.diagnosis.report import definition
-from robustmerge.diagnosis.report.figures import figures
-from robustmerge.diagnosis.report.numbers import tables
-from robustmerge.diagnosis.report.page import page
+from robustmerge.diagnosis.report.figures import draw_figures
+from robustmerge.diagnosis.report.numbers import make_tables
+from robustmerge.diagnosis.report.page import definition_blocks, render_page, source_path
 from robustmerge.diagnosis.tables import Diagnosis
 from robustmerge.diagnosis.verdict import make_verdict
+from robustmerge.diagnosis.verdict_texts import SUBJECTS, label_evidence
 
-ABOUT = {
-    "together": "merging them",
-    "factors": "factor-wise methods",
-    "start": "where to begin",
-    "merges": "which to try",
-}
 LOADING = ("src", "href", "srcset", "data", "action", "poster", "background")
 
 
@@ -52,7 +46,7 @@ class Outline(HTMLParser):
 
 @cache
 def made() -> str:
-    return page(small())
+    return render_page(small())
 
 
 @cache
@@ -84,41 +78,43 @@ def test_the_verdict_comes_first_with_level_and_evidence() -> None:
     start, end = text.index('id="verdict"'), text.index("<figure")
     assert start < end
     first = text[start:end]
-    said = make_verdict(small())
-    assert len(said) == first.count('class="sign"')
-    for sentence in said:
+    verdict = make_verdict(small())
+    assert len(verdict) == first.count('class="sign"')
+    for sentence in verdict:
         assert escape(sentence.text) in first
         (item,) = (x for x in first.split("</li>\n") if escape(sentence.text) in x)
         assert f'<li class="{sentence.level}">' in item
-        assert f'<span class="about">{ABOUT.get(sentence.subject, sentence.subject)}</span>' in item
+        assert (
+            f'<span class="about">{SUBJECTS.get(sentence.subject, sentence.subject)}</span>' in item
+        )
         for name, value in sentence.evidence.items():
-            assert f"<li>{escape(name)} {value:.3g}</li>" in first
+            assert f"<li>{escape(label_evidence(name))} {value:.3g}</li>" in first
 
 
 def test_every_figure_has_a_place_a_drawing_and_its_definition() -> None:
     specs = json.loads(outline().inside["specs"])
     places = [a["data-figure"] for _, a in outline().tags if "data-figure" in a]
-    assert places == list(specs) == [figure.name for figure in figures(small())]
+    assert places == list(specs) == [figure.name for figure in draw_figures(small())]
     for spec in specs.values():
         found = {k: v for k, v in spec.items() if k != "autosize"}
         altair.Chart.from_dict(found, validate=True)
-    for figure in figures(small()):
+    for figure in draw_figures(small()):
         part = made().split(f'<figure id="{figure.name}"')[1].split("</figure>")[0]
         assert f"<figcaption>{escape(figure.title)}</figcaption>" in part
         assert part.startswith(' class="whole">' if figure.wide else ">")
         details = part.split("<details>")[1]
         for source in figure.sources:
-            assert definition.file(source) in details
+            assert source_path(source) in details
             for line in (source.__doc__ or "").splitlines():
                 assert escape(line.strip()) in details
 
 
 def test_definitions_keep_their_formulas() -> None:
-    shown = definition.blocks(spectrum)
-    assert [stands for stands, _ in shown] == [False, True, False]
+    shown = definition_blocks(spectrum)
+    assert [preformatted for preformatted, _ in shown] == [False, True, False]
     assert shown[1][1].startswith("head to tail     σ_1 / σ_k")
     assert shown[1][1].splitlines()[1].startswith("first share      σ_1²")
-    assert definition.file(spectrum) == "robustmerge/diagnosis/spectrum.py"
+    assert source_path(spectrum) == "robustmerge/diagnosis/spectrum.py"
 
 
 def test_names_cannot_break_out() -> None:
@@ -138,7 +134,7 @@ def test_names_cannot_break_out() -> None:
         histograms=(),
         curves=(),
     )
-    text = page(renamed)
+    text = render_page(renamed)
     assert text.count("<script") == made().count("<script")
     assert "alert(1)</" not in text
     spec = json.loads(Outline(text).inside["specs"])["map-norm"]
@@ -148,9 +144,9 @@ def test_names_cannot_break_out() -> None:
 
 def test_parts_without_anything_are_left_out() -> None:
     assert 'id="after"' in made()
-    text = page(alone())
+    text = render_page(alone())
     assert 'id="after"' not in text
-    assert "<h1>3 adapters, looked at before merging them</h1>" in text
+    assert "<h1>3 adapters, before merging</h1>" in text
     assert '<p class="counts">1 module, 3 adapters</p>' in text
 
 
@@ -176,12 +172,12 @@ def test_light_and_dark_say_the_same_by_other_colors() -> None:
 def test_eight_tasks_of_a_7B_model_stay_below_five_megabytes() -> None:
     found = large()
     assert (len(found.modules), len(found.adapters), len(found.merged)) == (224, 8, 4)
-    assert len(page(found).encode()) < 5_000_000
+    assert len(render_page(found).encode()) < 5_000_000
 
 
 @pytest.mark.parametrize("found", [small(), alone()], ids=["small", "alone"])
 def test_tables(found: Diagnosis) -> None:
-    made = tables(found)
+    made = make_tables(found)
     assert len(made) == (2 if found.merged else 1)
     for table in made:
         assert all(len(row) == len(table.columns) for row in table.rows)

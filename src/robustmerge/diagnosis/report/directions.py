@@ -1,4 +1,4 @@
-"""What became of directions, as in the paper's figure 7."""
+"""Overlap of directions with merges, as in the paper's figure 7."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import altair as alt
 
 from .. import direction
 from ..tables import Diagnosis
-from .figure import ALL, EVERY, Cell, Chart, chosen, data, menu, short
+from .chart import (
+    ALL_ADAPTERS,
+    ALL_PROJECTIONS,
+    Cell,
+    Chart,
+    inline_data,
+    make_menu,
+    menu_filter,
+    short_projection,
+)
 
 _MEASURES = {
-    "answer": "answer",
+    "answer": "output cosine",
     "gain": "gain",
     "left": "left vectors, by index",
     "right": "right vectors, by index",
@@ -21,100 +30,108 @@ _MEASURES = {
     "both_matched": "both, matched",
     "ratio": "ratio of singular values",
 }
-_PLACES = 32
-"""Most places in the spectrum that are drawn."""
+"""Columns of the tables `directions` and `curves`, and their labels."""
+_RANKS = 32
+"""Most directions that are drawn; more points cannot be told apart on a page."""
 
 
-def directions(found: Diagnosis) -> Iterator[Chart]:
-    """Directions by their place in the spectrum, and the largest against the rest."""
-    if not found.curves:
+def draw_directions(diagnosis: Diagnosis) -> Iterator[Chart]:
+    """Draw directions by rank in the spectrum, and the largest against the rest."""
+    if not diagnosis.curves:
         return
     lead = (
-        "An adapter's directions from the largest on, and what each merge has made of them, "
-        "averaged over modules. Choose the measure: `answer` needs no matching; similarity of "
-        "singular vectors by index is the paper's."
+        "How well each merge reproduces an adapter's directions, from the largest on, averaged "
+        "over modules. The output cosine needs no matching of directions; similarity of singular "
+        "vectors by index is the paper's measure."
     )
     yield Chart(
         "directions",
         "after",
-        "What became of the directions",
+        "Direction overlap by rank in the spectrum",
         lead,
-        _curves(found),
+        _curves(diagnosis),
         (direction,),
         wide=True,
     )
     lead = (
-        "The same for an adapter's largest direction and for the mean of the rest, each dot one "
-        "adapter, over all modules."
+        "The same for an adapter's largest direction and for the mean of the rest, over all "
+        "modules. A dot is an adapter, a bar the mean of all."
     )
     yield Chart(
-        "largest-and-rest", "after", "The largest, and the rest", lead, _parts(found), (direction,)
+        "largest-and-rest",
+        "after",
+        "Direction overlap: largest and rest",
+        lead,
+        _parts(diagnosis),
+        (direction,),
     )
 
 
-def _curves(found: Diagnosis) -> alt.Chart:
+def _curves(diagnosis: Diagnosis) -> alt.Chart:
     cells: list[tuple[Cell, ...]] = [
         (
             row.merged,
             row.adapter,
-            short(found, row.module),
+            short_projection(diagnosis, row.module),
             row.index,
             row.modules,
             *(getattr(row, m) for m in _MEASURES),
         )
-        for row in found.curves
-        if row.index <= _PLACES
+        for row in diagnosis.curves
+        if row.index <= _RANKS
     ]
     groups = list(dict.fromkeys(str(c[2]) for c in cells))
     words, numbers = ["merged", "adapter", "projection"], ["index", "modules", *_MEASURES]
+    adapter = menu_filter("adapter", ALL_ADAPTERS)
+    projection = menu_filter("projection", ALL_PROJECTIONS)
     return (
-        alt.Chart(data(words, numbers, cells))
-        .transform_filter(f"{chosen('adapter', ALL)} && {chosen('projection', EVERY)}")
-        .transform_calculate(one="datum[measure] * datum.modules")
-        .transform_aggregate(all="sum(one)", modules="sum(modules)", groupby=["merged", "index"])
+        alt.Chart(inline_data(words, numbers, cells))
+        .transform_filter(f"{adapter} && {projection}")
+        .transform_calculate(part="datum[measure] * datum.modules")
+        .transform_aggregate(all="sum(part)", modules="sum(modules)", groupby=["merged", "index"])
         .transform_calculate(value="datum.all / datum.modules")
         .mark_line(point=alt.OverlayMarkDef(size=30))
         .encode(
             alt.X(
                 "index:Q",
-                title="direction i",
+                title="rank in the spectrum",
                 scale=alt.Scale(nice=False, zero=False, padding=12),
                 axis=alt.Axis(format="d", tickMinStep=1),
             ),
             alt.Y("value:Q", title=None),
-            alt.Color("merged:N", sort=list(found.merged), title=None),
+            alt.Color("merged:N", sort=list(diagnosis.merged), title=None),
             tooltip=["merged:N", "index:Q", alt.Tooltip("value:Q", format=".3f")],
         )
         .add_params(
-            menu("measure", _MEASURES),
-            menu("adapter", [ALL, *found.adapters]),
-            menu("projection", [EVERY, *groups]),
+            make_menu("measure", _MEASURES),
+            make_menu("adapter", [ALL_ADAPTERS, *diagnosis.adapters]),
+            make_menu("projection", [ALL_PROJECTIONS, *groups]),
         )
         .properties(height=320)
     )
 
 
-def _parts(found: Diagnosis) -> alt.LayerChart:
+def _parts(diagnosis: Diagnosis) -> alt.LayerChart:
     cells: list[tuple[Cell, ...]] = [
         (p.words["merged"], p.words["adapter"], p.words["part"], *(p[m].mean for m in _MEASURES))
-        for p in found.pooled("directions")
+        for p in diagnosis.pooled("directions")
     ]
-    whole = (
-        alt.Chart(data(["merged", "adapter", "part"], list(_MEASURES), cells))
+    base = (
+        alt.Chart(inline_data(["merged", "adapter", "part"], list(_MEASURES), cells))
         .transform_calculate(value="datum[measure]")
         .encode(
-            alt.Y("merged:N", sort=list(found.merged), title=None),
+            alt.Y("merged:N", sort=list(diagnosis.merged), title=None),
             alt.Color("part:N", sort=["largest", "rest"], title=None),
             yOffset=alt.YOffset("part:N", sort=["largest", "rest"]),
         )
     )
-    dots = whole.mark_point(filled=True, size=60, opacity=0.55).encode(
+    dots = base.mark_point(filled=True, size=60, opacity=0.55).encode(
         alt.X("value:Q", title=None),
         tooltip=["merged:N", "adapter:N", "part:N", alt.Tooltip("value:Q", format=".3f")],
     )
-    mean = whole.mark_tick(thickness=3, size=18).encode(
+    mean = base.mark_tick(thickness=3, size=18).encode(
         alt.X("mean(value):Q", title=None),
         tooltip=["merged:N", "part:N", alt.Tooltip("mean(value):Q", title="mean", format=".3f")],
     )
-    menus = menu("measure", _MEASURES)
-    return alt.layer(dots, mean).add_params(menus).properties(height=44 * len(found.merged))
+    menus = make_menu("measure", _MEASURES)
+    return alt.layer(dots, mean).add_params(menus).properties(height=44 * len(diagnosis.merged))

@@ -1,27 +1,34 @@
-"""All figures of a diagnosis, in the order in which they are read."""
+"""All figures of a diagnosis, in reading order.
+
+A new figure is a function from a diagnosis to charts, in a file of this folder, and one line here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from ..tables import Diagnosis
-from .depth import depth
-from .directions import directions
-from .figure import Chart
-from .maps import coefficients, sizes
-from .matrices import matrices
-from .merges import merges
-from .shapes import histograms
-from .spectra import spectra
+from .chart import Chart
+from .depth import draw_depth
+from .directions import draw_directions
+from .maps import draw_retention_map, draw_update_maps
+from .matrices import draw_matrices
+from .merges import draw_merges
+from .shapes import draw_histograms
+from .spectra import draw_spectra
+
+FIGURES: tuple[Callable[[Diagnosis], Iterator[Chart]], ...] = (
+    draw_matrices,
+    draw_spectra,
+    draw_update_maps,
+    draw_depth,
+    draw_histograms,
+    draw_merges,
+    draw_directions,
+    draw_retention_map,
+)
 
 
-def figures(found: Diagnosis) -> tuple[Chart, ...]:
-    """Those that there is something to draw for."""
-    return (
-        *matrices(found),
-        *spectra(found),
-        *sizes(found),
-        *depth(found),
-        *histograms(found),
-        *merges(found),
-        *directions(found),
-        *coefficients(found),
-    )
+def draw_figures(diagnosis: Diagnosis) -> tuple[Chart, ...]:
+    """Return the figures for which the diagnosis has data."""
+    return tuple(chart for draw in FIGURES for chart in draw(diagnosis))

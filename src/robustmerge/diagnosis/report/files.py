@@ -1,4 +1,4 @@
-"""Writes a report: a page, pictures, or Markdown with pictures."""
+"""Write a report: a page, images, or Markdown with images."""
 
 from __future__ import annotations
 
@@ -11,74 +11,80 @@ import vl_convert
 from ...errors import MergeError, writing
 from ..tables import Diagnosis
 from ..verdict import make_verdict
-from . import definition
-from .figure import Chart
-from .figures import figures
-from .numbers import TextTable, tables
-from .page import VEGA_LITE, about, counts, evidence, page
-from .style import config
+from .chart import Chart
+from .figures import draw_figures
+from .numbers import TextTable, make_tables
+from .page import (
+    VEGA_LITE,
+    list_counts,
+    list_evidence,
+    name_subject,
+    render_page,
+    source_path,
+)
+from .style import make_config
 
 Format = Literal["html", "md", "png"]
-_WIDTH, _WIDE = 520, 760  # of pictures, in points
+_WIDTH, _WIDE = 520, 760  # of images, in points
 _SCALE = 3
-"""Pixels to a point; 216 to an inch."""
+"""Pixels per point, which is 216 pixels per inch: enough for print."""
 
 
-def write(found: Diagnosis, output: Path, form: Format) -> None:
+def write_report(diagnosis: Diagnosis, output: Path, form: Format) -> None:
     """Write a report.
 
     Args:
-        found: What it shows.
+        diagnosis: The diagnosis to show.
         output: A file for html, a folder for md and png.
         form: html, md or png.
 
     Raises:
-        MergeError: It cannot be written there.
+        MergeError: `output` cannot be written.
     """
     with writing(output):
         if form == "html":
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(page(found), encoding="utf-8")
+            output.write_text(render_page(diagnosis), encoding="utf-8")
             return
         if output.exists() and not output.is_dir():
             raise MergeError(
                 "not a folder", where=str(output), hint=f"{form} writes several files to a folder"
             )
         output.mkdir(parents=True, exist_ok=True)
-        drawn = figures(found)
-        for figure in drawn:
-            (output / f"{figure.name}.png").write_bytes(picture(figure))
+        charts = draw_figures(diagnosis)
+        for chart in charts:
+            (output / f"{chart.name}.png").write_bytes(render_png(chart))
         if form == "md":
-            (output / "report.md").write_text(_markdown(found, drawn), encoding="utf-8")
+            (output / "report.md").write_text(_markdown(diagnosis, charts), encoding="utf-8")
 
 
-def picture(figure: Chart) -> bytes:
-    """A figure as PNG on white, with its menus at their first choices."""
-    look = {**config("light", "sans-serif"), "background": "white"}
-    spec = figure.spec(_WIDE if figure.wide else _WIDTH)
-    drawn: bytes = vl_convert.vegalite_to_png(
-        spec, vl_version=VEGA_LITE, scale=_SCALE, config=look, allowed_base_urls=[]
+def render_png(chart: Chart) -> bytes:
+    """Return a figure as PNG on white, with its menus at their first choices."""
+    style = {**make_config("light", "sans-serif"), "background": "white"}
+    spec = chart.spec(_WIDE if chart.wide else _WIDTH)
+    png: bytes = vl_convert.vegalite_to_png(
+        spec, vl_version=VEGA_LITE, scale=_SCALE, config=style, allowed_base_urls=[]
     )
-    return drawn
+    return png
 
 
-def _markdown(found: Diagnosis, drawn: Sequence[Chart]) -> str:
-    parts = [f"# {', '.join(found.adapters)}", ", ".join(counts(found)) + "."]
-    parts += [f"> {note}" for note in found.notes]
-    parts += ["## Verdict", "\n".join(_item(found))]
-    numbers = tables(found)
+def _markdown(diagnosis: Diagnosis, charts: Sequence[Chart]) -> str:
+    parts = [f"# {', '.join(diagnosis.adapters)}", ", ".join(list_counts(diagnosis)) + "."]
+    parts += [f"> {note}" for note in diagnosis.notes]
+    parts += ["## Verdict", "\n".join(_sentences(diagnosis))]
+    numbers = make_tables(diagnosis)
     for part, title, some in (("before", "Before", numbers[:1]), ("after", "After", numbers[1:])):
-        those = [figure for figure in drawn if figure.part == part]
-        if those:
-            parts += [f"## {title} merging", *map(_table, some), *map(_figure, those)]
+        selected = [chart for chart in charts if chart.part == part]
+        if selected:
+            parts += [f"## {title} merging", *map(_table, some), *map(_figure, selected)]
     return "\n\n".join(parts) + "\n"
 
 
-def _item(found: Diagnosis) -> list[str]:
+def _sentences(diagnosis: Diagnosis) -> list[str]:
     return [
-        f"- **{said.level}, {about(said)}:** {said.text}"
-        + (f" ({', '.join(evidence(said))})" if said.evidence else "")
-        for said in make_verdict(found)
+        f"- **{s.level}, {name_subject(s)}:** {s.text}"
+        + (f" ({', '.join(list_evidence(s))})" if s.evidence else "")
+        for s in make_verdict(diagnosis)
     ]
 
 
@@ -90,9 +96,9 @@ def _table(table: TextTable) -> str:
     return f"### {table.title}\n\n{shown}\n\n{table.lead}"
 
 
-def _figure(figure: Chart) -> str:
-    files = ", ".join(f"`{definition.file(source)}`" for source in figure.sources)
+def _figure(chart: Chart) -> str:
+    files = ", ".join(f"`{source_path(source)}`" for source in chart.sources)
     return (
-        f"### {figure.title}\n\n![{figure.title}]({figure.name}.png)\n\n{figure.lead} "
+        f"### {chart.title}\n\n![{chart.title}]({chart.name}.png)\n\n{chart.lead} "
         f"Definitions: {files}."
     )

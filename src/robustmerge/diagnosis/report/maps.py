@@ -1,4 +1,4 @@
-"""Maps over layers and projections."""
+"""Maps over layers (columns) and projections (rows)."""
 
 from __future__ import annotations
 
@@ -6,97 +6,109 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from .. import retention as kept, spectrum
+from .. import retention, spectrum
 from ..tables import Diagnosis
-from .figure import ALL, Cell, Chart, chosen, data, layers, menu, places, projections
+from .chart import (
+    ALL_ADAPTERS,
+    Cell,
+    Chart,
+    inline_data,
+    list_layers,
+    list_projections,
+    make_menu,
+    map_positions,
+    menu_filter,
+)
 
 _STEP = 30  # pixels of a row
-_READ = "A square is a module, or the mean of those in one place."
+_READ = "A square is a module, or the mean of the modules in this position."
 
 
-def sizes(found: Diagnosis) -> Iterator[Chart]:
-    """How large and how uneven updates are, and where."""
+def draw_update_maps(diagnosis: Diagnosis) -> Iterator[Chart]:
+    """Draw size and shape of the updates by module."""
     drawn = (
-        ("norm", "Where updates are large", "Frobenius norm of the update. "),
-        ("change", "How much of the base changes", "Norm over that of the base's weight. "),
-        ("effective_rank", "How many directions count", "Effective rank of the update. "),
-        ("head_to_tail", "Head and tail", "Largest over smallest singular value. "),
+        ("norm", "Update norm", "Frobenius norm of the update. "),
+        ("change", "Relative change of the base", "Norm over the norm of the base's weight. "),
+        ("effective_rank", "Effective rank", "Number of directions that matter in the update. "),
+        ("head_to_tail", "Head-to-tail ratio", "Largest singular value over the smallest. "),
     )
     for measure, title, lead in drawn:
-        rows = [(s.module, s.kind, s.update, getattr(s, measure)) for s in found.spectra]
+        rows = [(s.module, s.kind, s.update, getattr(s, measure)) for s in diagnosis.spectra]
         if any(value is not None for *_, value in rows):
-            chart = _map(found, _averaged(found, rows), {"update": [ALL, *_updates(found)]}, ".3~g")
+            chart = _map(
+                diagnosis,
+                _average(diagnosis, rows),
+                {"update": [ALL_ADAPTERS, *_updates(diagnosis)]},
+                ".3~g",
+            )
             name = "map-" + measure.replace("_", "-")
             yield Chart(name, "before", title, lead + _READ, chart, (spectrum,))
 
 
-def coefficients(found: Diagnosis) -> Iterator[Chart]:
-    """Where merges keep adapters."""
-    rows = [(k.module, k.merged, k.adapter, k.coefficient) for k in found.kept]
+def draw_retention_map(diagnosis: Diagnosis) -> Iterator[Chart]:
+    """Draw how much of the adapters merges retain by module."""
+    rows = [(k.module, k.merged, k.adapter, k.coefficient) for k in diagnosis.kept]
     if any(value is not None for *_, value in rows):
-        menus = {"merged": found.merged, "adapter": [ALL, *found.adapters]}
-        chart = _map(found, _averaged(found, rows), menus, ".2f")
+        menus = {"merged": diagnosis.merged, "adapter": [ALL_ADAPTERS, *diagnosis.adapters]}
+        chart = _map(diagnosis, _average(diagnosis, rows), menus, ".2f")
         lead = (
-            "Coefficient of the adapter's update in the merged one: 1 is all of it, 1/T what a "
-            "mean of T unlike adapters has. "
+            "Coefficient of the adapter's update in the merged one: 1 in a sum of orthogonal "
+            "updates, 1/T in the mean of T. "
         )
-        yield Chart("map-kept", "after", "What is kept, and where", lead + _READ, chart, (kept,))
+        yield Chart(
+            "map-kept", "after", "Retained coefficient by module", lead + _READ, chart, (retention,)
+        )
 
 
-def _updates(found: Diagnosis) -> list[str]:
-    return [*found.adapters, *found.merged]
+def _updates(diagnosis: Diagnosis) -> list[str]:
+    return [*diagnosis.adapters, *diagnosis.merged]
 
 
-def _averaged(
-    found: Diagnosis, rows: Sequence[tuple[str, str, str, float | None]]
+def _average(
+    diagnosis: Diagnosis, rows: Sequence[tuple[str, str, str, float | None]]
 ) -> list[Sequence[Cell]]:
-    """One row for each place in the map, from rows (module, word, name, value)."""
-    where = places(found)
+    """Average rows (module, word, name, value) over the modules in one position of the map."""
+    positions = map_positions(diagnosis)
     cells: dict[tuple[str, ...], list[float]] = {}
     for module, word, name, value in rows:
         if value is not None:
-            cells.setdefault((*where[module], word, name), []).append(value)
+            cells.setdefault((*positions[module], word, name), []).append(value)
     return [(*key, sum(values) / len(values)) for key, values in cells.items()]
 
 
 def _map(
-    found: Diagnosis,
-    rows: Sequence[Sequence[Cell]],
-    menus: dict[str, Sequence[str]],
-    form: str,
+    diagnosis: Diagnosis, rows: Sequence[Sequence[Cell]], menus: dict[str, Sequence[str]], form: str
 ) -> alt.Chart:
-    """A map of rows (projection, layer, word, name, value), with a menu for name, maybe word."""
-    first, last = ("kind", "update") if "update" in menus else ("merged", "adapter")
-    condition = chosen(last, ALL)
-    if first in menus:
-        condition += f" && {chosen(first)}"
-    else:  # the mean is over adapters, and the merges can be looked at one by one
-        condition = f"update === '{ALL}' ? datum.kind === 'adapter' : {chosen(last)}"
-    value = alt.Color(
+    """Return a map of rows (projection, layer, word, name, value), with a menu for each name."""
+    word, name = ("kind", "update") if "update" in menus else ("merged", "adapter")
+    drawn = [{row[i] for row in rows} for i in (0, 1)]
+    projections = [x for x in list_projections(diagnosis) if x in drawn[0]]
+    layers = [x for x in list_layers(diagnosis) if x in drawn[1]]
+    color = alt.Color(
         "value:Q",
-        scale=alt.Scale(range="heatmap", zero=first == "merged"),
-        legend=alt.Legend(title=None, format=form),
+        scale=alt.Scale(range="heatmap", zero=word == "merged"),
+        legend=alt.Legend(title=None, format=form, tickCount=4),
     )
-    places = [{str(row[i]) for row in rows} for i in (0, 1)]
-    rows_, columns = (
-        [x for x in order if x in there]
-        for order, there in zip((projections(found), layers(found)), places, strict=True)
-    )
+    tooltip = [alt.Tooltip("projection:N"), alt.Tooltip("layer:O")]
     return (
-        alt.Chart(data(["projection", "layer", first, last], ["value"], rows))
-        .transform_filter(condition)
+        alt.Chart(inline_data(["projection", "layer", word, name], ["value"], rows))
+        .transform_filter(_condition(word, name))
         .transform_aggregate(value="mean(value)", groupby=["projection", "layer"])
         .mark_rect()
         .encode(
-            alt.X("layer:O", sort=columns, title="layer", axis=alt.Axis(labelAngle=0)),
-            alt.Y("projection:N", sort=rows_, title=None),
-            value,
-            [
-                alt.Tooltip("projection:N"),
-                alt.Tooltip("layer:O"),
-                alt.Tooltip("value:Q", format=form),
-            ],
+            alt.X("layer:O", sort=layers, title="layer", axis=alt.Axis(labelAngle=0)),
+            alt.Y("projection:N", sort=projections, title=None),
+            color,
+            [*tooltip, alt.Tooltip("value:Q", format=form)],
         )
-        .properties(height=_STEP * len(rows_))
-        .add_params(*(menu(name, options) for name, options in menus.items()))
+        .properties(height=_STEP * len(projections))
+        .add_params(*(make_menu(label, options) for label, options in menus.items()))
     )
+
+
+def _condition(word: str, name: str) -> str:
+    """Return which rows are averaged, given the choices in the menus."""
+    if word == "merged":
+        return f"{menu_filter(name, ALL_ADAPTERS)} && {menu_filter(word)}"
+    # The mean is over adapters only; merges can be chosen one by one.
+    return f"{name} === '{ALL_ADAPTERS}' ? datum.{word} === 'adapter' : {menu_filter(name)}"

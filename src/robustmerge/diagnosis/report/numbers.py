@@ -16,8 +16,8 @@ class TextTable:
 
     Attributes:
         title: Its heading.
-        lead: What its columns are.
-        columns: Their names, the first that of the rows' names.
+        lead: The meaning of its columns.
+        columns: Their names, the first for the names of the rows.
         rows: One cell for each column.
     """
 
@@ -27,54 +27,61 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(found: Diagnosis) -> tuple[TextTable, ...]:
-    """Adapters, and merges if there are any."""
-    return (_adapters(found), _merges(found)) if found.merged else (_adapters(found),)
+def make_tables(diagnosis: Diagnosis) -> tuple[TextTable, ...]:
+    """Return the table of adapters, and that of merges if there are any."""
+    adapters = _adapter_table(diagnosis)
+    return (adapters, _merge_table(diagnosis)) if diagnosis.merged else (adapters,)
 
 
-def _adapters(found: Diagnosis) -> TextTable:
-    norms = total_norms(found)
-    spectra = {p.words["update"]: p for p in found.pooled("spectra")}
-    heard = {p.words["adapter"]: p for p in found.pooled("heard")}
+def _adapter_table(diagnosis: Diagnosis) -> TextTable:
+    with_base = diagnosis.base is not None  # or the change is undefined
+    norms = total_norms(diagnosis)
+    spectra = {p.words["update"]: p for p in diagnosis.pooled("spectra")}
+    contributions = {p.words["adapter"]: p for p in diagnosis.pooled("heard")}
     rows = [
         (
             name,
             f"{norms[name]:.3g}",
-            _cell([spectra[name]], "change", ".1%"),
+            *([_cell([spectra[name]], "change", ".1%")] if with_base else []),
             _cell([spectra[name]], "first_share", ".0%"),
             _cell([spectra[name]], "head_to_tail", ".3g", weighted=False),
             _cell([spectra[name]], "effective_rank", ".1f", weighted=False),
-            _cell([heard[name]], "crosstalk", ".2g"),
-            _cell([heard[name]], "cut", ".0%"),
+            _cell([contributions[name]], "crosstalk", ".2g"),
+            _cell([contributions[name]], "cut", ".0%"),
         )
-        for name in found.adapters
+        for name in diagnosis.adapters
     ]
     return TextTable(
-        "The adapters in figures",
-        "Norm of the whole update; change of the base's weights; energy in the largest direction; "
-        "largest over smallest singular value; effective rank; energy of the others' answers to "
-        "its inputs over its own (crosstalk); share of it in a sum cut to the adapters' rank.",
-        ("adapter", "norm", "change", "largest", "σ₁/σᵣ", "eff. rank", "crosstalk", "cut"),
+        "Adapters",
+        "Norm of the whole update; "
+        f"{'change relative to the base; ' if with_base else ''}share of the energy in "
+        "the largest direction; largest singular value over the smallest; effective rank; energy "
+        "of the other adapters' outputs on its inputs, over its own energy (crosstalk); share of "
+        "its energy that can survive when the sum is truncated to the adapters' rank.",
+        (
+            *("adapter", "norm", *(["change"] if with_base else [])),
+            *("energy in σ₁", "σ₁/σᵣ", "effective rank", "crosstalk", "after truncation"),
+        ),
         tuple(rows),
     )
 
 
-def _merges(found: Diagnosis) -> TextTable:
-    norms = total_norms(found)
-    mean = sum(norms[name] for name in found.adapters) / len(found.adapters)
-    noise = {p.words["merged"]: [p] for p in found.pooled("noise")}
+def _merge_table(diagnosis: Diagnosis) -> TextTable:
+    norms = total_norms(diagnosis)
+    mean = sum(norms[name] for name in diagnosis.adapters) / len(diagnosis.adapters)
+    energy = {p.words["merged"]: [p] for p in diagnosis.pooled("noise")}
     rows = []
-    for merge in found.merged:
-        held = [p for p in found.pooled("kept") if p.words["merged"] == merge]
-        ways = [p for p in found.pooled("directions") if p.words["merged"] == merge]
-        largest, rest = ([p for p in ways if p.words["part"] == x] for x in ("largest", "rest"))
-        parts = (_cell(noise[merge], x, ".0%") for x in ("tasks", "recombined", "cross", "outside"))
+    for merge in diagnosis.merged:
+        retention = [p for p in diagnosis.pooled("kept") if p.words["merged"] == merge]
+        overlaps = [p for p in diagnosis.pooled("directions") if p.words["merged"] == merge]
+        largest, rest = ([p for p in overlaps if p.words["part"] == x] for x in ("largest", "rest"))
+        parts = ("tasks", "recombined", "cross", "outside")
         rows.append(
             (
                 merge,
                 f"{norms[merge] / mean:.2f}" if mean else "–",
-                _cell(held, "coefficient", ".2f"),
-                *parts,
+                _cell(retention, "coefficient", ".2f"),
+                *(_cell(energy[merge], part, ".0%") for part in parts),
                 _cell(largest, "answer", ".2f", weighted=False),
                 _cell(rest, "answer", ".2f", weighted=False),
                 _cell(largest, "both", ".2f", weighted=False),
@@ -82,24 +89,26 @@ def _merges(found: Diagnosis) -> TextTable:
             )
         )
     return TextTable(
-        "The merges in figures",
-        "Norm over the adapters' mean norm (size); mean coefficient of the adapters (kept); shares "
-        "of the energy, as drawn below; of the adapters' largest directions and of the rest: "
-        "cosine of the merge's answer with theirs, and similarity of singular vectors by index.",
+        "Merges",
+        "Norm over the adapters' mean norm; mean coefficient of the adapters in the merge; shares "
+        "of its energy: in the span of the updates, recombined from single adapters' directions, "
+        "in cross terms, and unattributed; for the adapters' largest directions and the rest: "
+        "cosine of the merge's output with theirs (output), and of singular vectors by index.",
         (
-            *("merge", "size", "kept", "tasks", "recomb.", "cross", "outside"),
-            *("answer 1st", "rest", "index 1st", "rest"),
+            *("merge", "rel. norm", "coefficient"),
+            *("in span", "recombined", "cross terms", "unattributed"),
+            *("output, largest", "rest", "index, largest", "rest"),
         ),
         tuple(rows),
     )
 
 
 def _cell(rows: Sequence[Pooled], name: str, form: str, *, weighted: bool = True) -> str:
-    """Mean over these rows of a figure."""
-    found = [
+    """Return the mean of a figure over these rows as text."""
+    values = [
         row[name].weighted if weighted else row[name].mean for row in rows if name in row.figures
     ]
-    if not found:
+    if not values:
         return "–"
-    text = format(sum(found) / len(found), form)
-    return text if any(c in text for c in "123456789") else text.removeprefix("-")
+    text = format(sum(values) / len(values), form)
+    return text if any(c in text for c in "123456789") else text.removeprefix("-")  # no "-0"

@@ -1,13 +1,16 @@
-"""A diagnosis as one web page that loads nothing."""
+"""A diagnosis as one self-contained web page."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import textwrap
 from collections.abc import Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
+from types import ModuleType
 from typing import Any
 
 import altair
@@ -16,101 +19,100 @@ import vl_convert
 from ..._version import __version__
 from ..tables import Diagnosis
 from ..verdict import Sentence, make_verdict
-from . import definition
-from .figure import Chart
-from .figures import figures
-from .numbers import TextTable, tables
-from .style import config
+from ..verdict_texts import SUBJECTS, label_evidence
+from .chart import Chart
+from .figures import draw_figures
+from .numbers import TextTable, make_tables
+from .style import make_config
 
 VEGA_LITE = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-"""The version of Vega-Lite that the charts are written in."""
+"""The version of Vega-Lite of the charts."""
 _SIGNS = {"good": "✓", "note": "i", "bad": "!"}
-_ABOUT = {
-    "together": "merging them",
-    "factors": "factor-wise methods",
-    "sizes": "sizes",
-    "start": "where to begin",
-    "merges": "which to try",
-}
 
 
-def page(found: Diagnosis) -> str:
-    """The whole page."""
-    drawn = figures(found)
-    before, after = ([f for f in drawn if f.part == part] for part in ("before", "after"))
-    numbers = tables(found)
-    specs = {figure.name: figure.spec() for figure in drawn}
-    return Template(_part("page.html")).substitute(
-        title=escape(f"{counted(len(found.adapters), 'adapter')}, looked at before merging them")
-        if not found.merged
-        else escape(f"{counted(len(found.merged), 'merge')} of {len(found.adapters)} adapters"),
-        style=_part("page.css"),
-        names=escape(", ".join(found.adapters)),
-        counts=escape(", ".join(counts(found))),
-        notes="".join(f"<li>{escape(note)}</li>" for note in found.notes),
-        verdict="\n".join(map(_sentence, make_verdict(found))),
+def render_page(diagnosis: Diagnosis) -> str:
+    """Return the page as HTML."""
+    charts = draw_figures(diagnosis)
+    before, after = (
+        [chart for chart in charts if chart.part == part] for part in ("before", "after")
+    )
+    numbers = make_tables(diagnosis)
+    specs = {chart.name: chart.spec() for chart in charts}
+    return Template(_read("page.html")).substitute(
+        title=escape(f"{count(len(diagnosis.adapters), 'adapter')}, before merging")
+        if not diagnosis.merged
+        else escape(
+            f"{count(len(diagnosis.merged), 'merge')} of {len(diagnosis.adapters)} adapters"
+        ),
+        style=_read("page.css"),
+        names=escape(", ".join(diagnosis.adapters)),
+        counts=escape(", ".join(list_counts(diagnosis))),
+        notes="".join(f"<li>{escape(note)}</li>" for note in diagnosis.notes),
+        verdict="\n".join(map(_sentence, make_verdict(diagnosis))),
         before=_section("before", "Before merging", before, numbers[:1]),
         after=_section("after", "After merging", after, numbers[1:]) if after else "",
         version=escape(__version__),
         specs=_script(specs),
-        looks=_script({look: config(look) for look in ("light", "dark")}),
+        looks=_script({look: make_config(look) for look in ("light", "dark")}),
         vega=_vega(),
-        script=_part("page.js"),
+        script=_read("page.js"),
     )
 
 
-def counts(found: Diagnosis) -> list[str]:
-    """How much was looked at."""
-    shown = [counted(len(found.modules), "module"), counted(len(found.adapters), "adapter")]
-    return shown + ([counted(len(found.merged), "merge")] if found.merged else [])
+def list_counts(diagnosis: Diagnosis) -> list[str]:
+    """Return the numbers of modules, adapters and merges."""
+    counts = [count(len(diagnosis.modules), "module"), count(len(diagnosis.adapters), "adapter")]
+    return counts + ([count(len(diagnosis.merged), "merge")] if diagnosis.merged else [])
 
 
-def counted(n: int, what: str) -> str:
-    """A number of things."""
+def count(n: int, what: str) -> str:
+    """Return a number with its noun."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def about(sentence: Sentence) -> str:
-    """What a sentence is about, in words; a merge is named by its name."""
-    return _ABOUT.get(sentence.subject, sentence.subject)
+def name_subject(sentence: Sentence) -> str:
+    """Return the subject of a sentence in words, or the name of its merge."""
+    return SUBJECTS.get(sentence.subject, sentence.subject)
 
 
-def evidence(sentence: Sentence) -> list[str]:
-    """The figures a sentence rests on."""
-    return [f"{name} {value:.3g}" for name, value in sentence.evidence.items()]
+def list_evidence(sentence: Sentence) -> list[str]:
+    """Return the figures behind a sentence, with their names."""
+    return [f"{label_evidence(k)} {value:.3g}" for k, value in sentence.evidence.items()]
 
 
-def _sentence(said: Sentence) -> str:
-    rests = "".join(f"<li>{escape(text)}</li>" for text in evidence(said))
+def _sentence(sentence: Sentence) -> str:
+    level = sentence.level
+    figures = "".join(f"<li>{escape(text)}</li>" for text in list_evidence(sentence))
     return (
-        f'<li class="{said.level}"><b class="sign" title="{said.level}">{_SIGNS[said.level]}</b>'
-        f'<div><span class="about">{escape(about(said))}</span><p>{escape(said.text)}</p>'
-        f"{f'<ul>{rests}</ul>' if rests else ''}</div></li>"
+        f'<li class="{level}"><b class="sign" title="{level}">{_SIGNS[level]}</b>'
+        f'<div><span class="about">{escape(name_subject(sentence))}</span>'
+        f"<p>{escape(sentence.text)}</p>"
+        f"{f'<ul>{figures}</ul>' if figures else ''}</div></li>"
     )
 
 
-def _section(name: str, title: str, drawn: Sequence[Chart], numbers: Sequence[TextTable]) -> str:
+def _section(name: str, title: str, charts: Sequence[Chart], numbers: Sequence[TextTable]) -> str:
     return (
         f'<section id="{name}"><h2>{escape(title)}</h2>'
         f"{''.join(map(_table, numbers))}"
-        f'<div class="charts">{"".join(map(_figure, drawn))}</div></section>'
+        f'<div class="charts">{"".join(map(_figure, charts))}</div></section>'
     )
 
 
-def _figure(figure: Chart) -> str:
-    defined = "".join(
-        f"{definition.html(source)}<p>Computed by <code>{definition.file(source)}</code></p>"
-        for source in figure.sources
+def _figure(chart: Chart) -> str:
+    definitions = "".join(
+        f"{_definition(source)}<p>Computed by <code>{source_path(source)}</code></p>"
+        for source in chart.sources
     )
-    wide = ' class="whole"' if figure.wide else ""
+    wide = ' class="whole"' if chart.wide else ""
     lead = "".join(
         f"<code>{escape(x)}</code>" if i % 2 else escape(x)
-        for i, x in enumerate(figure.lead.split("`"))
+        for i, x in enumerate(chart.lead.split("`"))
     )
     return (
-        f'<figure id="{figure.name}"{wide}><figcaption>{escape(figure.title)}</figcaption>'
-        f'<p>{lead}</p><div class="chart" data-figure="{figure.name}"></div>'
-        f"<details><summary>Definition and source</summary>{defined}</details></figure>"
+        f'<figure id="{chart.name}"{wide}><figcaption>{escape(chart.title)}</figcaption>'
+        f'<p>{lead}</p><div class="chart" data-figure="{chart.name}"></div>'
+        f"<details><summary>Definition and source</summary>{definitions}</details></figure>"
     )
 
 
@@ -129,19 +131,37 @@ def _table(table: TextTable) -> str:
     )
 
 
-def _part(name: str) -> str:
+def definition_blocks(module: ModuleType) -> list[tuple[bool, str]]:
+    """Return the parts of a module's documentation, each with whether it is preformatted."""
+    parts = (inspect.getdoc(module) or "").split("\n\n")
+    return [(part.startswith("    "), textwrap.dedent(part)) for part in parts]
+
+
+def _definition(module: ModuleType) -> str:
+    return "".join(
+        f"<pre>{escape(text)}</pre>" if preformatted else f"<p>{escape(text)}</p>"
+        for preformatted, text in definition_blocks(module)
+    )
+
+
+def source_path(module: ModuleType) -> str:
+    """Return the path of a module's file within the package's sources."""
+    return module.__name__.replace(".", "/") + ".py"
+
+
+def _read(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _script(value: Any) -> str:
-    """A value for a script of the page, which no name of an adapter can end."""
+    """Return a value for a script of the page, escaped so that no adapter name can end it."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed, 0.9 MB."""
+    """Return Vega, Vega-Lite and Vega-Embed, 0.9 MB."""
     snippet = "window.vegaEmbed = vegaEmbed;"
     bundle: str = vl_convert.javascript_bundle(snippet, vl_version=VEGA_LITE)
     return bundle.replace("</script", "<\\/script")

@@ -8,48 +8,60 @@ import altair as alt
 
 from .. import values
 from ..tables import Diagnosis
-from .figure import EVERY, Cell, Chart, chosen, data, menu, short
+from .chart import (
+    ALL_PROJECTIONS,
+    Cell,
+    Chart,
+    inline_data,
+    make_menu,
+    menu_filter,
+    short_projection,
+)
 
 _MATRICES = {"A": "A", "B": "B", "delta": "update Δ"}
 
 
-def histograms(found: Diagnosis) -> Iterator[Chart]:
-    """How values are distributed, in units of their deviation."""
-    if not found.histograms:
+def draw_histograms(diagnosis: Diagnosis) -> Iterator[Chart]:
+    """Draw the distribution of values, in units of their standard deviation."""
+    if not diagnosis.histograms:
         return
     edges = values.histogram_edges()
     width = edges[1] - edges[0]
     cells: list[tuple[Cell, ...]] = []
-    for row in found.histograms:
-        group, of = short(found, row.module), sum(row.counts) or 1
+    for row in diagnosis.histograms:
+        group, total = short_projection(diagnosis, row.module), sum(row.counts) or 1
         for left, count in zip(edges, row.counts, strict=False):
-            cells.append((row.adapter, row.matrix, group, left + width / 2, count / of / width))
+            cells.append((row.adapter, row.matrix, group, left + width / 2, count / total / width))
     groups = list(dict.fromkeys(str(c[2]) for c in cells))
     lead = (
-        "How often each value is met, in standard deviations of the matrix; the outermost bins "
-        "hold what is beyond. The gray area is a Gaussian. A begins uniform (a box), B at zero."
+        "Values in standard deviations of their matrix; the outermost bins include all values "
+        "beyond. The gray area is a Gaussian. A is initialized uniformly (a box), B with zeros."
     )
     yield Chart(
         "histograms",
         "before",
-        "Values of A, B and the update",
+        "Distribution of values in A, B and the update",
         lead,
-        _chart(found, cells, groups),
+        _chart(diagnosis, cells, groups),
         (values,),
         wide=True,
     )
 
 
-def _chart(found: Diagnosis, cells: list[tuple[Cell, ...]], groups: list[str]) -> alt.LayerChart:
-    picked = alt.selection_point(name="picked", fields=["adapter"], bind="legend")
+def _chart(
+    diagnosis: Diagnosis, cells: list[tuple[Cell, ...]], groups: list[str]
+) -> alt.LayerChart:
+    selected = alt.selection_point(name="selected", fields=["adapter"], bind="legend")
     lines = (
-        alt.Chart(data(["adapter", "matrix", "projection"], ["x", "density"], cells))
-        .transform_filter(f"{chosen('matrix')} && {chosen('projection', EVERY)}")
+        alt.Chart(inline_data(["adapter", "matrix", "projection"], ["x", "density"], cells))
+        .transform_filter(
+            f"{menu_filter('matrix')} && {menu_filter('projection', ALL_PROJECTIONS)}"
+        )
         .transform_aggregate(density="mean(density)", groupby=["adapter", "x"])
         .encode(
             alt.X("x:Q", title="value / standard deviation"),
             alt.Y("density:Q", title="density"),
-            alt.Color("adapter:N", sort=list(found.adapters), title=None),
+            alt.Color("adapter:N", sort=list(diagnosis.adapters), title=None),
             tooltip=[
                 "adapter:N",
                 alt.Tooltip("x:Q", format=".1f"),
@@ -57,14 +69,14 @@ def _chart(found: Diagnosis, cells: list[tuple[Cell, ...]], groups: list[str]) -
             ],
         )
     )
-    strength = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.1))
-    curves = lines.mark_line(interpolate="monotone").encode(opacity=strength).add_params(picked)
-    touched = lines.mark_point(size=90, opacity=0, filled=True)  # a line alone is hard to point at
+    strength = alt.when(selected).then(alt.value(1)).otherwise(alt.value(0.1))
+    curves = lines.mark_line(interpolate="monotone").encode(opacity=strength).add_params(selected)
+    targets = lines.mark_point(size=90, opacity=0, filled=True)  # thin lines are hard to hover
     gauss = (
         alt.Chart(alt.sequence(-5, 5.01, 0.1, as_="x"))
         .transform_calculate(density="exp(-datum.x * datum.x / 2) / sqrt(2 * PI)")
         .mark_area(color="gray", opacity=0.18)
         .encode(alt.X("x:Q"), alt.Y("density:Q"))
     )
-    menus = (menu("matrix", _MATRICES), menu("projection", [EVERY, *groups]))
-    return alt.layer(gauss, curves, touched).add_params(*menus).properties(height=300)
+    menus = (make_menu("matrix", _MATRICES), make_menu("projection", [ALL_PROJECTIONS, *groups]))
+    return alt.layer(gauss, curves, targets).add_params(*menus).properties(height=300)

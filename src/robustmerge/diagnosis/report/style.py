@@ -8,20 +8,20 @@ Look = Literal["light", "dark"]
 _FONT = 'ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
 
 
-def config(look: Look, font: str = _FONT) -> dict[str, Any]:
-    """A Vega-Lite configuration."""
+def make_config(look: Look, font: str = _FONT) -> dict[str, Any]:
+    """Return a Vega-Lite configuration."""
     light = look == "light"
-    ink, soft, rule = (
+    text, muted, rule = (
         ("#23211d", "#6d675c", "#e2ddd0") if light else ("#e9e6df", "#a29d92", "#34383c")
     )
-    paper = "#fffefb" if light else "#1f2225"
+    surface = "#fffefb" if light else "#1f2225"
     return {
-        "background": "transparent" if light else paper,
+        "background": "transparent" if light else surface,
         "font": font,
         "view": {"stroke": None},
         "axis": {
-            "labelColor": soft,
-            "titleColor": soft,
+            "labelColor": muted,
+            "titleColor": muted,
             "titleFontWeight": "normal",
             "domainColor": rule,
             "tickColor": rule,
@@ -32,8 +32,8 @@ def config(look: Look, font: str = _FONT) -> dict[str, Any]:
         },
         "axisBand": {"domain": False, "ticks": False, "grid": False, "labelOverlap": True},
         "legend": {
-            "labelColor": ink,
-            "titleColor": soft,
+            "labelColor": text,
+            "titleColor": muted,
             "titleFontWeight": "normal",
             "orient": "top",
             "labelFontSize": 11,
@@ -44,14 +44,14 @@ def config(look: Look, font: str = _FONT) -> dict[str, Any]:
             "labelLimit": 130,
             "symbolOpacity": 1,
         },
-        "rect": {"stroke": paper, "strokeWidth": 1},
+        "rect": {"stroke": surface, "strokeWidth": 1},
         "line": {"strokeWidth": 2},
         "range": _ranges(light=light),
     }
 
 
 def _ranges(*, light: bool) -> dict[str, list[str]]:
-    """Scales, each beginning at the color of the ground, so that strong means much."""
+    """Return color scales that start at the background color, so that stronger means more."""
     if light:
         return {
             "heatmap": ["#f3efe2", "#b7d8c4", "#5fae9e", "#1f7a6d", "#0d4650"],
