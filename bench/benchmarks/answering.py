@@ -86,7 +86,7 @@ def measured(base: str, given: argparse.Namespace, asked: Sequence[Request]) -> 
 def one_at_a_time(engine: LocalEngine, asked: Sequence[Request]) -> None:
     """Read, generate, decode, and only then the next."""
     for one in asked:
-        engine._texts(engine._generated(engine._encode([one]), one.max_new_tokens))
+        engine._texts(engine._generate(engine._encode([one]), one.max_new_tokens))
 
 
 def rate(work: Callable[[], object], asked: Sequence[Request]) -> float:

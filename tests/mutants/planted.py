@@ -439,9 +439,9 @@ MERGING = (
     ),
     _plant(
         "an expert's epochs all have one order",
-        "bench/paper/training/order.py::order",
-        "[seed, 2, epoch]",
-        "[seed, 2, 0]",
+        "bench/paper/training/recipe.py::ExpertRecipe.rows",
+        "[self.seed, 2, epoch]",
+        "[self.seed, 2, 0]",
         "bench/tests/paper/training/test_recipe.py",
     ),
 )

@@ -14,7 +14,7 @@ from ..errors import MergeError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Turn = Mapping[str, Any]
+ChatTurn = Mapping[str, Any]
 """A turn of a conversation as chat templates take it: role and content."""
 
 
@@ -48,14 +48,14 @@ class ModelProcessor:
         owners = (self.processor, self.tokenizer)
         return next((one for one in owners if getattr(one, "chat_template", None)), None)
 
-    def turn(self, role: str, text: str, images: int = 0) -> Turn:
+    def turn(self, role: str, text: str, images: int = 0) -> ChatTurn:
         """Return a turn of a conversation, its images before its text."""
         if not self.takes_images:  # templates of language models expect plain text
             return {"role": role, "content": text}
         parts = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": text}]
         return {"role": role, "content": parts}
 
-    def render(self, turns: Sequence[Turn], *, ask: bool) -> str:
+    def render(self, turns: Sequence[ChatTurn], *, ask: bool) -> str:
         """Write a conversation by the model's chat template.
 
         Args:
@@ -89,7 +89,7 @@ class ModelProcessor:
 
 @contextmanager
 def processor_errors(subject: str, where: str, hint: str) -> Iterator[None]:
-    """Turn a processor's exceptions into errors that name the sample.
+    """ChatTurn a processor's exceptions into errors that name the sample.
 
     Args:
         subject: What the processor was given, such as "the sample".

@@ -17,13 +17,13 @@ from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError
 
 from ..paper.training.clip.recipe import ClipRecipe
-from ..paper.training.place import ClipDeviceConfig, DeviceConfig
+from ..paper.training.device import ClipDeviceConfig, DeviceConfig
 from ..paper.training.recipe import TrainingRecipe
 from .duration import duration
 
 if TYPE_CHECKING:
     from ..paper.training.conversations import Source
-    from ..paper.training.progress import Told, TrainingProgress
+    from ..paper.training.progress import Report, TrainingProgress
 
 Record = Mapping[str, Any]
 FLAT = Parameter(name="*")  # fields of a dataclass as options without a prefix
@@ -82,17 +82,17 @@ def train(
         from ..paper.training.train import train as run
     name, sources = _sources(task, data, conversations, images)
 
-    def work(told: Told) -> Record:
+    def work(report: Report) -> Record:
         return run(
             base,
             sources,
             output,
             task=name,
             recipe=recipe,
-            place=config,
+            device=config,
             restart=handling.restart,
             force=handling.force,
-            told=told,
+            report=report,
         )
 
     def show(record: Record) -> None:
@@ -145,17 +145,17 @@ def train_clip(
         from ..paper.training.clip.train import train as run
     tasks = chosen(task)
 
-    def work(told: Told) -> Record:
+    def work(report: Report) -> Record:
         return run(
             base,
             tasks,
             data,
             output,
             recipe=recipe,
-            place=config,
+            device=config,
             restart=handling.restart,
             force=handling.force,
-            told=told,
+            report=report,
         )
 
     def show(record: Record) -> None:
@@ -211,7 +211,7 @@ def _sources(
 
 
 def _watch(
-    work: Callable[[Told], Record],
+    work: Callable[[Report], Record],
     show: Callable[[Record], None],
     config: DeviceConfig,
     output: Path,

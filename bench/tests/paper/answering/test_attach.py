@@ -16,7 +16,7 @@ import robustmerge
 from bench_factories.tiny_models import save
 from factories.families import attach, build, inputs, logits, save_adapter
 from robustmerge import MergeError
-from robustmerge_bench.paper.answering.engines.attach import load, todays_layout
+from robustmerge_bench.paper.answering.engines.attach import current_layout, load
 from robustmerge_bench.paper.answering.family import settings_of
 
 CPU = torch.device("cpu")
@@ -164,11 +164,11 @@ def test_dora(base: Path, tmp_path: Path, layout: str) -> None:
     assert (found - logits("llava", attach(build("llava"), plain))).abs().max() > 0.1
 
 
-def test_todays_layout_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_current_layout_is_taken_as_it_is(tmp_path: Path) -> None:
     today = save_adapter("llava", tmp_path / "today", seed=2)
-    with todays_layout(str(today)) as folder:
+    with current_layout(str(today)) as folder:
         assert folder == today
-    with todays_layout(str(original(tmp_path / "original"))) as folder:
+    with current_layout(str(original(tmp_path / "original"))) as folder:
         assert folder.name == "adapter"
         assert (folder / "adapter_model.safetensors").is_file()
     assert not folder.exists()

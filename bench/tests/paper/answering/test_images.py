@@ -11,7 +11,8 @@ from transformers import CLIPImageProcessor, LlavaImageProcessor
 
 from bench_factories.tiny_models import draw
 from robustmerge import MergeError
-from robustmerge_bench.paper.answering.images import CLIP_MEAN, framed, opened
+from robustmerge.collect.processor import open_image
+from robustmerge_bench.paper.answering.images import CLIP_MEAN, frame_image
 
 SIZES = [(90, 30), (31, 80), (50, 50), (101, 100), (336, 400)]
 
@@ -20,9 +21,9 @@ SIZES = [(90, 30), (31, 80), (50, 50), (101, 100), (336, 400)]
 def test_padding_is_that_of_llavas_processor_bit_for_bit(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    image = opened(draw(tmp_path / "x.png", 1, size), "here")
+    image = open_image(draw(tmp_path / "x.png", 1, size), "here")
     clip, llava = CLIPImageProcessor(), LlavaImageProcessor(do_pad=True)
-    found = clip(framed(image, "pad"), return_tensors="np")["pixel_values"]
+    found = clip(frame_image(image, "pad"), return_tensors="np")["pixel_values"]
     wanted = llava(image, return_tensors="np")["pixel_values"]
     assert found.shape == (1, 3, 224, 224)
     assert np.array_equal(found, np.asarray(wanted))
@@ -33,11 +34,11 @@ def test_padding_is_that_of_llavas_processor_bit_for_bit(
 
 def test_a_square_of_the_mean_color_with_the_picture_in_the_middle() -> None:
     image = Image.new("RGB", (6, 3), (1, 2, 3))
-    square = np.asarray(framed(image, "pad"))
+    square = np.asarray(frame_image(image, "pad"))
     assert square.shape == (6, 6, 3)
     assert (square[1:4] == (1, 2, 3)).all()  # rows (6 - 3) // 2 = 1 to 3
     assert (square[[0, 4, 5]] == (122, 116, 104)).all()
-    upright = np.asarray(framed(image.rotate(90, expand=True), "pad", (0.5, 0.0, 1.0)))
+    upright = np.asarray(frame_image(image.rotate(90, expand=True), "pad", (0.5, 0.0, 1.0)))
     assert (upright[:, 1:4] == (1, 2, 3)).all()
     assert (upright[:, [0, 4, 5]] == (127, 0, 255)).all()
     assert [int(255 * share) for share in CLIP_MEAN] == [122, 116, 104]
@@ -45,22 +46,22 @@ def test_a_square_of_the_mean_color_with_the_picture_in_the_middle() -> None:
 
 def test_cropping_leaves_the_picture_to_the_processor() -> None:
     image = Image.new("RGB", (6, 3))
-    assert framed(image, "crop") is image
+    assert frame_image(image, "crop") is image
 
 
 def test_pictures_of_every_mode_become_rgb(tmp_path: Path) -> None:
     for mode in ("L", "P", "RGBA", "CMYK", "1"):
         path = tmp_path / f"{mode}.tif"
         Image.new(mode, (5, 4)).save(path)
-        assert opened(path, "here").mode == "RGB"
+        assert open_image(path, "here").mode == "RGB"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<html>"])
 def test_a_damaged_picture_is_named_with_its_question(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    with pytest.raises(MergeError, match="cannot read the picture") as caught:
-        opened(path, "test.json, record 3, question 17")
+    with pytest.raises(MergeError, match="cannot read the image") as caught:
+        open_image(path, "test.json, record 3, question 17")
     assert str(path) in str(caught.value)
     assert "record 3, question 17" in str(caught.value)
 
@@ -68,5 +69,5 @@ def test_a_damaged_picture_is_named_with_its_question(tmp_path: Path, content: b
 def test_a_picture_that_is_cut_off(tmp_path: Path) -> None:
     path = draw(tmp_path / "x.jpg", 0, (200, 200))
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(MergeError, match="cannot read the picture"):
-        opened(path, "here")
+    with pytest.raises(MergeError, match="cannot read the image"):
+        open_image(path, "here")

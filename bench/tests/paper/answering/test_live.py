@@ -31,7 +31,7 @@ from robustmerge_bench.paper.answering.engines.live import LocalEngine
 from robustmerge_bench.paper.answering.family import is_llava_15, prompt_for, settings_of
 from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.prompts import vicuna
-from robustmerge_bench.paper.answering.questions import read
+from robustmerge_bench.paper.answering.questions import read_prompts
 from robustmerge_bench.paper.tasks import TASKS
 
 MOST = 4
@@ -209,7 +209,7 @@ def test_too_little_memory_halves_the_batch(made: Path, monkeypatch: pytest.Monk
     asked = questions(made)
     wanted = engine(base, adapter).answer(asked)
     model = fresh(base, adapter, 4)
-    real, sizes = model._generated, []
+    real, sizes = model._generate, []
 
     def scarce(inputs: Mapping[str, Any], most: int) -> Any:
         sizes.append(len(inputs["input_ids"]))
@@ -217,7 +217,7 @@ def test_too_little_memory_halves_the_batch(made: Path, monkeypatch: pytest.Monk
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
         return real(inputs, most)
 
-    monkeypatch.setattr(model, "_generated", scarce)
+    monkeypatch.setattr(model, "_generate", scarce)
     assert model.answer(asked) == wanted
     assert sizes == [4, 2, 1, 1, 2, 1, 1, 2, 1, 1]
     assert model.batch == 1
@@ -225,7 +225,7 @@ def test_too_little_memory_halves_the_batch(made: Path, monkeypatch: pytest.Monk
     def none(inputs: Mapping[str, Any], most: int) -> Any:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(model, "_generated", none)
+    monkeypatch.setattr(model, "_generate", none)
     with pytest.raises(MergeError, match="single question: CUDA out of memory") as caught:
         model.answer(asked)
     assert "record" in str(caught.value)
@@ -277,7 +277,7 @@ def test_an_end_within_a_batch(made: Path) -> None:
     asked = questions(made)
     whole = model.answer(asked)
     inputs = model._encode(asked[:1])
-    first = model._generated(inputs, MOST)[0]
+    first = model._generate(inputs, MOST)[0]
     end = next(n for n in range(1, MOST) if first[n] not in first[:n])
     model.model.generation_config.eos_token_id = [int(first[end])]
     cut = model.answer(asked)
@@ -289,7 +289,7 @@ def test_questions_of_a_task_as_its_file_has_them(made: Path, tmp_path: Path) ->
     fill(tmp_path, ("imagenet", "scienceqa"), n=4)
     base, adapter = folders(made, "llava")
     for name in ("imagenet", "scienceqa"):
-        paper = read(tmp_path, TASKS[name], AnsweringOptions(max_new_tokens=MOST))
+        paper = read_prompts(tmp_path, TASKS[name], AnsweringOptions(max_new_tokens=MOST))
         asked = list(paper.questions)
         assert engine(base, adapter).answer(asked) == one_by_one(base, adapter, asked)
     assert [one.image is None for one in asked] == [False, True, False, False]
@@ -319,7 +319,7 @@ def test_what_is_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="no chat template"):
         engine(bare, None)
     (bare / "preprocessor_config.json").unlink()
-    with pytest.raises(MergeError, match="no processor for pictures"):
+    with pytest.raises(MergeError, match="no processor for images"):
         engine(bare, None)
     with pytest.raises(MergeError, match="is llava_next"):
         prompt_for(settings_of(str(bare)), "vicuna", "x")

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from robustmerge import MergeError
-from robustmerge_bench.paper.answering.prompts import asked, recorded, vicuna
+from robustmerge_bench.paper.answering.prompts import prompt_text, recorded_prompt, vicuna
 from robustmerge_bench.paper.answering.tokens import token_ids
 from robustmerge_bench.paper.data.questions import Question
 from robustmerge_bench.paper.tasks import TASKS
@@ -35,33 +35,33 @@ def test_the_whole_conversation() -> None:
 
 
 def test_imagenet_lists_its_classes_in_place_of_the_instruction() -> None:
-    found = asked(TASKS["imagenet"], question("What is it?\nAnswer with a word.\nOr two."))
+    found = prompt_text(TASKS["imagenet"], question("What is it?\nAnswer with a word.\nOr two."))
     head, _, names = found.partition("\nChoose an answer from the choices below: ")
     assert head == "What is it?"
     assert names.endswith("Lemon, Bernese mountain dog.")
     assert names.startswith("Doormat, Pomeranian, Chime")
     assert len(set(IMAGENET_CLASSES)) == 100
     assert "\n" not in names
-    assert recorded(TASKS["imagenet"], question("What is it?\nx")) == found
+    assert recorded_prompt(TASKS["imagenet"], question("What is it?\nx")) == found
     kept = "What is it?\nAnswer with a word."
-    assert asked(TASKS["imagenet-r"], question(kept)) == kept
+    assert prompt_text(TASKS["imagenet-r"], question(kept)) == kept
 
 
 @pytest.mark.parametrize("name", ["scienceqa", "aokvqa"])
 def test_the_mark_in_a_text_is_taken_out_where_the_script_does(name: str) -> None:
     with_mark = question(" <image>\nWhich?\nA. x ")
-    assert asked(TASKS[name], with_mark) == "Which?\nA. x"
-    assert recorded(TASKS[name], with_mark) == "<image>\nWhich?\nA. x"
-    assert recorded(TASKS[name], question("Which? <image>", None)) == "Which?"
+    assert prompt_text(TASKS[name], with_mark) == "Which?\nA. x"
+    assert recorded_prompt(TASKS[name], with_mark) == "<image>\nWhich?\nA. x"
+    assert recorded_prompt(TASKS[name], question("Which? <image>", None)) == "Which?"
 
 
 def test_the_mark_elsewhere_is_an_error_that_names_the_question() -> None:
     with pytest.raises(MergeError, match="holds <image>") as caught:
-        asked(TASKS["vqav2"], question("<image>\nWhich?"))
+        prompt_text(TASKS["vqav2"], question("<image>\nWhich?"))
     assert "record 1" in str(caught.value)
     untouched = " Which? "
-    assert asked(TASKS["vqav2"], question(untouched)) == untouched
-    assert recorded(TASKS["vqav2"], question(untouched)) == untouched
+    assert prompt_text(TASKS["vqav2"], question(untouched)) == untouched
+    assert recorded_prompt(TASKS["vqav2"], question(untouched)) == untouched
 
 
 def sentencepiece(scheme: str) -> PreTrainedTokenizerFast:

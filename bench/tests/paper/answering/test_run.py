@@ -22,7 +22,7 @@ from factories.families import save_adapter
 from robustmerge import MergeError
 from robustmerge_bench.paper.answering import run as running
 from robustmerge_bench.paper.answering.options import AnsweringOptions
-from robustmerge_bench.paper.answering.questions import read
+from robustmerge_bench.paper.answering.questions import read_prompts
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.data.predictions import read_predictions
 from robustmerge_bench.paper.tasks import TASKS, chosen
@@ -283,7 +283,7 @@ def edit(place: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     ("change", "said"),
     [
         (lambda r: r[4].update(question_id="102"), ["two questions have the id '102'", "record 5"]),
-        (lambda r: r[6].pop("image"), ["without a picture", "record 7", "question 106"]),
+        (lambda r: r[6].pop("image"), ["without an image", "record 7", "question 106"]),
         (lambda r: r[3].update(image="no/such.png"), ["no picture no/such.png", "record 4"]),
         (lambda r: r[2].pop("text"), ["no text", "record 3"]),
         (lambda r: r[1].update(text="<image>\nWhat?"), ["holds <image>", "record 2"]),
@@ -461,9 +461,10 @@ def test_the_real_engine_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_questions_say_what_their_task_says(place: Path) -> None:
-    paper = read(place / "data", TASKS["scienceqa"], AnsweringOptions())
+    paper = read_prompts(place / "data", TASKS["scienceqa"], AnsweringOptions())
     assert {one.max_new_tokens for one in paper.questions} == {1024}
     assert {one.framing for one in paper.questions} == {"crop"}
     assert (
-        read(place / "data", TASKS["imagenet-r"], AnsweringOptions()).questions[0].framing == "pad"
+        read_prompts(place / "data", TASKS["imagenet-r"], AnsweringOptions()).questions[0].framing
+        == "pad"
     )

@@ -14,10 +14,10 @@ from PIL import Image
 
 from bench_factories.tiny_models import draw
 from robustmerge import MergeError
+from robustmerge.collect.processor import open_image
 from robustmerge_bench.paper.answering.engine import Request
-from robustmerge_bench.paper.answering.images import opened
 from robustmerge_bench.paper.answering.options import AnsweringOptions
-from robustmerge_bench.paper.answering.questions import read
+from robustmerge_bench.paper.answering.questions import read_prompts
 from robustmerge_bench.paper.data.find import find
 from robustmerge_bench.paper.tasks import TASKS
 
@@ -47,7 +47,7 @@ def coded(path: Path) -> str:
 def test_what_is_asked_is_what_llavas_script_asks(tmp_path: Path) -> None:
     files = [draw(tmp_path / f"{n}.jpg", n) for n in range(2)]
     root = table(tmp_path, *map(coded, files), "241")
-    paper = read(root, MMBENCH, AnsweringOptions())
+    paper = read_prompts(root, MMBENCH, AnsweringOptions())
     tail = (
         "Which?\nA. cat\nB. dog\nAnswer with the option's letter from the given choices directly."
     )
@@ -65,16 +65,16 @@ def test_what_is_asked_is_what_llavas_script_asks(tmp_path: Path) -> None:
     assert {one.framing for one in paper.questions} == {"pad"}
     line = json.loads(paper.line(1, "B", "m"))
     assert (line["question_id"], line["prompt"]) == (242, tail)
-    only = read(root, MMBENCH, AnsweringOptions(limit=1))
+    only = read_prompts(root, MMBENCH, AnsweringOptions(limit=1))
     assert only.questions == paper.questions[:1]
 
 
 def test_its_pictures_are_opened_like_files(tmp_path: Path) -> None:
     path = draw(tmp_path / "0.png", 0)
-    one = opened(path.read_bytes(), "here")
+    one = open_image(path.read_bytes(), "here")
     assert one.tobytes() == Image.open(path).convert("RGB").tobytes()
-    with pytest.raises(MergeError, match="cannot read the picture") as caught:
-        opened(b"GIF89a", "table.tsv, row 7")
+    with pytest.raises(MergeError, match="cannot read the image") as caught:
+        open_image(b"GIF89a", "table.tsv, row 7")
     assert "table.tsv, row 7" in str(caught.value)
 
 
@@ -85,7 +85,7 @@ def test_its_pictures_are_opened_like_files(tmp_path: Path) -> None:
 def test_a_picture_that_is_none(tmp_path: Path, image: str, problem: str) -> None:
     root = table(tmp_path, coded(draw(tmp_path / "0.png", 0)), image)
     with pytest.raises(MergeError, match=problem) as caught:
-        read(root, MMBENCH, AnsweringOptions())
+        read_prompts(root, MMBENCH, AnsweringOptions())
     assert "row 2, question 242" in str(caught.value)
 
 
@@ -96,8 +96,9 @@ def test_a_server_is_sent_the_picture_too(tmp_path: Path) -> None:
     server = object.__new__(ServerEngine)
     server._frames = True
     asked = Request(1, "Which?", path.read_bytes(), "crop", 3, "here")
-    assert server._picture(asked) == f"data:image/jpeg;base64,{coded(path)}"
-    padded = server._picture(replace(asked, framing="pad"))
+    assert asked.image is not None
+    assert server._image_url(asked, asked.image) == f"data:image/jpeg;base64,{coded(path)}"
+    padded = server._image_url(replace(asked, framing="pad"), asked.image)
     assert padded.startswith("data:image/png;base64,")
 
 

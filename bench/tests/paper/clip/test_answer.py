@@ -44,7 +44,7 @@ def test_answers_are_the_likeliest_classes(
 ) -> None:
     found = answered(base, experts["cars"], "cars,dtd", root, tmp_path / "out")
     clip = ClipModel.load(str(base))
-    clip.wear(experts["cars"])
+    clip.load_adapter(experts["cars"])
     for task, folder in (("cars", root / "Cars/test"), ("dtd", root / "DTD/test")):
         names = sorted(place.name for place in folder.iterdir())
         head = clip.head([sentences(task, name) for name in names])
@@ -143,7 +143,7 @@ def test_a_picture_that_cannot_be_read_is_named(base: Path, tmp_path: Path) -> N
     bad = tmp_path / "data/Cars/test/red/1.png"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"\x89PNG cut off")
-    with pytest.raises(MergeError, match="cannot read the picture") as caught:
+    with pytest.raises(MergeError, match="cannot read the image") as caught:
         answered(base, None, "cars", tmp_path / "data", tmp_path / "out")
     assert str(bad) in caught.value.where
 
@@ -161,7 +161,7 @@ def test_what_clip_is_not_for(base: Path, root: Path, tmp_path: Path) -> None:
         answered(base, None, "cars", root, tmp_path / "out", server)
     (tmp_path / "llava").mkdir()
     (tmp_path / "llava" / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(MergeError, match="Stanford Cars asks nothing in words"):
+    with pytest.raises(MergeError, match="questions of Stanford Cars have no text"):
         answered(tmp_path / "llava", None, "cars", root, tmp_path / "out")
 
 

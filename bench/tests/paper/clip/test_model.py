@@ -57,7 +57,7 @@ def slowly(
     for sentences in ABOUT:
         total = torch.zeros(24)
         for sentence in sentences:
-            ids = torch.tensor([clip.words(sentence)["input_ids"]])
+            ids = torch.tensor([clip.tokenizer(sentence)["input_ids"]])
             text = model.get_text_features(input_ids=ids).pooler_output[0]
             total += text / math.sqrt(sum(float(x) ** 2 for x in text))
         rows.append(total / math.sqrt(sum(float(x) ** 2 for x in total)))
@@ -89,7 +89,7 @@ def test_zero_shot_logits_are_the_definitions(base: Path, clip: ClipModel) -> No
 def test_an_adapters_logits_are_pefts(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     adapter = expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1)
     before = logits(clip, pictures())
-    clip.wear(adapter)
+    clip.load_adapter(adapter)
     with torch.no_grad():
         wanted = slowly(CLIPModel.from_pretrained(base), clip, pictures(), adapter)
     torch.testing.assert_close(logits(clip, pictures()), wanted, rtol=1e-4, atol=1e-4)
@@ -101,9 +101,9 @@ def test_an_adapter_of_the_vision_encoder_alone(
 ) -> None:
     whole = expert(CLIPModel.from_pretrained(base), tmp_path / "whole", VISION, seed=1)
     alone = expert(CLIPVisionModel.from_pretrained(base), tmp_path / "alone", ATTENTION, seed=1)
-    clip.wear(alone)
+    clip.load_adapter(alone)
     other = ClipModel.load(str(base))
-    other.wear(whole)
+    other.load_adapter(whole)
     assert torch.equal(logits(clip, pictures()), logits(other, pictures()))
     assert not torch.equal(logits(clip, pictures()), logits(ClipModel.load(str(base)), pictures()))
 
@@ -114,7 +114,7 @@ def test_a_merge_of_two_experts(base: Path, clip: ClipModel, tmp_path: Path) -> 
         for seed, name in enumerate("ab", 1)
     )
     merge([a, b], tmp_path / "merged", method="task-arithmetic", rank="full")
-    clip.wear(tmp_path / "merged")
+    clip.load_adapter(tmp_path / "merged")
     model = CLIPModel.from_pretrained(base)
     weights = dict(model.named_parameters())
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_a_merge_of_two_experts(base: Path, clip: ClipModel, tmp_path: Path) -> 
 def test_the_head_is_the_bases(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     before = clip.head(ABOUT)
     torch.testing.assert_close(before.norm(dim=1), torch.ones(3))
-    clip.wear(expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1))
+    clip.load_adapter(expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1))
     assert torch.equal(clip.head(ABOUT), before)
 
 
@@ -157,7 +157,7 @@ def test_an_adapter_that_changes_the_text_encoder_is_refused(
 ) -> None:
     adapter = expert(CLIPModel.from_pretrained(base), tmp_path / "a", ["q_proj"], seed=1)
     with pytest.raises(MergeError, match="the adapter changes the text encoder: text_model") as e:
-        clip.wear(adapter)
+        clip.load_adapter(adapter)
     assert e.value.where == str(adapter)
 
 
@@ -168,7 +168,7 @@ def test_an_adapter_of_another_model_is_refused(
     shape.vision_config.num_hidden_layers = 3
     adapter = expert(CLIPModel(shape), tmp_path / "deeper", VISION, seed=1)
     with pytest.raises(MergeError, match="8 of 24 tensors are not in the model"):
-        clip.wear(adapter)
+        clip.load_adapter(adapter)
 
 
 def test_a_base_that_is_no_clip_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +26,13 @@ from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering.clip.model import ClipModel
 from robustmerge_bench.paper.answering.clip.templates import sentences
 from robustmerge_bench.paper.tasks import chosen
-from robustmerge_bench.paper.training.clip.fitting import ClassLoss, arguments, portion_of
-from robustmerge_bench.paper.training.clip.lessons import ClassExamples, ClassImages, together
+from robustmerge_bench.paper.training.batches import Collator, OrderedExamples
+from robustmerge_bench.paper.training.clip.images import ClassImages, ImageEncoder
 from robustmerge_bench.paper.training.clip.recipe import ClipRecipe
-from robustmerge_bench.paper.training.clip.train import train
-from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.clip.train import ClassLoss, ClassTraining, train
+from robustmerge_bench.paper.training.device import DeviceConfig
 from robustmerge_bench.paper.training.progress import TrainingProgress
+from robustmerge_bench.paper.training.trainer import arguments
 
 BRIEF = ClipRecipe(rank=2, steps=3, batch=4)
 
@@ -75,12 +77,12 @@ def test_every_picture_is_seen_as_often_as_any_other(
     recipe = ClipRecipe(batch=batch, epochs=epochs, limit=limit, steps=steps, seed=seed)
     rows = recipe.rows(counts)
     assert rows == recipe.rows(counts)
-    assert len(rows) == batch * recipe.total(counts)
+    assert len(rows) == batch * recipe.count_steps(len(rows))
     taken = [min(n, limit or n) for n in counts]
     if steps is None:
         assert epochs * sum(taken) <= len(rows) < epochs * (sum(taken) + batch)
     else:
-        assert recipe.total(counts) == steps
+        assert recipe.count_steps(len(rows)) == steps
     # Epoch by epoch: a whole one has every picture that is taken, once.
     whole = [
         rows[start : start + sum(taken)]
@@ -118,57 +120,67 @@ def test_values_out_of_range_are_refused(wrong: dict[str, float], words: str) ->
         ClipRecipe(**wrong)
 
 
-def test_a_device_takes_its_whole_share_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    recipe = ClipRecipe(batch=96)
-    assert portion_of(recipe, DeviceConfig()) == 96
-    assert portion_of(recipe, DeviceConfig(device_batch=24)) == 24
+def training_of(recipe: ClipRecipe, device: DeviceConfig | None = None) -> ClassTraining:
+    """A training on ten images that are never read."""
+    data = ClassImages(("cars",), (("red",),), (10,), (), ())
+    return ClassTraining("base", recipe, device or DeviceConfig("cpu"), data)
+
+
+def test_a_device_takes_its_whole_share_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = ClipRecipe(batch=96, steps=2)
+    assert training_of(recipe).portion == 96
+    assert training_of(recipe, DeviceConfig(device_batch=24)).portion == 24
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert portion_of(recipe, DeviceConfig()) == 24
+    assert training_of(recipe).portion == 24
     monkeypatch.setenv("WORLD_SIZE", "5")
     with pytest.raises(MergeError, match="cannot be divided"):
-        portion_of(recipe, DeviceConfig())
+        _ = training_of(recipe).portion
 
 
-def test_a_training_that_would_learn_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MergeError, match="1 steps in all, and the warm-up"):
-        arguments(BRIEF, DeviceConfig("cpu"), tmp_path, 1)
-    assert arguments(replace(BRIEF, warmup=0.0), DeviceConfig("cpu"), tmp_path, 1).warmup_steps == 0
-    assert arguments(BRIEF, DeviceConfig("cpu"), tmp_path, 100).warmup_steps == 3
+def test_a_training_that_would_learn_nothing_is_refused() -> None:
+    with pytest.raises(MergeError, match="the training has one step, and the warm-up"):
+        training_of(replace(BRIEF, steps=1))
+    assert training_of(replace(BRIEF, steps=1, warmup=0.0)).recipe.count_warmup_steps(4) == 0
+    assert BRIEF.count_warmup_steps(100 * BRIEF.batch) == 3
 
 
-def test_what_the_trainer_is_told(tmp_path: Path) -> None:
-    recipe = ClipRecipe(batch=24, learning_rate=1e-3, weight_decay=0.2, seed=3)
-    args = arguments(recipe, DeviceConfig("cpu", 4, True, 2, 7), tmp_path, 50)
+def test_the_recipe_is_passed_to_the_trainer(tmp_path: Path) -> None:
+    recipe = ClipRecipe(batch=24, learning_rate=1e-3, weight_decay=0.2, seed=3, steps=50)
+
+    def arguments_of(device: DeviceConfig) -> Any:
+        made = training_of(recipe, device)
+        more = made.trainer_arguments()
+        return arguments(recipe, device, tmp_path, len(made.rows), portion=made.portion, **more)
+
+    args = arguments_of(DeviceConfig("cpu", 4, True, 2, 7))
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 6)
     assert (args.learning_rate, args.weight_decay, args.seed) == (1e-3, 0.2, 3)
-    assert (args.max_steps, args.save_steps, args.dataloader_num_workers) == (50, 7, 2)
+    assert (args.num_train_epochs, args.save_steps, args.dataloader_num_workers) == (1, 7, 2)
+    assert (args.warmup_steps, len(training_of(recipe).rows)) == (2, 50 * 24)
     assert args.activation_checkpointing
-    assert not arguments(
-        recipe, DeviceConfig("cpu", None, False), tmp_path, 50
-    ).activation_checkpointing
+    assert not arguments_of(DeviceConfig("cpu", None, False)).activation_checkpointing
 
 
-def test_lessons_of_several_tasks(root: Path, base: Path) -> None:
-    lessons = ClassImages.read(chosen("cars,dtd"), root)
-    assert lessons.tasks == ("cars", "dtd")
-    assert lessons.classes == (("blue", "green", "red"), ("black", "white", "yellow"))
-    assert lessons.counts == (36, 36)
-    assert lessons.owners.tolist() == [0, 0, 0, 1, 1, 1]
-    names = [name for names in lessons.classes for name in names]
-    assert [names[one.label] for one in lessons.lessons] == [
-        one.image.parent.name for one in lessons.lessons
+def test_images_of_several_tasks(root: Path, base: Path) -> None:
+    data = ClassImages.read(chosen("cars,dtd"), root)
+    assert data.tasks == ("cars", "dtd")
+    assert data.classes == (("blue", "green", "red"), ("black", "white", "yellow"))
+    assert data.counts == (36, 36)
+    assert data.owners.tolist() == [0, 0, 0, 1, 1, 1]
+    names = [name for names in data.classes for name in names]
+    assert [names[one.label] for one in data.images] == [
+        one.path.parent.name for one in data.images
     ]
-    assert {(f["task"], f["pictures"], f["classes"]) for f in lessons.files} == {
+    assert {(f["task"], f["pictures"], f["classes"]) for f in data.files} == {
         ("cars", 36, 3),
         ("dtd", 36, 3),
     }
     clip = ClipModel.load(str(base))
-    batch = together([ClassExamples(lessons.lessons, [40, 3], clip)[n] for n in (0, 1)])
-    pictures = [Image.open(lessons.lessons[n].image) for n in (40, 3)]
+    examples = OrderedExamples(data.images, [40, 3], 1, ImageEncoder(clip))
+    batch = Collator()([examples[n] for n in (0, 1)])
+    pictures = [Image.open(data.images[n].path) for n in (40, 3)]
     assert torch.equal(batch["pixel_values"], clip.pixels(pictures))
-    assert batch["labels"].tolist() == [lessons.lessons[n].label for n in (40, 3)]
+    assert batch["labels"].tolist() == [data.images[n].label for n in (40, 3)]
 
 
 def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
@@ -177,12 +189,12 @@ def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
     place = tmp_path / "Cars" / "train.json"
     place.parent.mkdir()
     place.write_text(json.dumps([asked]))
-    lessons = ClassImages.read(chosen("cars"), tmp_path)
-    assert lessons.classes == (("crimson",),)
-    assert lessons.lessons[0].image == picture
+    data = ClassImages.read(chosen("cars"), tmp_path)
+    assert data.classes == (("crimson",),)
+    assert data.images[0].path == picture
     del asked["image"]
     place.write_text(json.dumps([asked]))
-    with pytest.raises(MergeError, match="a question without a picture"):
+    with pytest.raises(MergeError, match="a question without an image"):
         ClassImages.read(chosen("cars"), tmp_path)
 
 
@@ -225,13 +237,13 @@ def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
 def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: Path) -> None:
     recipe = replace(BRIEF, steps=1, batch=9, dropout=0.0, warmup=0.0)
     told = train(str(base), chosen("dtd"), root, tmp_path / "x", recipe=recipe)
-    lessons, clip = ClassImages.read(chosen("dtd"), root), ClipModel.load(str(base))
-    head = clip.head([sentences("dtd", name) for name in lessons.classes[0]])
+    data, clip = ClassImages.read(chosen("dtd"), root), ClipModel.load(str(base))
+    head = clip.head([sentences("dtd", name) for name in data.classes[0]])
     losses = []
-    for row in recipe.rows(lessons.counts):
-        lesson = lessons.lessons[row]
-        logits = clip.scale * head @ clip.features(clip.pixels([Image.open(lesson.image)]))[0]
-        losses.append(-float(logits.log_softmax(0)[lesson.label]))
+    for row in recipe.rows(data.counts):
+        image = data.images[row]
+        logits = clip.scale * head @ clip.features(clip.pixels([Image.open(image.path)]))[0]
+        losses.append(-float(logits.log_softmax(0)[image.label]))
     assert told["loss"] == [[1, pytest.approx(np.mean(losses), rel=1e-4)]]
 
 
@@ -265,8 +277,8 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
     base: Path, root: Path, tmp_path: Path
 ) -> None:
     recipe = ClipRecipe(rank=2, steps=7, batch=6, dropout=0.3, learning_rate=1e-2)
-    place = DeviceConfig("cpu", 3, gradient_checkpointing=False, save_every=2)
-    train(str(base), chosen("cars,dtd"), root, tmp_path / "whole", recipe=recipe, place=place)
+    device = DeviceConfig("cpu", 3, gradient_checkpointing=False, save_every=2)
+    train(str(base), chosen("cars,dtd"), root, tmp_path / "whole", recipe=recipe, device=device)
     first: list[int] = []
 
     def stop(step: TrainingProgress) -> None:
@@ -276,10 +288,10 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
 
     arguments = (str(base), chosen("cars,dtd"), root, tmp_path / "stopped")
     with pytest.raises(KeyboardInterrupt):
-        train(*arguments, recipe=recipe, place=place, told=stop)
+        train(*arguments, recipe=recipe, device=device, report=stop)
     assert not (tmp_path / "stopped").exists()
     second: list[int] = []
-    train(*arguments, recipe=recipe, place=place, told=lambda step: second.append(step.done))
+    train(*arguments, recipe=recipe, device=device, report=lambda step: second.append(step.done))
     assert (first, second) == ([1, 2, 3, 4, 5], [5, 6, 7])
     wanted, found = tensors(tmp_path / "whole"), tensors(tmp_path / "stopped")
     assert wanted.keys() == found.keys()
@@ -327,8 +339,8 @@ def test_another_training_does_not_go_on(base: Path, root: Path, tmp_path: Path)
 
     arguments = (str(base), chosen("cars"), root, tmp_path / "x")
     with pytest.raises(KeyboardInterrupt):
-        train(*arguments, recipe=BRIEF, place=DeviceConfig(save_every=1), told=stop)
-    with pytest.raises(MergeError, match="begun here with 1 other settings") as caught:
+        train(*arguments, recipe=BRIEF, device=DeviceConfig(save_every=1), report=stop)
+    with pytest.raises(MergeError, match="with 1 other settings was started here") as caught:
         train(*arguments, recipe=replace(BRIEF, learning_rate=1e-3))
     assert "recipe learning_rate: 0.0003 there, 0.001 here" in caught.value.where
     train(*arguments, recipe=replace(BRIEF, learning_rate=1e-3), restart=True)

@@ -12,7 +12,7 @@ from bench_factories.tiny_models import draw, save
 from robustmerge_bench.paper.answering.engine import Request
 from robustmerge_bench.paper.answering.engines.live import LocalEngine
 from robustmerge_bench.paper.answering.family import prompt_for, settings_of
-from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.device import DeviceConfig
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
@@ -46,7 +46,7 @@ def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> Non
         tmp_path / "out",
         task="toy",
         recipe=recipe,
-        place=DeviceConfig(gradient_checkpointing=False),
+        device=DeviceConfig(gradient_checkpointing=False),
     )
     assert record["loss"][-1][1] < 0.1
     settings = settings_of(str(base))

@@ -11,11 +11,10 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from bench_factories.tiny_models import FAMILIES, draw, save
-from robustmerge_bench.paper.training.batches import Collator, OrderedExamples
+from robustmerge.collect.gradients import IGNORED
+from robustmerge_bench.paper.training.batches import Collator, OrderedExamples, answer_loss
 from robustmerge_bench.paper.training.conversations import Conversation, Turn
-from robustmerge_bench.paper.training.encoding import IGNORED
-from robustmerge_bench.paper.training.fitting import answer_loss
-from robustmerge_bench.paper.training.model import encoder_for, pad_token
+from robustmerge_bench.paper.training.encoding import encoder_for
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 
@@ -39,7 +38,7 @@ def test_the_loss_of_a_batch_is_that_of_its_parts(
     base = save(family, tmp_path / "base")
     encoder = encoder_for(str(base), TrainingRecipe())
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
-    collate = Collator(pad_token(encoder))
+    collate = Collator(encoder.pad_token)
     examples = [encoder(talk) for talk in talks]
     counts = [int((example["labels"] != IGNORED).sum()) for example in examples]
     assert counts == [3, 4, 5, 6]  # a space, the letters, the end
@@ -61,7 +60,7 @@ def test_the_loss_is_the_models_own(family: str, tmp_path: Path, talks: list[Con
     base = save(family, tmp_path / "base")
     encoder = encoder_for(str(base), TrainingRecipe())
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
-    batch = Collator(pad_token(encoder))([encoder(talk) for talk in talks])
+    batch = Collator(encoder.pad_token)([encoder(talk) for talk in talks])
     with torch.no_grad():
         outputs = model(**batch)
     assert float(answer_loss(outputs, batch["labels"])) == pytest.approx(float(outputs.loss))

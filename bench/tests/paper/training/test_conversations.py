@@ -12,7 +12,7 @@ from bench_factories.conversations import lesson, source_of, write
 from bench_factories.tiny_models import draw
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training.conversations import TrainingSet, Turn
-from robustmerge_bench.paper.training.sources import among, of_file, of_tasks
+from robustmerge_bench.paper.training.sources import of_file, of_tasks, search
 
 
 def read(folder: Path, *lessons: Any) -> TrainingSet:
@@ -86,15 +86,15 @@ HUMAN, GPT = {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
         (turns(HUMAN, {"from": "gpt", "value": 3}), "turn 2 is .* with a text as value"),
         (turns(HUMAN, {"from": "gpt"}), "turn 2 is "),
         (turns(HUMAN, {"from": "gpt", "value": " \n"}), "turn 2, an answer, is empty"),
-        (turns({"from": "human", "value": "<image>Q"}, GPT), "no picture, but <image> in turn 1"),
-        (turns(HUMAN, GPT) | {"image": "a.png"}, "one picture, but <image> nowhere"),
+        (turns({"from": "human", "value": "<image>Q"}, GPT), "no image, but <image> in turn 1"),
+        (turns(HUMAN, GPT) | {"image": "a.png"}, "one image, but <image> nowhere"),
         (
             turns({"from": "human", "value": "<image><image>"}, GPT) | {"image": "a.png"},
-            "one picture, but <image> in turn 1, 1",
+            "one image, but <image> in turn 1, 1",
         ),
         (
             turns(HUMAN, GPT, {"from": "human", "value": "<image>"}, GPT) | {"image": "a.png"},
-            "one picture, but <image> in turn 3",
+            "one image, but <image> in turn 3",
         ),
         (turns(HUMAN, GPT) | {"image": ["a.png"]}, "image is .* not the path"),
         (turns(HUMAN, GPT) | {"image": ""}, "image is '', not the path"),
@@ -113,7 +113,7 @@ def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path: Path, nam
     draw(tmp_path / "a.png", 0)
     (tmp_path / "folder").mkdir()
     lessons = [lesson("Q", "A", image) for image in ("a.png", name, name)]
-    with pytest.raises(MergeError, match="2 of 3 records name a picture that is not") as caught:
+    with pytest.raises(MergeError, match="2 of 3 records name an image that does not") as caught:
         read(tmp_path, *lessons)
     assert caught.value.where.endswith("record 2")
     assert "--images" in caught.value.hint
@@ -164,6 +164,6 @@ def test_a_file_is_called_after_itself_or_as_told(tmp_path: Path) -> None:
 
 def test_the_first_folder_that_has_a_picture_counts(tmp_path: Path) -> None:
     second = draw(tmp_path / "two" / "a.png", 0)
-    find = among([tmp_path / "one", tmp_path / "two"])
+    find = search([tmp_path / "one", tmp_path / "two"])
     assert find("a.png") == second
     assert find("b.png") == tmp_path / "one" / "b.png"

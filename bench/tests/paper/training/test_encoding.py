@@ -14,13 +14,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from bench_factories.tiny_models import FAMILIES, draw, save
+from robustmerge.collect.gradients import IGNORED
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering.engine import Request
 from robustmerge_bench.paper.answering.engines.encode import RequestEncoder as Asker
-from robustmerge_bench.paper.answering.images import framed
+from robustmerge_bench.paper.answering.images import frame_image
 from robustmerge_bench.paper.training.conversations import Conversation, Turn
-from robustmerge_bench.paper.training.encoding import IGNORED, ConversationEncoder, Example
-from robustmerge_bench.paper.training.model import encoder_for
+from robustmerge_bench.paper.training.encoding import ConversationEncoder, Example, encoder_for
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.wording import ConversationText, vicuna
 
@@ -146,8 +146,8 @@ def test_a_picture_is_not_cut_and_some_of_an_answer_stays(
     marks = (whole["input_ids"][0] == llava_encoder.config.image_token_id).nonzero()
     for length, problem in [
         (first, "nothing of an answer"),
-        (int(marks[-1]), "not all of the picture"),
-        (5, "not all of the picture"),
+        (int(marks[-1]), "not all of the image"),
+        (5, "not all of the image"),
     ]:
         with pytest.raises(MergeError, match=problem) as caught:
             replace(llava_encoder, max_length=length)(talk)
@@ -175,7 +175,7 @@ def test_pictures_are_put_on_a_square_where_that_suits(
     with Image.open(picture) as file:
         plain = file.convert("RGB")
     processor = encoder.processor.image_processor
-    square = framed(plain, "pad", processor.image_mean)
+    square = frame_image(plain, "pad", processor.image_mean)
     assert square.size == (100, 100)
     wanted = processor(images=[square if padded else plain], return_tensors="pt")["pixel_values"]
     found = encoder(Conversation("here", picture, TURNS))["pixel_values"]
@@ -221,7 +221,7 @@ def test_a_broken_picture_is_named_with_its_record(
     llava_encoder: ConversationEncoder, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(MergeError, match="cannot read the picture") as caught:
+    with pytest.raises(MergeError, match="cannot read the image") as caught:
         llava_encoder(Conversation("record 7", tmp_path / "a.png", TURNS))
     assert caught.value.where.splitlines() == [str(tmp_path / "a.png"), "record 7"]
 

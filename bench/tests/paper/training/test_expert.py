@@ -11,7 +11,7 @@ from torch import nn
 
 from factories.families import FAMILIES, build
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.training.expert import lora_places, with_lora
+from robustmerge_bench.paper.training.expert import lora_modules, with_lora
 from robustmerge_bench.paper.training.families import adapted, check_adapted, connectors
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
@@ -49,7 +49,7 @@ def trained_whole(expert: PeftModel) -> set[str]:
 def test_lora_on_the_language_model_and_the_projector_whole(family: str) -> None:
     names = [name for name, _ in build(family).named_parameters()]
     expert = expert_of(family)
-    places = lora_places(expert)
+    places = lora_modules(expert)
     assert len(places) == 14
     assert all(LANGUAGE.fullmatch(name) for name in places)
     wanted = {name for name in names if name.startswith(tuple(PROJECTORS[family]))}
@@ -89,7 +89,7 @@ def test_an_unknown_family_has_no_known_projector() -> None:
     with pytest.raises(MergeError, match="family 'strange' is the projector") as caught:
         with_lora(model, TrainingRecipe(), "toy")
     assert "--projector frozen" in caught.value.hint
-    assert lora_places(with_lora(model, TrainingRecipe(projector="frozen"), "toy"))
+    assert lora_modules(with_lora(model, TrainingRecipe(projector="frozen"), "toy"))
 
 
 def test_a_model_without_its_projector_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What the Trainer is told, and the groups of the optimizer."""
+"""The arguments of the Trainer, and the groups of the optimizer."""
 
 from __future__ import annotations
 
@@ -9,20 +9,33 @@ import pytest
 import torch
 
 from factories.families import build
+from robustmerge_bench.paper.training.conversations import Conversation, TrainingSet
+from robustmerge_bench.paper.training.device import DeviceConfig
 from robustmerge_bench.paper.training.expert import with_lora
-from robustmerge_bench.paper.training.fitting import arguments, two_rates
-from robustmerge_bench.paper.training.place import DeviceConfig
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
+from robustmerge_bench.paper.training.train import ConversationTraining
+from robustmerge_bench.paper.training.trainer import arguments, two_rates
 
 
-def told(
-    folder: Path, recipe: TrainingRecipe, place: DeviceConfig, rows: int = 1000, **more: Any
+def arguments_of(
+    folder: Path, recipe: TrainingRecipe, device: DeviceConfig, texts: bool = False
 ) -> Any:
-    return arguments(recipe, place, folder, rows, texts=more.get("texts", False))
+    """The arguments for a thousand conversations, with or without one about no image."""
+    image = None if texts else folder / "image.png"
+    data = TrainingSet((Conversation("here", image, ()),), (1000,), ())
+    training = ConversationTraining("base", "toy", recipe, device, data)
+    return arguments(
+        recipe,
+        device,
+        folder,
+        len(training.rows),
+        portion=training.portion,
+        **training.trainer_arguments(),
+    )
 
 
 def test_the_recipe_is_passed_on(tmp_path: Path) -> None:
-    args = told(tmp_path, TrainingRecipe(), DeviceConfig("cpu", save_every=7, workers=2))
+    args = arguments_of(tmp_path, TrainingRecipe(), DeviceConfig("cpu", save_every=7, workers=2))
     assert (args.learning_rate, args.weight_decay, args.max_grad_norm) == (2e-4, 0.0, 1.0)
     assert (str(args.lr_scheduler_type.value), args.warmup_steps) == ("cosine", 1)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (16, 8)
@@ -45,15 +58,13 @@ def test_the_recipe_is_passed_on(tmp_path: Path) -> None:
 def test_the_projector_may_be_unused_by_texts(
     tmp_path: Path, recipe: TrainingRecipe, texts: bool, unused: bool
 ) -> None:
-    assert (
-        told(tmp_path, recipe, DeviceConfig("cpu"), texts=texts).ddp_find_unused_parameters
-        == unused
-    )
+    args = arguments_of(tmp_path, recipe, DeviceConfig("cpu"), texts)
+    assert args.ddp_find_unused_parameters == unused
 
 
 def test_precision_and_checkpointing_are_options(tmp_path: Path) -> None:
     recipe = TrainingRecipe(dtype="bfloat16", batch=6)
-    args = told(tmp_path, recipe, DeviceConfig("cpu", 2, gradient_checkpointing=False))
+    args = arguments_of(tmp_path, recipe, DeviceConfig("cpu", 2, gradient_checkpointing=False))
     assert args.bf16
     assert not args.activation_checkpointing
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (2, 3)

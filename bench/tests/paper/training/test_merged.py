@@ -19,7 +19,7 @@ from bench_factories.tiny_models import save
 from robustmerge.cli.app import run
 from robustmerge.live.loaded import landed
 from robustmerge_bench.paper.training.conversations import Source
-from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.device import DeviceConfig
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
@@ -31,7 +31,7 @@ def two_experts(base: Path, source: Source, folder: Path, **settings: Any) -> li
     found = []
     for name, part in (("even", lessons[:6:2]), ("odd", lessons[1::2])):
         (half,) = [source_of(write(source.path.parent / f"{name}.json", part), name)]
-        train(str(base), [half], folder / name, task=name, recipe=recipe, place=DeviceConfig())
+        train(str(base), [half], folder / name, task=name, recipe=recipe, device=DeviceConfig())
         found.append(folder / name)
     return found
 

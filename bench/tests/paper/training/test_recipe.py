@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.device import DeviceConfig
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 
@@ -66,9 +66,9 @@ def test_tasks_are_mixed() -> None:
 
 def test_steps_count_the_last_short_one() -> None:
     recipe = TrainingRecipe(batch=8, warmup=0.1)
-    assert [recipe.steps(n) for n in (1, 8, 9, 800)] == [1, 1, 2, 100]
-    assert recipe.warmup_steps(800) == 10
-    assert recipe.warmup_steps(9) == 1
+    assert [recipe.count_steps(n) for n in (1, 8, 9, 800)] == [1, 1, 2, 100]
+    assert recipe.count_warmup_steps(800) == 10
+    assert recipe.count_warmup_steps(9) == 1
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, Any], option: str)
         ({"save_every": 0}, "--save-every"),
     ],
 )
-def test_a_place_is_checked_too(settings: dict[str, Any], option: str) -> None:
+def test_a_device_is_checked_too(settings: dict[str, Any], option: str) -> None:
     with pytest.raises(MergeError, match=option):
         DeviceConfig(**settings)
 
@@ -131,7 +131,7 @@ def test_a_batch_is_divided(
 
 
 def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MergeError, match="5 at once do not divide the 128") as caught:
+    with pytest.raises(MergeError, match="a device batch of 5 does not divide the 128") as caught:
         DeviceConfig(device_batch=5).portion(128)
     assert caught.value.where == "--device-batch"
     monkeypatch.setenv("WORLD_SIZE", "3")

@@ -18,15 +18,15 @@ from bench_factories.conversations import lesson, source_of, write
 from faults.refuse import tree
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training import checkpoints, session
-from robustmerge_bench.paper.training.checkpoints import beside, latest, settle
+from robustmerge_bench.paper.training.checkpoints import checkpoint_folder, latest, prepare
 from robustmerge_bench.paper.training.conversations import Source
-from robustmerge_bench.paper.training.place import DeviceConfig
+from robustmerge_bench.paper.training.device import DeviceConfig
 from robustmerge_bench.paper.training.progress import TrainingProgress
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
 
 RECIPE = TrainingRecipe(rank=2, batch=2, epochs=2, learning_rate=3e-3)  # with dropout, which draws
-PLACE = DeviceConfig(save_every=2, device_batch=1)
+DEVICE = DeviceConfig(save_every=2, device_batch=1)
 
 
 class StopError(Exception):
@@ -34,15 +34,15 @@ class StopError(Exception):
 
 
 def stop_at(step: int) -> Callable[[TrainingProgress], None]:
-    def told(now: TrainingProgress) -> None:
+    def report(now: TrainingProgress) -> None:
         if now.done == step:
             raise StopError
 
-    return told
+    return report
 
 
 def run(base: Path, source: Source, out: Path, **options: Any) -> dict[str, Any]:
-    given = {"task": "toy", "recipe": RECIPE, "place": PLACE, **options}
+    given = {"task": "toy", "recipe": RECIPE, "device": DEVICE, **options}
     return train(str(base), [source], out, **given)
 
 
@@ -59,38 +59,38 @@ def begun(llava: Path, source: Source, tmp_path_factory: pytest.TempPathFactory)
     """What a training leaves that was stopped at its fifth step."""
     out = tmp_path_factory.mktemp("begun") / "out"
     with pytest.raises(StopError):
-        run(llava, source, out, told=stop_at(5))
+        run(llava, source, out, report=stop_at(5))
     assert not out.exists()
-    assert latest(beside(out)) == out.with_name(".out.training") / "checkpoint-4"
-    return beside(out)
+    assert latest(checkpoint_folder(out)) == out.with_name(".out.training") / "checkpoint-4"
+    return checkpoint_folder(out)
 
 
 @pytest.fixture
 def stopped(begun: Path, tmp_path: Path) -> Path:
     """The output of such a training."""
-    shutil.copytree(begun, beside(tmp_path / "out"))
+    shutil.copytree(begun, checkpoint_folder(tmp_path / "out"))
     return tmp_path / "out"
 
 
 def test_it_goes_on_to_the_same_adapter(
     llava: Path, source: Source, stopped: Path, whole: dict[str, Any]
 ) -> None:
-    told: list[TrainingProgress] = []
-    record = run(llava, source, stopped, told=told.append)
-    assert [step.done for step in told] == [5, 6, 7]
+    reports: list[TrainingProgress] = []
+    record = run(llava, source, stopped, report=reports.append)
+    assert [step.done for step in reports] == [5, 6, 7]
     assert [step for step, _ in record["loss"]] == [1, 2, 3, 4, 5, 6, 7]
     assert tree(stopped) == whole
-    assert not beside(stopped).exists()
+    assert not checkpoint_folder(stopped).exists()
 
 
 def test_a_checkpoint_half_written_does_not_count(
     llava: Path, source: Source, stopped: Path, whole: dict[str, Any]
 ) -> None:
-    (beside(stopped) / "checkpoint-4" / checkpoints.MARK).unlink()
-    (beside(stopped) / "checkpoint-4" / "optimizer.pt").write_bytes(b"cut off")
-    told: list[TrainingProgress] = []
-    run(llava, source, stopped, told=told.append)
-    assert [step.done for step in told] == [3, 4, 5, 6, 7]
+    (checkpoint_folder(stopped) / "checkpoint-4" / checkpoints.MARKER).unlink()
+    (checkpoint_folder(stopped) / "checkpoint-4" / "optimizer.pt").write_bytes(b"cut off")
+    reports: list[TrainingProgress] = []
+    run(llava, source, stopped, report=reports.append)
+    assert [step.done for step in reports] == [3, 4, 5, 6, 7]
     assert tree(stopped) == whole
 
 
@@ -108,9 +108,9 @@ def test_after_the_last_step_there_is_only_to_write(
         patch.setattr(session, "write_adapter", full)
         with pytest.raises(StopError):
             run(llava, source, tmp_path / "out")
-    told: list[TrainingProgress] = []
-    run(llava, source, tmp_path / "out", told=told.append)
-    assert not told
+    reports: list[TrainingProgress] = []
+    run(llava, source, tmp_path / "out", report=reports.append)
+    assert not reports
     assert tree(tmp_path / "out") == whole
 
 
@@ -120,23 +120,23 @@ def test_after_the_last_step_there_is_only_to_write(
         ({"recipe": replace(RECIPE, seed=1)}, "recipe seed: 0 there, 1 here"),
         ({"recipe": replace(RECIPE, init="independent")}, "recipe init: 'shared' there, 'indepen"),
         ({"task": "other"}, "task: 'toy' there, 'other' here"),
-        ({"place": replace(PLACE, device_batch=2)}, "device_batch: 1 there, 2 here"),
+        ({"device": replace(DEVICE, device_batch=2)}, "device_batch: 1 there, 2 here"),
     ],
 )
 def test_other_settings_are_refused_with_both_sides(
     llava: Path, source: Source, stopped: Path, changed: dict[str, Any], line: str
 ) -> None:
-    before = tree(beside(stopped))
-    with pytest.raises(MergeError, match="a training was begun here with") as caught:
+    before = tree(checkpoint_folder(stopped))
+    with pytest.raises(MergeError, match="other settings was started here") as caught:
         run(llava, source, stopped, **changed)
     assert line in caught.value.where
     assert "--restart" in caught.value.hint
-    assert tree(beside(stopped)) == before
+    assert tree(checkpoint_folder(stopped)) == before
 
 
 def test_other_data_are_refused(llava: Path, source: Source, stopped: Path) -> None:
     other = source_of(write(stopped.parent / "train.json", [lesson("Q", "A")] * 9))
-    with pytest.raises(MergeError, match="a training was begun here with") as caught:
+    with pytest.raises(MergeError, match="other settings was started here") as caught:
         run(llava, other, stopped)
     assert "data 1 sha256: " in caught.value.where
     assert "data 1 records: 7 there, 9 here" in caught.value.where
@@ -145,35 +145,37 @@ def test_other_data_are_refused(llava: Path, source: Source, stopped: Path) -> N
 def test_a_restart_forgets_what_was_begun(
     llava: Path, source: Source, stopped: Path, whole: dict[str, Any]
 ) -> None:
-    told: list[TrainingProgress] = []
-    run(llava, source, stopped, restart=True, told=told.append)
-    assert told[0].done == 1
+    reports: list[TrainingProgress] = []
+    run(llava, source, stopped, restart=True, report=reports.append)
+    assert reports[0].done == 1
     assert tree(stopped) == whole
 
 
 def test_what_has_no_checkpoint_is_not_held_against_anyone(tmp_path: Path) -> None:
     folder = tmp_path / ".out.training"
-    assert settle(folder, {"seed": 0}, restart=False) is None
+    assert prepare(folder, {"seed": 0}, restart=False) is None
     (folder / "checkpoint-2").mkdir()
-    assert settle(folder, {"seed": 1}, restart=False) is None
+    assert prepare(folder, {"seed": 1}, restart=False) is None
     assert not (folder / "checkpoint-2").exists()
     (folder / "checkpoint-10").mkdir()
     (folder / "checkpoint-9").mkdir()
     for number in (9, 10):
-        (folder / f"checkpoint-{number}" / checkpoints.MARK).touch()
-    assert settle(folder, {"seed": 1}, restart=False) == folder / "checkpoint-10"
+        (folder / f"checkpoint-{number}" / checkpoints.MARKER).touch()
+    assert prepare(folder, {"seed": 1}, restart=False) == folder / "checkpoint-10"
     with pytest.raises(MergeError, match="with 1 other settings"):
-        settle(folder, {"seed": 2}, restart=False)
+        prepare(folder, {"seed": 2}, restart=False)
 
 
 def test_a_training_is_small_while_it_goes_on(llava: Path, source: Source, tmp_path: Path) -> None:
     """Two checkpoints are kept, one of them whole at any time."""
     seen = []
 
-    def told(step: TrainingProgress) -> None:
-        seen.append(sorted(p.name for p in beside(tmp_path / "out").glob("checkpoint-*")))
+    def report(step: TrainingProgress) -> None:
+        seen.append(
+            sorted(p.name for p in checkpoint_folder(tmp_path / "out").glob("checkpoint-*"))
+        )
 
-    run(llava, source, tmp_path / "out", place=replace(PLACE, save_every=1), told=told)
+    run(llava, source, tmp_path / "out", device=replace(DEVICE, save_every=1), report=report)
     assert max(map(len, seen)) == 2
 
 
@@ -194,7 +196,7 @@ def halting(pipe: Connection, base: Path, path: Path, out: Path, moment: str) ->
     if moment == "marked":
         after(checkpoints.CheckpointMarker, "on_save", wait, 2)
     else:  # the model is written, the optimizer is not
-        from robustmerge_bench.paper.training.fitting import ExpertTrainer
+        from robustmerge_bench.paper.training.trainer import ExpertTrainer
 
         after(ExpertTrainer, "save_model", wait, 2)
     run(base, source_of(path), out)
@@ -231,8 +233,8 @@ def test_killed_it_goes_on_to_the_same_adapter(
     child.join(30)
     assert child.exitcode == -signal.SIGKILL
     assert not out.exists()
-    assert (beside(out) / "checkpoint-4").exists()
-    told: list[TrainingProgress] = []
-    run(llava, source, out, told=told.append)
-    assert told[0].done == last + 1
+    assert (checkpoint_folder(out) / "checkpoint-4").exists()
+    reports: list[TrainingProgress] = []
+    run(llava, source, out, report=reports.append)
+    assert reports[0].done == last + 1
     assert tree(out) == whole

@@ -11,9 +11,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from robustmerge_bench.paper.training.expert import with_lora
+from robustmerge_bench.paper.training.expert import draw_A, with_lora
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
-from robustmerge_bench.paper.training.start import drawn
 
 SHAPE = torch.Size([16, 400])
 
@@ -60,7 +59,7 @@ def test_no_two_modules_start_alike(llava: Path) -> None:
 
 
 def test_entries_are_uniform_as_pefts_are() -> None:
-    entries = drawn("model.layers.0.q_proj", SHAPE, 0)
+    entries = draw_A("model.layers.0.q_proj", SHAPE, 0)
     reference = torch.empty(SHAPE)
     torch.manual_seed(0)
     torch.nn.init.kaiming_uniform_(reference, a=5**0.5)
@@ -72,6 +71,6 @@ def test_entries_are_uniform_as_pefts_are() -> None:
 
 def test_a_start_is_fixed_for_good() -> None:
     """Adapters that are trained years apart with one seed must still share it."""
-    found = drawn("model.language_model.layers.0.self_attn.q_proj", torch.Size([2, 4]), 0)
+    found = draw_A("model.language_model.layers.0.self_attn.q_proj", torch.Size([2, 4]), 0)
     wanted = torch.tensor([-0.0815150, 0.2997203, 0.4192208, 0.1974671])
     torch.testing.assert_close(found[0], wanted, atol=1e-6, rtol=0)

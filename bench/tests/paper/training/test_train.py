@@ -19,13 +19,13 @@ from transformers import AutoModelForImageTextToText
 from bench_factories.conversations import lesson, source_of, write
 from bench_factories.tiny_models import FAMILIES, save
 from faults.refuse import tree
+from robustmerge.collect.gradients import IGNORED
 from robustmerge.errors import MergeError
 from robustmerge.live.loaded import landed
 from robustmerge_bench.paper.training.conversations import Source, TrainingSet
-from robustmerge_bench.paper.training.encoding import IGNORED
+from robustmerge_bench.paper.training.device import DeviceConfig
+from robustmerge_bench.paper.training.encoding import encoder_for
 from robustmerge_bench.paper.training.expert import with_lora
-from robustmerge_bench.paper.training.model import encoder_for
-from robustmerge_bench.paper.training.place import DeviceConfig
 from robustmerge_bench.paper.training.progress import TrainingProgress
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 from robustmerge_bench.paper.training.train import train
@@ -35,7 +35,7 @@ FAST = {"rank": 2, "batch": 4, "learning_rate": 3e-3, "projector_rate": 1e-3}
 
 
 def trained(
-    base: Path, source: Source, folder: Path, place: DeviceConfig | None = None, **settings: Any
+    base: Path, source: Source, folder: Path, device: DeviceConfig | None = None, **settings: Any
 ) -> dict[str, Tensor]:
     """The tensors of an adapter that is trained into a folder."""
     train(
@@ -44,7 +44,7 @@ def trained(
         folder,
         task=source.task,
         recipe=TrainingRecipe(**{**FAST, **settings}),
-        place=place or DeviceConfig(gradient_checkpointing=False),
+        device=device or DeviceConfig(gradient_checkpointing=False),
     )
     return load_file(folder / WEIGHTS)
 
@@ -60,7 +60,7 @@ def test_every_family_trains_and_its_adapter_lands(
 ) -> None:
     base = save(family, tmp_path / "base")
     before = tree(base)
-    found = trained(base, source, tmp_path / "out", place=DeviceConfig(), limit=4, warmup=0.0)
+    found = trained(base, source, tmp_path / "out", device=DeviceConfig(), limit=4, warmup=0.0)
     assert tree(base) == before
     moved = [bool(weight.any()) for name, weight in found.items() if "lora_B" in name]
     assert len(moved) == 14
@@ -87,7 +87,7 @@ def slowly(base: Path, source: Source, recipe: TrainingRecipe) -> dict[str, Tens
     second = {n: torch.zeros_like(p) for n, p in names.items()}
     count = dict.fromkeys(names, 0)
     rows = recipe.rows(lessons.counts)
-    steps, warm = recipe.steps(len(rows)), recipe.warmup_steps(len(rows))
+    steps, warm = recipe.count_steps(len(rows)), recipe.count_warmup_steps(len(rows))
     for step in range(steps):
         some = rows[step * recipe.batch : (step + 1) * recipe.batch]
         examples = [encoder(lessons.conversations[row]) for row in some]
@@ -132,7 +132,7 @@ def test_it_learns_what_the_recipe_says(
     llava: Path, source: Source, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     recipe = TrainingRecipe(**{**FAST, "dropout": 0.0, "learning_rate": 1e-3, **settings})
-    train(str(llava), [source], tmp_path / "out", task="toy", recipe=recipe, place=DeviceConfig())
+    train(str(llava), [source], tmp_path / "out", task="toy", recipe=recipe, device=DeviceConfig())
     found, wanted = load_file(tmp_path / "out" / WEIGHTS), slowly(llava, source, recipe)
     assert furthest(found, wanted) < 2e-5
     assert max(float(w.abs().max()) for n, w in wanted.items() if "lora_B" in n) > 1e-3
@@ -147,7 +147,7 @@ def plain(
 
 
 @pytest.mark.parametrize(
-    "place",
+    "device",
     [
         DeviceConfig(device_batch=1, gradient_checkpointing=False),
         DeviceConfig(device_batch=2, gradient_checkpointing=True),
@@ -156,9 +156,9 @@ def plain(
     ids=["one-by-one", "two-checkpointed", "checkpointed-worker"],
 )
 def test_portions_and_checkpointing_change_nothing(
-    llava: Path, source: Source, tmp_path: Path, plain: dict[str, Tensor], place: DeviceConfig
+    llava: Path, source: Source, tmp_path: Path, plain: dict[str, Tensor], device: DeviceConfig
 ) -> None:
-    assert furthest(plain, trained(llava, source, tmp_path / "out", place, dropout=0.0)) < 1e-5
+    assert furthest(plain, trained(llava, source, tmp_path / "out", device, dropout=0.0)) < 1e-5
 
 
 def test_the_projector_has_a_rate_of_its_own(llava: Path, source: Source, tmp_path: Path) -> None:
@@ -210,18 +210,24 @@ def test_several_tasks_are_one_adapter(llava: Path, tmp_path: Path) -> None:
         tmp_path / "out",
         task="joint",
         recipe=TrainingRecipe(**FAST),
-        place=DeviceConfig(),
+        device=DeviceConfig(),
     )
     assert (record["task"], record["conversations_seen"], record["steps"]) == ("joint", 5, 2)
     assert [file["task"] for file in record["data"]] == ["one", "two"]
 
 
 def test_the_folder_and_its_record(llava: Path, source: Source, tmp_path: Path) -> None:
-    told: list[TrainingProgress] = []
+    reports: list[TrainingProgress] = []
     recipe = TrainingRecipe(**FAST, seed=3)
     out = tmp_path / "new" / "out"
     record = train(
-        str(llava), [source], out, task="toy", recipe=recipe, place=DeviceConfig(), told=told.append
+        str(llava),
+        [source],
+        out,
+        task="toy",
+        recipe=recipe,
+        device=DeviceConfig(),
+        report=reports.append,
     )
     assert set(tree(out)) == {"README.md", WEIGHTS, "adapter_config.json", "training.json"}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
@@ -233,9 +239,9 @@ def test_the_folder_and_its_record(llava: Path, source: Source, tmp_path: Path) 
     assert record["data"][0]["sha256"] == TrainingSet.read([source]).files[0]["sha256"]
     assert record["parameters"]["lora"] > 0
     assert set(record["versions"]) >= {"torch", "transformers", "peft"}
-    assert [[step.done, round(step.loss, 6)] for step in told] == record["loss"]
-    assert [(step.done, step.todo) for step in told] == [(1, 2), (2, 2)]
-    assert told[0].left > 0 == told[1].left
+    assert [[step.done, round(step.loss, 6)] for step in reports] == record["loss"]
+    assert [(step.done, step.todo) for step in reports] == [(1, 2), (2, 2)]
+    assert reports[0].left > 0 == reports[1].left
     assert "toy" in (out / "README.md").read_text()
 
 
@@ -293,7 +299,7 @@ def test_a_broken_picture_is_named_wherever_it_is_read(
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     source = source_of(write(tmp_path / "t.json", [lesson("Q", "A", "a.png")]))
-    with pytest.raises(MergeError, match="cannot read the picture") as caught:
+    with pytest.raises(MergeError, match="cannot read the image") as caught:
         trained(llava, source, tmp_path / "out", DeviceConfig(workers=workers), warmup=0.0)
     assert "Traceback" not in str(caught.value)
     lines = [line.strip() for line in caught.value.where.splitlines()]
@@ -304,7 +310,7 @@ def test_pictures_and_texts_are_not_mixed_among_parts_of_a_model(
     llava: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(MergeError, match="1 of 7 conversations have no picture") as caught:
+    with pytest.raises(MergeError, match="1 of 7 conversations have no image") as caught:
         trained(llava, source, tmp_path / "out")
     assert caught.value.where.endswith("record 7")
 

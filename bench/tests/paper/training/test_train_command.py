@@ -9,7 +9,7 @@ import pytest
 
 from bench_factories.conversations import lesson, write
 from robustmerge.cli.app import run
-from robustmerge_bench.paper.training import train as training
+from robustmerge_bench.paper.training import session
 from robustmerge_bench.paper.training.conversations import Source
 
 QUICK = ["--rank", "2", "--batch", "4", "--learning-rate", "0.003", "--device", "cpu"]
@@ -82,7 +82,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.ExpertTrainer, "train", interrupted)
+    monkeypatch.setattr(session.ExpertTrainer, "train", interrupted)
     given = ["--base", str(llava), "--conversations", str(source.path), "-o", str(tmp_path / "out")]
     assert run(["bench", "train", *given, *QUICK]) == 130
     assert "the same command goes on from the last checkpoint" in capfd.readouterr().err

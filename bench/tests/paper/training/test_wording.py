@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from robustmerge.collect.processor import ModelProcessor
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering import prompts
 from robustmerge_bench.paper.training.conversations import Conversation, Turn
@@ -43,7 +44,10 @@ def test_one_turn_is_the_prompt_that_is_asked_and_its_answer(image: bool) -> Non
 
 
 class Written:
-    """What has a chat template, as a function."""
+    """A processor with a chat template, as a function."""
+
+    chat_template = "as a function"
+    tokenizer: object
 
     def __init__(self, answer: str, ask: str = "B:", keep: bool = True) -> None:
         self._answer, self._ask, self._keep = answer, ask, keep
@@ -64,7 +68,9 @@ class Written:
 
 
 def template(answer: str, *, parts: bool = True, **options: Any) -> Template:
-    return Template(Written(answer, **options), parts, "<e>", ("<e>", "<end>"))
+    written = Written(answer, **options)
+    written.tokenizer = object() if parts else written  # a tokenizer is its own
+    return Template(ModelProcessor(written), "<e>", ("<e>", "<end>"))
 
 
 def test_a_template_that_ends_its_answers() -> None:
@@ -82,7 +88,7 @@ def test_the_last_answer_is_ended_where_the_template_does_not() -> None:
 def test_a_tokenizers_template_gets_plain_text() -> None:
     made = template("B: {}<end>", parts=False)
     assert made(talk(("Q", "A"), image=False)).text == "A:Q\nB: A<end>"
-    assert made.processor.turns[0] == {"role": "user", "content": "Q"}
+    assert made.processor.processor.turns[0] == {"role": "user", "content": "Q"}
 
 
 @pytest.mark.parametrize("options", [{"ask": "B:<think>"}, {"keep": False}])

@@ -1,9 +1,10 @@
-"""Models that answer, and a run that can be stopped.
+"""Models that answer tasks, in a run that can be stopped and resumed.
 
-prompts.py   what is asked, word for word as in the released scripts
-tokens.py    how the released scripts turn that into tokens
-images.py    how they crop or pad a picture
-engine.py    what can answer questions
+prompts.py   prompts, word for word as in the released scripts
+tokens.py    how the original LLaVA code tokenizes them
+images.py    how the released scripts crop or pad an image
+engine.py    requests, and the protocol of engines
 engines/     transformers and PEFT; a server that speaks OpenAI's protocol
+clip/        CLIP as a classifier
 run.py       tasks answered into a folder
 """

@@ -1,4 +1,4 @@
-"""What can answer questions: a model in this process, or a server."""
+"""Requests, and the engines that answer them: a model in this process, or a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from ..data.questions import Id
 from ..tasks import Framing
 
-Prompt = Literal["vicuna", "chat-template"]
+PromptFormat = Literal["vicuna", "chat-template"]
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class Request:
 
     Attributes:
         id: As its file writes it.
-        text: The question with its instruction, without a mark for the picture.
-        image: The picture's file, or its bytes; None where there is none.
+        text: The question with its instruction, without a mark for the image.
+        image: The image's file, or its bytes; None where there is none.
         framing: How the task's released script crops or pads it; for LLaVA-1.5 only.
         max_new_tokens: Most tokens of the answer.
-        where: The question's file and its place there, for messages.
+        where: The question's file and its position there, for messages.
         task: Name of the task.
-        choices: The classes, for tasks that ask for the class of a picture.
+        choices: The classes, for tasks of image classification.
     """
 
     id: Id
@@ -37,25 +37,30 @@ class Request:
     task: str = ""
     choices: tuple[str, ...] = ()
 
+    @property
+    def location(self) -> str:
+        """The question's file, its position there and its id."""
+        return f"{self.where}, question {self.id}"
+
 
 @runtime_checkable
 class Engine(Protocol):
     """A model that answers.
 
     Attributes:
-        window: How many questions it likes to be asked at once.
+        window: How many requests it should get at once.
     """
 
     window: int
 
-    def answer(self, questions: Sequence[Request]) -> list[str]:
-        """Answers to these questions, in their order, without space around them.
+    def answer(self, requests: Sequence[Request]) -> list[str]:
+        """Return the answers in the requests' order, stripped of white space.
 
         Raises:
-            MergeError: A question cannot be asked, or the model cannot answer.
+            MergeError: A request cannot be sent, or the model cannot answer.
         """
         ...
 
     def facts(self) -> Mapping[str, Any]:
-        """What is to be recorded of it, for JSON."""
+        """Return what run.json records of it."""
         ...

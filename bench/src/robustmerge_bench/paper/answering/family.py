@@ -1,4 +1,4 @@
-"""What the base model is, from its settings alone."""
+"""The base model's family, from its config.json alone."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from robustmerge.adapter.source import local_folder, snapshot
 from robustmerge.errors import MergeError
 from robustmerge.files import read_json
 
-from .engine import Prompt
+from .engine import PromptFormat
+from .options import PromptOption
 from .questions import TaskPrompts
 
 _SETTINGS = "config.json"
 
 
 def settings_of(base: str) -> Mapping[str, Any]:
-    """The base model's config.json.
+    """Read the base model's config.json.
 
     Args:
         base: A folder or Hub id.
 
     Raises:
-        MergeError: There is none, or it is the original LLaVA code's.
+        MergeError: The file is missing, or in the format of the original LLaVA code.
     """
     folder = local_folder(base)
     if folder is None:
@@ -40,7 +41,7 @@ def settings_of(base: str) -> Mapping[str, Any]:
 
 
 def is_llava_15(settings: Mapping[str, Any]) -> bool:
-    """Whether this is the model of the released scripts: CLIP, a projector, Vicuna."""
+    """Return whether this is the model of the released scripts: CLIP, a projector, Vicuna."""
     parts = {"text_config": "llama", "vision_config": "clip_vision_model"}
     return settings.get("model_type") == "llava" and all(
         (settings.get(part) or {}).get("model_type", kind) == kind for part, kind in parts.items()
@@ -48,49 +49,50 @@ def is_llava_15(settings: Mapping[str, Any]) -> bool:
 
 
 def is_clip(settings: Mapping[str, Any]) -> bool:
-    """Whether this is CLIP, which tells the class of a picture and nothing else."""
+    """Return whether this is CLIP, which classifies images and does nothing else."""
     return settings.get("model_type") == "clip"
 
 
-def check_tasks(base: str, settings: Mapping[str, Any], papers: Sequence[TaskPrompts]) -> None:
-    """Check that the base can be asked these questions.
+def check_tasks(base: str, settings: Mapping[str, Any], tasks: Sequence[TaskPrompts]) -> None:
+    """Check that the base can answer these tasks.
 
     Raises:
-        MergeError: CLIP is asked for more than classes, or another model is asked without words.
+        MergeError: A task of texts for CLIP, or one without texts for another model.
     """
-    for paper in papers:
-        title, first = paper.task.title, paper.questions[0]
-        if is_clip(settings) and paper.task.kind != "label":
+    for one in tasks:
+        title, first = one.task.title, one.questions[0]
+        if is_clip(settings) and one.task.kind != "label":
             raise MergeError(
                 f"CLIP cannot answer {title}",
                 where=base,
                 hint="--tasks vision are the tasks for it",
             )
-        if not is_clip(settings) and paper.task.kind == "label" and not first.text.strip():
+        if not is_clip(settings) and one.task.kind == "label" and not first.text.strip():
             raise MergeError(
-                f"{title} asks nothing in words, and the base is {settings.get('model_type')}",
+                f"the questions of {title} have no text, and the base is "
+                f"{settings.get('model_type')}",
                 where=first.where,
                 hint="it is for CLIP; for other models, give it a question file with texts",
             )
 
 
-def prompt_for(settings: Mapping[str, Any], wanted: str, base: str) -> Prompt:
-    """The prompt that a base is asked with.
+def prompt_for(settings: Mapping[str, Any], option: PromptOption, base: str) -> PromptFormat:
+    """Return the prompt format that suits a base.
 
     Args:
-        settings: The base's.
-        wanted: vicuna, chat-template, or auto: vicuna for LLaVA-1.5, the template for others.
-        base: What it is called in messages.
+        settings: The base's config.json.
+        option: vicuna, chat-template, or auto: vicuna for LLaVA-1.5, the template for others.
+        base: Its name in messages.
 
     Raises:
         MergeError: Vicuna's prompt for another model.
     """
-    if wanted == "chat-template" or (wanted == "auto" and not is_llava_15(settings)):
+    if option == "chat-template" or (option == "auto" and not is_llava_15(settings)):
         return "chat-template"
     if not is_llava_15(settings):
         raise MergeError(
             f"vicuna is the prompt of LLaVA-1.5, and the base is {settings.get('model_type')}",
             where=f"--prompt vicuna\n{base}",
-            hint="--prompt chat-template asks every model as it was trained to be asked",
+            hint="--prompt chat-template is the format that each model was trained with",
         )
     return "vicuna"

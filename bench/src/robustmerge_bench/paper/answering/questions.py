@@ -1,4 +1,4 @@
-"""All that a task asks, checked before a model is loaded."""
+"""All requests of a task, checked before a model is loaded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from robustmerge.errors import MergeError
 
 from ..data.embedded import embedded
-from ..data.find import find, picture
+from ..data.find import LocatedTask, find, picture
 from ..data.pictures import digest, questions_at
 from ..data.questions import Question, text_of
 from ..data.records import JsonRecord
 from ..tasks import PaperTask
 from .engine import Request
 from .options import AnsweringOptions
-from .prompts import asked, recorded
+from .prompts import prompt_text, recorded_prompt
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class TaskPrompts:
         task: The task.
         path: The file they are from.
         sha256: Its hash.
-        questions: What a model is asked.
-        prompts: What is recorded as having been asked.
+        questions: The requests to a model.
+        prompts: The prompts as recorded next to the answers.
     """
 
     task: PaperTask
@@ -41,81 +41,75 @@ class TaskPrompts:
     prompts: tuple[str, ...]
 
     def line(self, number: int, answer: str, model: str) -> str:
-        """One line of the file of answers, with the keys of the released scripts.
+        """Return one line of the file of answers, with the keys of the released scripts.
 
         Args:
-            number: Which question, from 0.
+            number: Number of the question, from 0.
             answer: Its answer.
             model: Name of the model.
         """
-        one = self.questions[number]
-        identity = json.dumps([model, self.task.name, number, one.id])
+        request = self.questions[number]
+        identity = json.dumps([model, self.task.name, number, request.id])
         content: Mapping[str, Any] = {
-            "question_id": one.id,
+            "question_id": request.id,
             "prompt": self.prompts[number],
             "text": answer,
-            "answer_id": sha256(identity.encode()).hexdigest()[:22],
+            "answer_id": sha256(identity.encode()).hexdigest()[:22],  # short-uuid's length
             "model_id": model,
             "metadata": {},
         }
         return json.dumps(content) + "\n"
 
 
-def read(root: Path, task: PaperTask, options: AnsweringOptions) -> TaskPrompts:
-    """A task's questions, with every picture in its place.
+def read_prompts(root: Path, task: PaperTask, options: AnsweringOptions) -> TaskPrompts:
+    """Read a task's questions, and find every image.
 
     Raises:
         MergeError: A file is missing or wrong; the message names the question.
     """
-    found = find(root, task)
-    questions = questions_at(found.questions, task)
+    located = find(root, task)
+    questions = questions_at(located.questions, task)
     if not questions:
         raise MergeError(
             "there are no questions in the file",
-            where=str(found.questions),
-            hint="it was never filled; fetch it again",
+            where=str(located.questions),
+            hint="the file is empty; download it again",
         )
     if not task.repeated_ids:
         _check_ids(questions)
-    sha, choices = digest(found.questions, questions), _choices(task, questions)
-    within = embedded(questions) if task.kind == "mmbench" else {}
+    sha, choices = digest(located.questions, questions), _choices(task, questions)
+    images = embedded(questions) if task.kind == "mmbench" else {}
     questions = questions[: options.limit]
-    most = options.max_new_tokens or task.max_new_tokens
-    return TaskPrompts(
-        task,
-        found.questions,
-        sha,
-        tuple(
-            Request(
-                one.id,
-                asked(task, one),
-                within.get(one.id) or _picture(found, task, one),
-                task.framing,
-                most,
-                one.where,
-                task.name,
-                choices,
-            )
-            for one in questions
-        ),
-        tuple(recorded(task, one) for one in questions),
+    requests = (
+        Request(
+            id=question.id,
+            text=prompt_text(task, question),
+            image=images.get(question.id) or _image_path(located, task, question),
+            framing=task.framing,
+            max_new_tokens=options.max_new_tokens or task.max_new_tokens,
+            where=question.where,
+            task=task.name,
+            choices=choices,
+        )
+        for question in questions
     )
+    prompts = tuple(recorded_prompt(task, question) for question in questions)
+    return TaskPrompts(task, located.questions, sha, tuple(requests), prompts)
 
 
 def _choices(task: PaperTask, questions: list[Question]) -> tuple[str, ...]:
-    """The classes that occur among the answers, of all questions whatever the limit."""
+    """Return the classes that occur among the answers to all questions, whatever the limit."""
     if task.kind != "label":
         return ()
-    return tuple(
-        sorted({text_of(JsonRecord(one.where, one.content), "answer") for one in questions})
-    )
+    records = (JsonRecord(one.where, one.content) for one in questions)
+    return tuple(sorted({text_of(record, "answer") for record in records}))
 
 
-def _picture(found: Any, task: PaperTask, question: Question) -> Path | None:
-    path = picture(found, question)
+def _image_path(located: LocatedTask, task: PaperTask, question: Question) -> Path | None:
+    path = picture(located, question)
     if path is None and not task.without_image:
         raise MergeError(
-            f"a question of {task.title} without a picture",
+            f"a question of {task.title} without an image",
             where=f"{question.where}, question {question.id}",
             hint="its record needs an image, which is the path of a file",
         )
@@ -124,11 +118,11 @@ def _picture(found: Any, task: PaperTask, question: Question) -> Path | None:
 
 def _check_ids(questions: list[Question]) -> None:
     seen: dict[object, Question] = {}
-    for one in questions:
-        if one.id in seen:
+    for question in questions:
+        if question.id in seen:
             raise MergeError(
-                f"two questions have the id {one.id!r}",
-                where=f"{seen[one.id].where}\n{one.where}",
-                hint="answers are matched by id; number the questions anew, in all their files",
+                f"two questions have the id {question.id!r}",
+                where=f"{seen[question.id].where}\n{question.where}",
+                hint="answers are matched by id; number the questions again, in all their files",
             )
-        seen[one.id] = one
+        seen[question.id] = question

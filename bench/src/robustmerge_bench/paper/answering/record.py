@@ -1,4 +1,4 @@
-"""run.json: what the answers beside it are of, so that only the same run goes on with them."""
+"""run.json: what the answers next to it belong to, so that only the same run adds to them."""
 
 from __future__ import annotations
 
@@ -10,43 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from robustmerge.errors import MergeError, writing
-from robustmerge.files import read_json
+from robustmerge.files import read_json, write_json
 
 FILE = "run.json"
 FORMAT = 1
 KEPT = "free some space or choose another folder; answers so far are kept"
 _SAME = ("format", "base", "settings")
+_LONGEST = 70  # letters of a value in a message
 
 
-def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a folder once these tasks are in it, with those that already are.
+def merge_records(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a folder that holds these tasks and those it already has.
 
     Args:
         out: The folder.
-        record: What is to be answered now.
+        record: The run that is to be added.
 
     Raises:
         MergeError: The folder's answers are of another model, other settings or other questions.
     """
     path = out / FILE
     if not path.exists():
-        strangers = sorted(file.name for file in out.glob("*.jsonl")) if out.is_dir() else []
-        if strangers:
+        answers = sorted(file.name for file in out.glob("*.jsonl")) if out.is_dir() else []
+        if answers:
             raise MergeError(
-                f"the folder holds {strangers[0]}, but no {FILE} that says what it is",
+                f"the folder holds {answers[0]}, but no {FILE} that describes it",
                 where=str(out),
                 hint="choose another folder",
             )
         return dict(record)
-    there = read_json(path)
+    old = read_json(path)
     differences = [
-        *_differences(_only(there), _only(record)),
-        *_adapters(there.get("adapter"), record["adapter"]),
+        *_differences({n: old.get(n) for n in _SAME}, {n: record.get(n) for n in _SAME}),
+        *_adapter_differences(old.get("adapter"), record["adapter"]),
     ]
-    tasks = there.get("questions", {})
-    for name, now in record["questions"].items():
+    tasks = old.get("questions", {})
+    for name, new in record["questions"].items():
         if name in tasks:
-            differences += _differences(tasks[name], now, f"{name}.", skip=("file",))
+            differences += _differences(tasks[name], new, f"{name}.", skip=("file",))
     if differences:
         raise MergeError(
             "the folder holds answers of another run",
@@ -58,36 +59,33 @@ def merged(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(out: Path, record: Mapping[str, Any]) -> None:
     """Write the record; the file appears whole or not at all."""
-    partial = out / f".{FILE}.partial"
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     with writing(out, hint=KEPT):
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(out / FILE)
+        write_json(out / FILE, record)
 
 
 def forget(out: Path, task: str) -> None:
-    """Forget a task, so that other questions of it can be answered into the same folder.
+    """Remove a task from the record, so that other questions of it can be answered there.
 
     Its answers are to be removed before.
     """
     if (out / FILE).exists():
-        there = read_json(out / FILE)
-        left = {name: facts for name, facts in there["questions"].items() if name != task}
-        write(out, {**there, "questions": left})
+        old = read_json(out / FILE)
+        others = {name: facts for name, facts in old["questions"].items() if name != task}
+        write(out, {**old, "questions": others})
 
 
 def rebase(out: Path, base: str) -> None:
-    """Note that the base, which is known to be the same one, is somewhere else by now."""
+    """Record a new location of the base, which is known to be the same one."""
     if (out / FILE).exists():
         write(out, {**read_json(out / FILE), "base": base})
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other runs out of the folder, until the process ends in whatever way.
+def lock(out: Path) -> Iterator[None]:
+    """Keep other runs out of the folder until the process ends, in whatever way.
 
     Raises:
-        MergeError: Another is at work in it.
+        MergeError: Another run is writing to it.
     """
     with writing(out, hint=KEPT):
         out.mkdir(parents=True, exist_ok=True)
@@ -117,34 +115,30 @@ def _lock(folder: int, out: Path) -> None:
         return
 
 
-def _only(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: record.get(name) for name in _SAME}
-
-
-def _adapters(there: Any, now: Any) -> Iterator[str]:
-    """Both sides where the adapters' files differ; the same one may have been moved."""
-    files = [one and one["files"] for one in (there, now)]
+def _adapter_differences(old: Any, new: Any) -> Iterator[str]:
+    """Yield both sides where the adapters' files differ; the same one may have been moved."""
+    files = [adapter and adapter["files"] for adapter in (old, new)]
     if files[0] != files[1]:
-        names = [one["source"] if one else "none" for one in (there, now)]
+        names = [adapter["source"] if adapter else "none" for adapter in (old, new)]
         same = " (its files have changed)" if names[0] == names[1] else ""
         yield f"adapter: {names[0]} there, {names[1]} now{same}"
 
 
 def _differences(
-    there: Any, now: Any, prefix: str = "", *, skip: tuple[str, ...] = ()
+    old: Any, new: Any, prefix: str = "", *, skip: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """Both sides of whatever differs."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        for name in [*there, *(name for name in now if name not in there)]:
+    """Yield both sides of every difference."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(name for name in new if name not in old)]:
             if name not in skip:
-                yield from _differences(there.get(name), now.get(name), f"{prefix}{name}.")
-    elif there != now:
-        yield f"{prefix.rstrip('.')}: {_short(there)} there, {_short(now)} now"
+                yield from _differences(old.get(name), new.get(name), f"{prefix}{name}.")
+    elif old != new:
+        yield f"{prefix.rstrip('.')}: {_short(old)} there, {_short(new)} now"
 
 
 def _short(value: Any) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value)
-    # Of a path, both ends tell.
-    return text if len(text) <= 70 else f"{text[:20]}…{text[-49:]}"
+    # Both ends of a path are informative.
+    return text if len(text) <= _LONGEST else f"{text[:20]}…{text[20 - _LONGEST + 1 :]}"

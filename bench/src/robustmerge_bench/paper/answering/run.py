@@ -1,7 +1,7 @@
-"""Tasks answered into a folder, one line per question, in a run that may be stopped at any time.
+"""Answer tasks into a folder, one line per question, in a run that may be stopped at any time.
 
-Questions are asked in windows whose borders do not depend on where a run began. One that goes on
-asks the last window again as a whole, so that the batches are the same as in a run at one go.
+Requests are sent in windows whose borders do not depend on where a run began. A resumed run sends
+the last window again as a whole, so that the batches are those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from robustmerge.files import sha256
 from ..data.predictions import read_predictions
 from ..tasks import PaperTask
 from . import record
-from .engine import Engine, Prompt
+from .engine import Engine, PromptFormat
 from .family import check_tasks, is_clip, is_llava_15, prompt_for, settings_of
 from .options import AnsweringOptions
-from .questions import TaskPrompts, read
+from .questions import TaskPrompts, read_prompts
 
 Progress = Callable[[str, int, int], None]
 _DEFAULT = AnsweringOptions()
@@ -42,58 +42,55 @@ def answer(
     options: AnsweringOptions = _DEFAULT,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Have a model answer tasks, going on from what is there.
+    """Have a model answer tasks, and add to the answers in the folder.
 
     Args:
         base: The base model, a folder or Hub id.
         adapter: An adapter, a folder or Hub id; None for the base alone.
-        tasks: What to answer.
+        tasks: The tasks.
         data: The folder that holds the tasks' files.
-        out: Where the answers go: TASK.jsonl for each, and run.json.
-        options: How.
+        out: Folder for the answers: TASK.jsonl for each, and run.json.
+        options: How the model answers.
         progress: Called with a task's name, its answers so far and its questions.
 
     Returns:
         The files of answers, in the order of the tasks.
 
     Raises:
-        MergeError: Something the user can mend. What was answered before stays.
+        MergeError: Input, model or folder is unusable. Earlier answers stay.
     """
     options.check()
-    papers = [read(data, task, options) for task in tasks]
+    prompts = [read_prompts(data, task, options) for task in tasks]
     settings = settings_of(base)
-    check_tasks(base, settings, papers)
-    now = _record(base, adapter, papers, settings, options)
-    with record.alone(out):
-        whole = record.merged(out, now)
-        files = [out / f"{paper.task.name}.jsonl" for paper in papers]
-        done = [_done(paper, file) for paper, file in zip(papers, files, strict=True)]
-        for paper, count in zip(papers, done, strict=True):
-            progress(paper.task.name, count, len(paper.questions))
-        if all(count == len(paper.questions) for paper, count in zip(papers, done, strict=True)):
+    check_tasks(base, settings, prompts)
+    now = _record(base, adapter, prompts, settings, options)
+    with record.lock(out):
+        whole = record.merge_records(out, now)
+        files = [out / f"{task.name}.jsonl" for task in tasks]
+        done = [_done(one, file) for one, file in zip(prompts, files, strict=True)]
+        for one, count in zip(prompts, done, strict=True):
+            progress(one.task.name, count, len(one.questions))
+        if done == [len(one.questions) for one in prompts]:
             return files
         engine = open_engine(base, adapter, settings, options)
         record.write(out, {**whole, "facts": dict(engine.facts())})
         name = options.model or name_of(base, adapter)
-        for paper, file, count in zip(papers, files, done, strict=True):
-            for total in _write(engine, paper, file, count, name):
-                progress(paper.task.name, total, len(paper.questions))
+        for one, file, count in zip(prompts, files, done, strict=True):
+            for total in _write(engine, one, file, count, name):
+                progress(one.task.name, total, len(one.questions))
     return files
 
 
 def open_engine(
     base: str, adapter: str | None, settings: Mapping[str, Any], options: AnsweringOptions
 ) -> Engine:
-    """The engine that the options ask for.
+    """Start the engine of the options.
 
     Args:
         base: Folder or Hub id.
         adapter: Folder or Hub id; None for the base alone.
         settings: The base's config.json.
-        options: How it is to answer.
-
-    Raises:
-        MergeError: It cannot be started.
+        options: How the model answers.
     """
     if is_clip(settings):
         from .clip.engine import ClipEngine
@@ -117,18 +114,18 @@ def open_engine(
 
 
 def name_of(base: str, adapter: str | None) -> str:
-    """What a model is called in its answers: the last part of its path or id."""
+    """Return a model's name in its answers: the last part of its path or id."""
     return Path(adapter or base).name or str(adapter or base)
 
 
 def _record(
     base: str,
     adapter: str | None,
-    papers: Sequence[TaskPrompts],
+    prompts: Sequence[TaskPrompts],
     settings: Mapping[str, Any],
     options: AnsweringOptions,
 ) -> dict[str, Any]:
-    """What decides the answers; a device or batch does not."""
+    """Return everything that decides the answers, which device and batch do not."""
     live, clip = options.engine == "transformers", is_clip(settings)
     llava_15 = is_llava_15(settings)
     return {
@@ -145,20 +142,16 @@ def _record(
             "max_new_tokens": options.max_new_tokens,
         },
         "questions": {
-            paper.task.name: {
-                "file": str(paper.path),
-                "sha256": paper.sha256,
-                "n": len(paper.questions),
-            }
-            for paper in papers
+            one.task.name: {"file": str(one.path), "sha256": one.sha256, "n": len(one.questions)}
+            for one in prompts
         },
     }
 
 
-def _prompt(base: str, settings: Mapping[str, Any], options: AnsweringOptions) -> Prompt:
+def _prompt(base: str, settings: Mapping[str, Any], options: AnsweringOptions) -> PromptFormat:
     if options.engine == "transformers":
         return prompt_for(settings, options.prompt, base)
-    if options.prompt == "vicuna":  # no server takes pictures with a prompt that is written out
+    if options.prompt == "vicuna":  # no server takes images with a prompt that is written out
         raise MergeError(
             "a server puts questions into its own chat template",
             where="--engine server --prompt vicuna",
@@ -170,13 +163,13 @@ def _prompt(base: str, settings: Mapping[str, Any], options: AnsweringOptions) -
 
 def _hashes(adapter: str) -> dict[str, str]:
     folder = locate(adapter)
-    beside = [folder / name for name in ("adapter_config.json", NON_LORA, BESIDE)]
-    files = [weights_file(folder, adapter), *(path for path in beside if path.is_file())]
+    others = [folder / name for name in ("adapter_config.json", NON_LORA, BESIDE)]
+    files = [weights_file(folder, adapter), *(path for path in others if path.is_file())]
     return {path.name: sha256(path) for path in files}
 
 
-def _done(paper: TaskPrompts, path: Path) -> int:
-    """How many answers are there; half a line that a killed run left is cut off.
+def _done(prompts: TaskPrompts, path: Path) -> int:
+    """Count the answers in a file, and cut off half a line that a killed run left.
 
     Raises:
         MergeError: A line is not the answer to its question.
@@ -191,31 +184,32 @@ def _done(paper: TaskPrompts, path: Path) -> int:
                 file.truncate(whole)
     if not whole:
         return 0
-    found = read_predictions(path)
-    if len(found) > len(paper.questions):
+    answers = read_predictions(path)
+    if len(answers) > len(prompts.questions):
         raise MergeError(
-            f"{len(found)} answers to {len(paper.questions)} questions",
+            f"{len(answers)} answers to {len(prompts.questions)} questions",
             where=str(path),
             hint="delete the file, and run again",
         )
-    for number, (there, one) in enumerate(zip(found, paper.questions, strict=False)):
-        if there.id != one.id or there.prompt != paper.prompts[number]:
+    for number, (answer, request) in enumerate(zip(answers, prompts.questions, strict=False)):
+        if answer.id != request.id or answer.prompt != prompts.prompts[number]:
             raise MergeError(
-                f"not the answer to question {one.id!r}, but to {there.id!r}",
-                where=f"{there.where}\n{one.where}",
+                f"not the answer to question {request.id!r}, but to {answer.id!r}",
+                where=f"{answer.where}\n{request.where}",
                 hint="the file was changed by hand; delete it, and run again",
             )
-    return len(found)
+    return len(answers)
 
 
-def _write(engine: Engine, paper: TaskPrompts, path: Path, done: int, name: str) -> Iterator[int]:
-    """Answer what is left, and say how many are answered after every window."""
-    total = len(paper.questions)
+def _write(engine: Engine, prompts: TaskPrompts, path: Path, done: int, name: str) -> Iterator[int]:
+    """Answer the remaining questions, and yield the number of answers after every window."""
+    total = len(prompts.questions)
     for start in range(done - done % engine.window, total, engine.window):
-        asked = paper.questions[start : start + engine.window]
-        if start + len(asked) <= done:
+        requests = prompts.questions[start : start + engine.window]
+        if start + len(requests) <= done:
             continue
-        lines = [paper.line(n, text, name) for n, text in enumerate(engine.answer(asked), start)]
+        answers = engine.answer(requests)
+        lines = [prompts.line(n, text, name) for n, text in enumerate(answers, start)]
         with writing(path, hint=record.KEPT), path.open("a", encoding="utf-8") as file:
             file.writelines(lines[max(0, done - start) :])
-        yield start + len(asked)
+        yield start + len(requests)

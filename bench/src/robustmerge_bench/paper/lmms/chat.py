@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from PIL import Image
 
+from robustmerge.collect.processor import open_image
 from robustmerge.errors import MergeError
 
 from ..answering import engines
-from ..answering.images import framed, opened
+from ..answering.images import frame_image
 
 Turns = Sequence[Mapping[str, Any]]
 """One conversation: roles, and contents that are lists of texts and pictures."""
@@ -90,7 +91,7 @@ class Chat:
     def _framed(self, image: Image.Image) -> Image.Image:
         if not self.vicuna:
             return image
-        return framed(image, "pad", self.processor.image_processor.image_mean)
+        return frame_image(image, "pad", self.processor.image_processor.image_mean)
 
 
 def pictured(turns: Turns) -> bool:
@@ -111,4 +112,4 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _opened(image: Any) -> Image.Image:
-    return opened(Path(image), str(image)) if isinstance(image, str) else image.convert("RGB")
+    return open_image(Path(image), str(image)) if isinstance(image, str) else image.convert("RGB")

@@ -15,12 +15,13 @@ from typing import Any
 
 from PIL import Image
 
+from robustmerge.collect.processor import open_image
 from robustmerge.errors import MergeError
 
 from ..answering.engine import Request
-from ..answering.images import framed, opened
+from ..answering.images import frame_image
 from ..answering.options import AnsweringOptions
-from ..answering.questions import TaskPrompts, read
+from ..answering.questions import TaskPrompts, read_prompts
 from ..data.questions import Question
 from ..data.read import read_questions
 from ..scoring.exam import ScoringInput
@@ -91,8 +92,8 @@ def pictures(
     one = asked(document)
     if one.image is None:
         return []
-    image = opened(one.image, one.where)
-    return [framed(image, one.framing) if (options or {}).get("framing") else image]
+    image = open_image(one.image, one.where)
+    return [frame_image(image, one.framing) if (options or {}).get("framing") else image]
 
 
 def paper_of(task: PaperTask) -> TaskPrompts:
@@ -113,7 +114,7 @@ def exam_of(task: PaperTask) -> ScoringInput:
 
 @cache
 def _paper(root: Path, name: str) -> TaskPrompts:
-    return read(root, TASKS[name], _DEFAULT)
+    return read_prompts(root, TASKS[name], _DEFAULT)
 
 
 @cache

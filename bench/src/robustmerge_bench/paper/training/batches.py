@@ -1,66 +1,66 @@
-"""Many conversations as one batch, for any family.
+"""Examples in their order, and many of them as one batch, for any family.
 
-Sequences are padded on the right. Whatever belongs to pictures is put one behind the other: pixels
-[pictures, 3, height, width], patches [patches, values], grids and sizes [pictures, …]. Where
-pictures have unequal numbers of tiles or unequal sizes, they are filled up with zeros, which is how
-processors fill up a batch of their own.
+Sequences are padded on the right. Inputs that belong to images are concatenated: pixels [images, 3,
+height, width], patches [patches, values], grids and sizes [images, …]. Images with unequal numbers
+of tiles or unequal sizes are padded with zeros, as processors pad their own batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import Dataset
 
-from .conversations import Conversation
-from .encoding import IGNORED, SEQUENCES, Example
+from robustmerge.collect.gradients import IGNORED
+
+from .encoding import SEQUENCES, Example
+
+Item = TypeVar("Item")
 
 
-class OrderedExamples(Dataset[Example]):
+class OrderedExamples(Dataset[Example], Generic[Item]):
     """The examples of a training in their order, filled up to whole portions.
 
-    What fills up is a repetition whose answers do not count, so that a training on many devices
-    learns exactly what one on a single device does.
+    Padding repeats examples without their labels, so that a training on many devices learns
+    exactly what one on a single device does.
     """
 
     def __init__(
         self,
-        conversations: Sequence[Conversation],
+        items: Sequence[Item],
         rows: Sequence[int],
         portion: int,
-        encoder: Callable[[Conversation], Example],
+        encoder: Callable[[Item], Example],
     ) -> None:
-        """Keep what examples are made from.
+        """Keep the items.
 
         Args:
-            conversations: All there are.
-            rows: Which of them is seen when.
-            portion: What all devices take at once.
-            encoder: Makes an example of one.
+            items: Conversations or images, of all tasks.
+            rows: The order in which they are seen.
+            portion: Examples that all devices get at once.
+            encoder: Makes an example of one, as a batch of one.
         """
-        self._conversations = conversations
-        self._rows = rows
+        self._items, self._rows, self._encoder = items, rows, encoder
         self._length = -(-len(rows) // portion) * portion
-        self._encoder = encoder
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> Example:
-        """An example; it is encoded anew each time.
+        """Encode an example.
 
         Raises:
-            MergeError: As `Encoder`.
-            IndexError: There is none.
+            MergeError: The encoder cannot read it.
+            IndexError: The index is beyond the last example.
         """
         if index >= self._length:
             raise IndexError(index)
-        row = self._rows[index % len(self._rows)]
-        example = self._encoder(self._conversations[row])
+        example = self._encoder(self._items[self._rows[index % len(self._rows)]])
         if index >= len(self._rows):
             example["labels"] = torch.full_like(example["labels"], IGNORED)
         return example
@@ -71,32 +71,49 @@ class Collator:
     """Makes one batch of examples.
 
     Attributes:
-        pad_token: The token that sequences are filled up with.
+        pad_token: The token that sequences are padded with.
     """
 
-    pad_token: int
+    pad_token: int = 0
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Put examples together."""
+    def __call__(self, examples: Sequence[Example]) -> Example:
+        """Concatenate examples."""
         fill = {"input_ids": self.pad_token, "labels": IGNORED}
         names = dict.fromkeys(name for example in examples for name in example)
-        batch: dict[str, Tensor] = {}
+        batch: Example = {}
         for name in names:
-            if name in SEQUENCES:
+            parts = [e[name] for e in examples if name in e]
+            if name in SEQUENCES and len(parts) < len(examples):
                 parts = [e.get(name, torch.zeros_like(e["input_ids"])) for e in examples]
-                batch[name] = _joined(parts, fill.get(name, 0))
-            else:
-                batch[name] = _joined([e[name] for e in examples if name in e], 0)
+            batch[name] = _concatenate(parts, fill.get(name, 0))
         return batch
 
 
-def _joined(parts: Sequence[Tensor], value: int) -> Tensor:
-    """Tensors one behind the other, all other dimensions filled up to the largest."""
+def _concatenate(parts: Sequence[Tensor], value: int) -> Tensor:
+    """Concatenate tensors, all other dimensions padded to the largest."""
     sizes = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
-    filled = []
+    padded = []
     for part in parts:
-        lacking = [size - has for size, has in zip(sizes, part.shape[1:], strict=True)]
-        # torch names dimensions from the last, and wants what comes before and behind.
-        amounts = [n for lack in reversed(lacking) for n in (0, lack)]
-        filled.append(pad(part, amounts, value=value) if any(amounts) else part)
-    return torch.cat(filled)
+        missing = [size - own for size, own in zip(sizes, part.shape[1:], strict=True)]
+        # torch counts dimensions from the last, and takes amounts before and after.
+        amounts = [n for count in reversed(missing) for n in (0, count)]
+        padded.append(pad(part, amounts, value=value) if any(amounts) else part)
+    return torch.cat(padded)
+
+
+def answer_loss(
+    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
+    """Return the answers' summed cross entropy, divided by the number of their tokens in the step.
+
+    Args:
+        outputs: The model's, with logits [batch, tokens, vocabulary].
+        labels: [batch, tokens].
+        num_items_in_batch: Tokens of answers of the whole step; None for those of these labels.
+    """
+    targets = labels[:, 1:]
+    learned = targets != IGNORED
+    logits = outputs.logits[:, :-1][learned].float()  # [learned tokens, vocabulary]
+    total = cross_entropy(logits, targets[learned], reduction="sum")
+    count = learned.sum() if num_items_in_batch is None else num_items_in_batch
+    return total / count

@@ -1,8 +1,8 @@
-"""Going on after a stop: the Trainer's checkpoints, of which only whole ones count.
+"""The Trainer's checkpoints, of which only complete ones are resumed from.
 
-They lie in a hidden folder beside the output, `.NAME.training`, with the settings they belong to.
-A checkpoint is whole when it holds a mark, which is written last; what a kill left half written is
-removed. Two are kept, so that one is whole while the other is written.
+They are in a hidden folder next to the output, `.NAME.training`, with the settings they belong to.
+A checkpoint is complete when it holds a marker file, which is written last; what a kill left
+incomplete is removed. Two are kept, so that one is complete while the other is written.
 """
 
 from __future__ import annotations
@@ -18,56 +18,54 @@ from robustmerge.errors import MergeError, shown
 from robustmerge.files import read_json, write_json
 
 SETTINGS = "settings.json"
-MARK = "whole"
+MARKER = "whole"
 _PREFIX = "checkpoint-"
 
 
-def beside(output: Path) -> Path:
-    """Where the checkpoints of a training are kept while it goes on."""
+def checkpoint_folder(output: Path) -> Path:
+    """Return the folder of a training's checkpoints while it runs."""
     return output.parent / f".{output.name}.training"
 
 
-def settle(folder: Path, settings: Mapping[str, Any], *, restart: bool) -> Path | None:
-    """Make a folder ready for a training, and find where an earlier one stopped.
+def prepare(folder: Path, settings: Mapping[str, Any], *, restart: bool) -> Path | None:
+    """Prepare a folder for a training, and find the checkpoint to resume from.
 
     Args:
-        folder: From `beside`.
-        settings: Everything that decides the result, as JSON has it.
-        restart: Forget an earlier one.
+        folder: From `checkpoint_folder`.
+        settings: Everything that decides the result, as JSON.
+        restart: Remove an earlier training.
 
     Returns:
-        The last whole checkpoint, None where there is none.
+        The last complete checkpoint, or None.
 
     Raises:
-        MergeError: What was begun here has other settings.
+        MergeError: An earlier training in the folder has other settings.
     """
-    there = folder / SETTINGS
-    last = latest(folder) if there.is_file() and not restart else None
+    file = folder / SETTINGS
+    last = latest(folder) if file.is_file() and not restart else None
     if last is None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        partial = folder / f"{SETTINGS}.partial"
-        write_json(partial, settings)
-        partial.replace(there)
+        write_json(file, settings)
     else:
-        _check_same(read_json(there), settings, folder)
+        _check_same(read_json(file), settings, folder)
     return last
 
 
 def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint; those that are not whole are removed."""
-    found: list[tuple[int, Path]] = []
-    for place in folder.glob(f"{_PREFIX}*"):
-        number = place.name.removeprefix(_PREFIX)
-        if number.isdecimal() and (place / MARK).is_file():
-            found.append((int(number), place))
+    """Return the last complete checkpoint; incomplete ones are removed."""
+    complete: list[tuple[int, Path]] = []
+    for checkpoint in folder.glob(f"{_PREFIX}*"):
+        number = checkpoint.name.removeprefix(_PREFIX)
+        if number.isdecimal() and (checkpoint / MARKER).is_file():
+            complete.append((int(number), checkpoint))
         else:
-            shutil.rmtree(place)
-    return max(found)[1] if found else None
+            shutil.rmtree(checkpoint)
+    return max(complete)[1] if complete else None
 
 
 class CheckpointMarker(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Marks a checkpoint when every process has written its part."""
+    """Marks a checkpoint as complete when every process has written its part."""
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -76,29 +74,29 @@ class CheckpointMarker(TrainerCallback):  # type: ignore[misc]  # transformers i
         del control
         args.distributed_state.wait_for_everyone()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"{_PREFIX}{state.global_step}" / MARK).touch()
+            (Path(args.output_dir) / f"{_PREFIX}{state.global_step}" / MARKER).touch()
 
 
-def _check_same(there: Mapping[str, Any], here: Mapping[str, Any], folder: Path) -> None:
-    old, new = dict(_flat(there)), dict(_flat(here))
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    old, new = dict(_flatten(old)), dict(_flatten(new))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if names:
         lines = [f"{n}: {shown(old.get(n))} there, {shown(new.get(n))} here" for n in names[:6]]
         raise MergeError(
-            f"a training was begun here with {len(names)} other settings",
+            f"a training with {len(names)} other settings was started here",
             where="\n".join([str(folder), *lines]),
-            hint="the same settings go on from where it stopped; --restart forgets it",
+            hint="use the same settings to resume it, or --restart to discard it",
         )
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every entry of nested settings, by its path."""
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every entry of nested settings with its path."""
     if isinstance(value, Mapping):
-        pairs = [(str(key), one) for key, one in value.items()]
+        pairs = [(str(key), entry) for key, entry in value.items()]
     elif isinstance(value, list | tuple):
-        pairs = [(str(number), one) for number, one in enumerate(value, 1)]
+        pairs = [(str(number), entry) for number, entry in enumerate(value, 1)]
     else:
         yield name, value
         return
-    for key, one in pairs:
-        yield from _flat(one, f"{name} {key}".strip())
+    for key, entry in pairs:
+        yield from _flatten(entry, f"{name} {key}".strip())

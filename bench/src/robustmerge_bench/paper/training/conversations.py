@@ -1,11 +1,11 @@
-r"""Training files as LLaVA keeps them: conversations about one picture, or about none.
+r"""Training files in LLaVA's format: conversations about one image, or about none.
 
     {"id": "17", "image": "coco/17.jpg", "conversations": [
       {"from": "human", "value": "<image>\nWhat is …?"}, {"from": "gpt", "value": "A tub"}, …]}
 
-A file is a JSON list, or one object a line. All records are checked before a model is loaded, and
-that every picture is there; what may still stop a training is a picture that cannot be read, or a
-question too long to leave room for an answer.
+A file is a JSON list, or one object a line. All records and the existence of every image are
+checked before a model is loaded; what may still stop a training is an image that cannot be read, or
+a question too long to leave room for an answer.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Turn:
     """A question and its answer.
 
     Attributes:
-        question: Without the picture's mark.
-        answer: What the model learns to say.
+        question: Without the image's mark.
+        answer: The model's answer.
     """
 
     question: str
@@ -44,8 +44,8 @@ class Conversation:
     """One record.
 
     Attributes:
-        where: The file and the record's place in it.
-        image: The picture's file; it belongs before the first question. None where there is none.
+        where: The file and the record's position in it.
+        image: The image's file; it belongs before the first question. None where there is none.
         turns: At least one.
     """
 
@@ -56,12 +56,12 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the conversations of a task are.
+    """The location of a task's conversations.
 
     Attributes:
         task: Its name.
         path: The file of conversations.
-        find: The file of a picture, from its path as a record writes it.
+        find: Finds the file of an image, from its path in a record.
     """
 
     task: str
@@ -75,8 +75,8 @@ class TrainingSet:
 
     Attributes:
         conversations: Of all tasks, in their order.
-        counts: How many there are of each task.
-        files: For the record: every task's file, its hash, and how many records and pictures.
+        counts: Number of each task's conversations.
+        files: For the record: every task's file, its hash, and its numbers of records and images.
     """
 
     conversations: tuple[Conversation, ...]
@@ -85,7 +85,7 @@ class TrainingSet:
 
     @property
     def texts(self) -> int:
-        """How many have no picture."""
+        """Number of conversations without an image."""
         return sum(one.image is None for one in self.conversations)
 
     @classmethod
@@ -93,17 +93,17 @@ class TrainingSet:
         """Read and check the files of some tasks.
 
         Raises:
-            MergeError: A record is no conversation, or its picture is not there.
+            MergeError: A record is no conversation, or its image does not exist.
         """
-        found: list[Conversation] = []
+        conversations: list[Conversation] = []
         counts: list[int] = []
         files: list[Mapping[str, Any]] = []
         for source in sources:
             part = [_conversation(record, source.find) for record in records(source.path)]
-            found += part
+            conversations += part
             counts.append(len(part))
             files.append(_facts(source, part))
-        return cls(tuple(found), tuple(counts), tuple(files))
+        return cls(tuple(conversations), tuple(counts), tuple(files))
 
 
 def _facts(source: Source, part: Sequence[Conversation]) -> Mapping[str, Any]:
@@ -113,16 +113,12 @@ def _facts(source: Source, part: Sequence[Conversation]) -> Mapping[str, Any]:
         "sha256": sha256(source.path),
         "records": len(part),
         "images": sum(one.image is not None for one in part),
-        "images_sha256": _digest(source.path, part),
+        "images_sha256": _hash_images(part),
     }
 
 
-def _digest(path: Path, part: Sequence[Conversation]) -> str:
-    """A hash of the pictures' names and sizes: to read them all would take as long as to train.
-
-    Raises:
-        MergeError: Some are not there.
-    """
+def _hash_images(part: Sequence[Conversation]) -> str:
+    """Hash the images' names and sizes: to read them all would take as long as to train."""
     digest, missing = hashlib.sha256(), []
     for one in part:
         if one.image is not None:
@@ -135,10 +131,10 @@ def _digest(path: Path, part: Sequence[Conversation]) -> str:
             digest.update(f"{one.image.name} {size}\n".encode(errors="surrogateescape"))
     if missing:
         raise MergeError(
-            f"{len(missing)} of {len(part)} records name a picture that is not there: "
+            f"{len(missing)} of {len(part)} records name an image that does not exist: "
             f"{few([str(one.image) for one in missing])}",
             where=missing[0].where,
-            hint="--images FOLDER says where the paths in the file start",
+            hint="--images FOLDER is the folder that paths in the file are relative to",
         )
     return digest.hexdigest()
 
@@ -149,37 +145,37 @@ def _conversation(record: JsonRecord, find: Callable[[str], Path]) -> Conversati
         raise MergeError(
             f"image is {shown(image)}, not the path of a file",
             where=record.where,
-            hint="one picture a record; one without a picture has no field image",
+            hint="one image a record; one without an image has no field image",
         )
     values = _values(record)
     _check_marks(record, values, image is not None)
-    turns = zip(map(_unmarked, values[::2]), values[1::2], strict=True)
+    turns = zip(map(_remove_mark, values[::2]), values[1::2], strict=True)
     path = None if image is None else find(image)
     return Conversation(record.where, path, tuple(Turn(q, a) for q, a in turns))
 
 
 def _values(record: JsonRecord) -> list[str]:
-    """What is said, human and model in turn."""
-    said = record.content.get("conversations")
-    if not isinstance(said, list) or not said:
-        there = "no conversations" if said is None else f"conversations is {shown(said)}"
-        raise MergeError(there, where=record.where, hint=_SHAPE)
+    """Return the texts of human and model in turn."""
+    turns = record.content.get("conversations")
+    if not isinstance(turns, list) or not turns:
+        problem = "no conversations" if turns is None else f"conversations is {shown(turns)}"
+        raise MergeError(problem, where=record.where, hint=_SHAPE)
     values: list[str] = []
-    for number, one in enumerate(said):
-        wanted = _ROLES[number % 2]
-        who = one.get("from") if isinstance(one, dict) else None
-        value = one.get("value") if isinstance(one, dict) else None
-        if who != wanted or not isinstance(value, str):
+    for number, turn in enumerate(turns):
+        role = _ROLES[number % 2]
+        fields = turn if isinstance(turn, dict) else {}
+        value = fields.get("value")
+        if fields.get("from") != role or not isinstance(value, str):
             raise MergeError(
-                f"turn {number + 1} is {shown(one)}, not one from {wanted!r} with a text as value",
+                f"turn {number + 1} is {shown(turn)}, not one from {role!r} with a text as value",
                 where=record.where,
                 hint=f"human and gpt take turns, human first; {_SHAPE}",
             )
-        if wanted == "gpt" and not value.strip():
+        if role == "gpt" and not value.strip():
             raise MergeError(
                 f"turn {number + 1}, an answer, is empty",
                 where=record.where,
-                hint="there is nothing to learn from it; fill it or take the record out",
+                hint="there is nothing to learn from it; fill it or remove the record",
             )
         values.append(value)
     if len(values) % 2:
@@ -190,20 +186,20 @@ def _values(record: JsonRecord) -> list[str]:
 
 
 def _check_marks(record: JsonRecord, values: Sequence[str], image: bool) -> None:
-    """Check that a picture is marked once, in the first question, and nothing else is."""
+    """Check that an image is marked once, in the first question."""
     marks = [value.count(IMAGE) for value in values]
     if marks == [int(image), *[0] * (len(values) - 1)]:
         return
-    places = [str(number) for number, count in enumerate(marks, 1) for _ in range(count)]
+    turns = [str(number) for number, count in enumerate(marks, 1) for _ in range(count)]
     raise MergeError(
-        f"{'one picture' if image else 'no picture'}, but {IMAGE} "
-        f"{'in turn ' + ', '.join(places) if places else 'nowhere'}",
+        f"{'one image' if image else 'no image'}, but {IMAGE} "
+        f"{'in turn ' + ', '.join(turns) if turns else 'nowhere'}",
         where=record.where,
         hint=f"a record with an image has {IMAGE} once, anywhere in its first turn; one without "
         "has it nowhere",
     )
 
 
-def _unmarked(question: str) -> str:
+def _remove_mark(question: str) -> str:
     # Only a question that held the mark is stripped, as in LLaVA's code.
     return question.replace(IMAGE, "").strip() if IMAGE in question else question

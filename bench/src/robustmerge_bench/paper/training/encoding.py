@@ -1,12 +1,11 @@
-"""A conversation as a model takes it: tokens, labels on the answers, pixels.
+"""Conversations as tokens, pixels, and labels on the answers.
 
-Tokens are those that the same text has when it is a prompt: in the vicuna format as LLaVA's own
-code makes them, otherwise as the model's processor does. Answers come behind the picture, and the
-end of a text has the same tokens whatever became of the picture, so that labels are found from the
-end.
+Tokens are those that the same text has as a prompt: in the vicuna format those of LLaVA's own
+code, otherwise those of the model's processor. Answers come after the image, and the end of a text
+has the same tokens with or without the image, so labels are located from the end.
 
-What is longer than `max_length` is cut behind, as in LLaVA's code; but a picture is never cut, and
-some of an answer must stay.
+What is longer than `max_length` is cut at the end, as in LLaVA's code; but an image is never cut,
+and some of an answer must stay.
 """
 
 from __future__ import annotations
@@ -16,38 +15,41 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor
 
+from robustmerge.collect.gradients import IGNORED
+from robustmerge.collect.load import load_processor
+from robustmerge.collect.processor import ModelProcessor, open_image, processor_errors
 from robustmerge.errors import MergeError
+from robustmerge.files import expand_user
 
-from ..answering.engines.encode import picture_tokens
-from ..answering.images import framed, opened
+from ..answering.family import is_llava_15, prompt_for, settings_of
+from ..answering.images import frame_image
 from ..answering.prompts import IMAGE
-from ..answering.tokens import token_ids
+from ..answering.tokens import llava_inputs
 from .conversations import Conversation
-from .wording import ConversationText, Span
-
-IGNORED = -100
-"""The label of a token that nothing is learned from."""
+from .recipe import TrainingRecipe
+from .wording import ConversationText, Span, Template, vicuna
 
 SEQUENCES = ("input_ids", "attention_mask", "labels", "mm_token_type_ids")
-"""What has one entry for every token; everything else is of pictures."""
+"""Inputs with one entry for every token; all others belong to images."""
 
 Example = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class ConversationEncoder:
-    """What makes examples of conversations.
+    """Makes examples of conversations.
 
     Attributes:
-        processor: The model's; its tokenizer where it takes no pictures.
+        processor: The model's; its tokenizer where it takes no images.
         config: The model's.
-        wording: A conversation's text.
-        as_llava: Tokens as LLaVA's code makes them, each piece around a picture by itself.
+        wording: Writes a conversation's text.
+        as_llava: Tokens as in LLaVA's code, each piece around an image by itself.
         max_length: Most tokens.
-        mean: Color of the square that pictures are put on, 0 to 1; None for no square.
+        mean: Color of the square that images are put on, 0 to 1; None for no square.
     """
 
     processor: Any
@@ -58,116 +60,146 @@ class ConversationEncoder:
     mean: Sequence[float] | None
 
     @property
+    def model(self) -> ModelProcessor:
+        """The processor, called the same way for every family."""
+        return ModelProcessor(self.processor)
+
+    @property
     def tokenizer(self) -> Any:
         """The tokenizer."""
-        return getattr(self.processor, "tokenizer", self.processor)
+        return self.model.tokenizer
+
+    @property
+    def pad_token(self) -> int:
+        """The token that sequences are padded with, which the attention mask hides."""
+        tokens = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return next(token for token in tokens if token is not None)
 
     def __call__(self, conversation: Conversation) -> Example:
         """Encode a conversation, as a batch of one.
 
         Raises:
-            MergeError: The picture cannot be read, the processor refuses it, or too much would
+            MergeError: The image cannot be read, the processor refuses it, or too much would
                 have to be cut.
         """
-        image = self._opened(conversation)
-        try:
-            return self._example(conversation, image)
-        except MergeError:
-            raise
-        except Exception as error:  # every processor has errors of its own
-            raise MergeError(
-                f"the model's processor refuses the conversation: {error!r:.300}",
-                where=conversation.where,
-                hint="is the base a model of pictures and text, with all of its files?",
-            ) from error
+        images = [] if conversation.image is None else [self._image(conversation)]
+        with processor_errors(
+            "the conversation",
+            conversation.where,
+            "is the base a model of images and text, with all of its files?",
+        ):
+            return self._example(conversation, images)
 
-    def _example(self, conversation: Conversation, image: Image.Image | None) -> Example:
-        worded = self.wording(conversation)
-        found = (self._pieces if self.as_llava else self._whole)(worded.text, image)
-        ids = found["input_ids"][0]
+    def _image(self, conversation: Conversation) -> Image.Image:
+        assert conversation.image is not None
+        image = open_image(conversation.image, conversation.where)
+        return image if self.mean is None else frame_image(image, "pad", self.mean)
+
+    def _example(self, conversation: Conversation, images: list[Image.Image]) -> Example:
+        written = self.wording(conversation)
+        if self.as_llava:
+            (tokens,), pixels = llava_inputs(self.processor, self.config, [written.text], images)
+            row = torch.tensor([tokens])  # [1, tokens]
+            inputs = pixels | {"input_ids": row, "attention_mask": torch.ones_like(row)}
+        else:
+            inputs = self.model.encode([written.text], images)
+        ids = inputs["input_ids"][0]
         labels = torch.full_like(ids, IGNORED)
-        marked = self._answers(worded)
+        marked = self._answers(written)
         first = next(n for n, (_, learned) in enumerate(marked) if learned)
         tail = torch.tensor([token for token, _ in marked[first:]])
         if not torch.equal(ids[-len(tail) :], tail):
-            raise ValueError("its text has other tokens with a picture than without")
+            raise ValueError("its text has other tokens with an image than without")
         learned = torch.tensor([learned for _, learned in marked[first:]])
         labels[-len(tail) :][learned] = tail[learned]
-        return self._cut(conversation, found | {"labels": labels[None]})
+        return self._cut(conversation, inputs | {"labels": labels[None]})
 
-    def _pieces(self, text: str, image: Image.Image | None) -> Example:
-        """Tokens as LLaVA's code makes them, and pixels."""
-        pixels: Example = {}
-        mark = count = 0
-        if image is not None:
-            found = self.processor.image_processor(images=[image], return_tensors="pt")
-            pixels = {"pixel_values": found["pixel_values"]}
-            mark = self.config.image_token_id
-            count = picture_tokens(self.config, pixels["pixel_values"])
-        ids = torch.tensor([token_ids(self.tokenizer, text, mark, count)])
-        return pixels | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-    def _whole(self, text: str, image: Image.Image | None) -> Example:
-        """What the processor makes of it all."""
-        pictures = {} if image is None else {"images": [image]}
-        return dict(
-            self.processor(
-                text=[text],
-                add_special_tokens=not self._begun(text),
-                return_tensors="pt",
-                **pictures,
-            )
+    def _answers(self, written: ConversationText) -> list[tuple[int, bool]]:
+        """Return the tokens of the text, or of its piece after the image, and which are answers."""
+        in_pieces = self.as_llava and IMAGE in written.text
+        start = written.text.rindex(IMAGE) + len(IMAGE) if in_pieces else 0
+        tokens = self.tokenizer(
+            written.text[start:], return_offsets_mapping=True, add_special_tokens=False
         )
-
-    def _answers(self, worded: ConversationText) -> list[tuple[int, bool]]:
-        """The tokens of the text, or of its piece behind the picture, and which are answers."""
-        apart = self.as_llava and IMAGE in worded.text
-        start = worded.text.rindex(IMAGE) + len(IMAGE) if apart else 0
-        found = self.tokenizer(
-            worded.text[start:], return_offsets_mapping=True, add_special_tokens=False
-        )
-        spans = [(first - start, last - start) for first, last in worded.answers]
+        spans = [(first - start, last - start) for first, last in written.answers]
         return [
-            (token, _in_one(place, spans))
-            for token, place in zip(found["input_ids"], found["offset_mapping"], strict=True)
+            (token, _overlaps(span, spans))
+            for token, span in zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
         ]
 
-    def _begun(self, text: str) -> bool:
-        """Whether the text has the token that a tokenizer would put before it."""
-        start: str | None = getattr(self.tokenizer, "bos_token", None)
-        return start is not None and text.startswith(start)
-
-    def _cut(self, conversation: Conversation, found: Example) -> Example:
-        """Leave out what is too long, behind."""
-        length = found["input_ids"].shape[1]
+    def _cut(self, conversation: Conversation, example: Example) -> Example:
+        """Cut what is too long at the end."""
+        length = example["input_ids"].shape[1]
         if length <= self.max_length:
-            return found
+            return example
         kept = {
             name: value[:, : self.max_length] if name in SEQUENCES else value
-            for name, value in found.items()
+            for name, value in example.items()
         }
         mark = getattr(self.config, "image_token_id", -1)
-        cut = bool((found["input_ids"][:, self.max_length :] == mark).any())
+        cut = bool((example["input_ids"][:, self.max_length :] == mark).any())
         if cut or not (kept["labels"] != IGNORED).any():
             raise MergeError(
                 f"of {length} tokens, the first {self.max_length} hold "
-                f"{'not all of the picture' if cut else 'nothing of an answer'}",
+                f"{'not all of the image' if cut else 'nothing of an answer'}",
                 where=conversation.where,
-                hint="a larger --max-length, if the model has room for it; or take the record out",
+                hint="a larger --max-length, if the model has room for it; or remove the record",
             )
         return kept
 
-    def _opened(self, conversation: Conversation) -> Image.Image | None:
-        if conversation.image is None:
-            return None
-        image = opened(conversation.image, conversation.where)
-        return image if self.mean is None else framed(image, "pad", self.mean)
 
-
-def _in_one(place: tuple[int, int], spans: Sequence[Span]) -> bool:
-    """Whether some of a token is in an answer.
+def _overlaps(token: Span, spans: Sequence[Span]) -> bool:
+    """Return whether some of a token is in an answer.
 
     A tokenizer may join the space before an answer's first word with the word.
     """
-    start, end = place
+    start, end = token
     return any(first <= start < last or first < end <= last for first, last in spans)
+
+
+def encoder_for(base: str, recipe: TrainingRecipe) -> ConversationEncoder:
+    """Load the processor of a base, and choose its prompt and frame.
+
+    Raises:
+        MergeError: The processor cannot be loaded, or does not suit the recipe.
+    """
+    settings = settings_of(base)
+    prompt = prompt_for(settings, recipe.prompt, base)
+    padded = recipe.framing == "pad" or (recipe.framing == "auto" and is_llava_15(settings))
+    processor = load_processor(base)
+    tokenizer = ModelProcessor(processor).tokenizer
+    if not tokenizer.is_fast:
+        raise MergeError(
+            f"a {type(tokenizer).__name__} does not map tokens to letters",
+            where=base,
+            hint="a base with tokenizer.json; AutoTokenizer.from_pretrained(…).save_pretrained(…) "
+            "writes one",
+        )
+    images: Any = getattr(processor, "image_processor", None)
+    if is_llava_15(settings) and getattr(images, "do_pad", None):
+        images.do_pad = False  # the recipe decides about padding
+    if padded and images is None:
+        raise MergeError("the base has no processor for images", where=base, hint="--framing as-is")
+    config = transformers.AutoConfig.from_pretrained(str(expand_user(base)))
+    room = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return ConversationEncoder(
+        processor,
+        config,
+        vicuna if prompt == "vicuna" else _template(ModelProcessor(processor), base),
+        prompt == "vicuna",
+        min(recipe.max_length, room or recipe.max_length),
+        images.image_mean if padded else None,  # the mean color becomes zero
+    )
+
+
+def _template(processor: ModelProcessor, base: str) -> Template:
+    if not processor.has_template:
+        raise MergeError(
+            "the base has no chat template",
+            where=base,
+            hint="a base that was trained on conversations has one, in chat_template.jinja "
+            "or in tokenizer_config.json",
+        )
+    tokenizer = processor.tokenizer
+    special = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    return Template(processor, tokenizer.eos_token or "", tuple(sorted(special)))

@@ -1,4 +1,4 @@
-"""What a training tells while it goes on, and a loss that is none."""
+"""Progress of a training while it runs, and the check that its loss is finite."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TrainingProgress:
     Attributes:
         done: Steps done.
         todo: Steps in all.
-        loss: Mean over the steps since the last one that was told, in nats a token.
+        loss: Mean over the steps since the last report, in nats per token or image.
         rate: The LoRA's learning rate.
-        left: Seconds left, as it seems.
+        left: Estimated seconds left.
     """
 
     done: int
@@ -32,25 +32,25 @@ class TrainingProgress:
     left: float
 
 
-Told = Callable[[TrainingProgress], None]
+Report = Callable[[TrainingProgress], None]
 
 
-def silent(step: TrainingProgress) -> None:
-    """Tell nothing."""
+def silent(progress: TrainingProgress) -> None:
+    """Report nothing."""
 
 
 class ProgressReporter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Tells of losses as the Trainer logs them, in the main process."""
+    """Reports losses as the Trainer logs them, in the main process."""
 
-    def __init__(self, told: Told) -> None:
-        """Keep whom to tell."""
-        self._told = told
+    def __init__(self, report: Report) -> None:
+        """Keep the function that reports."""
+        self._report = report
         self._start = (0, 0.0)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Note where and when it begins."""
+        """Record the first step and the time."""
         del args, control
         self._start = state.global_step, time.monotonic()
 
@@ -62,10 +62,10 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]  # transformers i
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Tell of the loss.
+        """Report the loss.
 
         Raises:
-            MergeError: It is no number.
+            MergeError: The loss is not finite.
         """
         del args, control
         if not logs or "loss" not in logs:
@@ -75,21 +75,18 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]  # transformers i
             raise MergeError(
                 f"the loss is {loss} at step {state.global_step}",
                 where="training",
-                hint="a lower --learning-rate, or --dtype float32; --restart to begin anew",
+                hint="a lower --learning-rate, or --dtype float32; --restart to begin again",
             )
         if state.is_world_process_zero:
-            first, began = self._start
+            first, start = self._start
             done, todo = state.global_step, state.max_steps
-            each = (time.monotonic() - began) / max(1, done - first)
-            self._told(
-                TrainingProgress(
-                    done, todo, loss, float(logs.get("learning_rate", 0)), each * (todo - done)
-                )
-            )
+            each = (time.monotonic() - start) / max(1, done - first)
+            rate = float(logs.get("learning_rate", 0))
+            self._report(TrainingProgress(done, todo, loss, rate, each * (todo - done)))
 
 
 def losses(state: TrainerState) -> list[list[int | float]]:
-    """Every step that was told, with its loss; of the whole training, stops or not."""
+    """Return every logged step with its loss, of the whole training, interrupted or not."""
     return [
         [entry["step"], round(entry["loss"], 6)] for entry in state.log_history if "loss" in entry
     ]

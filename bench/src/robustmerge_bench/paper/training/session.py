@@ -1,110 +1,226 @@
-"""What every training goes through, whatever is trained: from a last checkpoint to a folder."""
+"""The training of any expert: from data and recipe, past a checkpoint, to an adapter's folder."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from warnings import catch_warnings, filterwarnings
 
 import torch
-import transformers
-from transformers import TrainingArguments
+from peft import PeftModel
 
+from robustmerge import __version__
 from robustmerge.errors import MergeError, first_line
+from robustmerge.files import check_target, expand_user
 
-from .checkpoints import beside, settle
-from .fitting import OrderedTrainer
-from .progress import losses
-from .record import FILE, write_adapter
+from ..answering.engines.quiet import quiet
+from .checkpoints import CheckpointMarker, checkpoint_folder, prepare
+from .device import DeviceConfig
+from .expert import LORA, hash_A
+from .progress import ProgressReporter, Report, losses
+from .recipe import ExpertRecipe
+from .record import FILE, FORMAT, versions, write_adapter
+from .trainer import ExpertTrainer, arguments
 
-HOLDS = ("a trained adapter", FILE)
+Recipe = TypeVar("Recipe", bound=ExpertRecipe)
 
 
-def begun_at(
-    target: Path, settings: Mapping[str, Any], args: TrainingArguments, *, restart: bool
-) -> Path | None:
-    """The checkpoint where an earlier training of this folder stopped, if there is one.
-
-    Args:
-        target: The folder that is to be written.
-        settings: Everything that decides the result, as JSON has it.
-        args: What the Trainer is told; the main process looks before the others.
-        restart: Forget an earlier training.
+def check_output(output: str | Path, base: str, *, force: bool) -> Path:
+    """Return the folder to write, which is refused where it holds something else.
 
     Raises:
-        MergeError: What was begun here has other settings.
+        MergeError: The folder holds the base, other files, or an adapter that is to be kept.
     """
-    with args.main_process_first(local=False):
-        again = restart and args.process_index == 0
-        return settle(beside(target), settings, restart=again)
+    target, home = expand_user(output), expand_user(base)
+    inputs = [home] if home.is_dir() else []
+    check_target(target, inputs, force=force, holds=("a trained adapter", FILE))
+    return target
 
 
-def finish(
-    trainer: OrderedTrainer,
-    begun: Path | None,
-    target: Path,
-    record: dict[str, Any],
-    card: str,
-    *,
-    force: bool,
-) -> None:
-    """Train, write the adapter's folder, and remove the checkpoints; every process takes part.
+class ExpertTraining(ABC, Generic[Recipe]):
+    """The training of an expert. Subclasses load the model and encode the examples.
 
-    Args:
-        trainer: What trains.
-        begun: The checkpoint to go on from.
-        target: The folder to write.
-        record: What goes into training.json; the losses are added.
-        card: The model card.
-        force: Replace an adapter that is already there.
-
-    Raises:
-        MergeError: It cannot be written, or a loss is no number.
+    Attributes:
+        unit: The examples' name in the record.
+        base: The base model, a folder or Hub id.
+        task: Name of the task, or of several.
+        recipe: How the expert is trained.
+        device: Where it is trained.
+        rows: The order of the examples.
+        files: For the record: the files of each task, with hashes.
+        portion: Examples that one device gets at once.
     """
-    trainer.train(resume_from_checkpoint=str(begun) if begun else None)
-    record["loss"] = losses(trainer.state)
-    write_adapter(trainer, target, record, card, force=force)
-    if trainer.is_world_process_zero():
-        shutil.rmtree(beside(target))
+
+    unit: str
+
+    def __init__(
+        self,
+        base: str,
+        task: str,
+        recipe: Recipe,
+        device: DeviceConfig,
+        counts: Sequence[int],
+        files: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Check that there are enough examples.
+
+        Args:
+            base: The base model, a folder or Hub id.
+            task: Name of the task, or of several.
+            recipe: How the expert is trained.
+            device: Where it is trained.
+            counts: Number of each task's examples.
+            files: For the record: the files of each task, with hashes.
+
+        Raises:
+            MergeError: There are no steps beyond the warm-up.
+        """
+        self.base, self.task, self.recipe, self.device = base, task, recipe, device
+        self.rows, self.files = recipe.rows(counts), files
+        recipe.check_steps(len(self.rows))
+
+    @property
+    def portion(self) -> int:
+        """Examples that one device gets at once."""
+        return self.device.portion(self.recipe.batch)
+
+    def choices(self) -> Mapping[str, Any]:
+        """Return what the recipe leaves to the model, as it turned out."""
+        return {}
+
+    def trainer_arguments(self) -> Mapping[str, Any]:
+        """Return arguments of the Trainer that depend on the model."""
+        return {}
+
+    @abstractmethod
+    def load(self, device: torch.device) -> PeftModel:
+        """Load the base with an untrained adapter."""
+
+    @abstractmethod
+    def trainer_options(self, portion: int) -> Mapping[str, Any]:
+        """Return examples, collator and loss for a loaded model.
+
+        Args:
+            portion: Examples that all devices get at once.
+        """
+
+    @abstractmethod
+    def card(self, record: Mapping[str, Any]) -> str:
+        """Return the model card."""
+
+    def run(self, target: Path, *, restart: bool, force: bool, report: Report) -> dict[str, Any]:
+        """Train, write the adapter's folder, and remove the checkpoints.
+
+        Every process takes part.
+
+        Args:
+            target: The folder to write.
+            restart: Discard an earlier training instead of resuming it.
+            force: Replace an adapter in the folder.
+            report: Called with every step that is logged, in the main process.
+
+        Returns:
+            The record, which is the content of training.json.
+
+        Raises:
+            MergeError: An earlier training has other settings, the device is out of memory, the
+                loss is not finite, or the folder cannot be written.
+        """
+        checkpoints = checkpoint_folder(target)
+        with quiet(), _ignored_warnings(), _failures():
+            args = arguments(
+                self.recipe,
+                self.device,
+                checkpoints,
+                len(self.rows),
+                portion=self.portion,
+                **self.trainer_arguments(),
+            )
+            settings = self._settings()
+            with args.main_process_first(local=False):
+                restart = restart and args.process_index == 0
+                last = prepare(checkpoints, settings, restart=restart)
+            expert = self.load(args.device)
+            record = self._record(settings, expert)
+            trainer = ExpertTrainer(
+                model=expert,
+                args=args,
+                callbacks=[CheckpointMarker(), ProgressReporter(report)],
+                **self.trainer_options(self.portion * self.device.processes),
+            )
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+            record["loss"] = losses(trainer.state)
+            write_adapter(trainer, target, record, self.card(record), force=force)
+            if trainer.is_world_process_zero():
+                shutil.rmtree(checkpoints)
+        return record
+
+    def _settings(self) -> dict[str, Any]:
+        """Return everything that decides the result, as JSON."""
+        settings = {
+            "task": self.task,
+            "base": self.base,
+            "recipe": {
+                **asdict(self.recipe),  # type: ignore[call-overload]  # every recipe is a dataclass
+                "alpha": self.recipe.alpha,
+                **self.choices(),
+                "dtype": str(self.device.dtype(self.recipe.dtype)).removeprefix("torch."),
+            },
+            "data": list(self.files),
+            "processes": self.device.processes,
+            "device_batch": self.portion,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(settings, default=dict))
+        return plain
+
+    def _record(self, settings: Mapping[str, Any], expert: PeftModel) -> dict[str, Any]:
+        """Return the record of a training before it begins."""
+        trained = [(name, p.numel()) for name, p in expert.named_parameters() if p.requires_grad]
+        lora = sum(count for name, count in trained if LORA in name)
+        others = sum(count for _, count in trained) - lora
+        return {
+            "format": FORMAT,
+            "robustmerge": __version__,
+            **settings,
+            f"{self.unit}_seen": len(self.rows),
+            "steps": self.recipe.count_steps(len(self.rows)),
+            "parameters": {"lora": lora}
+            | ({"projector": others} if "projector" in settings["recipe"] else {}),
+            "start_sha256": hash_A(expert),
+            "versions": versions(),
+        }
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Ignore what the libraries tell each other, and their bars for files that are read."""
-    theirs = transformers.logging
-    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity_error()
-    theirs.disable_progress_bar()
+def _ignored_warnings() -> Iterator[None]:
     with catch_warnings():
-        filterwarnings("ignore", category=FutureWarning)
+        filterwarnings("ignore", category=FutureWarning)  # of the libraries' calls to each other
         # PEFT asks the Hub whether the vocabulary has grown, which it never has here.
         filterwarnings("ignore", message="Could not find a config file")
-        try:
-            yield
-        finally:
-            theirs.set_verbosity(level)
-            if bars:
-                theirs.enable_progress_bar()
+        yield
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """Turn failures of the libraries into errors that a user can mend."""
+def _failures() -> Iterator[None]:
+    """Turn failures of the libraries into errors that a user can fix."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise MergeError(
             f"the device is out of memory: {first_line(error)}",
             where="training",
-            hint="a smaller --device-batch with the same --batch, or several devices; the same "
-            "training comes of it, but for dropout",
+            hint="a smaller --device-batch with the same --batch, or several devices; except for "
+            "dropout, the result is the same",
         ) from None
     except MergeError as error:
         if "DataLoader worker" not in error.problem:
             raise
-        # What a worker raises comes back as the text of its traceback.
+        # A worker's error arrives as the text of its traceback.
         problem, _, rest = error.problem.rpartition(f"{MergeError.__name__}: ")[2].partition("\n")
         raise MergeError(problem, where=rest.replace("where:", "").strip()) from None

@@ -1,4 +1,4 @@
-"""Where conversations are: in a file of their own, or of tasks under one root."""
+"""Locations of conversations: a single file, or tasks under one root."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..tasks import chosen
 from .conversations import Source
 
 JOINT = "joint"
-"""All tasks that experts are made of, in one adapter: what a merge is compared with."""
+"""All tasks of the experts in one adapter, which merges are compared with."""
 
 
 def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
-    """The conversations of tasks under a root, and what they are called together.
+    """Return a name for tasks under a root, and the sources of their conversations.
 
     Args:
         root: The folder that holds all tasks.
         names: Tasks such as "scienceqa" or "vqav2,rec", or "joint" for the eight seen ones.
 
     Raises:
-        MergeError: There is no such task, or no conversations of it.
+        MergeError: The task is unknown, or has no conversations.
     """
     tasks = chosen("seen" if names == JOINT else names)
     sources = []
@@ -37,32 +37,31 @@ def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
             )
         path = located(expand_user(root), task, task.training)
         folders = image_roots(expand_user(root), task, path.parent)
-        sources.append(Source(task.name, path, among(folders)))
+        sources.append(Source(task.name, path, search(folders)))
     name = JOINT if names in (JOINT, "seen") else "+".join(task.name for task in tasks)
     return name, sources
 
 
 def of_file(path: Path, images: Path | None, task: str | None) -> tuple[str, list[Source]]:
-    """The conversations of one file, and what they are called.
+    """Return a name for the conversations of one file, and the file as a source.
 
     Args:
         path: The file.
-        images: Where paths of pictures start; None for the file's folder.
+        images: Folder that paths of images are relative to; None for the file's own.
         task: A name; None for the file's.
     """
     path = expand_user(path)
     name = task or path.stem
-    return name, [
-        Source(name, path, among([path.parent if images is None else expand_user(images)]))
-    ]
+    folder = path.parent if images is None else expand_user(images)
+    return name, [Source(name, path, search([folder]))]
 
 
-def among(folders: Sequence[Path]) -> Callable[[str], Path]:
-    """Find pictures by their path from the first folder that has them."""
+def search(folders: Sequence[Path]) -> Callable[[str], Path]:
+    """Return a function that finds an image in the first folder that has it."""
 
     def find(name: str) -> Path:
-        places = [folder / name for folder in folders]
-        return next((place for place in places if _is_file(place)), places[0])
+        paths = [folder / name for folder in folders]
+        return next((path for path in paths if _is_file(path)), paths[0])
 
     return find
 

@@ -1,26 +1,28 @@
-"""All of it: from conversations and a base to an adapter's folder."""
+"""Experts on conversations: a LoRA on the language model, and the projector."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftModel
+
 from robustmerge.collect.load import load_base
 from robustmerge.errors import MergeError
-from robustmerge.files import check_target, expand_user
+from robustmerge.files import expand_user
 
-from .batches import OrderedExamples
-from .checkpoints import CheckpointMarker, beside
+from .batches import Collator, OrderedExamples, answer_loss
 from .conversations import Source, TrainingSet
+from .device import DeviceConfig
+from .encoding import ConversationEncoder, encoder_for
 from .expert import with_lora
-from .fitting import ExpertTrainer, arguments
-from .model import encoder_for, pad_token
-from .place import DeviceConfig
-from .progress import ProgressReporter, Told, silent
+from .progress import Report, silent
 from .recipe import TrainingRecipe
-from .record import card_of, record_of, settings_of
-from .session import HOLDS, begun_at, failures, finish, quiet
+from .record import model_card
+from .session import ExpertTraining, check_output
 
 
 def train(
@@ -30,89 +32,116 @@ def train(
     *,
     task: str,
     recipe: TrainingRecipe | None = None,
-    place: DeviceConfig | None = None,
+    device: DeviceConfig | None = None,
     restart: bool = False,
     force: bool = False,
-    told: Told = silent,
+    report: Report = silent,
 ) -> dict[str, Any]:
     """Train an adapter on the conversations of one task, or of several together.
 
-    Stopped, it goes on from its last checkpoint when it is called again. Under `accelerate launch`
-    every process calls it.
+    A training that was stopped resumes from its last checkpoint when it is called again. Under
+    `accelerate launch` every process calls it.
 
     Args:
         base: The base model, a folder or Hub id.
         sources: The conversations of each task.
         output: The folder to write; it appears whole or not at all.
-        task: What the adapter is trained on, in a word; A's that are independent depend on it.
-        recipe: How it is trained.
-        place: Where.
-        restart: Forget a training that was begun, and begin anew.
-        force: Replace an adapter that is already there.
-        told: Called with every step that is logged, in the main process.
+        task: A name for the tasks; independent starts of A depend on it.
+        recipe: How the expert is trained.
+        device: Where it is trained.
+        restart: Discard an earlier training instead of resuming it.
+        force: Replace an adapter in the folder.
+        report: Called with every step that is logged, in the main process.
 
     Returns:
-        The record, as it is in training.json.
+        The record, which is the content of training.json.
 
     Raises:
-        MergeError: Something the user can mend; nothing was written but checkpoints.
+        MergeError: The input or the machine does not allow it; only checkpoints were written.
     """
-    recipe, place, target = recipe or TrainingRecipe(), place or DeviceConfig(), expand_user(output)
-    home = expand_user(base)
-    check_target(target, [home] if home.is_dir() else [], force=force, holds=HOLDS)
-    lessons = TrainingSet.read(sources)
-    rows = recipe.rows(lessons.counts)
-    _check_steps(recipe, len(rows))
-    _check_mixture(lessons, place)
-    with quiet(), failures():
-        args = arguments(recipe, place, beside(target), len(rows), texts=lessons.texts > 0)
-        encoder = encoder_for(str(home), recipe)
-        settings = settings_of(str(home), task, recipe, place, encoder, lessons)
-        begun = begun_at(target, settings, args, restart=restart)
-        expert = with_lora(load_base(str(home), place.computes_in(recipe.dtype)), recipe, task)
-        record = record_of(settings, expert, recipe, len(rows))
-        portion = args.per_device_train_batch_size * place.processes
-        examples = OrderedExamples(lessons.conversations, rows, portion, encoder)
-        trainer = ExpertTrainer(
-            expert,
-            recipe,
-            args,
-            examples,
-            pad_token(encoder),
-            [CheckpointMarker(), ProgressReporter(told)],
-        )
-        finish(trainer, begun, target, record, card_of(record), force=force)
-    return record
+    target = check_output(output, base, force=force)
+    training = ConversationTraining(
+        str(expand_user(base)),
+        task,
+        recipe or TrainingRecipe(),
+        device or DeviceConfig(),
+        TrainingSet.read(sources),
+    )
+    return training.run(target, restart=restart, force=force, report=report)
 
 
-def _check_steps(recipe: TrainingRecipe, rows: int) -> None:
-    """Check that there are steps beyond the warm-up, which begins at a rate of zero.
+class ConversationTraining(ExpertTraining[TrainingRecipe]):
+    """The training of an expert on conversations."""
 
-    Raises:
-        MergeError: There are none.
-    """
-    steps, warm = recipe.steps(rows), recipe.warmup_steps(rows)
-    if warm >= steps:
-        count = "one step" if steps == 1 else f"{steps} steps"
-        raise MergeError(
-            f"{rows} conversations in batches of {recipe.batch} come to {count}, and the "
-            f"warm-up from a rate of zero takes {warm}",
-            where="--batch, --warmup",
-            hint="a smaller --batch, more --epochs, or --warmup 0",
-        )
+    unit = "conversations"
 
+    def __init__(
+        self,
+        base: str,
+        task: str,
+        recipe: TrainingRecipe,
+        device: DeviceConfig,
+        data: TrainingSet,
+    ) -> None:
+        """Check that all processes run the same layers, where the model is divided among them.
 
-def _check_mixture(lessons: TrainingSet, place: DeviceConfig) -> None:
-    """Check that all processes run the same layers, where the model is divided among them.
+        Raises:
+            MergeError: Some conversations have an image and some have none.
+        """
+        super().__init__(base, task, recipe, device, data.counts, data.files)
+        self._data = data
+        total = len(data.conversations)
+        if device.sharded and 0 < data.texts < total:
+            raise MergeError(
+                f"{data.texts} of {total} conversations have no image, and FSDP or DeepSpeed's "
+                "stage 3 wait forever for a process whose portion has none",
+                where=next(one.where for one in data.conversations if one.image is None),
+                hint="train with the whole model on every device, or remove these records",
+            )
 
-    Raises:
-        MergeError: Some conversations have a picture and some have none.
-    """
-    total = len(lessons.conversations)
-    if place.sharded and 0 < lessons.texts < total:
-        raise MergeError(
-            f"{lessons.texts} of {total} conversations have no picture, and FSDP or DeepSpeed's "
-            "stage 3 wait forever for a process whose portion has none",
-            where=next(one.where for one in lessons.conversations if one.image is None),
-            hint="train with the whole model on every device, or take these records out",
+    @cached_property
+    def encoder(self) -> ConversationEncoder:
+        """The encoder of conversations."""
+        return encoder_for(self.base, self.recipe)
+
+    def choices(self) -> Mapping[str, Any]:
+        """Return prompt, framing and length as the base decided them."""
+        return {
+            "prompt": "vicuna" if self.encoder.as_llava else "chat-template",
+            "framing": "as-is" if self.encoder.mean is None else "pad",
+            "max_length": self.encoder.max_length,
+        }
+
+    def trainer_arguments(self) -> Mapping[str, Any]:
+        """Return that the projector is unused by portions without images."""
+        unused = self._data.texts > 0 and self.recipe.projector == "trained"
+        return {"weight_decay": 0.0, "ddp_find_unused_parameters": unused}
+
+    def load(self, device: torch.device) -> PeftModel:
+        """Load the base with an untrained adapter; the Trainer moves it to the device."""
+        del device
+        model = load_base(self.base, self.device.dtype(self.recipe.dtype))
+        return with_lora(model, self.recipe, self.task)
+
+    def trainer_options(self, portion: int) -> Mapping[str, Any]:
+        """Return examples, collator, loss, and the projector's rate."""
+        conversations = self._data.conversations
+        return {
+            "train_dataset": OrderedExamples(conversations, self.rows, portion, self.encoder),
+            "data_collator": Collator(self.encoder.pad_token),
+            "compute_loss_func": answer_loss,
+            "projector_rate": self.recipe.projector_rate,
+        }
+
+    def card(self, record: Mapping[str, Any]) -> str:
+        """Return the model card."""
+        recipe, data = record["recipe"], record["data"]
+        return model_card(
+            record,
+            f"""\
+A LoRA of rank {recipe["rank"]} on all linear layers of the language model of {record["base"]}; the
+projector is {recipe["projector"]}. Trained on {record["conversations_seen"]} conversations of
+{", ".join(one["task"] for one in data)} in {record["steps"]} steps of {recipe["batch"]}, learning
+rate {recipe["learning_rate"]:g} (projector {recipe["projector_rate"]:g}), format
+{recipe["prompt"]}, seed {recipe["seed"]}, A {recipe["init"]}.""",
         )

@@ -1,6 +1,6 @@
-"""The class of a picture, as an answer like any other: the row of the head nearest to it.
+"""Classification as answering: the answer is the class whose row of the head is nearest.
 
-Pictures are read by threads, which are ahead of the model within a window.
+Threads read images ahead of the model, within a window.
 """
 
 from __future__ import annotations
@@ -10,29 +10,28 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-import peft
 import torch
-import transformers
 from jaxtyping import Float
 from torch import Tensor
 
+from robustmerge.collect.processor import open_image
 from robustmerge.errors import MergeError
 
 from ..engine import Request
-from ..images import opened
+from ..engines.live import device_name, library_versions
 from ..options import AnsweringOptions
 from .model import ClipModel
 from .templates import sentences
 
-_BATCHES = 8
+_BATCHES = 8  # of a window
 
 
 class ClipEngine:
-    """CLIP with an adapter, asked for the class of pictures.
+    """CLIP with an adapter, as a classifier.
 
     Attributes:
-        batch: Pictures at a time.
-        window: Pictures that are read ahead.
+        batch: Images at a time.
+        window: Images that are read ahead.
     """
 
     def __init__(self, base: str, adapter: str | None, options: AnsweringOptions) -> None:
@@ -41,7 +40,7 @@ class ClipEngine:
         Args:
             base: Folder or Hub id.
             adapter: Folder or Hub id; None for the base alone.
-            options: How it is to answer; of these, engine, device, dtype, batch and workers.
+            options: Of these, engine, device, dtype, batch and workers.
 
         Raises:
             MergeError: The base or the adapter cannot be loaded.
@@ -54,20 +53,20 @@ class ClipEngine:
         self.batch, self.window = options.batch, options.batch * _BATCHES
         self._clip = ClipModel.load(base, device=options.device, dtype=dtype)
         if adapter is not None:
-            self._clip.wear(adapter)
+            self._clip.load_adapter(adapter)
         self._readers = ThreadPoolExecutor(options.workers)
         self._heads: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
     @torch.inference_mode()
-    def answer(self, questions: Sequence[Request]) -> list[str]:
-        """The class of each question's picture, among the question's choices.
+    def answer(self, requests: Sequence[Request]) -> list[str]:
+        """Return the class of each request's image, among the request's choices.
 
         Raises:
-            MergeError: A picture cannot be read.
+            MergeError: An image cannot be read.
         """
-        pixels = self._readers.map(self._pixels, questions)
+        pixels = self._readers.map(self._pixels, requests)
         answers: list[str] = []
-        while some := questions[len(answers) : len(answers) + self.batch]:
+        while some := requests[len(answers) : len(answers) + self.batch]:
             features = self._clip.features(torch.cat(list(islice(pixels, len(some)))))
             answers += [
                 one.choices[int((self._head(one) @ row).argmax())]
@@ -76,22 +75,21 @@ class ClipEngine:
         return answers
 
     def facts(self) -> Mapping[str, Any]:
-        """Where and by what the answers are made."""
-        device = self._clip.device
+        """Return device, batch and versions."""
         return {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "device": device_name(self._clip.device),
             "batch": self.batch,
             "adapter": "beside the weights",
             "pictures": "as CLIP's processor crops them",
-            "versions": {one.__name__: one.__version__ for one in (torch, transformers, peft)},
+            "versions": library_versions(),
         }
 
-    def _pixels(self, question: Request) -> Float[Tensor, "1 3 height width"]:
-        assert question.image is not None  # as every task says that asks for classes
-        return self._clip.pixels([opened(question.image, question.where)])
+    def _pixels(self, request: Request) -> Float[Tensor, "1 3 height width"]:
+        assert request.image is not None  # tasks of classes have no questions without
+        return self._clip.pixels([open_image(request.image, request.where)])
 
-    def _head(self, question: Request) -> Float[Tensor, "classes dim"]:
-        key = question.task, question.choices
+    def _head(self, request: Request) -> Float[Tensor, "classes dim"]:
+        key = request.task, request.choices
         if key not in self._heads:
             self._heads[key] = self._clip.head([sentences(key[0], name) for name in key[1]])
         return self._heads[key]

@@ -1,7 +1,7 @@
 """CLIP with an adapter on its vision encoder, and a head that its text encoder makes of sentences.
 
     head     = n(mean over sentences s of n(text(s)))        one row for each class, n(x) = x / |x|
-    logits   = exp(t) · n(image(picture)) · headᵀ            t is CLIP's own learned scale
+    logits   = exp(t) · n(image(x)) · headᵀ                  t is CLIP's own learned scale
 
 The head is the base model's, whatever the adapter: computed once, and never trained.
 
@@ -32,44 +32,44 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TOWER = "encoder.layers."
-"""How names begin where PEFT was given the vision encoder alone, as transformers 5 has it."""
+"""Start of names where PEFT was given the vision encoder alone, as in transformers 5."""
 
 
 @dataclass(frozen=True)
 class ClipModel:
-    """A CLIP model with what makes its inputs.
+    """A CLIP model with its processors.
 
     Attributes:
-        model: It.
+        model: The model.
         images: Its image processor.
-        words: Its tokenizer.
+        tokenizer: Its tokenizer.
     """
 
     model: CLIPModel
     images: Any
-    words: Any
+    tokenizer: Any
 
     @classmethod
     def load(
         cls, base: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> ClipModel:
-        """Load a model, frozen.
+        """Load a frozen model.
 
         Args:
             base: Folder or Hub id, such as openai/clip-vit-base-patch32.
             device: Where it computes.
-            dtype: What it computes in.
+            dtype: Type of weights and arithmetic.
 
         Raises:
-            MergeError: It cannot be loaded, or is no CLIP.
+            MergeError: The model cannot be loaded, or is no CLIP.
         """
-        place = str(expand_user(base))
+        source = str(expand_user(base))
         try:
-            kind = AutoConfig.from_pretrained(place).model_type
+            kind = AutoConfig.from_pretrained(source).model_type
             if kind == "clip":
-                model = CLIPModel.from_pretrained(place, dtype=dtype).to(device)
-                images = AutoImageProcessor.from_pretrained(place)
-                words = AutoTokenizer.from_pretrained(place)
+                model = CLIPModel.from_pretrained(source, dtype=dtype).to(device)
+                images = AutoImageProcessor.from_pretrained(source)
+                tokenizer = AutoTokenizer.from_pretrained(source)
         except Exception as error:  # the libraries below have errors of many kinds
             raise MergeError(
                 f"the CLIP model cannot be loaded: {first_line(error)}",
@@ -83,22 +83,22 @@ class ClipModel:
                 where=base,
                 hint="the vision tasks are for CLIP, such as openai/clip-vit-base-patch32",
             )
-        return cls(model.eval().requires_grad_(False), images, words)
+        return cls(model.eval().requires_grad_(False), images, tokenizer)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
-        found: torch.device = self.model.device
-        return found
+        """The device that it computes on."""
+        device: torch.device = self.model.device
+        return device
 
-    def wear(self, folder: str | Path) -> None:
-        """Put an adapter on, and check that all of it is there.
+    def load_adapter(self, folder: str | Path) -> None:
+        """Load an adapter, and check that the model has all of its modules.
 
         Args:
             folder: A PEFT folder, trained on the whole model or on its vision encoder.
 
         Raises:
-            MergeError: It is no LoRA adapter, does not fit, or changes the text encoder.
+            MergeError: The adapter is no LoRA, does not fit, or changes the text encoder.
         """
         adapter = Adapter(folder)
         adapter.close()
@@ -112,40 +112,40 @@ class ClipModel:
         tower = all(name.startswith(_TOWER) for name in names)
         host = self.model.vision_model if tower else self.model
         with catch_warnings():
-            simplefilter("ignore", FutureWarning)  # what these libraries tell each other
+            simplefilter("ignore", FutureWarning)  # of the libraries' calls to each other
             peft = PeftModel.from_pretrained(host, str(adapter.folder))
         landed(peft, adapter.folder)
         self.model.eval().to(self.device)
 
     @torch.no_grad()
     def head(self, sentences: Sequence[Sequence[str]]) -> Float[Tensor, "classes dim"]:
-        """The row of each class, from the sentences about it; of length 1."""
-        return torch.stack([self._row(about) for about in sentences])
+        """Return the row of each class, of length 1, from the sentences about it."""
+        return torch.stack([self._row(texts) for texts in sentences])
 
-    def _row(self, about: Sequence[str]) -> Float[Tensor, " dim"]:
+    def _row(self, texts: Sequence[str]) -> Float[Tensor, " dim"]:
         longest = self.model.config.text_config.max_position_embeddings
-        tokens = self.words(
-            list(about), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
         )
         inputs = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
-        texts = normalize(self.model.get_text_features(**inputs).pooler_output.float(), dim=-1)
-        return normalize(texts.mean(dim=0), dim=-1)
+        features = self.model.get_text_features(**inputs).pooler_output.float()  # [texts, dim]
+        return normalize(normalize(features, dim=-1).mean(dim=0), dim=-1)
 
-    def pixels(self, pictures: Sequence[Image]) -> Float[Tensor, "pictures 3 height width"]:
-        """Pictures as the model takes them, on the CPU."""
-        found: Tensor = self.images(list(pictures), return_tensors="pt")["pixel_values"]
-        return found
+    def pixels(self, images: Sequence[Image]) -> Float[Tensor, "images 3 height width"]:
+        """Return images as inputs of the model, on the CPU."""
+        pixels: Tensor = self.images(list(images), return_tensors="pt")["pixel_values"]
+        return pixels
 
     def features(
-        self, pixels: Float[Tensor, "pictures 3 height width"]
-    ) -> Float[Tensor, "pictures dim"]:
-        """What the vision encoder makes of pictures; of length 1."""
+        self, pixels: Float[Tensor, "images 3 height width"]
+    ) -> Float[Tensor, "images dim"]:
+        """Return the vision encoder's features of images, each of length 1."""
         pixels = pixels.to(self.device, self.model.dtype)
-        seen: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
-        return normalize(seen.float(), dim=-1)
+        features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
+        return normalize(features.float(), dim=-1)
 
     @property
     def scale(self) -> Float[Tensor, ""]:
-        """What cosines are multiplied by to become logits."""
+        """The factor between cosines and logits."""
         scale: Tensor = self.model.logit_scale.exp().float()
         return scale

@@ -44,15 +44,15 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "svhn": _NUMBER,
     }
 )
-"""By name of a task; {} is where the class goes."""
+"""By name of a task; {} stands for the class."""
 
 
 def sentences(task: str, name: str) -> list[str]:
-    """The sentences about a class.
+    """Return the sentences about a class.
 
     Args:
         task: Name of the task; one without sentences of its own gets those about a photo.
-        name: What the class is called.
+        name: Name of the class.
 
     >>> sentences("svhn", "7"), sentences("resisc45", "golf course")[-1]
     (['a photo of the number: "7".'], 'aerial view of the golf course.')

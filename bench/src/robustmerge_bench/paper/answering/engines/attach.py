@@ -1,8 +1,8 @@
 """A base model with one adapter in it, whatever layout the adapter is in.
 
 PEFT drops tensors whose names it does not know, with a warning at most, and the bare base would be
-measured. So what is not in today's layout is rewritten first, parameters beside the adapter are put
-in place, and every tensor is looked for in the model.
+measured. So older layouts are rewritten first, parameters in a file next to the adapter are copied
+into the model, and every tensor must be in the model.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from robustmerge.errors import MergeError, few
 
 
 def load(base: str, adapter: str | None, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """The base with the adapter, ready to generate.
+    """Load the base with the adapter, ready to generate.
 
-    The adapter is added to the weights as the released scripts do, or stays beside them: `folds`.
+    The adapter is added to the weights as in the released scripts, or stays separate: `folds`.
 
     Args:
         base: Folder or Hub id.
@@ -39,10 +39,10 @@ def load(base: str, adapter: str | None, *, device: torch.device, dtype: torch.d
         dtype: Type it runs in.
 
     Raises:
-        MergeError: Something cannot be loaded, or the adapter has no place in the base.
+        MergeError: Base or adapter cannot be loaded, or the adapter does not fit the base.
     """
     with catch_warnings():
-        simplefilter("ignore", FutureWarning)  # what the libraries tell each other
+        simplefilter("ignore", FutureWarning)  # of the libraries' calls to each other
         model = load_base(base, dtype)
         if adapter is not None:
             model = _with_adapter(model, base, adapter, fold=folds(dtype))
@@ -50,16 +50,16 @@ def load(base: str, adapter: str | None, *, device: torch.device, dtype: torch.d
 
 
 def folds(dtype: torch.dtype) -> bool:
-    """Whether the adapter is added to the weights.
+    """Return whether the adapter is added to the weights.
 
-    Not in bfloat16, in which steps are as large as an update, so that most would be rounded away.
+    Not in bfloat16: its steps are as large as an update, and most of it would be rounded away.
     """
     return dtype != torch.bfloat16
 
 
 def _with_adapter(model: Any, base: str, source: str, *, fold: bool) -> Any:
-    with todays_layout(source) as folder:
-        _put_beside(model, folder)
+    with current_layout(source) as folder:
+        _copy_extras(model, folder)
         with closing(Adapter(folder, dora=True)) as adapter:
             adapter.label = source
             peft = attach_adapters(model, base, [adapter], ["default"])
@@ -67,14 +67,11 @@ def _with_adapter(model: Any, base: str, source: str, *, fold: bool) -> Any:
 
 
 @contextmanager
-def todays_layout(source: str) -> Iterator[Path]:
-    """The adapter's folder, or a rewritten one where PEFT would not know its names.
+def current_layout(source: str) -> Iterator[Path]:
+    """Yield the adapter's folder, or a rewritten one where PEFT would not know its names.
 
     Args:
         source: Folder or Hub id.
-
-    Raises:
-        MergeError: It is no complete adapter.
     """
     folder = locate(source)
     with closing(Adapter(folder, dora=True)) as adapter:
@@ -98,8 +95,8 @@ def todays_layout(source: str) -> Iterator[Path]:
         yield rewritten
 
 
-def _put_beside(model: Any, folder: Path) -> None:
-    """Put parameters that lie beside the adapter into the base."""
+def _copy_extras(model: Any, folder: Path) -> None:
+    """Copy parameters in a file next to the adapter into the base."""
     if not (folder / BESIDE).is_file():
         return
     live = {layout.canonical(name): tensor for name, tensor in model.state_dict().items()}

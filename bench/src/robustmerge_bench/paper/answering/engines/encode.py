@@ -1,4 +1,4 @@
-"""From questions to what a model is called with, padded on the left."""
+"""Requests as inputs of a model, padded on the left."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustmerge.errors import MergeError, few
+from robustmerge.collect.processor import ModelProcessor, open_image, processor_errors
+from robustmerge.errors import few
 
-from ..engine import Prompt, Request
-from ..images import framed, opened
+from ..engine import PromptFormat, Request
+from ..images import frame_image
 from ..prompts import vicuna
-from ..tokens import token_ids
+from ..tokens import llava_inputs
 
 
 @dataclass(frozen=True)
 class RequestEncoder:
-    """A model's processor, and the way its questions are put.
+    """A model's processor, and the prompt format of its requests.
 
     Attributes:
         processor: The model's.
         config: The model's.
         prompt: LLaVA-1.5's conversation word for word, or the model's own template.
-        frames: Pictures are cropped or padded as the tasks' scripts do, which is for LLaVA-1.5.
+        frames: Images are cropped or padded as in the tasks' scripts, which is for LLaVA-1.5.
     """
 
     processor: Any
     config: Any
-    prompt: Prompt
+    prompt: PromptFormat
     frames: bool
 
     def __post_init__(self) -> None:
@@ -40,82 +41,47 @@ class RequestEncoder:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if self.frames and getattr(self.processor.image_processor, "do_pad", None):
-            self.processor.image_processor.do_pad = False  # ours is by the task
+            self.processor.image_processor.do_pad = False  # the task decides about padding
 
-    def __call__(self, questions: Sequence[Request]) -> dict[str, Tensor]:
-        """A batch of questions, all of which have a picture or none.
+    def __call__(self, requests: Sequence[Request]) -> dict[str, Tensor]:
+        """Return a batch of requests, all of which have an image or none.
 
         Raises:
-            MergeError: A picture cannot be read, or the processor refuses a question.
+            MergeError: An image cannot be read, or the processor refuses a request.
         """
-        pictures = [self._picture(one) for one in questions if one.image is not None]
-        try:
+        images = [self._image(one) for one in requests if one.image is not None]
+        texts = [one.text for one in requests]
+        with processor_errors(
+            "a question",
+            few([one.location for one in requests]),
+            "the question may hold a mark that means something to this model",
+        ):
             if self.prompt == "vicuna":
-                return self._conversations([one.text for one in questions], pictures)
-            return self._templated([one.text for one in questions], pictures)
-        except Exception as error:  # every processor has errors of its own
-            raise MergeError(
-                f"the model's processor refuses a question: {error!r:.300}",
-                where=few([f"{one.where}, question {one.id}" for one in questions]),
-                hint="the question may hold a mark that means something to this model",
-            ) from error
+                return self._conversations(texts, images)
+            return self._templates(texts, images)
 
-    def _picture(self, one: Request) -> Image.Image:
-        assert one.image is not None
-        image = opened(one.image, f"{one.where}, question {one.id}")
+    def _image(self, request: Request) -> Image.Image:
+        assert request.image is not None
+        image = open_image(request.image, request.location)
         if not self.frames:
             return image
-        return framed(image, one.framing, self.processor.image_processor.image_mean)
+        return frame_image(image, request.framing, self.processor.image_processor.image_mean)
 
-    def _conversations(self, texts: Sequence[str], pictures: list[Image.Image]) -> dict[str, Any]:
-        """As the original code makes them: the text's tokens apart from the picture's."""
-        more: dict[str, Any] = {}
-        count = 0
-        if pictures:
-            images = self.processor.image_processor(images=pictures, return_tensors="pt")
-            more = {"pixel_values": images["pixel_values"]}
-            count = picture_tokens(self.config, more["pixel_values"])
-        ids = [
-            token_ids(
-                self.processor.tokenizer,
-                vicuna(text, bool(pictures)),
-                self.config.image_token_id,
-                count,
-            )
-            for text in texts
-        ]
-        return _padded(ids, self.processor.tokenizer.pad_token_id) | more
+    def _conversations(self, texts: Sequence[str], images: list[Image.Image]) -> dict[str, Tensor]:
+        prompts = [vicuna(text, bool(images)) for text in texts]
+        ids, pixels = llava_inputs(self.processor, self.config, prompts, images)
+        return _pad_left(ids, self.processor.tokenizer.pad_token_id) | pixels
 
-    def _templated(self, texts: Sequence[str], pictures: list[Image.Image]) -> dict[str, Any]:
-        written = [self._template(text, bool(pictures)) for text in texts]
-        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
-        start = self.processor.tokenizer.bos_token
-        if start and written[0].startswith(start):
-            options["add_special_tokens"] = False  # the template has written it
-        if pictures:
-            options["images"] = [[one] for one in pictures]
-        return dict(self.processor(text=written, **options))
-
-    def _template(self, text: str, image: bool) -> str:
-        content = [{"type": "image"}] if image else []
-        turn = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
-        written: str = self.processor.apply_chat_template(
-            [turn], tokenize=False, add_generation_prompt=True
-        )
-        return written
+    def _templates(self, texts: Sequence[str], images: list[Image.Image]) -> dict[str, Tensor]:
+        model = ModelProcessor(self.processor)
+        turns = [model.turn("user", text, images=int(bool(images))) for text in texts]
+        prompts = [model.render([turn], ask=True) for turn in turns]
+        return model.encode(prompts, [[image] for image in images], padding=True)
 
 
-def picture_tokens(config: Any, pixels: Tensor) -> int:
-    """How many tokens a picture is to LLaVA-1.5."""
-    patch: int = config.vision_config.patch_size
-    patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
-    whole: bool = config.vision_feature_select_strategy == "full"  # its class token too
-    return patches + whole
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
+def _pad_left(rows: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
     longest = max(map(len, rows))
     missing = [longest - len(row) for row in rows]
     ids = [[pad] * n + list(row) for n, row in zip(missing, rows, strict=True)]
     mask = [[0] * n + [1] * len(row) for n, row in zip(missing, rows, strict=True)]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}  # [n, longest]

@@ -1,8 +1,8 @@
 """A model in this process, by transformers and PEFT: batched, greedy.
 
-Questions are put into batches of like length, padded on the left, which the attention mask hides:
+Requests of similar length form batches, padded on the left. The attention mask hides the padding:
 in float32 an answer does not depend on the batch. In half precision sums are rounded differently
-for other shapes, and where two tokens are about equally likely the answer may.
+for other shapes, and where two tokens are about equally likely the answer may change.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from transformers import GenerationConfig
 from robustmerge.collect.load import load_processor
 from robustmerge.errors import MergeError, first_line
 
-from ..engine import Prompt, Request
+from ..engine import PromptFormat, Request
 from ..family import is_llava_15
 from .attach import folds, load
 from .encode import RequestEncoder
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_BATCHES = 4
+_BATCHES = 4  # of a window
 
 
 class LocalEngine:
     """A model in this process.
 
     Attributes:
-        model: It, with the adapter in it.
-        batch: Questions at a time; halved when the device's memory is too small.
-        window: Questions among which those of like length are put together.
+        model: The model, with the adapter in it.
+        batch: Requests at a time; halved when the device's memory is too small.
+        window: Requests among which those of similar length are put together.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LocalEngine:
         adapter: str | None,
         *,
         settings: Mapping[str, Any],
-        prompt: Prompt,
+        prompt: PromptFormat,
         device: str,
         dtype: str,
         batch: int,
@@ -56,24 +56,24 @@ class LocalEngine:
             base: Folder or Hub id.
             adapter: Folder or Hub id; None for the base alone.
             settings: The base's config.json.
-            prompt: How questions are put.
+            prompt: Format of the prompts.
             device: Where it runs.
             dtype: Type it runs in, one of DTYPES.
-            batch: Questions at a time.
+            batch: Requests at a time.
 
         Raises:
             MergeError: The base, its processor or the adapter cannot be loaded.
         """
-        self._device, self._dtype = _place(device), DTYPES[dtype]
+        self._device, self._dtype = _find_device(device), DTYPES[dtype]
         self.batch, self.window = batch, batch * _BATCHES
-        # All tokenizing in one thread: the tokenizer bears no two. It works ahead of the model.
-        self._desk = ThreadPoolExecutor(1)
-        processor = _processor(base)
+        # The tokenizer is not thread-safe. One thread encodes the next batch meanwhile.
+        self._encoder_thread = ThreadPoolExecutor(1)
+        processor = _load_processor(base)
         if prompt == "chat-template" and not processor.chat_template:
             raise MergeError(
                 "the base has no chat template",
                 where=base,
-                hint="use a model tuned on instructions; LLaVA-1.5 is asked by --prompt vicuna",
+                hint="use a model tuned on instructions; for LLaVA-1.5, --prompt vicuna",
             )
         self.model = load(base, adapter, device=self._device, dtype=self._dtype)
         self._tokenizer = processor.tokenizer
@@ -81,83 +81,83 @@ class LocalEngine:
         self.model.generation_config = self._greedy(self.model.generation_config)
 
     def facts(self) -> Mapping[str, Any]:
-        """Where and by what the answers are made."""
-        cuda = self._device.type == "cuda"
+        """Return device, batch and versions."""
         return {
-            "device": torch.cuda.get_device_name(self._device) if cuda else self._device.type,
+            "device": device_name(self._device),
             "batch": self.batch,
             "adapter": "added to the weights" if folds(self._dtype) else "beside the weights",
             "pictures": "as the task's script" if self._encode.frames else "as they are",
-            "versions": {one.__name__: one.__version__ for one in (torch, transformers, peft)},
+            "versions": library_versions(),
         }
 
-    def answer(self, questions: Sequence[Request]) -> list[str]:
-        """Answers to these questions, in their order."""
-        answers = [""] * len(questions)
-        batches = list(_batches(questions, self.batch))
-        ahead = self._encoded(questions, batches[0]) if batches else None
-        for number, places in enumerate(batches):
+    def answer(self, requests: Sequence[Request]) -> list[str]:
+        """Return the answers in the requests' order."""
+        answers = [""] * len(requests)
+        batches = list(_batches(requests, self.batch))
+        ahead = self._encode_ahead(requests, batches[0]) if batches else None
+        for number, indices in enumerate(batches):
             assert ahead is not None
             inputs = ahead.result()
             if number + 1 < len(batches):
-                ahead = self._encoded(questions, batches[number + 1])
-            tokens = self._tokens([questions[n] for n in places], inputs)
-            texts = self._desk.submit(self._texts, tokens).result()
-            for place, text in zip(places, texts, strict=True):
-                answers[place] = text
+                ahead = self._encode_ahead(requests, batches[number + 1])
+            tokens = self._tokens([requests[n] for n in indices], inputs)
+            texts = self._encoder_thread.submit(self._texts, tokens).result()
+            for index, text in zip(indices, texts, strict=True):
+                answers[index] = text
         return answers
 
-    def _encoded(
-        self, questions: Sequence[Request], places: Sequence[int]
+    def _encode_ahead(
+        self, requests: Sequence[Request], indices: Sequence[int]
     ) -> Future[dict[str, Tensor]]:
-        return self._desk.submit(self._encode, [questions[n] for n in places])
+        return self._encoder_thread.submit(self._encode, [requests[n] for n in indices])
 
-    def _tokens(self, questions: Sequence[Request], inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """The answers' tokens, by halves where the memory does not suffice for all."""
+    def _tokens(self, requests: Sequence[Request], inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the answers' tokens, by halves where the memory does not suffice for all."""
         try:
-            return self._generated(inputs, questions[0].max_new_tokens)
+            return self._generate(inputs, requests[0].max_new_tokens)
         except (torch.cuda.OutOfMemoryError, MemoryError) as error:
             reason = first_line(error)
-        if len(questions) == 1:
+        if len(requests) == 1:
             raise MergeError(
                 f"the device is out of memory for a single question: {reason}",
-                where=f"{questions[0].where}, question {questions[0].id}",
+                where=requests[0].location,
                 hint="--dtype float16 or bfloat16, or a larger device",
             )
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        half = (len(questions) + 1) // 2
+        half = (len(requests) + 1) // 2
         self.batch = min(self.batch, half)
-        parts = (questions[:half], questions[half:])
-        return [row for part in parts for row in self._again(part)]
+        parts = (requests[:half], requests[half:])
+        return [row for part in parts for row in self._tokens_again(part)]
 
-    def _again(self, questions: Sequence[Request]) -> list[Tensor]:
-        inputs = self._encoded(questions, range(len(questions))).result()
-        return self._tokens(questions, inputs)
+    def _tokens_again(self, requests: Sequence[Request]) -> list[Tensor]:
+        inputs = self._encode_ahead(requests, range(len(requests))).result()
+        return self._tokens(requests, inputs)
 
     @torch.inference_mode()
-    def _generated(self, inputs: Mapping[str, Tensor], most: int) -> list[Tensor]:
-        given = {
+    def _generate(self, inputs: Mapping[str, Tensor], most: int) -> list[Tensor]:
+        moved = {
             name: one.to(self._device, self._dtype if one.is_floating_point() else None)
             for name, one in inputs.items()
         }
-        made: Tensor = self.model.generate(**given, max_new_tokens=most)
-        return [self._answered(row) for row in made[:, given["input_ids"].shape[1] :].cpu()]
+        tokens: Tensor = self.model.generate(**moved, max_new_tokens=most)
+        # [batch, prompt + answer] -> [batch, answer]
+        return [self._cut_at_end(row) for row in tokens[:, moved["input_ids"].shape[1] :].cpu()]
 
-    def _answered(self, row: Tensor) -> Tensor:
-        """Tokens up to the end, after which a batch goes on for the sake of others."""
+    def _cut_at_end(self, row: Tensor) -> Tensor:
+        """Return the tokens up to the end, after which the batch's other answers go on."""
         ends = torch.tensor(self.model.generation_config.eos_token_id)
         over = torch.isin(row, ends).nonzero()
         return row[: int(over[0])] if len(over) else row
 
     def _texts(self, tokens: Sequence[Tensor]) -> list[str]:
-        found = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
         end = self._tokenizer.eos_token or ""
-        return [text.strip().removesuffix(end).strip() for text in found]
+        return [text.strip().removesuffix(end).strip() for text in texts]
 
-    def _greedy(self, given: GenerationConfig) -> GenerationConfig:
-        """The likeliest token each time, whatever the model's own settings are."""
-        ends = given.eos_token_id
+    def _greedy(self, config: GenerationConfig) -> GenerationConfig:
+        """Return settings for greedy decoding, whatever else the model's own settings are."""
+        ends = config.eos_token_id
         ends = list(ends) if isinstance(ends, list | tuple) else [ends]
         ends = {end for end in [*ends, self._tokenizer.eos_token_id] if end is not None}
         return GenerationConfig(
@@ -170,8 +170,18 @@ class LocalEngine:
         )
 
 
-def _place(name: str) -> torch.device:
-    """The device of this name, which must be there."""
+def device_name(device: torch.device) -> str:
+    """Return the model of a GPU, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that run the model."""
+    return {one.__name__: one.__version__ for one in (torch, transformers, peft)}
+
+
+def _find_device(name: str) -> torch.device:
+    """Return the device of this name, or raise an error where there is none."""
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -182,27 +192,27 @@ def _place(name: str) -> torch.device:
         ) from None
 
 
-def _processor(base: str) -> Any:
+def _load_processor(base: str) -> Any:
     processor = load_processor(base)
     if getattr(processor, "image_processor", None) and getattr(processor, "tokenizer", None):
         return processor
     raise MergeError(
-        "the base has no processor for pictures that can be loaded",
+        "the base has no processor for images that can be loaded",
         where=base,
-        hint="--base is a model of pictures and text, with preprocessor_config.json; some need a "
+        hint="--base is a model of images and text, with preprocessor_config.json; some need a "
         "newer transformers",
     )
 
 
-def _batches(questions: Sequence[Request], size: int) -> Iterator[list[int]]:
-    """Places of questions that go together: with a picture or without, of like length."""
+def _batches(requests: Sequence[Request], size: int) -> Iterator[list[int]]:
+    """Yield indices of requests that go together: with an image or without, of similar length."""
 
-    def sort(place: int) -> tuple[bool, int]:
-        return questions[place].image is None, questions[place].max_new_tokens
+    def group(index: int) -> tuple[bool, int]:
+        return requests[index].image is None, requests[index].max_new_tokens
 
-    def key(place: int) -> tuple[bool, int, int]:
-        return *sort(place), len(questions[place].text)
+    def key(index: int) -> tuple[bool, int, int]:
+        return *group(index), len(requests[index].text)
 
-    for _, places in groupby(sorted(range(len(questions)), key=key), key=sort):
-        together = list(places)
+    for _, indices in groupby(sorted(range(len(requests)), key=key), key=group):
+        together = list(indices)
         yield from (together[n : n + size] for n in range(0, len(together), size))

@@ -1,4 +1,4 @@
-"""Libraries that keep what is for their developers to themselves."""
+"""Libraries without their progress bars and advice."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LIBRARIES = ("transformers", "httpx", "openai")
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries from drawing bars of their own and from advice that is none of ours."""
-    for name in ("transformers", "httpx", "openai"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Silence the libraries' progress bars and their advice to developers."""
+    loggers = [logging.getLogger(name) for name in _LIBRARIES]
     try:
         from transformers.utils import logging as theirs
     except ImportError:  # a server needs none
-        yield
-        return
-    shown = theirs.is_progress_bar_enabled()
-    theirs.disable_progress_bar()
+        theirs = None
+    levels = [logger.level for logger in loggers]
+    bars = theirs is not None and theirs.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    if bars:
+        theirs.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
             theirs.enable_progress_bar()

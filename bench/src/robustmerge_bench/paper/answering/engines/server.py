@@ -2,9 +2,9 @@
 
     vllm serve BASE --enable-lora --lora-modules merged=OUT --max-lora-rank 64
 
-The server puts the question into its own chat template and makes the tokens. LLaVA-1.5's prompt
-word for word is to be had by `--chat-template` with the file `vicuna_v1.jinja` beside this one;
-tokens right after a picture may still be others than the original code's.
+The server puts the question into its own chat template and tokenizes it. `--chat-template` with the
+file `vicuna_v1.jinja` in this folder gives LLaVA-1.5's prompt word for word; tokens right after an
+image may still differ from the original code's.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from typing import Any
 import openai
 from PIL import Image
 
+from robustmerge.collect.processor import open_image
 from robustmerge.errors import MergeError, unknown
 
 from ..engine import Request
 from ..family import is_llava_15
-from ..images import framed, opened
+from ..images import frame_image
 from ..options import AnsweringOptions
 
 TEMPLATE = Path(__file__).with_name("vicuna_v1.jinja")
 _KNOWN = ("PNG", "JPEG", "WEBP", "GIF")
-_RETRIES = 6
-_TIMEOUT = 600  # seconds; a question may wait for others
+_RETRIES = 6  # the client waits 0.5 s, then twice as long each time, up to 8 s
+_TIMEOUT = 600  # seconds; a request may wait for others
 
 
 class ServerEngine:
     """A model on a server.
 
     Attributes:
-        window: Questions that are asked before answers are written.
+        window: Requests that are sent before answers are written.
     """
 
     def __init__(self, *, settings: Mapping[str, Any], options: AnsweringOptions) -> None:
-        """Reach the server.
+        """Connect to the server.
 
         Args:
             settings: The base's config.json.
             options: With url and model.
 
         Raises:
-            MergeError: There is no server, or it has no such model.
+            MergeError: The server does not answer, or has no such model.
         """
         assert options.url is not None
         assert options.model is not None
@@ -64,59 +65,58 @@ class ServerEngine:
         self._check_model()
 
     def facts(self) -> Mapping[str, Any]:
-        """Where the answers come from."""
+        """Return server and version."""
         return {
             "url": self._url,
             "pictures": "as the task's script" if self._frames else "as they are",
             "versions": {"openai": openai.__version__},
         }
 
-    def answer(self, questions: Sequence[Request]) -> list[str]:
-        """Answers to these questions, in their order, several asked at once."""
+    def answer(self, requests: Sequence[Request]) -> list[str]:
+        """Return the answers in the requests' order; several are sent at once."""
         pool = ThreadPoolExecutor(self._options.workers)
         try:
-            return list(pool.map(self._answer, questions))
+            return list(pool.map(self._answer, requests))
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _answer(self, one: Request) -> str:
+    def _answer(self, request: Request) -> str:
         try:
             made = self._client.chat.completions.create(
                 model=self._model,
-                messages=[{"role": "user", "content": self._content(one)}],
-                max_tokens=one.max_new_tokens,
+                messages=[{"role": "user", "content": self._content(request)}],
+                max_tokens=request.max_new_tokens,
                 temperature=0,
-                extra_body={"repetition_penalty": 1.0},  # not that of the model's own settings
+                extra_body={"repetition_penalty": 1.0},  # overrides generation_config.json
             )
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
         except openai.APIError as error:
             raise MergeError(
                 f"the server refuses the question: {_reason(error)}",
-                where=f"{self._url}\n{one.where}, question {one.id}",
+                where=f"{self._url}\n{request.location}",
                 hint="answers so far are kept; the same command goes on from there",
             ) from None
         if not made.choices:
             raise MergeError(
                 "the server's reply holds no answer",
-                where=f"{self._url}\n{one.where}, question {one.id}",
+                where=f"{self._url}\n{request.location}",
                 hint="--url is that of chat completions without the last part, such as "
                 "http://localhost:8000/v1",
             )
         return (made.choices[0].message.content or "").strip()
 
-    def _content(self, one: Request) -> Any:
-        if one.image is None:
-            return one.text
-        picture = {"type": "image_url", "image_url": {"url": self._picture(one)}}
-        return [picture, {"type": "text", "text": one.text}]
+    def _content(self, request: Request) -> Any:
+        if request.image is None:
+            return request.text
+        image = {"type": "image_url", "image_url": {"url": self._image_url(request, request.image)}}
+        return [image, {"type": "text", "text": request.text}]
 
-    def _picture(self, one: Request) -> str:
-        """The picture as a data URL: the file as it is where it can be."""
-        assert one.image is not None
-        image = opened(one.image, f"{one.where}, question {one.id}")
-        sent = framed(image, one.framing) if self._frames else image
-        content = one.image if isinstance(one.image, bytes) else one.image.read_bytes()
+    def _image_url(self, request: Request, source: Path | bytes) -> str:
+        """Return the image as a data URL: the file unchanged where possible."""
+        image = open_image(source, request.location)
+        sent = frame_image(image, request.framing) if self._frames else image
+        content = source if isinstance(source, bytes) else source.read_bytes()
         with Image.open(io.BytesIO(content)) as file:
             kind = file.format
         if sent is not image or kind not in _KNOWN:
@@ -129,7 +129,7 @@ class ServerEngine:
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
         except openai.NotFoundError:
-            return  # one that lists none
+            return  # a server without a list of models
         except openai.APIError as error:
             raise MergeError(
                 f"the server refuses: {_reason(error)}",

@@ -1,9 +1,9 @@
-"""How an expert of CLIP is trained: everything that decides it, but for base and data.
+"""How an expert of CLIP is trained: everything that decides it, except base and data.
 
 The paper gives the rank, and that the LoRA is on the vision encoder. Its experts score within one
-point of KnOTS's, so that the rest is from there: the four linear layers of attention, alpha equal
-to the rank, dropout, AdamW, its rate and its decay. KnOTS trains for up to 50,000 steps of 32
-pictures and keeps the best by validation; here the steps are given, and the last weights are kept.
+point of KnOTS's, so the rest is from there: the four linear layers of attention, alpha equal to the
+rank, dropout, AdamW, its rate and its decay. KnOTS trains for up to 50,000 steps of 32 images and
+keeps the best by validation; here the number of steps is an option, and the last weights are kept.
 
 Source: arXiv:2502.17159, sec. 4; training_scripts/8vision_training.py of gstoica27/KnOTS.
 """
@@ -11,16 +11,13 @@ Source: arXiv:2502.17159, sec. 4; training_scripts/8vision_training.py of gstoic
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from robustmerge.errors import unknown
 
-from ..options import AMOUNT, COUNT, RATE, SEED, SHARE, check
-from ..order import order, taken
-from ..recipe import DType, Init
+from ..recipe import AMOUNT, COUNT, DType, ExpertRecipe, StartOfA, check
 
 Targets = Literal["attention", "all-linear"]
 _ATTENTION = r"self_attn\.(q|k|v|out)_proj"
@@ -30,11 +27,11 @@ PATTERNS = MappingProxyType(
         "all-linear": rf"vision_model\.encoder\.layers\.\d+\.({_ATTENTION}|mlp\.fc[12])",
     }
 )
-"""What PEFT's `target_modules` is, by name: layers of the text encoder have the same last parts."""
+"""PEFT's `target_modules` by name: layers of the text encoder have the same last parts."""
 
 
 @dataclass(frozen=True)
-class ClipRecipe:
+class ClipRecipe(ExpertRecipe):
     """How an expert is trained.
 
     Attributes:
@@ -65,30 +62,24 @@ class ClipRecipe:
     batch: int = 32
     limit: int | None = None
     dtype: DType = "auto"
-    init: Init = "shared"
+    init: StartOfA = "shared"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            MergeError: One is out of its range.
+            MergeError: A value is unknown or out of its range.
         """
         if self.targets not in PATTERNS:
             raise unknown("targets", self.targets, PATTERNS, where="--targets")
-        check(self, COUNT, "rank", "epochs", "steps", "batch", "limit")
-        check(self, RATE, "learning_rate")
+        super().__post_init__()
+        check(self, COUNT, "steps")
         check(self, AMOUNT, "weight_decay")
-        check(self, SHARE, "dropout", "warmup")
-        check(self, SEED, "seed")
 
-    def total(self, counts: Sequence[int]) -> int:
-        """How often the weights are changed, given how many pictures each task has."""
-        if self.steps is not None:
-            return self.steps
-        return self.epochs * math.ceil(taken(counts, self.limit) / self.batch)
-
-    def rows(self, counts: Sequence[int]) -> list[int]:
-        """Which picture is seen when, given how many each task has: in whole batches."""
-        seen = self.total(counts) * self.batch
-        return order(counts, self.limit, seen=seen, seed=self.seed)
+    def seen(self, examples: int) -> int:
+        """Return how many images are seen in all, in whole batches, given how many there are."""
+        steps = self.steps
+        if steps is None:
+            steps = self.epochs * math.ceil(examples / self.batch)
+        return steps * self.batch

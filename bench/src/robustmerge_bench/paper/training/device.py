@@ -1,4 +1,4 @@
-"""Where a training runs and in which portions: what changes its speed and memory, not its sense."""
+"""Where a training runs and in which portions: what changes speed and memory, not the result."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from robustmerge.errors import MergeError
 
-from .options import AMOUNT, COUNT, check
-from .recipe import DType
+from .recipe import AMOUNT, COUNT, DType, check
 
 if TYPE_CHECKING:
     import torch  # imported where it is used: the command line's help reads the options here
 
-MOST = 16  # conversations on a device at once, unless told otherwise; as in LLaVA's script
+MOST = 16  # conversations on a device at once by default; as in LLaVA's script
+_READERS = 4  # processes that read images for each GPU by default; as in LLaVA's script
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DeviceConfig:
         """Check the numbers.
 
         Raises:
-            MergeError: One is out of its range, or there is no such device.
+            MergeError: A number is out of its range, or there is no such device.
         """
         check(self, COUNT, "device_batch", "save_every")
         check(self, AMOUNT, "workers")
@@ -50,17 +50,17 @@ class DeviceConfig:
 
     @property
     def readers(self) -> int:
-        """Processes that read pictures, for each device."""
-        return self.workers if self.workers is not None else 4 if self.on_gpu else 0
+        """Processes that read images, for each device."""
+        return self.workers if self.workers is not None else _READERS if self.on_gpu else 0
 
     @property
     def processes(self) -> int:
-        """How many processes train together, as accelerate and torchrun say."""
+        """Number of processes that train together, set by accelerate and torchrun."""
         return int(os.environ.get("WORLD_SIZE", "1"))
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and tells."""
+        """Whether this process writes files and prints."""
         return int(os.environ.get("RANK", "0")) == 0
 
     @property
@@ -74,19 +74,23 @@ class DeviceConfig:
         """Whether a GPU computes."""
         return self.device != "cpu" and _has_gpu()
 
-    def computes_in(self, asked: DType) -> torch.dtype:
-        """The type of the base and of the arithmetic."""
+    def dtype(self, option: DType) -> torch.dtype:
+        """Return the type of the base and of the arithmetic."""
         import torch
 
-        if asked == "auto":
-            asked = "bfloat16" if self.on_gpu and torch.cuda.is_bf16_supported() else "float32"
-        return torch.bfloat16 if asked == "bfloat16" else torch.float32
+        if option == "auto":
+            option = "bfloat16" if self.on_gpu and torch.cuda.is_bf16_supported() else "float32"
+        return torch.bfloat16 if option == "bfloat16" else torch.float32
 
-    def portion(self, batch: int) -> int:
-        """Conversations that one device takes at once.
+    def portion(self, batch: int, most: int = MOST) -> int:
+        """Return how many examples one device gets at once.
+
+        Args:
+            batch: Examples of a step, on all devices together.
+            most: The upper limit where no device batch is set.
 
         Raises:
-            MergeError: The batch cannot be divided so.
+            MergeError: The batch cannot be divided among the processes or by the device batch.
         """
         count = self.processes
         if batch % count:
@@ -97,11 +101,11 @@ class DeviceConfig:
             )
         share = batch // count
         if self.device_batch is None:
-            return max(n for n in range(1, min(share, MOST) + 1) if share % n == 0)
+            return max(n for n in range(1, min(share, most) + 1) if share % n == 0)
         if share % self.device_batch:
             raise MergeError(
-                f"{self.device_batch} at once do not divide the {share} conversations that a batch "
-                f"of {batch} has for each of {count} processes",
+                f"a device batch of {self.device_batch} does not divide the {share} examples that "
+                f"a batch of {batch} has for each of {count} processes",
                 where="--device-batch",
                 hint="a divisor of that number; the rest is accumulated",
             )
