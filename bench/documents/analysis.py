@@ -5,8 +5,8 @@
     python bench/documents/analysis.py               # the document alone, from the results
 
 The experts are those of bench/artifacts/mini, the accuracies those of bench/results/minibench.
-Every merge that was measured there is made again and diagnosed once, on one thread; what was found
-is kept under CACHE and not done again. 57 merges take about 70 s of one core, the statistics
+Every merge that was measured there is made again and diagnosed once, on one thread; diagnoses
+are kept under CACHE. 57 merges take about 70 s of one core, the statistics
 another 75 s. Results go to bench/results/analysis.
 """
 
@@ -31,8 +31,8 @@ from analysis_parts import (
     scale_rules,
     tables,
 )
-from analysis_parts.benchmark_scores import Benchmark, Measured
-from analysis_parts.diagnosed_merges import Shelf, Taken
+from analysis_parts.benchmark_scores import BenchmarkScores, MeasuredMerge
+from analysis_parts.diagnosed_merges import DiagnosedMerge, MergeCache
 from minibench_parts import raw_results
 from minibench_parts.document import fill
 from robustmerge.errors import MergeError
@@ -45,16 +45,16 @@ WHOLE = 0.99
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        if given.again:
-            results = raw_results.read(given.minibench)
-            benchmark = Benchmark(results)
-            shelf = Shelf([given.experts / task for task in benchmark.seen], given.cache)
-            found = analyzed(benchmark, shelf, given.experts)
-            found["elsewhere"] = on_other_sets(results, benchmark, given)
-            raw_results.write(found, given.results)
-        write(given.results, given.template, given.document)
+        if options.again:
+            results = raw_results.read(options.minibench)
+            benchmark = BenchmarkScores(results)
+            cache = MergeCache([options.experts / task for task in benchmark.seen], options.cache)
+            found = analyze(benchmark, cache, options.experts)
+            found["elsewhere"] = on_other_sets(results, benchmark, options)
+            raw_results.write(found, options.results)
+        write(options.results, options.template, options.document)
     except MergeError as error:
         sys.exit(str(error))
 
@@ -75,149 +75,154 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def analyzed(benchmark: Benchmark, shelf: Shelf, experts: Path) -> dict[str, Any]:
-    """Everything that the document says."""
+def analyze(benchmark: BenchmarkScores, cache: MergeCache, experts: Path) -> dict[str, Any]:
+    """Compute everything that the document shows."""
     start = perf_counter()
     adapters = robustmerge.diagnose([str(experts / task) for task in benchmark.seen])
     tuned, own = (benchmark.table(scale, "full") for scale in ("sweep", "default"))
-    taken = [taken_apart(each, shelf) for each in tuned]
+    diagnosed = [diagnose(each, cache) for each in tuned]
     groups = related_merges.groups(
-        related_merges.cosines([shelf.merged(each.which) for each in tuned])
+        related_merges.cosines([cache.merged(each.which) for each in tuned])
     )
     narrow = benchmark.at_input_rank("default")
-    narrowed = [taken_apart(each, shelf) for each in narrow]
+    narrowed = [diagnose(each, cache) for each in narrow]
     say("diagnosed; now correlations")
-    diagnosing = sum(each.seconds for each in (*taken, *narrowed))
+    diagnosing = sum(each.seconds for each in (*diagnosed, *narrowed))
     found = {
         "seen": benchmark.seen,
         "kin": [[tuned[i].which.label for i in group] for group in groups if len(group) > 1],
-        "full": {scale: correlated(benchmark, scale, shelf, groups) for scale in SCALES},
-        "beyond rank": prediction.beyond_rank(tuned, taken, groups),
-        "spanning": spanning(tuned, taken, groups),
-        "input": {scale: at_input_rank(benchmark, scale, shelf) for scale in ("sweep", "default")},
-        "tasks": prediction.over_tasks(tuned, taken, groups, benchmark),
-        "subsets": subsets(benchmark, shelf),
-        "size": scale_rules.rules(tuned, taken, groups),
-        "zones": scale_rules.zones(tuned, own, taken),
-        "zones at input rank": zones_at_input_rank(benchmark, shelf),
-        "sizes": scale_rules.points(tuned, taken),
+        "full": {scale: correlate(benchmark, scale, cache, groups) for scale in SCALES},
+        "beyond rank": prediction.beyond_rank(tuned, diagnosed, groups),
+        "spanning": correlate_spanning(tuned, diagnosed, groups),
+        "input": {scale: at_input_rank(benchmark, scale, cache) for scale in ("sweep", "default")},
+        "tasks": prediction.over_tasks(tuned, diagnosed, groups, benchmark),
+        "subsets": subsets(benchmark, cache),
+        "size": scale_rules.rules(tuned, diagnosed, groups),
+        "zones": scale_rules.zones(tuned, own, diagnosed),
+        "zones at input rank": zones_at_input_rank(benchmark, cache),
+        "sizes": scale_rules.points(tuned, diagnosed),
         "adapters": paper_claims.of_adapters(adapters),
-        "fates": paper_claims.fates(tuned, taken),
-        "fates at input rank": paper_claims.fates(narrow, narrowed),
-        "head holds": {"merges": len(taken), **paper_claims.head_holds(taken)},
-        "places": paper_claims.places(tuned, taken),
-        "places at input rank": paper_claims.places(*methods_alone(narrow, narrowed)),
+        "fates": paper_claims.directions_kept(tuned, diagnosed),
+        "fates at input rank": paper_claims.directions_kept(narrow, narrowed),
+        "head holds": {
+            "merges": len(diagnosed),
+            **paper_claims.count_largest_kept_better(diagnosed),
+        },
+        "places": paper_claims.places(tuned, diagnosed),
+        "places at input rank": paper_claims.places(*without_variants(narrow, narrowed)),
         "election": paper_claims.election(benchmark),
-        "points": prediction.points(tuned, taken),
+        "points": prediction.points(tuned, diagnosed),
     }
     seconds = {"diagnosing": diagnosing, "this run": perf_counter() - start}
-    made = {"robustmerge": robustmerge.__version__, "merges": len(taken) + len(narrowed)}
+    made = {"robustmerge": robustmerge.__version__, "merges": len(diagnosed) + len(narrowed)}
     return {
         "made": {**made, "seconds": {k: round(v) for k, v in seconds.items()}},
-        **rounded(found),
+        **round_numbers(found),
     }
 
 
-def taken_apart(each: Measured, shelf: Shelf) -> Taken:
+def diagnose(each: MeasuredMerge, cache: MergeCache) -> DiagnosedMerge:
     say(f"{each.which.label}, {each.which.rank} rank, {each.which.count} experts")
-    return shelf.taken(each.which)
+    return cache.diagnosed(each.which)
 
 
-def correlated(
-    benchmark: Benchmark, scale: str, shelf: Shelf, groups: Sequence[Sequence[int]]
+def correlate(
+    benchmark: BenchmarkScores, scale: str, cache: MergeCache, groups: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
-    """All methods at full rank, at one scale; groups of kin do not depend on it."""
+    """Correlate all methods at full rank, at one scale; groups of related merges stay the same."""
     merges = benchmark.table(scale, "full")
-    taken = [shelf.taken(each.which) for each in merges]
-    return {t: prediction.over_merges(merges, taken, groups, t) for t in TARGETS}
+    diagnosed = [cache.diagnosed(each.which) for each in merges]
+    return {t: prediction.over_merges(merges, diagnosed, groups, t) for t in TARGETS}
 
 
-def spanning(
-    merges: Sequence[Measured], taken: Sequence[Taken], groups: Sequence[Sequence[int]]
+def correlate_spanning(
+    merges: Sequence[MeasuredMerge],
+    diagnosed: Sequence[DiagnosedMerge],
+    groups: Sequence[Sequence[int]],
 ) -> dict[str, Any]:
-    """Only merges that reach all directions of all experts, where `kept` cannot tell them apart."""
+    """Correlate only merges that reach all directions of all experts."""
     name = "kept.both, weighted, least task"
-    here = [i for i, found in enumerate(taken) if found.flat()[name] >= WHOLE]
-    place = {i: n for n, i in enumerate(here)}
-    kept = [[place[i] for i in group if i in place] for group in groups]
+    here = [i for i, found in enumerate(diagnosed) if found.flat()[name] >= WHOLE]
+    position = {i: n for n, i in enumerate(here)}
+    kept = [[position[i] for i in group if i in position] for group in groups]
     return prediction.over_merges(
-        [merges[i] for i in here], [taken[i] for i in here], [g for g in kept if g], "seen"
+        [merges[i] for i in here], [diagnosed[i] for i in here], [g for g in kept if g], "seen"
     )
 
 
-def at_input_rank(benchmark: Benchmark, scale: str, shelf: Shelf) -> dict[str, Any]:
+def at_input_rank(benchmark: BenchmarkScores, scale: str, cache: MergeCache) -> dict[str, Any]:
     merges = benchmark.at_input_rank(scale)
-    taken = [shelf.taken(each.which) for each in merges]
+    diagnosed = [cache.diagnosed(each.which) for each in merges]
     groups = related_merges.groups(
-        related_merges.cosines([shelf.merged(each.which) for each in merges])
+        related_merges.cosines([cache.merged(each.which) for each in merges])
     )
-    return prediction.over_merges(merges, taken, groups, "seen")
+    return prediction.over_merges(merges, diagnosed, groups, "seen")
 
 
-def zones_at_input_rank(benchmark: Benchmark, shelf: Shelf) -> list[Any]:
+def zones_at_input_rank(benchmark: BenchmarkScores, cache: MergeCache) -> list[Any]:
     tuned = benchmark.at_input_rank("sweep")
-    there = {each.which for each in tuned}
-    own = [each for each in benchmark.at_input_rank("default") if each.which in there]
-    return scale_rules.zones(tuned, own, [shelf.taken(each.which) for each in tuned])
+    ids = {each.which for each in tuned}
+    own = [each for each in benchmark.at_input_rank("default") if each.which in ids]
+    return scale_rules.zones(tuned, own, [cache.diagnosed(each.which) for each in tuned])
 
 
 def on_other_sets(
-    results: dict[str, Any], benchmark: Benchmark, given: argparse.Namespace
+    results: dict[str, Any], benchmark: BenchmarkScores, options: argparse.Namespace
 ) -> list[Any] | None:
-    """Whether what the diagnosis says of sizes holds on other sets, where these are at hand."""
-    if given.others is None:
+    """Check the zones of size on other sets of experts, where these are at hand."""
+    if options.others is None:
         return None
-    merges = list(other_sets.tuned_elsewhere(results, given.experts.name))
+    merges = list(other_sets.tuned_merges(results, options.experts.name))
     names = sorted({each.set for each in merges})
-    shelves = other_sets.shelves(names, benchmark.seen, given.others, given.cache)
-    return other_sets.zones(merges, shelves)
+    merge_caches = other_sets.merge_caches(names, benchmark.seen, options.others, options.cache)
+    return other_sets.zones(merges, merge_caches)
 
 
-def methods_alone(
-    merges: Sequence[Measured], taken: Sequence[Taken]
-) -> tuple[list[Measured], list[Taken]]:
-    """Without the variants of the studies."""
-    pairs = [(m, t) for m, t in zip(merges, taken, strict=True) if ":" not in m.which.label]
+def without_variants(
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge]
+) -> tuple[list[MeasuredMerge], list[DiagnosedMerge]]:
+    """Leave out the variants of the studies."""
+    pairs = [(m, t) for m, t in zip(merges, diagnosed, strict=True) if ":" not in m.which.label]
     return [m for m, _ in pairs], [t for _, t in pairs]
 
 
-def subsets(benchmark: Benchmark, shelf: Shelf) -> dict[str, Any] | None:
-    """The methods of the study over numbers of tasks, with all of the tasks as well."""
+def subsets(benchmark: BenchmarkScores, cache: MergeCache) -> dict[str, Any] | None:
+    """Correlate the methods of the study over numbers of tasks, all of them included."""
     some = benchmark.subsets("sweep")
     labels = {each.which.label for each in some}
     every = [e for e in benchmark.at_input_rank("sweep") if e.which.label in labels]
     merges = [*some, *every]
-    taken = [taken_apart(each, shelf) for each in merges]
-    return prediction.over_subsets(merges, taken, benchmark)
+    diagnosed = [diagnose(each, cache) for each in merges]
+    return prediction.over_subsets(merges, diagnosed, benchmark)
 
 
-def rounded(value: Any) -> Any:
-    """Numbers with five digits after the point; undefined ones as None."""
+def round_numbers(value: Any) -> Any:
+    """Round numbers to five digits after the point; undefined ones become None."""
     if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
+        return {k: round_numbers(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(v) for v in value]
+        return [round_numbers(v) for v in value]
     if isinstance(value, float):  # NumPy's too
         return round(float(value), 5) if value == value else None
     return value
 
 
-def write(results: Path, template: Path, place: Path) -> None:
-    """The document and its pictures, from the results alone."""
+def write(results: Path, template: Path, path: Path) -> None:
+    """Write the document and its charts, from the results alone."""
     found = raw_results.read(results)
-    charts.draw(found, place.with_suffix(""))
-    text = told(found, template, place.stem)
-    place.write_text(text, encoding="utf-8")
-    say(f"{place}")
+    charts.draw(found, path.with_suffix(""))
+    text = fill_template(found, template, path.stem)
+    path.write_text(text, encoding="utf-8")
+    say(f"{path}")
 
 
-def told(found: dict[str, Any], template: Path, folder: str) -> str:
-    """The document's text."""
+def fill_template(found: dict[str, Any], template: Path, folder: str) -> str:
+    """Return the document's text."""
     slots = {
         **tables.slots(found),
         **findings.slots(found),
         **claim_tables.slots(found),
-        **tables.pictures(folder),
+        **tables.chart_lines(folder),
     }
     return fill(template.read_text(encoding="utf-8"), slots, str(template))
 

@@ -101,7 +101,7 @@ def examine(
     return condensed(given, asked, cases), failures
 
 
-def question(given: argparse.Namespace) -> plans.Asked:
+def question(given: argparse.Namespace) -> plans.DocumentOptions:
     there = plans.sets_in(given.root)
     plain = [each.name for each in there if not each.frozen]
     sets = plans.chosen(given.root, given.sets or plain)
@@ -112,7 +112,7 @@ def question(given: argparse.Namespace) -> plans.Asked:
             where="--study-sets " + " ".join(given.study_sets),
             hint="such as --study-sets shared-0 shared-1",
         )
-    return plans.Asked(
+    return plans.DocumentOptions(
         given.root,
         sets,
         study_sets,
@@ -125,7 +125,10 @@ def question(given: argparse.Namespace) -> plans.Asked:
 
 
 def planned(
-    given: argparse.Namespace, asked: plans.Asked, cases: Sequence[plans.Case], world: World
+    given: argparse.Namespace,
+    asked: plans.DocumentOptions,
+    cases: Sequence[plans.StudyCase],
+    world: World,
 ) -> dict[str, list[EvaluationJob]]:
     """The jobs of every part that was asked for, what others are compared with first."""
     only = PARTS if given.only is None else given.only
@@ -147,7 +150,7 @@ def tell_estimate(
     given: argparse.Namespace,
 ) -> None:
     there = results_in(given.out)
-    speed = plans.Speed.measured(there)
+    speed = plans.EvaluationSpeed.measured(there)
     total = 0.0
     for name, found in todo.items():
         seconds = plans.estimate(found, speed, given.jobs)
@@ -192,7 +195,7 @@ def results_in(out: Path) -> list[Result]:
 
 
 def condensed(
-    given: argparse.Namespace, asked: plans.Asked, cases: Sequence[plans.Case]
+    given: argparse.Namespace, asked: plans.DocumentOptions, cases: Sequence[plans.StudyCase]
 ) -> dict[str, Any]:
     """Everything that is in OUT."""
     taken = every()
@@ -214,7 +217,7 @@ def condensed(
     }
 
 
-def commands(asked: plans.Asked) -> list[str]:
+def commands(asked: plans.DocumentOptions) -> list[str]:
     """What makes these results again from nothing; folders by their roles."""
     seeds = sorted({each.seed for each in asked.sets})
     inits = {each.init for each in asked.sets}

@@ -10,25 +10,25 @@ import numpy as np
 
 from robustmerge.errors import MergeError
 
-from .diagnosed_merges import Which
+from .diagnosed_merges import MergeId
 
 NORMAL = 2 * 1.959964  # standard errors in a 95 % interval
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMerge:
     """A merge at one scale, and its scores.
 
     Attributes:
         which: The merge.
         scale: default, norm-matched or sweep.
-        factor: What it was multiplied by, None where a rule of scale says.
+        factor: What it was multiplied by; None where a rule of scale decides.
         tasks: Score of every task [mean, low, high].
         averages: The same of seen and unseen averages and of the worst task.
         tried: Validation score by factor, of a sweep.
     """
 
-    which: Which
+    which: MergeId
     scale: str
     factor: float | None
     tasks: Mapping[str, Sequence[float]]
@@ -36,16 +36,16 @@ class Measured:
     tried: Mapping[float, float] = field(default_factory=dict)
 
     def score(self, target: str) -> float:
-        """seen, unseen or worst."""
+        """Return the seen or unseen average, or the worst task's score."""
         return self.averages[target][0]
 
     def error(self, target: str) -> float:
-        """Its standard error over items."""
+        """Return its standard error over items."""
         _, low, high = self.averages[target]
         return (high - low) / NORMAL
 
 
-class Benchmark:
+class BenchmarkScores:
     """What was measured of one set of experts, and the studies of the same experts."""
 
     def __init__(self, results: Mapping[str, Any], family: str = "shared", seed: int = 0) -> None:
@@ -65,8 +65,8 @@ class Benchmark:
         self._studies = results["studies"]
         self._with_data = set(results["with_data"])
 
-    def table(self, scale: str, rank: str) -> list[Measured]:
-        """All methods that need no data, at one scale and rank."""
+    def table(self, scale: str, rank: str) -> list[MeasuredMerge]:
+        """Return all methods that need no data, at one scale and rank."""
         return [
             self._measured(row, scale, rank, len(self.seen))
             for section in self.view["sections"]
@@ -75,28 +75,28 @@ class Benchmark:
             if row["merge"] not in self._with_data
         ]
 
-    def at_input_rank(self, scale: str) -> list[Measured]:
-        """All merges of all experts at input rank, those of the studies too."""
+    def at_input_rank(self, scale: str) -> list[MeasuredMerge]:
+        """Return all merges of all experts at input rank, with those of the studies."""
         found = {each.which: each for each in self.table(scale, "input")}
         for each in self._of_studies(scale):
             if each.which.count == len(self.seen):
                 found.setdefault(each.which, each)
         return [found[which] for which in sorted(found)]
 
-    def subsets(self, scale: str) -> list[Measured]:
-        """Merges of some of the experts."""
+    def subsets(self, scale: str) -> list[MeasuredMerge]:
+        """Return merges of some of the experts."""
         found = {each.which: each for each in self._of_studies(scale)}
         return [found[w] for w in sorted(found) if w.count < len(self.seen)]
 
-    def kept(self, each: Measured) -> np.ndarray:
-        """Share of every expert's gain over zero-shot that a merge keeps [task]."""
+    def kept(self, each: MeasuredMerge) -> np.ndarray:
+        """Return the share of every expert's gain over zero-shot that a merge keeps [task]."""
         tasks = self.seen[: each.which.count]
         zero, expert = (self.view[key]["tasks"] for key in ("zero_shot", "experts"))
         return np.array(
             [(each.tasks[t][0] - zero[t][0]) / (expert[t][0] - zero[t][0]) for t in tasks]
         )
 
-    def _of_studies(self, scale: str) -> Iterator[Measured]:
+    def _of_studies(self, scale: str) -> Iterator[MeasuredMerge]:
         view = self.view
         for study in self._studies:
             if study["family"] == view["family"] and study["seeds"] == view["seeds"]:
@@ -106,9 +106,9 @@ class Benchmark:
                         count = point["x"] if is_count else len(self.seen)
                         yield self._measured(point, scale, "input", count)
 
-    def _measured(self, row: Mapping[str, Any], scale: str, rank: str, count: int) -> Measured:
-        return Measured(
-            Which(row["merge"], rank, count),
+    def _measured(self, row: Mapping[str, Any], scale: str, rank: str, count: int) -> MeasuredMerge:
+        return MeasuredMerge(
+            MergeId(row["merge"], rank, count),
             scale,
             None if scale == "norm-matched" else row["factors"][0],
             row["tasks"],

@@ -1,4 +1,4 @@
-"""The pictures of docs/analysis.md, in the look of the laptop benchmark's."""
+"""Charts of docs/analysis.md, in the style of those of the laptop benchmark."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from minibench_parts.charts import COLORS, GRAY, STYLE
 from .scale_rules import TOO_LARGE, TOO_SMALL
 
 NAMED = ("task-arithmetic", "ties", "robustmerge", "tsv-m", "dare", "ace", "act")
-"""Merges with their names beside their points."""
+"""Merges with their names next to their points."""
 BELOW = ("task-arithmetic", "tsv-m")
 """Those whose names are under their points."""
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw all of them."""
+    """Draw all charts."""
     folder.mkdir(parents=True, exist_ok=True)
     makers: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
         "prediction": prediction,
@@ -40,13 +40,13 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def prediction(results: Mapping[str, Any]) -> Figure:
-    """Seen averages of tuned merges against two figures of their weights."""
+    """Draw seen averages of tuned merges against two figures of their weights."""
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.4), sharey=True)
-    said = {
+    labels = {
         "answer": "answer to the largest directions",
         "similarity": "similarity of the rest by index (figure 7)",
     }
-    for axis, (key, label) in zip(axes, said.items(), strict=True):
+    for axis, (key, label) in zip(axes, labels.items(), strict=True):
         most = max(round(p["rank"]) for p in results["points"])
         for cut in (True, False):
             some = [p for p in results["points"] if (round(p["rank"]) < most) == cut]
@@ -58,7 +58,7 @@ def prediction(results: Mapping[str, Any]) -> Figure:
 
 
 def size(results: Mapping[str, Any]) -> Figure:
-    """The best factor on a merge against its size."""
+    """Draw the best factor on a merge against its size."""
     figure, axis = pyplot.subplots(figsize=(7, 4.4))
     _scatter(axis, [(p["merge"], p["size"], p["factor"]) for p in results["sizes"]])
     axis.set_xscale("log", base=2)
@@ -87,8 +87,9 @@ def size(results: Mapping[str, Any]) -> Figure:
 def _scatter(axis: Axes, points: list[tuple[str, float, float]], *, hollow: bool = False) -> None:
     others = [p for p in points if p[0] not in NAMED]
     face = "white" if hollow else "#a0a0a0"
-    places = [p[1] for p in others], [p[2] for p in others]
-    axis.scatter(*places, s=20, facecolors=face, edgecolors="#a0a0a0")
+    axis.scatter(
+        [p[1] for p in others], [p[2] for p in others], s=20, facecolors=face, edgecolors="#a0a0a0"
+    )
     for name, x, y in (p for p in points if p[0] in NAMED):
         color = COLORS[NAMED.index(name)]
         axis.scatter(x, y, s=40, facecolors="white" if hollow else color, edgecolors=color)

@@ -1,7 +1,7 @@
-"""Merges of the laptop benchmark, made again and diagnosed; each is done once and kept on disk.
+"""Merges of the laptop benchmark, made again and diagnosed once, and kept on disk.
 
-Diagnosed is a merge at its own scale. A merge that was tuned or norm-matched is the same with a
-factor on it, of which all figures but those of size know nothing (`SIZES`).
+A merge is diagnosed at its own scale. A tuned or norm-matched merge is the same with a factor on
+it, which changes no figure but those of size (`SIZES`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_A_FIGURE = ("repeated", "norm")  # a flag, and what `size` says of the merge
 
 
 @dataclass(frozen=True, order=True)
-class Which:
+class MergeId:
     """A merge of the benchmark.
 
     Attributes:
@@ -46,8 +46,8 @@ class Which:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A merge taken apart.
+class DiagnosedMerge:
+    """A merge and its diagnosis.
 
     Attributes:
         whole: Figures of the merge.
@@ -59,16 +59,16 @@ class Taken:
     tasks: Mapping[str, Sequence[float]]
     seconds: float
 
-    def at(self, factor: float) -> Taken:
-        """The same with a factor on the merge."""
-        return Taken(
+    def at(self, factor: float) -> DiagnosedMerge:
+        """Return the same with a factor on the merge."""
+        return DiagnosedMerge(
             {k: v * factor if is_size(k) else v for k, v in self.whole.items()},
             {k: [x * factor for x in v] if is_size(k) else list(v) for k, v in self.tasks.items()},
             self.seconds,
         )
 
     def flat(self) -> dict[str, float]:
-        """Figures of the whole, those of adapters as their mean and their least."""
+        """Return figures of the whole, and the mean and least of those of adapters."""
         found = dict(self.whole)
         for name, values in self.tasks.items():
             found[f"{name}, task mean"] = fmean(values)
@@ -77,27 +77,27 @@ class Taken:
 
 
 def is_size(name: str) -> bool:
-    """Whether a factor on the merge multiplies the figure."""
+    """Return whether a factor on the merge multiplies the figure."""
     return name.split(",")[0].rpartition(".")[2] in SIZES
 
 
-class Shelf:
-    """Merges and what was found in them, in a folder."""
+class MergeCache:
+    """A folder of merges and their diagnoses."""
 
     def __init__(self, experts: Sequence[Path], folder: Path) -> None:
-        """Name the experts, in the benchmark's order, and the folder."""
+        """Take the experts, in the benchmark's order, and the folder."""
         self._experts, self._folder = list(experts), folder
         self._weights = "".join(_hash(each / "adapter_model.safetensors") for each in experts)
 
-    def merged(self, which: Which) -> Path:
-        """The folder of a merge, made if it is not there."""
-        place = self._folder / "merges" / self._name(which)
-        if not place.is_dir():
-            place.parent.mkdir(parents=True, exist_ok=True)
+    def merged(self, which: MergeId) -> Path:
+        """Return the folder of a merge, and make it if it is missing."""
+        path = self._folder / "merges" / self._name(which)
+        if not path.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
             contender = Contender.parse(which.label)
             robustmerge.merge(
                 self._experts[: which.count],
-                place,
+                path,
                 method=contender.method,
                 balance=contender.balance,
                 calibrate=contender.calibrate,
@@ -106,24 +106,24 @@ class Shelf:
                 workers=1,
                 **dict(contender.settings),
             )
-        return place
+        return path
 
-    def taken(self, which: Which) -> Taken:
-        """A merge taken apart, read if that was done before."""
-        place = self._folder / "figures" / f"{self._name(which)}.json"
-        if place.is_file():
-            return Taken(**json.loads(place.read_text(encoding="utf-8")))
+    def diagnosed(self, which: MergeId) -> DiagnosedMerge:
+        """Return the diagnosis of a merge, read if it was made before."""
+        path = self._folder / "figures" / f"{self._name(which)}.json"
+        if path.is_file():
+            return DiagnosedMerge(**json.loads(path.read_text(encoding="utf-8")))
         merged, start = self.merged(which), perf_counter()
-        asked = [str(each) for each in self._experts[: which.count]]
-        found = figures(robustmerge.diagnose(asked, [str(merged)], workers=1))
+        experts = [str(each) for each in self._experts[: which.count]]
+        found = figures(robustmerge.diagnose(experts, [str(merged)], workers=1))
         found["seconds"] = perf_counter() - start
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(".partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(found), encoding="utf-8")
-        partial.replace(place)
-        return Taken(**found)
+        partial.replace(path)
+        return DiagnosedMerge(**found)
 
-    def _name(self, which: Which) -> str:
+    def _name(self, which: MergeId) -> str:
         contender = Contender.parse(which.label)
         facts = [contender.label, contender.parameters, which.rank, which.count, self._weights]
         text = json.dumps([robustmerge.__version__, *facts], sort_keys=True)
@@ -132,7 +132,7 @@ class Shelf:
 
 
 def figures(found: Diagnosis) -> dict[str, Any]:
-    """Every pooled figure of the only merge of a diagnosis, by table, part and measure."""
+    """Return every pooled figure of the only merge of a diagnosis, by table, part and measure."""
     merge = found.merged[0]
     energy = dict.fromkeys((*found.adapters, merge), 0.0)
     for row in found.spectra:
@@ -154,11 +154,11 @@ def figures(found: Diagnosis) -> dict[str, Any]:
 
 
 def _named(table: str, pooled: Pooled) -> Iterable[tuple[str, float]]:
-    place = ".".join(filter(None, (table, pooled.words.get("part"))))
+    path = ".".join(filter(None, (table, pooled.words.get("part"))))
     for measure, figure in pooled.figures.items():
         if measure not in NOT_A_FIGURE:
             for pooling in POOLINGS:
-                yield f"{place}.{measure}, {pooling}", getattr(figure, pooling)
+                yield f"{path}.{measure}, {pooling}", getattr(figure, pooling)
 
 
 def _hash(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Whether what was read off one set of experts holds on others, which had no part in it.
+"""Zones of size on other sets of experts, which had no part in setting their bounds.
 
 The other sets are in no repository: `robustmerge bench mini train` makes them.
 """
@@ -12,39 +12,39 @@ from typing import Any
 
 from robustmerge.errors import MergeError
 
-from .diagnosed_merges import Shelf, Which
-from .scale_rules import counted, loudness
+from .diagnosed_merges import MergeCache, MergeId
+from .scale_rules import coefficient_size, count_by_zone
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedMerge:
     """A merge of another set, and the factor that was best on its validation items."""
 
     set: str
-    which: Which
+    which: MergeId
     factor: float
 
 
-def tuned_elsewhere(results: Mapping[str, Any], own: str) -> Iterator[Tuned]:
-    """The tuned merges of every set of the views over several seeds, but of the own one."""
+def tuned_merges(results: Mapping[str, Any], own: str) -> Iterator[TunedMerge]:
+    """Yield the tuned merges of every set of the views over several seeds, without the own set."""
     for view in results["views"]:
         names = [f"{view['family']}-{seed}" for seed in view["seeds"]]
         if len(names) > 1:
             for section in (s for s in view["sections"] if s["scale"] == "sweep"):
                 for row in section["rows"]:
-                    which = Which(row["merge"], section["rank"], len(view["seen"]))
+                    which = MergeId(row["merge"], section["rank"], len(view["seen"]))
                     for name, factor in zip(names, row["factors"], strict=True):
                         if name != own:
-                            yield Tuned(name, which, factor)
+                            yield TunedMerge(name, which, factor)
 
 
-def shelves(
+def merge_caches(
     names: Sequence[str], tasks: Sequence[str], root: Path, cache: Path
-) -> dict[str, Shelf]:
-    """A shelf for every set.
+) -> dict[str, MergeCache]:
+    """Return a cache for every set.
 
     Raises:
-        MergeError: If a set is not under the root.
+        MergeError: a set is not under the root.
     """
     for name in names:
         if not (root / name).is_dir():
@@ -53,10 +53,14 @@ def shelves(
                 where=str(root),
                 hint="give the folder experts/ that robustmerge bench mini train wrote",
             )
-    return {name: Shelf([root / name / task for task in tasks], cache) for name in names}
+    return {name: MergeCache([root / name / task for task in tasks], cache) for name in names}
 
 
-def zones(merges: Sequence[Tuned], shelves: Mapping[str, Shelf]) -> list[dict[str, Any]]:
-    """Best factors of merges that the diagnosis calls too small, too large, or neither."""
-    found = [(shelves[each.set].taken(each.which), each) for each in merges]
-    return counted([(loudness(taken, each.which.count), each.factor) for taken, each in found])
+def zones(
+    merges: Sequence[TunedMerge], merge_caches: Mapping[str, MergeCache]
+) -> list[dict[str, Any]]:
+    """Count best factors of merges that the diagnosis calls too small, too large, or neither."""
+    found = [(merge_caches[each.set].diagnosed(each.which), each) for each in merges]
+    return count_by_zone(
+        [(coefficient_size(diagnosed, each.which.count), each.factor) for diagnosed, each in found]
+    )

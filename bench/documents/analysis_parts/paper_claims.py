@@ -1,4 +1,4 @@
-"""The paper's claims about adapters and directions, each beside what chance would give.
+"""The paper's claims about adapters and directions, each with what chance would give.
 
 Chance for singular values: an update of the same shape and rank with A as it is initialized
 (uniform) and B of Gaussian values, none of it trained.
@@ -14,15 +14,15 @@ import numpy as np
 from robustmerge.diagnosis.pooled import ModuleLocation
 from robustmerge.diagnosis.tables import Diagnosis
 
-from .benchmark_scores import Benchmark, Measured
-from .diagnosed_merges import Taken
+from .benchmark_scores import BenchmarkScores, MeasuredMerge
+from .diagnosed_merges import DiagnosedMerge
 
 SIDES = ("left", "right", "both")
 SHOWN = ("task-arithmetic", "ties", "dare", "pcb", "iso-c", "tsv-m", "robustmerge")
 """Merges of the table of directions, where they are there."""
 
 SIGNS = (("ties", "magnitude-prune"), ("dare-ties", "dare"))
-"""Methods that elect signs, each beside the one that keeps the same entries and does not."""
+"""Methods that elect signs, each with the one that keeps the same entries and does not."""
 
 PLACED = (
     *(f"directions.{p}.{s}, mean, task mean" for p in ("largest", "rest") for s in SIDES),
@@ -34,7 +34,7 @@ PLACED = (
 
 
 def of_adapters(found: Diagnosis) -> dict[str, Any]:
-    """Shape of values and spectra of every expert, and what goes between experts."""
+    """Return shapes of values and spectra of every expert, and measures between experts."""
     values = {
         matrix: _each(found, "values", "kurtosis", matrix=matrix) for matrix in ("A", "B", "delta")
     }
@@ -60,7 +60,7 @@ def of_adapters(found: Diagnosis) -> dict[str, Any]:
 
 
 def _each(found: Diagnosis, table: str, figure: str, **words: str) -> list[list[float]]:
-    """A figure of every adapter: its median over modules and the 10 and 90 % quantiles."""
+    """Return a figure of every adapter: median over modules, 10 and 90 % quantiles."""
     return [
         [p[figure].median, p[figure].low, p[figure].high]
         for p in found.pooled(table)
@@ -71,7 +71,7 @@ def _each(found: Diagnosis, table: str, figure: str, **words: str) -> list[list[
 def chance_spectra(
     modules: Sequence[ModuleLocation], rank: int, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Head to tail and first share of untrained updates, as median and quantiles over modules."""
+    """Return head to tail and first share of untrained updates: median and quantiles."""
     generator = np.random.default_rng(seed)
     gaps, shares = [], []
     for module in modules:
@@ -88,11 +88,13 @@ def chance_spectra(
     }
 
 
-def fates(merges: Sequence[Measured], taken: Sequence[Taken]) -> list[dict[str, Any]]:
-    """What became of the largest directions and the rest in well-known merges."""
+def directions_kept(
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge]
+) -> list[dict[str, Any]]:
+    """Return how well-known merges keep the largest directions and the rest."""
     rows = []
     for label in SHOWN:
-        for each, found in zip(merges, taken, strict=True):
+        for each, found in zip(merges, diagnosed, strict=True):
             if each.which.label == label:
                 rows.append(
                     {
@@ -109,23 +111,23 @@ def fates(merges: Sequence[Measured], taken: Sequence[Taken]) -> list[dict[str, 
     return rows
 
 
-def head_holds(taken: Sequence[Taken]) -> dict[str, int]:
-    """In how many merges the largest directions are kept better than the rest, by measure."""
+def count_largest_kept_better(diagnosed: Sequence[DiagnosedMerge]) -> dict[str, int]:
+    """Count the merges that keep the largest directions better than the rest, by measure."""
     return {
         measure: sum(
             t.flat()[f"directions.largest.{measure}, mean, task mean"]
             > t.flat()[f"directions.rest.{measure}, mean, task mean"]
-            for t in taken
+            for t in diagnosed
         )
         for measure in (*SIDES, "both_matched", "answer")
     }
 
 
 def places(
-    merges: Sequence[Measured], taken: Sequence[Taken], label: str = "robustmerge"
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge], label: str = "robustmerge"
 ) -> dict[str, Any]:
-    """A merge's place by every figure about directions, all at one norm; 1 is the greatest."""
-    flat = [t.at(1 / t.whole["size"]).flat() for t in taken]
+    """Return a merge's place by every figure about directions, at one norm; 1 is the greatest."""
+    flat = [t.at(1 / t.whole["size"]).flat() for t in diagnosed]
     where = [each.which.label for each in merges].index(label)
     found = {}
     for name in PLACED:
@@ -141,8 +143,8 @@ def places(
     return found
 
 
-def election(benchmark: Benchmark) -> list[dict[str, Any]]:
-    """Tuned scores with and without electing signs, at full rank."""
+def election(benchmark: BenchmarkScores) -> list[dict[str, Any]]:
+    """Return tuned scores with and without electing signs, at full rank."""
     view = benchmark.view
     (section,) = (s for s in view["sections"] if (s["scale"], s["rank"]) == ("sweep", "full"))
     rows = {row["merge"]: row for row in section["rows"]}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import rank_correlation as rho
-from .benchmark_scores import Benchmark, Measured
-from .diagnosed_merges import Taken
+from .benchmark_scores import BenchmarkScores, MeasuredMerge
+from .diagnosed_merges import DiagnosedMerge
 
 SHOWN = 10
 """Figures that a table shows, the strongest first."""
@@ -34,21 +34,24 @@ KNOWN_BEFORE = (
 """What an earlier look at the same merges had found; not independent of it."""
 
 
-def at_scale(found: Taken, each: Measured) -> Taken:
-    """Figures of a merge as it was measured."""
+def at_scale(found: DiagnosedMerge, each: MeasuredMerge) -> DiagnosedMerge:
+    """Return a merge's diagnosis at the scale that was measured."""
     return found.at(1 / found.whole["size"] if each.factor is None else each.factor)
 
 
 def over_merges(
-    merges: Sequence[Measured], taken: Sequence[Taken], groups: rho.Groups, target: str
+    merges: Sequence[MeasuredMerge],
+    diagnosed: Sequence[DiagnosedMerge],
+    groups: rho.Groups,
+    target: str,
 ) -> dict[str, Any]:
-    """Rank correlations of all figures with one score."""
-    flat = [at_scale(t, m).flat() for t, m in zip(taken, merges, strict=True)]
+    """Correlate all figures with one score."""
+    flat = [at_scale(t, m).flat() for t, m in zip(diagnosed, merges, strict=True)]
     names = [name for name in flat[0] if all(name in one for one in flat)]
     X = np.array([[one[name] for one in flat] for name in names]).round(rho.DIGITS)
     y = np.array([each.score(target) for each in merges])
     errors = np.array([each.error(target) for each in merges])
-    values, p = rho.spearman(X, y), rho.adjusted(X, y, groups)
+    values, p = rho.spearman(X, y), rho.adjusted_p_values(X, y, groups)
     order = [int(i) for i in np.argsort(-np.abs(np.nan_to_num(values)))]
     wanted = set(order[:SHOWN]) | {
         names.index(name) for name in (*OF_THE_PAPER, *KNOWN_BEFORE) if name in names
@@ -64,7 +67,7 @@ def over_merges(
         for i in order
         if i in wanted and np.isfinite(values[i])
     ]
-    split = rho.confirmed(dict(zip(names, X, strict=True)), y, groups)
+    split = rho.check_on_halves(dict(zip(names, X, strict=True)), y, groups)
     return {
         "target": target,
         "merges": len(merges),
@@ -83,14 +86,14 @@ def over_merges(
 
 
 def over_tasks(
-    merges: Sequence[Measured],
-    taken: Sequence[Taken],
+    merges: Sequence[MeasuredMerge],
+    diagnosed: Sequence[DiagnosedMerge],
     groups: rho.Groups,
-    benchmark: Benchmark,
+    benchmark: BenchmarkScores,
     least_varied: float = 1e-3,
 ) -> dict[str, Any]:
-    """Within merges over tasks, within tasks over merges, and without the means of both."""
-    at = [at_scale(t, m).tasks for t, m in zip(taken, merges, strict=True)]
+    """Correlate within merges over tasks, within tasks over merges, and without both means."""
+    at = [at_scale(t, m).tasks for t, m in zip(diagnosed, merges, strict=True)]
     X = {name: np.array([one[name] for one in at]).round(rho.DIGITS) for name in at[0]}
     X = {name: x for name, x in X.items() if x.std() > least_varied}
     Y = np.stack([benchmark.kept(each) for each in merges])
@@ -113,34 +116,35 @@ def over_tasks(
 
 
 def _both(x: np.ndarray, Y: np.ndarray, groups: rho.Groups) -> list[float]:
-    """Rank correlation of what is left of both without means, with its interval over groups."""
-    x, y = rho.double_centered(x), rho.double_centered(Y)
+    """Correlate what is left of both without means, with its interval over groups."""
+    x, y = rho.center_twice(x), rho.center_twice(Y)
     drawn = [
-        float(rho.spearman(x[i].ravel(), y[i].ravel())) for i in rho.resampled(groups, draws=500)
+        float(rho.spearman(x[i].ravel(), y[i].ravel()))
+        for i in rho.resample_groups(groups, draws=500)
     ]
     return [float(rho.spearman(x.ravel(), y.ravel())), *rho.quantiles(np.array(drawn))]
 
 
 def beyond_rank(
-    merges: Sequence[Measured], taken: Sequence[Taken], groups: rho.Groups
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge], groups: rho.Groups
 ) -> list[dict[str, Any]]:
-    """Rank correlations with the seen average, without what both owe to the merge's rank."""
-    flat = [at_scale(t, m).flat() for t, m in zip(taken, merges, strict=True)]
+    """Correlate with the seen average, the merge's rank held."""
+    flat = [at_scale(t, m).flat() for t, m in zip(diagnosed, merges, strict=True)]
     y = np.array([each.score("seen") for each in merges])
     rank = np.array([one["spectra.rank, mean"] for one in flat]).round(rho.DIGITS)
     rows = []
     for name in (*KNOWN_BEFORE, *OF_THE_PAPER):
         x = np.array([one[name] for one in flat]).round(rho.DIGITS)
-        drawn = [rho.partial(x[i], y[i], rank[i]) for i in rho.resampled(groups)]
+        drawn = [rho.partial(x[i], y[i], rank[i]) for i in rho.resample_groups(groups)]
         value = rho.partial(x, y, rank)
         rows.append({"figure": name, "rho": value, "interval": rho.quantiles(np.array(drawn))})
     return rows
 
 
 def over_subsets(
-    merges: Sequence[Measured], taken: Sequence[Taken], benchmark: Benchmark
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge], benchmark: BenchmarkScores
 ) -> dict[str, Any] | None:
-    """Rank correlations with the share of the gain kept, where numbers of tasks differ."""
+    """Correlate with the share of the gain kept, where numbers of tasks differ."""
     if len({each.which.count for each in merges}) < 2:
         return None
     y = np.array([benchmark.kept(each).mean() for each in merges])
@@ -150,7 +154,7 @@ def over_subsets(
     )
     rows = []
     for name in KNOWN_BEFORE + OF_THE_PAPER:
-        x = np.array([at_scale(t, m).flat()[name] for t, m in zip(taken, merges, strict=True)])
+        x = np.array([at_scale(t, m).flat()[name] for t, m in zip(diagnosed, merges, strict=True)])
         x = x.round(rho.DIGITS)
         rows.append(
             {
@@ -165,13 +169,15 @@ def over_subsets(
 
 
 def _within(x: np.ndarray, y: np.ndarray, groups: rho.Groups) -> float:
-    """Mean over groups of the rank correlation within each; one that does not vary counts 0."""
+    """Return the mean correlation within groups; one that does not vary counts 0."""
     found = [float(np.nan_to_num(rho.spearman(x[list(g)], y[list(g)]))) for g in groups]
     return float(np.mean(found))
 
 
-def points(merges: Sequence[Measured], taken: Sequence[Taken]) -> list[dict[str, Any]]:
-    """Some figures of every merge beside its score, for the picture."""
+def points(
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge]
+) -> list[dict[str, Any]]:
+    """Return some figures of every merge and its score, for the chart."""
     names = {
         "answer": "directions.largest.answer, mean, task mean",
         "similarity": "directions.rest.both, mean, task mean",
@@ -183,5 +189,5 @@ def points(merges: Sequence[Measured], taken: Sequence[Taken]) -> list[dict[str,
             "seen": m.score("seen"),
             **{short: t.flat()[name] for short, name in names.items()},
         }
-        for m, t in zip(merges, taken, strict=True)
+        for m, t in zip(merges, diagnosed, strict=True)
     ]

@@ -1,8 +1,8 @@
-"""Rank correlation of many figures with one score, and how far it can be believed.
+"""Rank correlation of many figures with one score, with intervals and corrected p-values.
 
-Merges that are nearly the same are no two observations. They come as groups of kin, and whatever is
-drawn here draws groups: `interval` resamples them, `adjusted` shuffles their means, `confirmed`
-splits them. Ties share their mean rank; what does not vary has no correlation, NaN.
+Merges that are nearly the same count as one observation. They come in groups, and all resampling
+here draws groups: `interval` resamples them, `adjusted_p_values` shuffles their means,
+`check_on_halves` splits them. Ties share their mean rank; a constant has no correlation, NaN.
 
 Sources: Spearman 1904; Westfall & Young 1993 for the p-values, which compare each figure with the
 largest of all figures under shuffled scores and so allow for having tried them all.
@@ -24,12 +24,12 @@ DIGITS = 4
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rank correlation along the last axis, of what broadcasts together."""
+    """Return rank correlations along the last axis, of arrays that broadcast together."""
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Correlation along the last axis; NaN where one side does not vary."""
+    """Return correlations along the last axis; NaN where one side does not vary."""
     x, y = (z - z.mean(axis=-1, keepdims=True) for z in (np.asarray(x), np.asarray(y)))
     size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
     inner = (x * y).sum(-1)
@@ -38,23 +38,23 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def partial(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
-    """Rank correlation of x and y [merge] without what both owe to z."""
+    """Return the rank correlation of x and y [merge], z held."""
     xy, xz, yz = (float(spearman(a, b)) for a, b in ((x, y), (x, z), (y, z)))
     rest = (1 - xz**2) * (1 - yz**2)
     return (xy - xz * yz) / rest**0.5 if rest > 1e-9 else float("nan")
 
 
 def quantiles(drawn: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The middle of what was drawn; undefined draws are left out."""
-    there = drawn[np.isfinite(drawn)]
-    if not len(there):
+    """Return the middle of the draws; undefined ones are left out."""
+    defined = drawn[np.isfinite(drawn)]
+    if not len(defined):
         return float("nan"), float("nan")
-    low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def resampled(groups: Groups, draws: int = DRAWS, seed: int = 0) -> list[np.ndarray]:
-    """Places of merges, as often as their groups were drawn with replacement."""
+def resample_groups(groups: Groups, draws: int = DRAWS, seed: int = 0) -> list[np.ndarray]:
+    """Return positions of merges, as often as their groups are drawn with replacement."""
     generator = np.random.default_rng(seed)
     arrays = [np.array(group) for group in groups]
     return [
@@ -64,31 +64,31 @@ def resampled(groups: Groups, draws: int = DRAWS, seed: int = 0) -> list[np.ndar
 
 
 def interval(x: np.ndarray, y: np.ndarray, groups: Groups, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap over groups of the rank correlation of x and y [merge]."""
-    drawn = [float(spearman(x[i], y[i])) for i in resampled(groups, seed=seed)]
+    """Bootstrap the rank correlation of x and y [merge] over groups."""
+    drawn = [float(spearman(x[i], y[i])) for i in resample_groups(groups, seed=seed)]
     return quantiles(np.array(drawn))
 
 
 def item_interval(
     x: np.ndarray, y: np.ndarray, errors: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
-    """What the scores' own errors do to it; taken as independent, which they are less than."""
+    """Return the interval of the correlation from the scores' own errors, taken as independent."""
     generator = np.random.default_rng(seed)
     scores = y + generator.normal(size=(DRAWS, len(y))) * errors
     return quantiles(spearman(x[None], scores))
 
 
-def means_of(groups: Groups, x: np.ndarray) -> np.ndarray:
-    """Means over groups along the last axis."""
+def means_of_groups(groups: Groups, x: np.ndarray) -> np.ndarray:
+    """Return means over groups along the last axis."""
     return np.stack([x[..., list(group)].mean(-1) for group in groups], axis=-1)
 
 
-def adjusted(
+def adjusted_p_values(
     X: np.ndarray, y: np.ndarray, groups: Groups, draws: int = 20_000, seed: int = 0
 ) -> np.ndarray:
-    """p-values [figure] of X [figure, merge] that allow for all figures, groups counting once."""
-    ranks = rankdata(means_of(groups, X), axis=-1)
-    scores = rankdata(means_of(groups, y))
+    """Return p-values [figure] of X [figure, merge] that allow for all figures tried."""
+    ranks = rankdata(means_of_groups(groups, X), axis=-1)
+    scores = rankdata(means_of_groups(groups, y))
     found = np.abs(pearson(ranks, scores))
     generator = np.random.default_rng(seed)
     largest = np.empty(draws)
@@ -99,7 +99,7 @@ def adjusted(
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class SplitCheck:
     """Figures chosen on one half of the groups, looked at on the other.
 
     Attributes:
@@ -117,9 +117,9 @@ class Confirmed:
     chosen: Mapping[str, float]
 
 
-def confirmed(
+def check_on_halves(
     X: Mapping[str, np.ndarray], y: np.ndarray, groups: Groups, splits: int = 500, seed: int = 0
-) -> Confirmed:
+) -> SplitCheck:
     """Choose the figure that correlates most on half of the groups; correlate on the others."""
     names, matrix = list(X), np.stack(list(X.values()))
     generator = np.random.default_rng(seed)
@@ -131,12 +131,12 @@ def confirmed(
         )
         here = np.nan_to_num(spearman(matrix[:, one], y[one]))
         best = int(np.abs(here).argmax())
-        there = float(np.nan_to_num(spearman(matrix[best, other], y[other])))
+        again = float(np.nan_to_num(spearman(matrix[best, other], y[other])))
         firsts.append(abs(here[best]))
-        seconds.append(there * np.sign(here[best]))
+        seconds.append(again * np.sign(here[best]))
         chosen[names[best]] += 1
     low, high = np.quantile(seconds, [0.1, 0.9])
-    return Confirmed(
+    return SplitCheck(
         float(np.median(firsts)),
         float(np.median(seconds)),
         float(low),
@@ -148,7 +148,7 @@ def confirmed(
 def shuffled_tasks(
     X: np.ndarray, Y: np.ndarray, draws: int = 5_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation over tasks within a merge, mean over merges, and p-values that allow for all.
+    """Correlate over tasks within a merge; return means over merges, and p-values for all figures.
 
     Args:
         X: Figures [figure, merge, task].
@@ -168,8 +168,8 @@ def shuffled_tasks(
     return found, (1 + beaten) / (1 + draws)
 
 
-def double_centered(x: np.ndarray) -> np.ndarray:
-    """What is left of [..., merge, task] without the means of merges and of tasks."""
+def center_twice(x: np.ndarray) -> np.ndarray:
+    """Remove the means of merges and of tasks from [..., merge, task]."""
     by_merge, by_task = x.mean(-1, keepdims=True), x.mean(-2, keepdims=True)
     centered: np.ndarray = x - by_merge - by_task + x.mean((-2, -1), keepdims=True)
     return centered

@@ -1,9 +1,9 @@
-"""Whether the weights tell how large a merge should be.
+"""How large a merge should be, read off its weights.
 
 A tuned merge is a merge times the factor that was best on validation items. If some measure of size
-had the same value in all tuned merges, that value over the merge's own would be the factor, and
-nobody would have to tune. How well that does is measured by leaving each group of kin out, taking
-the median of the others, and reading the validation score at that factor between those tried.
+had the same value in all tuned merges, that value over the merge's own would be the factor, without
+tuning. To measure how well that works, each group of related merges is left out, taking the median
+of the others, and interpolating the validation score at that factor between those tried.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from robustmerge.diagnosis.verdict import TOO_LARGE, TOO_SMALL, USUAL
 
-from .benchmark_scores import Measured
-from .diagnosed_merges import Taken
+from .benchmark_scores import MeasuredMerge
+from .diagnosed_merges import DiagnosedMerge
 from .rank_correlation import Groups
 
 CANDIDATES = {
@@ -28,20 +28,20 @@ CANDIDATES = {
 
 
 def rules(
-    merges: Sequence[Measured], taken: Sequence[Taken], groups: Groups
+    merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge], groups: Groups
 ) -> list[dict[str, Any]]:
-    """What a factor from the weights costs, in points of validation score below the tuned one."""
+    """Measure what a factor from the weights costs, in points below the tuned score."""
     found = []
-    for name, said in CANDIDATES.items():
-        own = np.array([t.flat()[name] for t in taken])
+    for name, rule in CANDIDATES.items():
+        own = np.array([t.flat()[name] for t in diagnosed])
         best = own * np.array([m.factor for m in merges])
-        factors = left_out(own, best, groups)
+        factors = factors_of_others(own, best, groups)
         low, middle, high = np.quantile(best, [0.1, 0.5, 0.9])
         found.append(
-            {"rule": said, "low": low, "median": middle, "high": high, **_cost(merges, factors)}
+            {"rule": rule, "low": low, "median": middle, "high": high, **_cost(merges, factors)}
         )
     ones = np.ones(len(merges))
-    norms = np.array([1 / t.whole["size"] for t in taken])
+    norms = np.array([1 / t.whole["size"] for t in diagnosed])
     return [
         *found,
         {"rule": "norm-matched", **_cost(merges, norms)},
@@ -49,8 +49,8 @@ def rules(
     ]
 
 
-def left_out(own: np.ndarray, best: np.ndarray, groups: Groups) -> np.ndarray:
-    """The factor for each merge that brings it to the median best size of all but its kin."""
+def factors_of_others(own: np.ndarray, best: np.ndarray, groups: Groups) -> np.ndarray:
+    """Return the factor that brings each merge to the median best size of all unrelated merges."""
     factors = np.empty(len(own))
     for group in groups:
         others = np.setdiff1d(np.arange(len(own)), group)
@@ -58,17 +58,17 @@ def left_out(own: np.ndarray, best: np.ndarray, groups: Groups) -> np.ndarray:
     return factors
 
 
-def read_off(tried: dict[float, float], factor: float) -> float:
-    """Score at a factor, on straight lines between those tried over the logarithm of factors."""
-    places = sorted(tried)
-    x = np.log2(places)
-    return float(np.interp(np.log2(factor), x, [tried[p] for p in places]))
+def interpolate(tried: dict[float, float], factor: float) -> float:
+    """Interpolate the score at a factor, linearly over the logarithm of those tried."""
+    factors = sorted(tried)
+    x = np.log2(factors)
+    return float(np.interp(np.log2(factor), x, [tried[f] for f in factors]))
 
 
-def _cost(merges: Sequence[Measured], factors: np.ndarray) -> dict[str, float]:
+def _cost(merges: Sequence[MeasuredMerge], factors: np.ndarray) -> dict[str, float]:
     lost = np.array(
         [
-            max(m.tried.values()) - read_off(dict(m.tried), float(f))
+            max(m.tried.values()) - interpolate(dict(m.tried), float(f))
             for m, f in zip(merges, factors, strict=True)
         ]
     )
@@ -83,19 +83,24 @@ def _cost(merges: Sequence[Measured], factors: np.ndarray) -> dict[str, float]:
     }
 
 
-def zones(tuned: Sequence[Measured], own: Sequence[Measured], taken: Sequence[Taken]) -> list[Any]:
-    """Best factors of merges that the diagnosis calls too small, too large, or neither."""
+def zones(
+    tuned: Sequence[MeasuredMerge],
+    own: Sequence[MeasuredMerge],
+    diagnosed: Sequence[DiagnosedMerge],
+) -> list[Any]:
+    """Count best factors of merges that the diagnosis calls too small, too large, or neither."""
     at = {
-        t.which: (loudness(found, t.which.count), t) for t, found in zip(tuned, taken, strict=True)
+        t.which: (coefficient_size(found, t.which.count), t)
+        for t, found in zip(tuned, diagnosed, strict=True)
     }
     gains: dict[str, list[float]] = {}
     sizes = []
     for each in own:
-        loud, best = at[each.which]
+        size, best = at[each.which]
         assert best.factor is not None  # of a sweep
-        sizes.append((loud, best.factor))
-        gains.setdefault(zone_of(loud), []).append(best.score("seen") - each.score("seen"))
-    found = counted(sizes)
+        sizes.append((size, best.factor))
+        gains.setdefault(zone_of(size), []).append(best.score("seen") - each.score("seen"))
+    found = count_by_zone(sizes)
     for row in found:
         gained = np.array(gains[row["zone"]])
         row |= {
@@ -106,15 +111,15 @@ def zones(tuned: Sequence[Measured], own: Sequence[Measured], taken: Sequence[Ta
     return found
 
 
-def counted(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
-    """How many merges of each zone are best at less, as they are, and at more.
+def count_by_zone(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
+    """Count the merges of each zone that are best at less, as they are, and at more.
 
     Args:
-        sizes: Loudness at their own scale, and best factor.
+        sizes: Mean coefficient times √T at their own scale, and best factor.
     """
     zones: dict[str, list[tuple[float, float]]] = {"too small": [], "neither": [], "too large": []}
-    for loud, factor in sizes:
-        zones[zone_of(loud)].append((loud, factor))
+    for size, factor in sizes:
+        zones[zone_of(size)].append((size, factor))
     return [
         {
             "zone": zone,
@@ -122,32 +127,32 @@ def counted(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
             "less": sum(factor < 0.99 for _, factor in found),
             "same": sum(0.99 <= factor <= 1.01 for _, factor in found),
             "more": sum(factor > 1.01 for _, factor in found),
-            "usual": sum(usual(factor, loud) for loud, factor in found),
+            "usual": sum(in_usual_range(factor, size) for size, factor in found),
         }
         for zone, found in zones.items()
         if found
     ]
 
 
-def zone_of(loud: float) -> str:
-    """What the diagnosis says of a merge of this mean coefficient times √T."""
-    return "too large" if loud >= TOO_LARGE else "too small" if loud < TOO_SMALL else "neither"
+def zone_of(size: float) -> str:
+    """Return the diagnosis of a merge of this mean coefficient times √T."""
+    return "too large" if size >= TOO_LARGE else "too small" if size < TOO_SMALL else "neither"
 
 
-def usual(factor: float, loud: float) -> bool:
-    """Whether a factor brings a merge into the range of sizes that the diagnosis names."""
+def in_usual_range(factor: float, size: float) -> bool:
+    """Return whether a factor brings a merge into the range of sizes that the diagnosis names."""
     least, most = USUAL
-    return least <= factor * loud <= most
+    return least <= factor * size <= most
 
 
-def loudness(found: Taken, count: int) -> float:
-    """Mean coefficient times √T; about 1 where orthogonal updates keep one adapter's norm."""
+def coefficient_size(found: DiagnosedMerge, count: int) -> float:
+    """Return the mean coefficient times √T; 1 where orthogonal updates keep one adapter's norm."""
     return float(found.flat()["kept.coefficient, weighted, task mean"] * count**0.5)
 
 
-def points(tuned: Sequence[Measured], taken: Sequence[Taken]) -> list[Any]:
-    """Size of every merge and its best factor, for the picture."""
+def points(tuned: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge]) -> list[Any]:
+    """Return the size of every merge and its best factor, for the chart."""
     return [
-        {"merge": t.which.label, "size": loudness(found, t.which.count), "factor": t.factor}
-        for t, found in zip(tuned, taken, strict=True)
+        {"merge": t.which.label, "size": coefficient_size(found, t.which.count), "factor": t.factor}
+        for t, found in zip(tuned, diagnosed, strict=True)
     ]

@@ -26,7 +26,7 @@ from robustmerge_bench.mini.runs.results import Result
 from robustmerge_bench.results.comparison import count_wins_and_losses
 from robustmerge_bench.results.resampling import DRAWS, ScoreEstimate
 
-from .jobs import Case, folder_of_result, without
+from .jobs import StudyCase, folder_of_result, without
 
 Data = dict[str, Any]
 
@@ -191,18 +191,18 @@ def _rounded(estimate: ScoreEstimate | None) -> list[float] | None:
 # --- Studies --------------------------------------------------------------------------------------
 
 
-def condense_studies(cases: Sequence[Case], out: Path, draws: int = DRAWS) -> list[Data]:
+def condense_studies(cases: Sequence[StudyCase], out: Path, draws: int = DRAWS) -> list[Data]:
     """Condense every study as far as it was run, and name what was not."""
-    by_study: dict[str, list[Case]] = defaultdict(list)
+    by_study: dict[str, list[StudyCase]] = defaultdict(list)
     for case in cases:
         by_study[case.study.name].append(case)
     return [_study(group, out, draws) for group in by_study.values()]
 
 
-def _study(cases: Sequence[Case], out: Path, draws: int) -> Data:
+def _study(cases: Sequence[StudyCase], out: Path, draws: int) -> Data:
     study = cases[0].study
     points, missing = [], []
-    groups: dict[tuple[int, float | None, str], list[Case]] = defaultdict(list)
+    groups: dict[tuple[int, float | None, str], list[StudyCase]] = defaultdict(list)
     for case in cases:
         # Merges of other numbers of tasks, or of other experts, have other references.
         x = case.point.x if case.study.name in ("number", "rank") else None
@@ -224,7 +224,7 @@ def _study(cases: Sequence[Case], out: Path, draws: int) -> Data:
     }
 
 
-def _key(case: Case) -> tuple[str, float | None]:
+def _key(case: StudyCase) -> tuple[str, float | None]:
     return case.point.row, case.point.x
 
 
@@ -234,7 +234,7 @@ def _read(job: Any, out: Path) -> Result | None:
     return Result.read(folder / job.file) if folder else None
 
 
-def _done(cases: Sequence[Case], out: Path) -> list[Case]:
+def _done(cases: Sequence[StudyCase], out: Path) -> list[StudyCase]:
     """Select the cases of a group whose merges are done for every seed, if the references are."""
     references = [job for case in cases[:1] for job in case.references if job.kind != "joint"]
     if any(_read(job, out) is None for job in references):
@@ -243,7 +243,7 @@ def _done(cases: Sequence[Case], out: Path) -> list[Case]:
     return [case for case in cases if _key(case) not in incomplete]
 
 
-def _points(cases: Sequence[Case], out: Path, draws: int) -> list[Data]:
+def _points(cases: Sequence[StudyCase], out: Path, draws: int) -> list[Data]:
     """Sum up and compare a group of cases with the same references."""
     if not cases:
         return []

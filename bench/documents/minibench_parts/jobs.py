@@ -18,7 +18,7 @@ from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.results import Result, is_done
 from robustmerge_bench.mini.runs.world import World
 
-from .studies import RANKS, SCALES, Inquiry, Point, at, every
+from .studies import RANKS, SCALES, PaperStudy, StudyPoint, at, every
 
 _SET = re.compile(r"(shared|independent)-(\d+)(-frozen)?")
 _RANKED = re.compile(r"(shared|independent)-(\d+)-rank(\d+)")
@@ -34,7 +34,7 @@ SWEEP = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class DocumentOptions:
     """What was asked for on the command line.
 
     Attributes:
@@ -70,7 +70,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Case:
+class StudyCase:
     """A point of a study on a set of experts.
 
     Attributes:
@@ -81,8 +81,8 @@ class Case:
         references: Zero-shot, experts and joint of the same experts.
     """
 
-    study: Inquiry
-    point: Point
+    study: PaperStudy
+    point: StudyPoint
     scale: Protocol
     job: EvaluationJob
     references: tuple[EvaluationJob, ...]
@@ -142,18 +142,18 @@ def _rank_of(folder: Path) -> int:
     return int(json.loads(settings.read_text(encoding="utf-8"))["r"])
 
 
-def tables(asked: Asked, world: World) -> list[EvaluationJob]:
+def tables(asked: DocumentOptions, world: World) -> list[EvaluationJob]:
     """Every method on every set, with what it is compared with."""
     study = asked.study(asked.contenders, asked.scales, asked.ranks)
     return make_jobs(asked.root, asked.sets, study, world)
 
 
-def matrix(asked: Asked, world: World) -> list[EvaluationJob]:
+def matrix(asked: DocumentOptions, world: World) -> list[EvaluationJob]:
     """Every expert on every task."""
     return make_jobs(asked.root, asked.sets, asked.study(matrix=True), world)
 
 
-def cases(asked: Asked, world: World) -> list[Case]:
+def cases(asked: DocumentOptions, world: World) -> list[StudyCase]:
     """Every point of every study."""
     seen = sum(task.seen for task in world.tasks().values())
     found = [
@@ -165,13 +165,15 @@ def cases(asked: Asked, world: World) -> list[Case]:
     return found
 
 
-def _cases(study: Inquiry, sets: Sequence[ExpertSet], asked: Asked, world: World) -> list[Case]:
+def _cases(
+    study: PaperStudy, sets: Sequence[ExpertSet], asked: DocumentOptions, world: World
+) -> list[StudyCase]:
     merges = {point.merge: Contender.parse(point.merge) for point in study.points}
     jobs = make_jobs(asked.root, sets, asked.study(tuple(merges.values()), SCALES), world)
     references = tuple(job for job in jobs if job.kind != "merge")
     by_name = {(job.merge.label, job.merge.scale, job.seed): job for job in jobs if job.merge}
     return [
-        Case(
+        StudyCase(
             study,
             point,
             scale,
@@ -213,20 +215,20 @@ def unique(jobs: Iterable[EvaluationJob]) -> list[EvaluationJob]:
     return list({job.file: job for job in jobs}.values())
 
 
-def estimate(jobs: Iterable[EvaluationJob], speed: Speed, workers: int) -> float:
+def estimate(jobs: Iterable[EvaluationJob], speed: EvaluationSpeed, workers: int) -> float:
     """Seconds that jobs will take, about."""
     return sum(map(speed.of, jobs)) / workers
 
 
 @dataclass(frozen=True)
-class Speed:
+class EvaluationSpeed:
     """What a model costs: seconds for an item, and for a merge by its method."""
 
     item: float = ITEM_SECONDS
     merge: Callable[[str], float] = lambda _: MERGE_SECONDS
 
     @classmethod
-    def measured(cls, results: Sequence[Result]) -> Speed:
+    def measured(cls, results: Sequence[Result]) -> EvaluationSpeed:
         """As it was in results that are there; the stated guess where there are none."""
         items = [
             r.seconds["answer"] / sum(map(len, r.scores.values()))

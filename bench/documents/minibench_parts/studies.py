@@ -25,7 +25,7 @@ NUMBER = "number"
 
 
 @dataclass(frozen=True)
-class Point:
+class StudyPoint:
     """One merge of a study.
 
     Attributes:
@@ -44,7 +44,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Inquiry:
+class PaperStudy:
     """A study.
 
     Attributes:
@@ -58,47 +58,49 @@ class Inquiry:
     name: str
     title: str
     source: str
-    points: tuple[Point, ...]
+    points: tuple[StudyPoint, ...]
     x_label: str = ""
 
 
-COMPONENTS = Inquiry(
+COMPONENTS = PaperStudy(
     "table6",
     "Pruning, scaling, normalization",
     "table 6",
     (
-        Point("none: the exact sum of updates", "task-arithmetic", paper=(53.93,)),
-        Point("none: sum of A, mean of B", "robustmerge-ablation:prune=false,scaling=false"),
-        Point("prune", "robustmerge-ablation:scaling=false"),
-        Point("prune, scale", "robustmerge-ablation:normalize=false", paper=(56.14,)),
-        Point("prune, scale, normalize", "robustmerge", paper=(57.33,)),
-        Point("the same as a sum of products", "robustmerge-paper"),
+        StudyPoint("none: the exact sum of updates", "task-arithmetic", paper=(53.93,)),
+        StudyPoint("none: sum of A, mean of B", "robustmerge-ablation:prune=false,scaling=false"),
+        StudyPoint("prune", "robustmerge-ablation:scaling=false"),
+        StudyPoint("prune, scale", "robustmerge-ablation:normalize=false", paper=(56.14,)),
+        StudyPoint("prune, scale, normalize", "robustmerge", paper=(57.33,)),
+        StudyPoint("the same as a sum of products", "robustmerge-paper"),
     ),
 )
-COEFFICIENTS = Inquiry(
+COEFFICIENTS = PaperStudy(
     "table7",
     "Where the coefficient comes from",
     "table 7",
     (
-        Point("none", "robustmerge-ablation:scaling=false", paper=(54.1, 32.5)),
-        Point("individual, A", "robustmerge-ablation:scale_from=A", paper=(54.5, 32.1)),
-        Point("individual, B", "robustmerge-ablation:scale_from=B", paper=(55.4, 34.1)),
-        Point("individual, A and B", "robustmerge-ablation:scale_from=both", paper=(51.7, 35.0)),
-        Point("inter-parameter: of A, on B", "robustmerge", paper=(57.3, 38.0)),
+        StudyPoint("none", "robustmerge-ablation:scaling=false", paper=(54.1, 32.5)),
+        StudyPoint("individual, A", "robustmerge-ablation:scale_from=A", paper=(54.5, 32.1)),
+        StudyPoint("individual, B", "robustmerge-ablation:scale_from=B", paper=(55.4, 34.1)),
+        StudyPoint(
+            "individual, A and B", "robustmerge-ablation:scale_from=both", paper=(51.7, 35.0)
+        ),
+        StudyPoint("inter-parameter: of A, on B", "robustmerge", paper=(57.3, 38.0)),
     ),
 )
-CRITERIA = Inquiry(
+CRITERIA = PaperStudy(
     "criterion",
     "What pruning goes by",
     "figure 5b",
     (
-        Point("magnitude, on factors", "magnitude-prune:density=0.2,space=factor"),
-        Point("random, on factors", "dare:density=0.2,space=factor"),
-        Point("elected sign, on factors", "ties:density=0.2,space=factor"),
-        Point("magnitude, on deltas", "magnitude-prune:density=0.2,space=delta"),
-        Point("random, on deltas", "dare:density=0.2,space=delta"),
-        Point("elected sign, on deltas", "ties:density=0.2,space=delta"),
-        Point("magnitude, on factors, with scaling", "robustmerge"),
+        StudyPoint("magnitude, on factors", "magnitude-prune:density=0.2,space=factor"),
+        StudyPoint("random, on factors", "dare:density=0.2,space=factor"),
+        StudyPoint("elected sign, on factors", "ties:density=0.2,space=factor"),
+        StudyPoint("magnitude, on deltas", "magnitude-prune:density=0.2,space=delta"),
+        StudyPoint("random, on deltas", "dare:density=0.2,space=delta"),
+        StudyPoint("elected sign, on deltas", "ties:density=0.2,space=delta"),
+        StudyPoint("magnitude, on factors, with scaling", "robustmerge"),
     ),
 )
 
@@ -110,12 +112,12 @@ def _density(value: float, rest: str = "") -> str:
     return f"{method}:{own}" if own else method
 
 
-DENSITY = Inquiry(
+DENSITY = PaperStudy(
     "density",
     "How much pruning keeps",
     "figure 5a",
     tuple(
-        Point(row, _density(value, rest), value)
+        StudyPoint(row, _density(value, rest), value)
         for row, rest in (("robustmerge", ""), ("without scaling", "scaling=false"))
         for value in DENSITIES
     ),
@@ -123,27 +125,27 @@ DENSITY = Inquiry(
 )
 
 
-def number(tasks: int) -> Inquiry:
+def number(tasks: int) -> PaperStudy:
     """Merges of the experts of the first two tasks, of the first three, and so on."""
-    points = tuple(Point(name, name, n, n) for name in RIVALS for n in range(2, tasks + 1))
-    return Inquiry(NUMBER, "How many tasks are merged", "figure 9", points, "number of tasks")
+    points = tuple(StudyPoint(name, name, n, n) for name in RIVALS for n in range(2, tasks + 1))
+    return PaperStudy(NUMBER, "How many tasks are merged", "figure 9", points, "number of tasks")
 
 
-RANKS = Inquiry(
+RANKS = PaperStudy(
     RANK,
     "The rank of the experts",
     "figure 6",
-    tuple(Point(name, name) for name in RIVALS),
+    tuple(StudyPoint(name, name) for name in RIVALS),
     "rank of the experts",
 )
 """One column of it: the same for every set of experts."""
 
 
-def at(inquiry: Inquiry, x: float) -> Inquiry:
+def at(inquiry: PaperStudy, x: float) -> PaperStudy:
     """The study with all of its points at one place of the curves."""
     return replace(inquiry, points=tuple(replace(point, x=x) for point in inquiry.points))
 
 
-def every(tasks: int) -> Sequence[Inquiry]:
+def every(tasks: int) -> Sequence[PaperStudy]:
     """All studies of experts of one rank."""
     return (COMPONENTS, COEFFICIENTS, DENSITY, CRITERIA, number(tasks))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from robustmerge_bench.mini.runs.contender import SCALES
 from robustmerge_bench.mini.tasks import TASKS
+from robustmerge_bench.results.markdown import compact
 
 Data = dict[str, Any]
 Table = list[str]
+T = TypeVar("T")
 
 SAID = {
     "default": "own scale",
@@ -34,9 +36,15 @@ DASH = "–"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> Table:
-    """A Markdown table, its first columns, of words, to the left and the others to the right."""
-    rule = ["---" if i < words else "---:" for i in range(len(head))]
-    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]
+    """Write a Markdown table, its first columns, of words, aligned to the left."""
+    return compact(head, rows, words)
+
+
+def table_of(rows: Iterable[T], *columns: tuple[str, Callable[[T], str]], left: int = 1) -> Table:
+    """Write a Markdown table, given the head of every column and what makes its cells."""
+    return compact(
+        [head for head, _ in columns], [[c(row) for _, c in columns] for row in rows], left
+    )
 
 
 def number(figure: Sequence[float] | None, digits: int = 1) -> str:

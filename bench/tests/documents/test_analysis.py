@@ -19,9 +19,9 @@ from analysis_parts import (
     scale_rules,
     tables,
 )
-from analysis_parts.benchmark_scores import Benchmark, Measured
-from analysis_parts.diagnosed_merges import Shelf, Taken, Which, is_size
-from analysis_parts.other_sets import Tuned
+from analysis_parts.benchmark_scores import BenchmarkScores, MeasuredMerge
+from analysis_parts.diagnosed_merges import DiagnosedMerge, MergeCache, MergeId, is_size
+from analysis_parts.other_sets import TunedMerge
 from factories.adapters import adapter, deltas
 from minibench_parts import raw_results
 from minibench_parts.document import fill
@@ -59,7 +59,7 @@ def test_partial_correlation_is_that_of_residuals() -> None:
 
 def test_intervals_draw_groups_whole() -> None:
     groups = [[0, 1], [2, 3, 4]]
-    drawn = {tuple(sorted(places)) for places in rho.resampled(groups, draws=50)}
+    drawn = {tuple(sorted(places)) for places in rho.resample_groups(groups, draws=50)}
     assert drawn == {(0, 0, 1, 1), (0, 1, 2, 3, 4), (2, 2, 3, 3, 4, 4)}
 
 
@@ -84,25 +84,25 @@ def test_p_values_allow_for_every_figure_tried() -> None:
     y = np.arange(8.0)
     one = np.array([[0.0, 1, 2, 3, 4, 6, 5, 7]])
     noise = generator.normal(size=(200, 8))
-    alone = rho.adjusted(one, y, ALONE, draws=2000)[0]
-    among = rho.adjusted(np.concatenate([one, noise]), y, ALONE, draws=2000)
+    alone = rho.adjusted_p_values(one, y, ALONE, draws=2000)[0]
+    among = rho.adjusted_p_values(np.concatenate([one, noise]), y, ALONE, draws=2000)
     assert alone < 0.005 < 0.02 < among[0]
-    copies = rho.adjusted(np.repeat(one, 50, axis=0), y, ALONE, draws=2000)
+    copies = rho.adjusted_p_values(np.repeat(one, 50, axis=0), y, ALONE, draws=2000)
     assert copies == pytest.approx(np.full(50, alone))  # the same figure again costs nothing
     assert (among[1:] < 0.05).sum() <= 1
 
 
 def test_a_group_counts_once_in_p_values() -> None:
     x = np.concatenate([np.zeros(20), np.ones(20)]) + np.tile(np.arange(20), 2) * 1e-3
-    alone = rho.adjusted(x[None], x, [[i] for i in range(40)], draws=500)[0]
-    two = rho.adjusted(x[None], x, [list(range(20)), list(range(20, 40))], draws=500)[0]
+    alone = rho.adjusted_p_values(x[None], x, [[i] for i in range(40)], draws=500)[0]
+    two = rho.adjusted_p_values(x[None], x, [list(range(20)), list(range(20, 40))], draws=500)[0]
     assert alone == pytest.approx(1 / 501)
     assert two == pytest.approx(1)
 
 
 def test_a_figure_that_does_not_vary_has_no_p() -> None:
     X = np.stack([np.ones(8), np.arange(8.0)])
-    p = rho.adjusted(X, np.arange(8.0), ALONE, draws=200)
+    p = rho.adjusted_p_values(X, np.arange(8.0), ALONE, draws=200)
     assert np.isnan(p[0])
     assert p[1] < 0.05
 
@@ -112,9 +112,9 @@ def test_what_is_there_is_confirmed_and_noise_is_not() -> None:
     y = np.arange(40.0)
     alone = [[i] for i in range(40)]
     noise = {f"noise {i}": generator.normal(size=40) for i in range(100)}
-    real = rho.confirmed({**noise, "real": -y}, y, alone, splits=100)
+    real = rho.check_on_halves({**noise, "real": -y}, y, alone, splits=100)
     assert (real.first, real.second, real.chosen) == (1, 1, {"real": 1})
-    none = rho.confirmed(noise, y, alone, splits=100)
+    none = rho.check_on_halves(noise, y, alone, splits=100)
     assert none.first > 0.5
     assert none.second < 0.4
 
@@ -135,9 +135,9 @@ def test_tasks_are_shuffled_for_all_merges_alike() -> None:
 
 def test_double_centering_leaves_what_is_of_merge_and_task_together() -> None:
     merge, task = np.arange(3.0)[:, None], np.arange(4.0)[None] ** 2
-    assert rho.double_centered(merge + task) == pytest.approx(np.zeros((3, 4)))
+    assert rho.center_twice(merge + task) == pytest.approx(np.zeros((3, 4)))
     both = np.array([[1.0, -1], [-1, 1]])
-    assert rho.double_centered(5 + both + np.array([[1.0], [2]])) == pytest.approx(both)
+    assert rho.center_twice(5 + both + np.array([[1.0], [2]])) == pytest.approx(both)
 
 
 def test_kin_of_kin_are_kin() -> None:
@@ -147,23 +147,23 @@ def test_kin_of_kin_are_kin() -> None:
     assert related_merges.groups(alike, 0.99) == [[0], [1], [2], [3]]
 
 
-def taken(coefficient: float, norm: float = 1.0) -> Taken:
+def diagnosed(coefficient: float, norm: float = 1.0) -> DiagnosedMerge:
     tasks = {
         "kept.coefficient, weighted": [coefficient] * 4,
         "directions.largest.gain, mean": [coefficient] * 4,
         "directions.largest.ratio, mean": [1.0] * 4,
     }
-    return Taken({"size": norm}, tasks, 0.0)
+    return DiagnosedMerge({"size": norm}, tasks, 0.0)
 
 
-def swept(label: str, best: float, seen: float = 70) -> Measured:
+def swept(label: str, best: float, seen: float = 70) -> MeasuredMerge:
     tried = {best * 2.0**k: 60.0 - 10 * abs(k) for k in range(-3, 4)}
     averages = {"seen": [seen, seen - 1, seen + 1]}
-    return Measured(Which(label, "full", 4), "sweep", best, {}, averages, tried)
+    return MeasuredMerge(MergeId(label, "full", 4), "sweep", best, {}, averages, tried)
 
 
 def test_a_factor_changes_sizes_and_nothing_else() -> None:
-    before = Taken(
+    before = DiagnosedMerge(
         {"size": 2.0, "noise.cross, mean": 0.3},
         {"kept.coefficient, mean": [1.0, 3.0], "kept.cosine, mean": [0.1, 0.2]},
         0.0,
@@ -180,7 +180,7 @@ def test_a_factor_changes_sizes_and_nothing_else() -> None:
 
 def test_a_size_that_all_tuned_merges_share_gives_the_factor() -> None:
     merges = [swept(str(c), best=0.5 / c) for c in (0.25, 0.5, 1, 2)]
-    made = scale_rules.rules(merges, [taken(c) for c in (0.25, 0.5, 1, 2)], ALONE[:4])
+    made = scale_rules.rules(merges, [diagnosed(c) for c in (0.25, 0.5, 1, 2)], ALONE[:4])
     by = {row["rule"]: row for row in made}
     assert by["mean coefficient"]["mean"] == pytest.approx(0)
     assert by["mean coefficient"]["median"] == pytest.approx(0.5)
@@ -190,19 +190,21 @@ def test_a_size_that_all_tuned_merges_share_gives_the_factor() -> None:
 
 def test_kin_have_no_say_in_their_own_factor() -> None:
     own, best = np.ones(4), np.array([1.0, 1, 8, 8])
-    assert scale_rules.left_out(own, best, [[0, 1], [2, 3]]).tolist() == [8, 8, 1, 1]
+    assert scale_rules.factors_of_others(own, best, [[0, 1], [2, 3]]).tolist() == [8, 8, 1, 1]
 
 
 def test_scores_between_factors_lie_on_a_line_over_the_logarithm() -> None:
     tried = {1.0: 10.0, 4.0: 30.0}
-    assert scale_rules.read_off(tried, 2.0) == pytest.approx(20)
-    assert scale_rules.read_off(tried, 16.0) == 30
+    assert scale_rules.interpolate(tried, 2.0) == pytest.approx(20)
+    assert scale_rules.interpolate(tried, 16.0) == 30
 
 
 def test_zones_are_those_of_the_diagnosis() -> None:
     tuned = [swept("a", 0.5), swept("b", 1), swept("c", 4)]
     own = [swept("a", 1, seen=40), swept("b", 1), swept("c", 1, seen=67)]
-    found = scale_rules.zones(tuned, own, [taken(1.0), taken(0.5), taken(0.2)])  # times √4
+    found = scale_rules.zones(
+        tuned, own, [diagnosed(1.0), diagnosed(0.5), diagnosed(0.2)]
+    )  # times √4
     rows = {row["zone"]: row for row in found}
     assert (rows["too large"]["less"], rows["too large"]["gain"]) == (1, 30)
     assert (rows["neither"]["same"], rows["neither"]["gain of four"]) == (1, 0)
@@ -235,8 +237,8 @@ def experts(folder: Path) -> list[Path]:
 
 def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None:
     folders = experts(tmp_path)
-    shelf, which = Shelf(folders, tmp_path / "cache"), Which("task-arithmetic", "full", 2)
-    found = shelf.taken(which)
+    cache, which = MergeCache(folders, tmp_path / "cache"), MergeId("task-arithmetic", "full", 2)
+    found = cache.diagnosed(which)
     one, two = (next(iter(deltas(folder).values())).flatten().numpy() for folder in folders)
     both = one + two
     norm = np.linalg.norm
@@ -247,7 +249,7 @@ def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None
     assert found.flat()["kept.coefficient, mean, least task"] == pytest.approx(min(wanted), 1e-3)
     assert "spectra.norm, mean" not in found.whole  # size says it
     assert not any("repeated" in name for name in found.flat())
-    alike = related_merges.cosines([shelf.merged(which), folders[0]])
+    alike = related_merges.cosines([cache.merged(which), folders[0]])
     assert alike[0, 1] == pytest.approx(both @ one / norm(both) / norm(one), abs=1e-3)
     assert alike[1, 1] == pytest.approx(1)
 
@@ -255,25 +257,25 @@ def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None
 def test_what_was_diagnosed_is_not_diagnosed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders, which = experts(tmp_path), Which("task-arithmetic", "full", 2)
-    first = Shelf(folders, tmp_path / "cache").taken(which)
+    folders, which = experts(tmp_path), MergeId("task-arithmetic", "full", 2)
+    first = MergeCache(folders, tmp_path / "cache").diagnosed(which)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it is there")
 
     monkeypatch.setattr("robustmerge.diagnose", never)
-    assert Shelf(folders, tmp_path / "cache").taken(which) == first
+    assert MergeCache(folders, tmp_path / "cache").diagnosed(which) == first
     with pytest.raises(AssertionError, match="it is there"):
-        Shelf(folders, tmp_path / "cache").taken(Which("ties", "full", 2))
+        MergeCache(folders, tmp_path / "cache").diagnosed(MergeId("ties", "full", 2))
     other = [folders[1], folders[0]]
     with pytest.raises(AssertionError, match="it is there"):
-        Shelf(other, tmp_path / "cache").taken(which)
+        MergeCache(other, tmp_path / "cache").diagnosed(which)
 
 
 def test_the_document_is_that_of_its_results(tmp_path: Path) -> None:
     found = raw_results.read(RESULTS)
     template = RESULTS.parents[3] / "docs" / "analysis.in.md"
-    text = importlib.import_module("analysis").told(found, template, "analysis")
+    text = importlib.import_module("analysis").fill_template(found, template, "analysis")
     assert text == template.with_name("analysis.md").read_text()
     assert [path.stem for path in charts.draw(found, tmp_path)] == ["prediction", "size"]
 
@@ -285,12 +287,17 @@ def test_a_figure_is_named_in_words() -> None:
 
 
 def places_of(similarities: list[float]) -> dict[str, int]:
-    taken = [
-        Taken({"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in paper_claims.PLACED}, 0.0)
+    diagnosed = [
+        DiagnosedMerge(
+            {"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in paper_claims.PLACED}, 0.0
+        )
         for s in similarities
     ]
-    merges = [Measured(Which(str(i), "full", 1), "default", 1, {}, {}) for i in range(len(taken))]
-    return {n: at["place"] for n, at in paper_claims.places(merges, taken, "1").items()}
+    merges = [
+        MeasuredMerge(MergeId(str(i), "full", 1), "default", 1, {}, {})
+        for i in range(len(diagnosed))
+    ]
+    return {n: at["place"] for n, at in paper_claims.places(merges, diagnosed, "1").items()}
 
 
 def test_a_place_counts_those_above() -> None:
@@ -342,17 +349,17 @@ def results() -> dict[str, object]:
 
 
 def test_what_was_measured_is_read_from_the_raw_results() -> None:
-    benchmark = Benchmark(results())
+    benchmark = BenchmarkScores(results())
     every = benchmark.at_input_rank("sweep")
     assert [each.which for each in every] == [
-        Which("ties", "input", 2),
-        Which("ties:density=0.3", "input", 2),
+        MergeId("ties", "input", 2),
+        MergeId("ties:density=0.3", "input", 2),
     ]
     assert every[0].tried == {0.5: 60, 1: 50}
     assert every[0].error("seen") == pytest.approx(1 / 1.96, rel=1e-3)
     assert benchmark.kept(every[0]).tolist() == [0.5, 0.25]
     (alone,) = benchmark.subsets("sweep")
-    assert alone.which == Which("ties", "input", 1)
+    assert alone.which == MergeId("ties", "input", 1)
     assert benchmark.kept(alone).tolist() == [0.9]
     assert benchmark.table("default", "input") == []
 
@@ -360,18 +367,21 @@ def test_what_was_measured_is_read_from_the_raw_results() -> None:
 def test_subsets_are_compared_by_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction, "KNOWN_BEFORE", ("kept.cosine, mean, task mean",))
     monkeypatch.setattr(prediction, "OF_THE_PAPER", ())
-    benchmark = Benchmark(results())
+    benchmark = BenchmarkScores(results())
     some, whole = benchmark.subsets("sweep"), benchmark.at_input_rank("sweep")
     merges = [*some, *whole]
     cosines = {"kept.cosine, mean": [0.9]}, {"kept.cosine, mean": [0.1, 0.3]}
-    taken = [Taken({"size": 1.0}, tasks, 0.0) for tasks in (*cosines, {"kept.cosine, mean": [0.3]})]
-    found = prediction.over_subsets(merges, taken, benchmark)
+    diagnosed = [
+        DiagnosedMerge({"size": 1.0}, tasks, 0.0)
+        for tasks in (*cosines, {"kept.cosine, mean": [0.3]})
+    ]
+    found = prediction.over_subsets(merges, diagnosed, benchmark)
     assert found is not None
     (only,) = found["rows"]
     assert (found["merges"], found["methods"], found["numbers"]) == (3, 2, 2)
     assert only["rho"] == pytest.approx(1)  # kept 0.9, 0.375 and 0.4
     assert only["within methods"] == pytest.approx(0.5)  # of one, the other does not vary
-    assert prediction.over_subsets(whole, taken[1:], benchmark) is None
+    assert prediction.over_subsets(whole, diagnosed[1:], benchmark) is None
 
 
 def test_other_sets_of_the_same_results(tmp_path: Path) -> None:
@@ -384,15 +394,15 @@ def test_other_sets_of_the_same_results(tmp_path: Path) -> None:
     over_seeds = {**view, "seeds": [0, 1], "sections": sections}
     elsewhere_too = {**over_seeds, "family": "independent", "seeds": [0, 2]}
     found = {"views": [over_seeds, view, elsewhere_too], "studies": []}
-    ties = Which("ties", "full", 2)
-    assert list(other_sets.tuned_elsewhere(found, "shared-0")) == [
-        Tuned("shared-1", ties, 2.0),
-        Tuned("independent-0", ties, 4.0),
-        Tuned("independent-2", ties, 2.0),
+    ties = MergeId("ties", "full", 2)
+    assert list(other_sets.tuned_merges(found, "shared-0")) == [
+        TunedMerge("shared-1", ties, 2.0),
+        TunedMerge("independent-0", ties, 4.0),
+        TunedMerge("independent-2", ties, 2.0),
     ]
     (tmp_path / "shared-1").mkdir()
     with pytest.raises(MergeError, match="independent-2 is not there"):
-        other_sets.shelves(["shared-1", "independent-2"], ["a"], tmp_path, tmp_path)
+        other_sets.merge_caches(["shared-1", "independent-2"], ["a"], tmp_path, tmp_path)
 
 
 def test_sizes_of_merges_of_other_sets() -> None:
@@ -400,18 +410,18 @@ def test_sizes_of_merges_of_other_sets() -> None:
         def __init__(self, coefficient: float) -> None:
             self.coefficient = coefficient
 
-        def taken(self, which: Which) -> Taken:
-            return Taken({}, {"kept.coefficient, weighted": [self.coefficient] * 4}, 0.0)
+        def diagnosed(self, which: MergeId) -> DiagnosedMerge:
+            return DiagnosedMerge({}, {"kept.coefficient, weighted": [self.coefficient] * 4}, 0.0)
 
-    which = Which("ties", "full", 4)  # of four experts: 1 is too large, 0.2 too small
-    shelves = {"loud": Held(1.0), "fair": Held(0.5), "faint": Held(0.2)}
+    which = MergeId("ties", "full", 4)  # of four experts: 1 is too large, 0.2 too small
+    merge_caches = {"loud": Held(1.0), "fair": Held(0.5), "faint": Held(0.2)}
     merges = [
-        Tuned("loud", which, 0.5),
-        Tuned("loud", which, 1.0),
-        Tuned("loud", which, 0.25),
-        Tuned("faint", which, 2.0),
+        TunedMerge("loud", which, 0.5),
+        TunedMerge("loud", which, 1.0),
+        TunedMerge("loud", which, 0.25),
+        TunedMerge("faint", which, 2.0),
     ]
-    small, large = other_sets.zones(merges, shelves)  # type: ignore[arg-type]
+    small, large = other_sets.zones(merges, merge_caches)  # type: ignore[arg-type]
     assert (small["zone"], small["merges"], small["more"], small["usual"]) == ("too small", 1, 1, 1)
     assert [large[k] for k in ("zone", "merges", "less", "same", "more", "usual")] == [
         "too large", 3, 2, 1, 0, 2
@@ -421,4 +431,4 @@ def test_sizes_of_merges_of_other_sets() -> None:
 def test_results_without_the_set_alone_are_refused() -> None:
     found = results()
     with pytest.raises(MergeError, match="no table of shared, seed 1 alone"):
-        Benchmark(found, seed=1)
+        BenchmarkScores(found, seed=1)

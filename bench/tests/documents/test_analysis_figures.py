@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from analysis_parts import charts, paper_claims, prediction, rank_correlation as rho, scale_rules
-from analysis_parts.benchmark_scores import Measured
-from analysis_parts.diagnosed_merges import Taken, Which
+from analysis_parts.benchmark_scores import MeasuredMerge
+from analysis_parts.diagnosed_merges import DiagnosedMerge, MergeId
 from factories.diagnoses import invented
 from robustmerge.diagnosis import verdict
 
@@ -21,16 +21,16 @@ ANSWER = "directions.largest.answer, mean"
 ALONE = [[i] for i in range(8)]
 
 
-def measured(label: str, seen: float, factor: float | None = 1.0, **tasks: float) -> Measured:
+def measured(label: str, seen: float, factor: float | None = 1.0, **tasks: float) -> MeasuredMerge:
     averages = {t: [x, x - 1, x + 1] for t, x in (("seen", seen), ("worst", -seen))}
     each = {name: [x, x - 1, x + 1] for name, x in tasks.items()}
-    return Measured(Which(label, "full", 2), "sweep", factor, each, averages)
+    return MeasuredMerge(MergeId(label, "full", 2), "sweep", factor, each, averages)
 
 
-def taken(rank: float = 4.0, norm: float = 1.0, **figures: Sequence[float]) -> Taken:
+def diagnosed(rank: float = 4.0, norm: float = 1.0, **figures: Sequence[float]) -> DiagnosedMerge:
     names = {"answer": ANSWER, "rest": "directions.rest.both, mean", "coefficient": "kept.x"}
     tasks = {names.get(key, key): list(values) for key, values in figures.items()}
-    return Taken({"size": norm, "spectra.rank, mean": rank}, tasks, 0.0)
+    return DiagnosedMerge({"size": norm, "spectra.rank, mean": rank}, tasks, 0.0)
 
 
 def test_bounds_are_those_of_the_diagnosis() -> None:
@@ -38,7 +38,7 @@ def test_bounds_are_those_of_the_diagnosis() -> None:
 
 
 def test_figures_are_taken_at_the_scale_that_was_measured() -> None:
-    found = taken(norm=4.0)
+    found = diagnosed(norm=4.0)
     assert prediction.at_scale(found, measured("a", 1, factor=0.5)).flat()["size"] == 2
     assert prediction.at_scale(found, measured("a", 1, factor=None)).flat()["size"] == 1
 
@@ -46,7 +46,7 @@ def test_figures_are_taken_at_the_scale_that_was_measured() -> None:
 def test_figures_are_correlated_with_the_score_that_is_asked_for() -> None:
     merges = [measured(str(i), 10 * i, factor=2.0**-i) for i in range(8)]
     noise = [3, 6, 1, 4, 7, 0, 5, 2]
-    found = [taken(answer=[i / 10, 0.9], rest=[x]) for i, x in enumerate(noise)]
+    found = [diagnosed(answer=[i / 10, 0.9], rest=[x]) for i, x in enumerate(noise)]
     made = prediction.over_merges(merges, found, ALONE, "worst")
     rows = {row["figure"]: row for row in made["rows"]}
     assert rows[f"{ANSWER}, task mean"]["rho"] == pytest.approx(-1)
@@ -60,7 +60,7 @@ def test_figures_are_correlated_with_the_score_that_is_asked_for() -> None:
 def test_over_tasks_each_merge_meets_its_own_scores() -> None:
     kept = {"a": [0.1, 0.4, 0.2, 0.9], "b": [0.3, 0.2, 0.8, 0.5], "c": [0.7, 0.1, 0.6, 0.2]}
     merges = [measured(name, 1) for name in kept]
-    found = [taken(answer=values, rest=[1 - x for x in values]) for values in kept.values()]
+    found = [diagnosed(answer=values, rest=[1 - x for x in values]) for values in kept.values()]
     benchmark: Any = SimpleNamespace(kept=lambda each: np.array(kept[each.which.label]))
     made = prediction.over_tasks(merges, found, ALONE[:3], benchmark)
     rows = {row["figure"]: row for row in made["rows"]}
@@ -77,14 +77,14 @@ def test_what_is_owed_to_rank_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(prediction, "OF_THE_PAPER", ())
     x, y, rank = np.array([[1, 3, 2, 5, 4, 6], [2, 1, 4, 3, 6, 5], [1, 1, 2, 2, 3, 3.0]])
     merges = [measured(str(i), v) for i, v in enumerate(y)]
-    found = [taken(rank=r, answer=[v]) for v, r in zip(x, rank, strict=True)]
+    found = [diagnosed(rank=r, answer=[v]) for v, r in zip(x, rank, strict=True)]
     (row,) = prediction.beyond_rank(merges, found, ALONE[:6])
     assert row["rho"] == pytest.approx(rho.partial(x, y, rank))
     assert row["rho"] < 0 < float(rho.spearman(x, y))
 
 
 def test_pictures_show_what_their_axes_say() -> None:
-    (point,) = prediction.points([measured("ties", 70)], [taken(3.0, answer=[0.8], rest=[0.2])])
+    (point,) = prediction.points([measured("ties", 70)], [diagnosed(3.0, answer=[0.8], rest=[0.2])])
     assert point == {"merge": "ties", "seen": 70, "answer": 0.8, "similarity": 0.2, "rank": 3}
     higher = {**point, "merge": "x", "seen": 60, "answer": 0.4, "similarity": 0.1, "rank": 5}
     left, right = charts.prediction({"points": [point, higher]}).axes
@@ -112,20 +112,20 @@ def test_claims_about_adapters() -> None:
     assert about["chance"] == paper_claims.chance_spectra(invented().modules, 4)
 
 
-def fated(largest: float, rest: float) -> Taken:
+def fated(largest: float, rest: float) -> DiagnosedMerge:
     measures = (*paper_claims.SIDES, "both_matched", "answer")
     parts = (("largest", largest), ("rest", rest))
     tasks = {f"directions.{p}.{m}, mean": [x] for p, x in parts for m in measures}
-    return Taken({"size": 1.0}, tasks, 0.0)
+    return DiagnosedMerge({"size": 1.0}, tasks, 0.0)
 
 
 def test_fates_are_each_merges_own() -> None:
     merges = [measured(label, 1) for label in ("robustmerge", "unknown", "ties")]
     found = [fated(0.9, 0.3), fated(0.8, 0.2), fated(0.4, 0.5)]
-    rows = paper_claims.fates(merges, found)
+    rows = paper_claims.directions_kept(merges, found)
     said = [(row["merge"], row["largest left"], row["rest answer"]) for row in rows]
     assert said == [("ties", 0.4, 0.5), ("robustmerge", 0.9, 0.3)]
-    assert set(paper_claims.head_holds(found).values()) == {2}
+    assert set(paper_claims.count_largest_kept_better(found).values()) == {2}
 
 
 def test_election_compares_with_the_method_that_elects_none() -> None:
@@ -145,8 +145,10 @@ def test_merges_that_span_all_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
     analysis = importlib.import_module("analysis")
     monkeypatch.setattr(prediction, "over_merges", lambda *given: given)
     merges = [measured(name, 1) for name in "abcd"]
-    found = [Taken({}, {"kept.both, weighted": [1.0, x]}, 0.0) for x in (0.5, 1.0, 0.995, 0.98)]
-    here, there, groups, target = analysis.spanning(merges, found, [[0, 2], [1], [3]])
+    found = [
+        DiagnosedMerge({}, {"kept.both, weighted": [1.0, x]}, 0.0) for x in (0.5, 1.0, 0.995, 0.98)
+    ]
+    here, there, groups, target = analysis.correlate_spanning(merges, found, [[0, 2], [1], [3]])
     assert [each.which.label for each in here] == ["b", "c"]
     assert there == found[1:3]
     assert (groups, target) == ([[1], [0]], "seen")
@@ -155,9 +157,9 @@ def test_merges_that_span_all_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_studies_variants_and_undefined_numbers_are_told_apart() -> None:
     analysis = importlib.import_module("analysis")
     merges = [measured(name, 1) for name in ("ties", "ties:density=0.3", "dare")]
-    found = [taken(rank=r) for r in (1.0, 2.0, 3.0)]
-    alone, those = analysis.methods_alone(merges, found)
+    found = [diagnosed(rank=r) for r in (1.0, 2.0, 3.0)]
+    alone, those = analysis.without_variants(merges, found)
     assert [each.which.label for each in alone] == ["ties", "dare"]
     assert those == [found[0], found[2]]
     given = {"a": [float("nan"), np.float64(1 / 3)], "b": (True, "x")}
-    assert analysis.rounded(given) == {"a": [None, 0.33333], "b": [True, "x"]}
+    assert analysis.round_numbers(given) == {"a": [None, 0.33333], "b": [True, "x"]}

@@ -164,5 +164,5 @@ def test_the_documents_are_what_templates_and_results_give(results: Data) -> Non
     assert text == (docs / "minibench.md").read_text(encoding="utf-8")
     script = importlib.import_module("analysis")
     analysis = raw_results.read(RESULTS / "analysis" / "results.json")
-    text = script.told(analysis, docs / "analysis.in.md", "analysis")
+    text = script.fill_template(analysis, docs / "analysis.in.md", "analysis")
     assert text == (docs / "analysis.md").read_text(encoding="utf-8")

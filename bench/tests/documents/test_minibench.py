@@ -29,10 +29,10 @@ def no_sizes(*_: object) -> dict[str, float]:
     return {"sqa of shared-0": 0.02}
 
 
-def asked(root: Path, **more: object) -> plans.Asked:
+def asked(root: Path, **more: object) -> plans.DocumentOptions:
     sets = plans.sets_in(root)
     given = {"ranks": ("input",), "scales": ("default",), "items": 10, "validation": 10, **more}
-    return plans.Asked(root, sets, sets[:1], parse_all(["average"]), **given)  # type: ignore[arg-type]
+    return plans.DocumentOptions(root, sets, sets[:1], parse_all(["average"]), **given)  # type: ignore[arg-type]
 
 
 def raw(views: list[tables.Data], found: list[tables.Data] | None = None) -> tables.Data:
@@ -193,14 +193,14 @@ def test_the_first_experts_alone(tmp_path: Path) -> None:
 def test_time_is_counted_in_answers() -> None:
     tasks = {"sqa": True, "rec": True, "aok": False}
     job = EvaluationJob("zero-shot", tasks, 500, Path(), {})
-    speed = plans.Speed(0.01)
+    speed = plans.EvaluationSpeed(0.01)
     assert speed.of(job) == pytest.approx(15)
     swept = EvaluationJob("zero-shot", tasks, 500, Path(), {}, validation=100)
     assert speed.of(swept) == pytest.approx(15 + 0.01 * plans.SWEEP * 200)
     assert plans.estimate([job, job], speed, 2) == pytest.approx(15)
     found = merge("ties", on(60, 40, 35), method="ties", seconds=3.0)
     timed = Result(found.facts, found.scores, seconds={"merge": 3.0, "answer": 6.0})
-    measured = plans.Speed.measured([timed])
+    measured = plans.EvaluationSpeed.measured([timed])
     assert (measured.item, measured.merge("ties")) == (pytest.approx(0.01), 3.0)
 
 
