@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results = raw_results.read(options.minibench)
             benchmark = BenchmarkScores(results)
             cache = MergeCache([options.experts / task for task in benchmark.seen], options.cache)
-            found = analyze(benchmark, cache, options.experts)
-            found["elsewhere"] = on_other_sets(results, benchmark, options)
-            raw_results.write(found, options.results)
+            analysis = analyze(benchmark, cache, options.experts)
+            analysis["elsewhere"] = on_other_sets(results, benchmark, options)
+            raw_results.write(analysis, options.results)
         write(options.results, options.template, options.document)
     except MergeError as error:
         sys.exit(str(error))
@@ -61,18 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    found.add_argument("--again", action="store_true", help="not from the results that are there")
-    found.add_argument("--cache", type=Path, default=Path("bench/analysis"))
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    add = options.add_argument
+    add("--again", action="store_true", help="compute everything again")
+    add("--cache", type=Path, default=Path("bench/analysis"))
     experts = HERE.parent / "artifacts" / "mini" / "experts" / "shared-0"
-    found.add_argument("--experts", type=Path, default=experts)
-    found.add_argument("--others", type=Path, help="experts/ of bench mini train, for other sets")
+    add("--experts", type=Path, default=experts)
+    add("--others", type=Path, help="experts/ of bench mini train, for other sets")
     results, docs = HERE.parent / "results", HERE.parents[1] / "docs"
-    found.add_argument("--minibench", type=Path, default=results / "minibench" / "results.json")
-    found.add_argument("--results", type=Path, default=results / "analysis" / "results.json")
-    found.add_argument("--template", type=Path, default=docs / "analysis.in.md")
-    found.add_argument("--document", type=Path, default=docs / "analysis.md")
-    return found
+    add("--minibench", type=Path, default=results / "minibench" / "results.json")
+    add("--results", type=Path, default=results / "analysis" / "results.json")
+    add("--template", type=Path, default=docs / "analysis.in.md")
+    add("--document", type=Path, default=docs / "analysis.md")
+    return options
 
 
 def analyze(benchmark: BenchmarkScores, cache: MergeCache, experts: Path) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def analyze(benchmark: BenchmarkScores, cache: MergeCache, experts: Path) -> dic
     narrowed = [diagnose(each, cache) for each in narrow]
     say("diagnosed; now correlations")
     diagnosing = sum(each.seconds for each in (*diagnosed, *narrowed))
-    found = {
+    analysis = {
         "seen": benchmark.seen,
         "kin": [[tuned[i].which.label for i in group] for group in groups if len(group) > 1],
         "full": {scale: correlate(benchmark, scale, cache, groups) for scale in SCALES},
@@ -117,7 +118,7 @@ def analyze(benchmark: BenchmarkScores, cache: MergeCache, experts: Path) -> dic
     made = {"robustmerge": robustmerge.__version__, "merges": len(diagnosed) + len(narrowed)}
     return {
         "made": {**made, "seconds": {k: round(v) for k, v in seconds.items()}},
-        **round_numbers(found),
+        **round_numbers(analysis),
     }
 
 
@@ -142,7 +143,7 @@ def correlate_spanning(
 ) -> dict[str, Any]:
     """Correlate only merges that reach all directions of all experts."""
     name = "kept.both, weighted, least task"
-    here = [i for i, found in enumerate(diagnosed) if found.flat()[name] >= WHOLE]
+    here = [i for i, merge in enumerate(diagnosed) if merge.flat()[name] >= WHOLE]
     position = {i: n for n, i in enumerate(here)}
     kept = [[position[i] for i in group if i in position] for group in groups]
     return prediction.over_merges(
@@ -209,19 +210,19 @@ def round_numbers(value: Any) -> Any:
 
 def write(results: Path, template: Path, path: Path) -> None:
     """Write the document and its charts, from the results alone."""
-    found = raw_results.read(results)
-    charts.draw(found, path.with_suffix(""))
-    text = fill_template(found, template, path.stem)
+    analysis = raw_results.read(results)
+    charts.draw(analysis, path.with_suffix(""))
+    text = fill_template(analysis, template, path.stem)
     path.write_text(text, encoding="utf-8")
     say(f"{path}")
 
 
-def fill_template(found: dict[str, Any], template: Path, folder: str) -> str:
+def fill_template(analysis: dict[str, Any], template: Path, folder: str) -> str:
     """Return the document's text."""
     slots = {
-        **tables.slots(found),
-        **findings.slots(found),
-        **claim_tables.slots(found),
+        **tables.slots(analysis),
+        **findings.slots(analysis),
+        **claim_tables.slots(analysis),
         **tables.chart_lines(folder),
     }
     return fill(template.read_text(encoding="utf-8"), slots, str(template))

@@ -77,16 +77,16 @@ class BenchmarkScores:
 
     def at_input_rank(self, scale: str) -> list[MeasuredMerge]:
         """Return all merges of all experts at input rank, with those of the studies."""
-        found = {each.which: each for each in self.table(scale, "input")}
+        merges = {each.which: each for each in self.table(scale, "input")}
         for each in self._of_studies(scale):
             if each.which.count == len(self.seen):
-                found.setdefault(each.which, each)
-        return [found[which] for which in sorted(found)]
+                merges.setdefault(each.which, each)
+        return [merges[which] for which in sorted(merges)]
 
     def subsets(self, scale: str) -> list[MeasuredMerge]:
         """Return merges of some of the experts."""
-        found = {each.which: each for each in self._of_studies(scale)}
-        return [found[w] for w in sorted(found) if w.count < len(self.seen)]
+        merges = {each.which: each for each in self._of_studies(scale)}
+        return [merges[w] for w in sorted(merges) if w.count < len(self.seen)]
 
     def kept(self, each: MeasuredMerge) -> np.ndarray:
         """Return the share of every expert's gain over zero-shot that a merge keeps [task]."""

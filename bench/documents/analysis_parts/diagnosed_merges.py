@@ -69,11 +69,11 @@ class DiagnosedMerge:
 
     def flat(self) -> dict[str, float]:
         """Return figures of the whole, and the mean and least of those of adapters."""
-        found = dict(self.whole)
+        flat = dict(self.whole)
         for name, values in self.tasks.items():
-            found[f"{name}, task mean"] = fmean(values)
-            found[f"{name}, least task"] = min(values)
-        return found
+            flat[f"{name}, task mean"] = fmean(values)
+            flat[f"{name}, least task"] = min(values)
+        return flat
 
 
 def is_size(name: str) -> bool:
@@ -115,13 +115,13 @@ class MergeCache:
             return DiagnosedMerge(**json.loads(path.read_text(encoding="utf-8")))
         merged, start = self.merged(which), perf_counter()
         experts = [str(each) for each in self._experts[: which.count]]
-        found = figures(robustmerge.diagnose(experts, [str(merged)], workers=1))
-        found["seconds"] = perf_counter() - start
+        diagnosis = figures(robustmerge.diagnose(experts, [str(merged)], workers=1))
+        diagnosis["seconds"] = perf_counter() - start
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(found), encoding="utf-8")
+        partial.write_text(json.dumps(diagnosis), encoding="utf-8")
         partial.replace(path)
-        return DiagnosedMerge(**found)
+        return DiagnosedMerge(**diagnosis)
 
     def _name(self, which: MergeId) -> str:
         contender = Contender.parse(which.label)
@@ -131,25 +131,25 @@ class MergeCache:
         return f"{which.label.replace(':', '-')}-{which.rank}-{which.count}.{key}"
 
 
-def figures(found: Diagnosis) -> dict[str, Any]:
+def figures(diagnosis: Diagnosis) -> dict[str, Any]:
     """Return every pooled figure of the only merge of a diagnosis, by table, part and measure."""
-    merge = found.merged[0]
-    energy = dict.fromkeys((*found.adapters, merge), 0.0)
-    for row in found.spectra:
+    merge = diagnosis.merged[0]
+    energy = dict.fromkeys((*diagnosis.adapters, merge), 0.0)
+    for row in diagnosis.spectra:
         energy[row.update] += row.weight
-    whole = {"size": (energy[merge] ** 0.5) / fmean(energy[a] ** 0.5 for a in found.adapters)}
+    whole = {"size": (energy[merge] ** 0.5) / fmean(energy[a] ** 0.5 for a in diagnosis.adapters)}
     for table in ("spectra", "noise"):
-        for pooled in found.pooled(table):
+        for pooled in diagnosis.pooled(table):
             if merge in (pooled.words.get("update"), pooled.words.get("merged")):
                 whole |= dict(_named(table, pooled))
     tasks: dict[str, list[float]] = {}
     for table in TABLES:
-        rows = found.pooled(table)
-        for adapter in found.adapters:
+        rows = diagnosis.pooled(table)
+        for adapter in diagnosis.adapters:
             for pooled in (row for row in rows if row.words["adapter"] == adapter):
                 for name, value in _named(table, pooled):
                     tasks.setdefault(name, []).append(value)
-    assert all(len(values) == len(found.adapters) for values in tasks.values())
+    assert all(len(values) == len(diagnosis.adapters) for values in tasks.values())
     return {"whole": whole, "tasks": tasks}
 
 

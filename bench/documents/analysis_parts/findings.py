@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from minibench_parts.tables import DASH, SAID, Table, table
+from minibench_parts.tables import DASH, Table, table
 
 from .tables import named, rho, with_interval
 
@@ -67,7 +67,9 @@ def _accuracy(results: Data) -> Table:
         "the same, the merge's rank held": results["beyond rank"],
         "only merges that reach all of every expert, tuned": results["spanning"]["rows"],
         "merges at input rank, tuned": results["input"]["sweep"]["rows"],
-        f"all methods, rank not cut, {SAID['default']}": results["full"]["default"]["seen"]["rows"],
+        f"all methods, rank not cut, {WORDS['default']}": results["full"]["default"]["seen"][
+            "rows"
+        ],
     }
     rows = []
     for group, figures in groups.items():

@@ -60,7 +60,7 @@ def zones(
     merges: Sequence[TunedMerge], merge_caches: Mapping[str, MergeCache]
 ) -> list[dict[str, Any]]:
     """Count best factors of merges that the diagnosis calls too small, too large, or neither."""
-    found = [(merge_caches[each.set].diagnosed(each.which), each) for each in merges]
+    pairs = [(merge_caches[each.set].diagnosed(each.which), each) for each in merges]
     return count_by_zone(
-        [(coefficient_size(diagnosed, each.which.count), each.factor) for diagnosed, each in found]
+        [(coefficient_size(diagnosed, each.which.count), each.factor) for diagnosed, each in pairs]
     )

@@ -33,37 +33,38 @@ PLACED = (
 )
 
 
-def of_adapters(found: Diagnosis) -> dict[str, Any]:
+def of_adapters(diagnosis: Diagnosis) -> dict[str, Any]:
     """Return shapes of values and spectra of every expert, and measures between experts."""
     values = {
-        matrix: _each(found, "values", "kurtosis", matrix=matrix) for matrix in ("A", "B", "delta")
+        matrix: _each(diagnosis, "values", "kurtosis", matrix=matrix)
+        for matrix in ("A", "B", "delta")
     }
     spectra = {
-        name: _each(found, "spectra", name)
+        name: _each(diagnosis, "spectra", name)
         for name in ("head_to_tail", "first_share", "effective_rank")
     }
     pairs = {
-        name: [p[name].weighted for p in found.pooled("pairs")]
+        name: [p[name].weighted for p in diagnosis.pooled("pairs")]
         for name in ("cosine", "sign_conflict", "weighted_sign_conflict")
     }
-    (signs,) = found.pooled("signs")
-    rank = max(row.rank for row in found.spectra)
+    (signs,) = diagnosis.pooled("signs")
+    rank = max(row.rank for row in diagnosis.spectra)
     return {
-        "adapters": list(found.adapters),
+        "adapters": list(diagnosis.adapters),
         "kurtosis": values,
         "spectra": spectra,
-        "chance": chance_spectra(found.modules, rank),
+        "chance": chance_spectra(diagnosis.modules, rank),
         "pairs": {name: [min(x), float(np.mean(x)), max(x)] for name, x in pairs.items()},
         "opposed": signs["opposed"].weighted,
         "opposed by chance": signs["chance"].weighted,
     }
 
 
-def _each(found: Diagnosis, table: str, figure: str, **words: str) -> list[list[float]]:
+def _each(diagnosis: Diagnosis, table: str, figure: str, **words: str) -> list[list[float]]:
     """Return a figure of every adapter: median over modules, 10 and 90 % quantiles."""
     return [
         [p[figure].median, p[figure].low, p[figure].high]
-        for p in found.pooled(table)
+        for p in diagnosis.pooled(table)
         if words.items() <= p.words.items()
     ]
 
@@ -94,13 +95,13 @@ def directions_kept(
     """Return how well-known merges keep the largest directions and the rest."""
     rows = []
     for label in SHOWN:
-        for each, found in zip(merges, diagnosed, strict=True):
+        for each, merge in zip(merges, diagnosed, strict=True):
             if each.which.label == label:
                 rows.append(
                     {
                         "merge": label,
                         **{
-                            f"{part} {measure}": found.flat()[
+                            f"{part} {measure}": merge.flat()[
                                 f"directions.{part}.{measure}, mean, task mean"
                             ]
                             for part in ("largest", "rest")
@@ -129,10 +130,10 @@ def places(
     """Return a merge's place by every figure about directions, at one norm; 1 is the greatest."""
     flat = [t.at(1 / t.whole["size"]).flat() for t in diagnosed]
     where = [each.which.label for each in merges].index(label)
-    found = {}
+    places_by_figure = {}
     for name in PLACED:
-        values = np.array([one[name] for one in flat])
-        found[name] = {
+        values = np.array([merge[name] for merge in flat])
+        places_by_figure[name] = {
             "value": float(values[where]),
             "place": int((values > values[where] + 1e-4).sum()) + 1,
             "of": len(merges),
@@ -140,7 +141,7 @@ def places(
             "best": merges[int(values.argmax())].which.label,
             "greatest": float(values.max()),
         }
-    return found
+    return places_by_figure
 
 
 def election(benchmark: BenchmarkScores) -> list[dict[str, Any]]:
@@ -148,11 +149,11 @@ def election(benchmark: BenchmarkScores) -> list[dict[str, Any]]:
     view = benchmark.view
     (section,) = (s for s in view["sections"] if (s["scale"], s["rank"]) == ("sweep", "full"))
     rows = {row["merge"]: row for row in section["rows"]}
-    found = []
+    rows_of_pairs = []
     for elects, plain in SIGNS:
         if elects in rows and plain in rows:
             sign = section["beats"][elects][section["order"].index(plain)]
-            found.append(
+            rows_of_pairs.append(
                 {
                     "elects": elects,
                     "plain": plain,
@@ -161,4 +162,4 @@ def election(benchmark: BenchmarkScores) -> list[dict[str, Any]]:
                     "told apart": sign != ".",
                 }
             )
-    return found
+    return rows_of_pairs

@@ -31,12 +31,12 @@ KNOWN_BEFORE = (
     "directions.largest.answer, mean, task mean",
     "kept.both, weighted, task mean",
 )
-"""What an earlier look at the same merges had found; not independent of it."""
+"""Figures that stood out in an earlier analysis of the same merges; not independent of it."""
 
 
-def at_scale(found: DiagnosedMerge, each: MeasuredMerge) -> DiagnosedMerge:
+def at_scale(merge: DiagnosedMerge, each: MeasuredMerge) -> DiagnosedMerge:
     """Return a merge's diagnosis at the scale that was measured."""
-    return found.at(1 / found.whole["size"] if each.factor is None else each.factor)
+    return merge.at(1 / merge.whole["size"] if each.factor is None else each.factor)
 
 
 def over_merges(
@@ -47,8 +47,8 @@ def over_merges(
 ) -> dict[str, Any]:
     """Correlate all figures with one score."""
     flat = [at_scale(t, m).flat() for t, m in zip(diagnosed, merges, strict=True)]
-    names = [name for name in flat[0] if all(name in one for one in flat)]
-    X = np.array([[one[name] for one in flat] for name in names]).round(rho.DIGITS)
+    names = [name for name in flat[0] if all(name in merge for merge in flat)]
+    X = np.array([[merge[name] for merge in flat] for name in names]).round(rho.DIGITS)
     y = np.array([each.score(target) for each in merges])
     errors = np.array([each.error(target) for each in merges])
     values, p = rho.spearman(X, y), rho.adjusted_p_values(X, y, groups)
@@ -94,7 +94,7 @@ def over_tasks(
 ) -> dict[str, Any]:
     """Correlate within merges over tasks, within tasks over merges, and without both means."""
     at = [at_scale(t, m).tasks for t, m in zip(diagnosed, merges, strict=True)]
-    X = {name: np.array([one[name] for one in at]).round(rho.DIGITS) for name in at[0]}
+    X = {name: np.array([merge[name] for merge in at]).round(rho.DIGITS) for name in at[0]}
     X = {name: x for name, x in X.items() if x.std() > least_varied}
     Y = np.stack([benchmark.kept(each) for each in merges])
     names = list(X)
@@ -131,10 +131,10 @@ def beyond_rank(
     """Correlate with the seen average, the merge's rank held."""
     flat = [at_scale(t, m).flat() for t, m in zip(diagnosed, merges, strict=True)]
     y = np.array([each.score("seen") for each in merges])
-    rank = np.array([one["spectra.rank, mean"] for one in flat]).round(rho.DIGITS)
+    rank = np.array([merge["spectra.rank, mean"] for merge in flat]).round(rho.DIGITS)
     rows = []
     for name in (*KNOWN_BEFORE, *OF_THE_PAPER):
-        x = np.array([one[name] for one in flat]).round(rho.DIGITS)
+        x = np.array([merge[name] for merge in flat]).round(rho.DIGITS)
         drawn = [rho.partial(x[i], y[i], rank[i]) for i in rho.resample_groups(groups)]
         value = rho.partial(x, y, rank)
         rows.append({"figure": name, "rho": value, "interval": rho.quantiles(np.array(drawn))})
@@ -170,8 +170,8 @@ def over_subsets(
 
 def _within(x: np.ndarray, y: np.ndarray, groups: rho.Groups) -> float:
     """Return the mean correlation within groups; one that does not vary counts 0."""
-    found = [float(np.nan_to_num(rho.spearman(x[list(g)], y[list(g)]))) for g in groups]
-    return float(np.mean(found))
+    within = [float(np.nan_to_num(rho.spearman(x[list(g)], y[list(g)]))) for g in groups]
+    return float(np.mean(within))
 
 
 def points(

@@ -33,8 +33,8 @@ def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = (z - z.mean(axis=-1, keepdims=True) for z in (np.asarray(x), np.asarray(y)))
     size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
     inner = (x * y).sum(-1)
-    found: np.ndarray = np.where(size > 1e-9, inner / np.where(size > 1e-9, size, 1), np.nan)
-    return found
+    correlations: np.ndarray = np.where(size > 1e-9, inner / np.where(size > 1e-9, size, 1), np.nan)
+    return correlations
 
 
 def partial(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
@@ -89,13 +89,13 @@ def adjusted_p_values(
     """Return p-values [figure] of X [figure, merge] that allow for all figures tried."""
     ranks = rankdata(means_of_groups(groups, X), axis=-1)
     scores = rankdata(means_of_groups(groups, y))
-    found = np.abs(pearson(ranks, scores))
+    correlations = np.abs(pearson(ranks, scores))
     generator = np.random.default_rng(seed)
     largest = np.empty(draws)
     for i in range(draws):
         largest[i] = np.nanmax(np.abs(pearson(ranks, generator.permutation(scores))), initial=0)
-    beaten = (largest[None] >= found[:, None] - 1e-12).sum(1)
-    return np.where(np.isfinite(found), (1 + beaten) / (1 + draws), np.nan)
+    beaten = (largest[None] >= correlations[:, None] - 1e-12).sum(1)
+    return np.where(np.isfinite(correlations), (1 + beaten) / (1 + draws), np.nan)
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ def check_on_halves(
     firsts, seconds, chosen = [], [], Counter[str]()
     for _ in range(splits):
         order = generator.permutation(len(groups))
-        one, other = (
+        half, other = (
             np.concatenate([np.array(groups[i]) for i in half]) for half in np.array_split(order, 2)
         )
-        here = np.nan_to_num(spearman(matrix[:, one], y[one]))
+        here = np.nan_to_num(spearman(matrix[:, half], y[half]))
         best = int(np.abs(here).argmax())
         again = float(np.nan_to_num(spearman(matrix[best, other], y[other])))
         firsts.append(abs(here[best]))
@@ -158,14 +158,14 @@ def shuffled_tasks(
         seed: Of the shuffling.
     """
     ranks, scores = rankdata(X, axis=-1), rankdata(Y, axis=-1)
-    found = np.nan_to_num(pearson(ranks, scores[None])).mean(-1)
+    correlations = np.nan_to_num(pearson(ranks, scores[None])).mean(-1)
     generator = np.random.default_rng(seed)
     largest = np.empty(draws)
     for i in range(draws):
         order = generator.permutation(Y.shape[-1])
         largest[i] = np.abs(np.nan_to_num(pearson(ranks, scores[None][..., order])).mean(-1)).max()
-    beaten = (largest[None] >= np.abs(found)[:, None] - 1e-12).sum(1)
-    return found, (1 + beaten) / (1 + draws)
+    beaten = (largest[None] >= np.abs(correlations)[:, None] - 1e-12).sum(1)
+    return correlations, (1 + beaten) / (1 + draws)
 
 
 def center_twice(x: np.ndarray) -> np.ndarray:

@@ -25,10 +25,10 @@ def cosines(folders: Sequence[Path]) -> np.ndarray:
     adapters = [robustmerge.load(folder) for folder in folders]
     for name in sorted({name for adapter in adapters for name in adapter.modules}):
         factors = [adapter.factors(name) for adapter in adapters]
-        for i, one in enumerate(factors):
+        for i, own in enumerate(factors):
             for j in range(i + 1):
                 # trace of (B A)^T (B' A') from the small products
-                value = float(((one.B.T @ factors[j].B) * (one.A @ factors[j].A.T)).sum())
+                value = float(((own.B.T @ factors[j].B) * (own.A @ factors[j].A.T)).sum())
                 inner[i, j] += value
                 inner[j, i] += value * (i != j)
     for adapter in adapters:

@@ -31,19 +31,19 @@ def rules(
     merges: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge], groups: Groups
 ) -> list[dict[str, Any]]:
     """Measure what a factor from the weights costs, in points below the tuned score."""
-    found = []
+    costs = []
     for name, rule in CANDIDATES.items():
         own = np.array([t.flat()[name] for t in diagnosed])
         best = own * np.array([m.factor for m in merges])
         factors = factors_of_others(own, best, groups)
         low, middle, high = np.quantile(best, [0.1, 0.5, 0.9])
-        found.append(
+        costs.append(
             {"rule": rule, "low": low, "median": middle, "high": high, **_cost(merges, factors)}
         )
     ones = np.ones(len(merges))
     norms = np.array([1 / t.whole["size"] for t in diagnosed])
     return [
-        *found,
+        *costs,
         {"rule": "norm-matched", **_cost(merges, norms)},
         {"rule": "as published", **_cost(merges, ones)},
     ]
@@ -90,8 +90,8 @@ def zones(
 ) -> list[Any]:
     """Count best factors of merges that the diagnosis calls too small, too large, or neither."""
     at = {
-        t.which: (coefficient_size(found, t.which.count), t)
-        for t, found in zip(tuned, diagnosed, strict=True)
+        t.which: (coefficient_size(merge, t.which.count), t)
+        for t, merge in zip(tuned, diagnosed, strict=True)
     }
     gains: dict[str, list[float]] = {}
     sizes = []
@@ -100,15 +100,15 @@ def zones(
         assert best.factor is not None  # of a sweep
         sizes.append((size, best.factor))
         gains.setdefault(zone_of(size), []).append(best.score("seen") - each.score("seen"))
-    found = count_by_zone(sizes)
-    for row in found:
+    rows = count_by_zone(sizes)
+    for row in rows:
         gained = np.array(gains[row["zone"]])
         row |= {
             "gain": float(np.median(gained)),
             "gain of four": int((gained >= 4).sum()),
             "greatest": float(gained.max()),
         }
-    return found
+    return rows
 
 
 def count_by_zone(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
@@ -123,14 +123,14 @@ def count_by_zone(sizes: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
     return [
         {
             "zone": zone,
-            "merges": len(found),
-            "less": sum(factor < 0.99 for _, factor in found),
-            "same": sum(0.99 <= factor <= 1.01 for _, factor in found),
-            "more": sum(factor > 1.01 for _, factor in found),
-            "usual": sum(in_usual_range(factor, size) for size, factor in found),
+            "merges": len(merges),
+            "less": sum(factor < 0.99 for _, factor in merges),
+            "same": sum(0.99 <= factor <= 1.01 for _, factor in merges),
+            "more": sum(factor > 1.01 for _, factor in merges),
+            "usual": sum(in_usual_range(factor, size) for size, factor in merges),
         }
-        for zone, found in zones.items()
-        if found
+        for zone, merges in zones.items()
+        if merges
     ]
 
 
@@ -145,14 +145,14 @@ def in_usual_range(factor: float, size: float) -> bool:
     return least <= factor * size <= most
 
 
-def coefficient_size(found: DiagnosedMerge, count: int) -> float:
+def coefficient_size(merge: DiagnosedMerge, count: int) -> float:
     """Return the mean coefficient times √T; 1 where orthogonal updates keep one adapter's norm."""
-    return float(found.flat()["kept.coefficient, weighted, task mean"] * count**0.5)
+    return float(merge.flat()["kept.coefficient, weighted, task mean"] * count**0.5)
 
 
 def points(tuned: Sequence[MeasuredMerge], diagnosed: Sequence[DiagnosedMerge]) -> list[Any]:
     """Return the size of every merge and its best factor, for the chart."""
     return [
-        {"merge": t.which.label, "size": coefficient_size(found, t.which.count), "factor": t.factor}
-        for t, found in zip(tuned, diagnosed, strict=True)
+        {"merge": t.which.label, "size": coefficient_size(merge, t.which.count), "factor": t.factor}
+        for t, merge in zip(tuned, diagnosed, strict=True)
     ]

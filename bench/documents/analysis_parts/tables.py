@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from minibench_parts.tables import DASH, SAID, Table, table, table_of
+from minibench_parts.tables import DASH, WORDS, Table, table, table_of
 
 Data = Mapping[str, Any]
 
@@ -142,7 +142,7 @@ def _strongest(results: Data) -> Table:
     return table_of(
         _predictions(results),
         ("predicted", lambda each: each[0]),
-        ("scale", lambda each: SAID[each[1]]),
+        ("scale", lambda each: WORDS[each[1]]),
         ("strongest figures, with their intervals", lambda each: strongest(each[2])),
         ("beyond chance", lambda each: f"{each[2]['beyond chance']} of {each[2]['figures']}"),
         left=3,
@@ -168,7 +168,7 @@ def _choices(results: Data) -> Table:
     return table_of(
         _predictions(results),
         ("predicted", lambda each: each[0]),
-        ("scale", lambda each: SAID[each[1]]),
+        ("scale", lambda each: WORDS[each[1]]),
         ("where chosen", lambda each: split(each, "first")),
         ("on the other half", lambda each: split(each, "second")),
         ("10 to 90 %", lambda each: split(each, "low", "high")),

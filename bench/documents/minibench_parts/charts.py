@@ -1,7 +1,7 @@
-"""The pictures of docs/minibench.md, from the raw results; the sheet of items from the world.
+"""Charts of docs/minibench.md, from the raw results; the sheet of items from the world.
 
-Colors are those of Okabe and Ito, which the color-blind can tell apart, and never say anything
-alone: curves also differ by marker and line. The ground is white, for light and dark pages alike.
+Colors are those of Okabe and Ito, which color-blind readers can distinguish; curves also differ by
+marker and line. The ground is white, for light and dark pages alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from robustmerge_bench.mini.tasks import TASKS
 
-from .tables import NOTABLE, SAID, Data, section, titled
+from .tables import NOTABLE, WORDS, Data, fullest, section, titled
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*h"
@@ -42,7 +42,7 @@ STYLE: Any = {
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw what there are results for; pictures of what there is no more are removed."""
+    """Draw all charts that there are results for, and remove the others."""
     folder.mkdir(parents=True, exist_ok=True)
     studies = {study["study"]: study for study in results["studies"] if study["points"]}
     views: Sequence[Data] = results["views"]
@@ -59,7 +59,7 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
         path = folder / f"{name}.png"
         with pyplot.rc_context(STYLE):
             if figure := make():
-                # Without the version of the library, so that the same picture is the same file.
+                # Without the version of the library, so that the same chart is the same file.
                 figure.savefig(path, dpi=110, metadata={"Software": None})
                 pyplot.close(figure)
                 drawn.append(path)
@@ -69,7 +69,7 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def items() -> Figure:
-    """One test item of each task."""
+    """Draw one test item of each task."""
     figure, axes = pyplot.subplots(3, 4, figsize=(11, 11.2))
     for axis, task in zip(axes.flat, TASKS.values(), strict=True):
         item = task.items("test", 1)[0]
@@ -77,8 +77,8 @@ def items() -> Figure:
         axis.set_axis_off()
         sort = "seen" if task.seen else "unseen"
         axis.set_title(f"{task.name}: {task.title} ({sort})", fontsize=10, fontweight="bold")
-        said = _wrapped(item.prompt, 38) + "\n" + _wrapped(f"→ {item.answer}", 38)
-        axis.text(0.5, -0.04, said, transform=axis.transAxes, ha="center", va="top", fontsize=9)
+        text = _wrapped(item.prompt, 38) + "\n" + _wrapped(f"→ {item.answer}", 38)
+        axis.text(0.5, -0.04, text, transform=axis.transAxes, ha="center", va="top", fontsize=9)
     figure.subplots_adjust(left=0.02, right=0.98, top=0.965, bottom=0.09, hspace=0.5, wspace=0.12)
     return figure
 
@@ -89,17 +89,17 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def scatter(view: Data) -> Figure | None:
-    """Unseen against seen averages, at the methods' own scale and tuned."""
-    found = [s for scale in ("default", "sweep") if (s := section(view, scale, "input"))]
-    if not found:
+    """Draw unseen against seen averages, at the methods' own scale and tuned."""
+    rankings = [s for scale in ("default", "sweep") if (s := section(view, scale, "input"))]
+    if not rankings:
         return None
     figure, axes = pyplot.subplots(
-        1, len(found), figsize=(5.4 * len(found), 5), sharex=True, sharey=True, squeeze=False
+        1, len(rankings), figsize=(5.4 * len(rankings), 5), sharex=True, sharey=True, squeeze=False
     )
-    for axis, one in zip(axes.flat, found, strict=True):
-        _points(axis, one)
+    for axis, ranking in zip(axes.flat, rankings, strict=True):
+        _points(axis, ranking)
         _marks(axis, view)
-        axis.set_title(SAID[one["scale"]] + _tuned(one["scale"]), fontsize=10)
+        axis.set_title(WORDS[ranking["scale"]] + _tuned(ranking["scale"]), fontsize=10)
         axis.set_xlabel("seen average")
     axes[0, 0].set_ylabel("unseen average")
     figure.suptitle(f"Merges at input rank; experts: {titled(view)}", fontsize=11)
@@ -109,8 +109,8 @@ def scatter(view: Data) -> Figure | None:
     return figure
 
 
-def _points(axis: Axes, found: Data) -> None:
-    others = [row for row in found["rows"] if row["merge"] not in NOTABLE]
+def _points(axis: Axes, ranking: Data) -> None:
+    others = [row for row in ranking["rows"] if row["merge"] not in NOTABLE]
     axis.scatter(
         [row["seen"][0] for row in others],
         [row["unseen"][0] for row in others],
@@ -119,9 +119,9 @@ def _points(axis: Axes, found: Data) -> None:
         label="other methods",
     )
     for i, name in enumerate(NOTABLE):
-        for row in (row for row in found["rows"] if row["merge"] == name):
+        for row in (row for row in ranking["rows"] if row["merge"] == name):
             axis.scatter(*_place(row), s=62, zorder=3, label=name, **_look(i))
-    best = found["rows"][0]
+    best = ranking["rows"][0]
     if best["merge"] not in NOTABLE:
         axis.annotate(best["merge"], _place(best), (-6, 6), textcoords="offset points", ha="right")
 
@@ -131,7 +131,7 @@ def _place(row: Data) -> tuple[float, float]:
 
 
 def _look(i: int) -> dict[str, Any]:
-    """Color and marker; every second round of colors is hollow."""
+    """Return color and marker; every second round of colors is hollow."""
     color = COLORS[i % len(COLORS)]
     return {
         "marker": MARKERS[i % len(MARKERS)],
@@ -164,22 +164,17 @@ def _tuned(scale: str) -> str:
     return " on validation data" if scale == "sweep" else ""
 
 
-def fullest(views: Sequence[Data]) -> Data:
-    """The experts of which most merges were examined; the first of these."""
-    return max(views, key=lambda view: sum(len(found["rows"]) for found in view["sections"]))
-
-
 def scale(view: Data) -> Figure | None:
-    """Validation scores by the factor on the merge, from the sweeps of notable methods."""
-    found = section(view, "sweep", "input")
-    rows = [row for row in (found or {"rows": []})["rows"] if row["tried"]]
+    """Draw validation scores by the factor on the merge, from sweeps of notable methods."""
+    data = section(view, "sweep", "input")
+    rows = [row for row in (data or {"rows": []})["rows"] if row["tried"]]
     wanted = [row for name in NOTABLE for row in rows if row["merge"] == name] or rows[:7]
     if not wanted:
         return None
     figure, axis = pyplot.subplots(figsize=(8, 4.6))
     for row in wanted:
-        places = sorted((float(factor), score) for factor, score in row["tried"].items())
-        axis.plot(*zip(*places, strict=True), label=row["merge"], **_stroke(row["merge"]))
+        tried = sorted((float(factor), score) for factor, score in row["tried"].items())
+        axis.plot(*zip(*tried, strict=True), label=row["merge"], **_stroke(row["merge"]))
     _zero_shot_line(axis, view["zero_shot"]["seen"][0], "zero-shot (test)")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -193,7 +188,7 @@ def scale(view: Data) -> Figure | None:
 
 
 def _stroke(name: str) -> dict[str, Any]:
-    """The same for a method in every picture."""
+    """Return the same style for a method in every chart."""
     i = NOTABLE.index(name) if name in NOTABLE else 0
     return {
         "color": COLORS[i % len(COLORS)],
@@ -212,7 +207,7 @@ LABELS = {"seen": "seen average", "unseen": "unseen average", "kept": "gain kept
 
 
 def lines(study: Data | None, shown: Sequence[str]) -> Figure | None:
-    """A study's curves: a row of panels for each scale, a column for each thing shown."""
+    """Draw a study's curves: a row of panels for each scale, a column for each quantity."""
     if not study:
         return None
     scales = list(dict.fromkeys(point["scale"] for point in study["points"]))
@@ -223,7 +218,7 @@ def lines(study: Data | None, shown: Sequence[str]) -> Figure | None:
     for row, at in zip(axes, scales, strict=True):
         for axis, what in zip(row, shown, strict=True):
             _curves(axis, [p for p in study["points"] if p["scale"] == at], what)
-            axis.set_title(SAID[at] + _tuned(at), fontsize=10)
+            axis.set_title(WORDS[at] + _tuned(at), fontsize=10)
             axis.set_ylabel(LABELS[what])
     for axis in axes[-1]:
         axis.set_xlabel(study["x_label"])
@@ -243,14 +238,14 @@ def lines(study: Data | None, shown: Sequence[str]) -> Figure | None:
 
 def _curves(axis: Axes, points: Sequence[Data], what: str) -> None:
     for name in dict.fromkeys(point["row"] for point in points):
-        found = sorted((p["x"], p[what]) for p in points if p["row"] == name and p[what])
-        if not found:
+        data = sorted((p["x"], p[what]) for p in points if p["row"] == name and p[what])
+        if not data:
             continue
-        places = [x for x, _ in found]
-        axis.plot(places, [figure[0] for _, figure in found], label=name, **_stroke(name))
-        if all(len(figure) == 3 for _, figure in found):
-            low, high = zip(*(figure[1:] for _, figure in found), strict=True)
-            axis.fill_between(places, low, high, color=_stroke(name)["color"], alpha=0.12)
+        xs = [x for x, _ in data]
+        axis.plot(xs, [figure[0] for _, figure in data], label=name, **_stroke(name))
+        if all(len(figure) == 3 for _, figure in data):
+            low, high = zip(*(figure[1:] for _, figure in data), strict=True)
+            axis.fill_between(xs, low, high, color=_stroke(name)["color"], alpha=0.12)
     base = {p["x"]: p["zero_shot"][what] for p in points if p["zero_shot"].get(what)}
     if base:
         axis.plot(*zip(*sorted(base.items()), strict=True), ":", color=GRAY, label="zero-shot")

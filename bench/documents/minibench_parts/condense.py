@@ -134,13 +134,13 @@ def _section(ranking: Ranking, curves: Curves) -> Data:
     labels = [row.merge.label for row in ranking.rows]
     signs = {(label, label): "." for label in labels}
     for pair in ranking.comparisons:
-        for one in (pair, pair.reversed()):
-            signs[one.first, one.second] = _sign(one.winner, one.first)
+        for each in (pair, pair.reversed()):
+            signs[each.first, each.second] = _sign(each.winner, each.first)
     return {
         "scale": ranking.scale,
         "rank": ranking.rank,
         "order": labels,
-        "beats": {one: "".join(signs[one, other] for other in labels) for one in labels},
+        "beats": {each: "".join(signs[each, other] for other in labels) for each in labels},
         "rows": [_row(row, ranking, curves) for row in ranking.rows],
     }
 

@@ -1,7 +1,7 @@
 """docs/minibench.md, from its template and the raw results alone.
 
-The template is written by hand; a line `{{name}}` in it is replaced by what this file makes of the
-results under that name. What was not run is said where it would be.
+The template is written by hand; `{{name}}` in it is replaced by what this file makes of the results
+under that name. Missing parts are named in their place.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from robustmerge.errors import MergeError
 
 from . import findings, tables
-from .tables import SAID, SCALES, Data, Table, titled
+from .tables import SCALES, WORDS, Data, Table, titled
 
 _SLOT = re.compile(r"\{\{([a-z0-9_]+)\}\}")
 FAMILIES = ("shared", "independent")
 FEW = 8
-"""Names up to which a list says them all."""
+"""Names up to which a list is complete."""
 
 SEEDS = 3
 """Sets of experts that a family should have before its intervals over seeds mean much."""
@@ -34,7 +34,7 @@ WANTED = {
     "rank": "rank of the experts (figure 6)",
     "number": "number of tasks (figure 9)",
 }
-PICTURES = {
+CHARTS = {
     "items": "One test item of each task, with question and answer",
     "scatter": "Seen against unseen average of every merge",
     "scale": "Validation score against the factor on the merge",
@@ -44,25 +44,25 @@ PICTURES = {
 }
 
 
-def document(template: str, results: Mapping[str, Any], pictures: Path) -> str:
-    """The document.
+def document(template: str, results: Mapping[str, Any], charts: Path) -> str:
+    """Fill the document's template.
 
     Args:
-        template: Its text with slots.
+        template: A text with slots.
         results: The raw results.
-        pictures: The folder of the pictures; those that are not there are not shown.
+        charts: The folder of the charts; missing ones are not shown.
 
     Raises:
-        MergeError: The template has a slot that nothing is made for.
+        MergeError: the template has an unknown slot.
     """
-    return fill(template, _slots(results, pictures), "the template of docs/minibench.md")
+    return fill(template, _slots(results, charts), "the template of docs/minibench.md")
 
 
 def fill(template: str, slots: Mapping[str, Callable[[], Table]], where: str) -> str:
-    """A template with its slots filled.
+    """Fill the slots of a template.
 
     Raises:
-        MergeError: It has a slot that nothing is made for.
+        MergeError: the template has an unknown slot.
     """
 
     def filled(match: re.Match[str]) -> str:
@@ -77,7 +77,7 @@ def fill(template: str, slots: Mapping[str, Callable[[], Table]], where: str) ->
     return _SLOT.sub(filled, template)
 
 
-def _slots(results: Mapping[str, Any], pictures: Path) -> dict[str, Callable[[], Table]]:
+def _slots(results: Mapping[str, Any], charts: Path) -> dict[str, Callable[[], Table]]:
     views: list[Data] = results["views"]
     studies = {study["study"]: study for study in results["studies"]}
     slots: dict[str, Callable[[], Table]] = {
@@ -106,8 +106,8 @@ def _slots(results: Mapping[str, Any], pictures: Path) -> dict[str, Callable[[],
         slots[name] = partial(_study, studies, name)
     for name in ("density", "number", "rank"):
         slots[name] = partial(_curves, studies, name)
-    for name, said in PICTURES.items():
-        slots[f"picture_{name}"] = partial(_picture, pictures, name, said)
+    for name, title in CHARTS.items():
+        slots[f"picture_{name}"] = partial(_chart, charts, name, title)
     return slots
 
 
@@ -140,7 +140,7 @@ def _with_data(results: Data) -> Table:
 
 
 def _each(views: list[Data], make: Callable[[Data], Table]) -> Table:
-    """A table for every view under a line that names its experts."""
+    """Make a table for every view under a line that names its experts."""
     lines: Table = []
     for view in views:
         if made := make(view):
@@ -156,8 +156,8 @@ def _all_methods(view: Data) -> Table:
             continue
         tuned = ", tuned on validation data" if scale == "sweep" else ""
         only = "" if tables.section(view, scale, "input") else ", full rank"
-        said = "best factor" if scale == "sweep" else SAID[scale]
-        lines += [f"#### {titled(view)}: {said}{tuned}{only}", ""]
+        text = "best factor" if scale == "sweep" else WORDS[scale]
+        lines += [f"#### {titled(view)}: {text}{tuned}{only}", ""]
         lines += [*made, "", *_level(view, scale)]
     return lines
 
@@ -165,11 +165,11 @@ def _all_methods(view: Data) -> Table:
 def _level(view: Data, scale: str) -> Table:
     lines: Table = []
     for rank in RANKS:
-        found = tables.section(view, scale, rank)
-        if found and len(found["order"]) > 1:
-            level = ", ".join(tables.level_with_best(found)) or "none"
+        data = tables.section(view, scale, rank)
+        if data and len(data["order"]) > 1:
+            level = ", ".join(tables.level_with_best(data)) or "none"
             lines += [
-                f"Not significantly different from {found['order'][0]} at {rank} rank: {level}.",
+                f"Not significantly different from {data['order'][0]} at {rank} rank: {level}.",
                 "",
             ]
     rows = [
@@ -185,7 +185,7 @@ def _per_task(view: Data) -> Table:
 
 
 def _beats(view: Data) -> Table:
-    return _by_scale(view, tables.beats)
+    return _by_scale(view, tables.pairwise)
 
 
 def _by_scale(view: Data, make: Callable[[Data, str], Table]) -> Table:
@@ -198,47 +198,47 @@ def _by_scale(view: Data, make: Callable[[Data, str], Table]) -> Table:
 
 
 def _study(studies: Mapping[str, Data], name: str) -> Table:
-    found = studies.get(name)
-    if not found or not found["points"]:
+    data = studies.get(name)
+    if not data or not data["points"]:
         return [f"Not run: {WANTED[name]}."]
-    return [f"Experts: {titled(found)}.", "", *tables.study(found), "", *_missing(found)]
+    return [f"Experts: {titled(data)}.", "", *tables.study(data), "", *_missing(data)]
 
 
 def _curves(studies: Mapping[str, Data], name: str) -> Table:
-    found = studies.get(name)
-    if not found or not found["points"]:
+    data = studies.get(name)
+    if not data or not data["points"]:
         return [f"Not run: {WANTED[name]}."]
-    lines = [f"Experts: {titled(found)}. Columns: {found['x_label']}.", ""]
+    lines = [f"Experts: {titled(data)}. Columns: {data['x_label']}.", ""]
     for scale in SCALES:
         for what in ("seen", "unseen", *(["kept"] if name == "number" else [])):
-            if made := tables.curves(found, scale, what):
-                said = "share of the gain kept, %" if what == "kept" else f"{what} average"
-                lines += [f"{said.capitalize()}, {SAID[scale]}:", "", *made, ""]
-    return [*lines, *_missing(found)]
+            if made := tables.curves(data, scale, what):
+                text = "share of the gain kept, %" if what == "kept" else f"{what} average"
+                lines += [f"{text.capitalize()}, {WORDS[scale]}:", "", *made, ""]
+    return [*lines, *_missing(data)]
 
 
-def _missing(found: Data) -> Table:
-    """The merges of a study that were not run, by scale and row."""
-    said = []
+def _missing(data: Data) -> Table:
+    """Name the merges of a study that were not run, by scale and row."""
+    text = []
     for scale in SCALES:
-        places: dict[str, list[str]] = {}
-        for row, x, at in found["missing"]:
+        columns: dict[str, list[str]] = {}
+        for row, x, at in data["missing"]:
             if at == scale:
-                places.setdefault(row, []).append("" if x is None else f"{x:g}")
-        for row, xs in places.items():
+                columns.setdefault(row, []).append("" if x is None else f"{x:g}")
+        for row, xs in columns.items():
             where = f" at {', '.join(xs)}" if any(xs) else ""
-            said.append(f"{row}{where} ({SAID[scale]})")
-    return [f"Not run: {'; '.join(said)}.", ""] if said else []
+            text.append(f"{row}{where} ({WORDS[scale]})")
+    return [f"Not run: {'; '.join(text)}.", ""] if text else []
 
 
-def _picture(folder: Path, name: str, said: str) -> Table:
+def _chart(folder: Path, name: str, title: str) -> Table:
     if not (folder / f"{name}.png").is_file():
-        return [f"Not drawn: {said[0].lower()}{said[1:]}."]
-    return [f"![{said}]({folder.name}/{name}.png)"]
+        return [f"Not drawn: {title[0].lower()}{title[1:]}."]
+    return [f"![{title}]({folder.name}/{name}.png)"]
 
 
 def not_run(results: Mapping[str, Any]) -> Table:
-    """What the document would have room for, and nobody has run."""
+    """List the parts of the document that were not run."""
     lines: Table = []
     views: list[Data] = results["views"]
     for family in FAMILIES:
@@ -247,13 +247,13 @@ def not_run(results: Mapping[str, Any]) -> Table:
             lines.append(f"- experts {family}: {len(seeds)} of {SEEDS} seeds")
     for view in views:
         lines += _gaps(view, results["methods"])
-    there = {study["study"]: study for study in results["studies"]}
-    for name, said in WANTED.items():
-        found = there.get(name)
-        if not found or not found["points"]:
-            lines.append(f"- {said}: nothing")
-        elif found["missing"]:
-            lines.append(f"- {said}: {len(found['missing'])} of its merges")
+    by_name = {study["study"]: study for study in results["studies"]}
+    for name, text in WANTED.items():
+        data = by_name.get(name)
+        if not data or not data["points"]:
+            lines.append(f"- {text}: nothing")
+        elif data["missing"]:
+            lines.append(f"- {text}: {len(data['missing'])} of its merges")
     if not any(view["matrix"] for view in views):
         lines.append("- every expert on every task")
     return ["Not run:", "", *lines] if lines else ["All of it has been run."]
@@ -263,8 +263,8 @@ def _gaps(view: Data, methods: list[str]) -> Table:
     lines = []
     for scale in SCALES:
         for rank in RANKS:
-            found = tables.section(view, scale, rank)
-            order = found["order"] if found else []
+            data = tables.section(view, scale, rank)
+            order = data["order"] if data else []
             gone = [method for method in methods if method not in order]
             what = f"- {titled(view)}: scale {scale}, {rank} rank"
             if not order:

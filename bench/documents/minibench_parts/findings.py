@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from .tables import (
     DASH,
-    SAID,
+    WORDS,
     Data,
     Table,
     factor,
+    fullest,
     number,
     references,
     row_of,
@@ -55,12 +56,12 @@ UNTUNED = (
 LOST = ("ace", "optmerge", "regmean", "aswudi", "robustmerge", "tsv-m", "dc-merge", "iso-cts")
 
 
-def seen(row: Data, found: Data) -> str:
+def seen(row: Data, ranking: Data) -> str:
     """Write a seen average, and whether it is the best, or as good, of its full table."""
-    text, best = number(row["seen"]), found["order"][0]
+    text, best = number(row["seen"]), ranking["order"][0]
     if row["merge"] == best:
         return f"**{text}**"
-    as_good = found["beats"][best][found["order"].index(row["merge"])] == "."
+    as_good = ranking["beats"][best][ranking["order"].index(row["merge"])] == "."
     return f"*{text}*" if as_good else text
 
 
@@ -83,10 +84,10 @@ def against(rival: str) -> Cell:
     """Return what compares a merge with another one."""
     words = {"+": "above", "-": "below", ".": "level"}
 
-    def compare(row: Data, found: Data) -> str:
-        if row["merge"] == rival or rival not in found["order"]:
+    def compare(row: Data, ranking: Data) -> str:
+        if row["merge"] == rival or rival not in ranking["order"]:
             return ""
-        return words[found["beats"][row["merge"]][found["order"].index(rival)]]
+        return words[ranking["beats"][row["merge"]][ranking["order"].index(rival)]]
 
     return compare
 
@@ -209,17 +210,18 @@ def finding(name: str, views: Sequence[Data]) -> Table:
     sections = [
         section(named[c.view], c.scale, c.rank) if c.view in named else None for c in spec.columns
     ]
-    columns = [(c, found) for c, found in zip(spec.columns, sections, strict=True) if found]
+    columns = [(c, ranking) for c, ranking in zip(spec.columns, sections, strict=True) if ranking]
     if not columns:
         return ["Not run."]
     models = {k: v for k, v in references(named["one"]).items() if k in spec.models}
     rows = [
-        [model, *(c.cell(data, found) for c, found in columns)] for model, data in models.items()
+        [model, *(c.cell(data, ranking) for c, ranking in columns)]
+        for model, data in models.items()
     ]
     for merge in spec.merges:
         cells = [
-            column.cell(row, found) if (row := row_of(found, merge)) else DASH
-            for column, found in columns
+            column.cell(row, ranking) if (row := row_of(ranking, merge)) else DASH
+            for column, ranking in columns
         ]
         if set(cells) - {DASH}:
             rows.append([f"`{merge}`", *cells])
@@ -232,10 +234,10 @@ def untuned(views: Sequence[Data]) -> Table:
     families = {f: words for f, words in _STARTS.items() if f in named}
     rows = []
     for merge, scale, rank in UNTUNED:
-        found = [row_of(section(named[f], scale, rank), merge) for f in families]
-        if any(found):
-            cells = [spread(row["seen"]) if row else DASH for row in found]
-            rows.append([f"`{merge}`", SAID[scale], rank, *cells])
+        merges = [row_of(section(named[f], scale, rank), merge) for f in families]
+        if any(merges):
+            cells = [spread(row["seen"]) if row else DASH for row in merges]
+            rows.append([f"`{merge}`", WORDS[scale], rank, *cells])
     if not rows:
         return ["Not run."]
     return table(("", "scale", "rank", *families.values()), rows, words=3)
@@ -243,12 +245,12 @@ def untuned(views: Sequence[Data]) -> Table:
 
 def regime(views: Sequence[Data]) -> Table:
     """Compare the models without a merge with the best merge."""
-    one = named_views(views)["one"]
+    view = named_views(views)["one"]
     rows = [
         [name, *(number(model[key]) for key in ("seen", "unseen"))]
-        for name, model in references(one).items()
+        for name, model in references(view).items()
     ]
-    merges = [row for found in one["sections"] for row in found["rows"]]
+    merges = [row for ranking in view["sections"] for row in ranking["rows"]]
     if merges:
         best = max(merges, key=lambda row: row["seen"][0])
         rows.insert(
@@ -272,5 +274,5 @@ def criteria(studies: Mapping[str, Data]) -> Table:
 
 def named_views(views: Sequence[Data]) -> dict[str, Data]:
     """Name the set of experts of which most merges were examined `one`, others by family."""
-    one = max(views, key=lambda view: sum(len(found["rows"]) for found in view["sections"]))
-    return {view["family"]: view for view in views if view is not one} | {"one": one}
+    main = fullest(views)
+    return {view["family"]: view for view in views if view is not main} | {"one": main}

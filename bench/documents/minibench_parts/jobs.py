@@ -1,4 +1,4 @@
-"""Which models there are to examine for each part of the document, and how long that will take."""
+"""Jobs of every part of the document, and an estimate of their time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RANKED = re.compile(r"(shared|independent)-(\d+)-rank(\d+)")
 T = TypeVar("T")
 
 STUDIES = "studies"
-"""Where results of studies are, apart from what `robustmerge bench mini table` reads."""
+"""Folder of the results of studies, apart from what `robustmerge bench mini table` reads."""
 
 ITEM_SECONDS = 16 / 6000  # of one thread, before anything is measured
 MERGE_SECONDS = 2.0
@@ -34,8 +34,8 @@ SWEEP = 8
 
 
 @dataclass(frozen=True)
-class DocumentOptions:
-    """What was asked for on the command line.
+class DocumentRequest:
+    """The request of a command line.
 
     Attributes:
         root: The trained benchmark.
@@ -65,7 +65,7 @@ class DocumentOptions:
         *,
         matrix: bool = False,
     ) -> Comparison:
-        """A study with the items that were asked for."""
+        """Return a comparison over the requested items."""
         return Comparison(contenders, ranks, scales, self.items, self.validation, matrix)
 
 
@@ -89,52 +89,51 @@ class StudyCase:
 
 
 def sets_in(root: Path) -> list[ExpertSet]:
-    """The sets that are there, but for those of other ranks.
+    """Return the expert sets in a folder, without those of other ranks.
 
     Raises:
-        MergeError: There is none.
+        MergeError: no expert set.
     """
-    found = [
+    sets = [
         ExpertSet(folder, match[1], int(match[2]), bool(match[3]))
         for folder in sorted((root / "experts").glob("*"))
         if (match := _SET.fullmatch(folder.name))
     ]
-    if not found:
+    if not sets:
         raise MergeError(
             "no experts",
             where=str(root / "experts"),
             hint="train them first: robustmerge bench mini train",
         )
-    return sorted(found, key=lambda each: (each.init != "shared", each.frozen, each.seed))
+    return sorted(sets, key=lambda each: (each.init != "shared", each.frozen, each.seed))
 
 
-def chosen(root: Path, names: Iterable[str]) -> list[ExpertSet]:
-    """The sets of these names.
+def select_sets(root: Path, names: Iterable[str]) -> list[ExpertSet]:
+    """Return the expert sets of these names.
 
     Raises:
-        MergeError: One is not there.
+        MergeError: a set is missing.
     """
-    there = {each.name: each for each in sets_in(root)}
-    missing = [name for name in names if name not in there]
-    if missing:
+    sets = {each.name: each for each in sets_in(root)}
+    if missing := [name for name in names if name not in sets]:
         raise MergeError(
             f"no experts {', '.join(missing)}",
             where=str(root / "experts"),
-            hint=f"there are {', '.join(there)}",
+            hint=f"there are {', '.join(sets)}",
         )
-    return [there[name] for name in names]
+    return [sets[name] for name in names]
 
 
 def ranked(each: ExpertSet) -> list[tuple[int, ExpertSet]]:
-    """A set and those trained like it at other ranks, by rank; none if there are no others."""
-    found = {}
+    """Return a set and those trained like it at other ranks, by rank; none without others."""
+    by_rank = {}
     for folder in sorted(each.folder.parent.glob(f"{each.name}-rank*")):
         if match := _RANKED.fullmatch(folder.name):
             rank = int(match[3])
-            found[rank] = ExpertSet(folder, f"{each.family}-rank{rank}", each.seed)
-    if found:
-        found[_rank_of(each.folder)] = each
-    return sorted(found.items())
+            by_rank[rank] = ExpertSet(folder, f"{each.family}-rank{rank}", each.seed)
+    if by_rank:
+        by_rank[_rank_of(each.folder)] = each
+    return sorted(by_rank.items())
 
 
 def _rank_of(folder: Path) -> int:
@@ -142,34 +141,34 @@ def _rank_of(folder: Path) -> int:
     return int(json.loads(settings.read_text(encoding="utf-8"))["r"])
 
 
-def tables(asked: DocumentOptions, world: World) -> list[EvaluationJob]:
-    """Every method on every set, with what it is compared with."""
-    study = asked.study(asked.contenders, asked.scales, asked.ranks)
-    return make_jobs(asked.root, asked.sets, study, world)
+def tables(request: DocumentRequest, world: World) -> list[EvaluationJob]:
+    """Return jobs of every method on every set, with references."""
+    study = request.study(request.contenders, request.scales, request.ranks)
+    return make_jobs(request.root, request.sets, study, world)
 
 
-def matrix(asked: DocumentOptions, world: World) -> list[EvaluationJob]:
-    """Every expert on every task."""
-    return make_jobs(asked.root, asked.sets, asked.study(matrix=True), world)
+def matrix(request: DocumentRequest, world: World) -> list[EvaluationJob]:
+    """Return jobs of every expert on every task."""
+    return make_jobs(request.root, request.sets, request.study(matrix=True), world)
 
 
-def cases(asked: DocumentOptions, world: World) -> list[StudyCase]:
-    """Every point of every study."""
+def cases(request: DocumentRequest, world: World) -> list[StudyCase]:
+    """Return every point of every study."""
     seen = sum(task.seen for task in world.tasks().values())
-    found = [
-        case for study in every(seen) for case in _cases(study, asked.study_sets, asked, world)
+    points = [
+        case for study in every(seen) for case in _cases(study, request.study_sets, request, world)
     ]
-    for each in asked.study_sets[:1]:
+    for each in request.study_sets[:1]:
         for rank, other in ranked(each):
-            found += _cases(at(RANKS, rank), [other], asked, world)
-    return found
+            points += _cases(at(RANKS, rank), [other], request, world)
+    return points
 
 
 def _cases(
-    study: PaperStudy, sets: Sequence[ExpertSet], asked: DocumentOptions, world: World
+    study: PaperStudy, sets: Sequence[ExpertSet], request: DocumentRequest, world: World
 ) -> list[StudyCase]:
     merges = {point.merge: Contender.parse(point.merge) for point in study.points}
-    jobs = make_jobs(asked.root, sets, asked.study(tuple(merges.values()), SCALES), world)
+    jobs = make_jobs(request.root, sets, request.study(tuple(merges.values()), SCALES), world)
     references = tuple(job for job in jobs if job.kind != "merge")
     by_name = {(job.merge.label, job.merge.scale, job.seed): job for job in jobs if job.merge}
     return [
@@ -177,7 +176,7 @@ def _cases(
             study,
             point,
             scale,
-            first(by_name[merges[point.merge].label, scale, each.seed], point.count),
+            merge_first(by_name[merges[point.merge].label, scale, each.seed], point.count),
             references,
         )
         for scale in SCALES
@@ -186,8 +185,8 @@ def _cases(
     ]
 
 
-def first(job: EvaluationJob, count: int) -> EvaluationJob:
-    """A merge of the first experts alone, examined on their tasks and on unseen ones; 0 for all."""
+def merge_first(job: EvaluationJob, count: int) -> EvaluationJob:
+    """Merge the first experts alone, for their tasks and unseen ones; 0 for all."""
     if not count:
         return job
     left_out = [name for name, seen in job.tasks.items() if seen][count:]
@@ -200,7 +199,7 @@ def first(job: EvaluationJob, count: int) -> EvaluationJob:
 
 
 def without(names: Mapping[str, T], left_out: Iterable[str]) -> dict[str, T]:
-    """A mapping without some of its names."""
+    """Leave out some names of a mapping."""
     gone = set(left_out)
     return {name: value for name, value in names.items() if name not in gone}
 
@@ -211,25 +210,25 @@ def folder_of_result(job: EvaluationJob, out: Path) -> Path | None:
 
 
 def unique(jobs: Iterable[EvaluationJob]) -> list[EvaluationJob]:
-    """Each job once."""
+    """Return each job once."""
     return list({job.file: job for job in jobs}.values())
 
 
 def estimate(jobs: Iterable[EvaluationJob], speed: EvaluationSpeed, workers: int) -> float:
-    """Seconds that jobs will take, about."""
+    """Estimate the seconds that jobs will take."""
     return sum(map(speed.of, jobs)) / workers
 
 
 @dataclass(frozen=True)
 class EvaluationSpeed:
-    """What a model costs: seconds for an item, and for a merge by its method."""
+    """Seconds for an item, and for a merge by its method."""
 
     item: float = ITEM_SECONDS
     merge: Callable[[str], float] = lambda _: MERGE_SECONDS
 
     @classmethod
     def measured(cls, results: Sequence[Result]) -> EvaluationSpeed:
-        """As it was in results that are there; the stated guess where there are none."""
+        """Measure it from results; guess where there are none."""
         items = [
             r.seconds["answer"] / sum(map(len, r.scores.values()))
             for r in results
@@ -244,7 +243,7 @@ class EvaluationSpeed:
         )
 
     def of(self, job: EvaluationJob) -> float:
-        """Seconds of one thread for a job."""
+        """Return the seconds of one thread for a job."""
         answers = job.items * len(job.tasks)
         answers += SWEEP * job.validation * sum(job.tasks.values())
         merging = self.merge(job.merge.method) if job.merge else 0.0

@@ -23,24 +23,24 @@ def read(path: Path) -> dict[str, Any]:
     """Read them.
 
     Raises:
-        MergeError: They are not there, damaged, or of another version.
+        MergeError: the file is missing, damaged, or of another version.
     """
     with reading(path):
         text = path.read_text(encoding="utf-8")
     try:
-        found: dict[str, Any] = json.loads(text)
+        data: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise _damaged(path, str(error)) from None
-    if found.get("format") != FORMAT:
-        raise _damaged(path, f"format {found.get('format')} rather than {FORMAT}")
-    return found
+    if data.get("format") != FORMAT:
+        raise _damaged(path, f"format {data.get('format')} rather than {FORMAT}")
+    return data
 
 
 def _damaged(path: Path, why: str) -> MergeError:
     return MergeError(
         f"not raw results of this benchmark: {why}",
         where=str(path),
-        hint="make them anew: bench/documents/minibench.py ROOT",
+        hint="make them again: bench/documents/minibench.py ROOT",
     )
 
 

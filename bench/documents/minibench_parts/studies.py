@@ -18,7 +18,7 @@ from robustmerge_bench.mini.runs.contender import Protocol
 SCALES: tuple[Protocol, ...] = ("default", "sweep")
 DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 RIVALS = ("task-arithmetic", "ties", "tsv-m", "robustmerge")
-"""What RobustMerge is drawn beside when ranks and numbers of tasks change."""
+"""Methods that RobustMerge is compared with over ranks and numbers of tasks."""
 
 RANK = "rank"
 NUMBER = "number"
@@ -29,11 +29,11 @@ class StudyPoint:
     """One merge of a study.
 
     Attributes:
-        row: What it is called: in a table a row, in a picture a curve.
+        row: Its name: of a row in a table, of a curve in a chart.
         merge: The merge, as `robustmerge bench mini run --methods` takes it.
-        x: Where it is on the curve; None in a table.
+        x: Its position on the curve; None in a table.
         count: How many tasks' experts are merged, the first ones; 0 for all.
-        paper: What the paper has for it: seen and unseen average, as far as it says.
+        paper: The paper's seen and unseen average, as far as printed.
     """
 
     row: str
@@ -49,10 +49,10 @@ class PaperStudy:
 
     Attributes:
         name: Its short name.
-        title: What it is about.
+        title: Its subject.
         source: The table or figure of the paper that it repeats.
         points: The merges.
-        x_label: What the curves run over.
+        x_label: The quantity that the curves run over.
     """
 
     name: str
@@ -106,7 +106,7 @@ CRITERIA = PaperStudy(
 
 
 def _density(value: float, rest: str = "") -> str:
-    """RobustMerge at a density; its own is not named, so that it is the same merge everywhere."""
+    """Name RobustMerge at a density, without its own, so that it is the same merge everywhere."""
     own = ",".join(filter(None, ["" if value == 0.2 else f"density={value}", rest]))
     method = "robustmerge-ablation" if rest else "robustmerge"
     return f"{method}:{own}" if own else method
@@ -125,8 +125,8 @@ DENSITY = PaperStudy(
 )
 
 
-def number(tasks: int) -> PaperStudy:
-    """Merges of the experts of the first two tasks, of the first three, and so on."""
+def number_of_tasks(tasks: int) -> PaperStudy:
+    """Merge the experts of the first two tasks, of the first three, and so on."""
     points = tuple(StudyPoint(name, name, n, n) for name in RIVALS for n in range(2, tasks + 1))
     return PaperStudy(NUMBER, "How many tasks are merged", "figure 9", points, "number of tasks")
 
@@ -141,11 +141,11 @@ RANKS = PaperStudy(
 """One column of it: the same for every set of experts."""
 
 
-def at(inquiry: PaperStudy, x: float) -> PaperStudy:
-    """The study with all of its points at one place of the curves."""
-    return replace(inquiry, points=tuple(replace(point, x=x) for point in inquiry.points))
+def at(study: PaperStudy, x: float) -> PaperStudy:
+    """Move all points of a study to one x of the curves."""
+    return replace(study, points=tuple(replace(point, x=x) for point in study.points))
 
 
 def every(tasks: int) -> Sequence[PaperStudy]:
-    """All studies of experts of one rank."""
-    return (COMPONENTS, COEFFICIENTS, DENSITY, CRITERIA, number(tasks))
+    """Return all studies of experts of one rank."""
+    return (COMPONENTS, COEFFICIENTS, DENSITY, CRITERIA, number_of_tasks(tasks))

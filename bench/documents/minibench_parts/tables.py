@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from robustmerge_bench.mini.runs.contender import SCALES
@@ -13,7 +14,7 @@ Data = dict[str, Any]
 Table = list[str]
 T = TypeVar("T")
 
-SAID = {
+WORDS = {
     "default": "own scale",
     "norm-matched": "norm-matched",
     "geometric": "geometric middle",
@@ -48,12 +49,12 @@ def table_of(rows: Iterable[T], *columns: tuple[str, Callable[[T], str]], left: 
 
 
 def number(figure: Sequence[float] | None, digits: int = 1) -> str:
-    """The value of a figure."""
+    """Write the value of a score."""
     return f"{figure[0]:.{digits}f}" if figure else DASH
 
 
 def spread(figure: Sequence[float] | None, digits: int = 1) -> str:
-    """The value with half of its interval."""
+    """Write the value with half of its interval."""
     if not figure or len(figure) < 3:
         return number(figure, digits)
     value, low, high = figure
@@ -61,24 +62,29 @@ def spread(figure: Sequence[float] | None, digits: int = 1) -> str:
 
 
 def titled(view: Data) -> str:
-    """What a view is called, such as shared, seeds 0, 1, 2."""
+    """Name a view, such as shared, seeds 0, 1, 2."""
     seeds = ", ".join(map(str, view["seeds"]))
     return f"{view['family']}, {'seeds' if len(view['seeds']) > 1 else 'seed'} {seeds}"
 
 
 def section(view: Data, scale: str, rank: str) -> Data | None:
-    """The merges of a view at a scale and rank, if there are any."""
+    """Return the merges of a view at a scale and rank, if there are any."""
     wanted = (scale, rank)
     return next((s for s in view["sections"] if (s["scale"], s["rank"]) == wanted), None)
 
 
-def row_of(found: Data | None, merge: str) -> Data | None:
-    """A merge's row in a section."""
-    return next((row for row in found["rows"] if row["merge"] == merge), None) if found else None
+def fullest(views: Sequence[Data]) -> Data:
+    """Return the view with most merges; the first of these."""
+    return max(views, key=lambda view: sum(len(ranking["rows"]) for ranking in view["sections"]))
+
+
+def row_of(data: Data | None, merge: str) -> Data | None:
+    """Return a merge's row in a section."""
+    return next((row for row in data["rows"] if row["merge"] == merge), None) if data else None
 
 
 def merges(view: Data) -> list[str]:
-    """All merges of a view: the best at its tuned scale first, or at the first scale there is."""
+    """Order all merges of a view by their tuned score, or by that at another scale."""
     order: list[str] = []
     for scale in reversed(tuple(SCALES)):
         for rank in ("input", "full"):
@@ -87,47 +93,52 @@ def merges(view: Data) -> list[str]:
 
 
 def references(view: Data) -> dict[str, Data]:
-    """Zero-shot, the experts, and joint training, as far as they are there."""
+    """Return zero-shot, the experts, and joint training, as far as measured."""
     named = {"zero-shot": "zero_shot", "own experts": "experts", "joint training": "joint"}
     return {name: view[key] for name, key in named.items() if view[key]}
 
 
 def tasks(view: Data) -> Table:
-    """The twelve tasks, with what the models without a merge score."""
-    head = ("task", "stands for", "sort", "scored by", "chance", "zero-shot", "expert", "joint")
-    rows = []
-    for name in (*view["seen"], *view["unseen"]):
-        task = TASKS[name]
-        scores = [
-            number(view[key]["tasks"].get(name)) if view[key] else DASH
-            for key in ("zero_shot", "experts", "joint")
-        ]
-        sort = "seen" if name in view["seen"] else "unseen"
-        rows.append((name, task.title, sort, task.metric, f"{task.chance:.0f}", *scores))
-    return table(head, rows, words=4)
+    """Write the twelve tasks, with scores of the models without a merge."""
+
+    def score(model: str) -> Callable[[str], str]:
+        return lambda name: number(view[model]["tasks"].get(name)) if view[model] else DASH
+
+    return table_of(
+        (*view["seen"], *view["unseen"]),
+        ("task", str),
+        ("stands for", lambda name: TASKS[name].title),
+        ("sort", lambda name: "seen" if name in view["seen"] else "unseen"),
+        ("scored by", lambda name: TASKS[name].metric),
+        ("chance", lambda name: f"{TASKS[name].chance:.0f}"),
+        ("zero-shot", score("zero_shot")),
+        ("expert", score("experts")),
+        ("joint", score("joint")),
+        left=4,
+    )
 
 
 def overview(view: Data) -> Table:
-    """Seen averages of all merges at every scale, at both ranks."""
+    """Write seen averages of all merges at every scale, at both ranks."""
     kinds = [
         (scale, rank)
         for scale in SCALES
         for rank in ("input", "full")
         if section(view, scale, rank)
     ]
-    head = ["", *(f"{SAID[scale]}, {rank}" for scale, rank in kinds)]
+    head = ["", *(f"{WORDS[scale]}, {rank}" for scale, rank in kinds)]
     rows = [
         [name, number(summary["seen"]), *("" for _ in kinds[1:])]
         for name, summary in references(view).items()
     ]
     for merge in merges(view):
-        found = [row_of(section(view, *kind), merge) for kind in kinds]
-        rows.append([merge, *(number(row["seen"]) if row else DASH for row in found)])
+        data = [row_of(section(view, *kind), merge) for kind in kinds]
+        rows.append([merge, *(number(row["seen"]) if row else DASH for row in data)])
     return table(head, rows)
 
 
 def scale_table(view: Data, scale: str) -> Table:
-    """All merges at one scale: at input rank, and beside it what full rank makes of them."""
+    """Write all merges at one scale: at input rank, with columns of their full rank."""
     first, second = (section(view, scale, rank) for rank in ("input", "full"))
     if not first and not second:
         return []
@@ -138,7 +149,7 @@ def scale_table(view: Data, scale: str) -> Table:
         [name, *_averages(summary), *[""] * (len(head) - 5)]
         for name, summary in references(view).items()
     ]
-    order = [merge for found in (first, second) if found for merge in found["order"]]
+    order = [merge for data in (first, second) if data for merge in data["order"]]
     for merge in dict.fromkeys(order):
         row, full = row_of(first or second, merge), row_of(second, merge)
         rows.append([merge, *_merge_cells(row, swept), *_full_cells(full) * both])
@@ -166,53 +177,48 @@ def _averages(summary: Data) -> list[str]:
 def factor(row: Data) -> str:
     """Write the factor on a merge, or the range over seeds."""
     low, high = min(row["factors"]), max(row["factors"])
-    said = f"{low:.3g}" if low == high else f"{low:.2g} to {high:.2g}"
-    return said + ("*" if row["at_limit"] else "")
+    text = f"{low:.3g}" if low == high else f"{low:.2g} to {high:.2g}"
+    return text + "*" * row["at_limit"]
 
 
 def per_task(view: Data, scale: str, rank: str = "input") -> Table:
-    """Scores of every task, for models without a merge, notable merges and the best one."""
-    found = section(view, scale, rank)
-    if not found:
+    """Write scores of every task, for models without a merge, notable merges and the best one."""
+    data = section(view, scale, rank)
+    if not data:
         return []
     names = (*view["seen"], *view["unseen"])
     rows = [
         [name, *(number(summary["tasks"].get(task)) for task in names)]
         for name, summary in references(view).items()
     ]
-    best = found["order"][0]
-    for row in found["rows"]:
+    best = data["order"][0]
+    for row in data["rows"]:
         if row["merge"] in (best, *NOTABLE):
             rows.append([row["merge"], *(number(row["tasks"][task]) for task in names)])
     return table(("", *names), rows)
 
 
-def level_with_best(found: Data) -> list[str]:
-    """Merges that are not told apart from the best one."""
-    signs = found["beats"][found["order"][0]]
-    return [m for m, sign in zip(found["order"], signs, strict=True) if sign == "."][1:]
+def level_with_best(data: Data) -> list[str]:
+    """Name the merges that are not significantly different from the best one."""
+    signs = data["beats"][data["order"][0]]
+    return [m for m, sign in zip(data["order"], signs, strict=True) if sign == "."][1:]
 
 
-def beats(view: Data, scale: str, rank: str = "input") -> Table:
-    """Who beats whom among the notable merges and the best one."""
-    found = section(view, scale, rank)
-    if not found:
+def pairwise(view: Data, scale: str, rank: str = "input") -> Table:
+    """Compare the notable merges and the best one."""
+    data = section(view, scale, rank)
+    if not data:
         return []
-    order: list[str] = found["order"]
+    order: list[str] = data["order"]
     shown = [m for m in order if m in (order[0], *NOTABLE)]
-    rows = []
-    for one in shown:
-        signs = dict(zip(order, found["beats"][one], strict=True))
-        rows.append([one, *("" if one == other else _word(signs[other]) for other in shown)])
+    words = {"+": "beats", "-": "loses", ".": "level"}
+    signs = {m: dict(zip(order, data["beats"][m], strict=True)) for m in shown}
+    rows = ([a, *("" if a == b else words[signs[a][b]] for b in shown)] for a in shown)
     return table(("", *shown), rows)
 
 
-def _word(sign: str) -> str:
-    return {"+": "beats", "-": "loses", ".": "level"}[sign]
-
-
 def matrix(view: Data) -> Table:
-    """Every expert on every task."""
+    """Write scores of every expert on every task."""
     names = (*view["seen"], *view["unseen"])
     return table(
         ("expert", *names),
@@ -221,51 +227,49 @@ def matrix(view: Data) -> Table:
 
 
 def gates(view: Data) -> Table:
-    """What has to hold before a ranking means anything."""
-    return table(
-        ("gate", "wanted", "measured", ""),
-        (
-            (g["name"], g["wanted"], g["measured"], "passed" if g["passed"] else "**failed**")
-            for g in view["gates"]
-        ),
-        words=4,
+    """Write what has to hold before a ranking means anything."""
+    return table_of(
+        view["gates"],
+        ("gate", lambda gate: gate["name"]),
+        ("wanted", lambda gate: gate["wanted"]),
+        ("measured", lambda gate: gate["measured"]),
+        ("", lambda gate: "passed" if gate["passed"] else "**failed**"),
+        left=4,
     )
 
 
-def study(found: Data) -> Table:
-    """A study without curves: a row for every variant, at its own scale and tuned."""
-    points = {(p["row"], p["scale"]): p for p in found["points"]}
-    names = list(dict.fromkeys(p["row"] for p in found["points"]))
-    scales = [s for s in SCALES if any(p["scale"] == s for p in found["points"])]
-    paper = any(p["paper"] for p in found["points"])
-    head = ["", "merge"]
-    for scale in scales:
-        head += [f"seen, {SAID[scale]}", f"unseen, {SAID[scale]}"]
-    head += ["factor"] * ("sweep" in scales) + ["in the paper"] * paper
-    rows = []
-    for name in names:
-        there = [points.get((name, scale)) for scale in scales]
-        some = next(p for p in there if p)
-        cells = [name, f"`{some['merge']}`"]
-        for point in there:
-            cells += [spread(point["seen"]), spread(point["unseen"])] if point else [DASH] * 2
-        if "sweep" in scales:
-            tuned = points.get((name, "sweep"))
-            cells.append(factor(tuned) if tuned else DASH)
-        if paper:
-            cells.append(" / ".join(f"{value:.1f}" for value in some["paper"]) or DASH)
-        rows.append(cells)
-    return table(head, rows, words=2)
+def study(data: Data) -> Table:
+    """Write a study without curves: a row for every variant, at its own scale and tuned."""
+    points = {(p["row"], p["scale"]): p for p in data["points"]}
+    variants = {p["row"]: p for p in reversed(data["points"])}  # any point of each
+    tuned = {p["row"]: p for p in data["points"] if p["scale"] == "sweep"}
+    columns: list[tuple[str, Callable[[str], str]]] = [
+        ("", str),
+        ("merge", lambda name: f"`{variants[name]['merge']}`"),
+    ]
+
+    def average(what: str, scale: str, name: str) -> str:
+        return spread(points[name, scale][what]) if (name, scale) in points else DASH
+
+    for scale in (s for s in SCALES if any(p["scale"] == s for p in data["points"])):
+        for what in ("seen", "unseen"):
+            columns.append((f"{what}, {WORDS[scale]}", partial(average, what, scale)))
+        if scale == "sweep":
+            columns.append(("factor", lambda name: factor(tuned[name]) if name in tuned else DASH))
+    if any(p["paper"] for p in data["points"]):
+        printed = {n: " / ".join(f"{x:.1f}" for x in p["paper"]) for n, p in variants.items()}
+        columns.append(("in the paper", lambda name: printed[name] or DASH))
+    return table_of(dict.fromkeys(p["row"] for p in data["points"]), *columns, left=2)
 
 
-def curves(found: Data, scale: str, what: str = "seen") -> Table:
-    """A study with curves at one scale: a row for every curve, a column for every x."""
-    points = {(p["row"], p["x"]): p for p in found["points"] if p["scale"] == scale}
+def curves(data: Data, scale: str, what: str = "seen") -> Table:
+    """Write a study with curves at one scale: a row for every curve, a column for every x."""
+    points = {(p["row"], p["x"]): p for p in data["points"] if p["scale"] == scale}
     if not points:
         return []
-    places = sorted({x for _, x in points})
+    columns = sorted({x for _, x in points})
     rows = [
-        [name, *(number(points[name, x][what]) if (name, x) in points else DASH for x in places)]
+        [name, *(number(points[name, x][what]) if (name, x) in points else DASH for x in columns)]
         for name in dict.fromkeys(name for name, _ in points)
     ]
-    return table(("", *(f"{x:g}" for x in places)), rows)
+    return table(("", *(f"{x:g}" for x in columns)), rows)

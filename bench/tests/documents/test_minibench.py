@@ -29,10 +29,10 @@ def no_sizes(*_: object) -> dict[str, float]:
     return {"sqa of shared-0": 0.02}
 
 
-def asked(root: Path, **more: object) -> plans.DocumentOptions:
+def asked(root: Path, **more: object) -> plans.DocumentRequest:
     sets = plans.sets_in(root)
     given = {"ranks": ("input",), "scales": ("default",), "items": 10, "validation": 10, **more}
-    return plans.DocumentOptions(root, sets, sets[:1], parse_all(["average"]), **given)  # type: ignore[arg-type]
+    return plans.DocumentRequest(root, sets, sets[:1], parse_all(["average"]), **given)  # type: ignore[arg-type]
 
 
 def raw(views: list[tables.Data], found: list[tables.Data] | None = None) -> tables.Data:
@@ -94,7 +94,7 @@ def test_tables_of_made_up_results() -> None:
     assert cells(tables.overview(view), "zero-shot")[0] == "30.0"
     assert cells(tables.per_task(view, "default"), "ties") == ["60.0", "40.0", "35.0"]
     assert cells(tables.per_task(view, "default"), "own experts") == ["80.0", "60.0", "–"]
-    assert cells(tables.beats(view, "default"), "dare") == ["loses", ""]
+    assert cells(tables.pairwise(view, "default"), "dare") == ["loses", ""]
     assert cells(tables.tasks(view), "rec") == ["REC", "seen", "iou", "6", "20.0", "60.0", "60.0"]
     assert tables.scale_table(view, "geometric") == []
 
@@ -183,11 +183,11 @@ def test_ablations_are_the_merges_they_are_called() -> None:
 
 def test_the_first_experts_alone(tmp_path: Path) -> None:
     whole = plans.tables(asked(trained(tmp_path / "root")), WORLD)[-1]
-    two = plans.first(whole, 2)
+    two = plans.merge_first(whole, 2)
     assert [folder.name for folder in two.adapters] == ["sqa", "viz"]
     assert two.tasks == {"sqa": True, "viz": True, "aok": False, "tab": False}
     assert set(two.hashes) == {"base", "world", "sqa", "viz"}
-    assert plans.first(whole, 3).file == plans.first(whole, 0).file == whole.file
+    assert plans.merge_first(whole, 3).file == plans.merge_first(whole, 0).file == whole.file
 
 
 def test_time_is_counted_in_answers() -> None:
@@ -260,7 +260,7 @@ def test_sets_of_other_ranks_are_a_study_of_their_own(tmp_path: Path) -> None:
     }
     assert not found["missing"]
     with pytest.raises(MergeError, match="no experts shared-7"):
-        plans.chosen(root, ["shared-0", "shared-7"])
+        plans.select_sets(root, ["shared-0", "shared-7"])
 
 
 def test_what_was_not_run_is_said(tmp_path: Path) -> None:
