@@ -67,9 +67,7 @@ def _accuracy(results: Data) -> Table:
         "the same, the merge's rank held": results["beyond rank"],
         "only merges that reach all of every expert, tuned": results["spanning"]["rows"],
         "merges at input rank, tuned": results["input"]["sweep"]["rows"],
-        f"all methods, rank not cut, {WORDS['default']}": results["full"]["default"]["seen"][
-            "rows"
-        ],
+        "all methods, rank not cut, own scale": results["full"]["default"]["seen"]["rows"],
     }
     rows = []
     for group, figures in groups.items():
