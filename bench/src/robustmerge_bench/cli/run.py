@@ -53,7 +53,7 @@ def run(
         base: The base model, a folder or Hub id.
         tasks: Names separated by commas; seen, unseen, all, general and vision are
             groups. The last is for a base that is CLIP.
-        data: Folder that holds the tasks' question files and pictures.
+        data: Folder that holds the tasks' question files and images.
         output: Folder of the answers.
         adapter: The adapter, a folder or Hub id, also in the original LLaVA format; the base alone
             where not given.
@@ -115,10 +115,10 @@ def default_device() -> str:
 def _print_next(task: PaperTask, file: Path, data: Path) -> None:
     from ..paper.data.find import find
 
-    found = find(data, task)
+    files = find(data, task)
     print(f"\nnext: robustmerge bench score --task {task.name} --predictions {file} \\")
-    print(f"        --questions {found.questions}", end="")
-    print(f" --references {found.references}" if found.references else "")
+    print(f"        --questions {files.questions}", end="")
+    print(f" --references {files.references}" if files.references else "")
 
 
 @contextmanager
@@ -150,11 +150,11 @@ def bars() -> Iterator[Progress]:
     rows: dict[str, TaskID] = {}
     with Bars(*columns, console=screen, disable=not screen.is_terminal) as bars:
 
-        def tell(task: str, done: int, total: int) -> None:
+        def update(task: str, done: int, total: int) -> None:
             if task not in rows:
                 rows[task] = bars.add_task(task, total=total)
             bars.update(rows[task], completed=done)
             if not screen.is_terminal:
                 screen.print(f"{task}: {done} of {total}", markup=False)
 
-        yield tell
+        yield update

@@ -40,10 +40,10 @@ def score(
             aokvqa, imagenet-r, screen2words, tabmwp; pope, mme, mmbench; cars, mnist, sun397,
             gtsrb, resisc45, dtd, eurosat, svhn.
         predictions: The answers: JSON lines with question_id and text.
-        questions: The task's question file, or its folder of pictures by class.
+        questions: The task's question file, or its folder of images by class.
         references: The right answers, where they are not in the questions: captions, ScienceQA's
-            problems.json, the label folders of POPE and MME. Found beside the questions under
-            their usual name unless given.
+            problems.json, the label folders of POPE and MME. Found next to the questions
+            under their usual name unless given.
         protocol: official reproduces the released scripts, bug for bug; fixed is right; both
             shows them side by side.
         missing: What fixed does about questions without an answer: refuse, or count them as wrong.

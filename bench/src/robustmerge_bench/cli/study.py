@@ -45,7 +45,7 @@ def study(
     Args:
         file: The study file, such as bench/studies/mm-mergebench.yaml.
         output: Folder of the results.
-        data: Folder that holds the tasks' question files and pictures, unless the file names it.
+        data: Folder that holds the tasks' question files and images, unless the file names it.
         base: The base model, in place of the file's.
         only: Labels of contenders and names of tasks to leave it at, separated by commas.
         limit: Ask the first questions of every task only, as a trial.
@@ -72,7 +72,7 @@ def study(
         todo = sum(not plan.work(model).done for model in plan.chosen)
         screen.print(f"{len(plan.chosen)} models, {todo} with something to do")
         try:
-            outcome = run(plan, tell=lambda step: _tell(screen, step))
+            outcome = run(plan, report=lambda step: _print_step(screen, step))
         except KeyboardInterrupt:
             screen.print("interrupted; what is done is kept, and the same command goes on there")
             return 130
@@ -138,7 +138,7 @@ def _format_of(output: Path) -> str:
     return _ENDINGS[ending]
 
 
-def _tell(screen: Console, step: JobProgress) -> None:
+def _print_step(screen: Console, step: JobProgress) -> None:
     line = f"{step.label}: {step.what}, {step.seconds:.1f} s"
     if step.failure:
         line = f"{step.label}: not {step.what}: {step.failure}"
@@ -148,11 +148,11 @@ def _tell(screen: Console, step: JobProgress) -> None:
 def _show(plan: StudyPlan) -> None:
     console = Console(highlight=False)
     rows = [_row(plan.work(model), len(plan.study.protocols)) for model in plan.chosen]
-    there = {model.contender.label for model in plan.models}
+    present = {model.contender.label for model in plan.models}
     rows += [
         LabeledRow(label, "fetch its adapters, then all else", mark=("to do", "yellow"))
         for label in (each.label for each in plan.study.contenders)
-        if label in plan.labels and label not in there
+        if label in plan.labels and label not in present
     ]
     print_rows(console, rows)
 

@@ -111,7 +111,7 @@ def run_jobs(
 
     Args:
         jobs: All jobs.
-        is_done: Tells whether the result of a job is present.
+        is_done: Returns whether the result of a job is present.
         start: Prepares a worker, once in each process; with several it must be picklable.
         workers: Processes; with 1 the work is done in this process.
         progress: Called after every job.

@@ -234,7 +234,7 @@ def test_a_study_needs_data(tmp_path: Path) -> None:
 def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     tools, steps = ScriptedTools(fail={"rec"}), []
-    outcome = run(plan(file, tools), tell=steps.append)
+    outcome = run(plan(file, tools), report=steps.append)
     assert (outcome.done, outcome.skipped) == (1, 0)
     assert [(failure.job.label, failure.part) for failure in outcome.failures] == [
         ("zero-shot", "rec"),

@@ -108,7 +108,7 @@ def split(text: str) -> list[str]:
 
 def parse_all(texts: Iterable[str]) -> tuple[Contender, ...]:
     """Read several contenders; one that is named twice counts once."""
-    return tuple(dict.fromkeys(Contender.parse(one) for text in texts for one in split(text)))
+    return tuple(dict.fromkeys(Contender.parse(part) for text in texts for part in split(text)))
 
 
 def _find_method(parts: list[str], text: str) -> int:

@@ -87,7 +87,7 @@ class Result:
 
 
 def is_done(job: EvaluationJob, out: Path) -> bool:
-    """Tell whether a job's result is present, complete and about this job."""
+    """Return whether a job's result is present, complete and about this job."""
     path = out / job.file
     if not path.is_file():
         return False

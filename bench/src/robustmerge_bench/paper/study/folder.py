@@ -52,7 +52,7 @@ class StudyFolder:
         return _of_hash(self.out / "merged", model.merged_name)
 
     def is_merged(self, model: StudyModel) -> bool:
-        """Tell whether the merge is present; it is written whole or not at all."""
+        """Return whether the merge is present; it is written whole or not at all."""
         return (self.merged(model) / RECORD).is_file()
 
     def answers(self, model: StudyModel) -> Path:
@@ -64,7 +64,7 @@ class StudyFolder:
         return self.answers(model) / f"{task.name}.jsonl"
 
     def is_answered(self, model: StudyModel, task: PaperTask, questions: str) -> bool:
-        """Tell whether all of these questions are answered, and the answers unchanged since."""
+        """Return whether all of these questions are answered, and the answers unchanged since."""
         path = self.answers_to(model, task)
         entry = self._log(model).get(task.name, {})
         if entry.get("questions") != questions or "answers" not in entry or not path.is_file():

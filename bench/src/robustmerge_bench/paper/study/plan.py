@@ -94,18 +94,18 @@ class StudyPlan:
     def work(self, model: StudyModel) -> ModelWork:
         """Return the work left for a model, by the present state of its folder."""
         tasks = tuple(task for task in model.tasks if task.name in self.tasks)
-        asked = tuple(task for task in tasks if not self.is_answered(model, task))
+        answer = tuple(task for task in tasks if not self.is_answered(model, task))
         scores = tuple(
             (task, protocol)
             for task in tasks
             for protocol in self.study.protocols
-            if task in asked or not self.is_scored(model, task, protocol)
+            if task in answer or not self.is_scored(model, task, protocol)
         )
-        merge = model.contender.recipe is not None and bool(asked)
-        return ModelWork(model, merge and not self.folder.is_merged(model), asked, scores)
+        merge = model.contender.recipe is not None and bool(answer)
+        return ModelWork(model, merge and not self.folder.is_merged(model), answer, scores)
 
     def is_answered(self, model: StudyModel, task: PaperTask) -> bool:
-        """Tell whether a model has answered all questions of a task."""
+        """Return whether a model has answered all questions of a task."""
         return self.folder.is_answered(model, task, self.files[task.name].questions)
 
     def score(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> Path:
@@ -114,7 +114,7 @@ class StudyPlan:
         return self.folder.score(model, task, protocol, files.questions, files.references)
 
     def is_scored(self, model: StudyModel, task: PaperTask, protocol: Protocol) -> bool:
-        """Tell whether the score is present, with all that can be computed now."""
+        """Return whether the score is present, with all that can be computed now."""
         path = self.score(model, task, protocol)
         return path.is_file() and self.tools.complete(task, path)
 

@@ -20,17 +20,17 @@ from .models import StudyModel
 from .plan import ModelWork, StudyPlan
 from .record import ListedContender, StudyRecord
 
-Tell = Callable[[JobProgress], None]
+Report = Callable[[JobProgress], None]
 
 
-def run(plan: StudyPlan, *, tell: Tell = silent) -> Outcome[StudyModel]:
+def run(plan: StudyPlan, *, report: Report = silent) -> Outcome[StudyModel]:
     """Do what is not done, and keep the study's record.
 
     Args:
         plan: The study's models and their state.
-        tell: Called after every merge, set of answers, and set of scores.
+        report: Called after every merge, set of answers, and set of scores.
     """
-    worker = _StudyWorker(plan, tell, _failures_of_others(plan))
+    worker = _StudyWorker(plan, report, _failures_of_others(plan))
     worker.write_record()
     return run_jobs(plan.chosen, lambda model: plan.work(model).done, lambda: worker)
 
@@ -50,12 +50,12 @@ class _StudyWorker:
 
     Attributes:
         plan: The plan.
-        tell: Called after every part of a model's work.
+        report: Called after every part of a model's work.
         failures: Reasons by contender and task, as the record has them.
     """
 
     plan: StudyPlan
-    tell: Tell
+    report: Report
     failures: dict[str, dict[str, str]]
 
     @property
@@ -95,7 +95,7 @@ class _StudyWorker:
         if scored:
             what = "scored " + few(list(dict.fromkeys(scored)), 12)
             seconds = perf_counter() - start
-            self.tell(JobProgress(label=work.model.label, what=what, seconds=seconds))
+            self.report(JobProgress(label=work.model.label, what=what, seconds=seconds))
         return failures
 
     def _merge(self, model: StudyModel) -> None:
@@ -151,7 +151,7 @@ class _StudyWorker:
             why = reason(error)
         if why or not failures_only:
             seconds = perf_counter() - start
-            self.tell(JobProgress(label=model.label, what=what, seconds=seconds, failure=why))
+            self.report(JobProgress(label=model.label, what=what, seconds=seconds, failure=why))
         return why
 
 

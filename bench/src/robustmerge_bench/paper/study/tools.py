@@ -102,7 +102,7 @@ class StudyTools:
         return score(task, files.questions, answers, protocol=protocol, references=files.references)
 
     def complete(self, task: PaperTask, path: Path) -> bool:
-        """Tell whether a score has all that can be computed now: METEOR takes Java."""
+        """Return whether a score has all that can be computed now: METEOR takes Java."""
         if task.kind != "captions" or java.what_is_missing():
             return True
         return not Score.read(path).missing
