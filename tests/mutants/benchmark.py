@@ -141,8 +141,8 @@ BENCHMARK = (
         "bench/tests/mini/test_student.py",
     ),
     _plant(
-        "the scale of what is worn is ignored",
-        "bench/mini/student.py::MiniModel._put_on",
+        "the scale of an adapter is ignored",
+        "bench/mini/student.py::MiniModel._add",
         "+ scale * delta",
         "+ delta",
         "bench/tests/mini/test_student.py",
@@ -219,8 +219,8 @@ BENCHMARK = (
     ),
     _plant(
         "a changed file of the artifact goes unnoticed",
-        "bench/mini/artifact.py::check_same",
-        "if noted[1] != found[1]:",
+        "bench/mini/artifact.py::_check_same",
+        "if recorded[1] != actual[1]:",
         "if False:",
         "bench/tests/mini/test_artifact.py",
     ),

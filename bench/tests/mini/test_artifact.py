@@ -107,7 +107,7 @@ def test_a_changed_file_is_named_with_both_hashes(copy: Path) -> None:
 
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "base/tokenizer.json").unlink()
-    with pytest.raises(MergeError, match="lacks files") as error:
+    with pytest.raises(MergeError, match="files of the manifest are missing") as error:
         verify(copy)
     assert "base/tokenizer.json" in error.value.where
 
@@ -122,9 +122,9 @@ def test_an_extra_file_is_named(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (None, "cannot read the file"),
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
+        (None, "no manifest.json"),
+        ("{", "not valid JSON"),
+        ("[]", "does not hold a JSON object"),
         ("{}", "cannot be read"),
         ('{"format": 1, "experts": "a", "world": {"b": ""}, "files": []}', "cannot be read"),
         (
@@ -140,7 +140,7 @@ def test_a_damaged_manifest_is_refused(copy: Path, text: str | None, problem: st
         manifest.write_text(text)
     with pytest.raises(MergeError, match=problem) as error:
         verify(copy)
-    assert str(manifest) in error.value.where
+    assert str(manifest if text else copy) in error.value.where
 
 
 def test_a_changed_world_is_noticed(packed: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:

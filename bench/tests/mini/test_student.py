@@ -109,7 +109,7 @@ def test_an_adapter_of_another_model_is_refused(random_base: Path, adapter: Path
     model = LlavaForConditionalGeneration.from_pretrained(random_base)
     del model.model.language_model.layers[1]
     mini = MiniModel(model)
-    with pytest.raises(MergeError, match="model lacks"), mini.using(adapter):
+    with pytest.raises(MergeError, match="missing in the model"), mini.using(adapter):
         pass
 
 

@@ -1,19 +1,18 @@
-"""The trained benchmark as a folder that can be kept: half precision, every byte accounted for.
+"""The trained benchmark as a small folder: half precision, with hashes of all files.
 
     manifest.json
-    training.json               what was trained; a copy of the folder takes more experts
-    base/                       what transformers load
-    experts/shared-0/sqa/       what PEFT loads; one folder for each task, and joint/
+    training.json               the training's settings; a copy of the folder takes more experts
+    base/                       a model for transformers
+    experts/shared-0/sqa/       an adapter for PEFT; one folder for each task, and joint/
 
-The layout is that of a training's root, with one of its sets of experts, so that whatever takes a
-root takes an artifact. The manifest has the command, the versions, the SHA-256 of every file, and
-fingerprints of the world: models that were trained on one world say nothing in another.
+The layout is that of a training's root, with one of its sets of experts, so that an artifact can be
+used as a root. The manifest has the command, the versions, the SHA-256 of every file, and
+fingerprints of the world, since models of one world are useless in another.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError, few, reading, shown
-from robustmerge.files import check_target, sha256, whole_folder, write_json
+from robustmerge.files import check_target, read_json, sha256, whole_folder, write_json
 
 from .tasks import SEEN, TASKS
 from .training.experts import JOINT
@@ -43,11 +42,11 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder whose every file is what the manifest says.
+    """A folder whose files are those of its manifest.
 
     Attributes:
-        folder: Where it is.
-        manifest: What was written about it.
+        folder: Its path.
+        manifest: The content of manifest.json.
     """
 
     folder: Path
@@ -88,16 +87,16 @@ def pack(
     """Write base, experts and joint adapter of a training in half precision.
 
     Args:
-        root: Of the training: training.json, base/ and experts/<set>/<task>/.
+        root: The training's folder: training.json, base/ and experts/<set>/<task>/.
         out: The folder to write; it appears whole or not at all.
-        made_by: How the training was run: command, seed, and what else there is to say.
-        experts: Which set.
-        largest: Bytes that all of it may have.
+        made_by: Command and seed of the training, and notes.
+        experts: The set of experts.
+        largest: Largest size in bytes.
         force: Replace an artifact that is already there.
 
     Raises:
-        MergeError: The training has not come that far; a value does not fit float16; it is too
-            large; or the folder cannot be written.
+        MergeError: an unfinished training, a value beyond float16, an artifact that is too large,
+            or a folder that cannot be written.
     """
     base, adapters = root / "base", [root / "experts" / experts / name for name in (*SEEN, JOINT)]
     check_target(out, [base, *adapters], force=force, holds=("an artifact", MANIFEST))
@@ -105,8 +104,8 @@ def pack(
         halve_model(base, partial / "base")
         for adapter in adapters:
             halve_adapter(adapter, partial / "experts" / experts / adapter.name)
-        write_json(partial / "training.json", training(root))
-        files = listed(partial)
+        write_json(partial / "training.json", read_json(root / "training.json"))
+        files = list_files(partial)
         manifest = {
             "format": FORMAT,
             "made_by": dict(made_by),
@@ -127,22 +126,14 @@ def pack(
     return Artifact(out, manifest)
 
 
-def training(root: Path) -> dict[str, Any]:
-    """What the training wrote about itself."""
-    with reading(root / "training.json"):
-        text = (root / "training.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
 def halve_model(source: Path, target: Path) -> None:
-    """Copy a model's folder; its weights, and what its settings say of them, become float16."""
+    """Copy a model's folder; its weights and the type in its settings become float16."""
     target.mkdir(parents=True)
     for file in sorted(source.glob("*")):
         if file.is_file() and file.name != WEIGHTS:
             shutil.copyfile(file, target / file.name)
     halve(source / WEIGHTS, target / WEIGHTS)
-    settings = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    settings = read_json(target / "config.json")
     for part in (settings, *settings.values()):
         if isinstance(part, dict) and "dtype" in part:
             part["dtype"] = "float16"
@@ -150,7 +141,7 @@ def halve_model(source: Path, target: Path) -> None:
 
 
 def halve_adapter(source: Path, target: Path) -> None:
-    """Copy what PEFT needs of an adapter's folder, its weights as float16."""
+    """Copy an adapter's settings, and its weights as float16."""
     target.mkdir(parents=True)
     settings, weights = ADAPTER
     halve(source / weights, target / weights)
@@ -162,7 +153,7 @@ def halve(source: Path, target: Path) -> None:
     """Copy a file of tensors as float16.
 
     Raises:
-        MergeError: It cannot be read, or has a value beyond float16.
+        MergeError: an unreadable file, or a value beyond float16.
     """
     with reading(source):
         tensors = load_file(source)
@@ -172,21 +163,21 @@ def halve(source: Path, target: Path) -> None:
             raise MergeError(
                 f"values reach {float(tensor.abs().max()):.3g}, and float16 ends at 65504",
                 where=f"{source}  {name}",
-                hint="a training gone wrong; none of this benchmark's weights come near it",
+                hint="the training failed; this benchmark's weights are far below",
             )
     save_file(tensors, target, metadata={"format": "pt"})
 
 
-def listed(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file but the manifest, by its path from the folder."""
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file but the manifest, by its path from the folder."""
     return {
         name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for name, path in files_of(folder).items()
+        for name, path in find_files(folder).items()
     }
 
 
-def files_of(folder: Path) -> dict[str, Path]:
-    """All files but the manifest, however deep, by their paths from the folder."""
+def find_files(folder: Path) -> dict[str, Path]:
+    """Return all files but the manifest, however deep, by their paths from the folder."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     return {
         name: path for name, path in sorted(files.items()) if name != MANIFEST and path.is_file()
@@ -194,15 +185,15 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def fingerprints(items: int = 3) -> dict[str, str]:
-    """SHA-256 of the vocabulary, and of each task's first questions and pictures in every split."""
-    found = {"words": hashlib.sha256("\n".join(vocabulary()).encode()).hexdigest()}
+    """Return SHA-256 of the vocabulary, and of each task's first prompts and images per split."""
+    hashes = {"words": hashlib.sha256("\n".join(vocabulary()).encode()).hexdigest()}
     for name, task in TASKS.items():
         digest = hashlib.sha256()
         for item in (item for split in SPLITS for item in task.items(split, items)):
-            said = (item.kind, item.prompt, item.answer, item.references, item.image.shape)
-            digest.update(repr(said).encode() + item.image.tobytes())
-        found[name] = digest.hexdigest()
-    return found
+            text = repr((item.kind, item.prompt, item.answer, item.references, item.image.shape))
+            digest.update(text.encode() + item.image.tobytes())
+        hashes[name] = digest.hexdigest()
+    return hashes
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -212,48 +203,50 @@ def verify(folder: Path) -> Artifact:
     """Check every file of an artifact, and that the world is still the one it was trained on.
 
     Raises:
-        MergeError: A file has changed, is missing or is not of the manifest; the manifest cannot be
-            read; or the world draws other questions, pictures or words than it did.
+        MergeError: a file that has changed, is missing or is not in the manifest; an unreadable
+            manifest; or a world with other prompts, images or words.
     """
     manifest = read_manifest(folder / MANIFEST)
-    present = files_of(folder)
+    present = find_files(folder)
     if missing := [name for name in manifest["files"] if name not in present]:
         raise MergeError(
-            "the artifact lacks files that its manifest names",
+            "files of the manifest are missing in the artifact",
             where=f"{folder}  {few(missing)}",
-            hint="fetch the folder again",
+            hint="download the folder again",
         )
     if extra := [name for name in present if name not in manifest["files"]]:
         raise MergeError(
             "the artifact has files that its manifest does not name",
             where=f"{folder}  {few(extra)}",
-            hint="remove them; nobody can say whose they are",
+            hint="remove them",
         )
     for name, path in present.items():
-        check_same(
+        _check_same(
             "a file of the artifact has changed",
             (f"{folder / MANIFEST}", manifest["files"][name]["sha256"]),
             (f"{path}", sha256(path)),
-            hint="fetch the folder again",
+            hint="download the folder again",
         )
-    for name, found in fingerprints().items():
-        check_same(
+    for name, fingerprint in fingerprints().items():
+        _check_same(
             f"the world has changed since the artifact was trained: {name}",
             (f"{folder / MANIFEST}", manifest["world"].get(name, "nothing")),
-            ("this version of robustmerge", found),
+            ("this version of robustmerge", fingerprint),
             hint="use the version that the manifest names, or train again",
         )
     return Artifact(folder, manifest)
 
 
-def check_same(problem: str, noted: tuple[str, str], found: tuple[str, str], hint: str) -> None:
-    """Compare what the manifest has with what there is.
+def _check_same(
+    problem: str, recorded: tuple[str, str], actual: tuple[str, str], hint: str
+) -> None:
+    """Compare two hashes, each with its source.
 
     Raises:
-        MergeError: They differ.
+        MergeError: different hashes.
     """
-    if noted[1] != found[1]:
-        where = "\n".join(f"{place}  sha256 {value}" for place, value in (noted, found))
+    if recorded[1] != actual[1]:
+        where = "\n".join(f"{source}  sha256 {value}" for source, value in (recorded, actual))
         raise MergeError(problem, where=where, hint=hint)
 
 
@@ -261,25 +254,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        MergeError: There is none, or it is not one that this version knows.
+        MergeError: no manifest, or one of another format.
     """
-    with reading(path):
-        text = path.read_text(encoding="utf-8", errors="replace")
+    manifest = read_json(path, if_missing="download the folder again")
     try:
-        manifest = json.loads(text)
         fits = manifest["format"] == FORMAT and bool(manifest["experts"] and manifest["world"])
-        whole = all(len(file["sha256"]) == 64 for file in manifest["files"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        complete = all(len(file["sha256"]) == 64 for file in manifest["files"].values())
+    except (KeyError, TypeError, AttributeError) as error:
         raise MergeError(
             f"the manifest cannot be read: {type(error).__name__} {shown(str(error))}",
             where=str(path),
-            hint="fetch the folder again",
+            hint="download the folder again",
         ) from None
-    if not (fits and whole):
+    if not (fits and complete):
         raise MergeError(
             "the manifest is of a kind that this version does not know",
             where=str(path),
             hint=f"format {FORMAT} is known; use the version that wrote it",
         )
-    found: dict[str, Any] = manifest
-    return found
+    return manifest

@@ -1,8 +1,8 @@
-"""A model that sits exams: the base with any adapter on it, answering fast.
+"""Fast greedy answers of the base with any adapter.
 
-Everything here could be done by `generate` and PEFT, and a test holds it to that; it would take ten
-times as long. Pictures are looked at once, questions of one length go together, and an adapter is
-added to the weights, at any scale, and taken off again.
+A test compares it with `generate` and PEFT, which take ten times as long. Every image is encoded
+once, prompts of one length are a batch, and an adapter is added to the weights, at any scale, and
+taken off again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from robustmerge.adapter.reader import Adapter
+from robustmerge import load
 from robustmerge.errors import MergeError, few
 
 from ..item import Item
@@ -28,14 +28,14 @@ from .world.words import ASSISTANT, END, IMAGE, PAD, START, UNKNOWN, vocabulary
 LONGEST = 24  # tokens of an answer
 BATCH = 100
 WORDS = vocabulary()
-SILENT = {PAD, START, UNKNOWN, IMAGE}  # not part of an answer
+NOT_SHOWN = {PAD, START, UNKNOWN, IMAGE}  # not part of an answer
 
 
 class MiniModel:
-    """The base model, and whatever adapter it wears.
+    """The base model, with one adapter at a time.
 
-    It computes in bfloat16, three times as fast as in float32, as adapters are served, too. What is
-    worn is added to the base in float32 and rounded once.
+    It computes in bfloat16, as adapters are served, three times as fast as in float32. An adapter
+    is added to the base in float32 and rounded once.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MiniModel:
         for part in (model.model.language_model, model.lm_head, model.model.multi_modal_projector):
             part.to(dtype)
         self._dtype = dtype
-        self._seen: dict[bytes, Tensor] = {}
+        self._features: dict[bytes, Tensor] = {}
 
     @classmethod
     def load(
@@ -62,23 +62,23 @@ class MiniModel:
 
     @torch.inference_mode()
     def answer(self, items: Sequence[Item]) -> list[str]:
-        """The likeliest words, one after the other, for each item."""
+        """Return a greedy answer for each item."""
         prompts = [numbers(f"{item.prompt} {ASSISTANT}") for item in items]
         features = self.features(items)
         groups = defaultdict(list)
-        for place, prompt in enumerate(prompts):
-            groups[len(prompt)].append(place)
+        for i, prompt in enumerate(prompts):
+            groups[len(prompt)].append(i)
         answers = [""] * len(items)
-        for places in groups.values():
-            for start in range(0, len(places), BATCH):
-                some = places[start : start + BATCH]
-                said = self.say(torch.tensor([prompts[p] for p in some]), features[some])
-                for place, words in zip(some, said, strict=True):
-                    answers[place] = words
+        for group in groups.values():
+            for start in range(0, len(group), BATCH):
+                batch = group[start : start + BATCH]
+                texts = self.generate(torch.tensor([prompts[i] for i in batch]), features[batch])
+                for i, text in zip(batch, texts, strict=True):
+                    answers[i] = text
         return answers
 
-    def say(self, prompts: Tensor, features: Tensor) -> list[str]:
-        """Greedy answers to prompts of one length: [n, length] and [n, 36, vision_width]."""
+    def generate(self, prompts: Tensor, features: Tensor) -> list[str]:
+        """Return greedy answers to prompts [n, length] and features [n, 36, vision_width]."""
         llava = self.model.model
         inner = llava.language_model
         prompts = prompts.to(self.device)
@@ -88,81 +88,81 @@ class MiniModel:
         embedded[:, SKIPPED : SKIPPED + PATCHES] = llava.multi_modal_projector(features)
         cache = cache_argument(inner)
         out = inner(inputs_embeds=embedded, use_cache=True)
-        said: list[list[str]] = [[] for _ in range(len(prompts))]
-        open_ = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
+        answers: list[list[str]] = [[] for _ in range(len(prompts))]
+        unfinished = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
         for _ in range(LONGEST):
             word = self.model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)
-            open_ &= word != NUMBER[END]
-            if not open_.any():
+            unfinished &= word != NUMBER[END]
+            if not unfinished.any():
                 break
-            for place, (w, o) in enumerate(zip(word.tolist(), open_.tolist(), strict=True)):
-                if o and WORDS[w] not in SILENT:
-                    said[place].append(WORDS[w])
+            for i in unfinished.nonzero()[:, 0].tolist():
+                if (text := WORDS[int(word[i])]) not in NOT_SHOWN:
+                    answers[i].append(text)
             out = inner(
                 inputs_embeds=inner.embed_tokens(word[:, None]),
                 use_cache=True,
                 **{cache: out[cache]},
             )
-        return [" ".join(words) for words in said]
+        return [" ".join(words) for words in answers]
 
     def features(self, items: Sequence[Item]) -> Tensor:
-        """What the vision tower makes of the items' pictures, kept for the next time."""
+        """Return the vision tower's features of the items' images [n, 36, vision_width], cached."""
         keys = [item.image.tobytes() for item in items]
         new = list({key: item.image for key, item in zip(keys, items, strict=True)}.items())
-        new = [(key, image) for key, image in new if key not in self._seen]
+        new = [(key, image) for key, image in new if key not in self._features]
         for start in range(0, len(new), BATCH):
-            some = new[start : start + BATCH]
-            seen = look(self.model, pixels([image for _, image in some]).to(self.device))
-            self._seen.update(
-                (key, row.to(self._dtype)) for (key, _), row in zip(some, seen, strict=True)
+            batch = new[start : start + BATCH]
+            rows = look(self.model, pixels([image for _, image in batch]).to(self.device))
+            self._features.update(
+                (key, row.to(self._dtype)) for (key, _), row in zip(batch, rows, strict=True)
             )
-        return torch.stack([self._seen[key] for key in keys])
+        return torch.stack([self._features[key] for key in keys])
 
     @contextmanager
     def using(self, adapter: Path | None, scale: float = 1.0) -> Iterator[None]:
-        """Answer with an adapter on: its update times the scale, what it trained whole as it is.
+        """Use an adapter in a block: its scaled LoRA updates, and its fully trained parameters.
 
         Args:
-            adapter: A PEFT folder; none leaves the base as it is.
-            scale: Of the LoRA updates.
+            adapter: A PEFT folder; None for the base alone.
+            scale: Factor on the LoRA updates.
 
         Raises:
-            MergeError: The adapter is damaged, or has modules that the model lacks.
+            MergeError: a damaged adapter, or modules that are missing in the model.
         """
-        changed = set() if adapter is None else self._put_on(adapter, scale)
+        changed = set() if adapter is None else self._add(adapter, scale)
         try:
             yield
         finally:
             self._set({name: self._exact[name] for name in changed})
 
-    def _put_on(self, adapter: Path, scale: float) -> set[str]:
-        """Change the weights; the names of those that are changed."""
-        worn = Adapter(adapter)
-        changed = {f"{name}.weight" for name in worn.modules} | set(worn.extras)
+    def _add(self, folder: Path, scale: float) -> set[str]:
+        """Add an adapter to the weights; return the names of those that change."""
+        adapter = load(folder)
+        changed = {f"{name}.weight" for name in adapter.modules} | set(adapter.extras)
         if absent := sorted(changed - set(self._exact)):
             raise MergeError(
-                "the adapter has modules that the model lacks",
-                where=f"{adapter}  {few(absent)}",
+                "the adapter has modules that are missing in the model",
+                where=f"{folder}  {few(absent)}",
                 hint="it was trained from another base model",
             )
-        new = {name: place.read() for name, place in worn.extras.items()}
-        for name in worn.modules:
-            delta = worn.factors(name).dense().to(self.device)
+        new = {name: extra.read() for name, extra in adapter.extras.items()}
+        for name in adapter.modules:
+            delta = adapter.factors(name).dense().to(self.device)  # [d_out, d_in]
             new[f"{name}.weight"] = self._exact[f"{name}.weight"] + scale * delta
-        worn.close()
+        adapter.close()
         self._set(new)
         return changed
 
     @torch.no_grad()
     def _set(self, new: Mapping[str, Tensor]) -> None:
-        """Give weights new values."""
+        """Set the values of weights."""
         weights = dict(self.model.named_parameters())
         for name, values in new.items():
             weights[name].copy_(values)
 
 
 def cache_argument(model: nn.Module) -> str:
-    """Return what the model calls its cache of keys and values, as an argument and in its output.
+    """Return the model's name for its cache of keys and values, as an argument and in its output.
 
     transformers renamed `past_key_values` to `cache` in version 5.24.
     """
