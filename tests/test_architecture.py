@@ -68,6 +68,42 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("__init__",),
     ),
 }
+OFFERED: Mapping[str, tuple[str, ...]] = {
+    "public functions and registries": ("robustmerge", "robustmerge.methods", "robustmerge.steps"),
+    "ground floor": (
+        "robustmerge.errors",
+        "robustmerge.families",
+        "robustmerge.files",
+        "robustmerge.parameters",
+        "robustmerge.statistic_kinds",
+        "robustmerge.threads",
+    ),
+    "recipes, and YAML files in their style": (
+        "robustmerge.engine.merge",
+        "robustmerge.engine.options",
+        "robustmerge.engine.recipe",
+        "robustmerge.engine.values",
+        "robustmerge.engine.yaml_file",
+    ),
+    "names and tensors in adapters, base models and downloads": (
+        "robustmerge.adapter.base",
+        "robustmerge.adapter.layout",
+        "robustmerge.adapter.reader",
+        "robustmerge.adapter.source",
+        "robustmerge.adapter.tensors",
+        "robustmerge.linalg",
+    ),
+    "models and samples in transformers and PEFT": (
+        "robustmerge.collect.folders",
+        "robustmerge.collect.gradients",
+        "robustmerge.collect.load",
+        "robustmerge.collect.processor",
+        "robustmerge.live.loaded",
+    ),
+    "what verbs print": ("robustmerge.cli.optional", "robustmerge.cli.rows"),
+}
+"""The modules of the merger that the benchmark imports, by purpose; all others are its own."""
+
 APART = ("adapter", "methods")
 """Units of one floor that must not know each other."""
 MODELS = {
@@ -137,6 +173,12 @@ def test_imports_point_one_way(module: str) -> None:
 @pytest.mark.parametrize("module", [m for m in FILES if m.startswith("robustmerge.")])
 def test_the_merger_does_not_know_the_benchmark(module: str) -> None:
     assert not [i for i in all_imports(module) if i.startswith("robustmerge_bench.")]
+
+
+def test_the_benchmark_uses_what_is_meant_for_it() -> None:
+    used = {i for m in FILES if m.startswith("robustmerge_bench.") for i in all_imports(m)}
+    used = {i.removesuffix(".__init__") for i in used if i.startswith("robustmerge.")}
+    assert used == {module for modules in OFFERED.values() for module in modules}
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:

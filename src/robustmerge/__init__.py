@@ -1,6 +1,6 @@
 """Merge LoRA adapters of one model into one adapter.
 
-    merge(adapters, output)   adapter folders in, one adapter folder out
+    merge(adapters, output)   adapter folders in, one adapter folder and a MergeReport out
     load(source)              look into an adapter
     methods                   the merge methods, and how to register one
     MergeError                what goes wrong, where, and what to do
@@ -19,12 +19,14 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import methods
     from .api import diagnose, load, merge
+    from .engine.report import MergeReport
     from .errors import MergeError
 
-__all__ = ["MergeError", "__version__", "diagnose", "load", "merge", "methods"]
+__all__ = ["MergeError", "MergeReport", "__version__", "diagnose", "load", "merge", "methods"]
 
 _HOMES = {
     "MergeError": "errors",
+    "MergeReport": "engine.report",
     "diagnose": "api",
     "load": "api",
     "merge": "api",

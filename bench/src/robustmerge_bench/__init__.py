@@ -9,6 +9,10 @@
     cli/        `robustmerge bench`
 
 Scores of single answers are in percent, 0 to 100.
+
+Merges are made by `robustmerge.merge`, or by a recipe where modules have settings of their own, and
+adapters are read by `robustmerge.load`. OFFERED in tests/test_architecture.py lists the modules of
+robustmerge that this package imports.
 """
 
 __version__ = "0.1.0"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from robustmerge import load
 from robustmerge.adapter.base import Base
-from robustmerge.adapter.reader import Adapter
 from robustmerge.errors import MergeError, few
 from robustmerge.linalg import norm
 
@@ -260,7 +260,7 @@ def relative_size(adapter: Path, base: Path) -> float:
     Raises:
         MergeError: one of the two cannot be read, or a module has no weight in the base.
     """
-    with closing(Adapter(adapter)) as updates, closing(Base(str(base))) as weights:
+    with closing(load(adapter)) as updates, closing(Base(str(base))) as weights:
         ratios = []
         for name in updates.modules:
             weight = weights.weight(name)

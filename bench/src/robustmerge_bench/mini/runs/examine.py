@@ -11,8 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from robustmerge import merge
-from robustmerge.engine.report import MergeReport
+from robustmerge import MergeReport, merge
 from robustmerge.threads import limit_threads
 
 from ...item import Item

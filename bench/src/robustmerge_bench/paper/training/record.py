@@ -14,7 +14,6 @@ import peft
 import torch
 import transformers
 
-from robustmerge.adapter.config import FILE as CONFIG
 from robustmerge.files import read_json, whole_folder, write_json
 
 from .trainer import ExpertTrainer
@@ -57,11 +56,11 @@ def write_adapter(
             (folder / "training_args.bin").unlink(missing_ok=True)
             (folder / "README.md").write_text(card, encoding="utf-8")
             write_json(folder / FILE, record)
-            settings = read_json(folder / CONFIG)
+            settings = read_json(folder / "adapter_config.json")
             if isinstance(settings["target_modules"], list):
                 # PEFT keeps a set, whose order differs from process to process.
                 settings["target_modules"].sort()
-                write_json(folder / CONFIG, settings)
+                write_json(folder / "adapter_config.json", settings)
 
 
 def model_card(record: Mapping[str, Any], description: str, *tags: str) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel
 
-from robustmerge.adapter.reader import Adapter
+from robustmerge import load
 from robustmerge.errors import MergeError, few, first_line
 from robustmerge.files import expand_user
 from robustmerge.live.loaded import landed
@@ -100,7 +100,7 @@ class ClipModel:
         Raises:
             MergeError: The adapter is no LoRA, does not fit, or changes the text encoder.
         """
-        adapter = Adapter(folder)
+        adapter = load(folder)
         adapter.close()
         names = [*adapter.modules, *adapter.extras]
         if text := [name for name in names if name.startswith(("text_model", "text_projection"))]:

@@ -17,13 +17,12 @@ from warnings import catch_warnings, simplefilter
 
 import torch
 
+from robustmerge import merge
 from robustmerge.adapter import layout
 from robustmerge.adapter.reader import BESIDE, NON_LORA, Adapter
 from robustmerge.adapter.source import locate
 from robustmerge.adapter.tensors import open_tensors
 from robustmerge.collect.load import attach_adapters, load_base
-from robustmerge.engine.merge import merge_recipe
-from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError, few
 
 
@@ -82,14 +81,15 @@ def current_layout(source: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="robustmerge-") as name:
         rewritten = Path(name) / "adapter"
-        recipe = {
-            "adapters": [str(folder)],
-            "method": "task-arithmetic",
-            "layout": layout.HF,
-            "dtype": "float32",
-            "dora": "mean" if dora else "refuse",
-        }
-        merge_recipe(Recipe.from_dict(recipe, where=source), rewritten, workers=1)
+        merge(
+            [folder],
+            rewritten,
+            method="task-arithmetic",
+            layout="hf",
+            dtype="float32",
+            dora="mean" if dora else "refuse",
+            workers=1,
+        )
         if (folder / BESIDE).is_file():
             shutil.copyfile(folder / BESIDE, rewritten / BESIDE)
         yield rewritten
