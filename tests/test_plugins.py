@@ -98,7 +98,7 @@ def test_from_python_and_the_contract(tmp_path: Path, plugin: Path) -> None:
 
 def test_a_function_registered_in_one_line() -> None:
     def third(stack: Stack) -> Factors:
-        """A third."""
+        """Return a third."""
         return concat(stack).scaled(1 / 3)
 
     robustmerge.methods.method("third")(third)
@@ -145,7 +145,7 @@ def test_an_update_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def broken(name: str) -> Any:
-    """A method with one fault."""
+    """Return a method with one fault."""
     calls = []
 
     def function(stack: Stack, *, seed: int = 0) -> Factors:

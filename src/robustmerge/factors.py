@@ -32,11 +32,11 @@ class Factors:
         return self.B.shape[0], self.A.shape[1]
 
     def dense(self) -> Float[Tensor, "d_out d_in"]:
-        """The delta B @ A itself; costs d_out * d_in entries."""
+        """Return the delta B @ A itself; costs d_out * d_in entries."""
         return self.B @ self.A
 
     def pad(self, rank: int) -> Factors:
-        """The same update with zero directions appended up to `rank`."""
+        """Return the same update with zero directions appended up to `rank`."""
         missing = rank - self.rank
         if missing == 0:
             return self
@@ -44,7 +44,7 @@ class Factors:
         return Factors(pad(self.A, (0, 0, 0, missing)), pad(self.B, (0, missing)))
 
     def scaled(self, by: float) -> Factors:
-        """The update multiplied by a number."""
+        """Return the update multiplied by a number."""
         return self if by == 1.0 else Factors(self.A, self.B * by)
 
 
@@ -60,11 +60,11 @@ class Dense:
         return self.delta.shape[0], self.delta.shape[1]
 
     def dense(self) -> Float[Tensor, "d_out d_in"]:
-        """The delta itself."""
+        """Return the delta itself."""
         return self.delta
 
     def scaled(self, by: float) -> Dense:
-        """The update multiplied by a number."""
+        """Return the update multiplied by a number."""
         return self if by == 1.0 else Dense(self.delta * by)
 
 
@@ -91,17 +91,17 @@ class Lifted:
         return len(self.B.H), len(self.A.H)
 
     def factors(self) -> Factors:
-        """The same update as factors, at rank p or q, whichever is less."""
+        """Return the same update as factors, at rank p or q, whichever is less."""
         if self.M.shape[0] <= self.M.shape[1]:
             return Factors(self.A.lift(self.M.T).T, self.B.Q)
         return Factors(self.A.Q.T, self.B.lift(self.M))
 
     def dense(self) -> Float[Tensor, "d_out d_in"]:
-        """The delta itself; costs d_out * d_in entries."""
+        """Return the delta itself; costs d_out * d_in entries."""
         return self.factors().dense()
 
     def scaled(self, by: float) -> Lifted:
-        """The update multiplied by a number."""
+        """Return the update multiplied by a number."""
         return self if by == 1.0 else Lifted(self.B, self.M * by, self.A)
 
 
@@ -118,7 +118,7 @@ Result = Factors | Dense | Lifted | Noted
 
 
 def noted(result: Result) -> Noted:
-    """What a method gave, with its remarks or none."""
+    """Return what a method returned as `Noted`, without remarks where it has none."""
     return result if isinstance(result, Noted) else Noted(result, ())
 
 
@@ -132,10 +132,10 @@ class Stack:
         module: Canonical dotted name; random methods derive their seed from it.
         factors: The updates; all of one shape, ranks may differ.
         weights: The user's coefficient for each adapter.
-        scalings: What reading folded into each B (alpha / r and its kin). The updates are complete
+        scalings: What reading folded into each B (alpha / r, or rsLoRA's). The updates are complete
             without it; only flavors that reproduce a tool which splits it differently look at it.
-        data: What `robustmerge collect` gathered for this module on each adapter's samples, for
-            methods that need it; empty otherwise.
+        data: Statistics that `robustmerge collect` took of this module on each adapter's samples,
+            for methods that need them; empty otherwise.
     """
 
     module: str
@@ -153,7 +153,7 @@ class Stack:
         module: str = "module",
         scalings: tuple[float, ...] | None = None,
     ) -> Stack:
-        """Build a stack with unit weights and scalings unless told otherwise."""
+        """Build a stack; weights and scalings are 1 by default."""
         n = len(factors)
         return cls(
             module,
@@ -171,7 +171,7 @@ class Stack:
         return self.factors[0].shape
 
     def dense(self) -> Float[Tensor, "task d_out d_in"]:
-        """Every w_t delta_t in full; costs T * d_out * d_in entries."""
+        """Return every w_t delta_t in full; costs T * d_out * d_in entries."""
         pairs = zip(self.factors, self.weights, strict=True)
         return torch.stack([f.dense() * w for f, w in pairs])
 
@@ -191,7 +191,7 @@ class Stack:
         return torch.stack([f.pad(max(self.ranks)).B for f in self.factors])
 
     def share(self) -> tuple[float, ...]:
-        """The weights divided by their sum, for methods that average.
+        """Return the weights divided by their sum, for methods that average.
 
         Raises:
             MergeError: The weights sum to zero.
@@ -206,11 +206,11 @@ class Stack:
         return tuple(w / total for w in self.weights)
 
     def reweighted(self, weights: tuple[float, ...]) -> Stack:
-        """The same updates under other coefficients."""
+        """Return the same updates under other coefficients."""
         return replace(self, weights=weights)
 
     def generator(self, seed: int, *path: object) -> torch.Generator:
-        """A random stream of its own for this module and `path`, whatever the traversal order."""
+        """Return a random stream of this module and `path`, whatever the traversal order."""
         text = "/".join(map(str, (seed, self.module, *path)))
         digest = hashlib.sha256(text.encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -6,7 +6,7 @@ eight adapters of rank 16, where the layer itself has 4096 x 11008. Frobenius no
 and singular values are those of the full matrices.
 
 All of it runs in float64: where adapters share an initialization their A's differ by little, and
-that little is what tells the tasks apart.
+that little is what distinguishes the tasks.
 
 Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 """
@@ -27,7 +27,7 @@ from .factors import Dense, Factors, Lifted, Stack, Update
 _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
 ROUNDING = 1e-7
-"""Less than this share of its like is rounding: the precision of float32, which no file exceeds."""
+"""Share of the largest value below which one is rounding: the precision of float32 files."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SVD:
     energy: float
 
     def cut(self, rank: int) -> tuple[Factors, float]:
-        """The best update of this rank (Eckart-Young), and the share of energy it keeps.
+        """Return the best update of this rank (Eckart-Young), and the share of energy it keeps.
 
         The square root of each singular value goes to either side, which keeps both factors in
         the range of half-precision types.
@@ -83,7 +83,7 @@ class Core:
         return self.M * self.weights[:, None, None]
 
     def lift(self, M: Float[Tensor, "p q"]) -> Lifted:
-        """The update whose core is M."""
+        """Return the update whose core is M."""
         return Lifted(self.B, M, self.A)
 
 
@@ -110,7 +110,7 @@ def common_bases(updates: Sequence[Factors]) -> tuple[Basis, Basis, tuple[Factor
 
 
 def numerical_rank(S: Float[Tensor, " k"]) -> int:
-    """How many singular values are more than rounding: those above 1e-7 of the largest.
+    """Count the singular values that are more than rounding: above 1e-7 of the largest.
 
     What is below is noise, and its directions are arbitrary.
     """
@@ -127,7 +127,7 @@ def compact_svd(
 
 
 def polar(X: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:
-    """The nearest matrix with orthonormal columns (orthogonal Procrustes): P Q^T of X = P E Q^T.
+    """Return the nearest matrix with orthonormal columns (Procrustes): P Q^T of X = P E Q^T.
 
     Where the columns are linearly dependent it is not unique; then their span is kept, and the
     directions that are missing stay zero.
@@ -147,7 +147,7 @@ def norm(update: Update) -> float:
 
 
 def concat(stack: Stack) -> Factors:
-    """The exact weighted sum of the updates, at the sum of their ranks."""
+    """Return the exact weighted sum of the updates, at the sum of their ranks."""
     A = torch.cat([f.A for f in stack.factors])
     B = torch.cat([f.B * w for f, w in zip(stack.factors, stack.weights, strict=True)], dim=1)
     return Factors(A, B)
@@ -171,7 +171,7 @@ def svd(update: Update, rank: int | None = None) -> SVD:
 
 
 def fit(update: Update, rank: int) -> tuple[Factors, float]:
-    """The update as factors of exactly this rank, and the share of its energy they keep.
+    """Return the update as factors of exactly this rank, and the share of its energy they keep.
 
     Factors that fit are returned as they are, zero-padded; others are cut to the best
     approximation.
@@ -213,7 +213,7 @@ def _leading(delta: Float[Tensor, "d_out d_in"], rank: int) -> SVD:
     noise = torch.Generator().manual_seed(0)
     start = torch.randn(delta.shape[1], width, generator=noise, dtype=delta.dtype)
     Q = torch.linalg.qr(delta @ start.to(delta.device)).Q
-    captured = -1.0
+    captured = -1.0  # energy of the last round; none yet
     for _ in range(64):
         P = torch.linalg.qr(delta.T @ Q).Q
         Y = delta @ P

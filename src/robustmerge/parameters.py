@@ -50,10 +50,10 @@ class Parameter:
         return f"{self.type.__name__} {self._interval()}".strip()
 
     def check(self, value: Any, of: str) -> Any:
-        """The value in this parameter's type; strings are parsed.
+        """Return the value in this parameter's type; strings are parsed.
 
         Raises:
-            MergeError: Not a value of that type, or out of bounds.
+            MergeError: a value of another type, or out of bounds.
         """
         where = f"parameter {self.name} of {of}"
         if self.choices:
@@ -72,7 +72,7 @@ class Parameter:
         return True if word in _TRUE else False if word in _FALSE else None
 
     def _number(self, value: Any) -> int | float | None:
-        """The value as a number of this type within the bounds; None if it is none."""
+        """Return the value as a number of this type within the bounds; None if it is none."""
         if isinstance(value, bool):
             return None
         try:
@@ -103,8 +103,8 @@ class Parameter:
         return " and ".join(part for part in (low, high) if part)
 
 
-def declared(function: Callable[..., Any], *internal: str) -> dict[str, Parameter]:
-    """The keyword-only parameters of a function; `surveyed` and `internal` are no configuration."""
+def read_signature(function: Callable[..., Any], *internal: str) -> dict[str, Parameter]:
+    """Return the keyword-only parameters of a function, without `surveyed` and `internal` ones."""
     hints = get_type_hints(function, include_extras=True)
     described = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
     return {
@@ -137,10 +137,10 @@ def read_settings(texts: Iterable[str], *, where: str = "", hint: str = "") -> d
 def configure(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], of: str, *, where: str = ""
 ) -> dict[str, Any]:
-    """All parameters with their values, the given ones validated.
+    """Return all parameters with their values, the given ones validated.
 
     Raises:
-        MergeError: An unknown parameter, or a value out of its bounds.
+        MergeError: unknown parameter, or a value out of its bounds.
     """
     for name in given:
         if name not in parameters:

@@ -28,7 +28,7 @@ LLM = {
 def factors(
     d_out: int, d_in: int, rank: int, seed: int, dtype: torch.dtype = torch.float32
 ) -> Factors:
-    """A random update."""
+    """Return a random update."""
     g = torch.Generator().manual_seed(seed)
     A = torch.randn(rank, d_in, generator=g, dtype=torch.float64)
     B = torch.randn(d_out, rank, generator=g, dtype=torch.float64)
@@ -43,13 +43,13 @@ def stack(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Stack:
-    """A stack of random updates."""
+    """Return a stack of random updates."""
     made = [factors(d_out, d_in, r, seed * 1000 + t, dtype) for t, r in enumerate(ranks)]
     return Stack.of(made, [float(w) for w in weights] if weights is not None else None)
 
 
 def rows(*taus: Sequence[float], weights: Sequence[float] | None = None) -> Stack:
-    """A module of one output whose deltas are these rows."""
+    """Return a module of one output whose deltas are these rows."""
     updates = [
         Factors(torch.tensor([tau], dtype=torch.float64), torch.ones(1, 1).double()) for tau in taus
     ]
@@ -105,7 +105,7 @@ def trio(root: Path, **settings: Any) -> list[str]:
 
 
 def deltas(folder: Path | str) -> dict[str, Tensor]:
-    """Every module's update in float64, read without the package: scaling times B A."""
+    """Return every module's update in float64, read without the package: scaling times B A."""
     from safetensors.torch import load_file
 
     folder = Path(folder)

@@ -8,7 +8,7 @@ from robustmerge.factors import Stack
 
 
 def deltas_of(stack: Stack) -> torch.Tensor:
-    """The updates times their weights, in float64."""
+    """Return the updates times their weights, in float64."""
     pairs = zip(stack.factors, stack.weights, strict=True)
     return torch.stack([w * f.B.double() @ f.A.double() for f, w in pairs])
 

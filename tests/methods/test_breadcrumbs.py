@@ -23,7 +23,7 @@ def crumbs(given: Stack, **settings: Any) -> Tensor:
 
 
 def kept(tau: Sequence[float], density: float, gamma: float) -> list[float]:
-    """The next entries after the largest ones, one after the other."""
+    """Return the next entries after the largest ones, one after the other."""
     order = sorted(range(len(tau)), key=lambda j: -abs(tau[j]))
     out, keep = int(len(tau) * gamma), int(len(tau) * density)
     left = set(order[out : out + keep])

@@ -11,7 +11,7 @@ from robustmerge.testing import MethodCase, random_stack
 
 
 def dense(given: Stack, tau: float, start: str) -> torch.Tensor:
-    """All d_out d_in equations at once."""
+    """Return all d_out d_in equations at once."""
     deltas = [f.dense() for f in given.factors]
     total = sum(w * d for w, d in zip(given.weights, deltas, strict=True))
     assert isinstance(total, torch.Tensor)

@@ -7,7 +7,7 @@ import torch
 
 from robustmerge.factors import Factors, Stack
 from robustmerge.linalg import core
-from robustmerge.methods.spectral.ctm import alternate, balanced, hosvd, kept
+from robustmerge.methods.spectral.ctm import alternate, balance_norms, energy_kept, hosvd
 from robustmerge.testing import MethodCase, random_stack
 
 CTM = MethodCase.of("ctm")
@@ -63,8 +63,8 @@ def test_the_core_equals_the_dense_definition() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_alternation_keeps_no_less_than_its_start(seed: int) -> None:
-    X = balanced(core(random_stack(30, 25, (4, 4, 4, 4), seed=seed)).M, 0.25)
-    assert kept(X, alternate(X, 4)) > kept(X, hosvd(X, 4)) * 1.01
+    X = balance_norms(core(random_stack(30, 25, (4, 4, 4, 4), seed=seed)).M, 0.25)
+    assert energy_kept(X, alternate(X, 4)) > energy_kept(X, hosvd(X, 4)) * 1.01
 
 
 def test_the_rank_is_that_of_the_largest_adapter_or_the_one_asked_for() -> None:

@@ -13,7 +13,7 @@ from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
 from robustmerge.methods.entrywise._entries import view_of
-from robustmerge.methods.entrywise.della import _probabilities, ascend
+from robustmerge.methods.entrywise.della import _probabilities, ranks_in_rows
 from robustmerge.testing import MethodCase, check_method, random_stack
 
 ROW = [0.1, -0.4, 0.2, 0.3]
@@ -31,7 +31,7 @@ def probabilities(tau: list[float], density: float, epsilon: float) -> list[floa
 
 
 def dropped(given: Stack, part: str, t: int, x: Tensor, **settings: float) -> Tensor:
-    """An adapter's entries by the definition, with the numbers the method draws."""
+    """Return an adapter's entries by the definition, with the numbers the method draws."""
     uniform = torch.rand(x.shape, generator=given.generator(0, part, t))
     p = torch.tensor([probabilities(row, **settings) for row in x.tolist()], dtype=x.dtype)
     return x * (uniform < p) / p
@@ -156,6 +156,6 @@ def test_the_contract_holds_where_all_are_summed(flavor: str) -> None:
 def test_entries_ascend_by_magnitude_and_equal_ones_by_place(dtype: torch.dtype) -> None:
     g = torch.Generator().manual_seed(0)
     x = torch.randint(-4, 5, (3, 5, 40), generator=g).to(dtype) / 8
-    assert torch.equal(ascend(x), x.abs().argsort(dim=2, stable=True))
+    assert torch.equal(ranks_in_rows(x), x.abs().argsort(dim=2, stable=True))
     wide = torch.randn(2, 3, 1000, generator=g, dtype=dtype)
-    assert torch.equal(ascend(wide), wide.abs().argsort(dim=2, stable=True))
+    assert torch.equal(ranks_in_rows(wide), wide.abs().argsort(dim=2, stable=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.methods.spectral.do_merging import orthogonalized
+from robustmerge.methods.spectral.do_merging import orthogonalize
 from robustmerge.testing import MethodCase, random_stack
 
 DO = MethodCase.of("do-merging")
@@ -46,7 +46,7 @@ def test_the_delta_flavor_equals_the_dense_definition() -> None:
     for f, d in zip(given.factors, deltas, strict=True):
         U, S, Vh = torch.linalg.svd(d, full_matrices=False)
         parts.append((U[:, : f.rank] * S[: f.rank], Vh[: f.rank]))
-    A = orthogonalized(torch.cat([a for _, a in parts]) @ axes.T, given.ranks, 100, 0.01) @ axes
+    A = orthogonalize(torch.cat([a for _, a in parts]) @ axes.T, given.ranks, 100, 0.01) @ axes
     rows = torch.split(A, list(given.ranks))
     moved = [b @ a for (b, _), a in zip(parts, rows, strict=True)]
     torch.testing.assert_close(DO.merge(given), averaged(moved), atol=1e-9, rtol=1e-9)
@@ -59,7 +59,7 @@ def test_the_steps_come_near_the_least_objective() -> None:
     def objective(A: torch.Tensor) -> torch.Tensor:
         return 2 * (A[:6] @ A[6:].T).square().sum() + (A - A0).square().sum()
 
-    found = orthogonalized(A0, (6, 6), 100, 0.01)
+    found = orthogonalize(A0, (6, 6), 100, 0.01)
     best = A0.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([best], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -82,7 +82,7 @@ def test_a_step_is_that_of_adam() -> None:
         optimizer.zero_grad()
         (2 * (A[:2] @ A[2:].T).square().sum() + (A - A0).square().sum()).backward()
         optimizer.step()
-    torch.testing.assert_close(orthogonalized(A0, (2, 2), 20, 0.01), A.detach())
+    torch.testing.assert_close(orthogonalize(A0, (2, 2), 20, 0.01), A.detach())
 
 
 def test_one_adapter_comes_through() -> None:

@@ -104,7 +104,7 @@ def test_worked_numbers_of_the_published_core() -> None:
 
 
 def bases(space: str, given: Stack) -> tuple[Tensor, Tensor]:
-    """The bases of a space by its definition, from full decompositions."""
+    """Return the bases of a space by its definition, from full decompositions."""
     deltas = [f.dense() for f in given.factors]
     left = torch.cat([f.B for f in given.factors] if space == "core-paper" else deltas, dim=1)
     right = torch.cat([f.A for f in given.factors] if space == "core-paper" else deltas).T

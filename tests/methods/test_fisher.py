@@ -27,7 +27,7 @@ def test_worked_numbers() -> None:
 
 
 def average(stack: Stack, side: str, i: int, j: int) -> float:
-    """One entry, over the adapters that have it."""
+    """Return one entry, over the adapters that have it."""
     total = weight = 0.0
     for f, w, found in zip(stack.factors, stack.weights, stack.data, strict=True):
         if (i if side == "A" else j) < f.rank:

@@ -32,7 +32,7 @@ def test_weights_divide_the_arc() -> None:
 
 
 def pull(mean: Tensor, unit: Tensor) -> Tensor:
-    """The tangent at `mean` that leads to `unit`, as long as the arc."""
+    """Return the tangent at `mean` that leads to `unit`, as long as the arc."""
     angle = torch.arccos((mean * unit).sum())
     off = unit - (mean * unit).sum() * mean
     return angle * off / off.norm()

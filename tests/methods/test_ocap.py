@@ -6,7 +6,7 @@ import torch
 
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.spectral._common_specific import common_and_specific
-from robustmerge.methods.spectral.ocap import ceiling
+from robustmerge.methods.spectral.ocap import norm_cap
 from robustmerge.testing import MethodCase, random_stack
 
 OCAP = MethodCase.of("ocap")
@@ -23,7 +23,7 @@ def test_worked_numbers_of_iso_cts() -> None:
 
 def test_worked_cap() -> None:
     """Norms 1, 2, 4, 10: median 3, distances 2, 1, 1, 7, of which the median is 1.5."""
-    found = ceiling(torch.tensor([1.0, 10, 2, 4]), 3.0)
+    found = norm_cap(torch.tensor([1.0, 10, 2, 4]), 3.0)
     assert float(found) == 7.5
 
 

@@ -24,7 +24,7 @@ TAUS = torch.tensor([[0.1, 0.2, -0.3, 0.4], [0.4, -0.1, -0.2, 0.3]], dtype=torch
 
 
 def merged(stacks: Sequence[Stack], **given: Any) -> list[Factors | Dense]:
-    """All modules of a model, merged as the engine does it."""
+    """Return all modules of a model, merged as the engine does it."""
     parameters = PCB.configure(given)
     assert PCB.survey is not None
     found = PCB.survey(lambda: iter(stacks), [parameters] * len(stacks))
@@ -45,7 +45,7 @@ def by_hand(
     weights: Sequence[float] = (1, 1, 1),
     own: Sequence[int] = (),
 ) -> Tensor:
-    """The released arithmetic on vectors [task n], one adapter after the other.
+    """Return the released arithmetic on vectors [task n], one adapter after the other.
 
     Of an adapter's vector only the first `own` entries are its own.
     """

@@ -62,7 +62,7 @@ def model() -> peft.PeftModel:
 
 
 def factors(model: peft.PeftModel, module: str, adapter: str) -> tuple[Tensor, Tensor]:
-    """A and B as PEFT holds them."""
+    """Return a and B as PEFT holds them."""
     layer = getattr(model.base_model.model, module)
     if module == "words":
         return layer.lora_embedding_A[adapter].data, layer.lora_embedding_B[adapter].data
@@ -91,7 +91,7 @@ def ours(model: peft.PeftModel, name: str, module: str, **given: Any) -> Factors
 
 
 def masks(model: peft.PeftModel, density: float, seed: int, kind: str) -> Iterator[Tensor]:
-    """The masks our methods draw, in the order in which PEFT prunes."""
+    """Return the masks our methods draw, in the order in which PEFT prunes."""
     for module in (name for name, _ in model.base_model.model.named_children()):
         d_out, d_in = SHAPES[module]
         given = stack(model, module)

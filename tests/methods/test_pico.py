@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustmerge.factors import Factors, Stack
-from robustmerge.methods.spectral.pico import Flavor, calibrated
+from robustmerge.methods.spectral.pico import Flavor, calibrate
 from robustmerge.testing import MethodCase, random_stack
 
 PICO = MethodCase.of("pico")
@@ -36,7 +36,7 @@ def test_the_core_equals_the_dense_definition(flavor: Flavor) -> None:
     total = shrink @ sum(deltas)
     expected = total / total.norm() * (sum(d.norm() for d in deltas) / 3)
     torch.testing.assert_close(PICO.merge(given, flavor=flavor), expected)
-    stack = calibrated(given, flavor)
+    stack = calibrate(given, flavor)
     assert stack.weights == given.weights
     for before, after in zip(given.factors, stack.factors, strict=True):
         torch.testing.assert_close(after.dense(), shrink @ before.dense())
@@ -52,7 +52,7 @@ def test_one_adapter_and_an_absent_one_change_nothing() -> None:
 
 def test_a_direction_that_all_energy_is_in_is_divided_by_the_number_of_adapters() -> None:
     one = random_stack(8, 6, (1,)).factors[0]
-    for f in calibrated(Stack.of([one, one, one])).factors:
+    for f in calibrate(Stack.of([one, one, one])).factors:
         torch.testing.assert_close(f.dense(), one.dense() / 3)
 
 
@@ -64,4 +64,4 @@ def test_updates_that_cancel_out_stay_zero() -> None:
 
 def test_calibrated_updates_keep_their_dtype() -> None:
     given = random_stack(12, 10, (3, 2), dtype=torch.float32)
-    assert {f.B.dtype for f in calibrated(given).factors} == {torch.float32}
+    assert {f.B.dtype for f in calibrate(given).factors} == {torch.float32}

@@ -11,7 +11,7 @@ import torch
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
 from robustmerge.testing import MethodCase, random_stack
-from robustmerge.testing.cases import turned
+from robustmerge.testing.cases import change_gauge
 
 REGMEAN = MethodCase.of("regmean", {"off_diagonal": 1.0})
 
@@ -40,7 +40,7 @@ def with_data(stack: Stack, inputs: Sequence[torch.Tensor]) -> Stack:
 
 
 def fitted(stack: Stack, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The best combination of the rows of all A, by least squares on every token."""
+    """Return the best combination of the rows of all A, by least squares on every token."""
     rows = torch.cat([f.A for f in stack.factors])
     pairs = list(zip(stack.factors, inputs, stack.weights, strict=True))
     seen = torch.cat([w**0.5 * X @ rows.T for _, X, w in pairs])
@@ -133,7 +133,7 @@ def test_all_weights_doubled_are_no_change() -> None:
 def test_one_adapter_and_equal_adapters_merge_to_themselves() -> None:
     one = random_stack(20, 15, (3,)).factors[0]
     torch.testing.assert_close(MethodCase.of("regmean").merge(Stack.of([one])), one.dense())
-    twice = Stack.of([one, turned(one, 1)])
+    twice = Stack.of([one, change_gauge(one, 1)])
     torch.testing.assert_close(MethodCase.of("regmean").merge(twice), one.dense())
 
 
@@ -141,7 +141,7 @@ def test_what_no_sample_shows_gets_the_least_update_in_any_gauge() -> None:
     given = random_stack(20, 15, (3, 2, 3))
     inputs = activations(15, (2, 1, 2))
     merged = REGMEAN.merge(with_data(given, inputs))
-    other = replace(given, factors=tuple(turned(f, t) for t, f in enumerate(given.factors)))
+    other = replace(given, factors=tuple(change_gauge(f, t) for t, f in enumerate(given.factors)))
     torch.testing.assert_close(
         REGMEAN.merge(with_data(other, inputs)), merged, atol=1e-7, rtol=1e-7
     )

@@ -46,7 +46,7 @@ def test_equals_the_released_arithmetic(case: str, tasks: int, tolerance: float)
 def slow_robustmerge(
     A: list[torch.Tensor], B: list[torch.Tensor], density: float, clamp: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The released loop, entry by entry, for equal ranks; gains 1."""
+    """Return the released loop, entry by entry, for equal ranks; gains 1."""
 
     def prune(x: torch.Tensor) -> torch.Tensor:
         ranked = sorted(x.abs().flatten().tolist())

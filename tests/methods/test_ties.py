@@ -22,7 +22,7 @@ SPACES = ("factor", "delta")
 
 
 def merged(stacks: Sequence[Stack], **given: Any) -> list[Factors | Dense]:
-    """All modules of a model, merged as the engine does it."""
+    """Return all modules of a model, merged as the engine does it."""
     parameters = TIES.configure(given)
     assert TIES.survey is not None
     found = TIES.survey(lambda: iter(stacks), [parameters] * len(stacks))
@@ -31,7 +31,7 @@ def merged(stacks: Sequence[Stack], **given: Any) -> list[Factors | Dense]:
 
 
 def delta(given: Stack, **parameters: Any) -> list[float]:
-    """One module of one output, merged as a delta."""
+    """Return one module of one output, merged as a delta."""
     (update,) = merged([given], space="delta", **parameters)
     assert isinstance(update, Dense)
     return update.delta[0].tolist()

@@ -137,7 +137,7 @@ MERGING = (
     ),
     _plant(
         "DARE does not rescale",
-        "methods/entrywise/dare.py::dropping",
+        "methods/entrywise/dare.py::make_drop",
         "kept(block) / density",
         "kept(block)",
         "tests/methods/test_dare.py",
@@ -229,14 +229,14 @@ MERGING = (
     # Spectral
     _plant(
         "TSV keeps one direction less",
-        "methods/spectral/tsv_m.py::_merged",
+        "methods/spectral/tsv_m.py::_sum_orthogonal",
         "k = numerical_rank(S) if most is None else most",
         "k = numerical_rank(S) - 1 if most is None else most",
         "tests/methods/test_tsv_m.py",
     ),
     _plant(
         "Iso-C takes the sum for the mean",
-        "methods/spectral/iso_c.py::_flat",
+        "methods/spectral/iso_c.py::_flatten",
         "S[:k].mean()",
         "S[:k].sum()",
         "tests/methods/test_iso.py",
@@ -250,7 +250,7 @@ MERGING = (
     ),
     _plant(
         "STAR restores nothing",
-        "methods/spectral/star.py::_truncated",
+        "methods/spectral/star.py::_truncate",
         "scaled(total / kept if kept > 0 else 1.0)",
         "scaled(1.0)",
         "tests/methods/test_star.py",
@@ -292,7 +292,7 @@ MERGING = (
     ),
     _plant(
         "DO-Merging divides once by T",
-        "methods/spectral/do_merging.py::_averaged",
+        "methods/spectral/do_merging.py::_average_columns",
         "len(parts) ** 2",
         "len(parts)",
         "tests/methods/test_do_merging.py",
@@ -341,8 +341,8 @@ MERGING = (
         "tests/methods/test_fisher.py",
     ),
     _plant(
-        "core posterior heard on one side only",
-        "methods/regression/core_posterior.py::core_posterior.applied",
+        "core posterior projects one side only",
+        "methods/regression/core_posterior.py::core_posterior.apply",
         "(weights * (left @ X @ right))",
         "(weights * (left @ X))",
         "tests/methods/test_core_posterior.py",

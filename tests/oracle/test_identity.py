@@ -54,7 +54,7 @@ def base() -> Tensor:
 
 
 def outputs(folder: Path, family: str = "llava") -> Tensor:
-    """The logits with an adapter that PEFT loads, every tensor of it."""
+    """Return the logits with an adapter that PEFT loads, every tensor of it."""
     model = attach(build(family), folder)
     landed(model, folder)
     return logits(family, model)
@@ -73,7 +73,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
 
 
 def assert_same(before: Tensor, merged: Path, base: Tensor, within: float = 1e-5) -> None:
-    """The merged adapter gives these logits, up to a share of what it changes."""
+    """Return the merged adapter gives these logits, up to a share of what it changes."""
     change = (before - base).abs().max()
     assert change > 0.5
     assert (outputs(merged) - before).abs().max() < within * change
@@ -249,7 +249,7 @@ def test_original_llava_folder_with_its_projector(base: Tensor, tmp_path: Path) 
 
 
 def rewritten(folder: Path, target: Path, table: Mapping[str, str]) -> Path:
-    """A copy of an adapter whose modules are named by another table of beginnings."""
+    """Return a copy of an adapter whose modules are named by another table of beginnings."""
     target.mkdir()
     (target / "adapter_config.json").write_text((folder / "adapter_config.json").read_text())
     tensors = load_file(folder / WEIGHTS)
@@ -266,7 +266,7 @@ def renamed(name: str, table: Mapping[str, str]) -> str:
 
 
 def with_name(key: str, adapter: str) -> str:
-    """The key as it stands in a trained state, where adapters have names."""
+    """Return the key as it stands in a trained state, where adapters have names."""
     for part in ("lora_embedding_A", "lora_embedding_B", "lora_A", "lora_B"):
         key = key.replace(f".{part}", f".{part}.{adapter}")
     return key

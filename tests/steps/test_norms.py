@@ -8,7 +8,7 @@ import torch
 from robustmerge.factors import Factors, Stack
 from robustmerge.steps.norms import norms
 from robustmerge.testing import random_stack
-from robustmerge.testing.cases import turned
+from robustmerge.testing.cases import change_gauge
 
 
 def sizes(stack: Stack) -> list[float]:
@@ -49,5 +49,5 @@ def test_directions_and_weights_stay_and_zero_updates_do_not_count() -> None:
 
 def test_norms_are_those_of_the_deltas() -> None:
     given = random_stack(20, 25, (4, 2, 3))
-    other = Stack.of([turned(f, t) for t, f in enumerate(given.factors)])
+    other = Stack.of([change_gauge(f, t) for t, f in enumerate(given.factors)])
     assert sizes(norms(other)) == pytest.approx(sizes(norms(given)))

@@ -17,7 +17,7 @@ from robustmerge.depth import Depth, find_depths
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.linalg import concat, core, fit, svd
 from robustmerge.testing import random_stack
-from robustmerge.testing.cases import perturbed, turned
+from robustmerge.testing.cases import change_gauge, perturb
 
 CALIBRATE = [s.name for s in steps.every() if s.stage == "calibrate"]
 BALANCE = [s.name for s in steps.every() if s.stage == "balance"]
@@ -117,9 +117,9 @@ def test_calibration_of_any_update(name: str) -> None:
     where = Depth(1, 4)
     forms = [concat(stack), space.lift(space.M.sum(0)), Dense(concat(stack).dense())]
     results = [applied.calibrate(update, stack, where).dense() for update in forms]  # type: ignore[arg-type]
-    other = Stack.of([turned(f, t) for t, f in enumerate(stack.factors)])
+    other = Stack.of([change_gauge(f, t) for t, f in enumerate(stack.factors)])
     results.append(applied.calibrate(forms[0], other, where).dense())  # type: ignore[arg-type]
-    moved = perturbed(stack)
+    moved = perturb(stack)
     results.append(applied.calibrate(concat(moved), moved, where).dense())
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=1e-6, atol=1e-8)
@@ -136,7 +136,7 @@ def test_balance_changes_sizes_or_directions_but_no_shapes(name: str) -> None:
     assert balanced.weights == stack.weights
     assert all(torch.equal(a, f.dense()) for a, f in zip(before, stack.factors, strict=True))
     assert not torch.allclose(balanced.factors[0].dense(), before[0])
-    other = Stack.of([turned(f, t) for t, f in enumerate(stack.factors)], stack.weights)
+    other = Stack.of([change_gauge(f, t) for t, f in enumerate(stack.factors)], stack.weights)
     again = steps.parse(name, "balance").balance(other, Depth(0, 1))
     for one, two in zip(balanced.factors, again.factors, strict=True):
         torch.testing.assert_close(one.dense(), two.dense(), rtol=1e-6, atol=1e-8)

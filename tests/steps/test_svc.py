@@ -9,7 +9,7 @@ from robustmerge.factors import Dense, Factors, Stack, Update
 from robustmerge.linalg import concat, core
 from robustmerge.steps.svc import svc
 from robustmerge.testing import random_stack
-from robustmerge.testing.cases import turned
+from robustmerge.testing.cases import change_gauge
 
 
 def forms(stack: Stack) -> dict[str, Update]:
@@ -47,7 +47,7 @@ def test_it_equals_the_dense_definition(form: str, alpha: float) -> None:
 
 def test_it_looks_at_the_deltas_only() -> None:
     stack = random_stack(20, 25, (4, 2, 3))
-    other = Stack.of([turned(f, t) for t, f in enumerate(stack.factors)])
+    other = Stack.of([change_gauge(f, t) for t, f in enumerate(stack.factors)])
     torch.testing.assert_close(svc(concat(other), other).dense(), svc(concat(stack), stack).dense())
 
 

@@ -21,7 +21,7 @@ def load_plugin(source: str) -> ModuleType:
     once more does nothing.
 
     Raises:
-        MergeError: There is no such file or module, it cannot be run, or it registers nothing.
+        MergeError: no such file or module, an error in it, or no method registered.
     """
     key = str(Path(source).resolve()) if source.endswith(".py") else source
     if key in _LOADED:
@@ -35,7 +35,7 @@ def load_plugin(source: str) -> ModuleType:
         raise MergeError(
             f"the plugin fails when it is loaded: {type(error).__name__}: {error}",
             where=source,
-            hint=f"python {source} shows where" if source.endswith(".py") else "mend the module",
+            hint=f"python {source} shows where" if source.endswith(".py") else "fix the module",
         ) from error
     if all(before.get(method.name) is method.function for method in every()):
         raise MergeError(

@@ -17,7 +17,7 @@ from annotated_types import Interval
 
 from ..errors import MergeError, unknown
 from ..factors import Result, Stack
-from ..parameters import Parameter, configure, declared
+from ..parameters import Parameter, configure, read_signature
 
 Density = Annotated[float, Interval(gt=0, le=1)]
 """Share of entries that is kept."""
@@ -89,14 +89,14 @@ class Method:
         return package.rpartition(".")[2]
 
     def has(self, trait: Trait, settings: Mapping[str, Any]) -> bool:
-        """Whether a trait is claimed under these settings (all parameters, as configured)."""
+        """Return True if a trait is claimed under these settings of all parameters."""
         if isinstance(trait, bool):
             return trait
         conditions = trait if isinstance(trait, tuple) else (trait,)
         return all(settings[c.name] in c.values for c in conditions)
 
     def warnings(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        """What a careful user should know about these settings."""
+        """Return the cautions that apply to these settings."""
         return tuple(
             f"{self.name} with {when}: {text}"
             for when, text in self.cautions.items()
@@ -110,10 +110,10 @@ class Method:
         return inspect.cleandoc(module.__doc__ or self.function.__doc__ or self.name)
 
     def configure(self, given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
-        """All parameters with their values, the given ones validated.
+        """Return all parameters with their values, the given ones validated.
 
         Raises:
-            MergeError: An unknown parameter, or a value out of its bounds.
+            MergeError: unknown parameter, or a value out of its bounds.
         """
         for name in set(given) - set(self.parameters):
             if variants := [
@@ -154,7 +154,7 @@ def method(
     """Register a function as the merge method `name`.
 
     A method is stochastic when it takes a parameter `seed`. `Method` says what the traits mean;
-    `robustmerge.testing.check_method` tells which of them hold.
+    `robustmerge.testing.check_method` reports which of them hold.
 
     Example:
         >>> import robustmerge
@@ -169,7 +169,7 @@ def method(
                 where=f"{_METHODS[name].function.__module__}\n{function.__module__}",
                 hint="rename one of them",
             )
-        parameters = declared(function)
+        parameters = read_signature(function)
         _METHODS[name] = Method(
             name=name,
             function=function,
@@ -191,10 +191,10 @@ def method(
 
 
 def get(name: str) -> Method:
-    """The method of this name.
+    """Return the method of this name.
 
     Raises:
-        MergeError: There is none; the nearest name is suggested.
+        MergeError: unknown name; the nearest one is suggested.
     """
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
@@ -202,5 +202,5 @@ def get(name: str) -> Method:
 
 
 def every() -> tuple[Method, ...]:
-    """All registered methods, by name."""
+    """Return all registered methods, by name."""
     return tuple(_METHODS[name] for name in sorted(_METHODS))

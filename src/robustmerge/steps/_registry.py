@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from ..depth import Depth
 from ..errors import unknown
 from ..factors import Stack, Update
-from ..parameters import Parameter, configure, declared, read_settings
+from ..parameters import Parameter, configure, read_settings, read_signature
 
 Stage = Literal["balance", "calibrate"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,7 +72,7 @@ def step(name: str, *, stage: Stage, paper: str, checked: str) -> Callable[[F], 
     """Register a function as the step `name`."""
 
     def register(function: F) -> F:
-        parameters = declared(function, "depth")
+        parameters = read_signature(function, "depth")
         deep = "depth" in inspect.signature(function).parameters
         _STEPS[name] = Step(name, stage, function, paper, checked, deep, parameters)
         return function

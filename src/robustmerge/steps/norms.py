@@ -29,7 +29,7 @@ from annotated_types import Interval
 
 from ..factors import Stack
 from ..linalg import norm
-from ..methods.spectral.ocap import ceiling
+from ..methods.spectral.ocap import norm_cap
 from ._registry import step
 
 
@@ -51,7 +51,7 @@ def norms(
     there = sizes > 0
     if not there.any():
         return stack
-    capped = sizes.clamp_max(ceiling(sizes[there], 1.4826 * cap))
+    capped = sizes.clamp_max(norm_cap(sizes[there], 1.4826 * cap))
     geometric = capped[there].log().mean().exp()
     wanted = capped ** (1 - exponent) * geometric**exponent
     by = (wanted / sizes).where(there, 1).tolist()

@@ -13,7 +13,7 @@ Source: Pico, arXiv:2604.16826, with its released code.
 from __future__ import annotations
 
 from ..factors import Stack
-from ..methods.spectral.pico import Flavor, calibrated
+from ..methods.spectral.pico import Flavor, calibrate
 from ._registry import step
 
 
@@ -25,4 +25,4 @@ def pico(stack: Stack, *, flavor: Flavor = "delta") -> Stack:
         stack: The module's updates.
         flavor: Take the directions of the deltas, or as published those of the B's.
     """
-    return calibrated(stack, flavor)
+    return calibrate(stack, flavor)

@@ -18,7 +18,7 @@ from ..methods import Method
 from .cases import MethodCase, random_stack, statistics
 from .checks import CHECKS
 
-__all__ = ["CHECKS", "Case", "check_method", "random_stack", "statistics"]
+__all__ = ["CHECKS", "MethodCase", "check_method", "random_stack", "statistics"]
 
 
 def check_method(method: Method | str, settings: Mapping[str, Any] | None = None) -> None:
@@ -29,7 +29,7 @@ def check_method(method: Method | str, settings: Mapping[str, Any] | None = None
         settings: Parameters that differ from the defaults.
 
     Raises:
-        AssertionError: It is broken; the message lists every check that failed, and how.
+        AssertionError: a broken contract; the message lists every check that failed, and how.
     """
     case = MethodCase.of(method, settings)
     problems = []
@@ -40,6 +40,6 @@ def check_method(method: Method | str, settings: Mapping[str, Any] | None = None
             kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
             problems.append(f"{check.__name__}: {kind}{error}")
     if problems:
-        given = ", ".join(f"{k}={v}" for k, v in (settings or {}).items())
-        head = f"{case.method.name} ({given})" if given else case.method.name
+        text = ", ".join(f"{k}={v}" for k, v in (settings or {}).items())
+        head = f"{case.method.name} ({text})" if text else case.method.name
         raise AssertionError("\n".join([f"{head} breaks the contract:", *problems]))

@@ -1,4 +1,4 @@
-"""What methods are tested on: made-up updates, and what may be done to them."""
+"""Cases that methods are tested on: made-up updates, and changes of them."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ class MethodCase:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, method: Method | str, given: Mapping[str, Any] | None = None) -> MethodCase:
-        """The method, by itself or by name, with its defaults where nothing else is given."""
-        found = get(method) if isinstance(method, str) else method
-        return cls(found, found.configure(given or {}))
+    def of(cls, method: Method | str, settings: Mapping[str, Any] | None = None) -> MethodCase:
+        """Return a method, by itself or by name, under its defaults and these settings."""
+        registered = get(method) if isinstance(method, str) else method
+        return cls(registered, registered.configure(settings or {}))
 
     def claims(self, trait: Trait) -> bool:
-        """Whether a trait is claimed under these settings."""
+        """Return True if a trait is claimed under these settings."""
         return self.method.has(trait, self.settings)
 
     def merge(self, stack: Stack, **changed: Any) -> Delta:
-        """The merged delta in float64."""
+        """Return the merged delta in float64."""
         settings = {**self.settings, **changed}
         surveyed = {}
         if self.method.survey is not None:
-            found = self.method.survey(lambda: iter([stack]), [settings])
-            surveyed = {} if found is None else {"surveyed": found}
+            statistic = self.method.survey(lambda: iter([stack]), [settings])
+            surveyed = {} if statistic is None else {"surveyed": statistic}
         update = noted(self.method(self._with_data(stack), **settings, **surveyed)).update
         if isinstance(update, Factors):
             return update.B.double() @ update.A.double()
         return update.dense().double()
 
     def _with_data(self, stack: Stack) -> Stack:
-        """What the method needs, made up unless the stack has it."""
+        """Add made-up statistics that the method needs, unless the stack has them."""
         if not self.method.needs or stack.data:
             return stack
         return replace(stack, data=statistics(stack))
@@ -79,20 +79,20 @@ def random_stack(
 
 
 def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]:
-    """What `robustmerge collect` would gather on made-up activations and gradients.
+    """Make up the statistics that `robustmerge collect` takes of inputs and gradients.
 
-    They depend on the shapes and on the adapter's place in the list, and not on how its update is
+    They depend on the shapes and on the adapter's position in the list, and not on how its update is
     split in factors.
     """
     d_in = stack.shape[1]
     rows = torch.cat([f.A for f in stack.factors]).double()
-    found = []
+    result = []
     for t, f in enumerate(stack.factors):
         of = stack.generator(0, stack.shape, t)
         X = torch.randn(samples, d_in, generator=of, dtype=torch.float64)
         X = X * (1 + torch.arange(d_in) % (2 + t))
-        Z = X @ rows.T
-        found.append(
+        Z = X @ rows.T  # [sample, R]
+        result.append(
             {
                 "gram": Z.T @ Z,
                 "squares": X.square().sum(0),
@@ -101,22 +101,22 @@ def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]
         )
         sizes = ModuleSizes(*stack.shape, rank=f.rank, ranks=sum(stack.ranks))
         for name, tensor in TENSORS.items():
-            if name not in found[t]:
+            if name not in result[t]:
                 values = torch.rand(tensor.shape(sizes), generator=of, dtype=torch.float64)
-                found[t][name] = values + 0.1 * t
-    return tuple(found)
+                result[t][name] = values + 0.1 * t
+    return tuple(result)
 
 
-def turned(f: Factors, seed: int) -> Factors:
-    """The same update in another gauge: B G^-1 and G A."""
+def change_gauge(f: Factors, seed: int) -> Factors:
+    """Return the same update in another gauge: B G^-1 and G A."""
     g = torch.Generator().manual_seed(seed)
     G = torch.randn(f.rank, f.rank, generator=g, dtype=torch.float64)
     G = G + 2 * torch.eye(f.rank, dtype=torch.float64)
     return Factors(G @ f.A, f.B @ torch.linalg.inv(G))
 
 
-def perturbed(stack: Stack) -> Stack:
-    """Every factor changed by 1e-12 of itself."""
+def perturb(stack: Stack) -> Stack:
+    """Return every factor changed by 1e-12 of itself."""
     g = torch.Generator().manual_seed(7)
 
     def noise(x: Tensor) -> Tensor:
@@ -127,8 +127,8 @@ def perturbed(stack: Stack) -> Stack:
     return replace(stack, factors=moved)
 
 
-def backwards(stack: Stack) -> Stack:
-    """The adapters in the opposite order, with their data."""
+def reverse(stack: Stack) -> Stack:
+    """Return the adapters in the opposite order, with their data."""
     ranks = stack.ranks
     at = torch.split(torch.arange(sum(ranks)), list(ranks))
     order = torch.cat([*at[::-1]])

@@ -1,4 +1,4 @@
-"""Random dropping: which entries are kept, and what is left scaled up."""
+"""Random dropping of entries, and scaling up of the others."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Kept = Callable[[EntryBlock], Tensor]
 """What is left of a block: [task rows cols]."""
 
 
-def drawn(
+def draw_mask(
     stack: Stack, block: EntryBlock, keep: float | Tensor, seed: int
 ) -> Bool[Tensor, "task rows cols"]:
-    """Which entries are kept; drawn on the CPU, so that the device does not matter.
+    """Draw the entries that are kept; on the CPU, so that the device does not matter.
 
     Args:
         stack: The module.
         block: Its entries.
         keep: The probability, one for all entries or one for each.
-        seed: Together with the module, the block and the adapter's place it decides all draws.
+        seed: Seed of all draws, together with the module, the block and the adapter's position.
     """
     mask = torch.zeros(block.x.shape, dtype=torch.bool)
     p = torch.as_tensor(keep).cpu().expand(mask.shape)
@@ -34,8 +34,9 @@ def drawn(
     return mask.to(block.x.device)
 
 
-def matching(entries: Entries, kept: Kept) -> Kept:
-    """What is left, multiplied so that each adapter's sum of magnitudes is what it was."""
+def keep_sums(entries: Entries, kept: Kept) -> Kept:
+    """Multiply what is left so that each adapter's sum of magnitudes is as before."""
+    # [before and after, task]
     sums = torch.zeros(2, len(entries.weights), dtype=torch.float64, device=entries.weights.device)
     for block in entries.blocks():
         for i, x in enumerate((block.x, kept(block))):

@@ -19,7 +19,7 @@ ways to make them of low-rank updates:
 Core spaces are small and another method than the same one on deltas. Where singular values are
 equal, which does not happen to trained adapters, their bases are arbitrary.
 
-Deltas are computed by bands of rows, anew in every pass, and are never held: merging a module costs
+Deltas are computed by bands of rows in every pass, and are never held: merging a module costs
 the memory of its merged delta, and per adapter a band of 2^17 entries (one row, where rows are
 longer) with what is derived from it, 8 MB in float32. The vectors of knots, T R d_in entries, are
 held; those of the other spaces are small.
@@ -50,7 +50,7 @@ GAUGE_INVARIANT = When("space", "delta", "core", "knots")
 """The spaces whose vectors depend on the deltas only."""
 
 _BAND = 1 << 17
-"""Entries of one adapter in a block."""
+"""Entries of one adapter in a block: 512 KB in float32, which fits a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,16 @@ class Entries:
     blocks: Blocks
 
     def weighted(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
-        """Each adapter's entries times its weight."""
+        """Return each adapter's entries times its weight."""
         return x * self.weights[:, None, None]
 
     def total(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
-        """The weighted sum over adapters."""
+        """Return the weighted sum over adapters."""
         total: Tensor = torch.tensordot(self.weights, x, dims=1)
         return total
 
     def merged(self, rule: Rule) -> Float[Tensor, "rows cols"]:
-        """The merged vector."""
+        """Return the merged vector."""
         merged = torch.empty(self.shape, dtype=self.weights.dtype, device=self.weights.device)
         row = 0
         for block in self.blocks():
@@ -133,7 +133,7 @@ def merge_entries(
 
 
 def view_of(stack: Stack, space: Space, *, folded: bool = False) -> EntrySpace:
-    """A module as vectors of entries.
+    """Return a module as vectors of entries.
 
     In factor space weight and scaling are shared out evenly, their roots going to either factor and
     their signs to A, as PEFT does.
@@ -153,7 +153,7 @@ def view_of(stack: Stack, space: Space, *, folded: bool = False) -> EntrySpace:
 
 
 def part_names(space: Space) -> tuple[str, ...]:
-    """The names of a space's vectors."""
+    """Return the names of a space's vectors."""
     return ("A", "B") if space == "factor" else (space,)
 
 
@@ -178,22 +178,25 @@ def _factors(stack: Stack, folded: bool) -> EntrySpace:
 
     def A() -> EntryBlock:  # noqa: N802 (the papers' letter)
         x = [_times(f.A, a) for f, (a, _) in zip(stack.factors, inner, strict=True)]
-        return EntryBlock("A", _padded(x, rank), stack.ranks)
+        return EntryBlock("A", _pad_rows(x, rank), stack.ranks)
 
     def B() -> EntryBlock:  # noqa: N802 (the papers' letter)
         by = [b * u for (_, b), u in zip(inner, unscaled, strict=True)]
         x = [_times(f.B, b).T for f, b in zip(stack.factors, by, strict=True)]
-        return EntryBlock("B", _padded(x, rank), stack.ranks)
+        return EntryBlock("B", _pad_rows(x, rank), stack.ranks)
 
-    of_A, of_B = (_numbers(stack, [pair[i] for pair in outer]) for i in (0, 1))
+    of_A, of_B = (_vector(stack, [pair[i] for pair in outer]) for i in (0, 1))
     return EntrySpace(
-        (Entries("A", (rank, d_in), of_A, _alone(A)), Entries("B", (rank, d_out), of_B, _alone(B))),
+        (
+            Entries("A", (rank, d_in), of_A, _one_block(A)),
+            Entries("B", (rank, d_out), of_B, _one_block(B)),
+        ),
         lambda merged: Factors(merged[0], merged[1].T.contiguous()),
     )
 
 
-def _alone(make: Callable[[], EntryBlock]) -> Blocks:
-    """A vector of one block, which is made when it is first asked for and then kept."""
+def _one_block(make: Callable[[], EntryBlock]) -> Blocks:
+    """Return a vector of one block, which is made when it is first asked for and then kept."""
     made = cache(make)
     return lambda: iter((made(),))
 
@@ -204,10 +207,11 @@ def _deltas(stack: Stack) -> EntrySpace:
 
     def bands() -> Iterator[EntryBlock]:
         for top in range(0, d_out, height):
+            # [task, rows of the band, d_in]
             x = torch.stack([f.B[top : top + height] @ f.A for f in stack.factors])
             yield EntryBlock(f"delta/{top}", x, (x.shape[1],) * len(stack))
 
-    whole = Entries("delta", stack.shape, _numbers(stack, stack.weights), bands)
+    whole = Entries("delta", stack.shape, _vector(stack, stack.weights), bands)
     return EntrySpace((whole,), lambda merged: Dense(merged[0]))
 
 
@@ -219,7 +223,7 @@ def _core(stack: Stack, name: Space) -> EntrySpace:
     else:
         left, right = _directions(torch.cat([*M], dim=1)), _directions(torch.cat([*M.mT], dim=1))
     left, right = left * _signs(left, space.B), right * _signs(right, space.A)
-    x = left.T @ M @ right
+    x = left.T @ M @ right  # [task, p, q]
     own = (x.shape[1],) * len(stack)
     only = Entries(
         name, (x.shape[1], x.shape[2]), space.weights, lambda: iter((EntryBlock("core", x, own),))
@@ -232,10 +236,10 @@ def _knots(stack: Stack) -> EntrySpace:
     U, S, Vh = torch.linalg.svd(torch.cat([*space.M], dim=1), full_matrices=False)
     k, T = max(numerical_rank(S), 1), len(stack)
     signs = _signs(U[:, :k], space.B)
-    blocks = ((signs * S[:k])[:, None] * Vh[:k]).view(k, T, -1)  # [k task q]
+    blocks = ((signs * S[:k])[:, None] * Vh[:k]).view(k, T, -1)  # [k, task, q]
     lifted = space.A.lift(blocks.flatten(0, 1).T).T.reshape(k, T, -1)
     dtype = _dtype(stack)
-    x = lifted.transpose(0, 1).to(dtype).contiguous()  # [task k d_in]
+    x = lifted.transpose(0, 1).to(dtype).contiguous()  # [task, k, d_in]
     height = max(1, _BAND // stack.shape[1])
 
     def bands() -> Iterator[EntryBlock]:
@@ -243,18 +247,18 @@ def _knots(stack: Stack) -> EntrySpace:
             band = x[:, top : top + height]
             yield EntryBlock(f"knots/{top}", band, (band.shape[1],) * T)
 
-    only = Entries("knots", (k, stack.shape[1]), _numbers(stack, stack.weights), bands)
+    only = Entries("knots", (k, stack.shape[1]), _vector(stack, stack.weights), bands)
     B = space.B.lift(U[:, :k] * signs).to(dtype)
     return EntrySpace((only,), lambda merged: Factors(merged[0], B))
 
 
 def _directions(X: Float[Tensor, "d n"]) -> Float[Tensor, "d k"]:
-    """The left singular directions that are more than rounding."""
+    """Return the left singular directions that are more than rounding."""
     return compact_svd(X)[0]
 
 
 def _signs(directions: Float[Tensor, "p k"], basis: Basis) -> Float[Tensor, " k"]:
-    """What makes directions point to the positive side, each -1 or 1.
+    """Return the factors, -1 or 1, that make directions point to the positive side.
 
     Singular directions have no sign of their own, and methods that let a draw count as + notice.
     The weights are uneven so that no simple direction is at right angles to them.
@@ -270,7 +274,7 @@ def _roots(x: float) -> tuple[float, float]:
     return math.copysign(root, x), root
 
 
-def _padded(x: Sequence[Float[Tensor, "_ cols"]], rows: int) -> Float[Tensor, "task rows cols"]:
+def _pad_rows(x: Sequence[Float[Tensor, "_ cols"]], rows: int) -> Float[Tensor, "task rows cols"]:
     pad = torch.nn.functional.pad
     return torch.stack([pad(y, (0, 0, 0, rows - len(y))) if len(y) < rows else y for y in x])
 
@@ -279,7 +283,7 @@ def _times(x: Float[Tensor, "a b"], by: float) -> Float[Tensor, "a b"]:
     return x if by == 1 else x * by
 
 
-def _numbers(stack: Stack, values: Sequence[float]) -> Float[Tensor, " task"]:
+def _vector(stack: Stack, values: Sequence[float]) -> Float[Tensor, " task"]:
     return torch.tensor(values, dtype=_dtype(stack), device=stack.factors[0].A.device)
 
 

@@ -25,13 +25,13 @@ Vectors = Callable[[], Iterator[Sequence[Tensor]]]
 Positions = Callable[[int], Sequence[int]]
 """From a vector's length to positions in it, sorted ascending and counted from 0."""
 
-_DIGIT = 16
+_DIGIT = 16  # bits
 _HALF = 1 << (_DIGIT - 1)
 
 
 @dataclass(frozen=True)
 class _Target:
-    """An order statistic of vector `t` on the way: the bits known of it, its place among those."""
+    """An order statistic of vector `t`: its known bits, and its position among equal ones."""
 
     t: int
     known: int
@@ -39,7 +39,7 @@ class _Target:
 
 
 def select(vectors: Vectors, positions: Positions) -> Float[Tensor, "task statistic"]:
-    """The entries of each vector at some positions; infinity past its end.
+    """Return the entries of each vector at some positions; infinity past its end.
 
     Args:
         vectors: The vectors, which must be the same in every pass.
@@ -47,19 +47,19 @@ def select(vectors: Vectors, positions: Positions) -> Float[Tensor, "task statis
     """
     first, more = _peek(vectors)
     at_once = first[0].is_cpu and not more
-    found = [_sorted_at(x, positions) for x in first] if at_once else _search(vectors, positions)
+    values = [_entries_at(x, positions) for x in first] if at_once else _search(vectors, positions)
     width = len(positions(1))
-    filled = [values + [math.inf] * (width - len(values)) for values in found]
+    filled = [v + [math.inf] * (width - len(v)) for v in values]
     return torch.tensor(filled, dtype=first[0].dtype, device=first[0].device)
 
 
 def _peek(vectors: Vectors) -> tuple[Sequence[Tensor], bool]:
-    """The first block, and whether there are more."""
+    """Return the first block, and whether there are more."""
     blocks = vectors()
     return next(blocks), next(blocks, None) is not None
 
 
-def _sorted_at(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
+def _entries_at(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
     return entries_at(x, [p for p in positions(x.numel()) if p < x.numel()])
 
 
@@ -80,54 +80,55 @@ def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
         following = _following(alike, shift, targets)
         targets = [_follow(g, following[g.t, g.known]) for g in targets]
     values = torch.tensor([g.known for g in targets], dtype=integers(dtype)).view(dtype).tolist()
-    found: list[list[float]] = [[] for _ in leading]
+    statistics: list[list[float]] = [[] for _ in leading]
     for target, value in zip(targets, values, strict=True):
-        found[target.t].append(value)
-    return found
+        statistics[target.t].append(value)
+    return statistics
 
 
 def _leading(vectors: Vectors, shift: int) -> list[Int[Tensor, " digit"]]:
-    """How often each leading digit occurs in each vector; the lowest, -32768, comes first."""
+    """Count each leading digit in each vector; the lowest, -32768, comes first."""
     counted: list[Tensor] = []
     for pieces in vectors():
-        found = [_count((as_integers(piece) >> shift).int() + _HALF) for piece in pieces]
-        counted = [a + b for a, b in zip(counted, found, strict=True)] if counted else found
+        counts = [_count((as_integers(piece) >> shift).int() + _HALF) for piece in pieces]
+        counted = [a + b for a, b in zip(counted, counts, strict=True)] if counted else counts
     return counted
 
 
 def _following(
     vectors: Vectors, shift: int, targets: Sequence[_Target]
 ) -> dict[tuple[int, int], Int[Tensor, " digit"]]:
-    """How often each digit occurs after the bits known of each target."""
+    """Count each digit that follows the known bits of each target."""
     counted: dict[tuple[int, int], Tensor] = {}
     pairs = {(g.t, g.known) for g in targets}
     for pieces in vectors():
         for t, known in pairs:
             bits = as_integers(pieces[t])
             rest = bits[(bits >> (shift + _DIGIT)) == known] >> shift
-            found = _count(rest & (2 * _HALF - 1))
-            counted[t, known] = counted[t, known] + found if (t, known) in counted else found
+            counts = _count(rest & (2 * _HALF - 1))  # of the 16 bits after the known ones
+            counted[t, known] = counted[t, known] + counts if (t, known) in counted else counts
     return counted
 
 
 def _lead(target: _Target, counts: Int[Tensor, " digit"]) -> _Target:
-    """The target with its leading digit known."""
+    """Return the target with its leading digit known."""
+    # Negative floats sort backwards by their bits.
     ascending = torch.cat([counts[:_HALF].flip(0), counts[_HALF:]])
-    place, digit = _locate(ascending, target.position)
-    return _Target(target.t, -1 - digit if digit < _HALF else digit - _HALF, place)
+    position, digit = _locate(ascending, target.position)
+    return _Target(target.t, -1 - digit if digit < _HALF else digit - _HALF, position)
 
 
 def _follow(target: _Target, counts: Int[Tensor, " digit"]) -> _Target:
-    """The target with one more digit known."""
+    """Return the target with one more digit known."""
     negative = target.known < 0
-    place, digit = _locate(counts.flip(0) if negative else counts, target.position)
+    position, digit = _locate(counts.flip(0) if negative else counts, target.position)
     if negative:
         digit = 2 * _HALF - 1 - digit
-    return _Target(target.t, (target.known << _DIGIT) + digit, place)
+    return _Target(target.t, (target.known << _DIGIT) + digit, position)
 
 
 def _locate(counts: Int[Tensor, " digit"], position: int) -> tuple[int, int]:
-    """The digit that the entry at this position has, and its place among those that have it."""
+    """Return the digit of the entry at this position, and its position among equal digits."""
     below = counts.cumsum(0)
     digit = int((below <= position).sum())
     return position - (int(below[digit - 1]) if digit else 0), digit

@@ -1,4 +1,4 @@
-"""Sign election: one sign per entry, who agrees with it, and what they agree on."""
+"""Sign election: one sign per entry, and the merge of the entries that agree with it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Divisor = Literal["count", "weights", "nothing"]
 
 
 def majority(x: Float[Tensor, "task rows cols"], by: Elect = "total") -> Float[Tensor, "rows cols"]:
-    """The sign of each entry's sum over adapters, or of the sum of its signs; 0 in a draw."""
+    """Return the sign of each entry's sum over adapters, or of its signs' sum; 0 in a draw."""
     votes = x.sign() if by == "frequency" else x
     return votes.sum(0).sign()
 
 
-def agreeing(
+def agreement(
     x: Float[Tensor, "task rows cols"], sign: Float[Tensor, "rows cols"], draw: float = 1.0
 ) -> Float[Tensor, "task rows cols"]:
-    """1 where an entry has the elected sign, or in a draw the sign `draw`; 0 elsewhere."""
+    """Return 1 where an entry has the elected sign, or in a draw the sign `draw`; 0 elsewhere."""
     return (x.sign() == sign.where(sign != 0, draw)).to(x.dtype)
 
 
@@ -35,7 +35,7 @@ def merge_agreeing(
     elect: Elect = "total",
     draw: float = 1.0,
 ) -> Float[Tensor, "rows cols"]:
-    """Elect a sign per entry and merge who agrees.
+    """Elect a sign per entry and merge the entries that agree.
 
     Args:
         entries: The vectors, for their weights.
@@ -46,7 +46,7 @@ def merge_agreeing(
         draw: The sign that wins a draw.
     """
     votes = x if divisor == "count" else entries.weighted(x)
-    agree = agreeing(votes, majority(votes, elect), draw)
+    agree = agreement(votes, majority(votes, elect), draw)
     total = entries.total(x * agree)
     if divisor == "nothing":
         return total

@@ -14,15 +14,15 @@ Stacks = Callable[[], Iterator[Stack]]
 S = TypeVar("S")
 
 
-def surveying(
+def make_survey(
     name: str,
     value: str,
     statistic: Callable[[Blocks, Mapping[str, Any]], S],
-    check: Callable[[Stack, Mapping[str, Any]], None] = lambda stack, given: None,
+    check: Callable[[Stack, Mapping[str, Any]], None] = lambda stack, settings: None,
 ) -> Callable[[Stacks, Sequence[Mapping[str, Any]]], dict[str, S] | None]:
-    """The first pass of a method that, with parameter `name` = `value`, looks at the whole model.
+    """Make the first pass of a method that, with `name` = `value`, looks at the whole model.
 
-    It finds a statistic of each vector where that runs through all modules. In factor space the A
+    It takes a statistic of each vector, which runs through all modules. In factor space the A
     of all modules are one vector and the B another: the two have scales of their own (B starts at
     zero), and in one vector nearly all of B would count as small.
 
@@ -34,29 +34,29 @@ def surveying(
     """
 
     def survey(stacks: Stacks, parameters: Sequence[Mapping[str, Any]]) -> dict[str, S] | None:
-        if all(given[name] != value for given in parameters):
+        if all(settings[name] != value for settings in parameters):
             return None
-        one = parameters[0]
+        first = parameters[0]
         _check_equal(parameters, f"{name}={value}")
 
         def chain(part: int) -> Iterator[EntryBlock]:
             for stack in stacks():
-                check(stack, one)
-                yield from view_of(stack, one["space"], folded=True).entries[part].blocks()
+                check(stack, first)
+                yield from view_of(stack, first["space"], folded=True).entries[part].blocks()
 
-        names = part_names(one["space"])
-        return {of: statistic(partial(chain, part), one) for part, of in enumerate(names)}
+        names = part_names(first["space"])
+        return {of: statistic(partial(chain, part), first) for part, of in enumerate(names)}
 
     return survey
 
 
-def check_surveyed(stack: Stack, surveyed: object, asked: bool, setting: str) -> None:
+def check_surveyed(stack: Stack, surveyed: object, needed: bool, setting: str) -> None:
     """Check that a method that looks at the whole model has seen it.
 
     Raises:
-        MergeError: It has not.
+        MergeError: no first pass was made.
     """
-    if asked and surveyed is None:
+    if needed and surveyed is None:
         raise MergeError(
             f"{setting} looks at the whole model, and this is one module",
             where=stack.module,
@@ -65,13 +65,13 @@ def check_surveyed(stack: Stack, surveyed: object, asked: bool, setting: str) ->
 
 
 def _check_equal(parameters: Sequence[Mapping[str, Any]], setting: str) -> None:
-    one = parameters[0]
+    first = parameters[0]
     for other in parameters:
-        for key in one:
-            if one[key] != other[key]:
+        for key in first:
+            if first[key] != other[key]:
                 raise MergeError(
-                    f"{setting} looks at the whole model, but {key} is {one[key]} for some modules "
-                    f"and {other[key]} for others",
+                    f"{setting} looks at the whole model, but {key} is {first[key]} for some "
+                    f"modules and {other[key]} for others",
                     where="modules",
                     hint=f"give all modules the same parameters, or merge without {setting}",
                 )

@@ -13,7 +13,7 @@ from ._select import select
 def floors(
     blocks: Blocks, density: float, *, extra: int = 0, least: int = 0
 ) -> Float[Tensor, "task 1 1"]:
-    """The smallest magnitude that each adapter keeps, of n entries int(n density).
+    """Return the smallest magnitude that each adapter keeps, of n entries int(n density).
 
     Args:
         blocks: The vectors.
@@ -21,11 +21,11 @@ def floors(
         extra: How many more.
         least: How many at least.
     """
-    found = select(
+    floor = select(
         vectors(blocks, lambda block: block.x.abs()),
         lambda n: (max(n - max(int(n * density) + extra, least), 0),),
     )
-    return found[:, :, None]
+    return floor[:, :, None]  # [task, 1, 1]
 
 
 def trim(

@@ -60,7 +60,7 @@ def breadcrumbs(
         gamma: Share of entries, largest first, that is left out before.
         space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
         flavor: Look at each row (paper) or at each tensor (mergekit).
-        combine: Sum, or elect signs and sum who agrees.
+        combine: Sum, or elect signs and sum the entries that agree.
     """
 
     def rule(entries: Entries) -> Rule:
@@ -93,8 +93,9 @@ def _within_tensors(blocks: Blocks, density: float, gamma: float) -> Callable[[T
         start = max(n - keep - out, 0)
         return (start, start + keep - 1) if keep else (n, n)
 
-    found = select(vectors(blocks, lambda block: block.x.abs()), ends)[:, :, None]
-    return lambda x: _between(x, found[:, :1], found[:, 1:])
+    # [task, low and high, 1]
+    bounds = select(vectors(blocks, lambda block: block.x.abs()), ends)[:, :, None]
+    return lambda x: _between(x, bounds[:, :1], bounds[:, 1:])
 
 
 def _between(

@@ -11,7 +11,7 @@ scale. TALL masks themselves are kept per task and switched between at inference
 for all tasks cannot.
 
 With combine ties each adapter is trimmed to a share `density` of entries, signs are elected by the
-sum, and who agrees is averaged.
+sum, and the entries that agree are averaged.
 
 τ are the entries of A and those of B, each merged for itself with weights and scalings shared out
 by their roots, or those of another space; the method was made for deltas.
@@ -32,7 +32,7 @@ from torch import Tensor
 from ...factors import Stack, Update
 from .._registry import Density, method
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
-from ._signs import agreeing, majority
+from ._signs import agreement, majority
 from ._trim import floors, trim
 
 
@@ -84,7 +84,7 @@ def _ties(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
 
     def merged(block: EntryBlock) -> Float[Tensor, "rows cols"]:
         x = entries.weighted(trim(block.x, floor))
-        agree = agreeing(x, majority(x))
+        agree = agreement(x, majority(x))
         return (x * agree).sum(0) / agree.sum(0).clamp_min(1)
 
     return merged

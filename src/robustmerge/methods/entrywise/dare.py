@@ -12,8 +12,8 @@ Tools disagree on the factor: the paper and PEFT divide by p (flavor peft), merg
 tensor so that the sum of its magnitudes is what it was (flavor mergekit; mergekit itself does not
 where that sum is below 1e-7).
 
-What is dropped depends on the seed, the module and the adapter's place in the list, and on nothing
-else: neither on the other modules nor on how many work.
+What is dropped depends on the seed, the module and the adapter's position in the list only, neither
+on the other modules nor on the number of workers.
 
 Source: Yu et al., Language models are Super Mario, ICML 2024, arXiv:2311.03099; PEFT,
 utils/merge_utils.py; mergekit, sparsify.py.
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._drop import Kept, drawn, matching
+from ._drop import Kept, draw_mask, keep_sums
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 
 Flavor = Literal["peft", "mergekit"]
@@ -58,20 +58,20 @@ def dare(
         space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
         flavor: Divide by the density (peft, and the paper), or keep the sum of magnitudes
             (mergekit).
-        seed: What is dropped.
+        seed: Seed of the drops.
     """
 
     def rule(entries: Entries) -> Rule:
-        drop = dropping(stack, entries, density, flavor, seed)
+        drop = make_drop(stack, entries, density, flavor, seed)
         return lambda block: entries.total(drop(block))
 
     return merge_entries(stack, space, rule)
 
 
-def dropping(stack: Stack, entries: Entries, density: float, flavor: Flavor, seed: int) -> Kept:
-    """How the entries are dropped, and what is left scaled up."""
+def make_drop(stack: Stack, entries: Entries, density: float, flavor: Flavor, seed: int) -> Kept:
+    """Return the function that drops entries of a block and scales up the others."""
 
     def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
-        return block.x * drawn(stack, block, density, seed)
+        return block.x * draw_mask(stack, block, density, seed)
 
-    return matching(entries, kept) if flavor == "mergekit" else lambda block: kept(block) / density
+    return keep_sums(entries, kept) if flavor == "mergekit" else lambda block: kept(block) / density

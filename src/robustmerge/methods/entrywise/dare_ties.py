@@ -1,4 +1,4 @@
-r"""DARE-TIES: drop entries at random, elect a sign per entry, merge who agrees.
+r"""DARE-TIES: drop entries at random, elect a sign per entry, merge the entries that agree.
 
     τ̃_t = m_t ⊙ τ_t / p,   m_t = 1 with probability p, otherwise 0
     γ = sign(Σ_t τ̃_t)
@@ -22,7 +22,7 @@ from ...factors import Stack, Update
 from .._registry import Density, method
 from ._entries import GAUGE_INVARIANT, Entries, Rule, Space, merge_entries
 from ._signs import Divisor, Elect, merge_agreeing
-from .dare import Flavor, dropping
+from .dare import Flavor, make_drop
 
 
 @method(
@@ -48,9 +48,9 @@ def dare_ties(
         stack: The module's updates.
         density: Probability that an entry is kept.
         space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
-        flavor: Whose DARE-TIES, where tools disagree.
+        flavor: The tool to follow where tools disagree.
         elect: By the sum of the entries, or by the number of adapters (peft only).
-        seed: What is dropped.
+        seed: Seed of the drops.
     """
     if flavor == "mergekit" and elect != "total":
         raise MergeError(
@@ -62,7 +62,7 @@ def dare_ties(
     divisor: Divisor = "count" if flavor == "peft" else "nothing"
 
     def rule(entries: Entries) -> Rule:
-        drop = dropping(stack, entries, density, flavor, seed)
+        drop = make_drop(stack, entries, density, flavor, seed)
         return lambda block: merge_agreeing(entries, drop(block), divisor, elect=elect)
 
     return merge_entries(stack, space, rule)

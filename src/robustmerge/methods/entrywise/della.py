@@ -18,7 +18,7 @@ with weights and divides by the weights that agree. Its ε is 0.15 unless given.
 τ are the entries of A and those of B, each merged for itself with weights and scalings shared out
 by their roots, or those of another space. A row is an output of the delta, or in the other spaces a
 direction: a row of A, a column of B. What is dropped depends on the seed, the module and the
-adapter's place in the list.
+adapter's position in the list.
 
 Source: Deep et al., DELLA-Merging, 2024, arXiv:2406.11617; mergekit, sparsify.py.
 """
@@ -35,7 +35,7 @@ from torch import Tensor
 from ...errors import MergeError
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._drop import Kept, drawn, matching
+from ._drop import Kept, draw_mask, keep_sums
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._signs import Divisor, merge_agreeing
 
@@ -43,7 +43,7 @@ Flavor = Literal["paper", "mergekit"]
 Combine = Literal["ties", "linear"]
 
 _PLACE = 32
-"""Bits for an entry's place in its row."""
+"""Bits for an entry's position in its row."""
 
 
 @method(
@@ -71,14 +71,14 @@ def della(
         epsilon: How much more it is for a row's largest entry, and less for its smallest.
         space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
         flavor: Divide by the probability (paper), or keep the sum of magnitudes (mergekit).
-        combine: Elect signs and average who agrees, or sum.
-        seed: What is dropped.
+        combine: Elect signs and average the entries that agree, or sum.
+        seed: Seed of the drops.
     """
     divisor: Divisor = "count" if flavor == "paper" else "weights"
     _check(stack, density, epsilon, combine == "ties" and divisor == "weights")
 
     def rule(entries: Entries) -> Rule:
-        drop = _dropping(stack, entries, density, epsilon, flavor, seed)
+        drop = _make_drop(stack, entries, density, epsilon, flavor, seed)
         if combine == "linear":
             return lambda block: entries.total(drop(block))
         return lambda block: merge_agreeing(entries, drop(block), divisor)
@@ -86,35 +86,35 @@ def della(
     return merge_entries(stack, space, rule, folded=True)
 
 
-def _dropping(
+def _make_drop(
     stack: Stack, entries: Entries, density: float, epsilon: float, flavor: Flavor, seed: int
 ) -> Kept:
     def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         p = _probabilities(block.x, density, epsilon)
-        left = block.x * drawn(stack, block, p, seed)
+        left = block.x * draw_mask(stack, block, p, seed)
         return left / p if flavor == "paper" else left
 
-    return kept if flavor == "paper" else matching(entries, kept)
+    return kept if flavor == "paper" else keep_sums(entries, kept)
 
 
 def _probabilities(
     x: Float[Tensor, "task rows cols"], density: float, epsilon: float
 ) -> Float[Tensor, "task rows cols"]:
-    """With which each entry is kept, by its place in its row."""
+    """Return the probability with which each entry is kept, by its rank in its row."""
     cols = x.shape[2]
     if density == 1 or cols == 1:
         return torch.full_like(x, density)
     ascending = torch.linspace(
         density - epsilon, density + epsilon, cols, dtype=x.dtype, device=x.device
     )
-    return torch.empty_like(x).scatter_(2, ascend(x), ascending.expand(x.shape))
+    return torch.empty_like(x).scatter_(2, ranks_in_rows(x), ascending.expand(x.shape))
 
 
-def ascend(x: Float[Tensor, "task rows cols"]) -> Int[Tensor, "task rows cols"]:
-    """The places of each row's entries by magnitude, of equal ones the first first."""
+def ranks_in_rows(x: Float[Tensor, "task rows cols"]) -> Int[Tensor, "task rows cols"]:
+    """Return the rank of each entry in its row by magnitude; equal ones in order."""
     if x.is_cuda or x.dtype != torch.float32:
         return x.abs().argsort(dim=2, stable=True)
-    # Its bits sort like a magnitude. With its place behind them no two are equal, so that NumPy's
+    # Its bits sort like a magnitude. With its position behind them no two are equal, so that NumPy's
     # sort, several times faster than a stable one, has no choice.
     keys = (x.abs().view(torch.int32).long() << _PLACE) | torch.arange(x.shape[2])
     keys.numpy().sort(axis=2)

@@ -48,5 +48,5 @@ def magmax(stack: Stack, *, space: Space = "factor") -> Update:
     return merge_entries(stack, space, rule)
 
 
-def _larger(one: Tensor, later: Tensor) -> Tensor:
-    return later.where(later.abs() >= one.abs(), one)
+def _larger(earlier: Tensor, later: Tensor) -> Tensor:
+    return later.where(later.abs() >= earlier.abs(), earlier)

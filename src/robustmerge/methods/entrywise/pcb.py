@@ -6,7 +6,7 @@ r"""PCB-Merging: entries compete, within their adapter by size and between adapt
     τ = gain Σ_t w_t s_t sign(τ_t) a_t / Σ_t s_t
 
 T is the number of adapters, norm maps smallest to 0 and largest to 1. About a share `density` of an
-adapter's entries gets a say, and more of it the better they score; where nobody has a say the
+adapter's entries takes part, with the more weight the better they score; where none takes part the
 result is 0. exp and tanh make it depend on the size of the updates: twice the adapters is not twice
 the merge. Without an adapter's module its entries there are zeros, which take part in norm.
 
@@ -43,7 +43,7 @@ from ._entries import (
     vectors,
 )
 from ._select import Positions, Vectors, select
-from ._survey import check_surveyed, surveying
+from ._survey import check_surveyed, make_survey
 
 Clamp = Annotated[float, Interval(ge=0, lt=0.5)]
 PerAdapter = Float[Tensor, "task 1 1"]
@@ -51,8 +51,8 @@ Bounds = tuple[PerAdapter, PerAdapter, PerAdapter, PerAdapter]
 """Lowest and highest magnitude after clamping, lowest and highest score."""
 
 
-def _bounds(blocks: Blocks, given: Mapping[str, Any]) -> Bounds:
-    clamp, density = given["clamp"], given["density"]
+def _bounds(blocks: Blocks, settings: Mapping[str, Any]) -> Bounds:
+    clamp, density = settings["clamp"], settings["density"]
 
     def ends(n: int) -> tuple[int, int]:
         return int(n * clamp), max(int(n * (1 - clamp) - 1), 0)
@@ -66,9 +66,9 @@ def _bounds(blocks: Blocks, given: Mapping[str, Any]) -> Bounds:
 
 
 def _pair(vectors: Vectors, positions: Positions) -> tuple[PerAdapter, PerAdapter]:
-    # Infinity is for adapters without entries.
-    found = select(vectors, positions)[:, :, None].nan_to_num(posinf=0)
-    return found[:, :1], found[:, 1:]
+    # [task, 2, 1]; infinity is for adapters without entries.
+    pair = select(vectors, positions)[:, :, None].nan_to_num(posinf=0)
+    return pair[:, :1], pair[:, 1:]
 
 
 @method(
@@ -77,7 +77,7 @@ def _pair(vectors: Vectors, positions: Positions) -> tuple[PerAdapter, PerAdapte
     gauge_invariant=GAUGE_INVARIANT,
     scale_equivariant=False,
     checked="the released arithmetic, written densely",
-    survey=surveying("scope", "model", _bounds),
+    survey=make_survey("scope", "model", _bounds),
 )
 def pcb(
     stack: Stack,
@@ -93,7 +93,7 @@ def pcb(
 
     Args:
         stack: The module's updates.
-        density: Share of an adapter's entries, highest scores first, that has a say.
+        density: Share of an adapter's entries, highest scores first, that takes part.
         clamp: Share of an adapter's magnitudes at either end that is clamped to the next one.
         gain: λ, multiplies the merge.
         space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
@@ -101,10 +101,10 @@ def pcb(
         surveyed: Quantiles over the whole model.
     """
     check_surveyed(stack, surveyed, scope == "model", "scope=model")
-    given = {"density": density, "clamp": clamp}
+    settings = {"density": density, "clamp": clamp}
 
     def rule(entries: Entries) -> Rule:
-        bounds = surveyed[entries.name] if surveyed else _bounds(entries.blocks, given)
+        bounds = surveyed[entries.name] if surveyed else _bounds(entries.blocks, settings)
         low, high, floor, top = bounds
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
@@ -112,7 +112,7 @@ def pcb(
             for t, rows in enumerate(block.own):
                 share[t, rows:] = 0
             clamped = block.x.sign() * _clamp(block.x.abs(), low, high)
-            # The authors' guard against nobody having a say.
+            # The authors' guard against a sum of shares that is 0.
             return entries.total(clamped * share) / share.sum(0).clamp_min(1e-12)
 
         return merge

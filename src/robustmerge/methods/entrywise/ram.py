@@ -84,7 +84,7 @@ def ram(
 
 
 def _size(entries: Entries) -> float:
-    """The root mean square of the adapter where it is largest."""
+    """Return the root mean square of the adapter where it is largest."""
     T, (_, cols) = len(entries.weights), entries.shape
     squares, rows = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
     for block in entries.blocks():
@@ -94,7 +94,7 @@ def _size(entries: Entries) -> float:
 
 
 def _ratios(entries: Entries, changed: Changed) -> Float[Tensor, "task 1 1"]:
-    """How many entries each adapter changed together with others, over those it changed alone."""
+    """Return ρ: the entries each adapter changed with others, over those it changed alone."""
     shared = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
     alone = shared.clone()
     for block in entries.blocks():

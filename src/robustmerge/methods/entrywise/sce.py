@@ -7,8 +7,8 @@ r"""SCE: select entries on which adapters differ, calculate coefficients, erase 
 
 τ_t are the updates, weights included. Adapters that changed more count for more, per module and by
 themselves, without coefficients to tune. Of n entries with any variance int(n density) are
-selected; equal variances at the threshold are all kept. Density 1 selects all, as mergekit does
-unless told otherwise; below 1, nothing is left of what all adapters agree on, and nothing at all of
+selected; equal variances at the threshold are all kept. Density 1 selects all, as mergekit does by
+default; below 1, nothing is left of what all adapters agree on, and nothing at all of
 a single one. A draw counts as +.
 
 mergekit, whose arithmetic this is, takes equal coefficients where the mean squares of all adapters
@@ -33,7 +33,7 @@ from ...factors import Stack, Update
 from .._registry import Density, method
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._select import select
-from ._signs import agreeing, majority
+from ._signs import agreement, majority
 
 
 @method(
@@ -52,12 +52,12 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
     """
 
     def rule(entries: Entries) -> Rule:
-        selected = _selecting(entries, density)
+        selected = _make_selection(entries, density)
         coefficients = _coefficients(entries, selected)
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = selected(block)
-            by = agreeing(x, majority(x)) * coefficients
+            by = agreement(x, majority(x)) * coefficients
             total = by.sum(0)
             return (x * by).sum(0) / total.where(total > 0, 1)
 
@@ -66,7 +66,7 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
     return merge_entries(stack, space, rule)
 
 
-def _selecting(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
+def _make_selection(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
     if density == 1:
         return lambda block: entries.weighted(block.x)
 

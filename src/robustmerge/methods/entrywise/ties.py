@@ -1,4 +1,4 @@
-r"""TIES: trim each adapter to its largest entries, elect a sign per entry, average who agrees.
+r"""TIES: trim each adapter to its largest entries, elect signs, average the entries that agree.
 
     τ̂_t = the largest entries of τ_t
     γ = sign(Σ_t τ̂_t)
@@ -6,7 +6,7 @@ r"""TIES: trim each adapter to its largest entries, elect a sign per entry, aver
 
 Small entries and minority signs are what makes adapters cancel out in a sum; both are left out. τ
 are the entries of A and those of B, each merged for itself, or those of another space. Tools
-disagree on the details, so `flavor` says whose they are:
+disagree on the details; `flavor` chooses:
 
     flavor     trims              weights                            divides by
     peft       each tensor        multiply the entries, not votes    number that agree
@@ -43,7 +43,7 @@ from ...factors import Stack, Update
 from .._registry import Density, method
 from ._entries import GAUGE_INVARIANT, Blocks, Entries, Rule, Space, merge_entries
 from ._signs import Elect, majority, merge_agreeing
-from ._survey import check_surveyed, surveying
+from ._survey import check_surveyed, make_survey
 from ._trim import floors, trim
 
 Flavor = Literal["peft", "paper", "mergekit"]
@@ -51,8 +51,9 @@ Thresholds = tuple[Float[Tensor, "task 1 1"], float]
 """Where to trim each adapter, and the sign that wins a draw."""
 
 
-def _check(stack: Stack, given: Mapping[str, Any]) -> None:
-    flavor, elect, weights, problem = given["flavor"], given["elect"], list(stack.weights), ""
+def _check(stack: Stack, settings: Mapping[str, Any]) -> None:
+    flavor, elect = settings["flavor"], settings["elect"]
+    weights, problem = list(stack.weights), ""
     if flavor != "peft" and elect != "total":
         problem = f"flavor={flavor} elects by the total, not by {elect}"
     elif flavor == "paper" and set(weights) != {1}:
@@ -63,8 +64,8 @@ def _check(stack: Stack, given: Mapping[str, Any]) -> None:
         raise MergeError(problem, where=stack.module, hint="flavor=peft can do that")
 
 
-def _thresholds(blocks: Blocks, given: Mapping[str, Any]) -> Thresholds:
-    floor = floors(blocks, given["density"], extra=1)
+def _thresholds(blocks: Blocks, settings: Mapping[str, Any]) -> Thresholds:
+    floor = floors(blocks, settings["density"], extra=1)
     signs = (majority(trim(block.x, floor)) for block in blocks())
     balance = sum(sign.sum(dtype=torch.float64).item() for sign in signs)
     return floor, 1.0 if balance > 0 else -1.0
@@ -76,7 +77,7 @@ def _thresholds(blocks: Blocks, given: Mapping[str, Any]) -> Thresholds:
     gauge_invariant=GAUGE_INVARIANT,
     checked="PEFT's combination types ties and ties_svd; mergekit's ties; the paper's "
     "released arithmetic",
-    survey=surveying("flavor", "paper", _thresholds, _check),
+    survey=make_survey("flavor", "paper", _thresholds, _check),
 )
 def ties(
     stack: Stack,
@@ -93,7 +94,7 @@ def ties(
         stack: The module's updates.
         density: Share of entries that is kept, largest first.
         space: Entries of A and of B, of the delta, of the cores, or as KnOTS aligns them.
-        flavor: Whose TIES, where tools disagree.
+        flavor: The tool to follow where tools disagree.
         elect: By the sum of the entries, or by the number of adapters (peft only).
         surveyed: Thresholds over the whole model.
     """
@@ -104,8 +105,7 @@ def ties(
     own = partial(floors, density=density, least=int(mergekit))
 
     def rule(entries: Entries) -> Rule:
-        found = surveyed[entries.name] if surveyed else (own(entries.blocks), 1.0)
-        floor, draw = found
+        floor, draw = surveyed[entries.name] if surveyed else (own(entries.blocks), 1.0)
         return lambda block: merge_agreeing(
             entries,
             trim(block.x, floor),

@@ -1,8 +1,9 @@
 """Least squares on proxies of the inputs: minimize Σ_t ‖(Δ - T_t) X_t^T‖² over Δ.
 
-T_t is what adapter t wants, X_t stands for the inputs on which it wants it. The normal equations
+T_t is the target of adapter t, X_t stands for the inputs on which it holds. The normal equations
 are Δ C = G with C = Σ_t X_t^T X_t and G = Σ_t T_t X_t^T X_t. In the eigenvectors of C,
-C = V diag(λ) V^T, every direction is solved for itself, and a filter 0 <= f <= 1 says how far:
+C = V diag(λ) V^T, every direction is solved for itself, and a filter 0 <= f <= 1 says how much of
+the way from Δ_0 is gone:
 
     Δ = Δ_0 - Δ_0 V diag(f) V^T + G V diag(f / λ) V^T
 
@@ -31,7 +32,7 @@ class Interference:
     """The sum of squares ‖Δ V diag(S) - Y‖², which differs from the one above by a constant.
 
     Attributes:
-        Y: What the updates want, in the coordinates of V.
+        Y: The targets, in the coordinates of V.
         S: Singular values of all X_t one below the other; those that are more than rounding.
         V: Their right directions.
     """
@@ -45,8 +46,8 @@ class Interference:
         cls, targets: Float[Tensor, "task p q"], inputs: Float[Tensor, "task p q"]
     ) -> Interference:
         """Decompose the inputs X_t; targets are the T_t."""
-        U, S, Vh = compact_svd(inputs.flatten(0, 1))
-        parts = U.view(*inputs.shape[:2], len(S))
+        U, S, Vh = compact_svd(inputs.flatten(0, 1))  # of [task·p, q]
+        parts = U.view(*inputs.shape[:2], len(S))  # [task, p, k]
         return cls((targets @ inputs.mT @ parts).sum(0), S, Vh.T)
 
     @property
@@ -57,37 +58,39 @@ class Interference:
     def solution(
         self, start: Float[Tensor, "p q"], f: Float[Tensor, " k"] | None = None
     ) -> Float[Tensor, "p q"]:
-        """The minimizer nearest to `start`, or the part of the way there that the filter says."""
+        """Return the minimizer nearest to `start`, or with a filter a part of the way to it."""
         f = torch.ones_like(self.S) if f is None else f
+        # [p, k]: in the coordinates of V
         way = self.Y * (f / self.S) - (start @ self.V) * f
         solution: Tensor = start + way @ self.V.T
         return solution
 
 
 def norms(M: Float[Tensor, "task p q"]) -> Float[Tensor, "task 1 1"]:
-    """The Frobenius norms, to divide by: 1 for what is zero."""
+    """Return the Frobenius norms, to divide by: 1 for what is zero."""
     norm: Tensor = torch.linalg.matrix_norm(M, keepdim=True)
     return norm.where(norm > 0, 1)
 
 
 def start_of(M: Float[Tensor, "task p q"], which: Start) -> Float[Tensor, "p q"]:
-    """Where descent begins."""
+    """Return the point where descent begins."""
     by = {"sum": 1.0, "mean": 1 / len(M), "zero": 0.0}[which]
     return M.sum(0) * by
 
 
 def adam(space: Core, least: Interference, *, steps: int, lr: float, dtype: torch.dtype) -> Dense:
-    """Adam from the sum of the updates, on the delta itself.
+    """Run Adam from the sum of the updates, on the delta itself.
 
     It divides every entry of the gradient by that entry's size, so that it depends on the
     coordinates: run on the core it would be another iteration.
     """
-    X = space.A.lift(least.V * least.S).T.to(dtype)
-    Y = space.B.lift(least.Y).to(dtype)
+    X = space.A.lift(least.V * least.S).T.to(dtype)  # [k, d_in]
+    Y = space.B.lift(least.Y).to(dtype)  # [d_out, k]
     delta = space.lift(space.weighted.sum(0)).dense().to(dtype)
     mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
     for step in range(1, steps + 1):
         gradient = 2 * (delta @ X.T - Y) @ X
+        # PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8
         mean.lerp_(gradient, 0.1)
         square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         size = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)

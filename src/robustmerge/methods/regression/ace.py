@@ -11,7 +11,7 @@ r"""ACE-Merging: RegMean with covariances estimated from the updates, and a spec
 
 The rows of an update are sums of the inputs it was trained on, so their covariance stands for that
 of the inputs. Adapters whose norms differ much (γ) are put on one footing first, and what that
-takes from the loudest comes back as k directions of equal strength. The ridge decides where no
+takes from the largest comes back as k directions of equal strength. The ridge decides where no
 update is strong, and the prior P holds the solution back where all together are. It holds back a
 single adapter as well, which therefore does not merge to itself.
 
@@ -44,7 +44,7 @@ from ...factors import Stack, Update
 from ...linalg import core, numerical_rank
 from .._registry import Density, method
 
-_TINY = 1e-12
+_TINY = 1e-12  # against divisions by 0
 
 
 @method(
@@ -71,14 +71,14 @@ def ace(
     """
     space = core(stack)
     M = space.weighted
-    M = M[M.flatten(1).any(1)]
+    M = M[M.flatten(1).any(1)]  # [task, p, q], without zero updates
     if not len(M):
         return space.lift(space.M.sum(0))
-    ones_out, ones_in = space.B.Q.sum(0), space.A.Q.sum(0)
+    ones_out, ones_in = space.B.Q.sum(0), space.A.Q.sum(0)  # 1^T Q_B: [p], 1^T Q_A: [q]
     norms = M.square().sum((1, 2))
     mixed = _heterogeneity(norms) > threshold
 
-    sums = (ones_out @ M)[:, :, None]
+    sums = (ones_out @ M)[:, :, None]  # [task, q, 1]: sums over the rows of each update
     S = M.mT @ M - sums @ sums.mT / stack.shape[0]
     traces = S.diagonal(dim1=1, dim2=2).sum(1).clamp_min(0)
     by = 1 / (traces + _TINY) if mixed else torch.ones_like(norms)
@@ -91,20 +91,20 @@ def ace(
     merged: Tensor = torch.linalg.solve(total + prior, (M @ (S + eps)).sum(0), left=False)
     if mixed:
         residual = (M @ (S - total / len(M))).sum(0)
-        merged = merged + _leveled(merged + residual, density)
+        merged = merged + _level_directions(merged + residual, density)
     return space.lift(merged)
 
 
 def _heterogeneity(norms: Float[Tensor, " task"]) -> float:
-    """How much the logarithms of the squared norms differ, in their own unit."""
+    """Return γ: the variance of the logarithms of the squared norms, over their squared mean."""
     if len(norms) == 1:
         return 0.0
     logs = (norms + _TINY).log()
     return float(logs.var() / (logs.mean().square() + _TINY))
 
 
-def _leveled(M: Float[Tensor, "p q"], density: float) -> Float[Tensor, "p q"]:
-    """The leading directions, all as strong as their mean."""
+def _level_directions(M: Float[Tensor, "p q"], density: float) -> Float[Tensor, "p q"]:
+    """Return the leading directions, with the mean of their singular values."""
     U, S, Vh = torch.linalg.svd(M, full_matrices=False)
     k = max(int(density * numerical_rank(S)), 1)
     leveled: Tensor = S[:k].mean() * U[:, :k] @ Vh[:k]

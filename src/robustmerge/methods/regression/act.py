@@ -5,7 +5,7 @@ r"""ACTMerge: RegMean with each update's own rows in place of activations.
 RegMean weighs adapters, direction by direction, with the second moments of their inputs. The rows
 of an update are sums of the inputs it was trained on, so Δ_t^T Δ_t stands for them, and no data are
 needed. It minimizes Σ_t ‖(Δ - Δ_t) Δ_t^T‖², which is WUDI's sum without the division by ‖Δ_t‖²: a
-large update is heard more.
+large update counts more.
 
 As WUDI, it is exact in the core. On nearly equal A's, those of one initialization, it fits what
 little they differ by, and is so large there that the merged model breaks down. A ridge holds it

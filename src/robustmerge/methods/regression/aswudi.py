@@ -51,19 +51,19 @@ def aswudi(stack: Stack, *, filter: Filter = "participation", start: Start = "su
 
     Args:
         stack: The module's updates.
-        filter: How the number of directions is chosen.
-        start: What is left as it is in the others.
+        filter: Rule for the number of directions.
+        start: The point whose part in the other directions stays.
     """
     space = core(stack)
     M = space.weighted
     least = Interference.of(M, M / norms(M))
     f = torch.zeros_like(least.S)
-    f[: _chosen(least.S, filter)] = 1
+    f[: _effective_rank(least.S, filter)] = 1
     return space.lift(least.solution(start_of(M, start), f))
 
 
-def _chosen(s: Float[Tensor, " k"], by: Filter) -> int:
-    """How many of the singular values matter."""
+def _effective_rank(s: Float[Tensor, " k"], by: Filter) -> int:
+    """Return K, the number of singular values that matter."""
     if not len(s):
         return 0
     if by == "gavish-donoho":

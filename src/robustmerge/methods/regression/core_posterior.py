@@ -1,4 +1,4 @@
-r"""Core posterior: each adapter is heard in its own subspaces, a prior everywhere else.
+r"""Core posterior: each adapter decides in its own subspaces, a prior everywhere else.
 
     minimize Σ_t w_t ‖Ω_t (Δ - Δ_t) Γ_t‖² + τ ‖Δ - Δ_0‖²
     τ Δ + Σ_t w_t Ω_t Δ Γ_t = τ Δ_0 + Σ_t w_t Δ_t
@@ -13,7 +13,7 @@ Small directions count as much as large ones: a projector does not see singular 
 those below 1e-7 of the largest, which are rounding. Weights are precisions, so all of them times
 two is half the τ.
 
-The published τ is not known here; at 1 the prior is heard like one more adapter. The equations are
+The published τ is not known here; at 1 the prior counts like one more adapter. The equations are
 solved by conjugate gradients in core space, to 1e-13: eigenvalues lie between τ and τ + Σ_t w_t, so
 that few steps do.
 
@@ -35,12 +35,12 @@ from torch import Tensor
 from ...factors import Lifted, Stack
 from ...linalg import compact_svd, core
 from .._registry import method
-from ._gathered import importances
+from ._statistics import importances
 
 Matrix = Float[Tensor, "p q"]
 
 _STEPS = 500
-_STILL = 1e-13
+_STILL = 1e-13  # norm of the residual, relative to the right-hand side's
 
 
 @method(
@@ -66,32 +66,32 @@ def core_posterior(
     shares = space.M.new_tensor(importances(stack))
     total = torch.tensordot(space.weights, space.M, dims=1)
     prior = {"mean": torch.tensordot(shares, space.M, dims=1), "sum": total}.get(start, 0 * total)
-    left = torch.stack([_projector(M) for M in space.M])
-    right = torch.stack([_projector(M.T) for M in space.M])
+    left = torch.stack([_projector(M) for M in space.M])  # Ω: [task, p, p]
+    right = torch.stack([_projector(M.T) for M in space.M])  # Γ: [task, q, q]
     weights = space.weights[:, None, None]
 
-    def applied(X: Matrix) -> Matrix:
-        heard: Tensor = tau * X + (weights * (left @ X @ right)).sum(0)
-        return heard
+    def apply(X: Matrix) -> Matrix:
+        image: Tensor = tau * X + (weights * (left @ X @ right)).sum(0)
+        return image
 
-    return space.lift(_solved(applied, tau * prior + total, prior))
+    return space.lift(_solve(apply, tau * prior + total, prior))
 
 
 def _projector(M: Float[Tensor, "m n"]) -> Float[Tensor, "m m"]:
-    """The projector on the directions that a matrix reaches."""
+    """Return the projector on the directions that a matrix reaches."""
     U, _, _ = compact_svd(M)
     return U @ U.T
 
 
-def _solved(applied: Callable[[Matrix], Matrix], wanted: Matrix, X: Matrix) -> Matrix:
-    """Conjugate gradients for a symmetric positive definite map, from X."""
-    rest = wanted - applied(X)
+def _solve(apply: Callable[[Matrix], Matrix], wanted: Matrix, X: Matrix) -> Matrix:
+    """Solve a symmetric positive definite map for `wanted` by conjugate gradients, from X."""
+    rest = wanted - apply(X)
     way, size = rest, rest.square().sum()
     enough = _STILL**2 * wanted.square().sum()
     for _ in range(_STEPS):
         if size <= enough:
             break
-        ahead = applied(way)
+        ahead = apply(way)
         length = size / (way * ahead).sum()
         X = X + length * way
         rest = rest - length * ahead

@@ -5,7 +5,7 @@ r"""Fisher merging: each entry of the factors is averaged by how much it matters
 
 The Fisher information of an entry says how fast the adapter's likelihood falls when it is moved, so
 this is the mode of the product of Gaussian posteriors with diagonal precision. Weights say how much
-an adapter is heard: all of them times two is no change.
+an adapter counts: all of them times two is no change.
 
 It is the published formula, applied to the parameters that were trained: A and B, each for itself
 and with the scaling folded into B. So, unlike all methods on deltas:
@@ -13,7 +13,7 @@ and with the scaling folded into B. So, unlike all methods on deltas:
 - The result depends on how an update is split in B A, and B A of the averages contains products of
   one adapter's B with another's A. It suits adapters of one initialization, which stay close.
 - Entry i, j of one A is averaged with entry i, j of another: directions are matched by number.
-- An adapter of lower rank, or without this module, has no entries there and is not heard; as the
+- An adapter of lower rank, or without this module, has no entries there and does not count; as the
   others' mean is not diluted by zeros, one adapter with a module keeps it unchanged.
 
 Cost: O((d_out + d_in) r T) for the largest rank r, which is the rank of the result.
@@ -33,7 +33,7 @@ from torch import Tensor
 
 from ...factors import Factors, Stack, Update
 from .._registry import method
-from ._gathered import gathered, importances
+from ._statistics import importances, statistic_of
 
 
 @method(
@@ -60,7 +60,7 @@ def _mean(
     total = weight = torch.zeros((), dtype=torch.float64)
     for t, (f, w) in enumerate(zip(stack.factors, importances(stack), strict=True)):
         x = f.A if side == "A" else f.B
-        F = w * gathered(stack, t, f"fisher_{side}", *x.shape).clamp_min(floor)
+        F = w * statistic_of(stack, t, f"fisher_{side}", *x.shape).clamp_min(floor)
         missing = rank - f.rank
         pad = (0, 0, 0, missing) if side == "A" else (0, missing)
         total = total + torch.nn.functional.pad(F * x, pad)

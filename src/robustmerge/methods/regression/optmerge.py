@@ -67,7 +67,7 @@ def optmerge(
 
     Args:
         stack: The module's updates.
-        flavor: Which of the released versions.
+        flavor: One of the released versions.
         steps: How many steps; 0 for as many as the flavor has.
         lr: Step size; 0 for that of the flavor.
     """
@@ -82,30 +82,34 @@ def optmerge(
     if flavor == "internvl":
         dtype = reduce(torch.promote_types, (f.A.dtype for f in stack.factors))
         return adam(space, least, steps=steps, lr=lr, dtype=dtype)
-    return space.lift(least.solution(mean, _descended(least.eigenvalues, steps, lr, stack.module)))
+    return space.lift(
+        least.solution(mean, _descent_filter(least.eigenvalues, steps, lr, stack.module))
+    )
 
 
 def _leading(M: Float[Tensor, "task p q"], k: int) -> Float[Tensor, "task p q"]:
-    """The best approximations of rank k."""
+    """Return the best approximations of rank k."""
     U, S, Vh = torch.linalg.svd(M, full_matrices=False)
     leading: Tensor = (U[..., :k] * S[:, None, :k]) @ Vh[:, :k]
     return leading
 
 
-def _descended(
+def _descent_filter(
     eigenvalues: Float[Tensor, " k"], steps: int, lr: float, where: str
 ) -> Float[Tensor, " k"]:
-    """Which part of the way SGD with momentum goes in each direction.
+    """Return the part of the way that SGD with momentum goes in each direction.
 
     Raises:
-        MergeError: The steps are so large that it goes away from the minimum.
+        MergeError: steps so large that descent leaves the minimum.
     """
+    # Heavy ball diverges where lr times the curvature, 2 λ, reaches 2 (1 + momentum).
     if len(eigenvalues) and lr * float(eigenvalues[0]) >= 1 + _MOMENTUM:
         raise MergeError(
             f"steps of size {lr:g} are too large: descent moves away from the minimum",
             where=where,
             hint=f"choose lr below {(1 + _MOMENTUM) / float(eigenvalues[0]):.2g}",
         )
+    # The rest of the way in each eigenvector; all of it at first.
     left, velocity = torch.ones_like(eigenvalues), torch.zeros_like(eigenvalues)
     for _ in range(steps):
         velocity = _MOMENTUM * velocity + 2 * eigenvalues * left

@@ -5,18 +5,18 @@ r"""RegMean: the update with outputs nearest to each adapter's, on the inputs of
 
 On the base's weights the sum is least for the same Δ, as W_t - W_0 = Δ_t. Entries of G_t off its
 diagonal are multiplied by `off_diagonal`, which makes up for few samples. Weights say how much an
-adapter is heard: all of them times two is no change.
+adapter counts: all of them times two is no change.
 
 G_t has d_in² entries, and the solution on full matrices has inputs that no adapter reads. Here the
 rows of Δ are combinations of the rows of all A, and the minimum is over those: it is the best that
 can be made of the adapters, at rank R. So only inputs as A sees them are needed, and they are
-gathered as `gram`, R x R: Σ z z^T with z = A x for the A of all adapters. With `squares`, Σ x² for
+collected as `gram`, R x R: Σ z z^T with z = A x for the A of all adapters. With `squares`, Σ x² for
 each input, the multiplied G_t is exact too: off_diagonal gram + (1 - off_diagonal) A diag(squares)
 A^T. Where the A's span all inputs the result is that of RegMean on full matrices. Directions that
 no sample shows, and rows that depend on others, get the least Δ that agrees with what is shown.
 
-With `per_token` each G_t is divided by how many tokens it was gathered on, so that tasks with long
-samples are not heard more. RegMean++ (Nguyen et al., 2025) is the same formula on activations of
+With `per_token` each G_t is divided by the number of its tokens, so that tasks with long samples do
+not count more. RegMean++ (Nguyen et al., 2025) is the same formula on activations of
 the merged model: `robustmerge collect --through merged`.
 
 Cost: O((d_out + d_in) R^2 + T d_in R^2) for the sum of ranks R.
@@ -36,7 +36,7 @@ from torch import Tensor
 from ...factors import Stack, Update
 from ...linalg import compact_svd, core
 from .._registry import method
-from ._gathered import gathered, importances
+from ._statistics import importances, statistic_of
 
 _UNSEEN = 1e-13
 """Share of the largest eigenvalue below which a sum of squares is rounding."""
@@ -59,32 +59,33 @@ def regmean(
 
     Args:
         stack: The module's updates.
-        off_diagonal: What entries of G_t off its diagonal are multiplied by.
-        per_token: Divide each G_t by the number of tokens it was gathered on.
+        off_diagonal: Factor of the entries of G_t off its diagonal.
+        per_token: Divide each G_t by the number of tokens it was collected on.
     """
     space = core(stack)
     rows = torch.cat([f.A for f in stack.factors]).double()
     R, d_in = rows.shape
     own = torch.split(torch.arange(R), list(stack.ranks))
+    # Σ_t w_t G_t: [R, R], Σ_t w_t Δ_t G_t: [p, R], both in coordinates of the rows
     total, wanted = rows.new_zeros(R, R), rows.new_zeros(len(space.B.tau), R)
     for t, (at, w) in enumerate(zip(own, importances(stack), strict=True)):
-        squares = gathered(stack, t, "squares", d_in)
-        G = off_diagonal * gathered(stack, t, "gram", R, R)
+        squares = statistic_of(stack, t, "squares", d_in)
+        G = off_diagonal * statistic_of(stack, t, "gram", R, R)
         G = w * (G + (1 - off_diagonal) * (rows * squares) @ rows.T)
         if per_token:
-            G = G / gathered(stack, t, "count", 1).clamp_min(1)
+            G = G / statistic_of(stack, t, "count", 1).clamp_min(1)
         total += G
         wanted += space.B.R[:, at] @ G[at]
-    return space.lift(_least(total, wanted, space.A.R.T))
+    return space.lift(_smallest_solution(total, wanted, space.A.R.T))
 
 
-def _least(
+def _smallest_solution(
     G: Float[Tensor, "R R"], wanted: Float[Tensor, "p R"], rows: Float[Tensor, "R q"]
 ) -> Float[Tensor, "p q"]:
-    """The smallest M with C G = wanted, M = C rows.
+    """Return the smallest M with C G = wanted, M = C rows.
 
     C itself is neither wanted nor unique. Rounding in G is of one size in the coordinates of the
-    rows, so there it is told from what the samples show; the smallest M is one of orthonormal
+    rows, so there it is separated from what the samples show; the smallest M is one of orthonormal
     coordinates, where nothing depends on how the updates are split in factors.
     """
     L, V = torch.linalg.eigh(G)

@@ -50,9 +50,9 @@ def swudi(
 
     Args:
         stack: The module's updates.
-        time: When gradient flow stops.
+        time: Time at which gradient flow stops.
         density: Share of the directions that are resolved, strongest first.
-        start: What is left as it is in the others.
+        start: The point whose part in the other directions stays.
         flavor: A share of the directions that the updates have, or of all d_in as published.
     """
     space = core(stack)

@@ -73,8 +73,8 @@ def wudi(
         solve: On the way from the sum to the minimizer by gradient flow, the minimizer itself, or
             Adam as published.
         ridge: Added to the eigenvalues of C, whose sum is the number of updates (exact only).
-        time: When the flow stops (flow only).
-        steps: How many steps (adam only).
+        time: Time at which the flow stops (flow only).
+        steps: Number of steps (adam only).
         lr: Step size (adam only).
     """
     space = core(stack)

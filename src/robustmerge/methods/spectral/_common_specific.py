@@ -35,12 +35,13 @@ def common_and_specific(
     shared = _leading(deltas.sum(0), k - T * s, None if every else max(sizes))
     outside = deltas - shared[0] @ (shared[0].T @ deltas)
     own = [_leading(rest, s, of) for rest, of in zip(outside, sizes, strict=True)]
+    # [m, k], [k], [n, k]: common directions first, then each update's own
     U, S, V = (torch.cat(part, dim=-1) for part in zip(shared, *own, strict=True))
     return polar(U) @ polar(V).T * (S.sum() / max(len(S), 1))
 
 
 def _leading(delta: Float[Tensor, "m n"], most: int, of: float | None) -> Parts:
-    """The leading directions, rounding of an update of size `of` left out."""
+    """Return the leading directions, rounding of an update of size `of` left out."""
     U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
     if of is not None:
         most = min(most, max(numerical_rank(torch.cat([S.new_tensor([of]), S])) - 1, 0))
@@ -48,5 +49,5 @@ def _leading(delta: Float[Tensor, "m n"], most: int, of: float | None) -> Parts:
 
 
 def _rank(deltas: Float[Tensor, "task m n"]) -> int:
-    beside, below = torch.cat([*deltas], dim=1), torch.cat([*deltas], dim=0)
-    return min(numerical_rank(torch.linalg.svdvals(x)) for x in (beside, below))
+    wide, tall = torch.cat([*deltas], dim=1), torch.cat([*deltas], dim=0)
+    return min(numerical_rank(torch.linalg.svdvals(x)) for x in (wide, tall))

@@ -30,7 +30,7 @@ def largest(
 
 
 def consensus(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
-    """The mean over the adapters whose entry has the sign of the sum; 0 where the sum is 0."""
+    """Return the mean of the entries that have the sign of their sum; 0 where the sum is 0."""
     total = x.sum(0)
     sign = total.sign().where(total.abs() > ROUNDING * x.abs().sum(0), 0)
     agree = ((x.sign() == sign) & (sign != 0)).to(x.dtype)

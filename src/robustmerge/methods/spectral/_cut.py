@@ -1,4 +1,4 @@
-"""How many directions are kept."""
+"""Numbers of directions from shares of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 def at_least(share: float, of: int) -> int:
-    """The share of a number of directions, rounded up."""
+    """Return the share of a number of directions, rounded up."""
     # Rounding in the product must not ask for one direction more.
     return math.ceil(share * of - 1e-9)
 
 
 def at_most(share: float, of: int) -> int:
-    """The share of a number of directions, rounded down."""
+    """Return the share of a number of directions, rounded down."""
     return math.floor(share * of + 1e-9)

@@ -5,7 +5,7 @@ r"""Compress-then-Merge: find the r input and r output directions that keep most
     C_t = U^T w_t Δ_t V                      r x r; of the updates themselves, not of X_t
     Δ = gain U merge(C_1, ..., C_T) V^T
 
-Merging first and cutting the result to rank r keeps the loudest adapter. Here the directions are
+Merging first and cutting the result to rank r keeps the largest adapter. Here the directions are
 chosen for all of them before anything is added up: β = 1 lets every adapter count by its energy,
 β = 0 makes all equal. The result has rank r by construction, and `--rank` finds nothing to cut.
 
@@ -23,8 +23,8 @@ converged ends up by itself. So the merge depends on the deltas only; where two 
 equal, which does not happen to trained adapters, their axes are arbitrary. Of the r x r entries
 TIES keeps int(density r²), at least one, and those that equal the smallest kept one up to rounding.
 
-What DARE-TIES drops is drawn for each module and place in the list, the same in every run. Updates
-that are zero do not count in the mean norm.
+What DARE-TIES drops is drawn for each module and position in the list, the same in every run.
+Updates that are zero do not count in the mean norm.
 
 Cost: O((d_out + d_in) R^2) for the sum of ranks R, and per round of the alternation two singular
 value decompositions of R x T r.
@@ -45,13 +45,13 @@ from ...factors import Stack, Update
 from ...linalg import compact_svd, core, numerical_rank
 from .._registry import Density, When, method
 from ._consensus import consensus, largest
-from .ocap import flattened
+from .ocap import flatten_spectrum
 
 Inner = Literal["ties", "sum", "dare-ties", "iso"]
 Sides = tuple[Float[Tensor, "p _"], Float[Tensor, "q _"]]
 """Orthonormal output and input directions."""
 
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-6  # growth of the kept energy, relative
 _ROUNDS = 500
 
 
@@ -75,70 +75,70 @@ def ctm(
 
     Args:
         stack: The module's updates.
-        inner: How the r x r cores are merged.
+        inner: Merge of the r x r cores.
         rank: r; 0 for the largest rank that an adapter has.
-        beta: How much an adapter's norm counts in the choice of directions: 1 as it is, 0 not.
+        beta: Part of an adapter's norm in the choice of directions: 1 for all of it, 0 for none.
         density: Share of a core's entries that TIES and DARE-TIES keep.
         gain: Multiplies the merged update.
     """
     space = core(stack)
     M = space.weighted
     r = rank or max(numerical_rank(torch.linalg.svdvals(m)) for m in M)
-    X = balanced(M, beta)
-    U, V = canonical(X, alternate(X, r))
-    C = U.T @ M @ V
+    X = balance_norms(M, beta)
+    U, V = principal_axes(X, alternate(X, r))
+    C = U.T @ M @ V  # [task, r, r]
     if inner == "ties":
         merged = consensus(largest(C, [int(density * C[0].numel())] * len(C)))
     elif inner == "dare-ties":
         merged = consensus(C * _mask(stack, C, density) / density)
     else:
-        merged = C.sum(0) if inner == "sum" else flattened(C.sum(0))
+        merged = C.sum(0) if inner == "sum" else flatten_spectrum(C.sum(0))
     return space.lift(gain * U @ merged @ V.T)
 
 
-def balanced(M: Float[Tensor, "task p q"], beta: float) -> Float[Tensor, "task p q"]:
-    """The updates with norms drawn together: β n_t + (1 - β) mean(n)."""
+def balance_norms(M: Float[Tensor, "task p q"], beta: float) -> Float[Tensor, "task p q"]:
+    """Return the updates with norms drawn together: β n_t + (1 - β) mean(n)."""
     norms = M.flatten(1).norm(dim=1)
-    there = norms > 0
-    mean = norms.sum() / there.sum().clamp_min(1)
+    nonzero = norms > 0
+    mean = norms.sum() / nonzero.sum().clamp_min(1)
     wanted = beta * norms + (1 - beta) * mean
-    drawn: Tensor = M * (wanted / norms).where(there, 0)[:, None, None]
+    drawn: Tensor = M * (wanted / norms).where(nonzero, 0)[:, None, None]
     return drawn
 
 
 def hosvd(X: Float[Tensor, "task p q"], r: int) -> Sides:
-    """The r leading directions of all updates side by side, and of all one below the other."""
+    """Return the r leading directions of all updates side by side, and one below the other."""
     return _leading(X, r), _leading(X.mT, r)
 
 
 def alternate(X: Float[Tensor, "task p q"], r: int) -> Sides:
-    """The r directions on either side that keep most energy together."""
+    """Return the r directions on either side that keep most energy together."""
     U, V = hosvd(X, r)
-    energy = kept(X, (U, V))
+    energy = energy_kept(X, (U, V))
     for _ in range(_ROUNDS):
         V = _leading(X.mT @ U, r)
         U = _leading(X @ V, r)
-        before, energy = energy, kept(X, (U, V))
+        before, energy = energy, energy_kept(X, (U, V))
         if energy <= before * (1 + _TOLERANCE):
             break
     return U, V
 
 
-def kept(X: Float[Tensor, "task p q"], sides: Sides) -> float:
-    """The energy Σ_t |U^T X_t V|² that is left in these directions."""
+def energy_kept(X: Float[Tensor, "task p q"], sides: Sides) -> float:
+    """Return the energy Σ_t |U^T X_t V|² that is left in these directions."""
     U, V = sides
     return float((U.T @ X @ V).square().sum())
 
 
-def canonical(X: Float[Tensor, "task p q"], sides: Sides) -> Sides:
-    """The same spaces in their principal axes."""
+def principal_axes(X: Float[Tensor, "task p q"], sides: Sides) -> Sides:
+    """Return the same spaces in their principal axes."""
     U, V = sides
     C = U.T @ X @ V
     return U @ _leading(C, U.shape[1]), V @ _leading(C.mT, V.shape[1])
 
 
 def _leading(X: Float[Tensor, "task m n"], r: int) -> Float[Tensor, "m _"]:
-    """The r leading left directions of all matrices side by side, as far as there are any."""
+    """Return the leading left directions of all matrices side by side, r at most."""
     return compact_svd(torch.cat([*X], dim=1))[0][:, :r]
 
 

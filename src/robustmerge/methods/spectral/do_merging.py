@@ -6,7 +6,7 @@ r"""DO-Merging: make the A's more orthogonal, then average directions and magnit
 
 Adapters that read the same inputs disturb one another; δ turns them apart by a little. Then every
 column of the result is the mean of the adapters' unit columns times the mean of their norms, so
-that an adapter with a small update has as much of a say in the direction as one with a large one.
+that an adapter with a small update counts as much for the direction as one with a large one.
 
 The norm of A is up to how an update is split into B and A, and δ weighs it against 1. So by default
 (flavor delta) B_t A_t is U_t S_t V_t^T and A_t = V_t^T, orthonormal rows, which is about what
@@ -79,9 +79,9 @@ def do_merging(
     """
     if flavor == "paper":
         A = torch.cat([f.A for f in stack.factors]).double()
-        A = orthogonalized(A, stack.ranks, steps, rate)
+        A = orthogonalize(A, stack.ranks, steps, rate)
         parts = [f.B.double() * w for f, w in zip(stack.factors, stack.weights, strict=True)]
-        return _averaged(A, torch.cat(parts, dim=1), parts)
+        return _average_columns(A, torch.cat(parts, dim=1), parts)
     space = core(stack)
     parts, rows = [], []
     for M in space.weighted:
@@ -89,14 +89,16 @@ def do_merging(
         parts.append(U * S)
         rows.append(Vh)
     axes = compact_svd(torch.cat([*space.weighted]))[2].T
-    A = orthogonalized(torch.cat(rows) @ axes, [len(row) for row in rows], steps, rate)
-    return _averaged(space.A.lift(axes @ A.T).T, space.B.lift(torch.cat(parts, dim=1)), parts)
+    A = orthogonalize(torch.cat(rows) @ axes, [len(row) for row in rows], steps, rate)
+    return _average_columns(
+        space.A.lift(axes @ A.T).T, space.B.lift(torch.cat(parts, dim=1)), parts
+    )
 
 
-def orthogonalized(
+def orthogonalize(
     A: Float[Tensor, "sum_of_ranks n"], ranks: Sequence[int], steps: int, rate: float
 ) -> Float[Tensor, "sum_of_ranks n"]:
-    """The A's one below the other, after some steps of Adam on the objective."""
+    """Return the A's one below the other, after some steps of Adam on the objective."""
     owner = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks)).to(A.device)
     own = owner[:, None] == owner
     moved, mean, spread = A, torch.zeros_like(A), torch.zeros_like(A)
@@ -110,12 +112,12 @@ def orthogonalized(
     return moved
 
 
-def _averaged(
+def _average_columns(
     A: Float[Tensor, "sum_of_ranks d_in"],
     B: Float[Tensor, "d_out sum_of_ranks"],
     parts: Sequence[Float[Tensor, "d _"]],
 ) -> Factors:
-    """Mean direction times mean magnitude, column by column.
+    """Return mean direction times mean magnitude, column by column.
 
     Args:
         A: All A, one below the other.
@@ -124,8 +126,8 @@ def _averaged(
     """
     rows = torch.split(A, [part.shape[1] for part in parts])
     columns = [torch.linalg.qr(part, mode="r").R @ a for part, a in zip(parts, rows, strict=True)]
-    norms = torch.stack([column.norm(dim=0) for column in columns])
-    there = norms > ROUNDING * norms.amax(1, keepdim=True)
-    lifts = (norms.sum(0) / norms).where(there, 0) / len(parts) ** 2
+    norms = torch.stack([column.norm(dim=0) for column in columns])  # α: [task, d_in]
+    nonzero = norms > ROUNDING * norms.amax(1, keepdim=True)
+    lifts = (norms.sum(0) / norms).where(nonzero, 0) / len(parts) ** 2
     scaled = [a * lift for a, lift in zip(rows, lifts, strict=True)]
     return Factors(torch.cat(scaled), B)

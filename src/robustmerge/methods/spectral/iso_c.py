@@ -54,12 +54,12 @@ def iso_c(stack: Stack, *, flavor: Literal["rank", "paper"] = "rank") -> Update:
         flavor: Directions up to the rank of the sum, or min(d_out, d_in) of them as published.
     """
     if flavor == "paper":
-        return Dense(_flat(concat(stack).dense(), every=True))
+        return Dense(_flatten(concat(stack).dense(), every=True))
     space = core(stack)
-    return space.lift(_flat(space.weighted.sum(0), every=False))
+    return space.lift(_flatten(space.weighted.sum(0), every=False))
 
 
-def _flat(total: Float[Tensor, "m n"], *, every: bool) -> Float[Tensor, "m n"]:
+def _flatten(total: Float[Tensor, "m n"], *, every: bool) -> Float[Tensor, "m n"]:
     U, S, Vh = torch.linalg.svd(total, full_matrices=False)
     k = len(S) if every else max(numerical_rank(S), 1)
     flat: Tensor = S[:k].mean() * (U[:, :k] @ Vh[:k])

@@ -5,7 +5,7 @@ r"""Iso-CTS: directions that adapters share and directions of their own, all equ
     U = [U_c U_1 ... U_T],  V = [V_c V_1 ... V_T]
     Δ = mean(S_c, S_1, ..., S_T) · polar(U) polar(V)^T
 
-The weak end of the sum's directions, which belongs to nobody, gives way to what each adapter has
+The weakest directions of the sum, which no single task uses, give way to what each adapter has
 outside of the common ones; polar makes all of them orthogonal (`tsv-m`), and the spectrum is flat
 as in `iso-c`.
 

@@ -64,13 +64,13 @@ def lora_lego(
         stack: The module's updates.
         rank: Number of clusters r; 0 for the largest rank that an adapter has.
         normalize: Bring both halves of each unit to length 1 before units are compared.
-        seed: Where k-means starts.
+        seed: Seed of the start of k-means.
     """
     pairs = zip(stack.factors, stack.weights, strict=True)
     a = torch.cat([f.A for f in stack.factors]).double()
     b = torch.cat([f.B.T * w for f, w in pairs]).double()
-    there = (a.norm(dim=1) > 0) & (b.norm(dim=1) > 0)
-    a, b = a[there], b[there]
+    nonzero = (a.norm(dim=1) > 0) & (b.norm(dim=1) > 0)
+    a, b = a[nonzero], b[nonzero]  # [N, d_in], [N, d_out]
     if len(a) == 0:
         return Factors(a, b.T)
     halves = [x / x.norm(dim=1, keepdim=True) for x in (a, b)] if normalize else [a, b]
@@ -87,7 +87,7 @@ def lora_lego(
 
 
 def kmeans(x: Float[Tensor, "n d"], k: int, noise: torch.Generator) -> Int[Tensor, " n"]:
-    """The cluster of each point, numbered from 0; fewer than k where fewer points differ."""
+    """Return the cluster of each point, numbered from 0; fewer than k where fewer points differ."""
     centers = _start(x, k, noise)
     cluster = _nearest(x, centers)
     for _ in range(_ROUNDS):
@@ -98,20 +98,20 @@ def kmeans(x: Float[Tensor, "n d"], k: int, noise: torch.Generator) -> Int[Tenso
 
 
 def _start(x: Float[Tensor, "n d"], k: int, noise: torch.Generator) -> Float[Tensor, "k d"]:
-    """k-means++; drawn on the CPU, whatever the device."""
-    chosen = [int(torch.randint(len(x), (1,), generator=noise))]
+    """Draw centers by k-means++, on the CPU, whatever the device."""
+    centers = [int(torch.randint(len(x), (1,), generator=noise))]
     negligible = ROUNDING**2 * float(x.square().sum(1).max())
-    while len(chosen) < k:
-        gap = _distances(x, x[chosen]).square().amin(1).cpu()
+    while len(centers) < k:
+        gap = _distances(x, x[centers]).square().amin(1).cpu()
         gap = gap.where(gap > negligible, 0)
         if not gap.any():
             break
-        chosen.append(int(torch.multinomial(gap, 1, generator=noise)))
-    return x[chosen]
+        centers.append(int(torch.multinomial(gap, 1, generator=noise)))
+    return x[centers]
 
 
 def _nearest(x: Float[Tensor, "n d"], centers: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
-    """The nearest center of each point; centers that no point is nearest to lose their number."""
+    """Return the nearest center of each point; centers without points lose their number."""
     nearest = _distances(x, centers).argmin(1)
     number = (torch.bincount(nearest) > 0).cumsum(0) - 1
     return number[nearest]

@@ -4,8 +4,8 @@ r"""OCAP: even singular values, capped norms, then common and specific direction
     Δ'_t ← Δ'_t min(1, bound / |Δ'_t|)       bound = median + width MAD of the norms
     Δ = Iso-CTS(Δ'_1, ..., Δ'_T)
 
-Each adapter's singular values become their mean, so that no direction of it is loud; then none that
-is far larger than the others is left so. Iso-CTS takes half of the directions of the sum
+Each adapter's singular values become their mean, so that no direction of it dominates; then norms
+far above the others' are lowered to a bound. Iso-CTS takes half of the directions of the sum
 (`common`), fills up with what the adapters have outside of them, makes all orthogonal, and gives
 them one singular value: the mean of all that were taken.
 
@@ -56,25 +56,25 @@ def ocap(
     Args:
         stack: The module's updates.
         common: Share of directions that comes from the sum.
-        width: How many MADs above the median norm the cap is.
+        width: Distance of the cap from the median norm, in MADs.
     """
     space = core(stack)
-    flat = torch.stack([flattened(M) for M in space.weighted])
+    flat = torch.stack([flatten_spectrum(M) for M in space.weighted])
     norms = flat.flatten(1).norm(dim=1)
     flat, norms = flat[norms > 0], norms[norms > 0]
     if len(flat) == 0:
         return space.lift(torch.zeros_like(space.M[0]))
-    capped = flat * (ceiling(norms, width) / norms).clamp_max(1)[:, None, None]
+    capped = flat * (norm_cap(norms, width) / norms).clamp_max(1)[:, None, None]
     return space.lift(common_and_specific(capped, common))
 
 
-def flattened(M: Float[Tensor, "p q"]) -> Float[Tensor, "p q"]:
-    """All singular values made equal to their mean."""
+def flatten_spectrum(M: Float[Tensor, "p q"]) -> Float[Tensor, "p q"]:
+    """Return all singular values made equal to their mean."""
     U, S, Vh = compact_svd(M)
     return U @ Vh * (S.sum() / max(len(S), 1))
 
 
-def ceiling(norms: Float[Tensor, " task"], width: float) -> Float[Tensor, ""]:
-    """The median of positive numbers and `width` times the median distance from it."""
+def norm_cap(norms: Float[Tensor, " task"], width: float) -> Float[Tensor, ""]:
+    """Return the median of positive numbers and `width` times the median distance from it."""
     median = norms.quantile(0.5)
     return median + width * (norms - median).abs().quantile(0.5)

@@ -1,4 +1,4 @@
-r"""Pico: shrink the output directions that adapters crowd into, sum, and give the sum a fair norm.
+r"""Pico: shrink the output directions that adapters share, sum, and give the sum their mean norm.
 
     U Σ = svd([w_1 Δ_1 ... w_T Δ_T])         flavor delta; [w_1 B_1 ... w_T B_T] with flavor paper
     c_k = σ_k² / Σ_l σ_l²                    the share of direction k in all there is
@@ -66,10 +66,10 @@ def pico(stack: Stack, *, flavor: Flavor = "delta") -> Update:
     return space.lift(total * (norms.sum() / (norms > 0).sum() / total.norm()))
 
 
-def calibrated(stack: Stack, flavor: Flavor = "delta") -> Stack:
-    """The stack with crowded output directions shrunk: the A's as they are, the B's calibrated.
+def calibrate(stack: Stack, flavor: Flavor = "delta") -> Stack:
+    """Return the stack with shared output directions shrunk: same A's, calibrated B's.
 
-    Weights decide what is crowded, and are still to be applied afterwards.
+    Weights decide which directions count as shared, and are still to be applied afterwards.
 
     Args:
         stack: The module's updates.
@@ -86,7 +86,7 @@ def calibrated(stack: Stack, flavor: Flavor = "delta") -> Stack:
 
 
 def _calibration(stack: Stack, space: Core, flavor: Flavor) -> Float[Tensor, "p p"]:
-    """The map U diag(α) U^T in core space, and the identity on what no direction reaches."""
+    """Return the map U diag(α) U^T in core space, and the identity on what no direction reaches."""
     X = torch.cat([*space.weighted], dim=1)
     if flavor == "paper":
         ranks = torch.tensor(stack.ranks, device=X.device)

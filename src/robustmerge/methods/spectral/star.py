@@ -42,18 +42,18 @@ def star(stack: Stack, *, eta: Density = 0.4) -> Factors:
         stack: The module's updates.
         eta: Share of each adapter's nuclear norm that the kept directions make up at least.
     """
-    cut = tuple(_truncated(f, eta) for f in stack.factors)
+    cut = tuple(_truncate(f, eta) for f in stack.factors)
     return concat(replace(stack, factors=cut, weights=stack.share()))
 
 
-def _truncated(update: Factors, eta: float) -> Factors:
+def _truncate(update: Factors, eta: float) -> Factors:
     decomposed = svd(update)
-    k = _enough(decomposed.S, eta)
+    k = _smallest_rank(decomposed.S, eta)
     kept, total = float(decomposed.S[:k].sum()), float(decomposed.S.sum())
     return decomposed.cut(k)[0].scaled(total / kept if kept > 0 else 1.0)
 
 
-def _enough(S: Float[Tensor, " n"], eta: float) -> int:
+def _smallest_rank(S: Float[Tensor, " n"], eta: float) -> int:
     # Rounding in the sum must not ask for one direction more than there are.
     wanted = eta * S.sum() * (1 - 1e-12)
     return int(torch.sum(S.cumsum(0) < wanted)) + 1

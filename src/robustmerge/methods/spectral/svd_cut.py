@@ -5,7 +5,7 @@ r"""SVD cut: cut every adapter to its leading directions, then sum.
 
 The baseline "compress, then sum": each adapter's best approximation of rank k (Eckart-Young). Every
 adapter keeps directions, however small the update, where cutting the sum (`task-arithmetic` with
---rank) keeps the loudest adapters'. Directions of different adapters still overlap; `tsv-m` makes
+--rank) keeps the largest adapters'. Directions of different adapters still overlap; `tsv-m` makes
 them orthogonal.
 
 `keep` is a share so that adapters of different ranks lose equally much; the rank of an adapter is

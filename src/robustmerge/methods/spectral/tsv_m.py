@@ -51,12 +51,14 @@ def tsv_m(stack: Stack, *, flavor: Literal["rank", "paper"] = "rank") -> Update:
         flavor: Each adapter's own rank, or min(d_out, d_in) / T as published.
     """
     if flavor == "paper":
-        return Dense(_merged(stack.dense(), max(min(stack.shape) // len(stack), 1)))
+        return Dense(_sum_orthogonal(stack.dense(), max(min(stack.shape) // len(stack), 1)))
     space = core(stack)
-    return space.lift(_merged(space.weighted))
+    return space.lift(_sum_orthogonal(space.weighted))
 
 
-def _merged(deltas: Float[Tensor, "task m n"], most: int | None = None) -> Float[Tensor, "m n"]:
+def _sum_orthogonal(
+    deltas: Float[Tensor, "task m n"], most: int | None = None
+) -> Float[Tensor, "m n"]:
     parts = []
     for delta in deltas:
         U, S, Vh = torch.linalg.svd(delta, full_matrices=False)

@@ -22,46 +22,46 @@ Squares = tuple[float, ...]
 def survey(
     stacks: Callable[[], Iterator[Stack]], parameters: Sequence[Mapping[str, Any]]
 ) -> Squares | None:
-    """The first pass of a method with a parameter `scope`: squared norms over all modules."""
-    if all(given["scope"] != "model" for given in parameters):
+    """Take squared norms over all modules: the first pass of a method with `scope`."""
+    if all(settings["scope"] != "model" for settings in parameters):
         return None
     modules = [squares(stack) for stack in stacks()]
     return tuple(sum(of) for of in zip(*modules, strict=True))
 
 
 def squares_within(scope: Scope, stack: Stack, surveyed: Squares | None) -> Squares:
-    """Each adapter's squared norm, over the whole model or this module.
+    """Return each adapter's squared norm, over the whole model or this module.
 
     Raises:
-        MergeError: The whole model is asked for and has not been seen.
+        MergeError: scope=model without a first pass.
     """
     check_surveyed(stack, surveyed, scope == "model", "scope=model")
     return surveyed if scope == "model" and surveyed is not None else squares(stack)
 
 
 def squares(stack: Stack) -> Squares:
-    """Each update's squared norm in this module, unweighted."""
+    """Return each update's squared norm in this module, unweighted."""
     return tuple(norm(f) ** 2 for f in stack.factors)
 
 
 def gram(stack: Stack) -> Float[Tensor, "task task"]:
-    """The inner products of the updates, unweighted."""
-    vectors = core(stack).M.flatten(1)
+    """Return the inner products of the updates, unweighted."""
+    vectors = core(stack).M.flatten(1)  # [task, p·q]
     return vectors @ vectors.T
 
 
 def unit(squared: Float[Tensor, "task task"]) -> Float[Tensor, "task task"]:
-    """The cosines that belong to inner products; zero where an update is zero."""
+    """Return the cosines that belong to inner products; zero where an update is zero."""
     norms = squared.diagonal().sqrt()
     inverse = torch.where(norms > 0, 1 / norms, 0)
     return (inverse[:, None] * squared * inverse).clamp(-1, 1)
 
 
 def shares_of_directions(stack: Stack) -> tuple[float, ...]:
-    """The weights divided by their sum, for means that know no opposite of an adapter.
+    """Return the weights divided by their sum, for means that know no opposite of an adapter.
 
     Raises:
-        MergeError: A weight is negative, or all are zero.
+        MergeError: a negative weight, or zeros only.
     """
     if min(stack.weights) < 0:
         raise MergeError(

@@ -5,7 +5,7 @@ r"""Average: the weighted mean of A and of B, each for itself.
 The "weight average" baseline of several papers. It depends on the gauge: B_t G^-1 and G A_t are the
 same update and give another result. Each adapter's own update gets weight 1/T^2, and cross terms
 B_t A_u the rest, so it means something only where all A are nearly equal (one initialization,
-little drift; `robustmerge show` tells). For the mean of the updates take task-arithmetic with
+little drift; `robustmerge show` reports it). For the mean of the updates take task-arithmetic with
 weights 1/T.
 
 Source: Wortsman et al., Model soups, ICML 2022, arXiv:2203.05482, applied to the factors.

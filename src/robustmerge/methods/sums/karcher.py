@@ -36,7 +36,7 @@ from .._registry import method
 from ._norms import gram, shares_of_directions, unit
 
 _STEPS = 500
-_STILL = 1e-12
+_STILL = 1e-12  # length of a step, in radians
 _SMALL = 1e-6
 """Below it angle and sine are one number, and no direction is what directions cancel to."""
 
@@ -58,7 +58,7 @@ def karcher(stack: Stack) -> Factors:
 
 
 def _mean(cosines: Float[Tensor, "task task"], p: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
-    """The spherical mean of unit vectors, as coefficients on them, from their inner products."""
+    """Return the spherical mean of unit vectors, as coefficients, from their inner products."""
 
     def length(x: Float[Tensor, " task"]) -> Float[Tensor, ""]:
         return (x @ cosines @ x).clamp_min(0).sqrt()

@@ -10,7 +10,7 @@ norm by a factor of 3, the smaller keeps a tenth.
 
 Norms are of the updates without weights, over the whole model as in the paper, or in every module
 for itself (scope module), so that an adapter's share differs from module to module. Modules that
-an adapter lacks add nothing to its norm.
+are missing in an adapter add nothing to its norm.
 
 Cost: O((d_out + d_in) r^2) per adapter of rank r, in a pass of its own with scope model.
 
