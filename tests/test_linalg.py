@@ -16,9 +16,9 @@ sizes = st.integers(1, 12)
 def test_core_holds_every_update_exactly(
     d_out: int, d_in: int, ranks: list[int], seed: int
 ) -> None:
-    given = stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64)
-    space = core(given)
-    for f, M in zip(given.factors, space.M, strict=True):
+    inputs = stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64)
+    space = core(inputs)
+    for f, M in zip(inputs.factors, space.M, strict=True):
         torch.testing.assert_close(space.lift(M).dense(), f.dense(), atol=1e-10, rtol=1e-10)
         torch.testing.assert_close(M.norm(), f.dense().norm(), atol=1e-10, rtol=1e-10)
 
@@ -29,10 +29,10 @@ def test_svd_of_a_sum_equals_the_dense_one(
 ) -> None:
     total = concat(stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64))
     dense = torch.linalg.svdvals(total.dense())
-    found = svd(total)
-    k = min(len(found.S), len(dense))
-    torch.testing.assert_close(found.S[:k], dense[:k], atol=1e-10, rtol=1e-10)
-    rebuilt = found.U @ torch.diag(found.S) @ found.Vh
+    result = svd(total)
+    k = min(len(result.S), len(dense))
+    torch.testing.assert_close(result.S[:k], dense[:k], atol=1e-10, rtol=1e-10)
+    rebuilt = result.U @ torch.diag(result.S) @ result.Vh
     torch.testing.assert_close(rebuilt, total.dense(), atol=1e-10, rtol=1e-10)
 
 
@@ -46,19 +46,19 @@ def test_a_cut_is_the_best_approximation_and_tells_its_energy() -> None:
 
 
 def test_worked_energy() -> None:
-    one = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
-    two = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.0], [4]]))
-    kept, energy = fit(concat(Stack.of([one, two], [0.5, 0.5])), 1)
+    first = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
+    second = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.0], [4]]))
+    kept, energy = fit(concat(Stack.of([first, second], [0.5, 0.5])), 1)
     torch.testing.assert_close(kept.dense().float(), torch.tensor([[0.0, 0], [0, 2]]))
     assert abs(energy - 0.8) < 1e-12
 
 
 def test_what_fits_is_padded_and_otherwise_untouched() -> None:
-    given = factors(6, 5, 2, seed=0)
-    kept, energy = fit(given, 4)
+    inputs = factors(6, 5, 2, seed=0)
+    kept, energy = fit(inputs, 4)
     assert energy == 1.0
-    assert torch.equal(kept.A[:2], given.A)
-    assert torch.equal(kept.B[:, :2], given.B)
+    assert torch.equal(kept.A[:2], inputs.A)
+    assert torch.equal(kept.B[:, :2], inputs.B)
     assert not kept.A[2:].any()
 
 
@@ -71,11 +71,11 @@ def test_drift_from_a_shared_initialization_is_kept() -> None:
     """A's that differ by 1e-6: the difference of the updates must survive, to its own precision."""
     shared = factors(40, 30, 4, seed=0, dtype=torch.float64)
     drift = [1e-6 * factors(40, 30, 4, seed=t, dtype=torch.float64).A for t in (1, 2)]
-    given = Stack.of([Factors(shared.A + d, shared.B) for d in drift], [1.0, -1.0])
+    inputs = Stack.of([Factors(shared.A + d, shared.B) for d in drift], [1.0, -1.0])
     expected = shared.B @ (drift[0] - drift[1])
-    kept, _ = fit(concat(given), 8)
+    kept, _ = fit(concat(inputs), 8)
     assert (kept.dense() - expected).norm() < 1e-8 * expected.norm()
-    cut, _ = fit(concat(given), 4)
+    cut, _ = fit(concat(inputs), 4)
     assert (cut.dense() - expected).norm() < 1e-8 * expected.norm()
 
 

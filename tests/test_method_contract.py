@@ -24,23 +24,23 @@ SELECTORS = (
 
 
 def settings_of(method: methods.Method) -> list[dict[str, Any]]:
-    """The defaults and each other choice of each selector in turn, all of it in every space."""
-    found: list[dict[str, Any]] = [{}]
+    """Return the defaults and each other choice of each selector, all of it in every space."""
+    result: list[dict[str, Any]] = [{}]
     for name in SELECTORS:
         if name in method.parameters:
             p = method.parameters[name]
-            found += [{name: choice} for choice in p.choices if choice != p.default]
+            result += [{name: choice} for choice in p.choices if choice != p.default]
     if "space" in method.parameters:
         p = method.parameters["space"]
         others = [choice for choice in p.choices if choice != p.default]
-        found += [{"space": space, **given} for space in others for given in found]
-    return found
+        result += [{"space": space, **settings} for space in others for settings in result]
+    return result
 
 
 EVERY = [
-    pytest.param(m, given, id="-".join([m.name, *given.values()]))
+    pytest.param(m, settings, id="-".join([m.name, *settings.values()]))
     for m in methods.every()
-    for given in settings_of(m)
+    for settings in settings_of(m)
 ]
 shapes = st.tuples(
     st.integers(2, 14), st.integers(2, 14), st.lists(st.integers(0, 5), min_size=1, max_size=4)
@@ -48,17 +48,17 @@ shapes = st.tuples(
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(("method", "given"), EVERY)
-def test_contract(method: methods.Method, given: dict[str, Any], check: Any) -> None:
-    check(MethodCase.of(method, given))
+@pytest.mark.parametrize(("method", "settings"), EVERY)
+def test_contract(method: methods.Method, settings: dict[str, Any], check: Any) -> None:
+    check(MethodCase.of(method, settings))
 
 
-@pytest.mark.parametrize(("method", "given"), EVERY)
+@pytest.mark.parametrize(("method", "settings"), EVERY)
 @cases(shape=shapes, seed=st.integers(0, 999))
 def test_any_adapters_merge_to_a_finite_update_of_the_right_shape(
-    method: methods.Method, given: dict[str, Any], shape: tuple[int, int, list[int]], seed: int
+    method: methods.Method, settings: dict[str, Any], shape: tuple[int, int, list[int]], seed: int
 ) -> None:
     d_out, d_in, ranks = shape
-    merged = MethodCase.of(method, given).merge(random_stack(d_out, d_in, ranks, seed=seed))
+    merged = MethodCase.of(method, settings).merge(random_stack(d_out, d_in, ranks, seed=seed))
     assert merged.shape == (d_out, d_in)
     assert merged.isfinite().all()

@@ -69,8 +69,8 @@ def test_from_the_command_line(
     tmp_path: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders, out = trio(tmp_path), tmp_path / "out"
-    asked = ["-m", "halves", "--set", "gain=0.25", "--rank", "full", "-o", str(out)]
-    assert run(["merge", *folders, "--plugin", str(plugin), *asked]) == 0
+    wanted = ["-m", "halves", "--set", "gain=0.25", "--rank", "full", "-o", str(out)]
+    assert run(["merge", *folders, "--plugin", str(plugin), *wanted]) == 0
     assert_halved(folders, out, 0.25)
     assert json.loads((out / "merge.json").read_text())["recipe"]["plugins"] == [str(plugin)]
     assert run(["methods", "--plugin", str(plugin)]) == 0
@@ -110,7 +110,7 @@ def test_a_function_registered_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = 1\n", "registers no method"),
         ("1 / 0\n", "fails when it is loaded: ZeroDivisionError"),
@@ -120,14 +120,14 @@ def test_a_function_registered_in_one_line() -> None:
         (CODE.replace("halves", "ties"), "two methods are called 'ties'"),
     ],
 )
-def test_what_is_no_plugin(tmp_path: Path, text: str, said: str) -> None:
+def test_files_that_are_no_plugins_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.py"
     path.write_text(text)
-    with pytest.raises(MergeError, match=said):
+    with pytest.raises(MergeError, match=message):
         robustmerge.methods.load_plugin(str(path))
 
 
-def test_plugins_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_plugins_are_refused(tmp_path: Path) -> None:
     for source in (str(tmp_path / "none.py"), "no_such_module"):
         with pytest.raises(MergeError, match="there is no"):
             robustmerge.methods.load_plugin(source)

@@ -135,17 +135,17 @@ def read_settings(texts: Iterable[str], *, where: str = "", hint: str = "") -> d
 
 
 def configure(
-    parameters: Mapping[str, Parameter], given: Mapping[str, Any], of: str, *, where: str = ""
+    parameters: Mapping[str, Parameter], settings: Mapping[str, Any], of: str, *, where: str = ""
 ) -> dict[str, Any]:
     """Return all parameters with their values, the given ones validated.
 
     Raises:
         MergeError: unknown parameter, or a value out of its bounds.
     """
-    for name in given:
+    for name in settings:
         if name not in parameters:
             raise unknown(f"parameter of {of}", name, parameters, where=where)
     return {
-        name: parameter.check(given[name], of) if name in given else parameter.default
+        name: parameter.check(settings[name], of) if name in settings else parameter.default
         for name, parameter in parameters.items()
     }

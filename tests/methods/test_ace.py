@@ -54,10 +54,10 @@ def mixed_stack() -> Stack:
 
 @pytest.mark.parametrize("ridge", [0.01, 30.0])
 def test_the_core_equals_the_dense_definition(ridge: float) -> None:
-    given = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, -1))
-    deltas = deltas_of(given)
+    inputs = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, -1))
+    deltas = deltas_of(inputs)
     assert heterogeneity(deltas) < 0.3
-    merged = MethodCase.of("ace", {"ridge": ridge}).merge(given)
+    merged = MethodCase.of("ace", {"ridge": ridge}).merge(inputs)
     torch.testing.assert_close(merged, dense(deltas, ridge, 0.3), atol=1e-8, rtol=1e-8)
 
 
@@ -66,29 +66,29 @@ def test_heterogeneous_adapters_are_normalized_and_refined(
     density: float, again: tuple[int, ...]
 ) -> None:
     # An adapter that comes twice brings no new directions.
-    given = mixed_stack()
-    more = [given.factors[t].scaled(1.5) for t in again]
-    given = Stack.of([*given.factors, *more], [*given.weights, *(1.0 for _ in more)])
-    deltas = deltas_of(given)
+    inputs = mixed_stack()
+    more = [inputs.factors[t].scaled(1.5) for t in again]
+    inputs = Stack.of([*inputs.factors, *more], [*inputs.weights, *(1.0 for _ in more)])
+    deltas = deltas_of(inputs)
     assert heterogeneity(deltas) > 0.3
-    merged = MethodCase.of("ace", {"density": density}).merge(given)
+    merged = MethodCase.of("ace", {"density": density}).merge(inputs)
     torch.testing.assert_close(merged, dense(deltas, 0.01, density), atol=1e-8, rtol=1e-8)
 
 
 def test_the_threshold_decides() -> None:
-    given = mixed_stack()
-    homogeneous = MethodCase.of("ace", {"threshold": 1e6}).merge(given)
-    assert float((ACE.merge(given) - homogeneous).norm() / homogeneous.norm()) > 0.1
+    inputs = mixed_stack()
+    homogeneous = MethodCase.of("ace", {"threshold": 1e6}).merge(inputs)
+    assert float((ACE.merge(inputs) - homogeneous).norm() / homogeneous.norm()) > 0.1
 
 
 def test_updates_that_are_zero_are_left_out() -> None:
-    given = mixed_stack()
+    inputs = mixed_stack()
     zero = Factors(torch.ones(2, 15).double(), torch.zeros(20, 2).double())
-    padded = Stack.of([*given.factors, zero], [*given.weights, 1.0])
-    torch.testing.assert_close(ACE.merge(padded), ACE.merge(given))
+    padded = Stack.of([*inputs.factors, zero], [*inputs.weights, 1.0])
+    torch.testing.assert_close(ACE.merge(padded), ACE.merge(inputs))
 
 
 def test_a_large_ridge_gives_the_mean() -> None:
-    given = random_stack(20, 15, (3, 2, 3))
-    merged = MethodCase.of("ace", {"ridge": 1e9}).merge(given)
-    torch.testing.assert_close(merged, deltas_of(given).mean(0), atol=1e-4, rtol=1e-4)
+    inputs = random_stack(20, 15, (3, 2, 3))
+    merged = MethodCase.of("ace", {"ridge": 1e9}).merge(inputs)
+    torch.testing.assert_close(merged, deltas_of(inputs).mean(0), atol=1e-4, rtol=1e-4)

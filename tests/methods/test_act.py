@@ -12,16 +12,16 @@ ACT = MethodCase.of("act")
 
 
 def test_the_core_equals_the_dense_definition() -> None:
-    given = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, -1))
-    deltas = deltas_of(given)
+    inputs = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, -1))
+    deltas = deltas_of(inputs)
     G = deltas.mT @ deltas
     expected = (deltas @ G).sum(0) @ torch.linalg.pinv(G.sum(0), rtol=1e-10, hermitian=True)
-    torch.testing.assert_close(ACT.merge(given), expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(ACT.merge(inputs), expected, atol=1e-9, rtol=1e-9)
 
 
 def test_nothing_nearby_is_better() -> None:
-    given = random_stack(20, 15, (6, 5, 6))
-    deltas, merged = deltas_of(given), ACT.merge(given)
+    inputs = random_stack(20, 15, (6, 5, 6))
+    deltas, merged = deltas_of(inputs), ACT.merge(inputs)
 
     def loss(delta: torch.Tensor) -> torch.Tensor:
         return ((delta - deltas) @ deltas.mT).square().sum()
@@ -35,24 +35,24 @@ def test_nothing_nearby_is_better() -> None:
 
 def test_one_direction_is_a_mean_weighted_by_squared_norms() -> None:
     a = torch.tensor([[1.0, 0]])
-    given = Stack.of([Factors(a, torch.tensor([[1.0]])), Factors(a, torch.tensor([[3.0]]))])
-    torch.testing.assert_close(ACT.merge(given), torch.tensor([[(1 + 27) / (1 + 9), 0]]).double())
+    inputs = Stack.of([Factors(a, torch.tensor([[1.0]])), Factors(a, torch.tensor([[3.0]]))])
+    torch.testing.assert_close(ACT.merge(inputs), torch.tensor([[(1 + 27) / (1 + 9), 0]]).double())
 
 
 def test_one_adapter_and_adapters_that_read_different_inputs() -> None:
     eye = torch.eye(6).double()
-    given = Stack.of([Factors(eye[:2], eye[:, :2]), Factors(eye[2:4], 3 * eye[:, 1:3])])
-    torch.testing.assert_close(ACT.merge(given), deltas_of(given).sum(0))
-    one = random_stack(10, 8, (3,))
-    torch.testing.assert_close(ACT.merge(one), deltas_of(one)[0])
+    inputs = Stack.of([Factors(eye[:2], eye[:, :2]), Factors(eye[2:4], 3 * eye[:, 1:3])])
+    torch.testing.assert_close(ACT.merge(inputs), deltas_of(inputs).sum(0))
+    first = random_stack(10, 8, (3,))
+    torch.testing.assert_close(ACT.merge(first), deltas_of(first)[0])
 
 
 def test_a_ridge_in_units_of_the_mean_squared_norm() -> None:
-    given = random_stack(20, 15, (3, 2, 3))
-    deltas = deltas_of(given)
+    inputs = random_stack(20, 15, (3, 2, 3))
+    deltas = deltas_of(inputs)
     G = deltas.mT @ deltas
     size = deltas.square().sum() / 3
     ridged = G.sum(0) + 0.1 * size * torch.eye(15).double()
     expected = (deltas @ G).sum(0) @ torch.linalg.inv(ridged)
-    found = MethodCase.of("act", {"ridge": 0.1}).merge(given)
-    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+    result = MethodCase.of("act", {"ridge": 0.1}).merge(inputs)
+    torch.testing.assert_close(result, expected, atol=1e-9, rtol=1e-9)

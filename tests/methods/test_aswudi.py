@@ -25,8 +25,8 @@ def test_the_core_equals_the_dense_definition(filter: str) -> None:
     # One adapter's directions are of very different strength, so that a few stand out.
     *others, last = random_stack(40, 60, (3, 2, 3, 3)).factors
     strong = Factors(last.A, last.B * torch.tensor([30.0, 1, 0.1]))
-    given = Stack.of([*others, strong], [1.0, 0.5, 2.0, 1.0])
-    deltas = deltas_of(given)
+    inputs = Stack.of([*others, strong], [1.0, 0.5, 2.0, 1.0])
+    deltas = deltas_of(inputs)
     lam, V = torch.linalg.eigh(moments(deltas)[0])
     lam, V = lam.flip(0)[:11], V.flip(1)[:, :11]
     K = chosen(lam.sqrt(), filter)
@@ -34,15 +34,15 @@ def test_the_core_equals_the_dense_definition(filter: str) -> None:
     f = torch.zeros(11).double()
     f[:K] = 1
     expected = filtered(deltas, f, V, deltas.sum(0))
-    merged = MethodCase.of("aswudi", {"filter": filter}).merge(given)
+    merged = MethodCase.of("aswudi", {"filter": filter}).merge(inputs)
     torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("values", "K"), [([4, 2.8], 1), ([4, 2.9], 2), ([2, 1], 1)], ids=str)
 def test_directions_that_stand_out_of_noise_are_resolved(values: list[float], K: int) -> None:
     s = torch.tensor(values + [1.0] * 7).double()
-    one = Stack.of([Factors(torch.eye(9).double(), torch.diag(s))])
-    merged = MethodCase.of("aswudi", {"filter": "gavish-donoho", "start": "zero"}).merge(one)
+    first = Stack.of([Factors(torch.eye(9).double(), torch.diag(s))])
+    merged = MethodCase.of("aswudi", {"filter": "gavish-donoho", "start": "zero"}).merge(first)
     s[K:] = 0
     torch.testing.assert_close(merged, torch.diag(s))
 
@@ -51,6 +51,6 @@ def test_directions_that_stand_out_of_noise_are_resolved(values: list[float], K:
 def test_equal_directions_all_count(filter: str) -> None:
     for n in range(1, 9):
         eye = torch.eye(n, 10).double()
-        one = Stack.of([Factors(eye, 0.3 * eye.T)])
-        merged = MethodCase.of("aswudi", {"filter": filter, "start": "zero"}).merge(one)
+        first = Stack.of([Factors(eye, 0.3 * eye.T)])
+        merged = MethodCase.of("aswudi", {"filter": filter, "start": "zero"}).merge(first)
         torch.testing.assert_close(merged, 0.3 * eye.T @ eye)

@@ -18,8 +18,8 @@ FLAVORS = ("paper", "mergekit")
 TENTHS = [round(0.1 * i, 1) for i in range(1, 11)]
 
 
-def crumbs(given: Stack, **settings: Any) -> Tensor:
-    return MethodCase.of("breadcrumbs", settings).merge(given)
+def crumbs(inputs: Stack, **settings: Any) -> Tensor:
+    return MethodCase.of("breadcrumbs", settings).merge(inputs)
 
 
 def kept(tau: Sequence[float], density: float, gamma: float) -> list[float]:
@@ -33,8 +33,8 @@ def kept(tau: Sequence[float], density: float, gamma: float) -> list[float]:
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_worked_numbers(flavor: str) -> None:
     settings = {"density": 0.5, "gamma": 0.1, "space": "delta", "flavor": flavor}
-    found = crumbs(rows(TENTHS), **settings)[0]
-    assert found.tolist() == [0, 0, 0, 0, 0.5, 0.6, 0.7, 0.8, 0.9, 0]
+    result = crumbs(rows(TENTHS), **settings)[0]
+    assert result.tolist() == [0, 0, 0, 0, 0.5, 0.6, 0.7, 0.8, 0.9, 0]
 
 
 @pytest.mark.parametrize("density", [0.05, 0.3, 0.9])
@@ -43,38 +43,38 @@ def test_deltas_by_the_definition(
     flavor: str, density: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_entries, "_BAND", 70)  # 3 rows of 20
-    given = random_stack(11, 20, (3, 0, 5), weights=(1, 2, -0.5))
+    inputs = random_stack(11, 20, (3, 0, 5), weights=(1, 2, -0.5))
     expected = torch.zeros(11, 20).double()
-    for f, w in zip(given.factors, given.weights, strict=True):
+    for f, w in zip(inputs.factors, inputs.weights, strict=True):
         x = f.dense() if flavor == "paper" else f.dense().flatten()[None]
         left = torch.tensor([kept(row, density, 0.1) for row in x.tolist()], dtype=x.dtype)
         expected += w * left.view(11, 20)
-    found = crumbs(given, density=density, gamma=0.1, space="delta", flavor=flavor)
-    torch.testing.assert_close(found, expected)
+    result = crumbs(inputs, density=density, gamma=0.1, space="delta", flavor=flavor)
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_factors_at_each_adapters_own_rank(flavor: str) -> None:
-    given = random_stack(12, 10, (2, 4), weights=(4, -1))
+    inputs = random_stack(12, 10, (2, 4), weights=(4, -1))
     merged = []
-    for taus in ([f.A for f in given.factors], [f.B.T for f in given.factors]):
+    for taus in ([f.A for f in inputs.factors], [f.B.T for f in inputs.factors]):
         left = []
         for x in taus:
             vectors = x.tolist() if flavor == "paper" else [x.flatten().tolist()]
-            found = [kept(v, 0.4, 0.1) for v in vectors]
-            left.append(torch.tensor(found, dtype=x.dtype).view(x.shape))
+            result = [kept(v, 0.4, 0.1) for v in vectors]
+            left.append(torch.tensor(result, dtype=x.dtype).view(x.shape))
         sign = 1 if merged else -1  # of the second adapter's weight, which A has
         merged.append(2 * torch.nn.functional.pad(left[0], (0, 0, 0, 2)) + sign * left[1])
     A, B = merged
-    whole = crumbs(given, density=0.4, gamma=0.1, flavor=flavor)
+    whole = crumbs(inputs, density=0.4, gamma=0.1, flavor=flavor)
     torch.testing.assert_close(whole, B.T @ A)
 
 
 def test_where_shares_do_not_fit_mergekit_leaves_fewer_outliers_out() -> None:
-    given, settings = rows([1.0, 2, 3, 4]), {"gamma": 0.5, "space": "delta"}
-    assert crumbs(given, density=0.75, **settings).tolist() == [[1, 2, 0, 0]]
-    assert crumbs(given, density=0.75, flavor="mergekit", **settings).tolist() == [[1, 2, 3, 0]]
-    assert crumbs(given, density=1, flavor="mergekit", **settings).tolist() == [[1, 2, 3, 4]]
+    inputs, settings = rows([1.0, 2, 3, 4]), {"gamma": 0.5, "space": "delta"}
+    assert crumbs(inputs, density=0.75, **settings).tolist() == [[1, 2, 0, 0]]
+    assert crumbs(inputs, density=0.75, flavor="mergekit", **settings).tolist() == [[1, 2, 3, 0]]
+    assert crumbs(inputs, density=1, flavor="mergekit", **settings).tolist() == [[1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
@@ -84,27 +84,27 @@ def test_less_than_one_entry_is_none(flavor: str) -> None:
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_equal_magnitudes_at_either_end_are_all_kept(flavor: str) -> None:
-    given = rows([5.0, 3, -3, 2, 1, -1, 0.5, 0.1])
-    found = crumbs(given, density=0.375, gamma=0.25, space="delta", flavor=flavor)
-    assert found.tolist() == [[0, 3, -3, 2, 1, -1, 0, 0]]
+    inputs = rows([5.0, 3, -3, 2, 1, -1, 0.5, 0.1])
+    result = crumbs(inputs, density=0.375, gamma=0.25, space="delta", flavor=flavor)
+    assert result.tolist() == [[0, 3, -3, 2, 1, -1, 0, 0]]
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_signs_are_elected_with_weights_and_who_agrees_is_summed(flavor: str) -> None:
-    given = rows([1.0, 1], [2.0, 1], [-4.0, 1], weights=(2, 2, 1))
+    inputs = rows([1.0, 1], [2.0, 1], [-4.0, 1], weights=(2, 2, 1))
     settings = {"density": 1, "gamma": 0, "space": "delta", "combine": "ties", "flavor": flavor}
-    assert crumbs(given, **settings).tolist() == [[6, 5]]
-    assert crumbs(given.reweighted((1.0, 1.0, 1.0)), **settings).tolist() == [[-4, 3]]
+    assert crumbs(inputs, **settings).tolist() == [[6, 5]]
+    assert crumbs(inputs.reweighted((1.0, 1.0, 1.0)), **settings).tolist() == [[-4, 3]]
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_signs_are_elected_with_scalings_folded_in(flavor: str) -> None:
-    """Where weights are 1, scalings change no more than the lengths of A and B."""
-    one = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
-    two = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
-    given = Stack("module", (one, two), (1.0, 1.0), (1.0, 4.0))
-    found = crumbs(given, density=1, gamma=0, combine="ties", flavor=flavor)
-    assert found.item() == (-2 * 2) * (-4 / 2)
+    """Check scalings at weights of 1: they only change the lengths of A and B."""
+    first = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
+    second = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
+    inputs = Stack("module", (first, second), (1.0, 1.0), (1.0, 4.0))
+    result = crumbs(inputs, density=1, gamma=0, combine="ties", flavor=flavor)
+    assert result.item() == (-2 * 2) * (-4 / 2)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

@@ -20,8 +20,8 @@ SUM = MethodCase.of("ctm", {"inner": "sum", "gain": 1.0})
 )
 def test_worked_numbers(beta: float, expected: list[list[float]]) -> None:
     a = torch.tensor([[1.0, 0]])
-    one, two = Factors(a, torch.tensor([[2.0], [0]])), Factors(a, torch.tensor([[0.6], [0.8]]))
-    merged = SUM.merge(Stack.of([one, two]), beta=beta)
+    first, second = Factors(a, torch.tensor([[2.0], [0]])), Factors(a, torch.tensor([[0.6], [0.8]]))
+    merged = SUM.merge(Stack.of([first, second]), beta=beta)
     torch.testing.assert_close(merged, torch.tensor(expected).double(), atol=2e-4, rtol=0)
 
 
@@ -30,8 +30,8 @@ def top(X: torch.Tensor, r: int) -> torch.Tensor:
 
 
 def test_the_core_equals_the_dense_definition() -> None:
-    given = random_stack(20, 25, (4, 2, 3), weights=(1, 0.5, -2))
-    deltas = [w * f.dense() for f, w in zip(given.factors, given.weights, strict=True)]
+    inputs = random_stack(20, 25, (4, 2, 3), weights=(1, 0.5, -2))
+    deltas = [w * f.dense() for f, w in zip(inputs.factors, inputs.weights, strict=True)]
     norms = [d.norm() for d in deltas]
     mean = sum(norms) / 3
     X = [d / n * (0.25 * n + 0.75 * mean) for d, n in zip(deltas, norms, strict=True)]
@@ -53,12 +53,12 @@ def test_the_core_equals_the_dense_definition() -> None:
             entries = [float(c[i, j]) for c in trimmed]
             agree = [x for x in entries if x * sum(entries) > 0]
             voted[i, j] = sum(agree) / max(len(agree), 1)
-    torch.testing.assert_close(CTM.merge(given), 0.75 * U @ voted @ V.T, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(CTM.merge(inputs), 0.75 * U @ voted @ V.T, atol=1e-9, rtol=1e-9)
     plain = U @ sum(C) @ V.T
-    torch.testing.assert_close(SUM.merge(given), plain, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(SUM.merge(inputs), plain, atol=1e-9, rtol=1e-9)
     P, S, Qt = torch.linalg.svd(plain, full_matrices=False)
     flat = P[:, :4] @ Qt[:4] * S[:4].mean()
-    torch.testing.assert_close(SUM.merge(given, inner="iso"), flat, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(SUM.merge(inputs, inner="iso"), flat, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,32 +68,32 @@ def test_alternation_keeps_no_less_than_its_start(seed: int) -> None:
 
 
 def test_the_rank_is_that_of_the_largest_adapter_or_the_one_asked_for() -> None:
-    given = random_stack(20, 25, (4, 2, 3))
-    for asked, rank in ((0, 4), (2, 2), (6, 6), (99, 9)):
-        assert int(torch.linalg.matrix_rank(SUM.merge(given, rank=asked))) == rank
+    inputs = random_stack(20, 25, (4, 2, 3))
+    for wanted, rank in ((0, 4), (2, 2), (6, 6), (99, 9)):
+        assert int(torch.linalg.matrix_rank(SUM.merge(inputs, rank=wanted))) == rank
 
 
 def test_one_adapter_comes_through() -> None:
-    one = random_stack(20, 25, (4,))
-    torch.testing.assert_close(SUM.merge(one), one.factors[0].dense())
-    torch.testing.assert_close(CTM.merge(one), 0.75 * one.factors[0].dense())
+    first = random_stack(20, 25, (4,))
+    torch.testing.assert_close(SUM.merge(first), first.factors[0].dense())
+    torch.testing.assert_close(CTM.merge(first), 0.75 * first.factors[0].dense())
 
 
 def test_an_absent_adapter_changes_nothing() -> None:
-    given = random_stack(20, 25, (4, 2))
-    more = Stack.of([*given.factors, Factors(torch.zeros(0, 25), torch.zeros(20, 0))])
-    torch.testing.assert_close(CTM.merge(more), CTM.merge(given))
+    inputs = random_stack(20, 25, (4, 2))
+    more = Stack.of([*inputs.factors, Factors(torch.zeros(0, 25), torch.zeros(20, 0))])
+    torch.testing.assert_close(CTM.merge(more), CTM.merge(inputs))
 
 
 def test_what_dare_drops_depends_on_the_module_and_keeps_the_expected_core() -> None:
-    given = random_stack(20, 25, (4, 4))
-    other = Stack.of(given.factors, module="another")
+    inputs = random_stack(20, 25, (4, 4))
+    other = Stack.of(inputs.factors, module="another")
     dare = MethodCase.of("ctm", {"inner": "dare-ties", "gain": 1.0})
-    assert not torch.equal(dare.merge(given), dare.merge(other))
+    assert not torch.equal(dare.merge(inputs), dare.merge(other))
     full, half = (dare.merge(random_stack(20, 25, (4,)), density=d) for d in (1.0, 0.5))
     torch.testing.assert_close(full, random_stack(20, 25, (4,)).factors[0].dense())
     S = torch.linalg.svdvals(full)[:4]
-    found = torch.linalg.svdvals(half)[:4]
-    left = [float(x) for x in found if x > 1e-9]
+    result = torch.linalg.svdvals(half)[:4]
+    left = [float(x) for x in result if x > 1e-9]
     assert 0 < len(left) < 4
     assert all(float((2 * S - x).abs().min()) < 1e-9 for x in left)

@@ -29,9 +29,9 @@ def test_the_ramp_is_no_steeper_than_rho() -> None:
 @pytest.mark.parametrize("density", [0.001, 0.4, 1.0])
 @pytest.mark.parametrize("smoothing", ["avg", "linear", "none"])
 def test_the_core_equals_the_dense_definition(smoothing: Smoothing, density: float) -> None:
-    given = random_stack(20, 25, (3, 2, 3), weights=(1, 0.5, -2))
+    inputs = random_stack(20, 25, (3, 2, 3), weights=(1, 0.5, -2))
     parts = []
-    for f, w in zip(given.factors, given.weights, strict=True):
+    for f, w in zip(inputs.factors, inputs.weights, strict=True):
         U, S, Vh = torch.linalg.svd(w * f.dense(), full_matrices=False)
         parts.append((U[:, : f.rank], smooth(S[: f.rank], smoothing, 5.0), Vh[: f.rank].T))
     cover = []
@@ -39,7 +39,7 @@ def test_the_core_equals_the_dense_definition(smoothing: Smoothing, density: flo
         P, _, Qt = torch.linalg.svd(X, full_matrices=False)
         cover.append(P @ Qt)
     cores = []
-    for f, (U, S, V) in zip(given.factors, parts, strict=True):
+    for f, (U, S, V) in zip(inputs.factors, parts, strict=True):
         M = cover[0].T @ U @ torch.diag(S) @ V.T @ cover[1]
         keep = max(int(density * 64), f.rank)
         cores.append(torch.where(M.abs() >= M.abs().flatten().sort().values[-keep], M, 0))
@@ -51,7 +51,7 @@ def test_the_core_equals_the_dense_definition(smoothing: Smoothing, density: flo
                 agree = [x for x in entries if x * sum(entries) > 0]
                 voted[i, j] = sum(agree) / max(len(agree), 1)
     expected = cover[0] @ voted @ cover[1].T
-    merged = DC.merge(given, smoothing=smoothing, density=density)
+    merged = DC.merge(inputs, smoothing=smoothing, density=density)
     torch.testing.assert_close(merged, expected, atol=1e-10, rtol=1e-10)
 
 

@@ -19,8 +19,8 @@ from robustmerge.testing import MethodCase, check_method, random_stack
 ROW = [0.1, -0.4, 0.2, 0.3]
 
 
-def della(given: Stack, **settings: Any) -> Tensor:
-    return MethodCase.of("della", settings).merge(given)
+def della(inputs: Stack, **settings: Any) -> Tensor:
+    return MethodCase.of("della", settings).merge(inputs)
 
 
 def probabilities(tau: list[float], density: float, epsilon: float) -> list[float]:
@@ -30,9 +30,9 @@ def probabilities(tau: list[float], density: float, epsilon: float) -> list[floa
     return [density - epsilon + step * order.index(j) for j in range(len(tau))]
 
 
-def dropped(given: Stack, part: str, t: int, x: Tensor, **settings: float) -> Tensor:
+def dropped(inputs: Stack, part: str, t: int, x: Tensor, **settings: float) -> Tensor:
     """Return an adapter's entries by the definition, with the numbers the method draws."""
-    uniform = torch.rand(x.shape, generator=given.generator(0, part, t))
+    uniform = torch.rand(x.shape, generator=inputs.generator(0, part, t))
     p = torch.tensor([probabilities(row, **settings) for row in x.tolist()], dtype=x.dtype)
     return x * (uniform < p) / p
 
@@ -41,79 +41,79 @@ def test_worked_numbers() -> None:
     p = _probabilities(torch.tensor([[ROW]]), 0.5, 0.1)[0, 0]
     torch.testing.assert_close(p, torch.tensor([0.4, 0.6, 0.4667, 0.5333]), atol=1e-4, rtol=0)
     values = [0.25, -0.6667, 0.4286, 0.5625]
-    found = [della(rows(ROW), density=0.5, epsilon=0.1, space="delta", seed=s) for s in range(9)]
+    result = [della(rows(ROW), density=0.5, epsilon=0.1, space="delta", seed=s) for s in range(9)]
     for j, value in enumerate(values):
-        seen = {round(float(x[0, j]), 4) for x in found}
+        seen = {round(float(x[0, j]), 4) for x in result}
         assert seen == {0.0, value}
 
 
 @pytest.mark.parametrize("combine", ["linear", "ties"])
 def test_deltas_by_the_definition(combine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_entries, "_BAND", 50)  # 5 rows of 10
-    given = random_stack(12, 10, (3, 0, 4), weights=(1, 2, -0.5))
+    inputs = random_stack(12, 10, (3, 0, 4), weights=(1, 2, -0.5))
     kept = []
-    for t, f in enumerate(given.factors):
+    for t, f in enumerate(inputs.factors):
         bands = f.dense().split(5)
         parts = [
-            dropped(given, f"delta/{5 * i}", t, x, density=0.6, epsilon=0.2)
+            dropped(inputs, f"delta/{5 * i}", t, x, density=0.6, epsilon=0.2)
             for i, x in enumerate(bands)
         ]
         kept.append(torch.cat(parts))
     x = torch.stack(kept)
-    weighted = x * torch.tensor(given.weights)[:, None, None]
+    weighted = x * torch.tensor(inputs.weights)[:, None, None]
     if combine == "linear":
         expected = weighted.sum(0)
     else:
         sign = x.sum(0).sign()
         agree = (x.sign() == sign) & (x != 0)
         expected = (weighted * agree).sum(0) / agree.sum(0).clamp_min(1)
-    found = della(given, density=0.6, epsilon=0.2, space="delta", combine=combine)
-    torch.testing.assert_close(found, expected)
+    result = della(inputs, density=0.6, epsilon=0.2, space="delta", combine=combine)
+    torch.testing.assert_close(result, expected)
 
 
 def test_factors_are_ranked_within_their_rows_at_each_adapters_own_rank() -> None:
-    given = random_stack(12, 10, (2, 4), weights=(4, 1))
-    parts = {"A": [f.A for f in given.factors], "B": [f.B.T for f in given.factors]}
+    inputs = random_stack(12, 10, (2, 4), weights=(4, 1))
+    parts = {"A": [f.A for f in inputs.factors], "B": [f.B.T for f in inputs.factors]}
     merged = []
     for part, taus in parts.items():
-        one, two = (
-            dropped(given, part, t, x, density=0.7, epsilon=0.07) for t, x in enumerate(taus)
+        first, second = (
+            dropped(inputs, part, t, x, density=0.7, epsilon=0.07) for t, x in enumerate(taus)
         )
-        merged.append(2 * torch.nn.functional.pad(one, (0, 0, 0, 2)) + two)
+        merged.append(2 * torch.nn.functional.pad(first, (0, 0, 0, 2)) + second)
     A, B = merged
-    torch.testing.assert_close(della(given, combine="linear"), B.T @ A)
+    torch.testing.assert_close(della(inputs, combine="linear"), B.T @ A)
 
 
 def test_mergekit_matches_sums_of_magnitudes() -> None:
-    given = random_stack(12, 10, (3,), weights=(3,))
-    found = della(given, flavor="mergekit", combine="linear", space="delta")
-    whole = 3 * given.factors[0].dense()
-    assert 0 < int((found == 0).sum()) < 80
-    torch.testing.assert_close(found.abs().sum(), whole.abs().sum())
-    ratio = (found / whole)[found != 0]
+    inputs = random_stack(12, 10, (3,), weights=(3,))
+    result = della(inputs, flavor="mergekit", combine="linear", space="delta")
+    whole = 3 * inputs.factors[0].dense()
+    assert 0 < int((result == 0).sum()) < 80
+    torch.testing.assert_close(result.abs().sum(), whole.abs().sum())
+    ratio = (result / whole)[result != 0]
     torch.testing.assert_close(ratio, ratio[:1].expand(ratio.shape))
 
 
 def test_mergekit_elects_with_weights_and_divides_by_them() -> None:
-    given = rows([1.0], [2.0], [-4.0], weights=(2, 2, 1))
-    assert della(given, density=1, space="delta").item() == -4
-    assert della(given, density=1, space="delta", flavor="mergekit").item() == (2 + 4) / 4
+    inputs = rows([1.0], [2.0], [-4.0], weights=(2, 2, 1))
+    assert della(inputs, density=1, space="delta").item() == -4
+    assert della(inputs, density=1, space="delta", flavor="mergekit").item() == (2 + 4) / 4
 
 
 def test_signs_are_elected_with_scalings_folded_in() -> None:
-    """The first adapter's A is longer in its file, the second's in its update."""
-    one = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
-    two = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
-    given = Stack("module", (one, two), (1.0, 1.0), (1.0, 4.0))
-    found = della(given, density=1)
-    assert found.item() == (-2 * 2) * (-4 / 2)
+    """Let the first A be longer in its file, and the second in its update."""
+    first = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
+    second = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
+    inputs = Stack("module", (first, second), (1.0, 1.0), (1.0, 4.0))
+    result = della(inputs, density=1)
+    assert result.item() == (-2 * 2) * (-4 / 2)
 
 
 def test_larger_entries_are_kept_more_often() -> None:
-    given = random_stack(400, 50, (40,))
-    (entries,) = view_of(given, "delta").entries
+    inputs = random_stack(400, 50, (40,))
+    (entries,) = view_of(inputs, "delta").entries
     (block,) = entries.blocks()
-    kept = della(given, density=0.5, epsilon=0.4, space="delta", combine="linear") != 0
+    kept = della(inputs, density=0.5, epsilon=0.4, space="delta", combine="linear") != 0
     ranks = block.x[0].abs().argsort(1).argsort(1)
     share = torch.stack([kept[ranks == rank].double().mean() for rank in range(50)])
     expected = torch.linspace(0.1, 0.9, 50).double()
@@ -122,10 +122,10 @@ def test_larger_entries_are_kept_more_often() -> None:
 
 @pytest.mark.parametrize("flavor", ["paper", "mergekit"])
 def test_density_one_drops_nothing(flavor: str) -> None:
-    given = random_stack(weights=(1, 2, -1))
-    found = della(given, density=1, flavor=flavor, combine="linear", space="delta")
-    expected = sum(w * f.dense() for f, w in zip(given.factors, given.weights, strict=True))
-    torch.testing.assert_close(found, expected)
+    inputs = random_stack(weights=(1, 2, -1))
+    result = della(inputs, density=1, flavor=flavor, combine="linear", space="delta")
+    expected = sum(w * f.dense() for f, w in zip(inputs.factors, inputs.weights, strict=True))
+    torch.testing.assert_close(result, expected)
 
 
 def test_equal_magnitudes_and_rows_of_one_entry() -> None:
@@ -141,10 +141,10 @@ def test_what_is_no_probability_is_refused(density: float, epsilon: float) -> No
 
 
 def test_negative_weights_where_weights_divide_are_refused() -> None:
-    given = random_stack(weights=(1, 1, -1))
+    inputs = random_stack(weights=(1, 1, -1))
     with pytest.raises(MergeError, match="must not be negative"):
-        della(given, flavor="mergekit")
-    della(given, flavor="mergekit", combine="linear")
+        della(inputs, flavor="mergekit")
+    della(inputs, flavor="mergekit", combine="linear")
 
 
 @pytest.mark.parametrize("flavor", ["paper", "mergekit"])

@@ -23,33 +23,33 @@ def averaged(deltas: list[torch.Tensor]) -> torch.Tensor:
 
 def test_worked_numbers() -> None:
     """Columns (3, 4) and (0, 10): directions (.6, .8) and (0, 1), norms 5 and 10."""
-    one = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[3.0], [4]]))
-    two = Factors(torch.tensor([[1.0, 1]]), torch.tensor([[0.0], [10]]))
-    merged = DO.merge(Stack.of([one, two]), steps=0)
+    first = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[3.0], [4]]))
+    second = Factors(torch.tensor([[1.0, 1]]), torch.tensor([[0.0], [10]]))
+    merged = DO.merge(Stack.of([first, second]), steps=0)
     expected = torch.tensor([[0.3 * 7.5, 0], [0.9 * 7.5, 0.5 * 5]]).double()
     torch.testing.assert_close(merged, expected)
 
 
 def test_without_steps_it_equals_the_dense_definition() -> None:
-    given = random_stack(20, 25, (4, 2, 3), weights=(1, 0.5, -2))
-    deltas = [w * f.dense() for f, w in zip(given.factors, given.weights, strict=True)]
+    inputs = random_stack(20, 25, (4, 2, 3), weights=(1, 0.5, -2))
+    deltas = [w * f.dense() for f, w in zip(inputs.factors, inputs.weights, strict=True)]
     for flavor in ("delta", "paper"):
-        merged = DO.merge(given, steps=0, flavor=flavor)
+        merged = DO.merge(inputs, steps=0, flavor=flavor)
         torch.testing.assert_close(merged, averaged(deltas))
 
 
 def test_the_delta_flavor_equals_the_dense_definition() -> None:
-    given = random_stack(20, 25, (4, 2, 3), weights=(1, 0.5, -2))
-    deltas = [w * f.dense() for f, w in zip(given.factors, given.weights, strict=True)]
+    inputs = random_stack(20, 25, (4, 2, 3), weights=(1, 0.5, -2))
+    deltas = [w * f.dense() for f, w in zip(inputs.factors, inputs.weights, strict=True)]
     axes = torch.linalg.svd(torch.cat(deltas)).Vh[:9]
     parts = []
-    for f, d in zip(given.factors, deltas, strict=True):
+    for f, d in zip(inputs.factors, deltas, strict=True):
         U, S, Vh = torch.linalg.svd(d, full_matrices=False)
         parts.append((U[:, : f.rank] * S[: f.rank], Vh[: f.rank]))
-    A = orthogonalize(torch.cat([a for _, a in parts]) @ axes.T, given.ranks, 100, 0.01) @ axes
-    rows = torch.split(A, list(given.ranks))
+    A = orthogonalize(torch.cat([a for _, a in parts]) @ axes.T, inputs.ranks, 100, 0.01) @ axes
+    rows = torch.split(A, list(inputs.ranks))
     moved = [b @ a for (b, _), a in zip(parts, rows, strict=True)]
-    torch.testing.assert_close(DO.merge(given), averaged(moved), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(DO.merge(inputs), averaged(moved), atol=1e-9, rtol=1e-9)
 
 
 def test_the_steps_come_near_the_least_objective() -> None:
@@ -59,7 +59,7 @@ def test_the_steps_come_near_the_least_objective() -> None:
     def objective(A: torch.Tensor) -> torch.Tensor:
         return 2 * (A[:6] @ A[6:].T).square().sum() + (A - A0).square().sum()
 
-    found = orthogonalize(A0, (6, 6), 100, 0.01)
+    result = orthogonalize(A0, (6, 6), 100, 0.01)
     best = A0.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([best], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -70,7 +70,7 @@ def test_the_steps_come_near_the_least_objective() -> None:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    start, least, reached = (float(objective(A.detach())) for A in (A0, best, found))
+    start, least, reached = (float(objective(A.detach())) for A in (A0, best, result))
     assert least <= reached < least + 0.05 * (start - least)
 
 
@@ -86,12 +86,12 @@ def test_a_step_is_that_of_adam() -> None:
 
 
 def test_one_adapter_comes_through() -> None:
-    one = random_stack(12, 10, (3,))
-    torch.testing.assert_close(DO.merge(one), one.factors[0].dense())
+    first = random_stack(12, 10, (3,))
+    torch.testing.assert_close(DO.merge(first), first.factors[0].dense())
 
 
 def test_a_column_that_is_zero_has_no_say_in_the_direction() -> None:
-    one = Factors(torch.tensor([[1.0, 1e-12]]), torch.tensor([[3.0], [4]]))
-    two = Factors(torch.tensor([[1.0, 1]]), torch.tensor([[0.0], [10]]))
-    merged = DO.merge(Stack.of([one, two]), steps=0)
+    first = Factors(torch.tensor([[1.0, 1e-12]]), torch.tensor([[3.0], [4]]))
+    second = Factors(torch.tensor([[1.0, 1]]), torch.tensor([[0.0], [10]]))
+    merged = DO.merge(Stack.of([first, second]), steps=0)
     torch.testing.assert_close(merged[:, 1], torch.tensor([0.0, 2.5]).double())

@@ -25,12 +25,12 @@ def test_a_draw_is_nothing() -> None:
 
 def test_deltas_by_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_entries, "_BAND", 40)
-    given = random_stack(12, 10, (3, 0, 5, 2), weights=(3, 2, -1, 1))
+    inputs = random_stack(12, 10, (3, 0, 5, 2), weights=(3, 2, -1, 1))
     taus = [
         (w * f.dense()).flatten().tolist()
-        for f, w in zip(given.factors, given.weights, strict=True)
+        for f, w in zip(inputs.factors, inputs.weights, strict=True)
     ]
     expected = [
         max((x for x in entry if x * sum(entry) > 0), key=abs) for entry in zip(*taus, strict=True)
     ]
-    assert EMR.merge(given).flatten().tolist() == pytest.approx(expected)
+    assert EMR.merge(inputs).flatten().tolist() == pytest.approx(expected)

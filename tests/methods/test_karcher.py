@@ -15,23 +15,23 @@ KARCHER = MethodCase.of("karcher")
 
 def rows(*vectors: list[float], weights: list[float] | None = None) -> Stack:
     """Updates of one row."""
-    one = torch.ones(1, 1, dtype=torch.float64)
-    return Stack.of([Factors(torch.tensor([v]).double(), one) for v in vectors], weights)
+    first = torch.ones(1, 1, dtype=torch.float64)
+    return Stack.of([Factors(torch.tensor([v]).double(), first) for v in vectors], weights)
 
 
 def test_worked_number() -> None:
-    found = KARCHER.merge(rows([2.0, 0.0], [0.0, 4.0]))
-    torch.testing.assert_close(found, 3 * torch.full((1, 2), 0.5**0.5).double())
+    result = KARCHER.merge(rows([2.0, 0.0], [0.0, 4.0]))
+    torch.testing.assert_close(result, 3 * torch.full((1, 2), 0.5**0.5).double())
 
 
 def test_weights_divide_the_arc() -> None:
-    """A third of the way from one to the other, at a third of the way between their lengths."""
-    found = KARCHER.merge(rows([2.0, 0.0], [0.0, 5.0], weights=[4.0, 2.0]))
+    """Expect a third of the way on the arc, and between the lengths."""
+    result = KARCHER.merge(rows([2.0, 0.0], [0.0, 5.0], weights=[4.0, 2.0]))
     angle = torch.tensor(torch.pi / 6).double()
-    torch.testing.assert_close(found, 3 * torch.stack([angle.cos(), angle.sin()])[None])
+    torch.testing.assert_close(result, 3 * torch.stack([angle.cos(), angle.sin()])[None])
 
 
-def pull(mean: Tensor, unit: Tensor) -> Tensor:
+def tangent(mean: Tensor, unit: Tensor) -> Tensor:
     """Return the tangent at `mean` that leads to `unit`, as long as the arc."""
     angle = torch.arccos((mean * unit).sum())
     off = unit - (mean * unit).sum() * mean
@@ -40,27 +40,31 @@ def pull(mean: Tensor, unit: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (1.0, 0.5, 2.0, 0.1)])
 def test_at_the_mean_the_tangents_to_the_updates_cancel(weights: tuple[float, ...]) -> None:
-    given = random_stack(20, 30, (3, 2, 4, 1), weights=weights)
-    deltas = [f.dense() for f in given.factors]
+    inputs = random_stack(20, 30, (3, 2, 4, 1), weights=weights)
+    deltas = [f.dense() for f in inputs.factors]
     p = [w / sum(weights) for w in weights]
-    found = KARCHER.merge(given)
+    result = KARCHER.merge(inputs)
     length = sum(x * d.norm() for x, d in zip(p, deltas, strict=True))
-    torch.testing.assert_close(found.norm(), torch.as_tensor(length))
-    mean = found / found.norm()
-    assert sum(x * pull(mean, d / d.norm()) for x, d in zip(p, deltas, strict=True)).norm() < 1e-10
+    torch.testing.assert_close(result.norm(), torch.as_tensor(length))
+    mean = result / result.norm()
+    assert (
+        sum(x * tangent(mean, d / d.norm()) for x, d in zip(p, deltas, strict=True)).norm() < 1e-10
+    )
 
 
 def test_lengths_do_not_turn_it() -> None:
-    given = random_stack(20, 30, (3, 2, 4))
-    longer = [f.scaled(s) for f, s in zip(given.factors, (1.0, 20.0, 0.1), strict=True)]
-    one, other = KARCHER.merge(given), KARCHER.merge(Stack.of(longer))
-    torch.testing.assert_close(one / one.norm(), other / other.norm())
+    inputs = random_stack(20, 30, (3, 2, 4))
+    longer = [f.scaled(s) for f, s in zip(inputs.factors, (1.0, 20.0, 0.1), strict=True)]
+    first, second = KARCHER.merge(inputs), KARCHER.merge(Stack.of(longer))
+    torch.testing.assert_close(first / first.norm(), second / second.norm())
 
 
 def test_equal_updates_stay_as_they_are() -> None:
-    (one,) = random_stack(20, 30, (3,)).factors
-    torch.testing.assert_close(KARCHER.merge(Stack.of([one])), one.dense())
-    torch.testing.assert_close(KARCHER.merge(Stack.of([one, one.scaled(3.0)])), 2 * one.dense())
+    (first,) = random_stack(20, 30, (3,)).factors
+    torch.testing.assert_close(KARCHER.merge(Stack.of([first])), first.dense())
+    torch.testing.assert_close(
+        KARCHER.merge(Stack.of([first, first.scaled(3.0)])), 2 * first.dense()
+    )
 
 
 def test_opposite_updates_have_no_mean_direction() -> None:
@@ -68,8 +72,8 @@ def test_opposite_updates_have_no_mean_direction() -> None:
 
 
 def test_a_zero_update_counts_as_length_zero() -> None:
-    found = KARCHER.merge(rows([3.0, 0.0], [0.0, 3.0], [0.0, 0.0]))
-    torch.testing.assert_close(found, 2 * torch.full((1, 2), 0.5**0.5).double())
+    result = KARCHER.merge(rows([3.0, 0.0], [0.0, 3.0], [0.0, 0.0]))
+    torch.testing.assert_close(result, 2 * torch.full((1, 2), 0.5**0.5).double())
 
 
 def test_negative_weights_are_refused() -> None:
@@ -82,8 +86,8 @@ def test_it_is_mergekits() -> None:
     pytest.importorskip("mergekit")
     from mergekit.merge_methods.karcher import karcher_merge_tensors
 
-    given = random_stack(20, 30, (3, 2, 4))
-    zero = Factors(given.factors[0].A * 0, given.factors[0].B)
-    factors = [*given.factors, zero]
+    inputs = random_stack(20, 30, (3, 2, 4))
+    zero = Factors(inputs.factors[0].A * 0, inputs.factors[0].B)
+    factors = [*inputs.factors, zero]
     expected = karcher_merge_tensors([f.dense() for f in factors], [0.25] * 4, max_iter=100)
     torch.testing.assert_close(KARCHER.merge(Stack.of(factors)), expected, atol=1e-4, rtol=1e-4)

@@ -12,11 +12,11 @@ LEGO = MethodCase.of("lora-lego")
 
 
 def test_worked_numbers() -> None:
-    one = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
-    two = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.0], [4]]))
+    first = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
+    second = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.0], [4]]))
     expected = torch.tensor([[1.591, 1.591], [3.182, 3.182]]).double()
     for normalize in (True, False):
-        merged = LEGO.merge(Stack.of([one, two]), normalize=normalize)
+        merged = LEGO.merge(Stack.of([first, second]), normalize=normalize)
         torch.testing.assert_close(merged, expected, atol=1e-3, rtol=0)
 
 
@@ -25,8 +25,8 @@ def test_clusters_that_are_far_apart_are_found_from_any_start() -> None:
     noise = torch.randn(12, 5, generator=g, dtype=torch.float64)
     points = torch.eye(5).double().repeat(4, 1)[:12] * 100 + noise
     for seed in range(5):
-        found = kmeans(points, 5, torch.Generator().manual_seed(seed))
-        same = found[:, None] == found
+        result = kmeans(points, 5, torch.Generator().manual_seed(seed))
+        same = result[:, None] == result
         at = torch.arange(12) % 5
         assert torch.equal(same, at[:, None] == at)
 
@@ -34,9 +34,9 @@ def test_clusters_that_are_far_apart_are_found_from_any_start() -> None:
 def test_every_unit_is_nearest_to_its_own_cluster() -> None:
     x = random_stack(8, 6, (40,)).factors[0].A[:, :3]
     for seed in range(3):
-        found = kmeans(x, 5, torch.Generator().manual_seed(seed))
-        centers = torch.stack([x[found == k].mean(0) for k in range(5)])
-        assert torch.equal(torch.cdist(x, centers).argmin(1), found)
+        result = kmeans(x, 5, torch.Generator().manual_seed(seed))
+        centers = torch.stack([x[result == k].mean(0) for k in range(5)])
+        assert torch.equal(torch.cdist(x, centers).argmin(1), result)
 
 
 def test_units_that_adapters_share_are_one_direction_and_scaled() -> None:
@@ -52,17 +52,17 @@ def test_units_that_adapters_share_are_one_direction_and_scaled() -> None:
 
 
 def test_the_rank_is_the_number_of_clusters() -> None:
-    given = random_stack(30, 25, (4, 3, 4))
-    for asked, rank in ((0, 4), (2, 2), (99, 11)):
-        assert int(torch.linalg.matrix_rank(LEGO.merge(given, rank=asked))) == rank
+    inputs = random_stack(30, 25, (4, 3, 4))
+    for wanted, rank in ((0, 4), (2, 2), (99, 11)):
+        assert int(torch.linalg.matrix_rank(LEGO.merge(inputs, rank=wanted))) == rank
 
 
 def test_one_adapter_comes_through_and_padding_is_no_change() -> None:
     f = random_stack(12, 10, (3,)).factors[0]
     torch.testing.assert_close(LEGO.merge(Stack.of([f])), f.dense())
-    given = random_stack(12, 10, (3, 2))
-    padded = Stack.of([given.factors[0], given.factors[1].pad(3)])
-    assert torch.equal(LEGO.merge(padded), LEGO.merge(given))
+    inputs = random_stack(12, 10, (3, 2))
+    padded = Stack.of([inputs.factors[0], inputs.factors[1].pad(3)])
+    assert torch.equal(LEGO.merge(padded), LEGO.merge(inputs))
 
 
 def test_normalizing_makes_both_halves_count() -> None:

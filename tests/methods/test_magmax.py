@@ -18,21 +18,21 @@ def test_worked_numbers() -> None:
 
 def test_deltas_by_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_entries, "_BAND", 40)
-    given = random_stack(12, 10, (3, 0, 5), weights=(3, 2, -0.5))
+    inputs = random_stack(12, 10, (3, 0, 5), weights=(3, 2, -0.5))
     taus = [
         (w * f.dense()).flatten().tolist()
-        for f, w in zip(given.factors, given.weights, strict=True)
+        for f, w in zip(inputs.factors, inputs.weights, strict=True)
     ]
     expected = [max(entry, key=abs) for entry in zip(*taus, strict=True)]
-    assert MAGMAX.merge(given).flatten().tolist() == pytest.approx(expected)
+    assert MAGMAX.merge(inputs).flatten().tolist() == pytest.approx(expected)
 
 
 def test_factors_are_chosen_each_for_itself() -> None:
-    given = random_stack(12, 10, (2, 4), weights=(4, -1))
-    one, two = (f.pad(4) for f in given.factors)
-    A = (-two.A).where(two.A.abs() > 2 * one.A.abs(), 2 * one.A)
-    B = two.B.where(two.B.abs() > 2 * one.B.abs(), 2 * one.B)
-    torch.testing.assert_close(MethodCase.of("magmax").merge(given), B @ A)
+    inputs = random_stack(12, 10, (2, 4), weights=(4, -1))
+    first, second = (f.pad(4) for f in inputs.factors)
+    A = (-second.A).where(second.A.abs() > 2 * first.A.abs(), 2 * first.A)
+    B = second.B.where(second.B.abs() > 2 * first.B.abs(), 2 * first.B)
+    torch.testing.assert_close(MethodCase.of("magmax").merge(inputs), B @ A)
 
 
 def test_of_equal_magnitudes_the_later_is_taken() -> None:

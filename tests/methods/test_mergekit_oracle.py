@@ -22,11 +22,11 @@ NEGATIVE = (1.0, -0.5, 2.0)
 def deltas(rows: int = 7, cols: int = 9) -> list[Tensor]:
     """Three updates, with entries that are zero in some and draws of signs."""
     g = torch.Generator().manual_seed(0)
-    found = [torch.randn(rows, cols, generator=g).double() * (1 + t) for t in range(3)]
-    for t, x in enumerate(found):
+    result = [torch.randn(rows, cols, generator=g).double() * (1 + t) for t in range(3)]
+    for t, x in enumerate(result):
         x[2, t : t + 3] = 0
         x[0, 0] = (9.0, -9.0, 0.0)[t]
-    return found
+    return result
 
 
 def stack(taus: list[Tensor], weights: tuple[float, ...] = WEIGHTS[0]) -> Stack:
@@ -40,13 +40,13 @@ def theirs(taus: list[Tensor], method: str, **parameters: Any) -> Tensor:
     )
 
 
-def compare(given: Stack, name: str, method: str, ours: dict[str, Any], **kit: Any) -> Tensor:
+def compare(inputs: Stack, name: str, method: str, ours: dict[str, Any], **kit: Any) -> Tensor:
     """Merge both ways."""
-    found = MethodCase.of(name, {"space": "delta", **ours}).merge(given)
-    expected = theirs([f.dense() for f in given.factors], method, **kit)
+    result = MethodCase.of(name, {"space": "delta", **ours}).merge(inputs)
+    expected = theirs([f.dense() for f in inputs.factors], method, **kit)
     # What is random goes through float32 in mergekit.
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    return found
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+    return result
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """mergekit draws with our numbers: adapter by adapter, against its own probabilities."""
 
     def uniform() -> Iterator[Tensor]:
-        given = stack(deltas())
+        inputs = stack(deltas())
         for t in range(3):
-            yield torch.rand(given.shape, generator=given.generator(3, "delta/0", t))
+            yield torch.rand(inputs.shape, generator=inputs.generator(3, "delta/0", t))
 
     numbers = uniform()
     monkeypatch.setattr(torch, "bernoulli", lambda p: (next(numbers) < p).to(p))
@@ -65,9 +65,9 @@ def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("density", DENSITIES)
 def test_ties(density: float, weights: tuple[float, ...]) -> None:
-    given = stack(deltas(), weights)
+    inputs = stack(deltas(), weights)
     ours = {"flavor": "mergekit", "density": density}
-    compare(given, "ties", "ties", ours, weight=list(weights), density=density)
+    compare(inputs, "ties", "ties", ours, weight=list(weights), density=density)
 
 
 @pytest.mark.usefixtures("same_draws")
@@ -75,9 +75,9 @@ def test_ties(density: float, weights: tuple[float, ...]) -> None:
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize(("name", "method"), [("dare", "dare_linear"), ("dare-ties", "dare_ties")])
 def test_dare(name: str, method: str, density: float, weights: tuple[float, ...]) -> None:
-    given = stack(deltas(), weights)
+    inputs = stack(deltas(), weights)
     ours = {"flavor": "mergekit", "density": density, "seed": 3}
-    compare(given, name, method, ours, weight=list(weights), density=density)
+    compare(inputs, name, method, ours, weight=list(weights), density=density)
 
 
 @pytest.mark.usefixtures("same_draws")
@@ -87,10 +87,10 @@ def test_dare(name: str, method: str, density: float, weights: tuple[float, ...]
 def test_della(
     combine: str, method: str, density: float, epsilon: float, weights: tuple[float, ...]
 ) -> None:
-    given = stack(deltas(), weights)
+    inputs = stack(deltas(), weights)
     numbers = {"density": density, "epsilon": epsilon}
     ours = {"flavor": "mergekit", "combine": combine, "seed": 3, **numbers}
-    compare(given, "della", method, ours, weight=list(weights), **numbers)
+    compare(inputs, "della", method, ours, weight=list(weights), **numbers)
 
 
 @pytest.mark.parametrize("weights", [*WEIGHTS, NEGATIVE])
@@ -103,10 +103,10 @@ def test_della(
 def test_breadcrumbs(
     combine: str, method: str, density: float, gamma: float, weights: tuple[float, ...]
 ) -> None:
-    given = stack(deltas(), weights)
+    inputs = stack(deltas(), weights)
     numbers = {"density": density, "gamma": gamma}
     ours = {"flavor": "mergekit", "combine": combine, **numbers}
-    compare(given, "breadcrumbs", method, ours, weight=list(weights), **numbers)
+    compare(inputs, "breadcrumbs", method, ours, weight=list(weights), **numbers)
 
 
 @pytest.mark.parametrize("density", DENSITIES)
@@ -129,26 +129,26 @@ def test_sce_of_small_updates_has_equal_coefficients_in_mergekit() -> None:
 
 @pytest.mark.parametrize("epsilon", [1e-6, 0.2, 0.7])
 def test_ram(epsilon: float) -> None:
-    given = stack(deltas())
-    size = max(float(f.dense().square().mean().sqrt()) for f in given.factors)
-    plain = compare(given, "ram", "ram", {"epsilon": epsilon}, epsilon=epsilon * size)
+    inputs = stack(deltas())
+    size = max(float(f.dense().square().mean().sqrt()) for f in inputs.factors)
+    plain = compare(inputs, "ram", "ram", {"epsilon": epsilon}, epsilon=epsilon * size)
     ours = {"epsilon": epsilon, "plus": True, "r": 0.3, "alpha": 3.0}
     kit = {"epsilon": epsilon * size, "r": 0.3, "alpha": 3.0}
-    plus = compare(given, "ram", "ramplus_tl", ours, **kit)
+    plus = compare(inputs, "ram", "ramplus_tl", ours, **kit)
     assert not torch.equal(plain, plus)
 
 
 @pytest.mark.parametrize("density", [0.02, 0.3, 0.55, 1.0])
 def test_magnitude(density: float) -> None:
     for tau in deltas():
-        found = MethodCase.of("magnitude-prune", {"space": "delta", "density": density}).merge(
+        result = MethodCase.of("magnitude-prune", {"space": "delta", "density": density}).merge(
             stack([tau], (1.0,))
         )
-        torch.testing.assert_close(found, sparsify.magnitude(tau, density))
+        torch.testing.assert_close(result, sparsify.magnitude(tau, density))
 
 
 def test_task_arithmetic() -> None:
-    given = stack(deltas(), NEGATIVE)
-    found = MethodCase.of("task-arithmetic").merge(given)
+    inputs = stack(deltas(), NEGATIVE)
+    result = MethodCase.of("task-arithmetic").merge(inputs)
     expected = theirs(deltas(), "task_arithmetic", weight=list(NEGATIVE))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)

@@ -23,8 +23,8 @@ def test_worked_numbers_of_iso_cts() -> None:
 
 def test_worked_cap() -> None:
     """Norms 1, 2, 4, 10: median 3, distances 2, 1, 1, 7, of which the median is 1.5."""
-    found = norm_cap(torch.tensor([1.0, 10, 2, 4]), 3.0)
-    assert float(found) == 7.5
+    result = norm_cap(torch.tensor([1.0, 10, 2, 4]), 3.0)
+    assert float(result) == 7.5
 
 
 def flat(delta: torch.Tensor, rank: int) -> torch.Tensor:
@@ -33,9 +33,9 @@ def flat(delta: torch.Tensor, rank: int) -> torch.Tensor:
 
 
 def test_the_core_equals_the_dense_definition() -> None:
-    given = random_stack(30, 35, (4, 2, 3, 3), weights=(1, 0.5, 2, -9))
+    inputs = random_stack(30, 35, (4, 2, 3, 3), weights=(1, 0.5, 2, -9))
     deltas = [
-        flat(w * f.dense(), f.rank) for f, w in zip(given.factors, given.weights, strict=True)
+        flat(w * f.dense(), f.rank) for f, w in zip(inputs.factors, inputs.weights, strict=True)
     ]
     norms = sorted(float(d.norm()) for d in deltas)
     median = (norms[1] + norms[2]) / 2
@@ -54,29 +54,29 @@ def test_the_core_equals_the_dense_definition() -> None:
         P, _, Qt = torch.linalg.svd(X, full_matrices=False)
         sides.append(P @ Qt)
     expected = torch.cat([p[1] for p in parts]).mean() * sides[0] @ sides[1].T
-    torch.testing.assert_close(OCAP.merge(given), expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(OCAP.merge(inputs), expected, atol=1e-9, rtol=1e-9)
 
 
 def test_all_common_is_one_singular_value_on_the_sum() -> None:
-    given = random_stack(20, 25, (3, 2))
-    total = sum(flat(f.dense(), f.rank) for f in given.factors)
-    torch.testing.assert_close(OCAP.merge(given, common=1.0), flat(total, 5))
+    inputs = random_stack(20, 25, (3, 2))
+    total = sum(flat(f.dense(), f.rank) for f in inputs.factors)
+    torch.testing.assert_close(OCAP.merge(inputs, common=1.0), flat(total, 5))
 
 
 def test_one_adapter_is_flattened() -> None:
-    one = random_stack(12, 10, (3,))
-    torch.testing.assert_close(OCAP.merge(one), flat(one.factors[0].dense(), 3))
+    first = random_stack(12, 10, (3,))
+    torch.testing.assert_close(OCAP.merge(first), flat(first.factors[0].dense(), 3))
 
 
 def test_what_the_common_directions_leave_is_no_direction_where_it_is_rounding() -> None:
     U, _, Vh = torch.linalg.svd(random_stack(12, 10, (4,)).factors[0].dense(), full_matrices=False)
-    one, two = 9 * U[:, :1] @ Vh[:1], U[:, 1:4] @ torch.diag(U.new_tensor([3, 2, 1])) @ Vh[1:4]
+    first, second = 9 * U[:, :1] @ Vh[:1], U[:, 1:4] @ torch.diag(U.new_tensor([3, 2, 1])) @ Vh[1:4]
     # Common are the directions of 9 and 3; the first update has nothing else, the second that of 2.
     expected = (9 + 3 + 2) / 3 * U[:, :3] @ Vh[:3]
-    torch.testing.assert_close(common_and_specific(torch.stack([one, two]), 0.5), expected)
+    torch.testing.assert_close(common_and_specific(torch.stack([first, second]), 0.5), expected)
 
 
 def test_an_absent_adapter_changes_nothing() -> None:
-    given = random_stack(20, 25, (4, 2, 3))
-    more = Stack.of([*given.factors, Factors(torch.zeros(0, 25), torch.zeros(20, 0))])
-    torch.testing.assert_close(OCAP.merge(more), OCAP.merge(given))
+    inputs = random_stack(20, 25, (4, 2, 3))
+    more = Stack.of([*inputs.factors, Factors(torch.zeros(0, 25), torch.zeros(20, 0))])
+    torch.testing.assert_close(OCAP.merge(more), OCAP.merge(inputs))

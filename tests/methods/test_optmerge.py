@@ -42,9 +42,9 @@ def descended(deltas: torch.Tensor, flavor: str, k: int, steps: int, lr: float) 
     [("lora", 300, 1e-4), ("lora", 40, 1e-2), ("modelcompose", 400, 5e-2), ("internvl", 30, 1e-3)],
 )
 def test_every_flavor_is_the_released_iteration(flavor: str, steps: int, lr: float) -> None:
-    given = random_stack(12, 9, (5, 4, 4), weights=(1, 0.5, 2))
-    expected = descended(deltas_of(given), flavor, 3, steps, lr)
-    merged = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
+    stacked = random_stack(12, 9, (5, 4, 4), weights=(1, 0.5, 2))
+    expected = descended(deltas_of(stacked), flavor, 3, steps, lr)
+    merged = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(stacked)
     torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
 
 
@@ -53,25 +53,25 @@ def test_every_flavor_is_the_released_iteration(flavor: str, steps: int, lr: flo
     [("lora", 300, 1e-4), ("modelcompose", 400, 5e-2), ("internvl", 300, 1e-5)],
 )
 def test_each_flavor_has_its_own_steps(flavor: str, steps: int, lr: float) -> None:
-    given = random_stack(12, 9, (5, 4, 4))
-    own = MethodCase.of("optmerge", {"flavor": flavor}).merge(given)
-    same = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(given)
+    stacked = random_stack(12, 9, (5, 4, 4))
+    own = MethodCase.of("optmerge", {"flavor": flavor}).merge(stacked)
+    same = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(stacked)
     assert torch.equal(own, same)
 
 
 def test_many_steps_lead_to_the_minimum_of_wudi_where_nothing_is_cut() -> None:
-    given = random_stack(60, 50, (2, 3, 2))
-    merged = MethodCase.of("optmerge", {"steps": 20_000, "lr": 0.1}).merge(given)
-    torch.testing.assert_close(merged, WUDI.merge(given), atol=1e-8, rtol=1e-8)
+    stacked = random_stack(60, 50, (2, 3, 2))
+    merged = MethodCase.of("optmerge", {"steps": 20_000, "lr": 0.1}).merge(stacked)
+    torch.testing.assert_close(merged, WUDI.merge(stacked), atol=1e-8, rtol=1e-8)
 
 
 def test_steps_that_go_away_from_the_minimum_are_refused() -> None:
-    given = random_stack(12, 9, (5, 4, 4))
+    stacked = random_stack(12, 9, (5, 4, 4))
     with pytest.raises(MergeError, match="too large") as caught:
-        MethodCase.of("optmerge", {"lr": 50.0}).merge(given)
+        MethodCase.of("optmerge", {"lr": 50.0}).merge(stacked)
     assert "choose lr below" in caught.value.hint
 
 
 def test_one_adapter_merges_to_itself() -> None:
-    given = random_stack(12, 9, (4,))
-    torch.testing.assert_close(MethodCase.of("optmerge").merge(given), deltas_of(given)[0])
+    stacked = random_stack(12, 9, (4,))
+    torch.testing.assert_close(MethodCase.of("optmerge").merge(stacked), deltas_of(stacked)[0])

@@ -23,17 +23,17 @@ SPACES = ("factor", "delta")
 TAUS = torch.tensor([[0.1, 0.2, -0.3, 0.4], [0.4, -0.1, -0.2, 0.3]], dtype=torch.float64)
 
 
-def merged(stacks: Sequence[Stack], **given: Any) -> list[Factors | Dense]:
+def merged(stacks: Sequence[Stack], **settings: Any) -> list[Factors | Dense]:
     """Return all modules of a model, merged as the engine does it."""
-    parameters = PCB.configure(given)
+    parameters = PCB.configure(settings)
     assert PCB.survey is not None
-    found = PCB.survey(lambda: iter(stacks), [parameters] * len(stacks))
-    surveyed = {} if found is None else {"surveyed": found}
+    result = PCB.survey(lambda: iter(stacks), [parameters] * len(stacks))
+    surveyed = {} if result is None else {"surveyed": result}
     return [PCB(s, **parameters, **surveyed) for s in stacks]  # type: ignore[misc]
 
 
-def delta(given: Stack, **parameters: Any) -> Tensor:
-    (update,) = merged([given], space="delta", **parameters)
+def delta(inputs: Stack, **parameters: Any) -> Tensor:
+    (update,) = merged([inputs], space="delta", **parameters)
     assert isinstance(update, Dense)
     return update.delta
 
@@ -72,9 +72,9 @@ def worked() -> Stack:
     ("ratio", "expected"), [(0.5, [0.4, 0, 0, 0.4]), (0.75, [0.4, 0, -0.3, 0.3779])]
 )
 def test_worked_numbers(ratio: float, expected: list[float]) -> None:
-    """The clamp of magnitudes, of no size in long vectors, would cut the largest of four."""
-    found = delta(worked(), density=ratio, clamp=0, gain=1)
-    assert found[0].tolist() == pytest.approx(expected, abs=1e-4)
+    """Leave out the clamp, which is tiny in long vectors and would cut the largest of four."""
+    result = delta(worked(), density=ratio, clamp=0, gain=1)
+    assert result[0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_worked_scores_and_scales() -> None:
@@ -87,14 +87,14 @@ def test_worked_scores_and_scales() -> None:
     )
     floor, top = scores.sort().values[:, :, 1:2], scores.amax((1, 2), keepdim=True)
     scale = [[0, 0, 0.1588, 1], [1, 0, 0, 0.2841]]
-    found = _norm(scores, floor, top)[:, 0]
-    torch.testing.assert_close(found, torch.tensor(scale).double(), atol=1e-4, rtol=0)
+    result = _norm(scores, floor, top)[:, 0]
+    torch.testing.assert_close(result, torch.tensor(scale).double(), atol=1e-4, rtol=0)
 
 
 def test_the_clamp_cuts_both_ends() -> None:
     """Of four magnitudes .1 to .4 the second and, from the top, the third: all become .2."""
-    found = delta(worked(), density=1.0, clamp=0.3, gain=1)[0]
-    torch.testing.assert_close(found[found != 0].abs(), torch.full((3,), 0.2).double())
+    result = delta(worked(), density=1.0, clamp=0.3, gain=1)[0]
+    torch.testing.assert_close(result[result != 0].abs(), torch.full((3,), 0.2).double())
 
 
 @pytest.mark.parametrize("density", [0.05, 0.4, 1.0])
@@ -103,20 +103,20 @@ def test_deltas_by_the_released_arithmetic(
     density: float, clamp: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_entries, "_BAND", 50)
-    given = stack(ranks=(3, 2, 5), weights=(1, -0.5, 2), dtype=torch.float64)
-    taus = torch.stack([f.dense().flatten() for f in given.factors])
-    expected = 1.3 * by_hand(taus, density, clamp, given.weights)
-    found = delta(given, density=density, clamp=clamp, gain=1.3)
-    torch.testing.assert_close(found.flatten(), expected)
+    inputs = stack(ranks=(3, 2, 5), weights=(1, -0.5, 2), dtype=torch.float64)
+    taus = torch.stack([f.dense().flatten() for f in inputs.factors])
+    expected = 1.3 * by_hand(taus, density, clamp, inputs.weights)
+    result = delta(inputs, density=density, clamp=clamp, gain=1.3)
+    torch.testing.assert_close(result.flatten(), expected)
 
 
 def test_factors_by_the_released_arithmetic_with_scalings_folded_in() -> None:
     plain = stack(ranks=(4, 4), weights=(4, 0.25), dtype=torch.float64)
-    given = replace(plain, scalings=(2.0, 0.5))
-    (found,) = merged([given], density=0.3, clamp=0.02, gain=1)
-    assert isinstance(found, Factors)
-    roots = [math.sqrt(s) for s in given.scalings]
-    for part, got in (("A", found.A), ("B", found.B.T)):
+    inputs = replace(plain, scalings=(2.0, 0.5))
+    (result,) = merged([inputs], density=0.3, clamp=0.02, gain=1)
+    assert isinstance(result, Factors)
+    roots = [math.sqrt(s) for s in inputs.scalings]
+    for part, got in (("A", result.A), ("B", result.B.T)):
         taus = [
             f.A * r if part == "A" else f.B.T / r for f, r in zip(plain.factors, roots, strict=True)
         ]
@@ -126,9 +126,12 @@ def test_factors_by_the_released_arithmetic_with_scalings_folded_in() -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 def test_gain_multiplies_the_update(space: str) -> None:
-    given = stack(weights=(1, -1, 2), dtype=torch.float64)
-    (one,), (two,) = merged([given], space=space, gain=1), merged([given], space=space, gain=-3)
-    deltas = [u.delta if isinstance(u, Dense) else u.dense() for u in (one, two)]
+    inputs = stack(weights=(1, -1, 2), dtype=torch.float64)
+    (first,), (second,) = (
+        merged([inputs], space=space, gain=1),
+        merged([inputs], space=space, gain=-3),
+    )
+    deltas = [u.delta if isinstance(u, Dense) else u.dense() for u in (first, second)]
     torch.testing.assert_close(deltas[1], -3 * deltas[0])
 
 
@@ -140,8 +143,8 @@ def test_scope_model_is_one_vector_of_all_modules(
     small = stack(d_out=6, d_in=9, ranks=(2, 2), dtype=torch.float64)
     small = Stack.of([Factors(f.A * 0.3, f.B * 0.1) for f in small.factors], module="small")
     large = stack(d_out=8, d_in=7, ranks=(3, 3), seed=1, dtype=torch.float64)
-    given = {"space": space, "density": 0.3, "clamp": 0.02, "gain": 1.0}
-    found = merged([small, large], scope="model", **given)
+    inputs = {"space": space, "density": 0.3, "clamp": 0.02, "gain": 1.0}
+    result = merged([small, large], scope="model", **inputs)
     for part in ("delta",) if space == "delta" else ("A", "B"):
 
         def flat(x: Factors | Dense, part: str = part) -> Tensor:
@@ -159,36 +162,36 @@ def test_scope_model_is_one_vector_of_all_modules(
                 for t in (0, 1)
             ]
         )
-        torch.testing.assert_close(torch.cat([flat(u) for u in found]), by_hand(taus, 0.3, 0.02))
-    apart = merged([small, large], scope="module", **given)
+        torch.testing.assert_close(torch.cat([flat(u) for u in result]), by_hand(taus, 0.3, 0.02))
+    apart = merged([small, large], scope="module", **inputs)
     assert not torch.allclose(
-        *(getattr(u[0], "delta" if space == "delta" else "A") for u in (found, apart))
+        *(getattr(u[0], "delta" if space == "delta" else "A") for u in (result, apart))
     )
 
 
 def test_unequal_ranks_are_ranked_and_scored_at_their_own() -> None:
-    given = stack(ranks=(2, 5), dtype=torch.float64)
-    (found,) = merged([given], density=0.6, clamp=0.1, gain=1)
-    assert isinstance(found, Factors)
-    taus = torch.stack([f.pad(5).A.flatten() for f in given.factors])
+    inputs = stack(ranks=(2, 5), dtype=torch.float64)
+    (result,) = merged([inputs], density=0.6, clamp=0.1, gain=1)
+    assert isinstance(result, Factors)
+    taus = torch.stack([f.pad(5).A.flatten() for f in inputs.factors])
     expected = by_hand(taus, 0.6, 0.1, own=(20, 50))
-    torch.testing.assert_close(found.A.flatten(), expected)
+    torch.testing.assert_close(result.A.flatten(), expected)
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("scope", ["module", "model"])
 def test_adapters_without_the_module_leave_it_finite(space: str, scope: str) -> None:
-    given = [stack(ranks=(3, 0)), stack(ranks=(0, 3), seed=1)]
-    for update in merged(given, space=space, scope=scope, density=0.5):
-        found = update.delta if isinstance(update, Dense) else update.dense()
-        assert found.isfinite().all()
-        assert found.any()
+    inputs = [stack(ranks=(3, 0)), stack(ranks=(0, 3), seed=1)]
+    for update in merged(inputs, space=space, scope=scope, density=0.5):
+        result = update.delta if isinstance(update, Dense) else update.dense()
+        assert result.isfinite().all()
+        assert result.any()
 
 
 def test_a_hundred_adapters_stay_finite() -> None:
-    found = delta(stack(ranks=(2,) * 100))
-    assert found.isfinite().all()
-    assert found.any()
+    result = delta(stack(ranks=(2,) * 100))
+    assert result.isfinite().all()
+    assert result.any()
 
 
 def test_scope_model_of_one_module_is_refused() -> None:

@@ -18,8 +18,8 @@ EXAMPLE = [
 
 
 def test_worked_number() -> None:
-    found = MethodCase.of("peft-linear").merge(Stack.of(EXAMPLE, [0.5, 0.5]))
-    torch.testing.assert_close(found, torch.tensor([[1.0, 1], [2, 2]]).double())
+    result = MethodCase.of("peft-linear").merge(Stack.of(EXAMPLE, [0.5, 0.5]))
+    torch.testing.assert_close(result, torch.tensor([[1.0, 1], [2, 2]]).double())
 
 
 @pytest.mark.parametrize("module", ["linear", "words"])
@@ -50,10 +50,10 @@ def test_it_is_pefts(module: str) -> None:
 
     scalings = tuple(alpha / 4 for alpha in alphas.values())
     folded = [held(name).scaled(s) for name, s in zip(alphas, scalings, strict=True)]
-    found = methods.get("peft-linear")(Stack.of(folded, weights, scalings=scalings))
-    assert isinstance(found, Factors)
-    torch.testing.assert_close(found.A, held("merged").A)
-    torch.testing.assert_close(found.B, held("merged").B)
+    result = methods.get("peft-linear")(Stack.of(folded, weights, scalings=scalings))
+    assert isinstance(result, Factors)
+    torch.testing.assert_close(result.A, held("merged").A)
+    torch.testing.assert_close(result.B, held("merged").B)
 
 
 @pytest.mark.parametrize("scalings", [(1.0, 1.0, 1.0), (2.0, 0.5, 8.0)])
@@ -64,20 +64,20 @@ def test_lorahub_puts_the_weight_on_both_factors(scalings: tuple[float, ...]) ->
     parts = zip(weights, scalings, files, strict=True)
     B = sum((w * s * f.B for w, s, f in parts), torch.zeros(8, 3))
     folded = [f.scaled(s) for f, s in zip(files, scalings, strict=True)]
-    given = Stack.of(folded, weights, scalings=scalings)
-    found = MethodCase.of("peft-linear", {"flavor": "lorahub"}).merge(given)
-    torch.testing.assert_close(found, B @ A)
+    inputs = Stack.of(folded, weights, scalings=scalings)
+    result = MethodCase.of("peft-linear", {"flavor": "lorahub"}).merge(inputs)
+    torch.testing.assert_close(result, B @ A)
 
 
 @pytest.mark.parametrize("flavor", ["peft", "lorahub"])
 def test_smaller_ranks_are_padded_with_zeros(flavor: str) -> None:
-    given = random_stack(8, 6, (1, 3, 0))
-    padded = Stack.of([f.pad(3) for f in given.factors])
+    inputs = random_stack(8, 6, (1, 3, 0))
+    padded = Stack.of([f.pad(3) for f in inputs.factors])
     case = MethodCase.of("peft-linear", {"flavor": flavor})
-    torch.testing.assert_close(case.merge(given), case.merge(padded))
-    small, large, _ = given.factors
+    torch.testing.assert_close(case.merge(inputs), case.merge(padded))
+    small, large, _ = inputs.factors
     A, B = (
         torch.nn.functional.pad(small.A, (0, 0, 0, 2)),
         torch.nn.functional.pad(small.B, (0, 2)),
     )
-    torch.testing.assert_close(case.merge(given), (B + large.B) @ (A + large.A))
+    torch.testing.assert_close(case.merge(inputs), (B + large.B) @ (A + large.A))

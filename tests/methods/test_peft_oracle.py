@@ -41,8 +41,8 @@ class Small(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Use all modules."""
-        found: Tensor = self.down(self.up(self.words(x)))
-        return found
+        result: Tensor = self.down(self.up(self.words(x)))
+        return result
 
 
 @pytest.fixture
@@ -70,22 +70,22 @@ def factors(model: peft.PeftModel, module: str, adapter: str) -> tuple[Tensor, T
 
 
 def stack(model: peft.PeftModel, module: str) -> Stack:
-    """What our reader makes of PEFT's adapters: the scaling folded into B."""
+    """Return PEFT's adapters as our reader would: the scaling folded into B."""
     scalings = tuple(alpha / 4 for alpha in ADAPTERS.values())
     pairs = [factors(model, module, name) for name in ADAPTERS]
     folded = [Factors(A, B * s) for (A, B), s in zip(pairs, scalings, strict=True)]
     return Stack(module, tuple(folded), WEIGHTS, scalings)
 
 
-def theirs(model: peft.PeftModel, kind: str, **given: Any) -> None:
+def theirs(model: peft.PeftModel, kind: str, **settings: Any) -> None:
     model.base_model.add_weighted_adapter(
-        list(ADAPTERS), list(WEIGHTS), "merged", combination_type=kind, **given
+        list(ADAPTERS), list(WEIGHTS), "merged", combination_type=kind, **settings
     )
 
 
-def ours(model: peft.PeftModel, name: str, module: str, **given: Any) -> Factors | Dense:
+def ours(model: peft.PeftModel, name: str, module: str, **settings: Any) -> Factors | Dense:
     method = methods.get(name)
-    update = method(stack(model, module), **method.configure(given))
+    update = method(stack(model, module), **method.configure(settings))
     assert isinstance(update, (Factors, Dense))
     return update
 
@@ -94,13 +94,13 @@ def masks(model: peft.PeftModel, density: float, seed: int, kind: str) -> Iterat
     """Return the masks our methods draw, in the order in which PEFT prunes."""
     for module in (name for name, _ in model.base_model.model.named_children()):
         d_out, d_in = SHAPES[module]
-        given = stack(model, module)
+        inputs = stack(model, module)
         shapes = {"A": (4, d_in), "B": (4, d_out)}
         if kind.endswith("_svd"):
             shapes = {"delta/0": (d_out, d_in)}
         for part, shape in shapes.items():
             for t in range(len(ADAPTERS)):
-                noise = given.generator(seed, part, t)
+                noise = inputs.generator(seed, part, t)
                 mask = torch.rand(shape, generator=noise) < density
                 # PEFT holds B, and an embedding's delta, the other way round.
                 yield mask.T if part == "B" or (part != "A" and module == "words") else mask
@@ -118,39 +118,39 @@ CASES = [(name, {"density": d}) for name in METHODS for d in (0.01, 0.3, 0.55, 1
 FREQUENCY = [(name, {"density": 0.55, "elect": "frequency"}) for name in ("ties", "dare-ties")]
 
 
-@pytest.mark.parametrize(("name", "given"), CASES + FREQUENCY)
+@pytest.mark.parametrize(("name", "settings"), CASES + FREQUENCY)
 def test_factors_are_pefts(
-    name: str, given: dict[str, Any], model: peft.PeftModel, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, Any], model: peft.PeftModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = masks(model, given["density"], 3, METHODS[name])
+    drawn = masks(model, settings["density"], 3, METHODS[name])
     feed(monkeypatch, drawn)
-    theirs(model, METHODS[name], **_in_their_words(given))
+    theirs(model, METHODS[name], **_in_their_words(settings))
     seed = {"seed": 3} if name.startswith("dare") else {}
     for module in SHAPES:
-        found = ours(model, name, module, **given, **seed)
-        assert isinstance(found, Factors)
+        result = ours(model, name, module, **settings, **seed)
+        assert isinstance(result, Factors)
         A, B = factors(model, module, "merged")
-        torch.testing.assert_close(found.A, A)
-        torch.testing.assert_close(found.B, B)
-    if name.startswith("dare") and given["density"] < 1:
+        torch.testing.assert_close(result.A, A)
+        torch.testing.assert_close(result.B, B)
+    if name.startswith("dare") and settings["density"] < 1:
         assert next(drawn, None) is None
 
 
-@pytest.mark.parametrize(("name", "given"), CASES + FREQUENCY)
+@pytest.mark.parametrize(("name", "settings"), CASES + FREQUENCY)
 def test_deltas_are_pefts(
-    name: str, given: dict[str, Any], model: peft.PeftModel, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, Any], model: peft.PeftModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a rank that loses nothing, PEFT's decomposition is the merged delta itself."""
-    drawn = masks(model, given["density"], 3, f"{METHODS[name]}_svd")
+    drawn = masks(model, settings["density"], 3, f"{METHODS[name]}_svd")
     feed(monkeypatch, drawn)
-    theirs(model, f"{METHODS[name]}_svd", svd_rank=9, **_in_their_words(given))
+    theirs(model, f"{METHODS[name]}_svd", svd_rank=9, **_in_their_words(settings))
     seed = {"seed": 3} if name.startswith("dare") else {}
     for module in SHAPES:
-        found = ours(model, name, module, space="delta", **given, **seed)
-        assert isinstance(found, Dense)
+        result = ours(model, name, module, space="delta", **settings, **seed)
+        assert isinstance(result, Dense)
         A, B = factors(model, module, "merged")
-        torch.testing.assert_close(B @ A, found.delta, atol=1e-4, rtol=1e-4)
-    if name.startswith("dare") and given["density"] < 1:
+        torch.testing.assert_close(B @ A, result.delta, atol=1e-4, rtol=1e-4)
+    if name.startswith("dare") and settings["density"] < 1:
         assert next(drawn, None) is None
 
 
@@ -169,11 +169,11 @@ def test_a_module_that_one_adapter_lacks_is_a_zero_update(adapter: str) -> None:
         else Factors(tau, torch.eye(4))
         for t, tau in enumerate(taus)
     ]
-    found = methods.get("ties")(Stack.of(updates, list(WEIGHTS)), density=0.4, space="delta")
-    assert isinstance(found, Dense)
-    torch.testing.assert_close(found.delta, expected)
+    result = methods.get("ties")(Stack.of(updates, list(WEIGHTS)), density=0.4, space="delta")
+    assert isinstance(result, Dense)
+    torch.testing.assert_close(result.delta, expected)
 
 
-def _in_their_words(given: dict[str, Any]) -> dict[str, Any]:
+def _in_their_words(settings: dict[str, Any]) -> dict[str, Any]:
     words = {"elect": "majority_sign_method"}
-    return {words.get(name, name): value for name, value in given.items()}
+    return {words.get(name, name): value for name, value in settings.items()}

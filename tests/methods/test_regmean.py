@@ -26,7 +26,7 @@ def activations(d_in: int, tokens: Sequence[int]) -> list[torch.Tensor]:
 
 
 def with_data(stack: Stack, inputs: Sequence[torch.Tensor]) -> Stack:
-    """What `robustmerge collect` writes: the inputs as seen by all A."""
+    """Add what `robustmerge collect` writes: the inputs as seen by all A."""
     rows = torch.cat([f.A for f in stack.factors]).double()
     data = tuple(
         {
@@ -49,14 +49,14 @@ def fitted(stack: Stack, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def worked() -> Stack:
-    one, two = torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1]])
+    first, second = torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1]])
     unit = torch.tensor([[1.0]])
     grams = [torch.tensor([[4.0, 2], [2, 4]]), torch.eye(2)]
     data = tuple(
         {"gram": G.double(), "squares": G.diagonal().double(), "count": torch.tensor([n]).double()}
         for G, n in zip(grams, (4.0, 1.0), strict=True)
     )
-    return replace(Stack.of([Factors(one, unit), Factors(two, unit)]), data=data)
+    return replace(Stack.of([Factors(first, unit), Factors(second, unit)]), data=data)
 
 
 @pytest.mark.parametrize(("a", "expected"), [(1.0, [0.6667, 0.3333]), (0.9, [0.6875, 0.3125])])
@@ -66,20 +66,20 @@ def test_worked_numbers(a: float, expected: list[float]) -> None:
 
 
 def test_it_is_least_squares_on_the_activations() -> None:
-    given = random_stack(20, 15, (3, 2, 3), weights=(1, 0.5, 2))
+    stacked = random_stack(20, 15, (3, 2, 3), weights=(1, 0.5, 2))
     inputs = activations(15, (40, 30, 50))
-    merged = REGMEAN.merge(with_data(given, inputs))
-    torch.testing.assert_close(merged, fitted(given, inputs), atol=1e-8, rtol=1e-8)
+    merged = REGMEAN.merge(with_data(stacked, inputs))
+    torch.testing.assert_close(merged, fitted(stacked, inputs), atol=1e-8, rtol=1e-8)
 
 
 def test_nothing_nearby_that_adapters_can_express_is_better() -> None:
-    given = random_stack(20, 15, (3, 2, 3))
+    stacked = random_stack(20, 15, (3, 2, 3))
     inputs = activations(15, (40, 30, 50))
-    merged = REGMEAN.merge(with_data(given, inputs))
-    rows = torch.cat([f.A for f in given.factors])
+    merged = REGMEAN.merge(with_data(stacked, inputs))
+    rows = torch.cat([f.A for f in stacked.factors])
 
     def error(delta: torch.Tensor) -> float:
-        pairs = zip(given.factors, inputs, strict=True)
+        pairs = zip(stacked.factors, inputs, strict=True)
         return sum(float(((delta - f.dense()) @ X.T).square().sum()) for f, X in pairs)
 
     g = torch.Generator().manual_seed(0)
@@ -90,69 +90,73 @@ def test_nothing_nearby_that_adapters_can_express_is_better() -> None:
 
 @pytest.mark.parametrize("a", [1.0, 0.9, 0.0])
 def test_where_the_adapters_span_all_inputs_it_is_regmean_on_full_matrices(a: float) -> None:
-    given = random_stack(12, 7, (3, 2, 4), weights=(1, 0.5, 2))
+    stacked = random_stack(12, 7, (3, 2, 4), weights=(1, 0.5, 2))
     inputs = activations(7, (40, 30, 50))
     numerator, total = torch.zeros(12, 7).double(), torch.zeros(7, 7).double()
-    for f, X, w in zip(given.factors, inputs, given.weights, strict=True):
+    for f, X, w in zip(stacked.factors, inputs, stacked.weights, strict=True):
         G = X.T @ X
         G = a * G + (1 - a) * torch.diag(G.diagonal())
         numerator, total = numerator + w * f.dense() @ G, total + w * G
-    merged = MethodCase.of("regmean", {"off_diagonal": a}).merge(with_data(given, inputs))
+    merged = MethodCase.of("regmean", {"off_diagonal": a}).merge(with_data(stacked, inputs))
     expected = numerator @ torch.linalg.inv(total)
     torch.testing.assert_close(merged, expected, atol=1e-8, rtol=1e-8)
 
 
 def test_off_diagonal_entries_are_those_of_the_inputs_not_of_the_core() -> None:
-    given = random_stack(20, 15, (3, 2, 3))
+    stacked = random_stack(20, 15, (3, 2, 3))
     inputs = activations(15, (40, 30, 50))
     # Tokens whose moments are the multiplied ones.
     moments = [0.9 * X.T @ X + 0.1 * torch.diag((X.T @ X).diagonal()) for X in inputs]
     tokens = [torch.linalg.cholesky(G).T for G in moments]
-    merged = MethodCase.of("regmean").merge(with_data(given, inputs))
-    torch.testing.assert_close(merged, fitted(given, tokens), atol=1e-8, rtol=1e-8)
+    merged = MethodCase.of("regmean").merge(with_data(stacked, inputs))
+    torch.testing.assert_close(merged, fitted(stacked, tokens), atol=1e-8, rtol=1e-8)
 
 
 def test_per_token_takes_means_instead_of_sums() -> None:
     case = MethodCase.of("regmean", {"off_diagonal": 1.0, "per_token": True})
-    given = random_stack(20, 15, (3, 2, 3))
+    stacked = random_stack(20, 15, (3, 2, 3))
     inputs = activations(15, (40, 30, 50))
-    expected = fitted(given, [X / len(X) ** 0.5 for X in inputs])
-    merged = case.merge(with_data(given, inputs))
+    expected = fitted(stacked, [X / len(X) ** 0.5 for X in inputs])
+    merged = case.merge(with_data(stacked, inputs))
     torch.testing.assert_close(merged, expected, atol=1e-8, rtol=1e-8)
     # Twice the same samples are then no change.
     inputs[0] = torch.cat([inputs[0], inputs[0]])
-    torch.testing.assert_close(case.merge(with_data(given, inputs)), merged)
+    torch.testing.assert_close(case.merge(with_data(stacked, inputs)), merged)
 
 
 def test_all_weights_doubled_are_no_change() -> None:
-    given = random_stack(20, 15, (3, 2, 3))
-    one, two = (MethodCase.of("regmean").merge(given.reweighted((w, w, w))) for w in (1.0, 2.0))
-    torch.testing.assert_close(one, two)
+    stacked = random_stack(20, 15, (3, 2, 3))
+    first, second = (
+        MethodCase.of("regmean").merge(stacked.reweighted((w, w, w))) for w in (1.0, 2.0)
+    )
+    torch.testing.assert_close(first, second)
 
 
 def test_one_adapter_and_equal_adapters_merge_to_themselves() -> None:
-    one = random_stack(20, 15, (3,)).factors[0]
-    torch.testing.assert_close(MethodCase.of("regmean").merge(Stack.of([one])), one.dense())
-    twice = Stack.of([one, change_gauge(one, 1)])
-    torch.testing.assert_close(MethodCase.of("regmean").merge(twice), one.dense())
+    first = random_stack(20, 15, (3,)).factors[0]
+    torch.testing.assert_close(MethodCase.of("regmean").merge(Stack.of([first])), first.dense())
+    twice = Stack.of([first, change_gauge(first, 1)])
+    torch.testing.assert_close(MethodCase.of("regmean").merge(twice), first.dense())
 
 
 def test_what_no_sample_shows_gets_the_least_update_in_any_gauge() -> None:
-    given = random_stack(20, 15, (3, 2, 3))
+    stacked = random_stack(20, 15, (3, 2, 3))
     inputs = activations(15, (2, 1, 2))
-    merged = REGMEAN.merge(with_data(given, inputs))
-    other = replace(given, factors=tuple(change_gauge(f, t) for t, f in enumerate(given.factors)))
+    merged = REGMEAN.merge(with_data(stacked, inputs))
+    other = replace(
+        stacked, factors=tuple(change_gauge(f, t) for t, f in enumerate(stacked.factors))
+    )
     torch.testing.assert_close(
         REGMEAN.merge(with_data(other, inputs)), merged, atol=1e-7, rtol=1e-7
     )
     assert int(torch.linalg.matrix_rank(merged)) == 5
-    for f, X in zip(given.factors, inputs, strict=True):
+    for f, X in zip(stacked.factors, inputs, strict=True):
         torch.testing.assert_close(merged @ X.T, f.dense() @ X.T, atol=1e-7, rtol=1e-7)
 
 
 def test_nearly_equal_inputs_are_told_apart() -> None:
-    one, two = random_stack(20, 15, (3, 3)).factors
-    near = Stack.of([one, Factors(one.A + 1e-4 * two.A, two.B)])
+    first, second = random_stack(20, 15, (3, 3)).factors
+    near = Stack.of([first, Factors(first.A + 1e-4 * second.A, second.B)])
     inputs = activations(15, (40, 30))
     merged = REGMEAN.merge(with_data(near, inputs))
     torch.testing.assert_close(merged, fitted(near, inputs), atol=1e-4, rtol=1e-4)
@@ -162,8 +166,8 @@ def test_nearly_equal_inputs_are_told_apart() -> None:
 
 @pytest.mark.parametrize("gap", [1e-2, 1e-5])
 def test_few_samples_of_nearly_equal_inputs(gap: float) -> None:
-    one, two = random_stack(20, 15, (3, 3)).factors
-    near = Stack.of([one, Factors(one.A + gap * two.A, two.B)])
+    first, second = random_stack(20, 15, (3, 3)).factors
+    near = Stack.of([first, Factors(first.A + gap * second.A, second.B)])
     inputs = activations(15, (2, 2))
     Q = torch.linalg.qr(torch.cat([f.A for f in near.factors]).T).Q
     seen = torch.cat([X @ Q for X in inputs])
@@ -175,9 +179,9 @@ def test_few_samples_of_nearly_equal_inputs(gap: float) -> None:
 
 @pytest.mark.parametrize("name", ["gram", "squares", "count"])
 def test_missing_data_are_named(name: str) -> None:
-    given = worked()
+    stacked = worked()
     lacking = replace(
-        given, data=tuple({k: v for k, v in d.items() if k != name} for d in given.data)
+        stacked, data=tuple({k: v for k, v in d.items() if k != name} for d in stacked.data)
     )
     case = MethodCase.of("regmean", {"per_token": True})
     with pytest.raises(MergeError, match=name) as caught:
@@ -186,13 +190,13 @@ def test_missing_data_are_named(name: str) -> None:
 
 
 def test_no_data_at_all_and_data_of_other_adapters() -> None:
-    method, given = REGMEAN.method, random_stack(20, 15, (3, 2))
+    method, stacked = REGMEAN.method, random_stack(20, 15, (3, 2))
     with pytest.raises(MergeError, match="needs") as caught:
-        method(given, **REGMEAN.settings)
+        method(stacked, **REGMEAN.settings)
     assert "robustmerge collect" in caught.value.hint
     other = with_data(random_stack(20, 15, (3, 3)), activations(15, (4, 4)))
     with pytest.raises(MergeError, match=r"shape \[6, 6\]; these adapters need \[5, 5\]"):
-        method(replace(given, data=other.data), **REGMEAN.settings)
+        method(replace(stacked, data=other.data), **REGMEAN.settings)
 
 
 def test_negative_weights_are_refused() -> None:

@@ -18,9 +18,9 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 ABLATION = "robustmerge-ablation"
 
 
-def merge(given: Stack, *, name: str = "robustmerge", **parameters: object) -> Factors:
+def merge(stacked: Stack, *, name: str = "robustmerge", **parameters: object) -> Factors:
     method = methods.get(name)
-    result = method(given, **method.configure(parameters))
+    result = method(stacked, **method.configure(parameters))
     assert isinstance(result, Noted)
     assert isinstance(result.update, Factors)
     return result.update
@@ -70,11 +70,11 @@ def slow_robustmerge(
 
 @pytest.mark.parametrize(("density", "clamp"), [(0.2, 0.8), (0.5, 0.5), (0.35, 0.0)])
 def test_equals_the_formula_written_slowly(density: float, clamp: float) -> None:
-    given = stack(d_out=30, d_in=25, ranks=(6, 6, 6))
+    stacked = stack(d_out=30, d_in=25, ranks=(6, 6, 6))
     A, B = slow_robustmerge(
-        [f.A for f in given.factors], [f.B for f in given.factors], density, clamp
+        [f.A for f in stacked.factors], [f.B for f in stacked.factors], density, clamp
     )
-    merged = merge(given, density=density, clamp=clamp, gain_A=1, gain_B=1)
+    merged = merge(stacked, density=density, clamp=clamp, gain_A=1, gain_B=1)
     torch.testing.assert_close(merged.A, A)
     torch.testing.assert_close(merged.B, B)
 
@@ -95,31 +95,31 @@ def test_worked_example() -> None:
 
 
 def test_gains_multiply_each_factor() -> None:
-    one = merge(worked(), gain_A=1, gain_B=1)
-    torch.testing.assert_close(merge(worked(), gain_A=3, gain_B=1).A, 3 * one.A)
-    torch.testing.assert_close(merge(worked(), gain_A=1, gain_B=5).B, 5 * one.B)
-    torch.testing.assert_close(merge(worked()).dense(), 4 * one.dense())
+    first = merge(worked(), gain_A=1, gain_B=1)
+    torch.testing.assert_close(merge(worked(), gain_A=3, gain_B=1).A, 3 * first.A)
+    torch.testing.assert_close(merge(worked(), gain_A=1, gain_B=5).B, 5 * first.B)
+    torch.testing.assert_close(merge(worked()).dense(), 4 * first.dense())
 
 
 def test_keeps_one_entry_more_than_the_density_says() -> None:
-    given = Stack.of([factors(50, 40, 5, seed=3)])
-    merged = merge(given, density=0.2)
+    stacked = Stack.of([factors(50, 40, 5, seed=3)])
+    merged = merge(stacked, density=0.2)
     assert int((merged.A != 0).sum()) == 200 - int(200 * 0.8) + 1
     assert int((merged.B != 0).sum()) == 250 - int(250 * 0.8) + 1
 
 
 def test_density_one_keeps_all() -> None:
-    given = stack(ranks=(4,))
-    merged = merge(given, density=1, gain_A=1, gain_B=1)
-    torch.testing.assert_close(merged.dense(), given.factors[0].dense())
+    stacked = stack(ranks=(4,))
+    merged = merge(stacked, density=1, gain_A=1, gain_B=1)
+    torch.testing.assert_close(merged.dense(), stacked.factors[0].dense())
 
 
 def test_a_direction_pruned_whole_takes_no_part_and_is_reported() -> None:
     A = torch.tensor([[9.0, 8, 7, 6, 5], [0.1, 0.2, 0.3, 0.4, 0.5]])
     other = factors(3, 5, 2, seed=1)
-    given = Stack.of([Factors(A, torch.ones(3, 2)), other])
+    stacked = Stack.of([Factors(A, torch.ones(3, 2)), other])
     method = methods.get("robustmerge")
-    result = method(given, **method.configure({"density": 0.2}))
+    result = method(stacked, **method.configure({"density": 0.2}))
     assert isinstance(result, Noted)
     assert isinstance(result.update, Factors)
     assert result.update.B.isfinite().all()
@@ -140,33 +140,33 @@ def test_unequal_ranks_are_pruned_and_scaled_at_their_own_rank() -> None:
 
 
 def test_an_adapter_without_the_module_changes_nothing() -> None:
-    given = stack(ranks=(3, 3))
+    stacked = stack(ranks=(3, 3))
     absent = Factors(torch.zeros(0, 10), torch.zeros(12, 0))
-    merged = merge(Stack.of([*given.factors, absent]))
-    torch.testing.assert_close(merged.dense(), merge(given).dense())
+    merged = merge(Stack.of([*stacked.factors, absent]))
+    torch.testing.assert_close(merged.dense(), merge(stacked).dense())
 
 
 def test_weight_zero_leaves_an_adapter_out() -> None:
-    given = stack(ranks=(3, 3))
-    alone = merge(Stack.of([given.factors[0]]))
-    torch.testing.assert_close(merge(given.reweighted((1.0, 0.0))).dense(), alone.dense())
+    stacked = stack(ranks=(3, 3))
+    alone = merge(Stack.of([stacked.factors[0]]))
+    torch.testing.assert_close(merge(stacked.reweighted((1.0, 0.0))).dense(), alone.dense())
 
 
 def test_weights_multiply_the_update() -> None:
-    given = stack(ranks=(3, 3))
-    one = merge(given).dense()
-    torch.testing.assert_close(merge(given.reweighted((2.0, 2.0))).dense(), 2 * one)
-    torch.testing.assert_close(merge(given.reweighted((-1.0, -1.0))).dense(), -one)
+    stacked = stack(ranks=(3, 3))
+    first = merge(stacked).dense()
+    torch.testing.assert_close(merge(stacked.reweighted((2.0, 2.0))).dense(), 2 * first)
+    torch.testing.assert_close(merge(stacked.reweighted((-1.0, -1.0))).dense(), -first)
 
 
-def ablate(given: Stack, **parameters: object) -> Factors:
-    return merge(given, name=ABLATION, **parameters)
+def ablate(stacked: Stack, **parameters: object) -> Factors:
+    return merge(stacked, name=ABLATION, **parameters)
 
 
 @pytest.mark.parametrize("clamp", [0, 0.8])
 def test_an_ablation_with_nothing_off_is_robustmerge(clamp: float) -> None:
-    given = stack(d_out=30, d_in=25, ranks=(6, 2, 6)).reweighted((1.0, -0.7, 0.3))
-    whole, ablation = merge(given, clamp=clamp), ablate(given, clamp=clamp)
+    stacked = stack(d_out=30, d_in=25, ranks=(6, 2, 6)).reweighted((1.0, -0.7, 0.3))
+    whole, ablation = merge(stacked, clamp=clamp), ablate(stacked, clamp=clamp)
     assert torch.equal(ablation.A, whole.A)
     assert torch.equal(ablation.B, whole.B)
 
@@ -179,24 +179,24 @@ def test_parameters_of_the_ablation_are_found_there(name: str) -> None:
 
 
 def test_without_pruning_and_scaling_it_is_a_sum_of_A_and_a_mean_of_B() -> None:
-    given = stack(ranks=(3, 3, 3))
-    merged = ablate(given, prune=False, scaling=False, gain_A=1, gain_B=1)
-    torch.testing.assert_close(merged.A, given.A.sum(0))
-    torch.testing.assert_close(merged.B, given.B.mean(0))
+    stacked = stack(ranks=(3, 3, 3))
+    merged = ablate(stacked, prune=False, scaling=False, gain_A=1, gain_B=1)
+    torch.testing.assert_close(merged.A, stacked.A.sum(0))
+    torch.testing.assert_close(merged.B, stacked.B.mean(0))
 
 
 def test_pruning_without_scaling_gives_plain_means() -> None:
-    given = stack(d_out=30, d_in=25, ranks=(4, 4))
-    merged = ablate(given, scaling=False, gain_A=1, gain_B=1)
-    single = [ablate(Stack.of([f]), scaling=False, gain_A=1, gain_B=1) for f in given.factors]
+    stacked = stack(d_out=30, d_in=25, ranks=(4, 4))
+    merged = ablate(stacked, scaling=False, gain_A=1, gain_B=1)
+    single = [ablate(Stack.of([f]), scaling=False, gain_A=1, gain_B=1) for f in stacked.factors]
     torch.testing.assert_close(merged.A, single[0].A + single[1].A)
     torch.testing.assert_close(merged.B, (single[0].B + single[1].B) / 2)
 
 
 def test_without_normalization_the_scales_themselves_multiply_B() -> None:
-    given = Stack.of([worked().factors[0]])
-    merged = ablate(given, density=0.5, clamp=0.5, gain_A=1, gain_B=1, normalize=False)
-    torch.testing.assert_close(merged.B, given.factors[0].B * 1.125)
+    stacked = Stack.of([worked().factors[0]])
+    merged = ablate(stacked, density=0.5, clamp=0.5, gain_A=1, gain_B=1, normalize=False)
+    torch.testing.assert_close(merged.B, stacked.factors[0].B * 1.125)
 
 
 def individual(x: torch.Tensor, density: float) -> torch.Tensor:
@@ -208,8 +208,8 @@ def individual(x: torch.Tensor, density: float) -> torch.Tensor:
 
 
 def test_individual_scales_of_table_7() -> None:
-    given = Stack.of([factors(30, 25, 4, seed=5)])
-    A, B = given.factors[0].A, given.factors[0].B
+    stacked = Stack.of([factors(30, 25, 4, seed=5)])
+    A, B = stacked.factors[0].A, stacked.factors[0].B
     settings: dict[str, object] = {
         "density": 0.5,
         "clamp": 0,
@@ -217,15 +217,15 @@ def test_individual_scales_of_table_7() -> None:
         "gain_B": 1,
         "normalize": False,
     }
-    plain = ablate(given, scaling=False, **settings)
+    plain = ablate(stacked, scaling=False, **settings)
     own_A = individual(A, 0.5)
     own_B = individual(B.T, 0.5).T
-    both = ablate(given, scale_from="both", **settings)
+    both = ablate(stacked, scale_from="both", **settings)
     torch.testing.assert_close(both.A, own_A)
     torch.testing.assert_close(both.B, own_B)
     only_A, only_B = (
-        ablate(given, scale_from="A", **settings),
-        ablate(given, scale_from="B", **settings),
+        ablate(stacked, scale_from="A", **settings),
+        ablate(stacked, scale_from="B", **settings),
     )
     torch.testing.assert_close(only_A.A, own_A)
     torch.testing.assert_close(only_A.B, plain.B)
@@ -234,8 +234,8 @@ def test_individual_scales_of_table_7() -> None:
 
 
 def test_individual_scales_normalized_average_to_one() -> None:
-    given = stack(d_out=30, d_in=25, ranks=(4, 4))
-    twice = Stack.of([given.factors[0], given.factors[0]])
+    stacked = stack(d_out=30, d_in=25, ranks=(4, 4))
+    twice = Stack.of([stacked.factors[0], stacked.factors[0]])
     plain = ablate(twice, density=0.5, scaling=False)
     both = ablate(twice, density=0.5, scale_from="both")
     torch.testing.assert_close(both.dense(), plain.dense())

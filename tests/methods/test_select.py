@@ -49,17 +49,17 @@ def test_what_is_selected_is_what_sorting_finds(
     def positions(n: int) -> tuple[int, ...]:
         return 0, n // 3, n - 1
 
-    found = select(blocks(vectors, n), positions)
+    result = select(blocks(vectors, n), positions)
     expected = [v.sort().values[list(positions(len(v)))] for v in vectors]
-    assert found.dtype == dtype
-    assert torch.equal(found, torch.stack(expected))
+    assert result.dtype == dtype
+    assert torch.equal(result, torch.stack(expected))
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_past_the_end_is_infinity(n: int) -> None:
     vectors = [torch.tensor([3.0, 1.0, 2.0]), torch.empty(0)]
-    found = select(blocks(vectors, n), lambda n: (1, n))
-    assert found.tolist() == [[2.0, INF], [INF, INF]]
+    result = select(blocks(vectors, n), lambda n: (1, n))
+    assert result.tolist() == [[2.0, INF], [INF, INF]]
 
 
 def test_the_order_of_blocks_does_not_matter() -> None:

@@ -21,18 +21,18 @@ TIES = methods.get("ties")
 SPACES = ("factor", "delta")
 
 
-def merged(stacks: Sequence[Stack], **given: Any) -> list[Factors | Dense]:
+def merged(stacks: Sequence[Stack], **settings: Any) -> list[Factors | Dense]:
     """Return all modules of a model, merged as the engine does it."""
-    parameters = TIES.configure(given)
+    parameters = TIES.configure(settings)
     assert TIES.survey is not None
-    found = TIES.survey(lambda: iter(stacks), [parameters] * len(stacks))
-    surveyed = {} if found is None else {"surveyed": found}
+    actual = TIES.survey(lambda: iter(stacks), [parameters] * len(stacks))
+    surveyed = {} if actual is None else {"surveyed": actual}
     return [TIES(s, **parameters, **surveyed) for s in stacks]  # type: ignore[misc]
 
 
-def delta(given: Stack, **parameters: Any) -> list[float]:
+def delta(inputs: Stack, **parameters: Any) -> list[float]:
     """Return one module of one output, merged as a delta."""
-    (update,) = merged([given], space="delta", **parameters)
+    (update,) = merged([inputs], space="delta", **parameters)
     assert isinstance(update, Dense)
     return update.delta[0].tolist()
 
@@ -80,42 +80,42 @@ TAU_1, TAU_2 = [0.5, -0.2, 0.1, 0.9], [-0.4, -0.3, 0.6, 0.05]
 
 
 def test_worked_numbers_of_the_released_code() -> None:
-    found = delta(rows(TAU_1, TAU_2), flavor="paper", density=0.5)
-    assert found == pytest.approx([0.5, -0.25, 0.6, 0.9])
+    actual = delta(rows(TAU_1, TAU_2), flavor="paper", density=0.5)
+    assert actual == pytest.approx([0.5, -0.25, 0.6, 0.9])
 
 
 @pytest.mark.parametrize("flavor", ["peft", "mergekit"])
 def test_worked_numbers_of_exact_trimming(flavor: str) -> None:
-    found = delta(rows(TAU_1, TAU_2), flavor=flavor, density=0.5)
-    assert found == pytest.approx([0.5, 0, 0.6, 0.9])
+    actual = delta(rows(TAU_1, TAU_2), flavor=flavor, density=0.5)
+    assert actual == pytest.approx([0.5, 0, 0.6, 0.9])
 
 
 @pytest.mark.parametrize(
     ("flavor", "expected"), [("peft", [1, 0, 0.6, 1.8]), ("mergekit", [0.5, 0, 0.6, 0.9])]
 )
 def test_worked_numbers_with_weights(flavor: str, expected: list[float]) -> None:
-    found = delta(rows(TAU_1, TAU_2, weights=(2, 1)), flavor=flavor, density=0.5)
-    assert found == pytest.approx(expected)
+    actual = delta(rows(TAU_1, TAU_2, weights=(2, 1)), flavor=flavor, density=0.5)
+    assert actual == pytest.approx(expected)
 
 
 def test_only_mergekit_elects_with_weights() -> None:
-    given = rows([1.0], [-2.0], weights=(3, 1))
-    assert delta(given, flavor="peft", density=1) == [-2.0]
-    assert delta(given, flavor="mergekit", density=1) == [1.0]
+    inputs = rows([1.0], [-2.0], weights=(3, 1))
+    assert delta(inputs, flavor="peft", density=1) == [-2.0]
+    assert delta(inputs, flavor="mergekit", density=1) == [1.0]
 
 
 def test_election_by_frequency() -> None:
-    given = rows([1.0, 1.0], [1.0, -4.0], [-5.0, 0.0])
-    assert delta(given, density=1) == [-5.0, -4.0]
-    assert delta(given, density=1, elect="frequency") == [1.0, 1.0]
+    inputs = rows([1.0, 1.0], [1.0, -4.0], [-5.0, 0.0])
+    assert delta(inputs, density=1) == [-5.0, -4.0]
+    assert delta(inputs, density=1, elect="frequency") == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
     ("flavor", "expected"), [("peft", 2.0), ("mergekit", 2.0), ("paper", -2.0)]
 )
 def test_a_draw_is_plus_or_with_the_paper_the_models_majority(flavor: str, expected: float) -> None:
-    given = rows([2.0, -1.0, -1.0], [-2.0, -1.0, 0.5])
-    assert delta(given, flavor=flavor, density=1)[0] == expected
+    inputs = rows([2.0, -1.0, -1.0], [-2.0, -1.0, 0.5])
+    assert delta(inputs, flavor=flavor, density=1)[0] == expected
 
 
 def test_a_draw_in_a_model_of_draws_is_minus_with_the_paper() -> None:
@@ -147,13 +147,13 @@ def test_deltas_by_the_definition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_entries, "_BAND", 40)
-    given = stack(ranks=(3, 0, 5), weights=weights, dtype=torch.float64)
-    (found,) = merged([given], space="delta", flavor=flavor, elect=elect, density=density)
-    taus = [f.dense().flatten().tolist() for f in given.factors]
+    inputs = stack(ranks=(3, 0, 5), weights=weights, dtype=torch.float64)
+    (actual,) = merged([inputs], space="delta", flavor=flavor, elect=elect, density=density)
+    taus = [f.dense().flatten().tolist() for f in inputs.factors]
     keep = int(120 * density) + (flavor == "paper")
     expected = by_hand(taus, weights, [keep] * 3, flavor, elect)
-    assert isinstance(found, Dense)
-    assert found.delta.flatten().tolist() == pytest.approx(expected)
+    assert isinstance(actual, Dense)
+    assert actual.delta.flatten().tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("flavor", "elect", "weights"), WEIGHTED)
@@ -161,8 +161,8 @@ def test_factors_by_the_definition(flavor: str, elect: str, weights: tuple[float
     """Unequal ranks are trimmed at their own, and scalings are folded in but with PEFT."""
     scalings = (2.0, 1.0, 0.125)
     plain = stack(ranks=(3, 0, 5), weights=weights, dtype=torch.float64)
-    (found,) = merged([replace(plain, scalings=scalings)], flavor=flavor, elect=elect, density=0.4)
-    assert isinstance(found, Factors)
+    (actual,) = merged([replace(plain, scalings=scalings)], flavor=flavor, elect=elect, density=0.4)
+    assert isinstance(actual, Factors)
     inner = [1.0 if flavor == "peft" else s for s in scalings]
     outer = [w * (s if flavor == "peft" else 1) for w, s in zip(weights, scalings, strict=True)]
     parts = {
@@ -177,20 +177,20 @@ def test_factors_by_the_definition(flavor: str, elect: str, weights: tuple[float
             sides = [math.copysign(x, w) for x, w in zip(sides, outer, strict=True)]
         keeps = [int(x.numel() * 0.4) + (flavor == "paper") for x in part]
         expected = by_hand([padded(x, 5) for x in part], sides, keeps, flavor, elect)
-        got = found.A if name == "A" else found.B.T
+        got = actual.A if name == "A" else actual.B.T
         assert got.flatten().tolist() == pytest.approx(expected), name
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_the_paper_trims_over_the_whole_model(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One module much larger than the other: nearly everything kept is its."""
+    """Take one much larger module, which nearly all kept entries are in."""
     monkeypatch.setattr(_entries, "_BAND", 40)
     small, large = (
         stack(d_out=6, d_in=9, ranks=(2, 0)),
         stack(d_out=8, d_in=7, ranks=(3, 2), seed=1),
     )
     small = Stack.of([Factors(f.A * 0.3, f.B * 0.1) for f in small.factors], module="small")
-    found = merged([small, large], space=space, flavor="paper", density=0.3)
+    actual = merged([small, large], space=space, flavor="paper", density=0.3)
 
     def vector(module: Stack, t: int, part: str) -> list[float]:
         f, rank = module.factors[t], max(module.ranks)
@@ -206,19 +206,19 @@ def test_the_paper_trims_over_the_whole_model(space: str, monkeypatch: pytest.Mo
         if part != "delta":
             own = [sum(getattr(m.factors[t], part).numel() for m in (small, large)) for t in (0, 1)]
         expected = by_hand(taus, (1, 1), [int(n * 0.3) + 1 for n in own], "paper")
-        got = [(u.delta if part == "delta" else getattr(u, part)) for u in found]  # type: ignore[union-attr]
+        got = [(u.delta if part == "delta" else getattr(u, part)) for u in actual]  # type: ignore[union-attr]
         flat = [x for u in got for x in (u.T if part == "B" else u).flatten().tolist()]
         assert flat == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_the_order_of_modules_does_not_matter(space: str) -> None:
-    there = [replace(stack(ranks=(3, 2), seed=i), module=str(i)) for i in range(3)]
-    one = merged(there, space=space, flavor="paper")
-    two = merged(there[::-1], space=space, flavor="paper")[::-1]
+    present = [replace(stack(ranks=(3, 2), seed=i), module=str(i)) for i in range(3)]
+    single = merged(present, space=space, flavor="paper")
+    two = merged(present[::-1], space=space, flavor="paper")[::-1]
     assert all(
         torch.equal(x, y)
-        for a, b in zip(one, two, strict=True)
+        for a, b in zip(single, two, strict=True)
         for x, y in zip(vars(a).values(), vars(b).values(), strict=True)
     )
 
@@ -232,12 +232,12 @@ REFUSED: list[tuple[dict[str, str], tuple[float, ...], str]] = [
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize(("given", "weights", "problem"), REFUSED)
+@pytest.mark.parametrize(("settings", "weights", "problem"), REFUSED)
 def test_what_a_flavor_does_not_know_is_refused(
-    given: dict[str, str], weights: tuple[float, ...], problem: str, space: str
+    settings: dict[str, str], weights: tuple[float, ...], problem: str, space: str
 ) -> None:
     with pytest.raises(MergeError, match=problem):
-        merged([stack(ranks=(2, 2), weights=weights)], space=space, **given)
+        merged([stack(ranks=(2, 2), weights=weights)], space=space, **settings)
 
 
 def test_what_the_paper_does_not_know_is_refused_before_the_whole_model_is_read() -> None:

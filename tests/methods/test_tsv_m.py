@@ -11,17 +11,17 @@ TSV = MethodCase.of("tsv-m")
 
 
 def test_worked_numbers() -> None:
-    one = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
-    two = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.8], [0.6]]))
-    merged = TSV.merge(Stack.of([one, two]))
+    first = Factors(torch.tensor([[1.0, 0]]), torch.tensor([[2.0], [0]]))
+    second = Factors(torch.tensor([[0.0, 1]]), torch.tensor([[0.8], [0.6]]))
+    merged = TSV.merge(Stack.of([first, second]))
     expected = torch.tensor([[1.7889, 0.4472], [-0.8944, 0.8944]]).double()
     torch.testing.assert_close(merged, expected, atol=1e-4, rtol=0)
 
 
 def test_the_core_equals_the_dense_definition() -> None:
-    given = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, 1))
+    inputs = random_stack(40, 60, (3, 2, 3, 1), weights=(1, 0.5, 2, 1))
     parts = []
-    for f, w in zip(given.factors, given.weights, strict=True):
+    for f, w in zip(inputs.factors, inputs.weights, strict=True):
         U, S, Vh = torch.linalg.svd(w * f.dense(), full_matrices=False)
         parts.append((U[:, : f.rank], S[: f.rank], Vh[: f.rank].T))
     U, S, V = (torch.cat(p, dim=-1) for p in zip(*parts, strict=True))
@@ -30,7 +30,7 @@ def test_the_core_equals_the_dense_definition() -> None:
         P, _, Qt = torch.linalg.svd(X, full_matrices=False)
         sides.append(P @ Qt)
     expected = sides[0] @ torch.diag(S) @ sides[1].T
-    torch.testing.assert_close(TSV.merge(given), expected, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(TSV.merge(inputs), expected, atol=1e-10, rtol=1e-10)
 
 
 def test_orthogonal_adapters_are_summed() -> None:

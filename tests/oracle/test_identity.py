@@ -273,5 +273,5 @@ def with_name(key: str, adapter: str) -> str:
 
 
 def lora_keys(folder: Path) -> set[str]:
-    """The names of the factors, without the copies of base weights that PEFT adds for lm_head."""
+    """Return the names of the factors, without PEFT's copies of the base weights of lm_head."""
     return {key for key in load_file(folder / WEIGHTS) if ".lora_" in key}

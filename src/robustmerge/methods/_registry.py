@@ -109,13 +109,13 @@ class Method:
         module = sys.modules[self.function.__module__]
         return inspect.cleandoc(module.__doc__ or self.function.__doc__ or self.name)
 
-    def configure(self, given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    def configure(self, settings: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
         """Return all parameters with their values, the given ones validated.
 
         Raises:
             MergeError: unknown parameter, or a value out of its bounds.
         """
-        for name in set(given) - set(self.parameters):
+        for name in set(settings) - set(self.parameters):
             if variants := [
                 m.name for m in every() if m.is_variant_of(self) and name in m.parameters
             ]:
@@ -124,7 +124,7 @@ class Method:
                     where=where,
                     hint=f"it is a parameter of {' and '.join(variants)}",
                 )
-        return configure(self.parameters, given, f"method {self.name!r}", where=where)
+        return configure(self.parameters, settings, f"method {self.name!r}", where=where)
 
     def is_variant_of(self, other: Method) -> bool:
         """Return True if it is named after the other, as robustmerge-paper is after robustmerge."""

@@ -81,8 +81,8 @@ def random_stack(
 def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]:
     """Make up the statistics that `robustmerge collect` takes of inputs and gradients.
 
-    They depend on the shapes and on the adapter's position in the list, and not on how its update is
-    split in factors.
+    They depend on the shapes and on the adapter's position in the list, and not on how its update
+    is split in factors.
     """
     d_in = stack.shape[1]
     rows = torch.cat([f.A for f in stack.factors]).double()

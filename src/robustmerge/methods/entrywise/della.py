@@ -114,7 +114,7 @@ def ranks_in_rows(x: Float[Tensor, "task rows cols"]) -> Int[Tensor, "task rows 
     """Return the rank of each entry in its row by magnitude; equal ones in order."""
     if x.is_cuda or x.dtype != torch.float32:
         return x.abs().argsort(dim=2, stable=True)
-    # Its bits sort like a magnitude. With its position behind them no two are equal, so that NumPy's
+    # Its bits sort like a magnitude. With its position behind them none are equal, so that NumPy's
     # sort, several times faster than a stable one, has no choice.
     keys = (x.abs().view(torch.int32).long() << _PLACE) | torch.arange(x.shape[2])
     keys.numpy().sort(axis=2)
