@@ -1,4 +1,4 @@
-"""The few coordinates everything is computed in: nothing may be different there."""
+"""Updates in few coordinates have the inner products and spectra of the full updates."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ranks = st.lists(st.integers(0, 5), min_size=1, max_size=4)
 def test_inner_products_are_those_of_the_full_updates(
     d_out: int, d_in: int, ranks: list[int], rank: int, seed: int
 ) -> None:
-    given = stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64)
+    task_stack = stack(d_out, d_in, ranks, seed=seed, dtype=torch.float64)
     merged = factors(d_out, d_in, rank, seed + 7000, torch.float64)
-    tasks, beside = CoreSpace.of(given.factors).with_merged(merged)
-    small = torch.stack([x.delta.flatten() for x in (*tasks, beside)])
-    full = torch.stack([f.dense().flatten() for f in (*given.factors, merged)])
-    torch.testing.assert_close(small @ small.T, full @ full.T, atol=1e-9, rtol=1e-9)
-    for x, f in zip((*tasks, beside), (*given.factors, merged), strict=True):
+    tasks, merged_core = CoreSpace.of(task_stack.factors).with_merged(merged)
+    core = torch.stack([x.delta.flatten() for x in (*tasks, merged_core)])
+    full = torch.stack([f.dense().flatten() for f in (*task_stack.factors, merged)])
+    torch.testing.assert_close(core @ core.T, full @ full.T, atol=1e-9, rtol=1e-9)
+    for x, f in zip((*tasks, merged_core), (*task_stack.factors, merged), strict=True):
         S = torch.linalg.svdvals(f.dense())
         S = S[1e-7 * S.max() < S] if x.rank else S[:0]
         torch.testing.assert_close(x.svd.S, S, atol=1e-9, rtol=1e-9)
@@ -33,23 +33,23 @@ def test_inner_products_are_those_of_the_full_updates(
 
 
 def test_a_merge_within_the_span_has_nothing_outside() -> None:
-    given = stack(30, 20, (3, 3), dtype=torch.float64)
-    tasks, merged = CoreSpace.of(given.factors).with_merged(given.factors[1])
+    task_stack = stack(30, 20, (3, 3), dtype=torch.float64)
+    tasks, merged = CoreSpace.of(task_stack.factors).with_merged(task_stack.factors[1])
     torch.testing.assert_close(merged.delta, tasks[1].delta, atol=1e-12, rtol=0)
 
 
-def test_what_a_merge_has_outside_of_the_span_keeps_its_length() -> None:
+def test_the_part_of_a_merge_outside_of_the_span_keeps_its_norm() -> None:
     task = planted(axes(5, 0), [1], axes(4, 0))
     merged = planted(axes(5, 0, 3), [2, 3], axes(4, 0, 2))
-    (beside,), found = CoreSpace.of([task]).with_merged(merged)
-    assert found.svd.S.tolist() == [3, 2]
-    assert abs(float((beside.delta * found.delta).sum())) == 2
+    (task_core,), merged_core = CoreSpace.of([task]).with_merged(merged)
+    assert merged_core.svd.S.tolist() == [3, 2]
+    assert abs(float((task_core.delta * merged_core.delta).sum())) == 2
 
 
 def test_joint_spaces_have_the_directions_that_there_are() -> None:
-    one = planted(axes(9, 0, 1), [2, 1], axes(8, 0, 1))
-    two = planted(axes(9, 1, 2), [2, 1], axes(8, 0, 1))
-    space = CoreSpace.of([one, two])
+    first = planted(axes(9, 0, 1), [2, 1], axes(8, 0, 1))
+    second = planted(axes(9, 1, 2), [2, 1], axes(8, 0, 1))
+    space = CoreSpace.of([first, second])
     assert space.outputs.shape[1] == 3
     assert space.inputs.shape[1] == 2
 
@@ -71,7 +71,7 @@ def test_a_share_of_nothing_is_undefined() -> None:
     assert share(1.0, 4.0) == 0.25
 
 
-def test_directions_that_are_rounding_do_not_count() -> None:
+def test_directions_that_are_rounding_error_do_not_count() -> None:
     update = planted(orthonormal(9, 3), [1, 1e-3, 1e-9], orthonormal(8, 3))
     assert CoreUpdate(update).rank == 2
     assert CoreUpdate(update.pad(6)).rank == 2

@@ -1,4 +1,4 @@
-"""Factors merged apart: the two extremes by hand, and the dense product."""
+"""Cross terms: the two extremes by hand, and the dense product."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustmerge.diagnosis.cross_terms import measure_cross_terms
 from robustmerge.factors import Factors
 
 
-def test_one_A_for_all_makes_it_a_multiple_of_the_sum() -> None:
+def test_with_one_A_the_product_is_a_multiple_of_the_sum() -> None:
     A = orthonormal(9, 3).T
     updates = [Factors(A, orthonormal(20, 3, t)) for t in range(5)]
     row = measure_cross_terms("m", CoreSpace.of(updates))
@@ -35,24 +35,24 @@ def test_unrelated_factors_are_mostly_cross_terms() -> None:
 
 
 def test_coordinates_matter() -> None:
-    """One update in opposite signs is no other update, but its cross terms cancel the rest."""
-    one = planted(orthonormal(9, 2, 1), [2, 1], orthonormal(8, 2, 2))
-    row = measure_cross_terms("m", CoreSpace.of([one, Factors(-one.A, -one.B)]))
+    """Negate both factors: the same update, but its cross terms cancel the rest."""
+    update = planted(orthonormal(9, 2, 1), [2, 1], orthonormal(8, 2, 2))
+    row = measure_cross_terms("m", CoreSpace.of([update, Factors(-update.A, -update.B)]))
     assert (row.ratio, row.cosine, row.gain) == (pytest.approx(1), None, pytest.approx(0))
 
 
-def test_of_updates_that_cancel_nothing_is_said() -> None:
-    one = planted(orthonormal(9, 2, 1), [2, 1], orthonormal(8, 2, 2))
-    row = measure_cross_terms("m", CoreSpace.of([one, one.scaled(-1.0)]))
+def test_updates_that_cancel_have_undefined_figures() -> None:
+    update = planted(orthonormal(9, 2, 1), [2, 1], orthonormal(8, 2, 2))
+    row = measure_cross_terms("m", CoreSpace.of([update, update.scaled(-1.0)]))
     assert (row.ratio, row.cosine, row.gain, row.weight) == (None, None, None, 0)
 
 
 @cases(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 99))
 def test_as_the_dense_definition(ranks: list[int], seed: int) -> None:
-    given = stack(8, 7, ranks, seed=seed, dtype=torch.float64)
-    row = measure_cross_terms("m", CoreSpace.of(given.factors))
-    exact = sum((f.dense() for f in given.factors), torch.zeros(8, 7).double())
-    both = given.B.sum(0) @ given.A.sum(0)
+    task_stack = stack(8, 7, ranks, seed=seed, dtype=torch.float64)
+    row = measure_cross_terms("m", CoreSpace.of(task_stack.factors))
+    exact = sum((f.dense() for f in task_stack.factors), torch.zeros(8, 7).double())
+    both = task_stack.B.sum(0) @ task_stack.A.sum(0)
     if not max(ranks):
         assert row.ratio is None
         return

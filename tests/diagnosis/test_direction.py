@@ -1,4 +1,4 @@
-"""What became of directions: scaled, turned, permuted, cut and repeated ones."""
+"""Overlap of scaled, rotated, permuted, truncated and repeated directions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors
-from factories.planted_updates import orthonormal, planted, turned
+from factories.planted_updates import change_coordinates, orthonormal, planted
 from robustmerge.diagnosis.core_updates import CoreSpace
 from robustmerge.diagnosis.direction import Curve, Direction, follow_directions, match_directions
 from robustmerge.factors import Factors
 
 S = [8.0, 4.0, 2.0, 1.0]
 U, V = orthonormal(40, 8, 1), orthonormal(30, 8, 2)
-TASK = turned(planted(U[:, :4], S, V[:, :4]), 3)
+TASK = change_coordinates(planted(U[:, :4], S, V[:, :4]), 3)
 SIMILAR = ("left", "right", "both", "left_matched", "right_matched", "both_matched", "answer")
 
 
@@ -31,7 +31,7 @@ def overlaps(task: Factors, merged: Factors) -> tuple[list[Direction], list[Curv
 
 @pytest.mark.parametrize("by", [1.0, 0.25, 3.0])
 def test_a_scaled_merge_keeps_all_directions(by: float) -> None:
-    parts, curves = overlaps(TASK, turned(TASK, 8).scaled(by))
+    parts, curves = overlaps(TASK, change_coordinates(TASK, 8).scaled(by))
     assert [row.part for row in parts] == ["largest", "rest"]
     assert [row.index for row in curves] == [1, 2, 3, 4]
     for row in (*parts, *curves):
@@ -50,7 +50,7 @@ def test_the_opposite_has_the_lines_but_not_the_update() -> None:
 
 
 def test_rotated_tails() -> None:
-    """The largest direction stays; the others' outputs turn away by 60 degrees and grow twofold."""
+    """Keep the largest direction; rotate the others' outputs by 60 degrees and scale them."""
     angle = math.pi / 3
     rotated = math.cos(angle) * U[:, 1:4] + math.sin(angle) * U[:, 5:8]
     merged = planted(torch.cat([U[:, :1], rotated], dim=1), [8, 7, 4, 2], V[:, :4])
@@ -64,7 +64,7 @@ def test_rotated_tails() -> None:
     assert [row.ratio for row in curves] == pytest.approx([1, 7 / 4, 2, 2])
 
 
-def test_permuted_directions_are_found_by_matching_only() -> None:
+def test_only_matching_detects_permuted_directions() -> None:
     order = [1, 0, 3, 2]
     merged = planted(U[:, order], S, V[:, order])
     for row in overlaps(TASK, merged)[1]:
@@ -76,7 +76,7 @@ def test_permuted_directions_are_found_by_matching_only() -> None:
     assert ratios == pytest.approx([0.5, 2, 0.5, 2])
 
 
-def test_the_sides_are_matched_each_on_its_own() -> None:
+def test_the_sides_are_matched_separately() -> None:
     merged = planted(U[:, :4], S, V[:, [1, 0, 3, 2]])
     for row in overlaps(TASK, merged)[1]:
         assert (row.left, row.right, row.both) == pytest.approx((1, 0, 0), abs=1e-9)
@@ -84,7 +84,7 @@ def test_the_sides_are_matched_each_on_its_own() -> None:
         assert row.both_matched == pytest.approx(0, abs=1e-9)
 
 
-def test_directions_without_partner_are_lost() -> None:
+def test_directions_without_partner_have_similarity_0() -> None:
     merged = planted(U[:, :2], S[:2], V[:, :2])
     (largest, rest), curves = overlaps(TASK, merged)
     assert largest.both_matched == pytest.approx(1)
@@ -95,7 +95,7 @@ def test_directions_without_partner_are_lost() -> None:
     assert [row.answer for row in curves] == pytest.approx([1, 1, 0, 0], abs=1e-9)
 
 
-def test_a_merge_of_higher_rank_is_searched_whole() -> None:
+def test_all_directions_of_a_merge_of_higher_rank_are_matched() -> None:
     merged = planted(
         torch.cat([U[:, 4:], U[:, :4]], 1), [16, 15, 14, 13, *S], torch.cat([V[:, 4:], V[:, :4]], 1)
     )
@@ -104,7 +104,7 @@ def test_a_merge_of_higher_rank_is_searched_whole() -> None:
         assert (row.both_matched, row.gain, row.ratio_matched) == pytest.approx((1, 1, 1))
 
 
-def test_repeated_singular_values_are_told() -> None:
+def test_repeated_singular_values_are_marked() -> None:
     flat = planted(U[:, :4], [3, 3, 3, 3], V[:, :4])
     parts, _ = overlaps(TASK, flat)
     assert [row.repeated for row in parts] == [True, True]
@@ -125,10 +125,10 @@ def test_zero_and_rank_one() -> None:
 
 @cases(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99))
 def test_as_the_dense_definitions(rank: int, merged: int, seed: int) -> None:
-    one, other = (factors(9, 8, r, seed + 77 * r, torch.float64) for r in (rank, merged))
-    _, curves = overlaps(one, other)
-    U, S, Vh = torch.linalg.svd(one.dense())
-    W, T, Xh = torch.linalg.svd(other.dense())
+    first, second = (factors(9, 8, r, seed + 77 * r, torch.float64) for r in (rank, merged))
+    _, curves = overlaps(first, second)
+    U, S, Vh = torch.linalg.svd(first.dense())
+    W, T, Xh = torch.linalg.svd(second.dense())
     k, m = rank, merged
     both = (U[:, :k].T @ W[:, :m]) * (Vh[:k] @ Xh[:m].T)
     if k <= m:
@@ -148,6 +148,6 @@ def test_as_the_dense_definitions(rank: int, merged: int, seed: int) -> None:
             assert row.right == pytest.approx(abs(float(Vh[i] @ Xh[i])))
             assert row.both == pytest.approx(float(both[i, i]))
             assert row.ratio == pytest.approx(float(T[i] / S[i]))
-        answer = other.dense() @ Vh[i]
+        answer = second.dense() @ Vh[i]
         assert row.gain == pytest.approx(float(U[:, i] @ answer / S[i]))
         assert row.answer == pytest.approx(float(U[:, i] @ answer / answer.norm()))

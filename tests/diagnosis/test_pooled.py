@@ -24,31 +24,31 @@ MODULES = [
 ]
 
 
-def kept(name: str, coefficient: float | None, weight: float, adapter: str = "a") -> Retention:
+def retention(name: str, coefficient: float | None, weight: float, adapter: str = "a") -> Retention:
     return Retention(name, adapter, "out", coefficient, None, 1.0, 1.0, 1.0, weight)
 
 
 def test_figures_over_the_model() -> None:
     values = [1.0, 2.0, 6.0, 3.0, None]
     rows = [
-        kept(m.module, x, w)
+        retention(m.module, x, w)
         for m, x, w in zip(MODULES, values, [1.0, 1.0, 2.0, 4.0, 9.0], strict=True)
     ]
-    (found,) = pool(rows, MODULES, "model")
-    assert (found.group, found.modules) == ("model", 5)
-    assert found.words == {"adapter": "a", "merged": "out"}
-    figure = found["coefficient"]
+    (pooled,) = pool(rows, MODULES, "model")
+    assert (pooled.group, pooled.modules) == ("model", 5)
+    assert pooled.words == {"adapter": "a", "merged": "out"}
+    figure = pooled["coefficient"]
     assert figure.mean == pytest.approx(3)
     assert figure.weighted == pytest.approx((1 + 2 + 12 + 12) / 8)
     assert figure.median == pytest.approx(2.5)
     expected = torch.quantile(torch.tensor([1.0, 2, 3, 6]), torch.tensor([0.1, 0.9])).tolist()
     assert [figure.low, figure.high] == pytest.approx(expected)
-    assert "cosine" not in found.figures  # undefined everywhere
-    assert "weight" not in found.figures
+    assert "cosine" not in pooled.figures  # undefined everywhere
+    assert "weight" not in pooled.figures
 
 
 def test_groups() -> None:
-    rows = [kept(m.module, 1.0, 1.0, a) for m in MODULES for a in "ab"]
+    rows = [retention(m.module, 1.0, 1.0, a) for m in MODULES for a in "ab"]
     by_projection = [
         (p.group, p.words["adapter"], p.modules) for p in pool(rows, MODULES, "projection")
     ]
@@ -61,24 +61,24 @@ def test_groups() -> None:
 
 def test_without_weights_the_mean_is_plain() -> None:
     rows = [Values("l0.q", "a", "A", 1.0, -1.0), Values("l1.q", "a", "A", 3.0, None)]
-    (found,) = pool(rows, MODULES, "model")
-    assert (found["deviation"].weighted, found["kurtosis"].weighted) == (2, -1)
-    (found,) = pool([kept("l0.q", 0.5, 0.0), kept("l1.q", 1.5, 0.0)], MODULES, "model")
-    assert found["coefficient"].weighted == 1
+    (pooled,) = pool(rows, MODULES, "model")
+    assert (pooled["deviation"].weighted, pooled["kurtosis"].weighted) == (2, -1)
+    (pooled,) = pool([retention("l0.q", 0.5, 0.0), retention("l1.q", 1.5, 0.0)], MODULES, "model")
+    assert pooled["coefficient"].weighted == 1
 
 
 def test_histograms_add_up_and_curves_are_averaged() -> None:
-    counted = [Histogram(m.module, "a", "A", (1, i)) for i, m in enumerate(MODULES)]
-    by_projection = {row.module: row.counts for row in add_histograms(counted, MODULES)}
+    counts = [Histogram(m.module, "a", "A", (1, i)) for i, m in enumerate(MODULES)]
+    by_projection = {row.module: row.counts for row in add_histograms(counts, MODULES)}
     assert by_projection["language q"] == (2, 2)
     assert by_projection["vision q"] == (1, 3)
     points = [
         Curve(**name_measures([x] * len(MEASURES)), module=m, adapter="a", merged="out", index=i)
         for m, i, x in (("l0.q", 1, 0.2), ("l1.q", 1, 0.6), ("l0.q", 2, 0.5), ("t0.q", 1, 0.9))
     ]
-    found = {(c.module, c.index): c for c in average_curves(points[2:] + points[:2], MODULES)}
-    assert list(found) == [("language q", 1), ("language q", 2), ("vision q", 1)]
-    assert found["language q", 1].answer == pytest.approx(0.4)
-    assert found["language q", 1].modules == 2
-    assert found["language q", 2].left == pytest.approx(0.5)
-    assert [(c.adapter, c.merged) for c in found.values()] == [("a", "out")] * 3
+    pooled = {(c.module, c.index): c for c in average_curves(points[2:] + points[:2], MODULES)}
+    assert list(pooled) == [("language q", 1), ("language q", 2), ("vision q", 1)]
+    assert pooled["language q", 1].answer == pytest.approx(0.4)
+    assert pooled["language q", 1].modules == 2
+    assert pooled["language q", 2].left == pytest.approx(0.5)
+    assert [(c.adapter, c.merged) for c in pooled.values()] == [("a", "out")] * 3

@@ -1,4 +1,4 @@
-"""Folders in, tables out: missing modules, bases, names, workers, and what is refused."""
+"""From folders to tables: missing modules, bases, names, workers, and invalid inputs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def three(tmp_path: Path) -> list[str]:
     return trio(tmp_path)
 
 
-def base(folder: Path, missing: str = "") -> Path:
-    """A base whose weights have norm √(d_out d_in) times their place."""
+def make_base(folder: Path, missing: str = "") -> Path:
+    """Write a base whose i-th weight has norm i √(d_out d_in)."""
     folder.mkdir()
     tensors = {
         f"{name}.weight": torch.full(shape, float(i))
@@ -37,11 +37,11 @@ def base(folder: Path, missing: str = "") -> Path:
 
 def test_every_table_is_filled(three: list[str], tmp_path: Path) -> None:
     robustmerge.merge(three, tmp_path / "out", **SUMMED)
-    found = robustmerge.diagnose(three, [tmp_path / "out"])
-    assert found.adapters == ("a", "b", "c")
-    assert found.merged == ("out",)
+    diagnosis = robustmerge.diagnose(three, [tmp_path / "out"])
+    assert diagnosis.adapters == ("a", "b", "c")
+    assert diagnosis.merged == ("out",)
     n = len(LLM)
-    rows = {name: len(getattr(found, name)) for name in ROWS}
+    rows = {name: len(getattr(diagnosis, name)) for name in ROWS}
     assert rows == {
         "modules": n,
         "spectra": 4 * n,
@@ -58,29 +58,29 @@ def test_every_table_is_filled(three: list[str], tmp_path: Path) -> None:
         "histograms": 9 * 3,  # of three projections
         "curves": 3 * 4 * 3,  # adapters, directions, projections
     }
-    place = next(m for m in found.modules if m.projection == "q_proj")
-    assert (place.tower, place.layer, place.projection) == ("language", 0, "q_proj")
-    assert (place.d_out, place.d_in, place.adapters) == (24, 16, 3)
-    for row in found.kept:
+    location = next(m for m in diagnosis.modules if m.projection == "q_proj")
+    assert (location.tower, location.layer, location.projection) == ("language", 0, "q_proj")
+    assert (location.d_out, location.d_in, location.adapters) == (24, 16, 3)
+    for row in diagnosis.kept:
         assert row.both == pytest.approx(1)
-    for row in found.noise:
+    for row in diagnosis.noise:
         assert row.tasks == pytest.approx(1)
 
 
 def test_scalings_count(three: list[str]) -> None:
-    found = robustmerge.diagnose(three[:1])
-    for row in found.spectra:
+    diagnosis = robustmerge.diagnose(three[:1])
+    for row in diagnosis.spectra:
         assert row.norm == pytest.approx(float(deltas(three[0])[row.module].norm()))
-    assert found.pairs == ()
-    assert found.signs[0].opposed == 0
+    assert diagnosis.pairs == ()
+    assert diagnosis.signs[0].opposed == 0
 
 
-def test_the_size_beside_the_base(three: list[str], tmp_path: Path) -> None:
+def test_change_relative_to_the_base(three: list[str], tmp_path: Path) -> None:
     robustmerge.merge(three, tmp_path / "out", **SUMMED)
-    found = robustmerge.diagnose(three, [tmp_path / "out"], base=base(tmp_path / "base"))
-    assert found.base == str(tmp_path / "base")
-    assert len(found.spectra) == 4 * len(LLM)
-    for row in found.spectra:
+    diagnosis = robustmerge.diagnose(three, [tmp_path / "out"], base=make_base(tmp_path / "base"))
+    assert diagnosis.base == str(tmp_path / "base")
+    assert len(diagnosis.spectra) == 4 * len(LLM)
+    for row in diagnosis.spectra:
         d_out, d_in = LLM[row.module]
         size = (list(LLM).index(row.module) + 1) * (d_out * d_in) ** 0.5
         assert row.change == pytest.approx(row.norm / size)
@@ -89,26 +89,26 @@ def test_the_size_beside_the_base(three: list[str], tmp_path: Path) -> None:
 def test_workers_do_not_change_the_tables(three: list[str], tmp_path: Path) -> None:
     robustmerge.merge(three, tmp_path / "out", method="ties")
     seen: list[tuple[int, int]] = []
-    one, two = (
+    sequential, parallel = (
         robustmerge.diagnose(
             three, [tmp_path / "out"], workers=w, progress=lambda *at: seen.append(at)
         )
         for w in (1, 3)
     )
-    assert one.to_dict() == two.to_dict()
+    assert sequential.to_dict() == parallel.to_dict()
     assert seen == 2 * [(i, len(LLM)) for i in range(1, len(LLM) + 1)]
 
 
-def test_a_module_that_one_lacks_is_a_zero_update(three: list[str], tmp_path: Path) -> None:
+def test_a_missing_module_is_a_zero_update(three: list[str], tmp_path: Path) -> None:
     gone = next(iter(LLM))
     less = {k: v for k, v in LLM.items() if k != gone}
     part = adapter(tmp_path / "part", seed=9, modules=less)
-    found = robustmerge.diagnose([three[0], part])
-    (row,) = [r for r in found.spectra if r.module == gone and r.update == "part"]
+    diagnosis = robustmerge.diagnose([three[0], part])
+    (row,) = [r for r in diagnosis.spectra if r.module == gone and r.update == "part"]
     assert (row.rank, row.norm) == (0, 0)
-    assert [m.adapters for m in found.modules if m.module == gone] == [1]
-    assert found.notes == (f"modules that only others have are zero updates: {part} (1)",)
-    whole = [p for p in found.pooled("heard") if p.words["adapter"] == "part"]
+    assert [m.adapters for m in diagnosis.modules if m.module == gone] == [1]
+    assert diagnosis.notes == (f"modules that only others have are zero updates: {part} (1)",)
+    whole = [p for p in diagnosis.pooled("heard") if p.words["adapter"] == "part"]
     assert whole[0].modules == len(LLM)
 
 
@@ -118,22 +118,22 @@ def test_different_bases_are_noted(three: list[str], tmp_path: Path) -> None:
     assert "tiny/base, tiny/other" in note
 
 
-def test_what_is_refused(three: list[str], tmp_path: Path) -> None:
+def test_invalid_inputs(three: list[str], tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="no adapters"):
         robustmerge.diagnose([])
     with pytest.raises(MergeError, match="a single name"):
         robustmerge.diagnose("vqa")
     with pytest.raises(MergeError, match="a single name"):
         robustmerge.diagnose(three, "out")
-    odd = adapter(tmp_path / "odd", modules={k: (s[0] + 1, s[1]) for k, s in LLM.items()})
+    reshaped = adapter(tmp_path / "reshaped", modules={k: (s[0] + 1, s[1]) for k, s in LLM.items()})
     with pytest.raises(MergeError, match="disagree on the shape"):
-        robustmerge.diagnose([three[0], odd])
-    elsewhere = {k.replace("layers", "blocks"): s for k, s in LLM.items()}
-    stranger = adapter(tmp_path / "stranger", modules=elsewhere)
+        robustmerge.diagnose([three[0], reshaped])
+    renamed = {k.replace("layers", "blocks"): s for k, s in LLM.items()}
+    unrelated = adapter(tmp_path / "unrelated", modules=renamed)
     with pytest.raises(MergeError, match="no module of the adapters") as error:
-        robustmerge.diagnose(three, [stranger])
-    assert str(stranger) in error.value.where
-    less = base(tmp_path / "less", missing=next(iter(LLM)))
+        robustmerge.diagnose(three, [unrelated])
+    assert str(unrelated) in error.value.where
+    less = make_base(tmp_path / "less", missing=next(iter(LLM)))
     with pytest.raises(MergeError, match="has no weight of") as error:
         robustmerge.diagnose(three, base=less)
     assert next(iter(LLM)) in error.value.problem
@@ -141,7 +141,7 @@ def test_what_is_refused(three: list[str], tmp_path: Path) -> None:
         robustmerge.diagnose(three, workers=0)
 
 
-def test_names_are_as_short_as_tells_them_apart() -> None:
+def test_names_are_the_shortest_that_differ() -> None:
     assert short_names(["x/vqa", "y/ocr/"]) == ("vqa", "ocr")
     assert short_names(["x/vqa", "y/vqa", "/z/ocr"]) == ("x/vqa", "y/vqa", "z/ocr")
     assert short_names(["x/vqa", "x/vqa"]) == ("vqa (1)", "vqa (2)")
@@ -150,8 +150,8 @@ def test_names_are_as_short_as_tells_them_apart() -> None:
 
 
 def test_json_has_every_column_and_no_number_it_cannot_write(three: list[str]) -> None:
-    found = robustmerge.diagnose(three)
-    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    diagnosis = robustmerge.diagnose(three)
+    record = json.loads(json.dumps(diagnosis.to_dict(), allow_nan=False))
     assert set(record["tables"]) == set(ROWS)
     assert set(record["pooled"]) == set(POOLED)
     assert record["schema"] == 1
@@ -159,7 +159,7 @@ def test_json_has_every_column_and_no_number_it_cannot_write(three: list[str]) -
         assert len({len(column) for column in columns.values()}) == 1, name
     assert record["tables"]["noise"]["cross"] == []
     norms = record["tables"]["spectra"]["norm"]
-    assert norms == pytest.approx([row.norm for row in found.spectra], rel=1e-5)
+    assert norms == pytest.approx([row.norm for row in diagnosis.spectra], rel=1e-5)
     first = record["pooled"]["pairs"][0]
     assert (first["first"], first["second"], first["modules"]) == ("a", "b", len(LLM))
     assert set(first["cosine"]) == {"mean", "weighted", "low", "median", "high"}

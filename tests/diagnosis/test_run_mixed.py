@@ -1,4 +1,4 @@
-"""Adapters, merges and bases that are not all alike: what is noted, and what is refused."""
+"""Adapters, merges and bases that differ: notes and errors."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ FIRST, *REST = LLM
 
 
 def dora(folder: Path) -> Path:
-    lengths = {
+    magnitudes = {
         f"{name}.lora_magnitude_vector": torch.ones(d_out) for name, (d_out, _) in LLM.items()
     }
-    return adapter(folder, use_dora=True, extras=lengths)
+    return adapter(folder, use_dora=True, extras=magnitudes)
 
 
 def test_every_merge_has_rows_of_its_own(tmp_path: Path) -> None:
     merges = [adapter(tmp_path / name, seed=seed) for seed, name in ((7, "x"), (8, "y"))]
-    found = robustmerge.diagnose([adapter(tmp_path / "one"), adapter(tmp_path / "two")], merges)
+    diagnosis = robustmerge.diagnose([adapter(tmp_path / "one"), adapter(tmp_path / "two")], merges)
     norms = {
         (merge.name, module): float(delta.norm())
         for merge in merges
         for module, delta in deltas(merge).items()
     }
-    rows = {(row.update, row.module): row for row in found.spectra if row.kind == "merge"}
+    rows = {(row.update, row.module): row for row in diagnosis.spectra if row.kind == "merge"}
     assert {key: row.norm for key, row in rows.items()} == pytest.approx(norms)
-    weights = {(row.merged, row.module): row.weight for row in found.noise}
+    weights = {(row.merged, row.module): row.weight for row in diagnosis.noise}
     assert weights == pytest.approx({key: norm**2 for key, norm in norms.items()})
 
 
 def test_updates_without_their_magnitudes_are_noted(tmp_path: Path) -> None:
-    one, other = adapter(tmp_path / "one"), dora(tmp_path / "dora")
-    for found in (robustmerge.diagnose([one, other]), robustmerge.diagnose([one], [other])):
-        (note,) = found.notes
+    first, second = adapter(tmp_path / "one"), dora(tmp_path / "dora")
+    for diagnosis in (
+        robustmerge.diagnose([first, second]),
+        robustmerge.diagnose([first], [second]),
+    ):
+        (note,) = diagnosis.notes
         assert "of DoRA adapters the updates B A are looked at" in note
 
 
@@ -49,24 +52,24 @@ def test_a_merge_of_another_base_is_noted(tmp_path: Path) -> None:
     assert note.endswith("tiny/base, tiny/other")
 
 
-def test_a_module_that_only_the_merge_has_is_of_nobody(tmp_path: Path) -> None:
+def test_a_module_that_only_the_merge_has_is_unattributed(tmp_path: Path) -> None:
     less = adapter(tmp_path / "less", modules={name: LLM[name] for name in REST})
     merge = adapter(tmp_path / "merge", seed=3)
-    found = robustmerge.diagnose([less], [merge])
-    assert [m.adapters for m in found.modules if m.module == FIRST] == [0]
-    assert [row.outside for row in found.noise if row.module == FIRST] == [1]
+    diagnosis = robustmerge.diagnose([less], [merge])
+    assert [m.adapters for m in diagnosis.modules if m.module == FIRST] == [0]
+    assert [row.outside for row in diagnosis.noise if row.module == FIRST] == [1]
 
 
 def test_a_merge_needs_a_module_of_any_adapter(tmp_path: Path) -> None:
-    one, other = (
+    first, second = (
         adapter(tmp_path / name, modules={m: LLM[m] for m in modules})
         for name, modules in (("one", [FIRST]), ("other", REST))
     )
     merge = adapter(tmp_path / "merge", modules={REST[0]: LLM[REST[0]]})
-    assert robustmerge.diagnose([one, other], [merge]).merged == ("merge",)
+    assert robustmerge.diagnose([first, second], [merge]).merged == ("merge",)
     with pytest.raises(MergeError, match="no module of the adapters") as error:
-        robustmerge.diagnose([one], [merge])
-    assert f"{merge}   {REST[0]}\n{one}   {FIRST}" in error.value.where
+        robustmerge.diagnose([first], [merge])
+    assert f"{merge}   {REST[0]}\n{first}   {FIRST}" in error.value.where
 
 
 def test_a_quantized_base_has_no_norms(tmp_path: Path) -> None:

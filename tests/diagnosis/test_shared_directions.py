@@ -1,11 +1,11 @@
-"""Crowding: planted shared directions, and the edge that chance does not pass."""
+"""Planted shared directions, and the edge that random spaces do not pass."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from factories.planted_updates import orthonormal, planted, turned
+from factories.planted_updates import change_coordinates, orthonormal, planted
 from robustmerge.diagnosis.core_updates import CoreSpace
 from robustmerge.diagnosis.shared_directions import (
     SharedDirections,
@@ -22,7 +22,7 @@ def sides(*updates: Factors) -> tuple[SharedDirections, SharedDirections]:
 
 
 def test_planted_shared_directions() -> None:
-    """Five adapters of rank 3: two input directions shared by all, one output one by two."""
+    """Plant two input directions that all five adapters share, and one output of two of them."""
     U, V = orthonormal(200, 15, 1), orthonormal(200, 15, 2)
     updates = []
     for t in range(5):
@@ -30,7 +30,7 @@ def test_planted_shared_directions() -> None:
         if t == 1:
             outputs[:, 0] = U[:, 0]  # the first adapter's largest
         inputs = torch.cat([V[:, :2], V[:, 2 + t : 3 + t]], dim=1)
-        updates.append(turned(planted(outputs, [2, 1, 1], inputs), t))
+        updates.append(change_coordinates(planted(outputs, [2, 1, 1], inputs), t))
     inputs, outputs = sides(*updates)
     assert (inputs.directions, inputs.shared) == (7, 2)
     assert inputs.largest == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_random_spaces_share_nothing_beyond_chance() -> None:
             assert row.shared == 0
 
 
-def test_spaces_that_must_meet_are_no_surprise() -> None:
+def test_spaces_that_must_intersect_are_within_chance() -> None:
     assert chance_edge([9, 9], 10) == 2
     assert chance_edge([10, 10], 10) == 2
     for row in sides(
@@ -76,9 +76,9 @@ def test_spaces_that_must_meet_are_no_surprise() -> None:
 
 
 def test_fewer_than_two_adapters() -> None:
-    one = planted(orthonormal(9, 2), [2, 1], orthonormal(8, 2))
+    update = planted(orthonormal(9, 2), [2, 1], orthonormal(8, 2))
     zero = Factors(torch.zeros(0, 8).double(), torch.zeros(9, 0).double())
-    for updates, directions in (((one,), 2), ((one, zero), 2), ((zero, zero), 0)):
+    for updates, directions in (((update,), 2), ((update, zero), 2), ((zero, zero), 0)):
         for row in sides(*updates):
             assert (row.directions, row.shared) == (directions, 0)
             assert (row.largest, row.chance, row.energy) == (None, None, None)

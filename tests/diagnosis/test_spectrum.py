@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from factories.planted_updates import orthonormal, planted, turned
+from factories.planted_updates import change_coordinates, orthonormal, planted
 from robustmerge.diagnosis.core_updates import CoreUpdate
 from robustmerge.diagnosis.spectrum import measure_spectrum
 from robustmerge.factors import Factors
@@ -15,7 +15,7 @@ from robustmerge.factors import Factors
 
 def test_planted_singular_values() -> None:
     S = [4.0, 2.0, 1.0, 1.0]
-    update = turned(planted(orthonormal(30, 4), S, orthonormal(20, 4)), seed=1)
+    update = change_coordinates(planted(orthonormal(30, 4), S, orthonormal(20, 4)), seed=1)
     row = measure_spectrum("m", "a", "adapter", CoreUpdate(update.pad(7)), base=11.0)
     assert row.values == pytest.approx(S)
     assert (row.module, row.update, row.kind, row.rank) == ("m", "a", "adapter", 4)
@@ -29,7 +29,7 @@ def test_planted_singular_values() -> None:
     assert row.change == pytest.approx(math.sqrt(22) / 11)
 
 
-def test_equal_singular_values_have_all_ranks_alike() -> None:
+def test_all_ranks_of_equal_singular_values_are_equal() -> None:
     row = measure_spectrum(
         "m", "a", "merge", CoreUpdate(planted(orthonormal(9, 3), [2] * 3, orthonormal(8, 3)))
     )

@@ -1,4 +1,4 @@
-"""Tables as JSON has them, and what is read off them about the A's."""
+"""Tables in JSON, and the comparison of A's from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from factories.diagnoses import MERGES, invented
 from robustmerge.diagnosis.verdict import compare_initializations
 
 
-def test_json_says_what_was_looked_at() -> None:
+def test_json_names_the_inputs() -> None:
     record = replace(invented(), notes=("a note",)).to_dict()
     assert record["merged"] == list(MERGES)
     assert record["base"] == "base"
@@ -37,14 +37,14 @@ def test_only_tables_of_modules_are_pooled() -> None:
             invented().pooled(name)
 
 
-def test_the_likeness_of_the_As() -> None:
-    found = compare_initializations(invented())
-    assert found is not None
-    assert (found.modules, found.of) == (2, 2)
-    assert [(p.first, p.second) for p in found.pairs] == [(0, 1), (0, 2), (1, 2)]
-    one = found.pairs[0]
-    assert (one.cosine, one.row_spaces, one.chance) == pytest.approx((0.9, 0.2**0.5, 0.1))
+def test_comparison_of_the_As() -> None:
+    similarity = compare_initializations(invented())
+    assert similarity is not None
+    assert (similarity.modules, similarity.of) == (2, 2)
+    assert [(p.first, p.second) for p in similarity.pairs] == [(0, 1), (0, 2), (1, 2)]
+    pair = similarity.pairs[0]
+    assert (pair.cosine, pair.row_spaces, pair.chance) == pytest.approx((0.9, 0.2**0.5, 0.1))
     unlike = tuple(replace(row, A_cosine=None) for row in invented().pairs)
-    found = compare_initializations(replace(invented(), pairs=unlike))
-    assert found is not None
-    assert found.pairs[0].cosine is None
+    similarity = compare_initializations(replace(invented(), pairs=unlike))
+    assert similarity is not None
+    assert similarity.pairs[0].cosine is None

@@ -1,4 +1,4 @@
-"""Values: shapes of known distributions, and a sample that is of the update."""
+"""Values: shapes of known distributions, and the sample of the update."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from robustmerge.diagnosis.values import (
 from robustmerge.factors import Factors, Stack
 
 
-def drawn(rank: int = 16, d: int = 2000, module: str = "m") -> Stack:
-    """A uniform A, a Gaussian B."""
+def make_stack(rank: int = 16, d: int = 2000, module: str = "m") -> Stack:
+    """Return a stack with a uniform A and a Gaussian B."""
     g = torch.Generator().manual_seed(0)
     A = 2 * torch.rand(rank, d, generator=g) - 1
     B = 3 * torch.randn(d, rank, generator=g)
     return Stack.of([Factors(A, B)], module=module)
 
 
-def found(given: Stack) -> tuple[dict[str, Values], dict[str, Histogram]]:
-    names = tuple("abcdefgh"[: len(given)])
-    rows = list(measure_values(given, names, sample_entries(given)))
+def measure(task_stack: Stack) -> tuple[dict[str, Values], dict[str, Histogram]]:
+    names = tuple("abcdefgh"[: len(task_stack)])
+    rows = list(measure_values(task_stack, names, sample_entries(task_stack)))
     return (
         {r.matrix: r for r in rows if isinstance(r, Values)},
         {r.matrix: r for r in rows if isinstance(r, Histogram)},
     )
 
 
-def test_a_uniform_A_and_a_gaussian_B_are_told_apart() -> None:
-    table, counted = found(drawn())
+def test_shapes_of_a_uniform_A_and_a_gaussian_B() -> None:
+    table, counted = measure(make_stack())
     assert table["A"].kurtosis == pytest.approx(-1.2, abs=0.05)
     assert table["A"].deviation == pytest.approx(3**-0.5, rel=0.02)
     assert table["B"].kurtosis == pytest.approx(0, abs=0.15)
@@ -55,23 +55,23 @@ def test_a_uniform_A_and_a_gaussian_B_are_told_apart() -> None:
 def test_values_far_out_are_in_the_last_bin() -> None:
     x = torch.zeros(1, 100)
     x[0, 7] = -50.0
-    _, counted = found(Stack.of([Factors(x, torch.ones(1, 1))]))
+    _, counted = measure(Stack.of([Factors(x, torch.ones(1, 1))]))
     assert counted["A"].counts[0] == 1
     assert sum(counted["A"].counts) == 100
 
 
 def test_a_small_update_is_sampled_whole() -> None:
-    given = stack(9, 7, (2, 3))
-    expected = torch.stack([f.B.double() @ f.A.double() for f in given.factors])
-    torch.testing.assert_close(sample_entries(given), expected)
+    task_stack = stack(9, 7, (2, 3))
+    expected = torch.stack([f.B.double() @ f.A.double() for f in task_stack.factors])
+    torch.testing.assert_close(sample_entries(task_stack), expected)
 
 
 def test_a_sample_holds_entries_of_the_update_at_the_same_places() -> None:
     d = 300
-    places = torch.arange(d * d, dtype=torch.float64).reshape(d, d)
+    positions = torch.arange(d * d, dtype=torch.float64).reshape(d, d)
     U = torch.eye(d, dtype=torch.float64)
-    given = Stack.of([Factors(places, U), Factors(2 * places, U)], module="m")
-    entries = sample_entries(given)
+    task_stack = Stack.of([Factors(positions, U), Factors(2 * positions, U)], module="m")
+    entries = sample_entries(task_stack)
     assert entries.shape == (2, SIDE, SIDE)
     torch.testing.assert_close(entries[1], 2 * entries[0])
     rows, columns = (entries[0] // d).long(), (entries[0] % d).long()
@@ -82,17 +82,17 @@ def test_a_sample_holds_entries_of_the_update_at_the_same_places() -> None:
 
 
 def test_the_draw_is_the_modules_own() -> None:
-    assert torch.equal(sample_entries(drawn()), sample_entries(drawn()))
-    assert not torch.equal(sample_entries(drawn()), sample_entries(drawn(module="n")))
+    assert torch.equal(sample_entries(make_stack()), sample_entries(make_stack()))
+    assert not torch.equal(sample_entries(make_stack()), sample_entries(make_stack(module="n")))
 
 
 def test_without_spread_there_is_no_shape() -> None:
-    table, _ = found(Stack.of([Factors(torch.full((2, 30), 0.1), torch.zeros(20, 2))]))
+    table, _ = measure(Stack.of([Factors(torch.full((2, 30), 0.1), torch.zeros(20, 2))]))
     assert (table["A"].deviation, table["A"].kurtosis) == (0, None)
     assert (table["delta"].deviation, table["delta"].kurtosis) == (0, None)
 
 
 def test_an_adapter_without_the_module_has_no_values() -> None:
-    given = Stack.of([factors(6, 5, 2, 0), Factors(torch.zeros(0, 5), torch.zeros(6, 0))])
-    rows = list(measure_values(given, ("a", "b"), sample_entries(given)))
+    task_stack = Stack.of([factors(6, 5, 2, 0), Factors(torch.zeros(0, 5), torch.zeros(6, 0))])
+    rows = list(measure_values(task_stack, ("a", "b"), sample_entries(task_stack)))
     assert {row.adapter for row in rows} == {"a"}

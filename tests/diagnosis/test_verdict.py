@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import robustmerge
-from factories.planted_updates import orthonormal, planted, turned
+from factories.planted_updates import change_coordinates, orthonormal, planted
 from robustmerge.diagnosis.verdict import Sentence, make_verdict
 from robustmerge.diagnosis.verdict_texts import INITIALIZATIONS
 from robustmerge.factors import Factors
@@ -128,7 +128,7 @@ def test_opposing_and_duplicate_adapters(tmp_path: Path) -> None:
     assert (together.code, together.level) == ("opposing_updates", "bad")
     assert together.text.startswith("0 and 1 ")
     assert together.evidence["least cosine"] == pytest.approx(-1)
-    copies = [first, orthogonal(1), turned(first, 3)]
+    copies = [first, orthogonal(1), change_coordinates(first, 3)]
     together = only(sentences(tmp_path / "y", copies), "together")
     assert (together.code, together.level) == ("duplicate_updates", "note")
     assert together.text.startswith("0 and 2 ")

@@ -1,9 +1,7 @@
-"""Diagnoses to draw, and what is in a drawing."""
+"""Diagnoses to draw, and the marks of a drawing."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import replace
 from functools import cache
@@ -25,31 +23,33 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 @cache
 def small() -> Diagnosis:
-    """Two layers of two projections and a projector, three adapters, two merges."""
-    places = [("language", layer, p) for layer in (0, 1) for p in ("q_proj", "v_proj")]
-    return _diagnosis([*places, ("connector", None, "linear_1")], 3, 2, rank=4, width=24)
+    """Return a diagnosis of two layers and a connector, three adapters, two merges."""
+    positions = [("language", layer, p) for layer in (0, 1) for p in ("q_proj", "v_proj")]
+    return _diagnosis([*positions, ("connector", None, "linear_1")], 3, 2, rank=4, width=24)
 
 
 @cache
 def alone() -> Diagnosis:
-    """Three adapters in one module outside of layers, without a merge."""
+    """Return a diagnosis of three adapters in one module outside of layers, without a merge."""
     return _diagnosis([("connector", None, "linear_1")], 3, 0, rank=2, width=12)
 
 
 @cache
 def large() -> Diagnosis:
-    """LLaVA-7B's modules, eight adapters and four merges; all layers have the figures of one."""
-    one = _diagnosis([("language", 0, p) for p in PROJECTIONS], 8, 4, rank=16, width=144)
+    """Return a diagnosis of LLaVA-7B's modules, eight adapters, four merges; layers are copies."""
+    layer_diagnosis = _diagnosis(
+        [("language", 0, p) for p in PROJECTIONS], 8, 4, rank=16, width=144
+    )
     modules = [
         replace(m, module=f"{layer}.{m.module}", layer=layer)
         for layer in range(32)
-        for m in one.modules
+        for m in layer_diagnosis.modules
     ]
     tables = {
         name: tuple(
             replace(row, module=f"{layer}.{row.module}")
             for layer in range(32)
-            for row in getattr(one, name)
+            for row in getattr(layer_diagnosis, name)
         )
         for name in ("spectra", "values", "pairs", "signs", "crowding", "apart", "total")
     }
@@ -57,30 +57,35 @@ def large() -> Diagnosis:
         name: tuple(
             replace(row, module=f"{layer}.{row.module}")
             for layer in range(32)
-            for row in getattr(one, name)
+            for row in getattr(layer_diagnosis, name)
         )
         for name in ("heard", "directions", "kept", "noise")
     }
-    return replace(one, modules=tuple(modules), **tables, **after)
+    return replace(layer_diagnosis, modules=tuple(modules), **tables, **after)
 
 
 def _diagnosis(
-    places: list[tuple[Any, int | None, str]], adapters: int, merges: int, *, rank: int, width: int
+    positions: list[tuple[Any, int | None, str]],
+    adapters: int,
+    merges: int,
+    *,
+    rank: int,
+    width: int,
 ) -> Diagnosis:
     names = [f"task-{t}" for t in range(adapters)]
     made = [f"merge-{m}" for m in range(merges)]
     generator = torch.Generator().manual_seed(0)
     rows: list[Row] = []
     modules = []
-    for tower, layer, projection in places:
+    for tower, layer, projection in positions:
         name = f"{tower}.{layer}.{projection}"
-        found = [_factors(rank, width, generator) for _ in names]
-        every = Factors(
-            torch.cat([f.A for f in found]), torch.cat([f.B for f in found], dim=1) * 0.7
+        updates = [_factors(rank, width, generator) for _ in names]
+        total = Factors(
+            torch.cat([f.A for f in updates]), torch.cat([f.B for f in updates], dim=1) * 0.7
         )
-        merged = [every, *found][:merges]
-        given = ModuleInputs(Stack.of(found, module=name), tuple(merged), 5.0)
-        rows += survey_module(given, names, made)
+        merged = [total, *updates][:merges]
+        inputs = ModuleInputs(Stack.of(updates, module=name), tuple(merged), 5.0)
+        rows += survey_module(inputs, names, made)
         modules.append(ModuleLocation(name, tower, layer, projection, width, width, adapters))
     return Diagnosis.of(rows, modules, adapters=names, merged=made, base="base", notes=["a note"])
 
@@ -91,14 +96,8 @@ def _factors(rank: int, width: int, generator: torch.Generator) -> Factors:
     return Factors(A, B)
 
 
-def rows(figure: Chart) -> list[dict[str, str]]:
-    """The data of a figure."""
-    datasets = figure.spec().get("data") or figure.spec()["layer"][-1]["data"]
-    return list(csv.DictReader(io.StringIO(datasets["values"])))
-
-
-def marks(figure: Chart, **choices: str) -> list[dict[str, str]]:
-    """What stands in the drawing, as a screen reader is told, with menus set to choices."""
+def read_marks(figure: Chart, **choices: str) -> list[dict[str, str]]:
+    """Return the marks of the drawing by their ARIA labels, with menus set to choices."""
     spec = figure.spec(600)
     for param in spec.get("params", ()):
         if param["name"] in choices:

@@ -1,7 +1,7 @@
-"""A diagnosis with invented figures: whatever is read off it can come from one place only.
+"""A diagnosis with invented figures, all different, so that a figure has one possible origin.
 
-There are two modules, of weight 1 and 3, so that (p, q) has the mean (p + q) / 2 and, by weight,
-(p + 3 q) / 4. Only spectra have weights of their own, whose root of the sum is a norm.
+The two modules have weights 1 and 3: figures (p, q) have the mean (p + q) / 2 and the weighted mean
+(p + 3 q) / 4. Spectra have weights of their own; the root of their sum is a norm.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OF_SPECTRA = {  # first share, head to tail, effective rank, change
     "sum": ((0.9, 0.9), (20.0, 20.0), (9.0, 9.0), (0.5, 0.5)),
     LONG: ((0.1, 0.1), (1.0, 1.0), (1.0, 1.0), (0.001, 0.001)),
 }
-_HEARD = {  # crosstalk, cut
+_CONTRIBUTIONS = {  # crosstalk, cut
     "vqa": ((1.0, 3.0), (0.2, 0.6)),
     "ocr": ((0.1, 0.3), (0.9, 0.7)),
     "cap": ((4.0, 4.0), (0.1, 0.1)),
@@ -52,15 +52,15 @@ _PAIRS = {  # cosine, inputs, outputs, A cosine
     ("vqa", "cap"): ((-0.2, -0.1), (0.4, 0.6), (0.06, 0.06), (0.5, 0.5)),
     ("ocr", "cap"): ((0.6, 0.2), (0.3, 0.3), (0.01, 0.01), (0.6, 0.6)),
 }
-_NOISE = {  # tasks, recombined, cross, outside
+_ENERGY = {  # tasks, recombined, cross, outside
     "sum": ((0.5, 0.9), (0.2, 0.08), (0.2, 0.0), (0.1, 0.02)),
     LONG: ((0.1, 0.1), (0.2, 0.2), (0.3, 0.3), (0.4, 0.4)),
 }
-_KEPT = {
+_RETENTION = {
     "sum": {"vqa": (0.4, 0.8), "ocr": (0.9, 0.9), "cap": (0.2, 0.2)},
     LONG: {"vqa": (1.0, 1.0), "ocr": (1.2, 1.2), "cap": (1.4, 1.4)},
 }
-_FATES = {  # answer, both, both matched and ratio of vqa; ocr has 0.03 more and cap 0.06
+_OVERLAPS = {  # answer, both, both matched and ratio of vqa; ocr has 0.03 more and cap 0.06
     ("sum", "largest"): (0.87, 0.47, 0.57, 0.67),
     ("sum", "rest"): (0.37, 0.07, 0.17, 0.27),
     (LONG, "largest"): (0.77, 0.36, 0.56, 1.17),
@@ -70,7 +70,7 @@ _FATES = {  # answer, both, both matched and ratio of vqa; ocr has 0.03 more and
 
 @cache
 def invented() -> Diagnosis:
-    """Three adapters and two merges of them."""
+    """Return the diagnosis of three adapters and two merges of them."""
     rows = [*_before(0), *_before(1), *_after(0), *_after(1)]
     return Diagnosis.of(rows, MODULES, adapters=ADAPTERS, merged=MERGES, base="base")
 
@@ -86,7 +86,7 @@ def _before(i: int) -> list[Row]:
                 *(1.0, change, float(weights[i]), (weights[i] ** 0.5,)),
             )
         )
-    for name, (crosstalk, cut) in _HEARD.items():
+    for name, (crosstalk, cut) in _CONTRIBUTIONS.items():
         rows.append(Contribution(module, name, 11.0, cut[i], crosstalk[i], weight))
         A, B, delta = _KURTOSIS[name]
         rows += [
@@ -116,15 +116,18 @@ def _after(i: int) -> list[Row]:
     module, weight = f"m{i}", WEIGHTS[i]
     rows: list[Row] = [
         Unattributed(module, merge, *(x[i] for x in parts), weight)
-        for merge, parts in _NOISE.items()
+        for merge, parts in _ENERGY.items()
     ]
-    for merge, held in _KEPT.items():
-        for name, coefficient in held.items():
+    for merge, coefficients in _RETENTION.items():
+        for name, coefficient in coefficients.items():
             rows.append(Retention(module, name, merge, coefficient[i], 0.5, 1.0, 1.0, 1.0, weight))
     for t, name in enumerate(ADAPTERS):
         for merge in MERGES:
             for part in ("largest", "rest"):
-                figures = {**name_measures([0.99] * len(MEASURES)), **_fate(merge, part, 0.03 * t)}
+                figures = {
+                    **name_measures([0.99] * len(MEASURES)),
+                    **_overlap(merge, part, 0.03 * t),
+                }
                 rows.append(
                     Direction(
                         **figures,
@@ -139,6 +142,6 @@ def _after(i: int) -> list[Row]:
     return rows
 
 
-def _fate(merge: str, part: str, more: float) -> dict[str, float]:
+def _overlap(merge: str, part: str, more: float) -> dict[str, float]:
     names = ("answer", "both", "both_matched", "ratio")
-    return dict(zip(names, (x + more for x in _FATES[merge, part]), strict=True))
+    return dict(zip(names, (x + more for x in _OVERLAPS[merge, part]), strict=True))

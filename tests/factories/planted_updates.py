@@ -1,4 +1,4 @@
-"""Updates whose diagnosis is known: planted singular values in planted directions."""
+"""Updates with planted singular values in planted directions."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from robustmerge.factors import Factors
 
 
 def axes(d: int, *which: int) -> Tensor:
-    """Unit vectors as columns."""
+    """Return unit vectors as columns."""
     return torch.eye(d, dtype=torch.float64)[:, list(which)]
 
 
 def orthonormal(d: int, n: int, seed: int = 0) -> Tensor:
-    """Random orthonormal columns."""
+    """Return random orthonormal columns."""
     g = torch.Generator().manual_seed(seed)
     return torch.linalg.qr(torch.randn(d, n, generator=g, dtype=torch.float64)).Q
 
 
 def planted(U: Tensor, S: Sequence[float], V: Tensor) -> Factors:
-    """U diag(S) V^T."""
+    """Return U diag(S) V^T as factors."""
     return Factors(V.T.contiguous(), U * torch.tensor(S, dtype=torch.float64))
 
 
-def turned(update: Factors, seed: int) -> Factors:
-    """The same update in other coordinates of its own: B G, G^-1 A."""
+def change_coordinates(update: Factors, seed: int) -> Factors:
+    """Return the same update in other coordinates: B G, G^-1 A."""
     g = torch.Generator().manual_seed(seed)
     G = torch.randn(update.rank, update.rank, generator=g, dtype=torch.float64)
     G += 3 * torch.eye(update.rank, dtype=torch.float64)

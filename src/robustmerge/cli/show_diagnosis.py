@@ -76,9 +76,7 @@ def _write_tables(diagnosis: Diagnosis, output: Path) -> str:
 def print_summary(diagnosis: Diagnosis) -> None:
     """Print the verdict, and the most important figures over the whole model."""
     console = Console(highlight=False, emoji=False)
-    counts = [_count(len(diagnosis.modules), "module"), _count(len(diagnosis.adapters), "adapter")]
-    counts += [_count(len(diagnosis.merged), "merge")] if diagnosis.merged else []
-    console.print(", ".join(counts), style="bold")
+    console.print(", ".join(diagnosis.count_inputs()), style="bold")
     for note in diagnosis.notes:
         console.print(f"note: {note}", markup=False, style="dim")
     console.print()
@@ -105,7 +103,3 @@ def _verdict(diagnosis: Diagnosis) -> list[LabeledRow]:
         )
         last = name
     return rows
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

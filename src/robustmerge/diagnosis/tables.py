@@ -163,6 +163,13 @@ class Diagnosis:
             raise ValueError(f"{table!r} is not one of {', '.join(POOLED)}")
         return pooled.pool(getattr(self, table), self.modules, by)
 
+    def count_inputs(self) -> list[str]:
+        """Return the numbers of modules, adapters and merges, if any, in words."""
+        counts = {"module": len(self.modules), "adapter": len(self.adapters)}
+        if self.merged:
+            counts["merge"] = len(self.merged)
+        return [f"{n} {noun}" if n == 1 else f"{n} {noun}s" for noun, n in counts.items()]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON: tables by columns, and pooled over the model."""
         return {

@@ -3,8 +3,8 @@
 The rules are few. Their thresholds are below, each with its origin: arithmetic, or the laptop
 benchmark (docs/minibench.md; eight tiny experts with one initialization of A, 25 methods at full
 rank), on which the scales and the order of merges were fitted. The bounds on size were then right
-for all merges of five other sets that they call too large or too small (docs/analysis.md); the
-order is confirmed by nothing else. No sentence says which task a merge will lose: no figure of the
+for all merges of five other sets that they call too large or too small (docs/analysis.md); nothing
+else confirms the order. No sentence says which task a merge will lose: no figure of the
 weights predicted that on the benchmark. The texts are in `verdict_texts`.
 """
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: everything is drawn, and answers."""
+"""The page in a real browser: every figure is drawn, and its menus work."""
 
 from __future__ import annotations
 
@@ -31,28 +31,24 @@ VISIT = Path(__file__).with_name("visit.js")
 
 
 def browser() -> str:
-    """Chromium, which this test cannot do without.
-
-    Raises:
-        AssertionError: It is not installed.
-    """
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, f"none of {', '.join(BROWSERS)} is installed (Debian: apt-get install chromium)"
-    return found
+    """Return the path of Chromium, which this test requires."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert path, f"none of {', '.join(BROWSERS)} is installed (Debian: apt-get install chromium)"
+    return path
 
 
 @cache
-def text(found: Diagnosis) -> str:
-    return render_page(found)
+def text(diagnosis: Diagnosis) -> str:
+    return render_page(diagnosis)
 
 
 def visit(
-    folder: Path, found: Diagnosis, width: int, *, dark: bool
+    folder: Path, diagnosis: Diagnosis, width: int, *, dark: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """What the page looks like after a visit, and what the browser's console says."""
+    """Return what a script observed on the page, and the lines of the browser's console."""
     file = folder / "report.html"
     script = f'<script type="module">\n{VISIT.read_text(encoding="utf-8")}</script>\n</body>'
-    file.write_text(script.join(text(found).rsplit("</body>", 1)), encoding="utf-8")
+    file.write_text(script.join(text(diagnosis).rsplit("</body>", 1)), encoding="utf-8")
     frame = folder / "frame.html"  # a window of a phone's width is more than Chromium makes
     frame.write_text(FRAME.format(width=width), encoding="utf-8")
     command = [
@@ -76,12 +72,12 @@ def visit(
         *((made, width, "light") for made in (alone, large) for width in (1280, 390)),
     ],
 )
-def test_everything_is_drawn_and_answers(
+def test_every_figure_is_drawn_and_interactive(
     tmp_path: Path, made: Callable[[], Diagnosis], width: int, theme: str
 ) -> None:
-    found = made()
-    seen, console = visit(tmp_path, found, width, dark=theme == "dark")
-    assert seen["drawn"] == seen["drawn_again"] == len(draw_figures(found))
+    diagnosis = made()
+    seen, console = visit(tmp_path, diagnosis, width, dark=theme == "dark")
+    assert seen["drawn"] == seen["drawn_again"] == len(draw_figures(diagnosis))
     assert seen["empty"] == []
     assert seen["width"] == width
     assert seen["wide"] <= 0
@@ -94,6 +90,6 @@ def test_everything_is_drawn_and_answers(
     assert seen["network"] == "closed"
     if made is not alone:  # which has one square
         assert seen["chosen"]
-    # The one attempt that the visit makes itself is refused, and nothing else is said.
+    # The script's own network access is refused; the console has no other message.
     assert any("Content Security Policy" in line for line in console)
     assert [line for line in console if "localhost:9" not in line] == []

@@ -1,4 +1,4 @@
-"""What is drawn is what the tables say: numbers are read off the drawings."""
+"""Figures show the numbers of the tables: numbers are read from the drawings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from factories.charts import alone, large, marks, small
+from factories.charts import alone, large, read_marks, small
 from robustmerge.diagnosis.report.chart import ALL_ADAPTERS, ALL_PROJECTIONS, Chart, list_layers
 from robustmerge.diagnosis.report.figures import draw_figures
 from robustmerge.diagnosis.report.spectra import draw_spectra
@@ -26,7 +26,7 @@ AFTER = ("whose", "kept", "directions", "largest-and-rest", "map-kept")
 
 @cache
 def drawn_of_small() -> dict[str, Chart]:
-    return {found.name: found for found in draw_figures(small())}
+    return {chart.name: chart for chart in draw_figures(small())}
 
 
 def figure(name: str) -> Chart:
@@ -34,7 +34,7 @@ def figure(name: str) -> Chart:
 
 
 def number(text: str) -> float:
-    """A number as a drawing writes it."""
+    """Parse a number of a drawing."""
     return float(text.replace("−", "-").replace(",", ""))
 
 
@@ -42,7 +42,7 @@ def close(drawn: str, value: float, by: float = 6e-3) -> bool:
     return math.isclose(number(drawn), value, rel_tol=by, abs_tol=by)
 
 
-def test_all_figures_are_there_and_those_without_anything_to_draw_are_not() -> None:
+def test_figures_without_data_are_left_out() -> None:
     assert list(drawn_of_small()) == [*BEFORE, *AFTER]
     assert {figure(name).part for name in BEFORE} == {"before"}
     assert {figure(name).part for name in AFTER} == {"after"}
@@ -53,26 +53,26 @@ def test_all_figures_are_there_and_those_without_anything_to_draw_are_not() -> N
     assert names == [n for n in (*BEFORE, *AFTER) if n != "map-change"]
 
 
-def test_one_layer_has_no_depth_and_modules_in_one_place_are_averaged() -> None:
+def test_one_layer_has_no_depth_and_modules_in_one_position_are_averaged() -> None:
     modules = tuple(replace(m, layer=m.layer and 0) for m in small().modules)
-    found = {f.name: f for f in draw_figures(replace(small(), modules=modules))}
-    assert not {"depth", "spectra-by-depth"} & set(found)
-    drawn = marks(found["map-norm"], update="task-1")
+    charts = {f.name: f for f in draw_figures(replace(small(), modules=modules))}
+    assert not {"depth", "spectra-by-depth"} & set(charts)
+    drawn = read_marks(charts["map-norm"], update="task-1")
     (mark,) = (m for m in drawn if m["projection"] == "language q_proj")
     rows = [row for row in small().spectra if row.update == "task-1"]
     assert close(mark["value"], fmean(r.norm for r in rows if r.module.endswith("q_proj")))
 
 
-def test_places_are_named_by_the_tower_where_there_are_several() -> None:
+def test_positions_name_the_tower_if_there_are_several() -> None:
     assert list_layers(small()) == ["0", "1", "–"]
     assert list_layers(large()) == [str(layer) for layer in range(32)]
-    (mark,) = marks(next(f for f in draw_figures(alone()) if f.name == "map-norm"))
+    (mark,) = read_marks(next(f for f in draw_figures(alone()) if f.name == "map-norm"))
     assert (mark["projection"], mark["layer"]) == ("linear_1", "–")
-    (found, *_) = draw_figures(alone())
-    assert found.spec()["params"][0]["bind"]["options"] == [ALL_PROJECTIONS, "linear_1"]
+    (chart, *_) = draw_figures(alone())
+    assert chart.spec()["params"][0]["bind"]["options"] == [ALL_PROJECTIONS, "linear_1"]
 
 
-def test_menus_say_what_they_choose() -> None:
+def test_menus_are_labeled() -> None:
     (menu, *_) = figure("directions").spec()["params"]
     labels = dict(zip(menu["bind"]["options"], menu["bind"]["labels"], strict=True))
     assert labels["answer"] == "output cosine"
@@ -82,15 +82,15 @@ def test_menus_say_what_they_choose() -> None:
 
 
 @pytest.mark.parametrize("name", [*BEFORE, *AFTER])
-def test_a_figure_says_how_to_read_it_and_is_drawn(name: str) -> None:
-    found = figure(name)
-    assert found.lead.endswith(".")
-    assert all(source.__doc__ for source in found.sources)
-    spec = found.spec()  # Altair checks it against Vega-Lite's schema
+def test_a_figure_has_a_lead_and_is_drawn(name: str) -> None:
+    chart = figure(name)
+    assert chart.lead.endswith(".")
+    assert all(source.__doc__ for source in chart.sources)
+    spec = chart.spec()  # Altair checks it against Vega-Lite's schema
     assert spec["width"] == "container"
-    assert "config" not in spec  # a page has its own looks
+    assert "config" not in spec  # a page has its own style
     assert "http" not in str({k: v for k, v in spec.items() if k != "$schema"})
-    assert marks(found)
+    assert read_marks(chart)
 
 
 @pytest.mark.parametrize("measure", ["cosine", "inputs", "outputs", "weighted_sign_conflict"])
@@ -102,7 +102,7 @@ def test_matrices(measure: str, projection: str) -> None:
         if row.group in ("model", projection):
             first, second = row.words["first"], row.words["second"]
             wanted[first, second] = wanted[second, first] = row[measure].weighted
-    drawn = marks(figure("matrix-" + measure.replace("_", "-")), projection=projection)
+    drawn = read_marks(figure("matrix-" + measure.replace("_", "-")), projection=projection)
     assert len(wanted) == 6
     assert len(drawn) == 12  # squares, and numbers in them
     for mark in drawn:
@@ -114,7 +114,7 @@ def test_matrices(measure: str, projection: str) -> None:
 @pytest.mark.parametrize("measure", ["norm", "change", "effective_rank", "head_to_tail"])
 @pytest.mark.parametrize("update", [ALL_ADAPTERS, "task-1", "merge-0"])
 def test_maps(measure: str, update: str) -> None:
-    drawn = marks(figure("map-" + measure.replace("_", "-")), update=update)
+    drawn = read_marks(figure("map-" + measure.replace("_", "-")), update=update)
     those = small().adapters if update == ALL_ADAPTERS else (update,)
     assert len(drawn) == 5
     for mark in drawn:
@@ -132,8 +132,8 @@ def _module(mark: dict[str, str]) -> str:
     return mark["projection"].replace(" ", f".{layer}.")
 
 
-def test_map_of_what_is_kept() -> None:
-    drawn = marks(figure("map-kept"), merged="merge-1", adapter="task-2")
+def test_map_of_retention() -> None:
+    drawn = read_marks(figure("map-kept"), merged="merge-1", adapter="task-2")
     wanted = {
         row.module: row.coefficient
         for row in small().kept
@@ -144,42 +144,42 @@ def test_map_of_what_is_kept() -> None:
         assert value is not None
         assert close(mark["value"], value)
     assert len(drawn) == len(wanted)
-    for mark in marks(figure("map-kept"), merged="merge-1"):
+    for mark in read_marks(figure("map-kept"), merged="merge-1"):
         rows = [r for r in small().kept if (r.merged, r.module) == ("merge-1", _module(mark))]
         assert close(mark["value"], fmean(r.coefficient or 0 for r in rows))
 
 
 def test_spectra() -> None:
-    for mark in marks(figure("spectra")):
+    for mark in read_marks(figure("spectra")):
         if "share" in mark:
             rows = [row for row in small().spectra if row.update == mark["update"]]
-            place = int(mark["index"]) - 1
-            assert close(mark["share"], fmean(row.values[place] / row.norm for row in rows))
+            index = int(mark["index"]) - 1
+            assert close(mark["share"], fmean(row.values[index] / row.norm for row in rows))
 
 
 def test_spectra_by_depth() -> None:
-    drawn = marks(figure("spectra-by-depth"), update="task-1", projection="language q_proj")
+    drawn = read_marks(figure("spectra-by-depth"), update="task-1", projection="language q_proj")
     rows = {row.module: row for row in small().spectra if row.update == "task-1"}
     assert {mark["layer"] for mark in drawn} == {"0", "1"}
     for mark in drawn:
         values = rows[f"language.{mark['layer']}.q_proj"].values
         assert close(mark["value"], values[int(mark["index"]) - 1])
-    whole = marks(figure("spectra-by-depth"), update="task-1")
+    whole = read_marks(figure("spectra-by-depth"), update="task-1")
     first = next(m for m in whole if (m["layer"], m["index"]) == ("1", "1"))
     both = [rows[f"language.1.{p}"].values[0] for p in ("q_proj", "v_proj")]
     assert close(first["value"], fmean(both))
 
 
 def test_long_spectra_are_thinned() -> None:
-    found = next(draw_spectra(large()))
-    places = [int(m["index"]) for m in marks(found) if m.get("update") == "merge-0"]
-    assert {1, 2, 3, 128} <= set(places)
-    assert len(set(places)) <= 48
+    chart = next(draw_spectra(large()))
+    ranks = [int(m["index"]) for m in read_marks(chart) if m.get("update") == "merge-0"]
+    assert {1, 2, 3, 128} <= set(ranks)
+    assert len(set(ranks)) <= 48
 
 
 def test_of_many_layers_some_are_drawn_evenly_apart() -> None:
     by_depth = list(draw_spectra(large()))[1]
-    drawn = {int(mark["layer"]) for mark in marks(by_depth)}
+    drawn = {int(mark["layer"]) for mark in read_marks(by_depth)}
     assert sorted(drawn) == [0, 4, 8, 12, 16, 19, 23, 27, 31]
 
 
@@ -191,7 +191,7 @@ def test_depth() -> None:
         "shared inputs": ("crowding", "energy", {"side": "input"}),
         "shared outputs": ("crowding", "energy", {"side": "output"}),
     }
-    drawn = [mark for mark in marks(figure("depth")) if "mean" in mark]
+    drawn = [mark for mark in read_marks(figure("depth")) if "mean" in mark]
     assert {mark["quantity"] for mark in drawn} == set(wanted)
     sources = {source.__name__.rpartition(".")[2] for source in figure("depth").sources}
     files = {"apart": "cross_terms", "total": "contributions", "crowding": "shared_directions"}
@@ -210,7 +210,7 @@ def test_depth() -> None:
 
 @pytest.mark.parametrize("matrix", ["A", "delta"])
 def test_histograms(matrix: str) -> None:
-    drawn = marks(figure("histograms"), matrix=matrix, projection="connector linear_1")
+    drawn = read_marks(figure("histograms"), matrix=matrix, projection="connector linear_1")
     rows = {
         row.adapter: row.counts
         for row in small().histograms
@@ -220,8 +220,8 @@ def test_histograms(matrix: str) -> None:
     assert {m["adapter"] for m in points} == set(rows)
     for mark in points:
         counts = rows[mark["adapter"]]
-        place = round((number(mark["x"]) + 4.9) / 0.2)
-        assert close(mark["density"], counts[place] / sum(counts) / 0.2)
+        index = round((number(mark["x"]) + 4.9) / 0.2)
+        assert close(mark["density"], counts[index] / sum(counts) / 0.2)
 
 
 def test_the_gray_area_is_a_gaussian() -> None:
@@ -238,7 +238,7 @@ def test_the_gray_area_is_a_gaussian() -> None:
 
 def test_curves_weigh_projections_by_their_modules() -> None:
     for measure in ("answer", "both_matched"):
-        drawn = marks(figure("directions"), measure=measure, adapter="task-0")
+        drawn = read_marks(figure("directions"), measure=measure, adapter="task-0")
         assert len(drawn) == 2 * (1 + 4)  # lines, and their points
         for mark in drawn:
             rows = [
@@ -253,7 +253,7 @@ def test_curves_weigh_projections_by_their_modules() -> None:
 
 
 def test_curves_of_one_projection() -> None:
-    drawn = marks(figure("directions"), adapter="task-1", projection="language q_proj")
+    drawn = read_marks(figure("directions"), adapter="task-1", projection="language q_proj")
     wanted = {
         (row.merged, row.index): row.answer
         for row in small().curves
@@ -265,7 +265,7 @@ def test_curves_of_one_projection() -> None:
 
 
 def test_largest_and_rest() -> None:
-    drawn = marks(figure("largest-and-rest"), measure="gain")
+    drawn = read_marks(figure("largest-and-rest"), measure="gain")
     wanted = {
         (p.words["merged"], p.words["adapter"], p.words["part"]): p["gain"].mean
         for p in small().pooled("directions")
@@ -284,7 +284,7 @@ def test_largest_and_rest() -> None:
 def test_energy_by_origin_and_retention() -> None:
     names = {"span of the updates": "tasks", "cross terms": "cross", "unattributed": "outside"}
     wanted = {row.words["merged"]: row for row in small().pooled("noise")}
-    drawn = marks(figure("whose"))
+    drawn = read_marks(figure("whose"))
     assert len(drawn) == 8
     for mark in drawn:
         part = names.get(mark["part"], mark["part"])
@@ -292,7 +292,7 @@ def test_energy_by_origin_and_retention() -> None:
             100 * wanted[mark["merged"]][part].weighted, abs=0.06
         )
     held = {(p.words["merged"], p.words["adapter"]): p for p in small().pooled("kept")}
-    cells = marks(figure("kept"))
+    cells = read_marks(figure("kept"))
     assert len(cells) == 12
     for mark in cells:
         row = held[mark["merged"], mark["adapter"]]

@@ -1,11 +1,11 @@
-"""The report's tables, and how they stand in a page and in Markdown, figure by figure."""
+"""The report's tables, in a page and in Markdown, figure by figure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from factories.charts import marks
+from factories.charts import read_marks
 from factories.diagnoses import LONG, invented
 from robustmerge.diagnosis.report import files
 from robustmerge.diagnosis.report.matrices import draw_matrices
@@ -54,8 +54,8 @@ def test_a_table_in_a_page_is_of_its_part() -> None:
 
 
 def test_markdown(tmp_path: Path) -> None:
-    found = replace(renamed("vqa", "v|a"), notes=("of two bases",))
-    files.write_report(found, tmp_path, "md")
+    diagnosis = replace(renamed("vqa", "v|a"), notes=("of two bases",))
+    files.write_report(diagnosis, tmp_path, "md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     start = (
         "# v|a, ocr, cap\n\n2 modules, 3 adapters, 2 merges.\n\n> of two bases\n\n## Verdict\n\n"
@@ -65,7 +65,7 @@ def test_markdown(tmp_path: Path) -> None:
     assert "\n- **note, suggested start:** Start with -m task-arithmetic" in text
     assert "is enough for 99% of a sum's energy. (energy at input rank 0.6, rank for 99% 8)" in text
     before, after = text.split("\n## After merging\n\n")
-    for table, part in zip(make_tables(found), (before, after), strict=True):
+    for table, part in zip(make_tables(diagnosis), (before, after), strict=True):
         assert f"### {table.title}\n\n| " in part
         assert f"\n\n{table.lead}\n\n" in part
     assert "\n| v\\|a | 5 | 1.6% | 34% |" in before
@@ -73,20 +73,20 @@ def test_markdown(tmp_path: Path) -> None:
 
 
 def renamed(name: str, other: str) -> Diagnosis:
-    found = invented()
+    diagnosis = invented()
     tables = {
         table: tuple(
             replace(row, **{k: other for k, v in vars(row).items() if v == name})
-            for row in getattr(found, table)
+            for row in getattr(diagnosis, table)
         )
         for table in POOLED
     }
-    return replace(found, adapters=(other, *found.adapters[1:]), **tables)
+    return replace(diagnosis, adapters=(other, *diagnosis.adapters[1:]), **tables)
 
 
 def test_chance_is_that_of_the_side() -> None:
-    found = {figure.name: figure for figure in draw_matrices(invented())}
-    leads = {name: figure.lead for name, figure in found.items()}
+    charts = {figure.name: figure for figure in draw_matrices(invented())}
+    leads = {name: figure.lead for name, figure in charts.items()}
     words = "Mean squared cosine of the principal angles of the {} subspaces: 1 if they are equal, "
     words += "{} for unrelated subspaces of these ranks."
     assert leads["matrix-inputs"] == words.format("input", 0.037)
@@ -94,7 +94,7 @@ def test_chance_is_that_of_the_side() -> None:
     for side, chance in (("inputs", "0.010"), ("outputs", "0.030")):
         (square, _) = (
             mark
-            for mark in marks(found[f"matrix-{side}"])
+            for mark in read_marks(charts[f"matrix-{side}"])
             if (mark["first"], mark["second"]) == ("vqa", "ocr")
         )
         assert square["by chance"] == chance
@@ -102,7 +102,7 @@ def test_chance_is_that_of_the_side() -> None:
 
 def test_energy_of_merges_by_origin() -> None:
     (chart, _) = draw_merges(invented())
-    drawn = {(mark["merged"], mark["part"]): mark["share"] for mark in marks(chart)}
+    drawn = {(mark["merged"], mark["part"]): mark["share"] for mark in read_marks(chart)}
     assert drawn == {
         ("sum", "span of the updates"): "80%",
         ("sum", "recombined"): "11%",

@@ -1,4 +1,4 @@
-"""The page: all in one file, the verdict first, and nothing from elsewhere."""
+"""The page: one self-contained file, with the verdict first."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_the_verdict_comes_first_with_level_and_evidence() -> None:
 
 def test_every_figure_has_a_place_a_drawing_and_its_definition() -> None:
     specs = json.loads(outline().inside["specs"])
-    places = [a["data-figure"] for _, a in outline().tags if "data-figure" in a]
-    assert places == list(specs) == [figure.name for figure in draw_figures(small())]
+    containers = [a["data-figure"] for _, a in outline().tags if "data-figure" in a]
+    assert containers == list(specs) == [figure.name for figure in draw_figures(small())]
     for spec in specs.values():
-        found = {k: v for k, v in spec.items() if k != "autosize"}
-        altair.Chart.from_dict(found, validate=True)
+        chart = {k: v for k, v in spec.items() if k != "autosize"}
+        altair.Chart.from_dict(chart, validate=True)
     for figure in draw_figures(small()):
         part = made().split(f'<figure id="{figure.name}"')[1].split("</figure>")[0]
         assert f"<figcaption>{escape(figure.title)}</figcaption>" in part
@@ -119,15 +119,15 @@ def test_definitions_keep_their_formulas() -> None:
 
 def test_names_cannot_break_out() -> None:
     bad = "</script><script>alert(1)</script>"
-    found = small()
+    diagnosis = small()
     renamed = replace(
-        found,
-        adapters=(bad, *found.adapters[1:]),
+        diagnosis,
+        adapters=(bad, *diagnosis.adapters[1:]),
         notes=(bad,),
         **{
             table: tuple(
                 replace(row, **{k: bad for k, v in vars(row).items() if v == "task-0"})
-                for row in getattr(found, table)
+                for row in getattr(diagnosis, table)
             )
             for table in ("spectra", "values", "pairs", "heard", "kept", "directions")
         },
@@ -170,19 +170,19 @@ def test_light_and_dark_say_the_same_by_other_colors() -> None:
 
 
 def test_eight_tasks_of_a_7B_model_stay_below_five_megabytes() -> None:
-    found = large()
-    assert (len(found.modules), len(found.adapters), len(found.merged)) == (224, 8, 4)
-    assert len(render_page(found).encode()) < 5_000_000
+    diagnosis = large()
+    assert (len(diagnosis.modules), len(diagnosis.adapters), len(diagnosis.merged)) == (224, 8, 4)
+    assert len(render_page(diagnosis).encode()) < 5_000_000
 
 
-@pytest.mark.parametrize("found", [small(), alone()], ids=["small", "alone"])
-def test_tables(found: Diagnosis) -> None:
-    made = make_tables(found)
-    assert len(made) == (2 if found.merged else 1)
+@pytest.mark.parametrize("diagnosis", [small(), alone()], ids=["small", "alone"])
+def test_tables(diagnosis: Diagnosis) -> None:
+    made = make_tables(diagnosis)
+    assert len(made) == (2 if diagnosis.merged else 1)
     for table in made:
         assert all(len(row) == len(table.columns) for row in table.rows)
-    assert [row[0] for row in made[0].rows] == list(found.adapters)
-    if found.merged:
+    assert [row[0] for row in made[0].rows] == list(diagnosis.adapters)
+    if diagnosis.merged:
         merge = made[1].rows[0]
         # The sum of the adapters at 0.7: all of it is theirs.
         assert merge[3:7] == ("100%", "0%", "0%", "0%")

@@ -32,7 +32,7 @@ _MEASURES = {
 }
 """Columns of the tables `directions` and `curves`, and their labels."""
 _RANKS = 32
-"""Most directions that are drawn; more points cannot be told apart on a page."""
+"""Most directions that are drawn; more points would overlap on a page."""
 
 
 def draw_directions(diagnosis: Diagnosis) -> Iterator[Chart]:

@@ -16,7 +16,6 @@ from .figures import draw_figures
 from .numbers import TextTable, make_tables
 from .page import (
     VEGA_LITE,
-    list_counts,
     list_evidence,
     name_subject,
     render_page,
@@ -69,7 +68,7 @@ def render_png(chart: Chart) -> bytes:
 
 
 def _markdown(diagnosis: Diagnosis, charts: Sequence[Chart]) -> str:
-    parts = [f"# {', '.join(diagnosis.adapters)}", ", ".join(list_counts(diagnosis)) + "."]
+    parts = [f"# {', '.join(diagnosis.adapters)}", ", ".join(diagnosis.count_inputs()) + "."]
     parts += [f"> {note}" for note in diagnosis.notes]
     parts += ["## Verdict", "\n".join(_sentences(diagnosis))]
     numbers = make_tables(diagnosis)

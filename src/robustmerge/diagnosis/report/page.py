@@ -39,14 +39,10 @@ def render_page(diagnosis: Diagnosis) -> str:
     numbers = make_tables(diagnosis)
     specs = {chart.name: chart.spec() for chart in charts}
     return Template(_read("page.html")).substitute(
-        title=escape(f"{count(len(diagnosis.adapters), 'adapter')}, before merging")
-        if not diagnosis.merged
-        else escape(
-            f"{count(len(diagnosis.merged), 'merge')} of {len(diagnosis.adapters)} adapters"
-        ),
+        title=escape(_title(diagnosis)),
         style=_read("page.css"),
         names=escape(", ".join(diagnosis.adapters)),
-        counts=escape(", ".join(list_counts(diagnosis))),
+        counts=escape(", ".join(diagnosis.count_inputs())),
         notes="".join(f"<li>{escape(note)}</li>" for note in diagnosis.notes),
         verdict="\n".join(map(_sentence, make_verdict(diagnosis))),
         before=_section("before", "Before merging", before, numbers[:1]),
@@ -59,15 +55,9 @@ def render_page(diagnosis: Diagnosis) -> str:
     )
 
 
-def list_counts(diagnosis: Diagnosis) -> list[str]:
-    """Return the numbers of modules, adapters and merges."""
-    counts = [count(len(diagnosis.modules), "module"), count(len(diagnosis.adapters), "adapter")]
-    return counts + ([count(len(diagnosis.merged), "merge")] if diagnosis.merged else [])
-
-
-def count(n: int, what: str) -> str:
-    """Return a number with its noun."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _title(diagnosis: Diagnosis) -> str:
+    _, adapters, *merges = diagnosis.count_inputs()
+    return f"{merges[0]} of {adapters}" if merges else f"{adapters}, before merging"
 
 
 def name_subject(sentence: Sentence) -> str:

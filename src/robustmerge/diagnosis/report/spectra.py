@@ -23,7 +23,7 @@ from .chart import (
 )
 
 _LAYERS = 9
-"""Most layers that are drawn, evenly spaced: as many colors as one can tell apart."""
+"""Most layers that are drawn, evenly spaced: more colors would look alike."""
 _RANKS = 24
 """Most singular values that are drawn, with evenly spaced logarithms of their ranks."""
 
