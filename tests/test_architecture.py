@@ -40,7 +40,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("__init__", "__main__"),
     ),
     "robustmerge_bench": (
-        ("item",),
+        ("item", "quiet"),
         ("metrics", "results"),
         ("jobs",),
         ("mini", "paper"),
@@ -108,7 +108,7 @@ APART = ("adapter", "methods")
 """Units of one floor that must not know each other."""
 MODELS = {
     "robustmerge": ("collect", "live", "peft"),
-    "robustmerge_bench": ("training", "student", "engines", "lmms", "clip"),
+    "robustmerge_bench": ("training", "student", "engines", "lmms", "clip", "quiet"),
 }
 """Units, or folders and files of the benchmark, that may import PEFT and transformers."""
 

@@ -129,8 +129,8 @@ BENCHMARK = (
     _plant(
         "answers are learned a place too late",
         "bench/mini/training/dialog.py::collate",
-        "end - len(said) - 1 : end - 1]",
-        "end - len(said) : end]",
+        "end - len(reply) - 1 : end - 1]",
+        "end - len(reply) : end]",
         "bench/tests/mini/test_student.py",
     ),
     _plant(
@@ -150,13 +150,13 @@ BENCHMARK = (
     _plant(
         "a resumed training begins again",
         "bench/mini/training/fit.py::fit",
-        'start = state["step"]',
+        'start = saved["step"]',
         "start = 0",
         "bench/tests/mini/test_training.py",
     ),
     _plant(
         "every expert starts from its own A",
-        "bench/mini/training/experts.py::start_of",
+        "bench/mini/training/experts.py::seed_of_A",
         'return seed if init == "shared" else',
         "return",
         "bench/tests/mini/test_training.py",

@@ -9,7 +9,7 @@ import pytest
 from robustmerge_bench.mini.artifact import Artifact, verify
 from robustmerge_bench.mini.student import MiniModel
 from robustmerge_bench.mini.tasks import SEEN, TASKS
-from robustmerge_bench.mini.training.experts import learn_task
+from robustmerge_bench.mini.training.experts import train_expert
 from robustmerge_bench.mini.training.sizes import SIZES
 
 FOLDER = Path(__file__).parents[2] / "artifacts" / "mini"
@@ -41,7 +41,7 @@ def test_an_expert_knows_its_task_and_the_base_does_not(shipped: Artifact) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["rec"])
 def test_an_expert_trained_again_is_as_good(shipped: Artifact, tmp_path: Path, task: str) -> None:
-    learn_task(shipped.base, tmp_path / task, task, "shared", 0, SIZES["mini"].expert)
+    train_expert(shipped.base, tmp_path / task, task, "shared", 0, SIZES["mini"].expert)
     mini = MiniModel.load(shipped.base)
     items = TASKS[task].items("test", 300)
     scores = []

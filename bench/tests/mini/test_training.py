@@ -20,10 +20,10 @@ from bench_factories.short_training import brief
 from robustmerge.errors import MergeError
 from robustmerge_bench.mini.tasks import SEEN
 from robustmerge_bench.mini.training import train as training
-from robustmerge_bench.mini.training.experts import ExpertSettings, learn_task, start_of
-from robustmerge_bench.mini.training.fit import TrainingSchedule, WorkerInfo, fit
-from robustmerge_bench.mini.training.sight import SIGHTS, seen_in
+from robustmerge_bench.mini.training.experts import ExpertSettings, seed_of_A, train_expert
+from robustmerge_bench.mini.training.fit import TrainingSchedule, fit
 from robustmerge_bench.mini.training.sizes import SIZES
+from robustmerge_bench.mini.training.vision import LABELS, labels_of
 from robustmerge_bench.mini.world.scene import Line, Scene, Thing
 
 
@@ -41,7 +41,7 @@ def train_a_line(checkpoint: Path | None, stop: int | None = None) -> Tensor:
         first, last = net["layers"]
         return (last(first(x)).squeeze() - x.sum(1)).square().mean()
 
-    def told(step: int, value: float) -> None:
+    def report(step: int, value: float) -> None:
         if step == stop:
             raise KilledError
 
@@ -50,8 +50,7 @@ def train_a_line(checkpoint: Path | None, stop: int | None = None) -> Tensor:
         loss,
         TrainingSchedule(30, 1e-2),
         seed=(7,),
-        place=WorkerInfo(),
-        told=told,
+        report=report,
         checkpoint=checkpoint,
         every=10,
     )
@@ -85,7 +84,7 @@ def test_slow_parameters_learn_at_a_tenth() -> None:
         return (net["fast"](torch.ones(2)) + net["slow"](torch.ones(2))).sum()
 
     plan = TrainingSchedule(1, 1e-2, muon=False, slow="slow")
-    fit(net, loss, plan, seed=(0,), place=WorkerInfo(), told=lambda *_: None)
+    fit(net, loss, plan, seed=(0,), report=lambda *_: None)
     moved = {
         name: float((w.detach() - before[name]).abs().mean()) for name, w in net.named_parameters()
     }
@@ -99,8 +98,8 @@ def test_what_is_seen_is_what_the_scene_says() -> None:
         (Line("a7", 5, 2),),
         gauge=(3, 4),
     )
-    board = seen_in(scene)
-    names = list(SIGHTS)
+    board = labels_of(scene)
+    names = list(LABELS)
     name, part, character = (board[..., names.index(k)] for k in ("name", "part", "character"))
     assert name[:2, :2].tolist() == [[1, 1], [1, 1]]
     assert part[:2, :4].tolist() == [[1, 2, 0, 0], [3, 4, 0, 5]]
@@ -108,7 +107,7 @@ def test_what_is_seen_is_what_the_scene_says() -> None:
     assert character[5].tolist() == [0, 0, 1, 34, 0, 0]
     assert (board[3, :, names.index("gauge")] == 5).all()
     assert board[4, 2, names.index("row")] == 4
-    assert (board.reshape(-1, len(SIGHTS)).max(0) < list(SIGHTS.values())).all()
+    assert (board.reshape(-1, len(LABELS)).max(0) < list(LABELS.values())).all()
 
 
 def test_training_leaves_a_base_for_plain_transformers(trained: Path) -> None:
@@ -160,18 +159,18 @@ def test_an_adapter_that_was_half_saved_is_trained_again(trained: Path, tmp_path
     half.mkdir()
     (half / "adapter_model.safetensors").write_bytes(b"half")
     recipe = ExpertSettings(rank=2, items=8, epochs=1, batch=8)
-    learn_task(trained / "base", tmp_path / "rec", "rec", "shared", 0, recipe)
-    assert training.is_there(tmp_path / "rec")
+    train_expert(trained / "base", tmp_path / "rec", "rec", "shared", 0, recipe)
+    assert (tmp_path / "rec" / "adapter_config.json").exists()
     assert not half.exists()
 
 
 def test_sets_have_folders_of_their_own() -> None:
     recipe = ExpertSettings(rank=2)
-    lessons = training.all_lessons(Path("x"), recipe, (0, 1), ("shared", "independent"), "", True)
-    assert len(lessons) == 2 * (2 * 8 + 1)
-    assert [x.folder.as_posix() for x in lessons[:2]] == ["x/shared-0/joint", "x/shared-1/joint"]
-    assert len({lesson.folder for lesson in lessons}) == len(lessons)
-    other = training.all_lessons(Path("x"), recipe, (0,), ("shared",), "-rank8", False)
+    jobs = training.list_jobs(Path("x"), recipe, (0, 1), ("shared", "independent"), "", True)
+    assert len(jobs) == 2 * (2 * 8 + 1)
+    assert [x.folder.as_posix() for x in jobs[:2]] == ["x/shared-0/joint", "x/shared-1/joint"]
+    assert len({job.folder for job in jobs}) == len(jobs)
+    other = training.list_jobs(Path("x"), recipe, (0,), ("shared",), "-rank8", False)
     assert {x.folder.parent.name for x in other} == {"shared-0-rank8"}
 
 
@@ -189,9 +188,9 @@ def test_another_rank_is_trained_into_a_set_of_its_own(
 
 
 def test_shared_starts_are_shared_and_independent_ones_are_not() -> None:
-    assert len({start_of("shared", 3, task) for task in SEEN}) == 1
-    assert len({start_of("independent", 3, task) for task in SEEN}) == 8
-    assert start_of("independent", 3, "sqa") != start_of("independent", 4, "sqa")
+    assert len({seed_of_A("shared", 3, task) for task in SEEN}) == 1
+    assert len({seed_of_A("independent", 3, task) for task in SEEN}) == 8
+    assert seed_of_A("independent", 3, "sqa") != seed_of_A("independent", 4, "sqa")
 
 
 def test_experts_of_a_set_share_the_start_of_A(trained: Path, tmp_path: Path) -> None:
@@ -201,7 +200,7 @@ def test_experts_of_a_set_share_the_start_of_A(trained: Path, tmp_path: Path) ->
     for init in ("shared", "independent"):
         for task in ("sqa", "rec"):
             folder = tmp_path / init / task
-            learn_task(trained / "base", folder, task, init, 0, recipe)
+            train_expert(trained / "base", folder, task, init, 0, recipe)
             tensors = load_file(folder / "adapter_model.safetensors")
             A[init, task] = next(t for n, t in sorted(tensors.items()) if "lora_A" in n)
     assert torch.equal(A["shared", "sqa"], A["shared", "rec"])

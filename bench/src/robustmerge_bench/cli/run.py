@@ -129,7 +129,7 @@ def running(what: str, options: AnsweringOptions) -> Iterator[Progress]:
         what: What runs here, for the error of a missing library.
         options: Of the models' answers.
     """
-    from ..paper.answering.engines.quiet import quiet
+    from ..quiet import quiet
 
     server = options.engine == "server"
     what, extra = ("a server", "[server]") if server else (what, "")

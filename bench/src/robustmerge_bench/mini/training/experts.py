@@ -1,7 +1,7 @@
 """Stage three: a LoRA for each task by PEFT, and one for all tasks together.
 
 The recipe is the paper's at a small scale: all linear layers of the language model, alpha twice the
-rank, the vision tower frozen, the projector trained whole at a tenth of the rate, AdamW with a
+rank, the vision tower frozen, the projector fully trained at a tenth of the rate, AdamW with a
 warm-up and a cosine.
 """
 
@@ -24,10 +24,10 @@ from transformers import LlavaForConditionalGeneration
 from ...item import Item
 from ..tasks import SEEN, TASKS
 from .dialog import PREFIX, answer_loss, collate, look
-from .fit import TrainingSchedule, WorkerInfo, fit, teller
+from .fit import TrainingSchedule, fit, print_progress
 from .model import pixels
 
-Init = Literal["shared", "independent"]
+StartOfA = Literal["shared", "independent"]
 JOINT = "joint"
 BASE_NAME = "robustmerge-mini"
 
@@ -42,7 +42,7 @@ class ExpertSettings:
     Attributes:
         rank: Of the LoRA.
         items: Training items of a task.
-        epochs: Times that each is seen.
+        epochs: Times that each item is seen.
         batch: Items of a step.
         rate: Highest learning rate; the projector's is a tenth of it.
         projector: Whether the projector is trained, too.
@@ -56,21 +56,21 @@ class ExpertSettings:
     projector: bool = True
 
     def plan(self, tasks: int) -> TrainingSchedule:
-        """The steps for a number of tasks."""
+        """Return the schedule for a number of tasks."""
         steps = tasks * self.items * self.epochs // self.batch
         return TrainingSchedule(steps, self.rate, muon=False, slow="multi_modal_projector")
 
 
-def start_of(init: Init, seed: int, task: str) -> int:
-    """The seed of A: the same for all tasks, or one for each."""
+def seed_of_A(init: StartOfA, seed: int, task: str) -> int:  # noqa: N802
+    """Return the seed of A: the same for all tasks, or one for each."""
     return seed if init == "shared" else zlib.crc32(f"{task} {seed}".encode())
 
 
-def learn_task(
+def train_expert(
     base: Path,
     folder: Path,
     task: str,
-    init: Init,
+    init: StartOfA,
     seed: int,
     recipe: ExpertSettings,
     device: str = "cpu",
@@ -82,30 +82,31 @@ def learn_task(
     names = SEEN if task == JOINT else (task,)
     items = [item for name in names for item in TASKS[name].items("train", recipe.items, seed)]
     with torch.no_grad():
-        features = looked_at(model, items)
-    torch.manual_seed(start_of(init, seed, task))
+        features = encode_images(model, items)
+    torch.manual_seed(seed_of_A(init, seed, task))
     expert = get_peft_model(model, lora(recipe))
     llava = cast("LlavaForConditionalGeneration", expert.base_model.model)
     plan = recipe.plan(len(names))
-    length = longest(items)
+    length = longest_tokens(items)
     order = np.random.default_rng([seed, 3, zlib.crc32(task.encode())])
     rows = np.concatenate([order.permutation(len(items)) for _ in range(recipe.epochs)])
     batches = iter(rows[: plan.steps * recipe.batch].reshape(plan.steps, recipe.batch))
 
     def loss(rng: Generator) -> Tensor:
-        some = next(batches)
-        batch = collate([[(items[i].prompt, items[i].answer)] for i in some], length).to(device)
+        chosen = next(batches)
+        turns = [[(items[i].prompt, items[i].answer)] for i in chosen]
+        batch = collate(turns, length).to(device)
         with torch.autocast(device, torch.bfloat16):
-            return answer_loss(llava, batch, features[some])
+            return answer_loss(llava, batch, features[chosen])
 
     expert.train()
-    told = teller(f"{folder.parent.name}/{folder.name}", plan.steps, every=plan.steps)
-    fit(expert, loss, plan, seed=(seed, 3), place=WorkerInfo(device=device), told=told)
+    report = print_progress(f"{folder.parent.name}/{folder.name}", plan.steps, every=plan.steps)
+    fit(expert, loss, plan, seed=(seed, 3), report=report, device=device)
     save(expert, folder)
 
 
 def lora(recipe: ExpertSettings) -> LoraConfig:
-    """The settings of PEFT."""
+    """Return the settings of PEFT."""
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank,
@@ -115,7 +116,7 @@ def lora(recipe: ExpertSettings) -> LoraConfig:
 
 
 def save(expert: PeftModel, folder: Path) -> None:
-    """Write an adapter whole or not at all; its settings call the base by a name, not by a path."""
+    """Write an adapter whole or not at all; its settings name the base without a path."""
     new = folder.with_name(f".{folder.name}.new")
     for settings in expert.peft_config.values():
         settings.base_model_name_or_path = BASE_NAME
@@ -125,14 +126,14 @@ def save(expert: PeftModel, folder: Path) -> None:
     new.rename(folder)
 
 
-def looked_at(model: LlavaForConditionalGeneration, items: Sequence[Item]) -> Tensor:
-    """What the tower makes of the items' pictures: [n, 36, vision_width]."""
+def encode_images(model: LlavaForConditionalGeneration, items: Sequence[Item]) -> Tensor:
+    """Return the tower's features of the items' images: [n, 36, vision_width]."""
     parts = [items[start : start + 100] for start in range(0, len(items), 100)]
     return torch.cat(
         [look(model, pixels([item.image for item in part]).to(model.device)) for part in parts]
     )
 
 
-def longest(items: Sequence[Item]) -> int:
-    """The tokens of the longest item; all are padded to it, which spares the CPU new shapes."""
+def longest_tokens(items: Sequence[Item]) -> int:
+    """Return the tokens of the longest item, to which all are padded: the CPU sees one shape."""
     return len(PREFIX) + 2 + max(len(f"{i.prompt} {i.answer}".split()) for i in items)

@@ -45,7 +45,7 @@ class Shape:
 
 
 def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
-    """An untrained model."""
+    """Return an untrained model."""
     vision = CLIPVisionConfig(
         hidden_size=shape.vision_width,
         intermediate_size=4 * shape.vision_width,
@@ -82,6 +82,6 @@ def build(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlavaForCondition
 
 
 def pixels(images: Sequence[np.ndarray]) -> Tensor:
-    """Pictures as the model takes them: float [n, 3, 48, 48] in -1 .. 1."""
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    """Return images as inputs of the model: float [n, 3, 48, 48] in -1 .. 1."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # [n, 48, 48, 3] before
     return stacked.float() / 127.5 - 1

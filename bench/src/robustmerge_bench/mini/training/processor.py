@@ -1,4 +1,4 @@
-"""Texts and pictures as numbers: a token to a word, a patch to eight pixels."""
+"""Tokenizer and processor: one token per word, patches of eight pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..world.words import END, IMAGE, PAD, START, UNKNOWN, vocabulary
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer; words apart by blanks, decoded the same way."""
+    """Return the tokenizer, which splits and joins words at spaces."""
     numbers = {token: number for number, token in enumerate(vocabulary())}
     inner = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -37,14 +37,14 @@ TEMPLATE = """{%- for message in messages -%}
 
 
 def make_processor(tokenizer: PreTrainedTokenizerFast, side: int, patch: int) -> LlavaProcessor:
-    """What turns pictures and texts into the model's inputs, for plain transformers.
+    """Return the processor of images and texts, for plain transformers.
 
     Args:
         tokenizer: Of the model.
-        side: Pixels of a picture's side; others are resized.
+        side: Pixels of an image's side; others are resized.
         patch: Pixels of a patch's side.
     """
-    from transformers import CLIPImageProcessor  # says something about torchvision when imported
+    from transformers import CLIPImageProcessor  # prints advice about torchvision when imported
 
     images = CLIPImageProcessor(
         size={"height": side, "width": side},

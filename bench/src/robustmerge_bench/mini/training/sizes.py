@@ -1,4 +1,4 @@
-"""How large the models are, and how long each stage of their training takes."""
+"""Sizes of the models, and the length of each stage of their training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from .model import Shape
 class Size:
     """A model and its training.
 
+    The names are keys of training.json, which identifies a training.
+
     Attributes:
-        about: In a line, for those who choose.
+        about: A line of description.
         shape: Of the model.
-        sight: Training of the vision tower.
-        pictures: Of a step of it.
-        speech: Training of the language model.
-        rows: Of a step of it: pictures with about six questions each.
+        sight: Vision pretraining.
+        pictures: Images of a step of it.
+        speech: Language pretraining.
+        rows: Images of a step of it, with about six questions each.
         expert: Training of an expert.
     """
 

@@ -19,7 +19,7 @@ from robustmerge import __version__
 from robustmerge.errors import MergeError, first_line
 from robustmerge.files import check_target, expand_user
 
-from ..answering.engines.quiet import quiet
+from ...quiet import quiet
 from .checkpoints import CheckpointMarker, checkpoint_folder, prepare
 from .device import DeviceConfig
 from .expert import LORA, hash_A

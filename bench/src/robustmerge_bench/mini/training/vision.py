@@ -1,7 +1,7 @@
-"""Stage one: the vision tower learns what every patch shows.
+"""Stage one, vision pretraining: the vision tower learns to classify the content of every patch.
 
-This stands in for CLIP's pre-training. From the loss of a language model alone a fresh tower learns
-colors soon and things hardly ever: one word says too little about 36 patches.
+It replaces CLIP's pretraining. From the loss of a language model alone a new tower soon learns
+colors, but hardly ever things: one word is too little information about 36 patches.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,14 +21,14 @@ from ..world.facts import COLORS, GROUNDS, NAMES
 from ..world.scene import CELLS, GRID, LOOKS, Line, Scene, render
 from ..world.splits import until
 from ..world.sprites import CHARACTERS
-from .fit import WorkerInfo, fit, teller, write_state
+from .fit import fit, print_progress, write_state
 from .model import build, pixels
 from .processor import make_tokenizer
 from .sizes import Size
 
 COLOR_WORDS = tuple(COLORS)
 GROUND_WORDS = (*GROUNDS, *COLOR_WORDS)
-SIGHTS = {
+LABELS = {
     "name": len(NAMES) + 1,
     "color": len(COLOR_WORDS) + 1,
     "part": 6,  # nothing, four quarters of a large thing, a small thing
@@ -37,13 +38,15 @@ SIGHTS = {
     "column": GRID,
     "ground": len(GROUND_WORDS),
     "look": len(LOOKS),
-}  # what there is to see in a patch, and how many answers
+}
+"""Labels of a patch, and the number of classes of each."""
+
 MANY_LOOKS = (*("plain",) * 6, *LOOKS[1:], "icon", "icon", "icon")
 
 
-def seen_in(scene: Scene) -> np.ndarray:
-    """The right answers: int [6, 6, sights]."""
-    board = np.zeros((GRID, GRID, len(SIGHTS)), np.int64)
+def labels_of(scene: Scene) -> np.ndarray:
+    """Return the right classes of every patch: int [6, 6, labels]."""
+    board = np.zeros((GRID, GRID, len(LABELS)), np.int64)
     board[..., 5], board[..., 6] = np.mgrid[:GRID, :GRID]
     board[..., 7] = GROUND_WORDS.index(scene.ground)
     board[..., 8] = LOOKS.index(scene.look)
@@ -60,17 +63,17 @@ def seen_in(scene: Scene) -> np.ndarray:
     return board
 
 
-def sight(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of anything in any look, and the answers."""
+def example(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw an image of anything in any look, with its labels."""
     make = draws.pick(rng, SCENES)
     scene = until(lambda: make(rng), lambda made: made, "train")
     look = draws.pick(rng, MANY_LOOKS)
     scene = Scene(scene.things, scene.ground, scene.lines, scene.gauge, look)
-    return render(scene, rng), seen_in(scene)
+    return render(scene, rng), labels_of(scene)
 
 
 def full_scene(rng: Generator) -> Scene:
-    """Something in most cells."""
+    """Draw a scene with something in most cells."""
     count = int(rng.integers(5, 10))
     cells = sorted(draws.some(rng, CELLS, count))
     things = tuple(draws.thing_in(rng, cell) for cell in cells)
@@ -78,7 +81,7 @@ def full_scene(rng: Generator) -> Scene:
 
 
 def full_page(rng: Generator) -> Scene:
-    """Writing and digits in every row."""
+    """Draw a scene with writing or digits in every row."""
     lines = draws.lines(rng, range(GRID))
     digits = tuple(
         Line(str(rng.integers(10**4)), line.row, int(rng.integers(3))) for line in lines[::2]
@@ -101,39 +104,41 @@ SCENES = (
 )
 
 
-class Sight(nn.Module):
-    """The tower with a linear head for each thing to see, for training only."""
+class PatchClassifier(nn.Module):
+    """The tower with a linear head for each label, for training only."""
 
     def __init__(self, tower: CLIPVisionModel) -> None:
         super().__init__()
         self.tower = tower
         width = tower.config.hidden_size
-        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in SIGHTS.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in LABELS.items()})
 
-    def losses(self, pictures: Tensor, answers: Tensor) -> Tensor:
-        """The cross entropy of each of SIGHTS, from [n, 3, 48, 48] and [n, 36, sights]."""
-        patches = self.tower(pixel_values=pictures).last_hidden_state[:, 1:]
+    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross entropy of each label, from [n, 3, 48, 48] and [n, 36, labels]."""
+        patches = self.tower(pixel_values=images).last_hidden_state[:, 1:]  # [n, 36, width]
         losses = [
-            cross_entropy(head(patches).flatten(0, 1).float(), answers[..., place].flatten())
-            for place, head in enumerate(self.heads.values())
+            cross_entropy(head(patches).flatten(0, 1).float(), labels[..., number].flatten())
+            for number, head in enumerate(self.heads.values())
         ]
         return torch.stack(losses)
 
 
-def learn_to_see(place: WorkerInfo, folder: Path, size: Size, seed: int) -> None:
+def pretrain_vision(device: str, folder: Path, size: Size, seed: int) -> None:
     """Train a tower and write it to `folder / "tower.pt"`."""
+    state = PartialState(cpu=device == "cpu")
     torch.manual_seed(seed)
     model = build(size.shape, make_tokenizer())
-    module = Sight(model.model.vision_tower).to(place.device)
-    share = size.pictures // place.workers
+    module = PatchClassifier(model.model.vision_tower).to(device)
+    share = size.pictures // state.num_processes
 
     def loss(rng: Generator) -> Tensor:
-        drawn = [sight(rng) for _ in range(share)]
-        answers = np.stack([answer.reshape(GRID * GRID, -1) for _, answer in drawn])
-        with torch.autocast(place.device, torch.bfloat16):
+        examples = [example(rng) for _ in range(share)]
+        # [6, 6, labels] -> [36, labels]
+        labels = np.stack([board.reshape(GRID * GRID, -1) for _, board in examples])
+        with torch.autocast(device, torch.bfloat16):
             losses = module.losses(
-                pixels([image for image, _ in drawn]).to(place.device),
-                torch.from_numpy(answers).to(place.device),
+                pixels([image for image, _ in examples]).to(device),
+                torch.from_numpy(labels).to(device),
             )
         return losses.sum()
 
@@ -142,9 +147,9 @@ def learn_to_see(place: WorkerInfo, folder: Path, size: Size, seed: int) -> None
         loss,
         size.sight,
         seed=(seed, 1),
-        place=place,
-        told=teller("learning to see", size.sight.steps),
+        device=device,
+        report=print_progress("vision pretraining", size.sight.steps),
         checkpoint=folder / "sight.pt",
     )
-    if place.rank == 0:
+    if state.is_main_process:
         write_state(module.tower.state_dict(), folder / "tower.pt")

@@ -1,4 +1,4 @@
-"""Stage two: the language model learns to answer plain questions about what the tower sees."""
+"""Stage two, language pretraining: plain questions about the images that the tower encodes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from numpy.random import Generator
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from ..world.generic import example
 from ..world.scene import SIDE
 from ..world.sprites import DOTS
 from .dialog import answer_loss, collate, look
-from .fit import WorkerInfo, fit, teller
+from .fit import fit, print_progress
 from .model import build, pixels
 from .processor import make_processor, make_tokenizer
 from .sizes import Size
@@ -23,31 +24,32 @@ WORTH_COMPILING = 500  # steps: a compilation takes as long as about a hundred o
 
 
 def can_compile() -> bool:
-    """Whether there is a C++ compiler; with it, this stage is half as fast again."""
+    """Return whether there is a compiler, which makes this stage half as fast again."""
     return shutil.which("c++") is not None or torch.cuda.is_available()
 
 
-def learn_to_speak(place: WorkerInfo, stages: Path, base: Path, size: Size, seed: int) -> None:
+def pretrain_language(device: str, stages: Path, base: Path, size: Size, seed: int) -> None:
     """Train projector and language model on a tower, and write the base model."""
+    state = PartialState(cpu=device == "cpu")
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     model = build(size.shape, tokenizer)
     model.model.vision_tower.load_state_dict(torch.load(stages / "tower.pt"))
     model.model.vision_tower.requires_grad_(False)
     model.set_attn_implementation("eager")
-    model.to(place.device)
+    model.to(device)
     if size.speech.steps >= WORTH_COMPILING and can_compile():
         inner = model.model.language_model
         inner.forward = torch.compile(inner.forward)
-    share = size.rows // place.workers
+    share = size.rows // state.num_processes
 
     def loss(rng: Generator) -> Tensor:
-        drawn = [example(rng) for _ in range(share)]
-        turns = [[(turn.question, turn.answer) for turn in e.turns] for e in drawn]
-        rows = collate(turns, LENGTH).to(place.device)
-        with torch.autocast(place.device, torch.bfloat16):
+        examples = [example(rng) for _ in range(share)]
+        turns = [[(turn.question, turn.answer) for turn in e.turns] for e in examples]
+        rows = collate(turns, LENGTH).to(device)
+        with torch.autocast(device, torch.bfloat16):
             with torch.no_grad():
-                features = look(model, pixels([e.image for e in drawn]).to(place.device))
+                features = look(model, pixels([e.image for e in examples]).to(device))
             return answer_loss(model, rows, features)
 
     fit(
@@ -55,11 +57,11 @@ def learn_to_speak(place: WorkerInfo, stages: Path, base: Path, size: Size, seed
         loss,
         size.speech,
         seed=(seed, 2),
-        place=place,
-        told=teller("learning to speak", size.speech.steps),
+        device=device,
+        report=print_progress("language pretraining", size.speech.steps),
         checkpoint=stages / "speech.pt",
     )
-    if place.rank == 0:
+    if state.is_main_process:
         new = base.with_name(".base.new")
         model.save_pretrained(new)
         make_processor(tokenizer, SIDE, DOTS).save_pretrained(new)
