@@ -1,4 +1,4 @@
-"""Put the test questions of every task to every model, a task at a time, side by side."""
+"""Answer the test questions of every task with every model, several tasks at a time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from robustmerge_bench.mini.student import MiniModel
 from robustmerge_bench.mini.tasks import TASKS
 
 Models = Mapping[str, Path | None]
-"""An adapter for each name; none is the base model."""
+"""An adapter for each name; None for the base model."""
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """What a model answered to the questions of a task, and the score of each answer."""
+class TaskAnswers:
+    """A model's answers to the questions of a task, and the score of each."""
 
     answers: list[str]
     scores: np.ndarray
@@ -34,25 +34,25 @@ class Sitting:
 
 
 def quiet() -> None:
-    """One thread, and no progress bars."""
+    """Use one thread, and show no progress bars."""
     # A model of this size gains little from a second thread, and a second process gains all of it.
     torch.set_num_threads(1)
     logging.disable_progress_bar()
 
 
-def sit(
+def answer_all(
     base: Path, models: Mapping[str, Models], items: int, seed: int, processes: int
-) -> Iterator[tuple[str, dict[str, Sitting]]]:
-    """Examine models, and give out the results of each task as soon as they are there.
+) -> Iterator[tuple[str, dict[str, TaskAnswers]]]:
+    """Answer with all models, and yield the results of each task as soon as it is done.
 
     Args:
         base: The base model.
-        models: Which models sit each task, by the task's name.
+        models: The models of each task, by the task's name.
         items: Questions of a task.
-        seed: Which questions: of the test split, always.
+        seed: Of the draw of questions from the test split.
         processes: How many tasks at a time, each with one thread.
     """
-    examine = partial(examined, base, items=items, seed=seed)
+    examine = partial(answer_task, base, items=items, seed=seed)
     if processes == 1:
         yield from ((task, examine(task, those)) for task, those in models.items())
         return
@@ -62,19 +62,21 @@ def sit(
             yield jobs[job], job.result()
 
 
-def examined(base: Path, task: str, models: Models, *, items: int, seed: int) -> dict[str, Sitting]:
-    """What the models make of one task."""
-    mini = loaded(base)
+def answer_task(
+    base: Path, task: str, models: Models, *, items: int, seed: int
+) -> dict[str, TaskAnswers]:
+    """Answer one task with its models."""
+    mini = load_model(base)
     questions = TASKS[task].items("test", items, seed)
-    found = {}
+    by_model = {}
     for name, adapter in models.items():
         with mini.using(adapter):
             answers = mini.answer(questions)
-        found[name] = Sitting(answers, TASKS[task].score(answers, questions))
-    return found
+        by_model[name] = TaskAnswers(answers, TASKS[task].score(answers, questions))
+    return by_model
 
 
 @cache
-def loaded(base: Path) -> MiniModel:
-    """The base model, loaded once for all tasks of a process."""
+def load_model(base: Path) -> MiniModel:
+    """Load the base model, once for all tasks of a process."""
     return MiniModel.load(base)

@@ -1,7 +1,7 @@
-"""What models scored and what they answered, as one page: no scripts, nothing from elsewhere.
+"""Scores and answers of models as one page: no scripts, nothing from elsewhere.
 
-Pictures are inside the page; they are 48 x 48 pixels, and shown as such. What is right and what is
-wrong is said by a sign and a word, not by a color alone.
+Images of 48 x 48 pixels are inside the page. Right and wrong answers have a sign and a word, not
+only a color.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ KIND = {
 
 @dataclass(frozen=True)
 class PageRow:
-    """One line of the table.
+    """A row of the table.
 
     Attributes:
-        name: Of the model.
-        scores: Of its tasks, 0 to 100; those it was not asked have none.
+        name: The model's.
+        scores: Of its tasks, 0 to 100.
         sort: chance, zero-shot, experts, joint or merge.
         best: Whether to mark it.
     """
@@ -50,7 +50,7 @@ class PageRow:
     best: bool = False
 
     def mean(self, tasks: Sequence[str]) -> float | None:
-        """The mean of the tasks' scores, if it has them all."""
+        """Return the mean of the tasks' scores, if there are all."""
         if any(task not in self.scores for task in tasks):
             return None
         return fmean(self.scores[task] for task in tasks)
@@ -58,7 +58,7 @@ class PageRow:
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What a model answered, and the score of that, 0 to 100."""
+    """A model's answer and its score, 0 to 100."""
 
     name: str
     answer: str
@@ -67,52 +67,52 @@ class ModelAnswer:
 
 @dataclass(frozen=True)
 class PageExample:
-    """A question and what models answered."""
+    """A question and the models' answers."""
 
     item: Item
-    said: tuple[ModelAnswer, ...]
+    answers: tuple[ModelAnswer, ...]
 
 
 def page(
     title: str,
     lead: Sequence[str],
-    lines: Sequence[PageRow],
-    finding: Sequence[str],
+    rows: Sequence[PageRow],
+    findings: Sequence[str],
     examples: Mapping[str, Sequence[PageExample]],
     rule: str,
     notes: Sequence[str],
 ) -> str:
-    """The whole page.
+    """Write the whole page.
 
     Args:
         title: Its heading.
         lead: Paragraphs before the table.
-        lines: Of the table.
-        finding: Paragraphs on what the table says.
+        rows: Of the table.
+        findings: Paragraphs on the table.
         examples: Of each task, by its name.
-        rule: How the examples were chosen.
+        rule: How the examples were selected.
         notes: Paragraphs at the end.
     """
     style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     parts = (
         f'<header><p class="brand">robustmerge</p><h1>{escape(title)}</h1>{paragraphs(lead)}'
         "</header>",
-        f"<section><h2>Scores</h2>{table(lines)}{paragraphs(finding)}</section>",
-        f"<section><h2>Seen tasks</h2><p>{escape(rule)}</p>{cards(SEEN, examples)}</section>",
+        f"<section><h2>Scores</h2>{table_html(rows)}{paragraphs(findings)}</section>",
+        f"<section><h2>Seen tasks</h2><p>{escape(rule)}</p>{task_cards(SEEN, examples)}</section>",
         "<section><h2>Unseen tasks</h2><p>No expert was trained on these. Each asks at once for "
-        f"what several experts know.</p>{cards(UNSEEN, examples)}</section>",
+        f"what several experts know.</p>{task_cards(UNSEEN, examples)}</section>",
         f"<footer>{paragraphs(notes)}</footer>",
     )
     return html_page(title, style, parts)
 
 
 def paragraphs(texts: Sequence[str]) -> str:
-    """Paragraphs; what stands between backquotes is code."""
-    return "".join(f"<p>{coded(text)}</p>" for text in texts)
+    """Write paragraphs; text between backquotes is code."""
+    return "".join(f"<p>{with_code(text)}</p>" for text in texts)
 
 
-def coded(text: str) -> str:
-    """A text whose parts between backquotes are code."""
+def with_code(text: str) -> str:
+    """Write a text whose parts between backquotes are code."""
     parts = [escape(part) for part in text.split("`")]
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
 
@@ -120,36 +120,37 @@ def coded(text: str) -> str:
 # --- The table ------------------------------------------------------------------------------------
 
 
-def table(lines: Sequence[PageRow]) -> str:
-    """Tasks as columns, with a mean after the seen and after the unseen ones."""
-    heads = "".join(head(name) for name in SEEN) + '<th scope="col" class="mean">seen</th>'
-    heads += "".join(head(name) for name in UNSEEN) + '<th scope="col" class="mean">unseen</th>'
-    rows = "\n".join(map(row, lines))
+def table_html(rows: Sequence[PageRow]) -> str:
+    """Write the table: tasks as columns, a mean after the seen and after the unseen ones."""
+    heads = ""
+    for tasks, mean in ((SEEN, "seen"), (UNSEEN, "unseen")):
+        heads += "".join(map(head_html, tasks)) + f'<th scope="col" class="mean">{mean}</th>'
+    lines = "\n".join(map(row_html, rows))
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="Scores of all models"><table>'
-        f'<thead><tr><th scope="col">0 to 100</th>{heads}</tr></thead><tbody>\n{rows}\n</tbody>'
+        f'<thead><tr><th scope="col">0 to 100</th>{heads}</tr></thead><tbody>\n{lines}\n</tbody>'
         "</table></div>"
     )
 
 
-def head(name: str) -> str:
-    """The head of a task's column."""
+def head_html(name: str) -> str:
+    """Write the head of a task's column."""
     return f'<th scope="col"><abbr title="{escape(TASKS[name].title)}">{escape(name)}</abbr></th>'
 
 
-def row(line: PageRow) -> str:
-    """One line of the table."""
-    star = '<span class="star" title="the best merge">★ best merge</span>' if line.best else ""
-    cells = "".join(cell(line.scores.get(task)) for task in SEEN)
-    cells += cell(line.mean(SEEN), "mean")
-    cells += "".join(cell(line.scores.get(task)) for task in UNSEEN)
-    cells += cell(line.mean(UNSEEN), "mean")
-    marked = f"{line.sort} best" if line.best else line.sort
-    return f'<tr class="{marked}"><th scope="row">{escape(line.name)}{star}</th>{cells}</tr>'
+def row_html(row: PageRow) -> str:
+    """Write a row of the table."""
+    star = '<span class="star" title="the best merge">★ best merge</span>' if row.best else ""
+    cells = ""
+    for tasks in (SEEN, UNSEEN):
+        cells += "".join(cell_html(row.scores.get(task)) for task in tasks)
+        cells += cell_html(row.mean(tasks), "mean")
+    marked = f"{row.sort} best" if row.best else row.sort
+    return f'<tr class="{marked}"><th scope="row">{escape(row.name)}{star}</th>{cells}</tr>'
 
 
-def cell(score: float | None, sort: str = "") -> str:
-    """A score on a ground as strong as it is high."""
+def cell_html(score: float | None, sort: str = "") -> str:
+    """Write a score on a background as strong as it is high."""
     marked = f' class="{sort}"' if sort else ""
     if score is None:
         return f"<td{marked}>–</td>"
@@ -159,51 +160,52 @@ def cell(score: float | None, sort: str = "") -> str:
 # --- The examples ---------------------------------------------------------------------------------
 
 
-def cards(names: Sequence[str], examples: Mapping[str, Sequence[PageExample]]) -> str:
-    """A card for each of these tasks that has examples."""
-    found = [card(TASKS[name], examples[name]) for name in names if examples.get(name)]
-    return f'<div class="cards">{"".join(found)}</div>'
+def task_cards(names: Sequence[str], examples: Mapping[str, Sequence[PageExample]]) -> str:
+    """Write a card for each of these tasks that has examples."""
+    shown = [task_card(TASKS[name], examples[name]) for name in names if examples.get(name)]
+    return f'<div class="cards">{"".join(shown)}</div>'
 
 
-def card(task: MiniTask, examples: Sequence[PageExample]) -> str:
-    """A task and its examples."""
+def task_card(task: MiniTask, examples: Sequence[PageExample]) -> str:
+    """Write a task and its examples."""
     return (
         f'<article><h3><span class="name">{escape(task.name)}</span> like {escape(task.title)}'
         f"<small>{escape(KIND.get(task.metric, task.metric))}</small></h3>"
-        f"{''.join(map(example_of, examples))}</article>"
+        f"{''.join(map(example_html, examples))}</article>"
     )
 
 
-def example_of(example: PageExample) -> str:
-    """A picture with its question, the right answer, and what models said."""
+def example_html(example: PageExample) -> str:
+    """Write an image with its question, the right answer, and the models' answers."""
     item = example.item
-    said = "".join(map(answer, example.said))
-    shown = f"A picture of the task {item.task}: {item.kind}"
+    answers = "".join(map(answer_html, example.answers))
+    shown = f"An image of the task {item.task}: {item.kind}"
     return (
         f'<div class="example"><div class="picture">'
-        f'<img src="{picture(item)}" width="144" height="144" alt="{escape(shown)}">{frame(item)}'
+        f'<img src="{image_uri(item)}" width="144" height="144" alt="{escape(shown)}">'
+        f"{box_frame(item)}"
         f'</div><div class="talk"><p class="question">{escape(tidy(item.prompt))}</p>'
-        f'<p class="truth">{escape(item.answer)}</p><dl>{said}</dl></div></div>'
+        f'<p class="truth">{escape(item.answer)}</p><dl>{answers}</dl></div></div>'
     )
 
 
 def tidy(prompt: str) -> str:
-    """A question as people write it; for the models every mark is a word of its own."""
+    """Write a question as people do; for the models every punctuation mark is a word."""
     return re.sub(r" +([.,?])", r"\1", prompt)
 
 
-def answer(said: ModelAnswer) -> str:
-    """One answer, and whether it is right."""
-    sort, sign, word = verdict(said.score)
-    text = escape(said.answer) if said.answer else "<em>says nothing</em>"
+def answer_html(answer: ModelAnswer) -> str:
+    """Write one answer, and whether it is right."""
+    sort, sign, word = verdict(answer.score)
+    text = escape(answer.answer) if answer.answer else "<em>says nothing</em>"
     return (
-        f'<div class="{sort}"><dt>{escape(said.name)}</dt><dd>{text} '
+        f'<div class="{sort}"><dt>{escape(answer.name)}</dt><dd>{text} '
         f'<span class="verdict"><b aria-hidden="true">{sign}</b> {word}</span></dd></div>'
     )
 
 
 def verdict(score: float) -> tuple[str, str, str]:
-    """Class, sign and word for a score."""
+    """Return class, sign and word for a score."""
     if score >= RIGHT:
         return "right", "✓", "right"
     if score <= WRONG:
@@ -211,18 +213,18 @@ def verdict(score: float) -> tuple[str, str, str]:
     return "partly", "≈", f"{score:.0f} of 100"
 
 
-def frame(item: Item) -> str:
-    """The right box, drawn around its place in the picture; nothing where boxes are not asked."""
+def box_frame(item: Item) -> str:
+    """Draw the right box on the image; nothing for tasks without boxes."""
     box = parse(item.references[0]) if TASKS[item.task].metric == "iou" else None
     if box is None:
         return ""
     x1, y1, x2, y2 = (100 * side / GRID for side in box)
-    place = f"left:{x1:.2f}%;top:{y1:.2f}%;width:{x2 - x1:.2f}%;height:{y2 - y1:.2f}%"
-    return f'<span class="frame" style="{place}"></span>'
+    position = f"left:{x1:.2f}%;top:{y1:.2f}%;width:{x2 - x1:.2f}%;height:{y2 - y1:.2f}%"
+    return f'<span class="frame" style="{position}"></span>'
 
 
-def picture(item: Item) -> str:
-    """The item's picture as a data URI."""
+def image_uri(item: Item) -> str:
+    """Encode the item's image as a data URI."""
     file = io.BytesIO()
     Image.fromarray(item.image).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Merge eight LoRA experts of a tiny LLaVA, and see on twelve tasks what the merges can do.
+"""Merge eight LoRA experts of a tiny LLaVA, and score the merges on twelve tasks.
 
     python bench/demo/run.py [--out FOLDER] [--methods NAME ...] [--scale SCALE]
 
@@ -26,7 +26,7 @@ from rich.text import Text
 
 import robustmerge
 import texts
-from answers import Sitting, quiet, sit
+from answers import TaskAnswers, answer_all, quiet
 from page import PageRow, page
 from robustmerge_bench.mini.artifact import Artifact, verify
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
@@ -39,7 +39,7 @@ results, progress = Console(highlight=False), Console(stderr=True, highlight=Fal
 
 @dataclass(frozen=True)
 class Merge:
-    """A method, the number or the rule for the size of what it makes, and the rank of that."""
+    """A method, a scale as a number or a rule, and the rank of the result."""
 
     method: str
     scale: str = "1"
@@ -47,7 +47,7 @@ class Merge:
 
     @property
     def name(self) -> str:
-        """What it is called in tables."""
+        """Its name in tables."""
         parts = [self.method, *([self.scale] if self.scale != "1" else [])]
         return ", ".join(parts if self.rank == "full" else [*parts, f"rank {self.rank}"])
 
@@ -77,11 +77,11 @@ MERGES = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Merge, examine, report."""
-    given = parsed(arguments)
+    options = parse_options(arguments)
     start = monotonic()
     quiet()
     try:
-        run(given)
+        run(options)
     except robustmerge.MergeError as error:
         progress.print("error: ", style="bold red", end="")
         progress.print(str(error), markup=False)
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.print(f"{monotonic() - start:.0f} s in all")
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What is asked for."""
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for all files")
     parser.add_argument("--methods", nargs="+", default=[], help="merge methods, or `every`")
@@ -103,96 +103,101 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen(names: Sequence[str], scale: str | None, rank: str | None) -> tuple[Merge, ...]:
-    """The merges to make; a scale or a rank that is given holds for all of them."""
+def select_merges(names: Sequence[str], scale: str | None, rank: str | None) -> tuple[Merge, ...]:
+    """Return the merges to make; a given scale or rank holds for all of them."""
     if list(names) == ["every"]:
         names = [method.name for method in robustmerge.methods.every() if not method.needs]
     merges = tuple(Merge(name) for name in dict.fromkeys(names)) or MERGES
-    given = {key: value for key, value in (("scale", scale), ("rank", rank)) if value}
-    return tuple(dict.fromkeys(replace(merge, **given) for merge in merges))
+    options = {key: value for key, value in (("scale", scale), ("rank", rank)) if value}
+    return tuple(dict.fromkeys(replace(merge, **options) for merge in merges))
 
 
-def run(given: argparse.Namespace) -> None:
-    """The demo itself.
+def run(options: argparse.Namespace) -> None:
+    """Run the demo.
 
     Raises:
-        MergeError: The artifact is not what its manifest says, or a merge is not possible.
+        MergeError: the artifact is not as its manifest says, or a merge is not possible.
     """
-    merges = chosen(given.methods, given.scale, given.rank)
-    artifact = verify(given.artifact)
+    merges = select_merges(options.methods, options.scale, options.rank)
+    artifact = verify(options.artifact)
     experts = list(artifact.experts.values())
-    progress.print(f"{given.artifact}: every file as its manifest says")
-    merged = {merge.name: merge.write(experts, given.out / "merged") for merge in merges}
-    sat = examined(artifact, merged, given)
-    lines = texts.lines_of(sat, list(merged))
-    finding = texts.finding(lines, sat, given.items)
-    results.print(score_table(lines))
-    results.print("\n".join(finding))
-    given.out.mkdir(parents=True, exist_ok=True)
-    scores = {line.name: dict(line.scores) for line in lines}
-    record = {"artifact": artifact.manifest["made_by"], "items": given.items, "seed": given.seed}
-    (given.out / "results.json").write_text(json.dumps(record | {"scores": scores}, indent=2))
-    (given.out / "index.html").write_text(
+    progress.print(f"{options.artifact}: every file as its manifest says")
+    merged = {merge.name: merge.write(experts, options.out / "merged") for merge in merges}
+    answers = answer_everything(artifact, merged, options)
+    rows = texts.score_rows(answers, list(merged))
+    findings = texts.findings(rows, answers, options.items)
+    results.print(score_table(rows))
+    results.print("\n".join(findings))
+    options.out.mkdir(parents=True, exist_ok=True)
+    scores = {row.name: dict(row.scores) for row in rows}
+    record = {
+        "artifact": artifact.manifest["made_by"],
+        "items": options.items,
+        "seed": options.seed,
+    }
+    (options.out / "results.json").write_text(json.dumps(record | {"scores": scores}, indent=2))
+    (options.out / "index.html").write_text(
         page(
             texts.TITLE,
             texts.lead(len(merges)),
-            lines,
-            finding,
-            texts.examples(sat, lines, given.seed),
+            rows,
+            findings,
+            texts.examples(answers, rows, options.seed),
             texts.RULE,
-            texts.notes(artifact.manifest, given.items, given.seed),
+            texts.notes(artifact.manifest, options.items, options.seed),
         ),
         encoding="utf-8",
     )
-    results.print(where_next(artifact, given.out, merged[merges[0].name]), soft_wrap=True)
+    results.print(where_next(artifact, options.out, merged[merges[0].name]), soft_wrap=True)
 
 
-def examined(
-    artifact: Artifact, merged: dict[str, Path], given: argparse.Namespace
-) -> dict[str, dict[str, Sitting]]:
-    """What every model makes of every task, by model and task."""
+def answer_everything(
+    artifact: Artifact, merged: dict[str, Path], options: argparse.Namespace
+) -> dict[str, dict[str, TaskAnswers]]:
+    """Let every model answer every task; return answers by model and task."""
     everywhere = {texts.ZERO: None, texts.JOINT: artifact.joint, **merged}
     models = {task: dict(everywhere) for task in TASKS}
     for task, expert in artifact.experts.items():
         models[task][texts.EXPERTS] = expert
-    found: dict[str, dict[str, Sitting]] = defaultdict(dict)
-    for task, sittings in sit(artifact.base, models, given.items, given.seed, given.processes):
-        progress.print(f"{task}: {len(sittings)} models answered {given.items} questions")
-        for name, sitting in sittings.items():
-            found[name][task] = sitting
-    return found
+    by_model: dict[str, dict[str, TaskAnswers]] = defaultdict(dict)
+    counts = (options.items, options.seed, options.processes)
+    for task, of_task in answer_all(artifact.base, models, *counts):
+        progress.print(f"{task}: {len(of_task)} models answered {options.items} questions")
+        for name, own in of_task.items():
+            by_model[name][task] = own
+    return by_model
 
 
-def score_table(lines: Sequence[PageRow]) -> Table:
-    """Scores: a row for each model, a column for each task; 80 characters wide."""
+def score_table(rows: Sequence[PageRow]) -> Table:
+    """Make the table of scores: models × tasks, 80 characters wide."""
     table = Table(title="\nScores on test questions, 0 to 100", box=box.HORIZONTALS, padding=0)
     table.add_column("", min_width=16)
     for column in (*SEEN, "seen", *UNSEEN, "unseen"):
         table.add_column(column, justify="right", no_wrap=True)
-    for line, after in zip(lines, (*lines[1:], None), strict=True):
-        cells = [whole(line.scores.get(task)) for task in SEEN] + [exact(line.mean(SEEN))]
-        cells += [whole(line.scores.get(task)) for task in UNSEEN] + [exact(line.mean(UNSEEN))]
+    for row, after in zip(rows, (*rows[1:], None), strict=True):
+        cells = [whole(row.scores.get(task)) for task in SEEN] + [exact(row.mean(SEEN))]
+        cells += [whole(row.scores.get(task)) for task in UNSEEN] + [exact(row.mean(UNSEEN))]
         table.add_row(
-            f"{line.name} ★" if line.best else line.name,
+            f"{row.name} ★" if row.best else row.name,
             *cells,
-            style="bold" if line.best else "dim" if line.sort == "chance" else "",
-            end_section=after is not None and after.sort == "merge" != line.sort,
+            style="bold" if row.best else "dim" if row.sort == "chance" else "",
+            end_section=after is not None and after.sort == "merge" != row.sort,
         )
     return table
 
 
 def whole(score: float | None) -> str:
-    """A task's score in a cell."""
+    """Write a task's score."""
     return "–" if score is None else f"{score:.0f}"
 
 
 def exact(mean: float | None) -> str:
-    """A mean in a cell."""
+    """Write a mean."""
     return "–" if mean is None else f"{mean:.1f}"
 
 
 def where_next(artifact: Artifact, out: Path, merged: Path) -> Text:
-    """Where the files are and what to try with them."""
+    """Say where the files are, and what to try with them."""
     experts = " ".join(shlex.quote(str(folder)) for folder in artifact.experts.values())
     base = shlex.quote(str(artifact.base))
     lines = (

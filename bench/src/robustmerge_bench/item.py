@@ -1,4 +1,4 @@
-"""A question about a picture: what every benchmark task is made of."""
+"""An item of a benchmark task: a question about an image."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Item:
-    """One question about one picture.
+    """A question about an image.
 
     Attributes:
         task: Short name of the task, such as "sqa".
-        kind: The sort of question within the task.
+        kind: The kind of question within the task.
         image: uint8 [height, width, 3].
         prompt: The question with its instruction.
-        answer: What an expert is trained to say.
-        references: What counts as right.
+        answer: The answer that an expert is trained on.
+        references: The right answers.
     """
 
     task: str

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustmerge_bench.mini.runs.results import Result
+from robustmerge_bench.results.resampling import LEVEL, ScoreEstimate, Scores, resample_means
 
 Averages = Mapping[str, float]
 
@@ -79,3 +80,11 @@ def references(
 def on(sqa: float, rec: float, aok: float) -> Averages:
     """Averages on the three tasks."""
     return {"sqa": sqa, "rec": rec, "aok": aok}
+
+
+def estimate_mean(
+    scores: Scores, *, level: float = LEVEL, draws: int = 2000, seed: int = 0
+) -> ScoreEstimate:
+    """Estimate a mean score, over tasks that count the same where there are several."""
+    values, drawn = resample_means({"": scores}, draws, seed)
+    return ScoreEstimate.of(values[""], drawn[:, 0], level)

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(not DEMO.is_dir(), reason="a source package has 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("demo")
-    return pack(make_root(place / "root"), place / "artifact", made_by={"seed": 7}).folder
+    folder = tmp_path_factory.mktemp("demo")
+    return pack(make_root(folder / "root"), folder / "artifact", made_by={"seed": 7}).folder
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_from_artifact_to_page(  # type: ignore[no-untyped-def]
     page = (out / "index.html").read_text()
     assert page.count("<article>") == 12
     assert page.count('class="example"') == 24
-    told = capsys.readouterr()
-    assert (out / "index.html").as_uri() in told.out
-    assert "--method ties --scale norm-matched" in told.err
+    printed = capsys.readouterr()
+    assert (out / "index.html").as_uri() in printed.out
+    assert "--method ties --scale norm-matched" in printed.err
 
 
 def test_a_damaged_artifact_is_named_and_nothing_is_written(  # type: ignore[no-untyped-def]
@@ -70,24 +70,24 @@ def test_a_damaged_artifact_is_named_and_nothing_is_written(  # type: ignore[no-
 
 
 def test_methods_and_scale(run) -> None:  # type: ignore[no-untyped-def]
-    assert run.chosen([], None, None) == run.MERGES
-    assert [m.name for m in run.chosen(["ties", "wudi", "ties"], "0.5", None)] == [
+    assert run.select_merges([], None, None) == run.MERGES
+    assert [m.name for m in run.select_merges(["ties", "wudi", "ties"], "0.5", None)] == [
         "ties, 0.5",
         "wudi, 0.5",
     ]
-    assert {merge.rank for merge in run.chosen([], None, "3")} == {"3"}
-    every = [merge.method for merge in run.chosen(["every"], None, None)]
+    assert {merge.rank for merge in run.select_merges([], None, "3")} == {"3"}
+    every = [merge.method for merge in run.select_merges(["every"], None, None)]
     assert {"robustmerge", "tsv-m", "wudi"} <= set(every)
     assert not {"regmean", "fisher"} & set(every)
-    assert len(run.chosen([], "2", None)) == len({merge.method for merge in run.MERGES})
+    assert len(run.select_merges([], "2", None)) == len({merge.method for merge in run.MERGES})
 
 
-def sittings(run, *scores: float, merged: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def made_up_answers(run, *scores: float, merged: tuple[str, ...]):  # type: ignore[no-untyped-def]
     """Results with one score for all questions of all tasks."""
     names = ("zero-shot", "experts", "joint training", *merged)
     return {
         name: {
-            task: run.Sitting(["cup"] * 4, np.full(4, score))
+            task: run.TaskAnswers(["cup"] * 4, np.full(4, score))
             for task in (SEEN if name == "experts" else TASKS)
         }
         for name, score in zip(names, scores, strict=True)
@@ -95,10 +95,10 @@ def sittings(run, *scores: float, merged: tuple[str, ...]):  # type: ignore[no-u
 
 
 def test_the_finding_says_what_the_scores_say(run) -> None:  # type: ignore[no-untyped-def]
-    sat = sittings(run, 40.0, 90.0, 85.0, 55.0, 65.0, merged=("ties", "wudi"))
-    lines = run.texts.lines_of(sat, ["ties", "wudi"])
+    answers = made_up_answers(run, 40.0, 90.0, 85.0, 55.0, 65.0, merged=("ties", "wudi"))
+    lines = run.texts.score_rows(answers, ["ties", "wudi"])
     assert [line.name for line in lines if line.best] == ["wudi"]
-    first, second, third = run.texts.finding(lines, sat, 4)
+    first, second, third = run.texts.findings(lines, answers, 4)
     assert "wudi, reaches 65.0, 50% of the way" in first  # (65 - 40) / (90 - 40)
     assert "reaches 85.0" in first
     assert "scores 40.0, that merge 65.0" in second
@@ -107,30 +107,30 @@ def test_the_finding_says_what_the_scores_say(run) -> None:  # type: ignore[no-u
 
 
 def test_experts_that_gain_nothing_leave_no_share(run) -> None:  # type: ignore[no-untyped-def]
-    sat = sittings(run, 40.0, 40.0, 40.0, 40.0, 40.0, merged=("ties", "wudi"))
-    lines = run.texts.lines_of(sat, ["ties", "wudi"])
-    first, _, third = run.texts.finding(lines, sat, 4)
+    answers = made_up_answers(run, 40.0, 40.0, 40.0, 40.0, 40.0, merged=("ties", "wudi"))
+    lines = run.texts.score_rows(answers, ["ties", "wudi"])
+    first, _, third = run.texts.findings(lines, answers, 4)
     assert "of the way" not in first
     assert "no more than chance" in third
 
 
 def test_the_examples_are_the_first_questions(run) -> None:  # type: ignore[no-untyped-def]
     merged = ("robustmerge", "ties", "wudi")
-    sat = sittings(run, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, merged=merged)
-    lines = run.texts.lines_of(sat, merged)
-    shown = run.texts.examples(sat, lines, seed=5)
+    answers = made_up_answers(run, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, merged=merged)
+    lines = run.texts.score_rows(answers, merged)
+    shown = run.texts.examples(answers, lines, seed=5)
     for name, task in TASKS.items():
-        asked = [example.item.prompt for example in shown[name]]
-        assert asked == [item.prompt for item in task.items("test", 3, 5)]
+        prompts = [example.item.prompt for example in shown[name]]
+        assert prompts == [item.prompt for item in task.items("test", 3, 5)]
         expert = ["its expert"] if task.seen else []
-        said = [said.name for said in shown[name][0].said]
-        assert said == ["zero-shot", *expert, "robustmerge", "wudi"]
+        names = [answer.name for answer in shown[name][0].answers]
+        assert names == ["zero-shot", *expert, "robustmerge", "wudi"]
 
 
 def test_the_table_fits_a_terminal(run) -> None:  # type: ignore[no-untyped-def]
     merged = ("task-arithmetic, norm-matched",)
-    sat = sittings(run, 0.0, 100.0, 100.0, 100.0, merged=merged)
-    lines = run.texts.lines_of(sat, merged)
+    answers = made_up_answers(run, 0.0, 100.0, 100.0, 100.0, merged=merged)
+    lines = run.texts.score_rows(answers, merged)
     console = Console(width=80, record=True)
     with console.capture() as captured:
         console.print(run.score_table(lines))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from page import ModelAnswer, PageExample, PageRow, page, row, tidy, verdict
+from page import ModelAnswer, PageExample, PageRow, page, row_html, tidy, verdict
 from robustmerge_bench.item import Item
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
 
@@ -99,7 +99,7 @@ def test_every_question_and_right_answer_is_there() -> None:
             assert item.answer in words
 
 
-def test_pictures_are_the_items_pixels() -> None:
+def test_images_are_the_items_pixels() -> None:
     sources = [image["src"] for image in Tree(made()).all("img")]
     for source, task in zip(sources, TASKS.values(), strict=True):
         assert source is not None
@@ -112,8 +112,8 @@ def test_pictures_are_the_items_pixels() -> None:
 def test_a_right_box_is_framed_where_it_is() -> None:
     black = np.zeros((48, 48, 3), np.uint8)
     item = Item("rec", "small", black, "where ?", "3 0 6 3", ("3 0 6 3",))
-    said = (ModelAnswer("ties", "1 2", 0.0),)
-    text = page("", [], [line("ties", 1.0)], [], {"rec": [PageExample(item, said)]}, "", [])
+    answers = (ModelAnswer("ties", "1 2", 0.0),)
+    text = page("", [], [line("ties", 1.0)], [], {"rec": [PageExample(item, answers)]}, "", [])
     frames = [a["style"] for a in Tree(text).all("span") if a.get("class") == "frame"]
     assert frames == ["left:50.00%;top:0.00%;width:50.00%;height:50.00%"]
 
@@ -136,19 +136,19 @@ def test_means_are_of_the_seen_and_of_the_unseen_tasks() -> None:
     scores = dict.fromkeys(SEEN, 10.0) | dict.fromkeys(UNSEEN, 30.0) | {"sqa": 90.0, "tab": 70.0}
     both = PageRow("ties", scores)
     assert (both.mean(SEEN), both.mean(UNSEEN)) == (20.0, 40.0)
-    assert re.findall(r'class="mean"[^>]*>([^<]*)<', row(both)) == ["20.0", "40.0"]
+    assert re.findall(r'class="mean"[^>]*>([^<]*)<', row_html(both)) == ["20.0", "40.0"]
 
 
 def test_what_was_not_asked_has_no_score_and_no_mean() -> None:
     own = line("expert", 90.0, SEEN)
     assert own.mean(UNSEEN) is None
     assert line("some", 90.0, ("sqa", "viz")).mean(SEEN) is None
-    assert re.findall(r"<td[^>]*>([^<]*)<", row(own)) == ["90.0"] * 9 + ["–"] * 5
+    assert re.findall(r"<td[^>]*>([^<]*)<", row_html(own)) == ["90.0"] * 9 + ["–"] * 5
 
 
 def test_the_best_is_marked_by_words() -> None:
-    assert "best merge" in row(line("ties", 1.0, best=True))
-    assert "best merge" not in row(line("ties", 1.0))
+    assert "best merge" in row_html(line("ties", 1.0, best=True))
+    assert "best merge" not in row_html(line("ties", 1.0))
 
 
 def test_questions_are_written_as_people_do() -> None:

@@ -7,13 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from bench_factories.results import scores
+from bench_factories.results import estimate_mean, scores
 from robustmerge_bench.mini.ranking.summary import summarize
 from robustmerge_bench.results.resampling import (
     ResampledScores,
     ScoreEstimate,
     TaskScores,
-    estimate_mean,
     resample_tasks,
 )
 

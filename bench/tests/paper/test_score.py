@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from bench_factories.results import estimate_mean
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper import score as module
 from robustmerge_bench.paper.figures import FIGURES
 from robustmerge_bench.paper.score import Score
-from robustmerge_bench.results.resampling import estimate_mean
 
 
 def made(rows: object, figure: str = "mean") -> Score:

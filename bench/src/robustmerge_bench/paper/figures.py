@@ -7,7 +7,7 @@ points    two columns for each subtask: a sample's points, 0 to 200, and 1 where
           subtask; the sum over subtasks of the mean points. MME's
 f1        three columns for each category: 1 for a true positive, a false positive, a false
           negative; the mean over categories of F1, times 100. POPE's
-captions  12 columns: n-grams found and made (4 + 4), words of the caption, words of the closest
+captions  12 columns: n-grams matched and made (4 + 4), words of the caption, words of the closest
           reference, ROUGE-L, CIDEr; and, where METEOR is known, the 7 of `metrics.meteor.summable`;
           the mean of these metrics, each times 100
 
@@ -34,13 +34,13 @@ _TINY, _SMALL = 1e-15, 1e-9  # the smoothing of metrics/bleu.py
 
 
 def mean(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
-    """The mean of the first column."""
+    """Return the mean of the first column."""
     means: np.ndarray = sums[:, 0] / n
     return means
 
 
 def points(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
-    """The sum over subtasks of the mean points; one that a draw lacks counts as the others do."""
+    """Return the sum over subtasks of the mean points; one missing in a draw counts as the mean."""
     del n
     had, of = sums[:, 0::2], sums[:, 1::2]
     means = np.divide(had, of, out=np.zeros_like(had), where=of > 0)
@@ -49,7 +49,7 @@ def points(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " draw
 
 
 def f1(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
-    """The mean over categories of F1, times 100; 0 for one without a true positive."""
+    """Return the mean over categories of F1, times 100; 0 for one without a true positive."""
     del n
     hits, wrong = sums[:, 0::3], sums[:, 1::3] + sums[:, 2::3]
     whole = 2 * hits + wrong
@@ -59,7 +59,7 @@ def f1(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
 
 
 def captions(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
-    """The mean of BLEU-1 to 4, ROUGE-L, CIDEr and, where it is known, METEOR, each times 100."""
+    """Return the mean of BLEU-1 to 4, ROUGE-L, CIDEr and, if known, METEOR, each times 100."""
     score: np.ndarray = 100 * np.mean(list(caption_metrics(sums, n).values()), axis=0)
     return score
 
@@ -67,7 +67,7 @@ def captions(sums: Sums, n: Num[np.ndarray, " draws"]) -> Float[np.ndarray, " dr
 def caption_metrics(
     sums: Sums, n: Num[np.ndarray, " draws"]
 ) -> dict[str, Float[np.ndarray, " draws"]]:
-    """Every metric of sets of captions, by the names of the COCO caption evaluation."""
+    """Return every metric of sets of captions, by the names of the COCO caption evaluation."""
     metrics = {f"Bleu_{order}": scores for order, scores in enumerate(bleu(sums), start=1)}
     if sums.shape[1] > _METEOR:
         metrics["METEOR"] = meteor(sums[:, _METEOR:])
@@ -75,11 +75,11 @@ def caption_metrics(
 
 
 def bleu(sums: Sums) -> list[Float[np.ndarray, " draws"]]:
-    """BLEU-1 to 4 of sets, each 0 to 1; the sums as in `metrics.bleu.Matches`."""
-    found, made = sums[:, :_ORDERS], sums[:, _ORDERS : 2 * _ORDERS]
+    """Return BLEU-1 to 4 of sets, each 0 to 1; the sums as in `metrics.bleu.Matches`."""
+    matched, made = sums[:, :_ORDERS], sums[:, _ORDERS : 2 * _ORDERS]
     ratio = (sums[:, 8] + _TINY) / (sums[:, 9] + _SMALL)
     brevity = np.exp(np.minimum(0, 1 - 1 / ratio))
-    precisions = np.cumprod((found + _TINY) / (made + _SMALL), axis=1)
+    precisions = np.cumprod((matched + _TINY) / (made + _SMALL), axis=1)
     return [brevity * precisions[:, i] ** (1 / (i + 1)) for i in range(_ORDERS)]
 
 

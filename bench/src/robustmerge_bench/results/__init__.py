@@ -3,5 +3,5 @@
 resampling.py    draws of items and seeds, estimates with intervals
 comparison.py    pairwise comparisons on the same draws, with Holm's correction
 table.py         a table as columns and rows of cells, and a report of several tables
-markdown.py, latex.py, html.py    writers of tables and reports; data.py: plain data for JSON
+markdown.py, latex.py, html.py    writers of tables and reports
 """

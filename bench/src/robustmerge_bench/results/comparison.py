@@ -112,7 +112,7 @@ def compare_resampled(
 
 
 def draws_for(models: int, level: float = LEVEL) -> int:
-    """Return how many draws can tell every two of so many models apart."""
+    """Return the draws that are needed to compare every two of so many models."""
     return max(DRAWS, 2 * _least_draws(models, level))
 
 
@@ -136,7 +136,7 @@ def compare_drawn(
     needed = _least_draws(len(values), level)
     if len(drawn) < needed:
         raise MergeError(
-            f"{len(drawn)} draws cannot tell {len(pairs)} pairs of methods apart",
+            f"{len(drawn)} draws are too few to compare {len(pairs)} pairs of methods",
             where="the comparison of all methods",
             hint=f"draw at least {needed} times, or compare fewer methods",
         )

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -58,6 +58,10 @@ class ScoreEstimate:
             return cls(value, math.nan, math.nan)
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         return cls(value, float(low), float(high))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the value and its interval, for JSON."""
+        return {"value": self.value, "interval": [self.low, self.high]}
 
     @property
     def half(self) -> float:
@@ -127,7 +131,7 @@ def resample_tasks(
     """Resample every task's score of all models at once.
 
     Args:
-        models: Scores by model. The first model has all tasks. The others may lack some, and have
+        models: Scores by model. The first model has all tasks. Others may have fewer, and have
             one seed or as many as all others that have several.
         draws: How often to draw.
         seed: Of the draws; the same seed gives the same numbers.
@@ -153,24 +157,6 @@ def resample_tasks(
         )
         for name, tasks in models.items()
     }
-
-
-def estimate_mean(
-    scores: Scores, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
-) -> ScoreEstimate:
-    """Estimate a mean score, over tasks that count the same where there are several.
-
-    Args:
-        scores: [items], [seeds, items], or such arrays by task.
-        level: Share of the drawn means within the interval.
-        draws: How often to draw.
-        seed: Of the draws; the same seed gives the same numbers.
-
-    Raises:
-        MergeError: scores are missing or not finite, or tasks have unequal seeds.
-    """
-    values, drawn = resample_means({"": scores}, draws, seed)
-    return ScoreEstimate.of(values[""], drawn[:, 0], level)
 
 
 def resample_means(

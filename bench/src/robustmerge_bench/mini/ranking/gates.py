@@ -8,7 +8,7 @@ methods says nothing about real ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from robustmerge.linalg import norm
 
 from ...results.comparison import PairwiseComparison
 from ..runs.folders import ExpertSet
-from .summary import FamilySummary, RankedMerge, Ranking, compare_merges
+from .summary import FamilySummary, RankedMerge, compare_merges
 
 GAIN = 20.0
 """Points an expert is to be above zero-shot on its task."""
@@ -74,6 +74,25 @@ class Gate:
     passed: bool
 
 
+@dataclass(frozen=True)
+class GateInput:
+    """What gates look at.
+
+    Attributes:
+        summary: The scores of a family.
+        sizes: Relative size of every expert's update, by a readable name.
+        merges: Sensible merges at their own scale and tuned, the best first.
+    """
+
+    summary: FamilySummary
+    sizes: Mapping[str, float]
+    merges: Mapping[str, Sequence[RankedMerge]]
+
+
+Measure = Callable[[GateInput], tuple[str, bool]]
+"""Returns the measured values, in words, and whether they meet the requirement."""
+
+
 def check_gates(
     summary: FamilySummary, sizes: Mapping[str, float], *, rank: str = "full"
 ) -> list[Gate]:
@@ -84,25 +103,20 @@ def check_gates(
         sizes: Relative size of every expert's update, by a readable name.
         rank: Rank of the merges that are compared with each other; at full rank nothing is cut.
     """
-    sections = {
-        name: summary.ranking(scale, rank)
-        for name, scale in (("default", "default"), ("tuned", "sweep"))
+    rankings = {
+        "default": summary.ranking("default", rank),
+        "tuned": summary.ranking("sweep", rank),
     }
-    merges = {name: _sensible(section) for name, section in sections.items()}
-    return [
-        _gains(summary),
-        _share(summary),
-        _floor(summary),
-        _sizes(sizes),
-        _arithmetic(summary),
-        _spread(merges),
-        _joint(summary),
-        _separation(summary.family.unseen, merges),
-    ]
+    merges = {
+        name: [row for row in (ranking.rows if ranking else ()) if row.merge.label in SENSIBLE]
+        for name, ranking in rankings.items()
+    }
+    data = GateInput(summary, sizes, merges)
+    return [Gate(name, wanted, *measure(data)) for name, wanted, measure in GATES]
 
 
-def _gains(summary: FamilySummary) -> Gate:
-    family = summary.family
+def _gains(data: GateInput) -> tuple[str, bool]:
+    family = data.summary.family
     gains = {
         f"{task} of seed {seed}": float(own.mean() - family.zero_shot[task].mean())
         for task, scores in family.experts.items()
@@ -110,106 +124,80 @@ def _gains(summary: FamilySummary) -> Gate:
     }
     least = min(gains, key=gains.__getitem__)
     low = [name for name, gain in gains.items() if gain < GAIN]
-    measured = f"least {gains[least]:+.1f}, {least}"
-    if low:
-        measured += f"; too little: {few(low)}"
-    return Gate("each expert above zero-shot", f"by {GAIN:.0f} points or more", measured, not low)
+    more = f"; too little: {few(low)}" if low else ""
+    return f"least {gains[least]:+.1f}, {least}{more}", not low
 
 
-def _share(summary: FamilySummary) -> Gate:
-    zero_shot, experts = summary.zero_shot.seen.value, summary.experts.seen.value
+def _share(data: GateInput) -> tuple[str, bool]:
+    zero_shot, experts = data.summary.zero_shot.seen.value, data.summary.experts.seen.value
     share = zero_shot / experts if experts else 0.0
     low, high = ZERO_SHOT
-    return Gate(
-        "zero-shot beside the experts",
-        f"{low:g} to {high:g} of their seen average",
-        f"{share:.2f} ({zero_shot:.1f} of {experts:.1f})",
-        low <= share <= high,
-    )
+    return f"{share:.2f} ({zero_shot:.1f} of {experts:.1f})", low <= share <= high
 
 
-def _floor(summary: FamilySummary) -> Gate:
-    scores = {task: figure.value for task, figure in summary.zero_shot.tasks.items()}
-    at_zero = [task for task, score in scores.items() if score == 0]
+def _floor(data: GateInput) -> tuple[str, bool]:
+    scores = {task: estimate.value for task, estimate in data.summary.zero_shot.tasks.items()}
     least = min(scores, key=scores.__getitem__)
-    measured = f"at 0: {', '.join(at_zero)}" if at_zero else f"least {scores[least]:.1f}, {least}"
-    return Gate("zero-shot on every task", "above 0, seen and unseen", measured, not at_zero)
+    if at_zero := [task for task, score in scores.items() if score == 0]:
+        return f"at 0: {', '.join(at_zero)}", False
+    return f"least {scores[least]:.1f}, {least}", True
 
 
-def _sizes(sizes: Mapping[str, float]) -> Gate:
-    low, high = SIZES
-    out = [name for name, size in sizes.items() if not low <= size <= high]
-    measured = "no expert measured"
-    if sizes:
-        measured = f"{min(sizes.values()):.2%} to {max(sizes.values()):.2%}"
-    if out:
-        measured += f"; outside: {few(out)}"
-    return Gate(
-        "relative size of the updates",
-        f"{low:.0%} to {high:.0%} (median over modules)",
-        measured,
-        bool(sizes) and not out,
-    )
+def _sizes(data: GateInput) -> tuple[str, bool]:
+    sizes, (low, high) = data.sizes, SIZES
+    if not sizes:
+        return "no expert measured", False
+    outside = [name for name, size in sizes.items() if not low <= size <= high]
+    more = f"; outside: {few(outside)}" if outside else ""
+    return f"{min(sizes.values()):.2%} to {max(sizes.values()):.2%}{more}", not outside
 
 
-def _arithmetic(summary: FamilySummary) -> Gate:
+def _arithmetic(data: GateInput) -> tuple[str, bool]:
     kept = {
         row.summary.kept.value: (ranking.rank, sorted(row.merge.factors))
-        for ranking in summary.rankings
+        for ranking in data.summary.rankings
         if ranking.scale == "sweep"
         for row in ranking.rows
         if row.merge.label == "task-arithmetic" and row.summary.kept
         if math.isfinite(row.summary.kept.value)
     }
-    most = max(kept, default=0.0)
-    measured = "not run: --methods task-arithmetic --scale sweep"
-    if kept:
-        rank, factors = kept[most]
-        measured = f"{most:.0f}%, rank {rank}, factor {factors[0]:.3g} to {factors[-1]:.3g}"
-    return Gate(
-        "task arithmetic at its best scale",
-        f"keeps {KEPT:.0f}% of the gain or more",
-        measured,
-        bool(kept) and most >= KEPT,
-    )
+    if not kept:
+        return "not run: --methods task-arithmetic --scale sweep", False
+    most = max(kept)
+    rank, factors = kept[most]
+    measured = f"{most:.0f}%, rank {rank}, factor {factors[0]:.3g} to {factors[-1]:.3g}"
+    return measured, most >= KEPT
 
 
-def _spread(merges: Mapping[str, Sequence[RankedMerge]]) -> Gate:
-    spreads, measured = [], []
-    for name, rows in merges.items():
+def _spread(data: GateInput) -> tuple[str, bool]:
+    spreads, measured = [0.0], []
+    for name, rows in data.merges.items():
         if len(rows) < 2:
             measured.append(f"{name}: not run")
             continue
-        best, worst = rows[0], rows[-1]
-        spreads.append(best.summary.seen.value - worst.summary.seen.value)
-        measured.append(f"{name}: {spreads[-1]:.1f}, {_with_score(best)} to {_with_score(worst)}")
-    return Gate(
-        "best and worst sensible method",
-        f"{SPREAD:.0f} points apart or more, seen average",
-        "; ".join(measured),
-        max(spreads, default=0.0) >= SPREAD,
-    )
+        best, worst = ((row.merge.label, row.summary.seen.value) for row in (rows[0], rows[-1]))
+        spreads.append(best[1] - worst[1])
+        ends = f"{best[0]} {best[1]:.1f} to {worst[0]} {worst[1]:.1f}"
+        measured.append(f"{name}: {spreads[-1]:.1f}, {ends}")
+    return "; ".join(measured), max(spreads) >= SPREAD
 
 
-def _joint(summary: FamilySummary) -> Gate:
+def _joint(data: GateInput) -> tuple[str, bool]:
+    summary = data.summary
     merges = [
         (row.summary.seen.value, f"{row.merge.label}, scale {ranking.scale}, rank {ranking.rank}")
         for ranking in summary.rankings
         for row in ranking.rows
     ]
-    wanted = "at or above every merge, seen average"
     if summary.joint is None or not merges:
-        missing = "no merge" if summary.joint else "no joint adapter"
-        return Gate("joint training", wanted, f"{missing} examined", False)
+        return f"{'no merge' if summary.joint else 'no joint adapter'} examined", False
     joint, (best, name) = summary.joint.seen.value, max(merges)
-    return Gate(
-        "joint training", wanted, f"{joint:.1f}, best merge {best:.1f}: {name}", joint >= best
-    )
+    return f"{joint:.1f}, best merge {best:.1f}: {name}", joint >= best
 
 
-def _separation(unseen: Sequence[str], merges: Mapping[str, Sequence[RankedMerge]]) -> Gate:
-    measured, passed = [], False
-    for name, rows in merges.items():
+def _separation(data: GateInput) -> tuple[str, bool]:
+    unseen, measured, passed = data.summary.family.unseen, [], False
+    for name, rows in data.merges.items():
         scores = {row.merge.label: row.merge.scores for row in rows}
         pairs = compare_merges(scores, unseen) if unseen else ()
         if not pairs:
@@ -219,12 +207,7 @@ def _separation(unseen: Sequence[str], merges: Mapping[str, Sequence[RankedMerge
         apart = sum(pair.significant for pair in pairs)
         measured.append(f"{name}: {_difference(widest)}, {apart} of {len(pairs)} pairs apart")
         passed |= widest.significant
-    return Gate(
-        "unseen average separates methods",
-        "the widest pair beyond its interval (Holm)",
-        "; ".join(measured),
-        passed,
-    )
+    return "; ".join(measured), passed
 
 
 def _difference(pair: PairwiseComparison) -> str:
@@ -233,13 +216,37 @@ def _difference(pair: PairwiseComparison) -> str:
     return f"{pair.first} over {pair.second} by {by.value:.1f} [{by.low:.1f}, {by.high:.1f}]"
 
 
-def _sensible(ranking: Ranking | None) -> list[RankedMerge]:
-    """Select sensible merges of a ranking, the best first."""
-    return [row for row in (ranking.rows if ranking else ()) if row.merge.label in SENSIBLE]
-
-
-def _with_score(row: RankedMerge) -> str:
-    return f"{row.merge.label} {row.summary.seen.value:.1f}"
+GATES: tuple[tuple[str, str, Measure], ...] = (
+    ("each expert above zero-shot", f"by {GAIN:.0f} points or more", _gains),
+    (
+        "zero-shot beside the experts",
+        f"{ZERO_SHOT[0]:g} to {ZERO_SHOT[1]:g} of their seen average",
+        _share,
+    ),
+    ("zero-shot on every task", "above 0, seen and unseen", _floor),
+    (
+        "relative size of the updates",
+        f"{SIZES[0]:.0%} to {SIZES[1]:.0%} (median over modules)",
+        _sizes,
+    ),
+    (
+        "task arithmetic at its best scale",
+        f"keeps {KEPT:.0f}% of the gain or more",
+        _arithmetic,
+    ),
+    (
+        "best and worst sensible method",
+        f"{SPREAD:.0f} points apart or more, seen average",
+        _spread,
+    ),
+    ("joint training", "at or above every merge, seen average", _joint),
+    (
+        "unseen average separates methods",
+        "the widest pair beyond its interval (Holm)",
+        _separation,
+    ),
+)
+"""Name, requirement in words, and measure of every gate."""
 
 
 # --- Sizes of updates -----------------------------------------------------------------------------

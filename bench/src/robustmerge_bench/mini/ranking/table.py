@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ...results.comparison import count_wins_and_losses
-from ...results.data import round_numbers
 from ...results.markdown import table_lines
 from ...results.resampling import ScoreEstimate
 from ...results.table import NONE, ResultTable, TableCell, TableColumn, TableRow
@@ -135,7 +134,7 @@ def _short(value: float | None) -> str:
 
 def as_data(summaries: Sequence[FamilySummary]) -> dict[str, Any]:
     """Return the same and more as plain data: every interval, every pair."""
-    return {summary.family.name: round_numbers(_family_data(summary)) for summary in summaries}
+    return {summary.family.name: _plain(_family_data(summary)) for summary in summaries}
 
 
 def _family_data(summary: FamilySummary) -> dict[str, Any]:
@@ -179,3 +178,15 @@ def _merge_data(row: RankedMerge, ranking: Ranking) -> dict[str, Any]:
         "lost": lost,
         "seeds": [dict(zip(merge.scores, map(float, scores), strict=True)) for scores in seeds],
     }
+
+
+def _plain(value: Any) -> Any:
+    """Round numbers to six digits, and replace what JSON does not know: NaN and tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        # Digits rather than decimals: a p-value may be very small.
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

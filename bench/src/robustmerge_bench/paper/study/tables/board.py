@@ -97,11 +97,11 @@ def read_board(out: Path, record: StudyRecord, protocol: Protocol) -> ScoreBoard
 def _check_same(scores: Mapping[str, Score]) -> None:
     first = next(iter(scores), None)
     for label, score in scores.items():
-        one = scores[first] if first is not None else score
-        if score.ids != one.ids:
-            raise _unequal(score.task, f"{first}: {one.n} samples", f"{label}: {score.n} samples")
-        if score.missing != one.missing or score.rows.shape != one.rows.shape:
-            ours, theirs = (few(s.missing) or "no metric" for s in (one, score))
+        other = scores[first] if first is not None else score
+        if score.ids != other.ids:
+            raise _unequal(score.task, f"{first}: {other.n} samples", f"{label}: {score.n} samples")
+        if score.missing != other.missing or score.rows.shape != other.rows.shape:
+            ours, theirs = (few(s.missing) or "no metric" for s in (other, score))
             raise _unequal(score.task, f"{first}: without {ours}", f"{label}: without {theirs}")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from robustmerge.errors import MergeError, few
 
-from ....results.data import with_interval
 from ....results.table import ReportSection, ResultReport
 from ...score import Protocol
 from ...tasks import TASKS
@@ -163,9 +162,9 @@ def _contender(summary: ContenderSummary) -> dict[str, Any]:
         "how": dict(entry.contender.how),
         "tasks": {task: _task(summary, task) for task in summary.tasks},
         "missing": list(entry.missing),
-        "averages": {group: with_interval(mean) for group, mean in summary.averages.items()},
-        "normalized": with_interval(summary.normalized) if summary.normalized else None,
-        "worst": {"task": worst[0], **with_interval(worst[1])} if worst else None,
+        "averages": {group: mean.as_dict() for group, mean in summary.averages.items()},
+        "normalized": summary.normalized.as_dict() if summary.normalized else None,
+        "worst": {"task": worst[0], **worst[1].as_dict()} if worst else None,
         "no_answer": {"task": no_answer[0], "percent": no_answer[1]} if no_answer else None,
     }
 
@@ -173,7 +172,7 @@ def _contender(summary: ContenderSummary) -> dict[str, Any]:
 def _task(summary: ContenderSummary, task: str) -> dict[str, Any]:
     score = summary.entry.scores[task]
     return {
-        **with_interval(summary.tasks[task]),
+        **summary.tasks[task].as_dict(),
         "n": score.n,
         "empty": score.empty,
         "unparsable": score.unparsable,

@@ -242,12 +242,12 @@ def _sample_counts(board: ScoreBoard) -> str:
 def differences(summary: StudySummary, name: str) -> ResultTable:
     """Make the table of how much better a row's contender is than a column's."""
     both = [d for c in summary.comparisons[name] for d in (c, c.reversed())]
-    found = {(each.first, each.second): _difference(each) for each in both}
+    cells = {(each.first, each.second): _difference(each) for each in both}
     compared = {each.first for each in both}
     labels = [each.entry.label for each in summary.contenders if each.entry.label in compared]
     kinds = {each.entry.label: each.entry.contender.kind for each in summary.contenders}
     rows = (
-        TableRow(a, kinds[a], tuple(found.get((a, b), TableCell("")) for b in labels))
+        TableRow(a, kinds[a], tuple(cells.get((a, b), TableCell("")) for b in labels))
         for a in labels
     )
     title = f"{TITLES[name]}, the mean" if name in TITLES else TASKS[name].title

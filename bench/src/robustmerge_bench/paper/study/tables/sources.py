@@ -34,12 +34,12 @@ class SourceNotes:
         if average is None or any(task.name not in row.values for task in tasks):
             return ""
         mean = row.mean([task.name for task in tasks])
-        places = len(f"{average!r}".rpartition(".")[2])
-        if abs(average - mean) < _ROUNDING * 10 ** (2 - min(2, places)):
+        decimals = len(f"{average!r}".rpartition(".")[2])
+        if abs(average - mean) < _ROUNDING * 10 ** (2 - min(2, decimals)):
             return ""
         return self._letter(
             f"{row.label}: printed as {average}, though the values next to it have the mean "
-            f"{mean:.{max(2, places)}f}."
+            f"{mean:.{max(2, decimals)}f}."
         )
 
     def _letter(self, text: str) -> str:
