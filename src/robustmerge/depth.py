@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_LAYER = re.compile(r"(.*?)\.(\d+)\.")
+_LAYER = re.compile(r"(.*?)\.(\d+)\.")  # part of the model, number of the layer
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Depth:
 
 
 def find_depths(names: Iterable[str]) -> dict[str, Depth]:
-    """Every module's layer, and how many there are in its part of the model.
+    """Return every module's layer, and how many layers its part of the model has.
 
-    The first number in a name is its layer; what stands before it is the part. Adapters that stop
-    short of the last layer make the model look that much shallower.
+    The first number in a name is its layer; what stands before it is the part. Adapters that end
+    before the last layer make the model look shallower by the layers that are missing.
     """
-    found = {name: _LAYER.match(name) for name in names}
+    matches = {name: _LAYER.match(name) for name in names}
     layers: dict[str, int] = {}
-    for match in filter(None, found.values()):
+    for match in filter(None, matches.values()):
         layers[match[1]] = max(layers.get(match[1], 0), int(match[2]) + 1)
     return {
         name: Depth(int(match[2]), layers[match[1]]) if match else Depth(None, 1)
-        for name, match in found.items()
+        for name, match in matches.items()
     }

@@ -10,7 +10,7 @@ from reprlib import Repr
 
 
 class MergeError(Exception):
-    """Something the user can mend.
+    """An error that the user can fix.
 
     Attributes:
         problem: What is wrong, with the values in it.
@@ -35,7 +35,7 @@ class MergeError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> MergeError:
-    """The error for a name that does not exist, with the nearest one that does."""
+    """Make the error for an unknown name, with the nearest known one."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
@@ -47,7 +47,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn the system's refusal to read a file into an error that names the file.
 
     Raises:
-        MergeError: The block met such a refusal.
+        MergeError: the system refused in the block.
     """
     try:
         yield
@@ -55,16 +55,16 @@ def reading(path: Path) -> Iterator[None]:
         raise MergeError(
             f"cannot read the file: {error.strerror or error}",
             where=str(path),
-            hint="check that it is there, stays there, and may be read",
+            hint="check that the file exists, is not removed meanwhile, and may be read",
         ) from None
 
 
 @contextmanager
-def writing(path: Path, *, hint: str = "name a place that may be written to") -> Iterator[None]:
-    """Turn the system's refusal to write into an error that names the place.
+def writing(path: Path, *, hint: str = "choose a path that may be written to") -> Iterator[None]:
+    """Turn the system's refusal to write into an error that names the path.
 
     Raises:
-        MergeError: The block met such a refusal.
+        MergeError: the system refused in the block.
     """
     try:
         yield
@@ -75,26 +75,26 @@ def writing(path: Path, *, hint: str = "name a place that may be written to") ->
 
 
 @contextmanager
-def within(place: str) -> Iterator[None]:
-    """Errors of the block name this place, too, and name it first.
+def within(location: str) -> Iterator[None]:
+    """Add a location to the errors of the block, before their own.
 
     Raises:
-        MergeError: The block met one.
+        MergeError: the block raised one.
     """
     try:
         yield
     except MergeError as error:
-        places = "\n".join(filter(None, (place, error.where)))
-        raise MergeError(error.problem, where=places, hint=error.hint) from None
+        locations = "\n".join(filter(None, (location, error.where)))
+        raise MergeError(error.problem, where=locations, hint=error.hint) from None
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line; its kind where it says nothing."""
+    """Return the first line of a library's error; its class where it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shown(value: object) -> str:
-    """A value in a message: as Python writes it, but never long, however deep it is."""
+    """Write a value for a message as Python does, but never long, however deep it is."""
     short = Repr()
     short.maxstring = short.maxother = 80
     short.maxlevel = 2
@@ -102,6 +102,6 @@ def shown(value: object) -> str:
 
 
 def few(names: Sequence[str], most: int = 3) -> str:
-    """The first names of a list, and how many more there are."""
+    """List the first names, and count the others."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown}, … and {len(names) - most} more"

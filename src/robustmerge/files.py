@@ -26,7 +26,7 @@ _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def expand_user(path: str | Path) -> Path:
-    """The path with `~` replaced; one that names no user is left as it is."""
+    """Replace `~` in a path; leave a path as it is whose `~` names no user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -34,7 +34,7 @@ def expand_user(path: str | Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file, in hexadecimal."""
+    """Return the hash of a file, in hexadecimal."""
     digest = hashlib.sha256()
     chunk = memoryview(bytearray(1 << 18))
     with reading(path), path.open("rb", buffering=0) as file:
@@ -112,31 +112,31 @@ def check_target(
         target: The folder to write.
         inputs: Folders that are read.
         force: Whether an older result may be replaced.
-        holds: What a result is called, and the file it is known by.
+        holds: The name of such a result in messages, and the file that marks one.
 
     Raises:
-        MergeError: It is or holds one of the inputs; it exists and `force` is not given; it can
-            never be replaced; or `force` would replace something else than an older result.
+        MergeError: `target` is or holds an input, exists without `force`, can never be replaced, or
+            holds something else than an older result.
     """
-    place = _place(target)
+    resolved = _place(target)
     for folder in inputs:
-        if place == folder.resolve() or place in folder.resolve().parents:
+        if resolved == folder.resolve() or resolved in folder.resolve().parents:
             raise MergeError(
                 "the output would replace an input",
                 where=f"{target}\n{folder}",
                 hint="choose another folder; inputs are never overwritten",
             )
     with _writing(target):
-        if not place.exists():
+        if not resolved.exists():
             return
-        if not place.is_dir() or place.is_mount():
-            kind = "a mounted one" if place.is_dir() else "not a folder"
+        if not resolved.is_dir() or resolved.is_mount():
+            kind = "a mounted one" if resolved.is_dir() else "not a folder"
             raise MergeError(
                 f"the output exists and is {kind}",
                 where=str(target),
                 hint="choose a folder that can be made or replaced",
             )
-        if not any(place.iterdir()):
+        if not any(resolved.iterdir()):
             return
     if not force:
         raise MergeError(
@@ -145,7 +145,7 @@ def check_target(
             hint="choose another folder, or --force to replace it",
         )
     kind, file = holds
-    if not (place / file).is_file():
+    if not (resolved / file).is_file():
         raise MergeError(
             f"the output exists and is not {kind}",
             where=str(target),
@@ -155,19 +155,19 @@ def check_target(
 
 @contextmanager
 def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """A hidden folder beside `target` that takes its place when the block ends well.
+    """Yield a hidden folder next to `target` that replaces it when the block ends well.
 
     On an error or an interrupt the hidden folder is removed, and so are parents made for it. A
     killed process leaves it behind under its hidden name; `target` is never half written.
 
     Raises:
-        MergeError: The folder cannot be made or filled, such as on a full disk; or, unless `force`
-            is given, another process filled `target` meanwhile.
+        MergeError: the folder cannot be made or filled, such as on a full disk; or, without
+            `force`, another process filled `target` meanwhile.
     """
-    place = _place(target)
-    # A part of the name tells whose it is; all of it might be longer than a name may be.
-    partial = place.parent / f".{place.name[:40]}.partial-{secrets.token_hex(4)}"
-    made = [parent for parent in place.parents if not parent.exists()]
+    resolved = _place(target)
+    # Only a part of the name: with the suffix, all of it might be longer than the system allows.
+    partial = resolved.parent / f".{resolved.name[:40]}.partial-{secrets.token_hex(4)}"
+    made = [parent for parent in resolved.parents if not parent.exists()]
     try:
         with _writing(target):
             partial.mkdir(parents=True)
@@ -175,21 +175,21 @@ def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
             for file in partial.iterdir():
                 _sync(file)
             _sync(partial)
-            _exchange(partial, place, force=force)
-        with suppress(OSError):  # it is there, if not yet for good
-            _sync(place.parent)
+            _exchange(partial, resolved, force=force)
+        with suppress(OSError):  # the result exists, if not yet durably
+            _sync(resolved.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for parent in made:
-            with suppress(OSError):  # it is not empty when all went well
+            with suppress(OSError):  # the folder is not empty when all went well
                 parent.rmdir()
 
 
 def _place(target: Path) -> Path:
-    """Where a folder really is: the one behind a link is replaced, not the link."""
+    """Resolve links: the folder behind a link is replaced, not the link."""
     try:
         return Path(os.path.realpath(target))
-    except ValueError as error:  # a zero byte, which no path has
+    except ValueError as error:  # a null byte, which no path has
         raise MergeError(
             f"cannot write the output: {error}", where=repr(str(target)), hint="check the path"
         ) from None
@@ -217,14 +217,14 @@ def _exchange(partial: Path, target: Path, *, force: bool) -> None:
         _replace(partial, target)
 
 
-def _swap(one: Path, other: Path) -> bool:
+def _swap(first: Path, second: Path) -> bool:
     """Exchange two folders in one step; False where the system cannot, as only Linux can."""
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     if renameat2 is None:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    found: int = renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange)
-    return found == 0
+    status: int = renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange)
+    return status == 0
 
 
 def _replace(partial: Path, target: Path) -> None:
@@ -264,7 +264,7 @@ def check_space(folder: Path, needed: int) -> None:
         needed: Bytes.
 
     Raises:
-        MergeError: It does not.
+        MergeError: the disk is too full.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:

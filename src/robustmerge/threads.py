@@ -26,7 +26,7 @@ def silent(done: int, total: int) -> None:
 def run_side_by_side(
     work: Callable[[T], R], items: Sequence[T], workers: int, progress: Progress
 ) -> Iterator[R]:
-    """Results in the order of the items, each computed by one thread on its own."""
+    """Yield results in the order of the items, each computed by a thread of its own."""
     _keep_freed_memory()
     with limit_threads(), ThreadPoolExecutor(workers, initializer=_single) as pool:
         for done, result in enumerate(_ordered(pool, work, items, 2 * workers), 1):
@@ -37,7 +37,7 @@ def run_side_by_side(
 def _ordered(
     pool: ThreadPoolExecutor, work: Callable[[T], R], items: Sequence[T], ahead: int
 ) -> Iterator[R]:
-    """Results in order, computed at most `ahead` items in advance."""
+    """Yield results in order, computed at most `ahead` items in advance."""
     waiting: deque[Future[R]] = deque()
     upcoming = iter(items)
     try:
@@ -54,7 +54,7 @@ def _ordered(
 
 @contextmanager
 def limit_threads() -> Iterator[None]:
-    """Torch's own threads off: sums come out the same whoever computes them, and QR is faster."""
+    """Turn torch's own threads off: sums do not depend on their number, and QR is faster."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -69,7 +69,7 @@ def _keep_freed_memory() -> None:
     glibc keeps up to twice the largest block freed so far, and 32 MB is the most it counts. Memory
     handed back and claimed again, page by page, costs a tenth of a merge.
     """
-    torch.empty(31 << 20, dtype=torch.uint8)
+    torch.empty(31 << 20, dtype=torch.uint8)  # 31 MiB, just below the 32 that count
 
 
 def _single() -> None:
@@ -77,17 +77,17 @@ def _single() -> None:
 
 
 def count_cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def parse_device(name: str) -> torch.device:
-    """The device of this name.
+    """Return the device of this name.
 
     Raises:
-        MergeError: There is none.
+        MergeError: no such device.
     """
     try:
         device = torch.device(name)

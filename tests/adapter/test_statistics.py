@@ -87,7 +87,7 @@ def test_any_of_the_adapters_in_any_order(
     folder: Path, sources: list[Path], tmp_path: Path, chosen: tuple[int, ...], name: str
 ) -> None:
     moved = []
-    for place, n in enumerate(chosen):  # adapters are told by their weights, wherever they are
+    for place, n in enumerate(chosen):  # adapters are recognized by their weights alone
         moved.append(tmp_path / "moved" / str(place))
         shutil.copytree(sources[n], moved[-1])
     wanted = gathered(sources)

@@ -131,11 +131,11 @@ def test_remarks_on_names_and_files(tmp_path: Path) -> None:
     default = rename(adapter(tmp_path / "a"), ".weight", ".default.weight")
     assert "an adapter's name in the keys" in remarks(default)
     bare = rename(adapter(tmp_path / "b"), "base_model.model.", "")
-    assert "keys lack the prefix" in remarks(bare)
+    assert "keys without the prefix" in remarks(bare)
     (bare / "merge.json").write_text("{}")
     (bare / BESIDE).write_bytes(b"")
     assert "itself a merge" in remarks(bare)
-    assert f"beside it in {BESIDE}" in remarks(bare)
+    assert f"next to it in {BESIDE}" in remarks(bare)
 
 
 def test_old_names_are_what_peft_loads_as_nothing(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_module_names_tell_the_family(family: str, tmp_path: Path) -> None:
     folder = save_adapter(family, tmp_path, seed=1, targets="all-linear")
     edit(folder, auto_mapping=None, base_model_name_or_path="somewhere")
     found = guess_family(Contents.open(folder))
-    assert found.told_by == "module names"
+    assert found.source == "module names"
     assert family in found.candidates
     assert not any(("qwen" in other) != ("qwen" in family) for other in found.candidates)
 

@@ -82,7 +82,9 @@ def test_a_cut_file_is_refused(tmp_path: Path, zipped: bool, share: float) -> No
     file = folder / "adapter_model.bin"
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
-    refused_merge(tmp_path, [folder], "cannot be loaded", str(file), "fetched again")
+    refused_merge(
+        tmp_path, [folder], "cannot be loaded", str(file), "download a damaged file again"
+    )
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def check_same_base(adapters: Sequence[Adapter]) -> None:
     """Check that all adapters name one base model.
 
     Raises:
-        MergeError: They do not.
+        MergeError: the adapters name different base models.
     """
     if len({a.config.base for a in adapters}) > 1:
         raise MergeError(
@@ -28,34 +28,34 @@ def check_same_base(adapters: Sequence[Adapter]) -> None:
 
 
 def select_modules(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
-    """Canonical names of the modules to merge, in natural order.
+    """Return the canonical names of the modules to merge, in natural order.
 
     Args:
         adapters: The adapters.
-        missing: What to do with a module that some lack: refuse, treat it as a zero update there,
-            or drop it from the result.
+        missing: What to do with a module that is missing in some adapters: refuse, treat it as a
+            zero update there, or drop it from the result.
 
     Raises:
-        MergeError: A module is missing somewhere (under "refuse"), or differs in shape or kind.
+        MergeError: a module is missing in an adapter (under "refuse"), or differs in shape or kind.
     """
     names = _shared([(a.label, a.modules) for a in adapters], missing, "modules")
     for name in names:
-        found = [(a, a.modules[name]) for a in adapters if name in a.modules]
-        _same(name, [(a.label, list(m.shape)) for a, m in found], "shape")
-        _same(name, [(a.label, m.part.value) for a, m in found], "kind")
+        values = [(a, a.modules[name]) for a in adapters if name in a.modules]
+        _same(name, [(a.label, list(m.shape)) for a, m in values], "shape")
+        _same(name, [(a.label, m.part.value) for a, m in values], "kind")
     return names
 
 
 def select_extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
-    """Canonical names of the parameters trained whole that go into the result.
+    """Return the canonical names of the fully trained parameters that go into the result.
 
     Raises:
-        MergeError: One is missing somewhere (under "refuse"), or shapes differ.
+        MergeError: a parameter is missing in an adapter (under "refuse"), or shapes differ.
     """
     names = _shared([(a.label, a.extras) for a in adapters], missing, "fully trained tensors")
     for name in names:
-        found = [(a.label, list(a.extras[name].spec.shape)) for a in adapters if name in a.extras]
-        _same(name, found, "shape")
+        values = [(a.label, list(a.extras[name].spec.shape)) for a in adapters if name in a.extras]
+        _same(name, values, "shape")
     return names
 
 
@@ -63,7 +63,7 @@ def check_distinct(written: Mapping[str, str], layout: str) -> None:
     """Check that no two canonical names are written as one.
 
     Raises:
-        MergeError: Two are, which only names of no known model can be.
+        MergeError: two are, which happens with names of unknown models only.
     """
     seen: dict[str, str] = {}
     for name, as_written in written.items():
@@ -77,18 +77,18 @@ def check_distinct(written: Mapping[str, str], layout: str) -> None:
 
 
 def check_same_setting(adapters: Sequence[Adapter], field: str) -> object:
-    """A setting that must be the same everywhere; not given, false and empty are one.
+    """Return a setting that all adapters must share; missing, false and empty are the same.
 
     Raises:
-        MergeError: It is not.
+        MergeError: the adapters differ in it.
     """
-    found = [(f"{a.label}/{FILE}", a.config.raw.get(field) or None) for a in adapters]
-    _same(field, found, "value")
+    values = [(f"{a.label}/{FILE}", a.config.raw.get(field) or None) for a in adapters]
+    _same(field, values, "value")
     return adapters[0].config.raw.get(field)
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
-    """Sorting key that puts layer 10 after layer 9."""
+    """Return a sorting key that puts layer 10 after layer 9."""
     # No model has layers of more digits, and int() has a limit of its own.
     parts = name.split(".")
     return tuple((int(p), "") if p.isdecimal() and len(p) < 10 else (-1, p) for p in parts)
@@ -98,38 +98,38 @@ def _shared(
     tables: list[tuple[str, Mapping[str, object]]], missing: Missing, what: str
 ) -> list[str]:
     union = sorted({name for _, table in tables for name in table}, key=natural_key)
-    lacking = {
+    absent = {
         label: gone for label, table in tables if (gone := [n for n in union if n not in table])
     }
-    if not lacking or missing == "zero":
+    if not absent or missing == "zero":
         return union
     if missing == "drop":
         common = [n for n in union if all(n in table for _, table in tables)]
         if not common and what == "modules":
             raise MergeError(
                 "the adapters have no module in common",
-                where=_lines(lacking, union),
+                where=_lines(absent, union),
                 hint="--missing zero merges them side by side, if they are of one model at all",
             )
         return common
     raise MergeError(
         f"not all adapters have the same {what}",
-        where=_lines(lacking, union),
+        where=_lines(absent, union),
         hint="--missing zero treats them as no update, --missing drop leaves them out",
     )
 
 
-def _lines(lacking: Mapping[str, list[str]], union: list[str]) -> str:
+def _lines(absent: Mapping[str, list[str]], union: list[str]) -> str:
     return "\n".join(
-        f"{label} lacks {len(gone)} of {len(union)}: {few(gone)}" for label, gone in lacking.items()
+        f"{label} misses {len(gone)} of {len(union)}: {few(gone)}" for label, gone in absent.items()
     )
 
 
-def _same(name: str, found: Iterable[tuple[str, object]], what: str) -> None:
-    found = list(found)
-    if any(value != found[0][1] for _, value in found):
+def _same(name: str, values: Iterable[tuple[str, object]], what: str) -> None:
+    values = list(values)
+    if any(value != values[0][1] for _, value in values):
         raise MergeError(
             f"adapters disagree on the {what} of {name}",
-            where="\n".join(f"{label}   {value}" for label, value in found),
+            where="\n".join(f"{label}   {value}" for label, value in values),
             hint="they were trained on different models or with different settings",
         )

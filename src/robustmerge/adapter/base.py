@@ -24,7 +24,7 @@ class Base:
 
     Attributes:
         label: What the user called it.
-        tensors: Where every tensor is, from the headers.
+        tensors: Every tensor in its file, from the headers.
     """
 
     def __init__(self, source: str, *, headers_only: bool = False) -> None:
@@ -35,7 +35,7 @@ class Base:
             headers_only: No tensor is going to be read, so that nothing else need be downloaded.
 
         Raises:
-            MergeError: No safetensors checkpoint is there, or two tensors have one name.
+            MergeError: the folder has no safetensors checkpoint, or two tensors have one name.
         """
         self.label = source
         folder = local_folder(source)
@@ -50,14 +50,14 @@ class Base:
 
     def close(self) -> None:
         """Release the files."""
-        for place in self.tensors.values():
-            place.file.close()
+        for ref in self.tensors.values():
+            ref.file.close()
 
     def weight(self, module: str) -> TensorRef | None:
-        """A module's weight, None where the base has none under this name.
+        """Return a module's weight, None where the base has none under this name.
 
-        A head tied to the embeddings is not stored, and theirs is given. Attention of torch's own
-        kind has one weight for three projections, which has a name of its own.
+        A head tied to the embeddings is not stored, so theirs is returned. torch's own attention
+        has one weight for three projections, under a name of its own.
         """
         for name in (f"{module}.weight", f"{module}.in_proj_weight"):
             if name in self.tensors:
@@ -67,9 +67,9 @@ class Base:
         return next((p for n, p in self.tensors.items() if n.endswith("embed_tokens.weight")), None)
 
     def module_shape(self, module: str) -> tuple[int, ...] | None:
-        """Shape of a module's weight, None where the base has no such module."""
-        place = self.weight(module)
-        return place.spec.shape if place else None
+        """Return the shape of a module's weight, None where the base has no such module."""
+        ref = self.weight(module)
+        return ref.spec.shape if ref else None
 
     @cached_property
     def modules(self) -> frozenset[str]:
@@ -83,8 +83,8 @@ class Base:
         """Whether it is a language model without vision, with the names such a model has."""
         return all(
             layout.tower(name) not in ("vision", "connector")
-            and layout.written(name, layout.FLAT) == place.name
-            for name, place in self.tensors.items()
+            and layout.written(name, layout.FLAT) == ref.name
+            for name, ref in self.tensors.items()
         )
 
     @cached_property
@@ -110,7 +110,7 @@ def _fetch(source: str) -> Path:
 
 
 def _whole(folder: Path | None) -> Path | None:
-    """The folder, if there is one and all of its checkpoint is in it."""
+    """Return the folder if the whole checkpoint is in it."""
     if folder is None:
         return None
     names = _shards(folder) if (folder / _INDEX).is_file() else [_SINGLE]
@@ -118,7 +118,7 @@ def _whole(folder: Path | None) -> Path | None:
 
 
 def _shards(folder: Path) -> list[str]:
-    """The files an index names, which must lie in the folder itself."""
+    """Return the files an index names, which must lie in the folder itself."""
     weight_map = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise MergeError(

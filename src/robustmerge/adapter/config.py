@@ -17,9 +17,9 @@ ADAPTER = ("an adapter", FILE)
 """What a folder that `files.check_target` may replace is called, and the file that marks it."""
 NO_SETTINGS = "an adapter folder has one next to its weights"
 """The hint of an error about a folder without settings."""
-_LARGEST = 1e38  # what float32 holds
+_LARGEST = 1e38  # about the largest value of float32
 
-# Settings that change what the adapter computes without leaving a tensor to notice it by.
+# Settings that change what the adapter computes without any tensor that shows it.
 _REFUSED: Mapping[str, str] = {
     "use_dora": "DoRA also rescales the base weight's rows, which no sum of LoRA updates does; "
     "--dora mean merges the updates and averages the scales, or train without use_dora",
@@ -70,7 +70,7 @@ class AdapterConfig:
         """Read the settings of an adapter folder; those of DoRA if asked for.
 
         Raises:
-            MergeError: No such file, not JSON, or settings that no plain LoRA has.
+            MergeError: the file is missing or not JSON, or has settings that no plain LoRA has.
         """
         path = folder / FILE
         raw = read_json(path, if_missing=NO_SETTINGS)
@@ -81,7 +81,7 @@ class AdapterConfig:
         """Check settings that were read already; `path` says where, in errors.
 
         Raises:
-            MergeError: Settings that no plain LoRA has.
+            MergeError: the settings are not those of a plain LoRA.
         """
         config = cls(path, raw)
         config._refuse(allowed="use_dora" if dora else "")
@@ -104,7 +104,7 @@ class AdapterConfig:
 
     @property
     def dora(self) -> bool:
-        """Whether the updated weight's rows get lengths of their own."""
+        """Whether a magnitude vector scales the updated weight's rows."""
         return bool(self.raw.get("use_dora"))
 
     @property
@@ -113,23 +113,23 @@ class AdapterConfig:
         return bool(self.raw.get("use_rslora"))
 
     def names(self, field: str) -> tuple[str, ...]:
-        """A setting that is a list of names or nothing."""
+        """Return a setting that is a list of names, or empty."""
         value = self.raw.get(field) or ()
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise self._wrong(field, value, "a list of names")
         return tuple(value)
 
     def rank_of(self, module: str) -> int:
-        """The rank the settings give a module, named as in the file."""
+        """Return the rank in the settings of a module, named as in the file."""
         return self._positive("rank_pattern", self._by_pattern("rank_pattern", module, self.rank))
 
     def scaling(self, module: str, rank: int) -> float:
-        """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        """Return the factor of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
         alpha = self._number("alpha_pattern", self._by_pattern("alpha_pattern", module, self.alpha))
         return alpha / (math.sqrt(rank) if self.rslora else rank)
 
     def _by_pattern(self, field: str, module: str, default: object) -> object:
-        """PEFT's rule: the first pattern that matches the whole name or a dotted tail of it."""
+        """Apply PEFT's rule: the first pattern counts that matches a name or its dotted tail."""
         patterns = self.raw.get(field) or {}
         if not isinstance(patterns, dict):
             raise self._wrong(field, patterns, "a table of patterns")
@@ -198,5 +198,5 @@ class AdapterConfig:
 
     def _wrong(self, field: str, value: object, wanted: str) -> MergeError:
         return MergeError(
-            f"{field} = {value!r:.80} is not {wanted}", where=str(self.path), hint="mend the file"
+            f"{field} = {value!r:.80} is not {wanted}", where=str(self.path), hint="fix the file"
         )

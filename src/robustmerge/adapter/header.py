@@ -1,7 +1,7 @@
 """The header of a safetensors file: every tensor's type, shape and byte range.
 
-Nothing is taken on trust. What the format's own library refuses is refused here too, and nothing
-the header says makes memory be reserved.
+Nothing is taken on trust: files that the format's own library refuses are refused here too, and no
+value in the header makes this code reserve memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _BITS: Mapping[str, int] = {
 """Bits of one element, for every type of the format."""
 
 _KEYS = {"dtype", "shape", "data_offsets"}
-_LONGEST_HEADER = 100_000_000
-LONGEST_NAME = 1000
+_LONGEST_HEADER = 100_000_000  # bytes, as in the format's own library
+LONGEST_NAME = 1000  # characters; no model comes near
 _MOST_AXES = 64  # torch makes no tensor of more
 
 
@@ -56,7 +56,7 @@ def read_header(file: BinaryIO, path: Path) -> dict[str, HeaderEntry]:
         raise MergeError(
             f"not a whole safetensors file: {error}",
             where=str(path),
-            hint="fetch or copy the file again",
+            hint="download or copy the file again",
         ) from None
 
 
@@ -114,14 +114,14 @@ def _naturals(value: object) -> bool:
 
 
 def _natural(text: str) -> int:
-    """A number as the format has it: without a sign, and of no more digits than 2^64."""
+    """Parse a number of the format: without a sign, and of no more digits than 2^64."""
     if text.startswith("-") or len(text) > 20:
         raise ValueError(f"{text[:24]} is no size")
     return int(text)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise ValueError("a name occurs twice in the header")
-    return found
+    return table

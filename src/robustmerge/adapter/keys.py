@@ -3,8 +3,8 @@
     base_model.model.  model.language_model.layers.0.mlp.up_proj  .lora_A  .default  .weight
     prefix             module                                      part     adapter   leaf
 
-The prefix and the adapter's name are optional. What is not LoRA is a full tensor: a parameter that
-was trained whole, such as a projector or a module of `modules_to_save`.
+The prefix and the adapter's name are optional. Everything else is a full tensor: a fully
+trained parameter, such as one of a projector or of a module of `modules_to_save`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREFIX = "base_model.model."
 
 
 class Part(Enum):
-    """What a tensor is to its module."""
+    """The role of a tensor in its module."""
 
     A = "lora_A"
     B = "lora_B"
@@ -40,7 +40,7 @@ class Key:
 
     Attributes:
         module: Dotted name of the module it belongs to, without the prefix, in the file's layout.
-        part: What it is.
+        part: Its role.
         leaf: For tensors that are not LoRA factors: the parameter's name in its module.
     """
 
@@ -61,14 +61,14 @@ _SAVED = re.compile(
 
 
 def parse(name: str) -> Key | None:
-    """Take a tensor name apart; None for a name that has no place in an adapter."""
+    """Take a tensor name apart; return None for a name that no adapter has."""
     name = name.removeprefix(PREFIX)
     if match := _LORA.fullmatch(name):
         part, leaf = match["part"], match["leaf"]
         if leaf == "bias":
             return Key(match["module"], Part.LORA_BIAS) if part == "B" else None
-        found = Part(f"lora_{part}")
-        return Key(match["module"], found, found.value if found is Part.MAGNITUDE else "")
+        kind = Part(f"lora_{part}")
+        return Key(match["module"], kind, kind.value if kind is Part.MAGNITUDE else "")
     if ".lora_" in name:
         return None
     if match := _TOKENS.fullmatch(name):
@@ -82,11 +82,11 @@ def parse(name: str) -> Key | None:
 
 
 def lora_name(module: str, part: Part) -> str:
-    """The tensor name PEFT writes for a factor of a module."""
+    """Return the tensor name that PEFT writes for a factor of a module."""
     leaf = "" if part in (Part.EMBEDDING_A, Part.EMBEDDING_B) else ".weight"
     return f"{PREFIX}{module}.{part.value}{leaf}"
 
 
 def full_name(parameter: str) -> str:
-    """The tensor name PEFT writes for a parameter trained whole."""
+    """Return the tensor name that PEFT writes for a fully trained parameter."""
     return PREFIX + parameter

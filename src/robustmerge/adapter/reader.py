@@ -1,6 +1,6 @@
 """One adapter: a lazy view of a folder in which every module's update is complete.
 
-Scalings (alpha / rank and its kin) are folded into B here and nowhere else.
+Scalings (alpha / rank, alpha / √rank) are folded into B here and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .source import locate
 from .tensors import DTYPES, TensorFile, TensorSpec, open_tensors, wrong_type
 
 NON_LORA = "non_lora_trainables.bin"
-"""Where the original LLaVA code puts fully trained parameters."""
+"""The file that the original LLaVA code puts fully trained parameters into."""
 
 BESIDE = "non_lora.safetensors"
-"""Where a merge puts them when they are to lie beside the adapter."""
+"""The file that a merge puts them into under `--extras-in beside`."""
 
 
 @dataclass(frozen=True)
 class TensorRef:
-    """Where a tensor is: its file, its name there, and what the header says of it."""
+    """A tensor in a file: the file, its name there, and its type and shape."""
 
     file: TensorFile
     name: str
@@ -41,10 +41,10 @@ class TensorRef:
         return f"{self.file.path}  {self.name}"
 
     def read(self) -> Tensor:
-        """The tensor in float32 (float64 stays).
+        """Read the tensor in float32 (float64 stays).
 
         Raises:
-            MergeError: It holds NaN or infinity.
+            MergeError: the tensor holds NaN or infinity.
         """
         tensor = self.file.read(self.name)
         # The sum is not finite if an entry is not; the reverse is checked only then.
@@ -68,7 +68,7 @@ class LoraModule:
         part: Part.A for linear layers, Part.EMBEDDING_A for embeddings.
         A: The first factor [rank d_in].
         B: The second factor [d_out rank].
-        scaling: What the file's B A is multiplied by.
+        scaling: The factor of the file's B A.
     """
 
     name: str
@@ -94,12 +94,12 @@ class Adapter:
 
     Attributes:
         label: What the user called it.
-        folder: Where it is.
+        folder: Its folder on this machine.
         config: Its settings.
         modules: The adapted modules by canonical name.
-        extras: Parameters trained whole (projector, modules_to_save, the magnitudes of DoRA), by
+        extras: Fully trained parameters (projector, modules_to_save, magnitude vectors), by
             canonical name.
-        bases: Copies of base weights that PEFT saves beside embedding LoRA.
+        bases: Copies of base weights that PEFT saves together with embedding LoRA.
     """
 
     def __init__(self, source: str | Path, *, dora: bool = False) -> None:
@@ -107,10 +107,10 @@ class Adapter:
 
         Args:
             source: Folder or Hub id.
-            dora: Take a DoRA adapter, too: its magnitudes are among the extras.
+            dora: Accept a DoRA adapter, too: its magnitude vectors are among the extras.
 
         Raises:
-            MergeError: Anything that is not a complete, plain LoRA adapter.
+            MergeError: the folder is not a complete, plain LoRA adapter.
         """
         self.label = str(source)
         self.folder = locate(self.label)
@@ -135,13 +135,13 @@ class Adapter:
 
     @cached_property
     def layout(self) -> str:
-        """How the modules are named; the original LLaVA code's folders are told by their files."""
+        """The layout of the names; folders of the original LLaVA code are known by their files."""
         if len(self.files) > 1 or any(".mm_projector." in n for n in self.written.values()):
             return layout.LLAVA
         return layout.detect(self.written.values())
 
     def factors(self, name: str) -> Factors:
-        """A module's update in float32 (float64 stays), scaling folded into B."""
+        """Read a module's update in float32 (float64 stays), scaling folded into B."""
         module = self.modules[name]
         A, B = module.A.read(), module.B.read()
         return Factors(A, B if module.scaling == 1 else B.mul_(module.scaling))
@@ -152,17 +152,17 @@ class Adapter:
             file.close()
 
     def _parse(self) -> list[tuple[Key, TensorRef]]:
-        """Every tensor of the folder, its name taken apart."""
+        """Take the names of all tensors apart."""
         parsed = []
         seen: dict[tuple[str, Part, str], str] = {}
         for file in self.files:
             for name, spec in file.specs.items():
-                place = TensorRef(file, name, spec)
+                ref = TensorRef(file, name, spec)
                 key = parse(name)
                 if key is None:
                     raise MergeError(
                         "a tensor that has no place in a LoRA adapter",
-                        where=str(place),
+                        where=str(ref),
                         hint="remove it, or save the adapter with PEFT's save_pretrained",
                     )
                 identity = (layout.canonical(key.module), key.part, key.leaf)
@@ -173,46 +173,46 @@ class Adapter:
                         hint="keep one of them; a trained state may hold several adapters",
                     )
                 seen[identity] = name
-                self._refuse(key, place)
-                parsed.append((key, place))
+                self._refuse(key, ref)
+                parsed.append((key, ref))
         return parsed
 
-    def _refuse(self, key: Key, place: TensorRef) -> None:
-        if place.spec.dtype not in DTYPES:
-            raise wrong_type(place.file.path, place.name, place.spec.dtype)
+    def _refuse(self, key: Key, ref: TensorRef) -> None:
+        if ref.spec.dtype not in DTYPES:
+            raise wrong_type(ref.file.path, ref.name, ref.spec.dtype)
         if key.part is Part.MAGNITUDE and not self.config.dora:
             raise MergeError(
                 "a DoRA magnitude vector in an adapter whose settings do not say use_dora",
-                where=f"{place}\n{self.config.path}",
+                where=f"{ref}\n{self.config.path}",
                 hint="the settings belong to another adapter; find the right file",
             )
         if key.part is Part.LORA_BIAS:
             raise MergeError(
                 "a bias of lora_B, which plain LoRA does not have",
-                where=str(place),
+                where=str(ref),
                 hint="train with lora_bias=false",
             )
 
     def _pair(self, parsed: list[tuple[Key, TensorRef]]) -> dict[str, LoraModule]:
         parts: dict[str, dict[Part, TensorRef]] = defaultdict(dict)
         lora = {*FACTORS, *FACTORS.values()}
-        for key, place in parsed:
+        for key, ref in parsed:
             if key.part in lora:
-                parts[key.module][key.part] = place
-        modules = (self._module(written, found) for written, found in parts.items())
+                parts[key.module][key.part] = ref
+        modules = (self._module(written, tensors) for written, tensors in parts.items())
         return {module.name: module for module in modules}
 
-    def _module(self, written: str, found: dict[Part, TensorRef]) -> LoraModule:
-        part = next((a for a in FACTORS if a in found), None)
-        if part is None or FACTORS[part] not in found or len(found) != 2:
-            there = next(iter(found.values()))
+    def _module(self, written: str, tensors: dict[Part, TensorRef]) -> LoraModule:
+        part = next((a for a in FACTORS if a in tensors), None)
+        if part is None or FACTORS[part] not in tensors or len(tensors) != 2:
+            any_tensor = next(iter(tensors.values()))
             raise MergeError(
-                f"{written} has {', '.join(sorted(p.value for p in found))} only; "
+                f"{written} has {', '.join(sorted(p.value for p in tensors))} only; "
                 "an update needs both factors",
-                where=str(there),
+                where=str(any_tensor),
                 hint="the file is incomplete; save or fetch the adapter again",
             )
-        A, B = found[part], found[FACTORS[part]]
+        A, B = tensors[part], tensors[FACTORS[part]]
         self._check_shapes(written, A, B)
         rank = A.spec.shape[0]
         scaling = self.config.scaling(written, rank)
@@ -245,17 +245,17 @@ class Adapter:
         self, parsed: list[tuple[Key, TensorRef]], parts: tuple[Part, ...]
     ) -> dict[str, TensorRef]:
         return {
-            layout.canonical(f"{key.module}.{key.leaf}".lstrip(".")): place
-            for key, place in parsed
+            layout.canonical(f"{key.module}.{key.leaf}".lstrip(".")): ref
+            for key, ref in parsed
             if key.part in parts
         }
 
 
 def weights_file(folder: Path, label: str) -> Path:
-    """The file of an adapter folder that holds its tensors.
+    """Find the file of an adapter folder that holds its tensors.
 
     Raises:
-        MergeError: There is none.
+        MergeError: the folder has none.
     """
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (folder / name).is_file():

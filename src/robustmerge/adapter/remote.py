@@ -23,10 +23,10 @@ class HeaderOnly:
         self.specs = specs
 
     def read(self, name: str) -> Tensor:
-        """Nothing: there is no tensor.
+        """Refuse: the tensors were not downloaded.
 
         Raises:
-            MergeError: Always.
+            MergeError: always.
         """
         raise MergeError(
             "only the header of this file was fetched",
@@ -35,14 +35,14 @@ class HeaderOnly:
         )
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Do nothing: no file is open."""
 
 
 def fetch_headers(repo: str) -> list[HeaderOnly]:
-    """The headers of a repository's safetensors files.
+    """Fetch the headers of a repository's safetensors files.
 
     Raises:
-        MergeError: The Hub refuses or cannot be reached, or has no safetensors there.
+        MergeError: the Hub refuses or cannot be reached, or the repository has no safetensors.
     """
     from huggingface_hub import get_safetensors_metadata
 
@@ -64,7 +64,7 @@ def fetch_headers(repo: str) -> list[HeaderOnly]:
 
 
 def find_cached(repo: str) -> Path | None:
-    """The folder of a repository that was downloaded before, perhaps in part; None without."""
+    """Return the folder of a repository that was downloaded before, perhaps in part, or None."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -23,7 +23,7 @@ def plain_lora(
     base: str,
     extras: Iterable[str],
 ) -> dict[str, Any]:
-    """adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
+    """Make an adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
 
     Args:
         first: The first adapter, whose task type and wiring are kept.
@@ -31,7 +31,7 @@ def plain_lora(
         names: Their names in the layout that is written.
         rank: The uniform rank.
         base: Base model.
-        extras: Names of parameters trained whole that go into the adapter, as written.
+        extras: Names of the fully trained parameters that go into the adapter, as written.
     """
     raw = first.config.raw
     targets, exclude = _targets([m.name for m in modules], names)
@@ -62,12 +62,12 @@ def plain_lora(
 
 
 def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
-    """What `modules_to_save` must name for PEFT to load these parameters.
+    """Return the `modules_to_save` with which PEFT loads these parameters.
 
     Entries of the first adapter are kept where they cover a parameter; a projector from elsewhere
     is named whole, anything else by its own module.
     """
-    found: list[str] = []
+    modules_to_save: list[str] = []
     for name in extras:
         if any(part in name for part in ("trainable_tokens_delta", ".base_layer.", MAGNITUDE)):
             continue
@@ -75,8 +75,8 @@ def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
         entry = next((e for e in listed if _covers(e, parts)), None)
         if entry is None:
             entry = next((p for p in parts if p in layout.CONNECTORS), None)
-        found.append(entry or ".".join(parts))
-    return list(dict.fromkeys(found))
+        modules_to_save.append(entry or ".".join(parts))
+    return list(dict.fromkeys(modules_to_save))
 
 
 def _covers(entry: str, parts: list[str]) -> bool:
@@ -85,7 +85,7 @@ def _covers(entry: str, parts: list[str]) -> bool:
 
 
 def _targets(canonical: Sequence[str], written: Sequence[str]) -> tuple[list[str], str | None]:
-    """What `target_modules` and `exclude_modules` must be to select exactly these modules.
+    """Return the `target_modules` and `exclude_modules` that select exactly these modules.
 
     Servers want short names. They are used where every block of the language model has the same
     modules and nothing outside is adapted; vision towers with the same leaf names are excluded by

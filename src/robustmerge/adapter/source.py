@@ -1,4 +1,4 @@
-"""Where an adapter or a base model is: a local folder, or a repository on the Hub."""
+"""Find an adapter or a base model: a local folder, or a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BESIDE = ("adapter_config.json", "non_lora_trainables.bin", "config.json")
 
 
 def locate(source: str, *, fetch: bool = True) -> Path:
-    """The local folder of an adapter, downloaded first where it is on the Hub.
+    """Return the local folder of an adapter, downloaded first where it is on the Hub.
 
     Args:
         source: A path, or `owner/name[@revision][:subfolder]`. An existing path wins.
-        fetch: Download at all, where it was not before.
+        fetch: Whether it may be downloaded.
 
     Raises:
-        MergeError: Neither a folder nor a repository that can be reached.
+        MergeError: the source is neither a folder nor a repository that can be reached.
     """
     if (folder := local_folder(source)) is not None:
         return folder
@@ -47,10 +47,10 @@ def locate(source: str, *, fetch: bool = True) -> Path:
 
 
 def local_folder(source: str) -> Path | None:
-    """The folder of this name, if there is one on this machine.
+    """Return the folder of this name, None where this machine has none.
 
     Raises:
-        MergeError: There is something of this name, but no folder.
+        MergeError: the path is a file.
     """
     if not source:  # which would be the current folder
         return None
@@ -66,7 +66,7 @@ def local_folder(source: str) -> Path | None:
 def _download(source: str, repo: str, revision: str | None, subfolder: str, *, fetch: bool) -> Path:
     prefix = f"{subfolder}/" if subfolder else ""
     folder = Path()
-    # The .bin twin of a safetensors file would double the download, so it is asked for second.
+    # The .bin twin of a safetensors file would double the download, so it comes second.
     for weights in _WEIGHTS:
         wanted = [prefix + name for name in (weights, *_BESIDE)]
         folder = Path(snapshot(source, repo, revision, wanted, fetch=fetch)) / prefix
@@ -82,16 +82,16 @@ def _download(source: str, repo: str, revision: str | None, subfolder: str, *, f
 def snapshot(
     source: str, repo: str, revision: str | None, wanted: list[str], *, fetch: bool = True
 ) -> str:
-    """Download the wanted files of a repository; returns the folder they are in.
+    """Download the wanted files of a repository; return the folder they are in.
 
     Raises:
-        MergeError: The Hub refuses, or cannot be reached and the cache lacks the repository.
+        MergeError: the Hub refuses, or cannot be reached and the repository is not in the cache.
     """
     from huggingface_hub import snapshot_download
 
     offline: Any = {} if fetch else {"local_files_only": True}
     try:
-        found: str = snapshot_download(repo, revision=revision, allow_patterns=wanted, **offline)
+        folder: str = snapshot_download(repo, revision=revision, allow_patterns=wanted, **offline)
     except Exception as error:  # the client's HTTP library, and so its errors, differ by version
         raise MergeError(
             f"cannot be fetched from the Hub: {first_line(error)}",
@@ -99,4 +99,4 @@ def snapshot(
             hint="there is no such folder here; check the name, the network, and `hf auth login` "
             "for private or gated repositories",
         ) from None
-    return found
+    return folder

@@ -1,9 +1,9 @@
-"""What `robustmerge collect` gathered: a folder with one file of statistics for each adapter.
+"""A folder of `robustmerge collect`, with one file of statistics for each adapter.
 
     statistics.json         which adapters, by the hash of their weights, on which samples
     1-vqa.safetensors       MODULE.gram, MODULE.squares, MODULE.count, MODULE.fisher_A, …
 
-Adapters are told by their weights, so that any of them can be merged, in any order.
+Adapters are recognized by their weights, so that any of them can be merged, in any order.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Statistics:
 
     Attributes:
         label: What the user called it.
-        folder: Where it is.
+        folder: Its path.
         record: Its statistics.json.
         sha256: Hash of the record, which has those of all files.
         what: The kinds that were gathered.
@@ -62,7 +62,7 @@ class Statistics:
         """Read the record and the files' headers; no tensor is read.
 
         Raises:
-            MergeError: There is no such folder, or its files are damaged or of another version.
+            MergeError: the folder is missing, or its files are damaged or of another version.
         """
         self.label = str(source)
         folder = local_folder(self.label)
@@ -101,15 +101,15 @@ class Statistics:
         shapes: Mapping[str, tuple[int, int]],
         needs: Sequence[str],
     ) -> Selection:
-        """The statistics of these adapters' modules, in their order.
+        """Select the statistics of these adapters' modules, in their order.
 
         Args:
             adapters: The adapters of a merge.
             shapes: (d_out, d_in) of the modules that are merged.
-            needs: Names of the statistics that are wanted.
+            needs: Names of the tensors that are needed.
 
         Raises:
-            MergeError: Some of it was not collected.
+            MergeError: some of them were not collected.
         """
         for kind in kinds_of(needs):
             if kind not in self.what:
@@ -118,14 +118,14 @@ class Statistics:
                     where=f"{self.label}   {', '.join(self.what)}",
                     hint=f"{_AGAIN} with --what {' '.join(dict.fromkeys((*self.what, kind)))}",
                 )
-        selection = Selection(self, self._places(adapters), tuple(needs))
+        selection = Selection(self, self._positions(adapters), tuple(needs))
         for name, shape in shapes.items():
             selection.check(name, shape)
         return selection
 
-    def _places(self, adapters: Sequence[Adapter]) -> tuple[int, ...]:
-        """Which entry each adapter is; the n-th of several alike is the n-th of several alike."""
-        found: list[int] = []
+    def _positions(self, adapters: Sequence[Adapter]) -> tuple[int, ...]:
+        """Find the entry of each adapter; of equal adapters, the n-th is the n-th equal entry."""
+        positions: list[int] = []
         for adapter in adapters:
             weights = sha256(adapter.weights)
             alike = [n for n, entry in enumerate(self.entries) if entry.weights == weights]
@@ -134,18 +134,20 @@ class Statistics:
                 raise MergeError(
                     f"{adapter.label} is not among the adapters the statistics were collected from",
                     where=f"{adapter.weights}\n{self.label}   {known}",
-                    hint=f"{_AGAIN} with this adapter; adapters are told by their weights file, "
-                    "whatever its place",
+                    hint=f"{_AGAIN} with this adapter; adapters are recognized by their "
+                    "weights file, wherever it is",
                 )
-            place = next((n for n in alike if n not in found), alike[0])
-            if dict(self.entries[place].ranks) != {n: m.rank for n, m in adapter.modules.items()}:
+            position = next((n for n in alike if n not in positions), alike[0])
+            if dict(self.entries[position].ranks) != {
+                n: m.rank for n, m in adapter.modules.items()
+            }:
                 raise MergeError(
                     "the statistics are of other ranks than the adapter has",
                     where=f"{adapter.weights}\n{self.record}",
                     hint=_AGAIN,
                 )
-            found.append(place)
-        return tuple(found)
+            positions.append(position)
+        return tuple(positions)
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,12 @@ class Selection:
 
     Attributes:
         statistics: The folder.
-        places: Which of its entries each adapter is.
-        needs: Names of the statistics that are wanted.
+        positions: The position of each adapter among its entries.
+        needs: Names of the tensors that are needed.
     """
 
     statistics: Statistics
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     needs: tuple[str, ...]
 
     def module(self, name: str, shape: tuple[int, int]) -> tuple[Mapping[str, Tensor], ...]:
@@ -171,13 +173,13 @@ class Selection:
         entries = self.statistics.entries
         ranks = [entry.ranks.get(name, 0) for entry in entries]
         ends = list(accumulate(ranks))
-        rows = torch.cat([torch.arange(ends[n] - ranks[n], ends[n]) for n in self.places])
+        rows = torch.cat([torch.arange(ends[n] - ranks[n], ends[n]) for n in self.positions])
         tables = []
-        for n in self.places:
-            wanted = self._wanted(name, ranks, n, shape)
+        for n in self.positions:
+            shapes = self._shapes(name, ranks, n, shape)
             table = {
                 need: entries[n].file.read(f"{name}.{need}") if 0 not in size else torch.zeros(size)
-                for need, size in wanted.items()
+                for need, size in shapes.items()
             }
             for need in table:
                 if TENSORS[need].between_adapters:
@@ -189,19 +191,19 @@ class Selection:
         """Check by the headers that all of a module's statistics are there.
 
         Raises:
-            MergeError: Some are missing or of another shape.
+            MergeError: a tensor is missing or of another shape.
         """
         entries = self.statistics.entries
         ranks = [entry.ranks.get(name, 0) for entry in entries]
-        for n in self.places:
+        for n in self.positions:
             specs = entries[n].file.specs
-            for need, size in self._wanted(name, ranks, n, shape).items():
-                found = specs.get(f"{name}.{need}")
-                if found is None and 0 in size:
+            for need, size in self._shapes(name, ranks, n, shape).items():
+                spec = specs.get(f"{name}.{need}")
+                if spec is None and 0 in size:
                     continue
-                if found is None or found.shape != size:
+                if spec is None or spec.shape != size:
                     what = (
-                        "no" if found is None else f"{list(found.shape)} instead of {list(size)} as"
+                        "no" if spec is None else f"{list(spec.shape)} instead of {list(size)} as"
                     )
                     raise MergeError(
                         f"{what} {need} of the module {name}",
@@ -209,10 +211,10 @@ class Selection:
                         hint=f"{_AGAIN}; they are not of these adapters as they are now",
                     )
 
-    def _wanted(
+    def _shapes(
         self, name: str, ranks: Sequence[int], n: int, shape: tuple[int, int]
     ) -> dict[str, Shape]:
-        """The shapes of an entry's statistics of a module."""
+        """Return the shapes of an entry's tensors of a module."""
         sizes = ModuleSizes(*shape, rank=ranks[n], ranks=sum(ranks))
         return {need: TENSORS[need].shape(sizes) for need in self.needs if need in TENSORS}
 
@@ -229,7 +231,7 @@ def _is_entry(item: object) -> bool:
     ranks = item.get("ranks")
     return (
         all(isinstance(word, str) for word in words)
-        and Path(item["file"]).name == item["file"]  # it must lie in the folder itself
+        and Path(item["file"]).name == item["file"]  # the file must lie in the folder itself
         and isinstance(ranks, dict)
         and all(type(rank) is int and rank >= 0 for rank in ranks.values())
     )

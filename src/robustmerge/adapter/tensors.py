@@ -55,7 +55,7 @@ class TensorFile(Protocol):
     specs: dict[str, TensorSpec]
 
     def read(self, name: str) -> Tensor:
-        """The tensor in float32 (float64 stays), in memory of its own."""
+        """Read the tensor in float32 (float64 stays), into memory of its own."""
         ...
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class SafetensorsFile:
         """Read and check the header.
 
         Raises:
-            MergeError: The file is truncated or is not in safetensors format.
+            MergeError: the file is truncated or not in safetensors format.
         """
         self.path = path
         with reading(path), path.open("rb") as file:
@@ -85,10 +85,10 @@ class SafetensorsFile:
         self._opened: list[io.FileIO] = []
 
     def read(self, name: str) -> Tensor:
-        """The tensor in float32 (float64 stays), in memory of its own.
+        """Read the tensor in float32 (float64 stays), into memory of its own.
 
         Raises:
-            MergeError: It is of a type no adapter has, or the file changed since it was opened.
+            MergeError: the tensor is of a type no adapter has, or the file changed meanwhile.
         """
         entry = self._entries[name]
         if entry.dtype not in DTYPES:
@@ -114,7 +114,7 @@ class SafetensorsFile:
             raise _changed(self.path)
 
     def close(self) -> None:
-        """Release the file; reading on opens it again."""
+        """Release the file; the next read opens it again."""
         for file in self._opened:
             file.close()
         self._opened.clear()
@@ -127,7 +127,7 @@ class TorchFile:
         """Load the file lazily (older, non-zip files whole).
 
         Raises:
-            MergeError: The file holds anything but named tensors, or is damaged.
+            MergeError: the file holds anything but named tensors, or is damaged.
         """
         self.path = path
         try:
@@ -139,7 +139,7 @@ class TorchFile:
             raise MergeError(
                 f"cannot be loaded as plain weights: {first_line(error)}",
                 where=str(path),
-                hint="a damaged file must be fetched again; a pickle with anything but tensors is "
+                hint="download a damaged file again; a pickle with anything but tensors is "
                 "refused, because loading it could run code: convert it to safetensors where "
                 "you trust it",
             ) from None
@@ -147,16 +147,18 @@ class TorchFile:
         self.specs = {k: TensorSpec(_name_of(v.dtype), tuple(v.shape)) for k, v in loaded.items()}
 
     def read(self, name: str) -> Tensor:
-        """The tensor in float32 (float64 stays), in memory of its own.
+        """Read the tensor in float32 (float64 stays), into memory of its own.
 
         Raises:
-            MergeError: It is of a type no adapter has, or the file changed since it was opened.
+            MergeError: the tensor is of a type no adapter has, or the file changed meanwhile.
         """
         stored = self._tensors[name].detach()
         if stored.dtype not in DTYPES.values():
             raise wrong_type(self.path, name, str(stored.dtype))
         with reading(self.path):
-            if _state(self.path.stat()) != self._state:  # a map of a file that was cut is deadly
+            if (
+                _state(self.path.stat()) != self._state
+            ):  # reading the map of a truncated file kills the process
                 raise _changed(self.path)
         return _working(stored)
 
@@ -182,9 +184,9 @@ def _buffer(size: int) -> memoryview:
     return memoryview(held)[:size]
 
 
-def _state(found: os.stat_result) -> tuple[int, int, int]:
-    """What changes when a file is written to or replaced."""
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    """Return numbers that change when a file is written to or replaced."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _changed(path: Path) -> MergeError:
@@ -196,7 +198,7 @@ def _changed(path: Path) -> MergeError:
 
 
 def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
-    """The named tensors of a loaded file, if it holds nothing else."""
+    """Return the named tensors of a loaded file, if it holds nothing else."""
     if isinstance(loaded, dict):
         bad = [k for k, v in loaded.items() if not _is_name(k) or not _is_plain(v)]
         if not bad:
@@ -239,7 +241,7 @@ def _name_of(dtype: torch.dtype) -> str:
 
 
 def wrong_type(path: Path, name: str, dtype: str) -> MergeError:
-    """The error for a tensor of a type that no adapter has."""
+    """Make the error for a tensor of a type that no adapter has."""
     return MergeError(
         f"tensor of type {dtype}",
         where=f"{path}  {name}",

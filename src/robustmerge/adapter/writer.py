@@ -16,7 +16,7 @@ from ..errors import MergeError
 from .tensors import DTYPES, TensorSpec
 
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
-"""What file systems say that were never able to do a thing."""
+"""Errors of file systems that do not support an operation at all."""
 
 
 class SafetensorsWriter:
@@ -29,7 +29,7 @@ class SafetensorsWriter:
         """Write the header.
 
         Raises:
-            OSError: The space cannot be reserved.
+            OSError: the space cannot be reserved.
         """
         self._specs = specs
         self._missing = set(specs)
@@ -44,10 +44,10 @@ class SafetensorsWriter:
             raise
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Write one tensor, rounded to the type the header announces.
+        """Write one tensor, rounded to the type in the header.
 
         Raises:
-            MergeError: A finite value does not fit that type.
+            MergeError: a finite value does not fit that type.
         """
         spec = self._specs[name]
         if tuple(tensor.shape) != spec.shape:
@@ -69,10 +69,10 @@ class SafetensorsWriter:
 
 
 def round_to_dtype(tensor: Tensor, dtype: str, name: str) -> Tensor:
-    """The tensor in the type of this safetensors name.
+    """Return the tensor in the type of this safetensors name.
 
     Raises:
-        MergeError: A value does not fit that type.
+        MergeError: a value does not fit that type.
     """
     stored = tensor.detach().to("cpu", DTYPES[dtype]).contiguous()
     if not stored.sum().isfinite() and not stored.isfinite().all():
@@ -96,7 +96,7 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _layout(specs: Mapping[str, TensorSpec]) -> tuple[bytes, dict[str, int], int]:
-    """The header's bytes, each tensor's position in the file, and the file's size."""
+    """Return the header's bytes, each tensor's position in the file, and the file's size."""
     # Wide types first, so that every tensor is aligned to its type.
     order = sorted(specs, key=lambda name: -DTYPES[specs[name].dtype].itemsize)
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -1,1 +1,1 @@
-"""Looking at adapters: what they are, how they compare, whether a model and a server take them."""
+"""Checks of adapters: what they are, how they compare, whether a base and a runtime take them."""

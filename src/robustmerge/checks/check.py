@@ -27,13 +27,13 @@ _OTHER_BASE = "name the base model that the adapter was trained on"
 
 @dataclass(frozen=True)
 class CheckLine:
-    """One check.
+    """The result of one check.
 
     Attributes:
         subject: What is concerned: adapter, files, settings, base, or a runtime.
-        check: Which of its checks.
-        finding: How it ended.
-        counts: Whether its failure is the adapter's.
+        check: Name of the check.
+        finding: Its result.
+        counts: Whether its failure decides the exit code.
     """
 
     subject: str
@@ -106,13 +106,13 @@ def _of_base(contents: Contents) -> list[CheckLine]:
     base = contents.base
     if base is None:
         return []
-    items = [*contents.items, *_beside(contents)]
+    items = [*contents.items, *_extras_next_to(contents)]
     wrong = [(item, text) for item in items if (text := misfit(item, contents, base))]
     lines = [
         CheckLine("base", "family", _same_family(contents, base)),
         CheckLine("base", "tensors", _fit(items, wrong, base)),
     ]
-    if len(wrong) == len(items):  # another model: nothing more can be said of it
+    if len(wrong) == len(items):  # another model: further checks say nothing
         return lines
     lines.append(
         CheckLine("base", "target_modules", judge(lambda c: _also_selected(c, base), contents))
@@ -125,13 +125,13 @@ def _of_base(contents: Contents) -> list[CheckLine]:
 def _readable(contents: Contents) -> Finding:
     if contents.refusals:
         first = contents.refusals[0]
-        place = f" ({first.where.splitlines()[0]})" if first.where else ""
-        return fails(first.problem + place, first.hint)
+        location = f" ({first.where.splitlines()[0]})" if first.where else ""
+        return fails(first.problem + location, first.hint)
     return ok("plain LoRA, complete")
 
 
 def _unchanged(folder: Path) -> Finding:
-    """The files are those the merge wrote."""
+    """Check that the files are those the merge wrote."""
     again = "copy the folder again, or merge again"
     try:
         recorded = _recorded(folder)
@@ -147,7 +147,7 @@ def _unchanged(folder: Path) -> Finding:
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """Hashes by file name; names that leave the folder are not followed."""
+    """Read the hashes by file name; names that leave the folder are not followed."""
     record: Any = read_json(folder / RECORD)
     try:
         hashes = dict(record["output"]["sha256"])
@@ -160,18 +160,18 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 
 def _selected(contents: Contents) -> Finding:
-    """PEFT gives a tensor a place only where the settings select its module."""
-    found = {x.written: selects(contents.config.raw, x.written) for x in contents.loras}
-    lost = [name for name, selected in found.items() if selected is False]
+    """Check that the settings select the modules; PEFT drops the tensors of all others."""
+    selected = {x.written: selects(contents.config.raw, x.written) for x in contents.loras}
+    lost = [name for name, is_selected in selected.items() if is_selected is False]
     if lost:
         return fails(
-            f"target_modules leaves out {len(lost)} of {len(found)} modules, which are then "
+            f"target_modules leaves out {len(lost)} of {len(selected)} modules, which are then "
             f"dropped silently: {few(lost, 1)}",
-            "mend target_modules and exclude_modules in adapter_config.json",
+            "fix target_modules and exclude_modules in adapter_config.json",
         )
-    if None in found.values():
+    if None in selected.values():
         return note("no target_modules: PEFT chooses by the kind of model")
-    return ok(f"target_modules selects all {len(found)} modules")
+    return ok(f"target_modules selects all {len(selected)} modules")
 
 
 def _same_family(contents: Contents, base: Base) -> Finding:
@@ -190,7 +190,7 @@ def _same_family(contents: Contents, base: Base) -> Finding:
 def _fit(
     items: Sequence[NamedTensor], wrong: Sequence[tuple[NamedTensor, str]], base: Base
 ) -> Finding:
-    """Every tensor has a parameter of the base to change, of the right shape."""
+    """Check that every tensor changes a parameter of the base, of the right shape."""
     if wrong:
         first, why = wrong[0]
         near = nearest(first, base)
@@ -205,8 +205,8 @@ def _fit(
     return ok(f"{text}, of the right shape")
 
 
-def _beside(contents: Contents) -> list[NamedTensor]:
-    """Fully trained parameters that a merge put beside the adapter."""
+def _extras_next_to(contents: Contents) -> list[NamedTensor]:
+    """Return the fully trained parameters that a merge put into a file of their own."""
     path = contents.folder / BESIDE
     if not path.is_file():
         return []
@@ -215,7 +215,7 @@ def _beside(contents: Contents) -> list[NamedTensor]:
 
 
 def _also_selected(contents: Contents, base: Base) -> Finding:
-    """Modules that the settings select and the adapter has nothing for."""
+    """Check for modules that the settings select and the adapter has no tensors for."""
     adapted = {contents.live(x.written) for x in contents.loras}
     names = {contents.live(n): base.module_shape(n) for n in base.modules if n}
     also = sorted(n for n in names if n not in adapted and selects(contents.config.raw, n) is True)
@@ -223,7 +223,7 @@ def _also_selected(contents: Contents, base: Base) -> Finding:
     if unfit:
         return fails(
             f"target_modules also selects what takes no LoRA: {few(unfit, 1)}",
-            "mend target_modules in adapter_config.json",
+            "fix target_modules in adapter_config.json",
         )
     if also:
         return note(
@@ -234,7 +234,7 @@ def _also_selected(contents: Contents, base: Base) -> Finding:
 
 
 def _all_saved(contents: Contents, base: Base, saved: Sequence[str]) -> Finding:
-    """PEFT ends in a KeyError where a module of modules_to_save is not whole in the file."""
+    """Check that modules of modules_to_save are complete; PEFT ends in a KeyError otherwise."""
     held = {contents.live(item.written) for item in contents.of(Part.FULL)}
     wrapped = {m for m in map(contents.live, base.modules) if saves(contents.config.raw, m)}
     live = map(contents.live, base.tensors)
@@ -243,6 +243,6 @@ def _all_saved(contents: Contents, base: Base, saved: Sequence[str]) -> Finding:
         return fails(
             f"modules_to_save {list(saved)} needs {len(lost)} parameters that are not here, such "
             f"as {lost[0]}",
-            "merge with --extras-in beside, or mend modules_to_save",
+            "merge with --extras-in beside, or fix modules_to_save",
         )
     return ok(f"modules_to_save is complete: {len(wanted)} parameters")

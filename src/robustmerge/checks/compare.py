@@ -1,4 +1,4 @@
-"""How several adapters' updates compare: their sizes, and whether their A's began as one.
+"""Compare the updates of several adapters: their sizes, and whether their A's share a start.
 
 Everything comes from Gram matrices of rank by rank; no update is formed. With G = A Aᵀ and
 C = A_1 A_2ᵀ
@@ -37,7 +37,7 @@ UNRELATED = 0.1
 UNEVEN = 2.0
 """From this ratio of the largest norm to the smallest on, norms are called uneven."""
 
-_NULL = 1e-10  # of the largest eigenvalue: below it a direction is not there
+_NULL = 1e-10  # share of the largest eigenvalue below which a direction counts as absent
 
 Verdict = Literal["shared", "rotated", "independent", "unclear", "mixed"]
 
@@ -62,11 +62,11 @@ class AdapterPair:
     """Two adapters, by their positions; means over the modules that were compared.
 
     Attributes:
-        first: The one.
-        second: The other.
+        first: Position of the first.
+        second: Position of the second.
         cosine: Of the entries of A; None where no module has the same rank in both.
         row_spaces: Of the row spaces of A.
-        chance: What unrelated row spaces would have.
+        chance: The value of unrelated row spaces.
     """
 
     first: int
@@ -77,7 +77,7 @@ class AdapterPair:
 
     @property
     def verdict(self) -> Verdict:
-        """What the figures say.
+        """The verdict of the figures.
 
         rotated: the same row spaces in other coordinates, so that entries do not correspond.
         """
@@ -90,11 +90,11 @@ class AdapterPair:
 
 @dataclass(frozen=True)
 class FactorSimilarity:
-    """How the A's of several adapters compare.
+    """A comparison of the A's of several adapters.
 
     Attributes:
         modules: How many modules were compared.
-        of: How many they have in common.
+        of: How many modules they have in common.
         pairs: Every two adapters.
     """
 
@@ -104,16 +104,16 @@ class FactorSimilarity:
 
     @property
     def verdict(self) -> Verdict:
-        """What all pairs say; mixed where they disagree."""
-        found = {pair.verdict for pair in self.pairs}
-        return found.pop() if len(found) == 1 else "mixed"
+        """The verdict of all pairs; mixed where they disagree."""
+        verdicts = {pair.verdict for pair in self.pairs}
+        return verdicts.pop() if len(verdicts) == 1 else "mixed"
 
 
 def measure_norm(adapter: Adapter) -> UpdateNorm:
-    """The size of an adapter's update, scalings included; reads every factor once.
+    """Measure the size of an adapter's update, scalings included; read every factor once.
 
     Raises:
-        MergeError: A tensor cannot be read or holds NaN or infinity.
+        MergeError: a tensor cannot be read or holds NaN or infinity.
     """
     squares = []
     for name in adapter.modules:
@@ -127,7 +127,7 @@ def compare_factors(adapters: Sequence[Adapter]) -> FactorSimilarity | None:
     """Compare the A's of every two adapters; None where they have no module in common.
 
     Raises:
-        MergeError: A tensor cannot be read or holds NaN or infinity.
+        MergeError: a tensor cannot be read or holds NaN or infinity.
     """
     common = [n for n in adapters[0].modules if len({_width(a, n) for a in adapters}) == 1]
     common.sort(key=align.natural_key)
@@ -144,7 +144,7 @@ def compare_factors(adapters: Sequence[Adapter]) -> FactorSimilarity | None:
 
 
 def spread_evenly(names: Sequence[str], most: int) -> list[str]:
-    """At most this many of the names, evenly spaced from the first to the last."""
+    """Select at most this many names, evenly spaced from the first to the last."""
     if len(names) <= most:
         return list(names)
     return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
@@ -178,25 +178,25 @@ class _Space:
     @classmethod
     def of(cls, A: Float[Tensor, "rank d_in"]) -> _Space:
         values, vectors = torch.linalg.eigh(A @ A.T)
-        there = values > _NULL * values[-1].clamp_min(0)
-        basis = vectors[:, there]
-        inverse = (basis / values[there]) @ basis.T
-        return cls(A, inverse, int(there.sum()), math.sqrt(max(float(values.sum()), 0.0)))
+        present = values > _NULL * values[-1].clamp_min(0)
+        basis = vectors[:, present]  # [rank, dim]
+        inverse = (basis / values[present]) @ basis.T
+        return cls(A, inverse, int(present.sum()), math.sqrt(max(float(values.sum()), 0.0)))
 
 
-def _compare(one: _Space, other: _Space) -> _Figures:
-    if one.size == 0 or other.size == 0:
+def _compare(first: _Space, second: _Space) -> _Figures:
+    if first.size == 0 or second.size == 0:
         return _Figures(0.0, 0.0, 0.0)
-    C = one.A @ other.A.T
+    C = first.A @ second.A.T
     cosine = None
     if C.shape[0] == C.shape[1]:
-        cosine = float(C.diagonal().sum()) / (one.size * other.size)
-    shared = float(((one.inverse @ C @ other.inverse) * C).sum())
-    smaller, larger = sorted((one.dim, other.dim))
+        cosine = float(C.diagonal().sum()) / (first.size * second.size)
+    shared = float(((first.inverse @ C @ second.inverse) * C).sum())
+    smaller, larger = sorted((first.dim, second.dim))
     return _Figures(
         cosine,
         math.sqrt(min(max(shared / smaller, 0.0), 1.0)),
-        math.sqrt(larger / one.A.shape[1]),
+        math.sqrt(larger / first.A.shape[1]),
     )
 
 
@@ -212,5 +212,5 @@ def _mean(pair: tuple[int, int], figures: Sequence[_Figures]) -> AdapterPair:
 
 
 def _width(adapter: Adapter, name: str) -> int | None:
-    """Input width of a module, None where the adapter lacks it."""
+    """Return the input width of a module, None where it is missing."""
     return adapter.modules[name].shape[1] if name in adapter.modules else None

@@ -1,4 +1,4 @@
-"""An adapter folder as it is, refused or not: for looking at it rather than merging it."""
+"""An adapter folder as it is, refused or not: to be looked at rather than merged."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LORA = frozenset({*FACTORS, *FACTORS.values()})
 
 @dataclass(frozen=True)
 class NamedTensor:
-    """One tensor and what its name says it is.
+    """One tensor with its name taken apart.
 
     Attributes:
-        key: The name taken apart.
+        key: The parts of the name.
         ref: The tensor in its file.
     """
 
@@ -68,13 +68,13 @@ class LoraPair:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an adapter folder holds.
+    """The contents of an adapter folder.
 
     Attributes:
         label: What the user called it.
         config: Its settings; empty where they cannot be read.
         files: Its tensor files, of which unreadable ones are left out.
-        adapter: The adapter that a merge reads, None where it is refused.
+        adapter: The adapter as a merge reads it, None where it is refused.
         refusals: Why it is refused, most important first.
         base: The base model, where the user named one.
     """
@@ -94,13 +94,13 @@ class Contents:
             adapter = Adapter(source)
         except MergeError as error:
             config, files, refusals = _salvage(label)
-            found = {str(e): e for e in (error, *refusals)}
-            return cls(label, config, files, None, tuple(found.values()), base)
+            different = {str(e): e for e in (error, *refusals)}
+            return cls(label, config, files, None, tuple(different.values()), base)
         return cls(label, adapter.config, tuple(adapter.files), adapter, (), base)
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder."""
         return self.config.path.parent
 
     @cached_property
@@ -131,7 +131,7 @@ class Contents:
 
     @cached_property
     def layout(self) -> str:
-        """How the modules are named, '' where there are none."""
+        """The layout of the names, '' where there are no modules."""
         if not self.items:
             return ""
         if self.adapter is not None:
@@ -140,7 +140,7 @@ class Contents:
 
     @cached_property
     def text_only(self) -> bool | None:
-        """Whether the base is a language model without vision; None where nothing tells."""
+        """Whether the base is a language model without vision; None where that is unknown."""
         if self.base is not None:
             return self.base.text_only
         if self.layout == layout.LLAVA:
@@ -152,16 +152,16 @@ class Contents:
         return None if self.layout == layout.FLAT and not self.outside_language() else False
 
     def of(self, *parts: Part) -> tuple[NamedTensor, ...]:
-        """The tensors that are one of these."""
+        """Return the tensors of these parts."""
         return tuple(i for i in self.items if i.key.part in parts)
 
     def live(self, written: str) -> str:
-        """A module's or parameter's name in the model that transformers builds now."""
+        """Return a module's or parameter's name in the model that transformers builds now."""
         name = layout.canonical(written)
         return layout.written(name, layout.FLAT) if self.text_only else name
 
     def outside_language(self) -> list[str]:
-        """Canonical names of the adapted modules outside the language model."""
+        """Return the canonical names of the adapted modules outside the language model."""
         return [lora.name for lora in self.loras if layout.tower(lora.name) != "language"]
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ class Contents:
 
 
 def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[MergeError]]:
-    """Settings and files of a refused adapter, and every reason why one cannot be read."""
+    """Read the settings and files of a refused adapter, and collect why others are unreadable."""
     refusals: list[MergeError] = []
     files: list[TensorFile] = []
     try:

@@ -1,7 +1,7 @@
-"""Which family of models an adapter was trained on, from what lies in its folder.
+"""The family of models that an adapter was trained on, guessed from its folder.
 
 Families are called as transformers calls them. The settings name the class where PEFT was given no
-task type; otherwise the base model's name tells, or the names of modules that only some have.
+task type; otherwise the base model's name decides, or the names of modules that only some have.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ class FamilyGuess:
     """A guess.
 
     Attributes:
-        candidates: What it may be; none where nothing tells.
-        told_by: What told it.
+        candidates: Families it may be; none where it is unknown.
+        source: What the guess is based on.
     """
 
     candidates: tuple[str, ...] = ()
-    told_by: str = ""
+    source: str = ""
 
     @property
     def sure(self) -> bool:
         """Whether the settings themselves say it."""
-        return self.told_by == "settings"
+        return self.source == "settings"
 
     def __str__(self) -> str:
         if not self.candidates:
             return "unknown"
-        return f"{' or '.join(self.candidates)} (from the {self.told_by})"
+        return f"{' or '.join(self.candidates)} (from the {self.source})"
 
 
 def guess_family(contents: Contents) -> FamilyGuess:
-    """The family an adapter belongs to."""
+    """Guess the family that an adapter was trained on."""
     mapping = contents.config.raw.get("auto_mapping")
     library = str(mapping.get("parent_library") or "") if isinstance(mapping, dict) else ""
     if match := re.match(r"transformers\.models\.(\w+)\.", library):
         return FamilyGuess((match[1],), "settings")
-    # Of a path, the last part that tells: a Hub cache ends in a hash.
+    # From the end of a path, since a Hub cache ends in a hash.
     for part in reversed(PurePosixPath(contents.config.base.lower()).parts):
         name = re.sub(r"[\s._]+", "-", part)
         for family in FAMILIES:
@@ -55,13 +55,13 @@ def guess_family(contents: Contents) -> FamilyGuess:
 
 
 def _by_modules(contents: Contents) -> FamilyGuess:
-    told_by = "module names"
+    source = "module names"
     if any(file.path.name == NON_LORA for file in contents.files):
-        return FamilyGuess((ORIGINAL,), told_by)
+        return FamilyGuess((ORIGINAL,), source)
     names = [layout.canonical(item.written) for item in contents.items]
     for pattern, candidates in BY_MODULE:
         if any(re.match(pattern, name) for name in names):
-            return FamilyGuess(candidates, told_by)
+            return FamilyGuess(candidates, source)
     if contents.layout == layout.HF_OLD:
-        return FamilyGuess(HF_OLD_NAMES, told_by)
+        return FamilyGuess(HF_OLD_NAMES, source)
     return FamilyGuess()

@@ -1,4 +1,4 @@
-"""How one check of an adapter ends."""
+"""The result of one check of an adapter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class CheckStatus(str, Enum):
-    """Holds, holds under a condition, or does not."""
+    """The adapter passes, passes under a condition, or fails."""
 
     OK = "ok"
     NOTE = "note"
@@ -16,11 +16,11 @@ class CheckStatus(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """How a check ended.
+    """The result of a check.
 
     Attributes:
-        verdict: Whether it holds.
-        text: What was found.
+        verdict: Whether the adapter passes.
+        text: The finding in words.
         advice: What to do, '' where there is nothing to do.
     """
 
@@ -33,15 +33,15 @@ OK = Finding(CheckStatus.OK)
 
 
 def ok(text: str) -> Finding:
-    """A check that holds."""
+    """Make the finding of a check that holds."""
     return Finding(CheckStatus.OK, text)
 
 
 def note(text: str, advice: str = "") -> Finding:
-    """A check that holds under a condition."""
+    """Make the finding of a check that holds under a condition."""
     return Finding(CheckStatus.NOTE, text, advice)
 
 
 def fails(text: str, advice: str = "") -> Finding:
-    """A check that does not hold."""
+    """Make the finding of a check that fails."""
     return Finding(CheckStatus.FAILS, text, advice)

@@ -20,10 +20,10 @@ _UNWRAPPED = frozenset(old for family in FAMILIES for old in family.anatomy.peft
 
 
 def selects(raw: Mapping[str, Any], name: str) -> bool | None:
-    """Whether the settings put LoRA on a module; None where they leave it to PEFT's defaults.
+    """Decide whether the settings put LoRA on a module; None: PEFT's defaults decide.
 
     Raises:
-        MergeError: A pattern in the settings is no regular expression.
+        MergeError: a pattern in the settings is no regular expression.
     """
     targets = raw.get("target_modules")
     if _named(raw.get("exclude_modules"), name) or _is_saved(raw, name):
@@ -34,18 +34,18 @@ def selects(raw: Mapping[str, Any], name: str) -> bool | None:
         return name != "lm_head" and "embed" not in name.rpartition(".")[2]
     if isinstance(targets, str) or name in targets:
         return _named(targets, name)
-    return _named(targets, name) and _layer_is_asked(raw, name)
+    return _named(targets, name) and _layer_is_selected(raw, name)
 
 
 def saves(raw: Mapping[str, Any], module: str) -> bool:
-    """Whether `modules_to_save` wraps a module: its name ends with an entry, dots or not."""
+    """Decide whether `modules_to_save` wraps a module: its name ends with an entry, dots or not."""
     return any(module.endswith(entry) for entry in entries(raw, "modules_to_save"))
 
 
 def lands(contents: Contents, item: NamedTensor) -> bool:
-    """Whether PEFT finds the place of a tensor in a model that transformers builds now.
+    """Decide whether PEFT loads a tensor into a model that transformers builds now.
 
-    What it does not find it leaves out with a warning; where a parameter of `modules_to_save` is
+    Other tensors are left out with a warning; where a parameter of `modules_to_save` is
     not found, loading ends in a KeyError.
     """
     if item.written == contents.live(item.written):
@@ -58,18 +58,18 @@ def lands(contents: Contents, item: NamedTensor) -> bool:
 
 
 def entries(raw: Mapping[str, Any], field: str) -> Sequence[str]:
-    """A setting that is a list of names, empty where it is anything else."""
+    """Return a setting that is a list of names, empty where it is anything else."""
     value = raw.get(field)
     return [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
 
 
 def under(name: str, parent: str) -> bool:
-    """Whether a dotted name is a module or lies in it."""
+    """Decide whether a dotted name is a module or lies in it."""
     return name == parent or name.startswith(parent + ".")
 
 
 def _named(wanted: object, name: str) -> bool:
-    """A string is a pattern for the whole name; a list has names, or dotted ends of names."""
+    """Match a name with a pattern for the whole of it, or with a list of names or dotted ends."""
     if isinstance(wanted, str):
         return _matches(wanted, name)
     if not isinstance(wanted, list):
@@ -78,21 +78,21 @@ def _named(wanted: object, name: str) -> bool:
 
 
 def _is_saved(raw: Mapping[str, Any], name: str) -> bool:
-    """Modules saved whole get no LoRA, nor does anything in them; here an entry is a pattern."""
+    """Decide whether `modules_to_save` excludes a name from LoRA; here an entry is a pattern."""
     return any(_matches(rf"(.*\.)?{e}(\..*)?", name) for e in entries(raw, "modules_to_save"))
 
 
-def _layer_is_asked(raw: Mapping[str, Any], name: str) -> bool:
-    asked = raw.get("layers_to_transform")
-    if asked is None or asked == []:
+def _layer_is_selected(raw: Mapping[str, Any], name: str) -> bool:
+    layers = raw.get("layers_to_transform")
+    if layers is None or layers == []:
         return True
-    given = raw.get("layers_pattern")
-    patterns = [given] if given and isinstance(given, str) else entries(raw, "layers_pattern")
+    pattern = raw.get("layers_pattern")
+    patterns = [pattern] if pattern and isinstance(pattern, str) else entries(raw, "layers_pattern")
     # Any numbered list of layers counts where none is named, and the first number in the name.
     starts = [rf"(?:.*?\.)?{p}" for p in patterns] or [r".*?\.[^.]*"]
     for start in starts:
         if match := re.match(rf"{start}\.(\d+)\.", name):
-            return int(match[1]) in (asked if isinstance(asked, list) else [asked])
+            return int(match[1]) in (layers if isinstance(layers, list) else [layers])
     return False
 
 
@@ -101,5 +101,5 @@ def _matches(pattern: str, name: str) -> bool:
         return re.fullmatch(pattern, name) is not None
     except re.error as error:
         raise MergeError(
-            f"{pattern!r} is no regular expression: {error}", hint="mend the settings"
+            f"{pattern!r} is no regular expression: {error}", hint="fix the settings"
         ) from None

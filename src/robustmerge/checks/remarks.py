@@ -1,4 +1,4 @@
-"""What a careful user should know of an adapter: one small rule for each remark."""
+"""Remarks on an adapter for a careful user: one small rule for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rule = Callable[[Contents], str]
 
 
 def find_remarks(contents: Contents) -> list[str]:
-    """Every remark that applies."""
+    """Return every remark that applies."""
     return [remark for rule in _RULES if (remark := rule(contents))]
 
 
@@ -57,8 +57,8 @@ def _base_copies(contents: Contents) -> str:
 
 
 def _patterns(contents: Contents) -> str:
-    """PEFT takes the first pattern that matches, and saves patterns in another order."""
-    loras, found = [lora.written for lora in contents.loras], []
+    """Remark on patterns: PEFT takes the first that matches, and saves them in another order."""
+    loras, remarks = [lora.written for lora in contents.loras], []
     for field in ("rank_pattern", "alpha_pattern"):
         patterns = contents.config.raw.get(field)
         if not patterns or not isinstance(patterns, dict):
@@ -70,8 +70,8 @@ def _patterns(contents: Contents) -> str:
             text += f"; no module matches {few([repr(p) for p in idle])}"
         if twice := [name for name, several in matched.items() if len(several) > 1]:
             text += f"; several match {few(twice, 1)}, and the first in the file counts"
-        found.append(text)
-    return "; ".join(found)
+        remarks.append(text)
+    return "; ".join(remarks)
 
 
 def _names(contents: Contents) -> str:
@@ -80,7 +80,7 @@ def _names(contents: Contents) -> str:
     if any(re.search(r"\.lora_[AB]\.(?!weight$)[^.]+\.weight$", name) for name in raw):
         remarks.append("an adapter's name in the keys (such as .default.), as trainers save them")
     if raw and not any(name.startswith(PREFIX) for name in raw):
-        remarks.append(f"keys lack the prefix {PREFIX}")
+        remarks.append(f"keys without the prefix {PREFIX}")
     return "; ".join(remarks)
 
 
@@ -89,20 +89,20 @@ def _initialization(contents: Contents) -> str:
     return "" if isinstance(how, bool) or how is None else f"initialized by {how!r}"
 
 
-def _saved_whole(contents: Contents) -> str:
-    raw, found = contents.config.raw, []
+def _modules_to_save(contents: Contents) -> str:
+    raw, remarks = contents.config.raw, []
     modules = {i.key.module for i in contents.of(Part.FULL)}
     if loose := [m for m in modules if not any(saves(raw, above) for above in _parents(m))]:
-        found.append(f"full tensors that modules_to_save does not name: {few(sorted(loose))}")
+        remarks.append(f"full tensors that modules_to_save does not name: {few(sorted(loose))}")
     for entry in entries(raw, "modules_to_save"):
         if not any(entry in module for module in modules):
-            found.append(f"modules_to_save names {entry}, of which there is no tensor")
-    return "; ".join(found)
+            remarks.append(f"modules_to_save names {entry}, of which there is no tensor")
+    return "; ".join(remarks)
 
 
 def _tokens(contents: Contents) -> str:
     rows = sum(i.shape[0] for i in contents.of(Part.TOKENS) if i.shape)
-    return f"{rows} rows of the embeddings are trained whole" if rows else ""
+    return f"{rows} rows of the embeddings are fully trained" if rows else ""
 
 
 def _not_selected(contents: Contents) -> str:
@@ -112,7 +112,7 @@ def _not_selected(contents: Contents) -> str:
         return error.problem
     if not lost:
         return ""
-    return f"target_modules does not select {few(lost)}: PEFT leaves them out without a word"
+    return f"target_modules does not select {few(lost)}: PEFT leaves them out silently"
 
 
 def _files(contents: Contents) -> str:
@@ -123,7 +123,7 @@ def _files(contents: Contents) -> str:
     if NON_LORA in names:
         remarks.append(f"fully trained parameters in {NON_LORA}, as the original LLaVA saves them")
     if (contents.folder / BESIDE).is_file():
-        remarks.append(f"fully trained parameters beside it in {BESIDE}")
+        remarks.append(f"fully trained parameters next to it in {BESIDE}")
     return "; ".join(remarks)
 
 
@@ -139,20 +139,20 @@ def _transposed(contents: Contents) -> str:
 
 
 def _parents(module: str) -> list[str]:
-    """A module and all that it lies in."""
+    """Return a module and all modules that it lies in."""
     parts = module.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
 
 
 def _matching(patterns: dict[str, object], name: str) -> list[str]:
-    found = []
+    matching = []
     for pattern in patterns:
         try:
             if re.match(rf"(.*\.)?({pattern})$", name):
-                found.append(pattern)
+                matching.append(pattern)
         except re.error:  # the reason why the adapter is refused
             continue
-    return found
+    return matching
 
 
 _RULES: tuple[Rule, ...] = (
@@ -164,7 +164,7 @@ _RULES: tuple[Rule, ...] = (
     _tokens,
     _patterns,
     _initialization,
-    _saved_whole,
+    _modules_to_save,
     _not_selected,
     _names,
     _files,

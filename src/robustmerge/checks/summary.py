@@ -1,4 +1,4 @@
-"""What one adapter is: read from its settings and headers, refused or not."""
+"""A summary of one adapter from its settings and headers, refused or not."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class AdapterSummary:
         layout: How the modules are named.
         towers: The adapted modules by part: language, vision, connector, other.
         ranks: How many modules have each rank.
-        scalings: How many modules are scaled by what, in words.
+        scalings: How many modules have each scaling, in words.
         dtypes: How many tensors have each type.
         bytes: Size of the weights' files.
-        extras: Shapes of the parameters trained whole.
+        extras: Shapes of the fully trained parameters.
         norm: Frobenius norm of the whole update, None where it is refused.
-        unusual: What a careful user should know.
+        unusual: Remarks for a careful user.
         refusals: Why it cannot be merged.
     """
 
@@ -66,7 +66,7 @@ class AdapterSummary:
 
 
 def summarize(contents: Contents) -> AdapterSummary:
-    """Gather the facts; reads all factors for the norm, two modules' tensors at a time."""
+    """Summarize an adapter; reads all factors for the norm, those of one module at a time."""
     measured, refusals = _norm(contents)
     notes = [*find_remarks(contents), *_of_norm(measured)]
     return AdapterSummary(
@@ -87,7 +87,7 @@ def summarize(contents: Contents) -> AdapterSummary:
 
 
 def leaf(name: str) -> str:
-    """The last part of a name, with what stands before a number: `mlp.0`, `q_proj`."""
+    """Return the last part of a name, with the word before a number: `mlp.0`, `q_proj`."""
     parts = name.split(".")
     start = len(parts) - 1
     while start > 0 and parts[start].isdigit():
@@ -96,7 +96,7 @@ def leaf(name: str) -> str:
 
 
 def block(name: str) -> str:
-    """The numbered block a module lies in, '' where it lies in none."""
+    """Return the numbered block a module lies in, '' where it lies in none."""
     parts = name.split(".")
     number = next((i for i, part in enumerate(parts) if part.isdigit()), None)
     return "" if number is None else ".".join(parts[: number + 1])
@@ -115,20 +115,20 @@ def _towers(loras: tuple[LoraPair, ...]) -> dict[str, TowerSummary]:
 
 
 def _scalings(contents: Contents) -> dict[str, int]:
-    """How many modules have each scaling, and how it comes about."""
-    config, found = contents.config, Counter[str]()
+    """Count the modules of each scaling, and write how it is computed."""
+    config, counts = contents.config, Counter[str]()
     for lora in contents.loras:
         if lora.rank < 1:
             continue
         try:
             scaling = config.scaling(lora.written, lora.rank)
-        except MergeError:  # the settings say nothing usable, and the adapter is refused for it
+        except MergeError:  # unusable settings, for which the adapter is refused
             return {}
         root = math.sqrt(lora.rank)
         alpha = scaling * (root if config.rslora else lora.rank)
         how = f"alpha {alpha:g} / " + (f"√{lora.rank}, rsLoRA" if config.rslora else f"{lora.rank}")
-        found[f"{scaling:.4g} = {how}"] += 1
-    return dict(found.most_common())
+        counts[f"{scaling:.4g} = {how}"] += 1
+    return dict(counts.most_common())
 
 
 def _norm(contents: Contents) -> tuple[UpdateNorm | None, tuple[MergeError, ...]]:

@@ -1,4 +1,4 @@
-"""Where the tensors of an adapter belong in the base, and whether they fit there."""
+"""Find the parameters of the base that an adapter's tensors change, and whether shapes fit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FIRST = (Part.A, Part.EMBEDDING_A)
 
 
 def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
-    """Why a tensor does not fit the base, '' where it does."""
+    """Say why a tensor does not fit the base, '' where it does."""
     name = parameter(item)
-    place = _find(item, contents, base)
-    if place is None:
+    ref = _find(item, contents, base)
+    if ref is None:
         return f"there is no {name}"
-    if not _shape_is_known(place):
+    if not _shape_is_known(ref):
         return ""
-    theirs = place.spec.shape
+    theirs = ref.spec.shape
     transposed = contents.config.raw.get("fan_in_fan_out") and len(theirs) == 2
     if _fits(item, theirs) or (transposed and _fits(item, theirs[::-1])):
         return ""
@@ -32,12 +32,12 @@ def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
 
 
 def nearest(item: NamedTensor, base: Base) -> str:
-    """The base's parameter whose name is most like the one a tensor wants, '' where none is."""
+    """Return the base's parameter whose name is nearest to a tensor's, '' where none is near."""
     return next(iter(get_close_matches(parameter(item), base.tensors, n=1)), "")
 
 
 def parameter(item: NamedTensor) -> str:
-    """Canonical name of the base's parameter that a tensor changes or replaces."""
+    """Return the canonical name of the base's parameter that a tensor changes or replaces."""
     module = canonical(item.key.module.replace(".base_layer", ""))
     if item.key.part is Part.FULL:
         return canonical(item.written)
@@ -47,9 +47,9 @@ def parameter(item: NamedTensor) -> str:
 
 
 def unknown_shapes(items: Iterable[NamedTensor], base: Base) -> int:
-    """How many of the tensors belong to quantized weights, whose stored shape is another."""
-    places = [_stored(parameter(item), base) for item in items]
-    return sum(place is not None and not _shape_is_known(place) for place in places)
+    """Count the tensors that belong to quantized weights, whose stored shape is another."""
+    refs = [_stored(parameter(item), base) for item in items]
+    return sum(ref is not None and not _shape_is_known(ref) for ref in refs)
 
 
 def _find(item: NamedTensor, contents: Contents, base: Base) -> TensorRef | None:
@@ -67,12 +67,12 @@ def _stored(name: str, base: Base) -> TensorRef | None:
     return base.weight(module) or base.tensors.get(f"{module}.qweight")
 
 
-def _shape_is_known(place: TensorRef) -> bool:
-    return place.spec.dtype in DTYPES or place.spec.dtype.startswith("F8")
+def _shape_is_known(ref: TensorRef) -> bool:
+    return ref.spec.dtype in DTYPES or ref.spec.dtype.startswith("F8")
 
 
 def _fits(item: NamedTensor, weight: tuple[int, ...]) -> bool:
-    """Whether a tensor goes with a weight (d_out, d_in, …) or embedding (vocabulary, hidden)."""
+    """Decide whether a tensor fits a weight (d_out, d_in, …) or embedding (vocabulary, hidden)."""
     shape, part = item.shape, item.key.part
     if part in (Part.FULL, Part.BASE):
         return shape == weight

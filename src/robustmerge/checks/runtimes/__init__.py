@@ -1,4 +1,4 @@
-"""What the runtimes that load adapters ask of them: one file for each.
+"""The limits of the runtimes that load adapters: one file for each runtime.
 
 A limit fails where the runtime refuses the adapter or computes something else with it without
 saying so; where a setting of the runtime makes it work and it refuses with an error without, it is

@@ -11,19 +11,19 @@ from .shared import LANGUAGE_ONLY, REWRITE, Runtime, is_close, peft_keys, plain_
 
 
 def convertible_tensors(contents: Contents) -> Finding:
-    """The converter stops at tensors that are neither factors, norms nor copies of the base."""
-    found = [
+    """Check for tensors at which the converter stops: all but factors, norms, and base copies."""
+    others = [
         layout.canonical(i.written)
         for i in contents.of(Part.FULL, Part.TOKENS, Part.LORA_BIAS)
         if "_layernorm" not in i.ref.name and ".norm" not in i.ref.name
     ]
-    if not found:
+    if not others:
         return OK
-    return fails(f"tensors other than factors: {few(found, 1)}", "merge with --extras-in beside")
+    return fails(f"tensors other than factors: {few(others, 1)}", "merge with --extras-in beside")
 
 
 def scaling_by_alpha(contents: Contents) -> Finding:
-    """Every module is scaled by lora_alpha / its tensors' rank."""
+    """Check that every module is scaled by lora_alpha / its tensors' rank."""
     alpha = contents.config.alpha
     if all(is_close(scaling(contents, x), alpha / max(x.rank, 1)) for x in contents.loras):
         return OK
@@ -31,7 +31,7 @@ def scaling_by_alpha(contents: Contents) -> Finding:
 
 
 def language_only(contents: Contents) -> Finding:
-    """The vision side is another file, which takes no adapter."""
+    """Check that only the language model is adapted: the vision tower's file takes no adapter."""
     outside = contents.outside_language()
     if not outside:
         return OK

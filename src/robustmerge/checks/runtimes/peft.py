@@ -16,13 +16,15 @@ from .shared import Runtime
 
 
 def tensors_find_modules(contents: Contents) -> Finding:
-    """Tensors under names that no module has are left out with a warning, and nothing else."""
+    """Check the names: PEFT leaves tensors that no module has out, with only a warning."""
     loaded = [i for i in contents.items if i.key.part is not Part.BASE]
     lost = [i for i in loaded if not lands(contents, i)]
     if not lost:
         return OK
     kind = fails if contents.text_only is False else note
-    where = "" if contents.text_only is False else " (fine if the base is text-only: --base tells)"
+    where = (
+        "" if contents.text_only is False else " (fine if the base is text-only: --base checks it)"
+    )
     return kind(
         f"with transformers since 4.52, {len(lost)} of {len(loaded)} tensors find no module, such "
         f"as {lost[0].written}{where}",
@@ -31,7 +33,7 @@ def tensors_find_modules(contents: Contents) -> Finding:
 
 
 def settings_select_modules(contents: Contents) -> Finding:
-    """Modules are given a place by the settings; a tensor without a place is dropped silently."""
+    """Check that the settings still select the modules; other tensors are dropped silently."""
     names = {lora.written: contents.live(lora.written) for lora in contents.loras}
     raw = contents.config.raw
     lost = [

@@ -12,14 +12,14 @@ from .shared import LANGUAGE_ONLY, REWRITE, SERVER, Runtime, as_configured
 
 
 def uniform_scaling(contents: Contents) -> Finding:
-    """Every module is scaled by lora_alpha / r of the settings."""
+    """Check that every module is scaled by lora_alpha / r of the settings."""
     if not contents.config.rslora and as_configured(contents):
         return OK
     return fails("rsLoRA, or ranks or alphas by module", REWRITE)
 
 
 def listed_targets(contents: Contents) -> Finding:
-    """Modules are found by the last part of names in a list."""
+    """Check that target_modules is a list, by whose last parts of names modules are found."""
     targets = contents.config.raw.get("target_modules")
     if isinstance(targets, list) or targets in ("all", ALL_LINEAR):
         return OK
@@ -27,7 +27,7 @@ def listed_targets(contents: Contents) -> Finding:
 
 
 def language_blocks_only(contents: Contents) -> Finding:
-    """Only linear layers of the language model's blocks take part."""
+    """Check that only linear layers of the language model's blocks are adapted."""
     outside = [
         x.name for x in contents.loras if layout.tower(x.name) != "language" or not _in_block(x)
     ]
@@ -38,7 +38,7 @@ def language_blocks_only(contents: Contents) -> Finding:
 
 
 def family_declares_lora(contents: Contents) -> Finding:
-    """Its LLaVA does not say which modules take LoRA."""
+    """Check the family: SGLang's LLaVA does not declare which modules take LoRA."""
     candidates = guess_family(contents).candidates
     if not candidates or not all(map(_is_undeclared, candidates)):
         return OK
@@ -50,7 +50,7 @@ def _in_block(lora: LoraPair) -> bool:
 
 
 def _is_undeclared(candidate: str) -> bool:
-    """Whether a family, or one that its name begins with, does not declare its LoRA modules."""
+    """Decide whether a family, or one that its name begins with, is undeclared."""
     return any(candidate.startswith(f.name) and "sglang" in f.undeclared_by for f in FAMILIES)
 
 

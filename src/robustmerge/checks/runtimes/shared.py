@@ -36,7 +36,7 @@ class Runtime:
 
 
 def plain_lora(contents: Contents) -> Finding:
-    """DoRA and related adapters compute more than s B A, and are refused."""
+    """Check for DoRA and related adapters, which compute more than s B A."""
     raw = contents.config.raw
     fields = (
         "use_dora",
@@ -45,14 +45,14 @@ def plain_lora(contents: Contents) -> Finding:
         "layer_replication",
         "alora_invocation_tokens",
     )
-    found = [field for field in fields if raw.get(field)]
-    if not found and contents.of(Part.MAGNITUDE):
-        found = ["a magnitude vector"]
-    return fails(f"not plain LoRA: {', '.join(found)}", "train plain LoRA") if found else OK
+    present = [field for field in fields if raw.get(field)]
+    if not present and contents.of(Part.MAGNITUDE):
+        present = ["a magnitude vector"]
+    return fails(f"not plain LoRA: {', '.join(present)}", "train plain LoRA") if present else OK
 
 
 def no_bias(contents: Contents) -> Finding:
-    """Trained biases are refused."""
+    """Check for trained biases."""
     raw = contents.config.raw
     bias = raw.get("bias") or "none"
     if bias != "none" or raw.get("lora_bias") or contents.of(Part.LORA_BIAS):
@@ -61,27 +61,27 @@ def no_bias(contents: Contents) -> Finding:
 
 
 def factors_only(contents: Contents) -> Finding:
-    """Fully trained parameters have no place in a server's LoRA memory."""
-    found = [layout.canonical(i.written) for i in contents.fully_trained]
+    """Check for fully trained parameters, for which servers have no LoRA memory."""
+    names = [layout.canonical(i.written) for i in contents.fully_trained]
     listed = contents.config.raw.get("modules_to_save")
-    found = found or ([str(e) for e in listed] if isinstance(listed, list) else [])
-    if not found:
+    names = names or ([str(e) for e in listed] if isinstance(listed, list) else [])
+    if not names:
         return OK
     return fails(
-        f"fully trained parameters: {few(found, 1)}",
+        f"fully trained parameters: {few(names, 1)}",
         "merge with --extras-in beside, and put them into the base",
     )
 
 
 def peft_keys(contents: Contents) -> Finding:
-    """Names are taken apart by position, so that they must be as PEFT writes them."""
+    """Check that names are as PEFT writes them: they are taken apart by position."""
     odd = [i.ref.name for i in contents.items if i.ref.name != _as_peft_writes(i)]
     odd += contents.unknown_names
     return fails(f"keys such as {odd[0]}", "save it again with PEFT, or merge it") if odd else OK
 
 
 def as_configured(contents: Contents) -> bool:
-    """Whether every module has the rank and the scaling that r and lora_alpha give."""
+    """Decide whether every module has the rank and the scaling that r and lora_alpha give."""
     config = contents.config
     root = math.sqrt(config.rank) if config.rslora else config.rank
     return all(
@@ -95,9 +95,9 @@ def scaling(contents: Contents, lora: LoraPair) -> float:
     return contents.config.scaling(lora.written, max(lora.rank, 1))
 
 
-def is_close(one: float, other: float) -> bool:
-    """Whether two scalings are the same but for rounding."""
-    return math.isclose(one, other, rel_tol=1e-9)
+def is_close(first: float, second: float) -> bool:
+    """Decide whether two scalings are the same but for rounding."""
+    return math.isclose(first, second, rel_tol=1e-9)
 
 
 def _as_peft_writes(item: NamedTensor) -> str:

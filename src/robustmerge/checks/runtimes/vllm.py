@@ -16,7 +16,7 @@ _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 
 
 def rank_is_allowed(contents: Contents) -> Finding:
-    """The largest rank is a setting of the server, from a list."""
+    """Check the rank: the largest one is a setting of the server, from a list."""
     rank = max((lora.rank for lora in contents.loras), default=0)
     allowed = next((r for r in RANKS if r >= rank), None)
     if allowed is None:
@@ -27,14 +27,14 @@ def rank_is_allowed(contents: Contents) -> Finding:
 
 
 def uniform_scaling(contents: Contents) -> Finding:
-    """Releases before 0.33 took r and lora_alpha for every module, without saying so."""
+    """Check for patterns: releases before 0.33 silently took r and lora_alpha for all modules."""
     if as_configured(contents):
         return OK
     return note("vLLM before 0.33 takes one rank and alpha for all modules", REWRITE)
 
 
 def language_only(contents: Contents) -> Finding:
-    """Weights outside the language model are dropped, with a line in the log."""
+    """Check for modules outside the language model, which are dropped with a line in the log."""
     outside = contents.outside_language()
     if not outside:
         return OK
@@ -46,7 +46,7 @@ def language_only(contents: Contents) -> Finding:
 
 
 def family_takes_lora(contents: Contents) -> Finding:
-    """Some families take no LoRA at all."""
+    """Check the family: some take no LoRA at all."""
     candidates = guess_family(contents).candidates
     if not candidates or not all(
         c in BY_NAME and "vllm" in BY_NAME[c].refused_by for c in candidates
@@ -56,7 +56,7 @@ def family_takes_lora(contents: Contents) -> Finding:
 
 
 def unchanged_base(contents: Contents) -> Finding:
-    """Initializations that replace the base weights are refused."""
+    """Check for initializations that changed the base weights."""
     start = contents.config.raw.get("init_lora_weights")
     if not isinstance(start, str) or start.lower() in _PLAIN_STARTS:
         return OK
