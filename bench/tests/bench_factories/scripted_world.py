@@ -1,7 +1,7 @@
-"""A pretend benchmark: tasks without pictures, and a model whose answers depend on what it wears.
+"""A scripted benchmark: tasks without images, and a model whose answers depend on its adapter.
 
-Of every ten items the bare model has two right. An adapter adds what its strength is worth, which
-is most near `BEST` and less the further away it is, and an expert adds more on its own task.
+Of every ten items the base answers two correctly. An adapter adds up to five, the more the nearer
+its strength is to `BEST`, and an expert two more on its own task.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ class ScriptedTask:
 
     def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:
         pairs = zip(answers, items, strict=True)
-        return np.array([100.0 * (said in item.references) for said, item in pairs])
+        return np.array([100.0 * (answer in item.references) for answer, item in pairs])
 
 
 class ScriptedModel:
     def __init__(self, base: Path) -> None:
         assert (base / "config.json").is_file()
-        self.worn: Path | None = None
+        self.adapter: Path | None = None
         self.strength = 0.0
 
     @contextmanager
     def using(self, folder: Path | None, scale: float = 1.0) -> Iterator[ScriptedModel]:
-        self.worn, self.strength = folder, 0.0
+        self.adapter, self.strength = folder, 0.0
         if folder:
             norms = [float(delta.norm()) for delta in deltas(folder).values()]
             self.strength = scale * math.hypot(*norms)
         yield self
-        self.worn = None
+        self.adapter = None
 
     def answer(self, items: Sequence[Item]) -> list[str]:
         return ["yes" if self._right(item) else "no" for item in items]
 
     def _right(self, item: Item) -> bool:
         right = 2
-        if self.worn and self.strength:
+        if self.adapter and self.strength:
             right += max(0, 5 - round(abs(math.log2(self.strength / BEST))))
-            right += 2 * (self.worn.name == item.task)
+            right += 2 * (self.adapter.name == item.task)
         return int(item.prompt.split()[-1]) % 10 < right
 
 
@@ -88,7 +88,7 @@ WORLD = World(tasks, model)
 
 
 def trained(root: Path, sets: Sequence[str] = ("shared-0",), *, joint: bool = True) -> Path:
-    """A trained benchmark of random adapters."""
+    """Write a trained benchmark of random adapters."""
     base = root / "base"
     base.mkdir(parents=True)
     (base / "config.json").write_text(json.dumps({"model_type": "llava"}))

@@ -9,7 +9,7 @@ from robustmerge_bench.mini.training.sizes import SIZES, Size
 
 
 def brief() -> Size:
-    """A few steps of every stage."""
+    """Return a few steps of every stage."""
     nano = SIZES["nano"]
     return replace(
         nano,

@@ -77,7 +77,7 @@ class ScriptedTools(StudyTools):
         ).hexdigest()
         for task in tasks:
             if task.name in self.fail:
-                raise MergeError("no picture a.png", where=f"{task.name}, question 3", hint="find")
+                raise MergeError("no image a.png", where=f"{task.name}, question 3", hint="find")
             self._answer(task, seed, data, out, name)
 
     def _answer(self, task: PaperTask, seed: str, data: Path, out: Path, name: str) -> None:
@@ -129,14 +129,14 @@ def data(root: Path, tasks: Sequence[str], n: int = 20) -> Path:
 
 
 def adapters(root: Path, tasks: Sequence[str]) -> dict[str, str]:
-    """One small adapter a task."""
+    """Write one small adapter per task."""
     for i, name in enumerate(tasks):
         make.adapter(root / name, seed=i)
     return {name: f"{root.name}/{name}" for name in tasks}
 
 
 def write(file: Path, **content: Any) -> Path:
-    """A study file of two seen tasks and an unseen one, with its adapters and data beside it."""
+    """Write a study file of two seen tasks and an unseen one, with adapters and data."""
     seen, every = ["vqav2", "rec"], ["vqav2", "rec", "tabmwp"]
     plain: dict[str, Any] = {
         "title": "Made up",
@@ -148,13 +148,13 @@ def write(file: Path, **content: Any) -> Path:
         "protocols": ["official"],
     }
     plain |= content
-    there = {name: value for name, value in plain.items() if value is not None}
-    file.write_text(yaml.safe_dump(there, sort_keys=False))
+    present = {name: value for name, value in plain.items() if value is not None}
+    file.write_text(yaml.safe_dump(present, sort_keys=False))
     return file
 
 
 def answers(task: str, values: Sequence[float] | np.ndarray, **more: Any) -> Score:
-    """A score of these samples, 0 to 100 each."""
+    """Return a score of these samples, 0 to 100 each."""
     rows = np.asarray(values, float)[:, None]
     return Score(task, "official", "mean", tuple(range(len(rows))), rows, **more)
 
@@ -169,7 +169,7 @@ def record(
     failures: Mapping[str, Mapping[str, str]] | None = None,
     note: str = "",
 ) -> Path:
-    """A study's folder as a run leaves it, with these scores by label and task."""
+    """Write a study's folder as a run leaves it, with these scores by label and task."""
     kinds = kinds or {}
     files: dict[str, dict[str, dict[str, str]]] = {}
     named = []

@@ -17,7 +17,7 @@ from robustmerge_bench.mini.training.train import settle
 
 
 def make_root(root: Path, experts: str = "shared-0") -> Path:
-    """A root as a training leaves it, with one set of experts, no two of them equal."""
+    """Write a root as a training leaves it, with one set of experts, no two of them equal."""
     torch.manual_seed(0)
     root.mkdir(parents=True)
     settle(root, "nano")

@@ -24,70 +24,70 @@ def scripted_world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> list[str]:
+def folders(tmp_path: Path) -> list[str]:
     root = trained(tmp_path / "root", ["shared-0", "shared-1", "independent-0"])
     return ["--root", str(root), "--out", str(tmp_path / "out")]
 
 
-def test_run_table_and_gates(places: list[str], tmp_path: Path, capsys: Capture) -> None:
+def test_run_table_and_gates(folders: list[str], tmp_path: Path, capsys: Capture) -> None:
     options = ["--items", "40", "--validation", "10", "--jobs", "1"]
     methods = ["--methods", "ties:density=0.5,space=delta,task-arithmetic,tsv-m", "--scale", "all"]
-    assert run([*RUN, *places, *options, *methods]) == 0
-    said = capsys.readouterr()
-    assert "next: robustmerge bench mini table" in said.out
-    assert "17 models to examine" in said.err
-    assert "[16/17] shared-0 task-arithmetic sweep input" in said.err
-    assert "17 done, 0 were there" in said.err
+    assert run([*RUN, *folders, *options, *methods]) == 0
+    printed = capsys.readouterr()
+    assert "next: robustmerge bench mini table" in printed.out
+    assert "17 models to examine" in printed.err
+    assert "[16/17] shared-0 task-arithmetic sweep input" in printed.err
+    assert "17 done, 0 were there" in printed.err
     assert len(list((tmp_path / "out").iterdir())) == 17
 
-    assert run([*RUN, *places, *options, *methods]) == 0
+    assert run([*RUN, *folders, *options, *methods]) == 0
     assert "0 done, 17 were there" in capsys.readouterr().err
 
-    assert run(["bench", "mini", "table", *places[2:]]) == 0
+    assert run(["bench", "mini", "table", *folders[2:]]) == 0
     text = capsys.readouterr().out
     assert "## Experts: shared, seeds 0" in text
     assert "### Scale geometric, rank input" in text
     assert "| ties:density=0.5,space=delta |" in text
-    assert run(["bench", "mini", "table", *places[2:], "--json"]) == 0
+    assert run(["bench", "mini", "table", *folders[2:], "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["shared"]["sections"]) == 4
 
-    assert run(["bench", "mini", "gates", *places]) == 1
+    assert run(["bench", "mini", "gates", *folders]) == 1
     text = capsys.readouterr().out
     assert "experts: shared" in text
     assert text.count("FAILED") >= 1
     assert text.count("FAILED") + text.count("passed") == 8
-    assert run(["bench", "mini", "gates", *places, "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)["shared"]
-    sizes = next(gate for gate in found if "size" in gate["name"])
+    assert run(["bench", "mini", "gates", *folders, "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)["shared"]
+    sizes = next(gate for gate in result if "size" in gate["name"])
     assert sizes["measured"].count("%") == 2
 
 
 def test_gates_that_are_all_open(
-    places: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    folders: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["--methods", "average", "--items", "10", "--jobs", "1"]
-    assert run([*RUN, *places, *options]) == 0
+    assert run([*RUN, *folders, *options]) == 0
     from robustmerge_bench.mini.ranking.gates import Gate
 
     open_gate = Gate("a gate", "much", "more", True)
     monkeypatch.setattr(
         "robustmerge_bench.mini.ranking.gates.check_gates", lambda *_, **__: [open_gate]
     )
-    assert run(["bench", "mini", "gates", *places]) == 0
+    assert run(["bench", "mini", "gates", *folders]) == 0
 
 
 def test_seeds_initializations_and_ranks(
-    places: list[str], tmp_path: Path, capsys: Capture
+    folders: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     options = ["--methods", "average", "--items", "10", "--jobs", "1"]
-    assert run([*RUN, *places, *options, "--seeds", "0,1", "--rank", "both", "--matrix"]) == 0
+    assert run([*RUN, *folders, *options, "--seeds", "0,1", "--rank", "both", "--matrix"]) == 0
     names = sorted(p.name.rpartition(".json")[0][:-11] for p in (tmp_path / "out").iterdir())
     assert [name for name in names if "average" in name] == [
         f"shared-{seed}-average-default-{rank}" for seed in (0, 1) for rank in ("full", "input")
     ]
-    assert run([*RUN, *places, *options, "--init", "both"]) == 0
+    assert run([*RUN, *folders, *options, "--init", "both"]) == 0
     assert "independent-0 average default input" in capsys.readouterr().err
-    assert run(["bench", "mini", "table", *places[2:]]) == 0
+    assert run(["bench", "mini", "table", *folders[2:]]) == 0
     text = capsys.readouterr().out
     assert "## Experts: shared, seeds 0, 1" in text
     assert "## Experts: independent, seeds 0" in text
@@ -95,17 +95,19 @@ def test_seeds_initializations_and_ranks(
 
 
 def test_without_methods_every_one_and_a_word_on_data(
-    places: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    folders: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(jobs, *_, **__):  # type: ignore[no-untyped-def]
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robustmerge_bench.mini.runs.examine.evaluate", stop)
-    assert run([*RUN, *places]) == 130
-    said = capsys.readouterr().err
-    assert "fisher, regmean need data, and are given 100 validation items of each seen task" in said
-    assert "what is done is kept" in said
-    assert "nothing was written" not in said
+    assert run([*RUN, *folders]) == 130
+    printed = capsys.readouterr().err
+    assert (
+        "fisher, regmean need data, and are given 100 validation items of each seen task" in printed
+    )
+    assert "what is done is kept" in printed
+    assert "nothing was written" not in printed
 
 
 @pytest.mark.parametrize(
@@ -120,21 +122,22 @@ def test_without_methods_every_one_and_a_word_on_data(
         (["--frozen"], "no experts shared-0-frozen"),
     ],
 )
-def test_wrong_options(places: list[str], options: list[str], words: str, capsys: Capture) -> None:
-    assert run([*RUN, *places, "--methods", "average", *options]) == 1
+def test_wrong_options(folders: list[str], options: list[str], words: str, capsys: Capture) -> None:
+    assert run([*RUN, *folders, "--methods", "average", *options]) == 1
     assert words in capsys.readouterr().err
 
 
-def test_a_failed_job_is_told_at_the_end(places: list[str], capsys: Capture) -> None:
-    root = Path(places[1])
+def test_a_failed_job_is_told_at_the_end(folders: list[str], capsys: Capture) -> None:
+    root = Path(folders[1])
     path = root / "experts" / "shared-0" / "rec" / "adapter_model.safetensors"
     save_file({name: tensor / 0 for name, tensor in load_file(path).items()}, path)
     options = ["--methods", "average,task-arithmetic", "--items", "10", "--jobs", "1"]
-    assert run([*RUN, *places, *options]) == 1
-    said = capsys.readouterr().err
-    assert "shared-0 expert rec: failed: ValueError" in said  # what the scripted model makes of NaN
-    assert "3 of 7 jobs failed: shared-0 expert rec, shared-0 average default input, " in said
-    assert "the same command again" in said
+    assert run([*RUN, *folders, *options]) == 1
+    printed = capsys.readouterr().err
+    # The scripted model cannot compare NaN.
+    assert "shared-0 expert rec: failed: ValueError" in printed
+    assert "3 of 7 jobs failed: shared-0 expert rec, shared-0 average default input, " in printed
+    assert "the same command again" in printed
     assert len(list((root.parent / "out").iterdir())) == 4
 
 
@@ -164,10 +167,10 @@ def test_durations_are_readable() -> None:
 def test_a_missing_library_is_named_with_the_extra_that_has_it(
     arguments: list[str], tmp_path: Path
 ) -> None:
-    given = ["bench", "mini", *(a.format(tmp_path) for a in arguments)]
+    command = ["bench", "mini", *(a.format(tmp_path) for a in arguments)]
     code = (
         "import sys\nsys.modules['transformers'] = None\n"
-        f"from robustmerge.cli.app import run\nsys.exit(run({given!r}))"
+        f"from robustmerge.cli.app import run\nsys.exit(run({command!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

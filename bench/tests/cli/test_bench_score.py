@@ -45,18 +45,18 @@ def row(text: str, name: str) -> list[str]:
 
 def test_both_protocols_side_by_side(rec: list[str], tmp_path: Path, capsys: Capture) -> None:
     assert run([*rec, "--json", str(tmp_path / "out" / "rec.json")]) == 0
-    said = capsys.readouterr().out
-    assert row(said, "REC") == ["official", "fixed"]
-    assert row(said, "score") == ["83.33", "83.33"]
-    assert row(said, "samples") == ["12", "12"]
-    assert row(said, "empty answers") == ["8.3%"] * 2
-    assert row(said, "unparsable answers") == ["8.3%"] * 2
-    assert row(said, "chance") == ["-", "-"]
-    assert len(row(said, "95% interval")) == 6
-    assert "note" not in said  # 0.38 and 0.3 overlap by more than half
+    printed = capsys.readouterr().out
+    assert row(printed, "REC") == ["official", "fixed"]
+    assert row(printed, "score") == ["83.33", "83.33"]
+    assert row(printed, "samples") == ["12", "12"]
+    assert row(printed, "empty answers") == ["8.3%"] * 2
+    assert row(printed, "unparsable answers") == ["8.3%"] * 2
+    assert row(printed, "chance") == ["-", "-"]
+    assert len(row(printed, "95% interval")) == 6
+    assert "note" not in printed  # 0.38 and 0.3 overlap by more than half
     for protocol in "official", "fixed":
         path = tmp_path / "out" / f"rec.{protocol}.json"
-        assert f"written to {path}" in said
+        assert f"written to {path}" in printed
         score = Score.read(path)
         assert (score.protocol, score.n) == (protocol, 12)
         assert score.value == pytest.approx(1000 / 12)
@@ -66,27 +66,27 @@ def test_a_note_where_they_differ(rec: list[str], tmp_path: Path, capsys: Captur
     path = tmp_path / "p.jsonl"
     path.write_text(path.read_text().replace("0.38]", "0.38], I think"))
     assert run(rec) == 0
-    said = capsys.readouterr().out
-    assert row(said, "score") == ["0.00", "83.33"]
-    assert "note: official gives 83.33 less than fixed: official cuts the last character" in said
-    assert said.rstrip().endswith("fixed gives more for 10, such as '0'")
+    printed = capsys.readouterr().out
+    assert row(printed, "score") == ["0.00", "83.33"]
+    assert "note: official gives 83.33 less than fixed: official cuts the last character" in printed
+    assert printed.rstrip().endswith("fixed gives more for 10, such as '0'")
 
 
 def test_a_truncated_run(rec: list[str], tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[:5]))
     assert run(rec) == 1
-    said = capsys.readouterr().err
-    assert "error: 7 of 12 questions have no answer: 5, 6, 7, … and 4 more" in said
-    assert "hint: finish the run; or --missing wrong counts them as wrong" in said
+    printed = capsys.readouterr().err
+    assert "error: 7 of 12 questions have no answer: 5, 6, 7, … and 4 more" in printed
+    assert "hint: finish the run; or --missing wrong counts them as wrong" in printed
     assert run([*rec, "--missing", "wrong"]) == 0
-    said = capsys.readouterr().out
-    assert row(said, "samples") == ["5", "12"]
-    assert "note: official counts the 5 answers that are there, of 12 questions" in said
+    printed = capsys.readouterr().out
+    assert row(printed, "samples") == ["5", "12"]
+    assert "note: official counts the 5 answers that are there, of 12 questions" in printed
     assert run([*rec, "--protocol", "official", "--json", str(tmp_path / "one.json")]) == 0
-    said = capsys.readouterr().out
-    assert row(said, "REC") == ["official"]
-    assert "note: official counts the 5 answers" in said
+    printed = capsys.readouterr().out
+    assert row(printed, "REC") == ["official"]
+    assert "note: official counts the 5 answers" in printed
     assert Score.read(tmp_path / "one.json").n == 5
 
 
@@ -108,11 +108,11 @@ def test_parts_and_a_metric_that_is_missing(
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
     arguments = ["bench", "score", "--task", "vizwiz", "--questions", str(tmp_path / "val.json")]
     assert run([*arguments, "--predictions", str(tmp_path / "p.jsonl")]) == 0
-    said = capsys.readouterr().out
-    assert row(said, "score")[1] == row(said, "score")[3] == "*"
-    assert len(row(said, "  Bleu_4")) == 2
-    assert "VizWiz captions, mean of metrics" in said
-    assert "* METEOR is missing, since java is not installed" in said
+    printed = capsys.readouterr().out
+    assert row(printed, "score")[1] == row(printed, "score")[3] == "*"
+    assert len(row(printed, "  Bleu_4")) == 2
+    assert "VizWiz captions, mean of metrics" in printed
+    assert "* METEOR is missing, since java is not installed" in printed
 
 
 @pytest.mark.parametrize(

@@ -41,28 +41,28 @@ def copy(packed: Artifact, tmp_path: Path) -> Path:
 
 
 def test_an_artifact_that_was_just_packed_is_whole(packed: Artifact) -> None:
-    found = verify(packed.folder)
-    assert found.manifest == packed.manifest
-    assert found.manifest["made_by"] == MADE_BY
-    assert json.loads((found.folder / "training.json").read_text())["size"] == "nano"
-    assert list(found.experts) == list(SEEN)
-    assert all((folder / "adapter_config.json").is_file() for folder in found.experts.values())
-    assert (found.joint / "adapter_model.safetensors").is_file()
+    result = verify(packed.folder)
+    assert result.manifest == packed.manifest
+    assert result.manifest["made_by"] == MADE_BY
+    assert json.loads((result.folder / "training.json").read_text())["size"] == "nano"
+    assert list(result.experts) == list(SEEN)
+    assert all((folder / "adapter_config.json").is_file() for folder in result.experts.values())
+    assert (result.joint / "adapter_model.safetensors").is_file()
 
 
 def test_the_manifest_has_the_size_and_the_hash_of_every_file(packed: Artifact) -> None:
     folder = packed.folder
     written = json.loads((folder / "manifest.json").read_text())
-    there = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    del there["manifest.json"]
+    present = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    del present["manifest.json"]
     assert written["files"] == {
         name: {
             "bytes": len(path.read_bytes()),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
-        for name, path in there.items()
+        for name, path in present.items()
     }
-    assert written["bytes"] == sum(len(path.read_bytes()) for path in there.values())
+    assert written["bytes"] == sum(len(path.read_bytes()) for path in present.values())
     assert written["versions"]["torch"] == torch.__version__
 
 
@@ -169,10 +169,10 @@ class Repainted(type(TASKS["sqa"])):  # type: ignore[misc]
     """A task with one pixel of one picture changed."""
 
     def items(self, split, count, seed=0):  # type: ignore[no-untyped-def]
-        found = super().items(split, count, seed)
-        image = np.array(found[-1].image)
+        result = super().items(split, count, seed)
+        image = np.array(result[-1].image)
         image[0, 0, 0] ^= 1
-        return [*found[:-1], replace(found[-1], image=image)]
+        return [*result[:-1], replace(result[-1], image=image)]
 
 
 def test_what_is_too_large_is_refused_and_leaves_nothing(root: Path, tmp_path: Path) -> None:

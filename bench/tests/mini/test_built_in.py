@@ -35,10 +35,10 @@ def untrained(root: Path) -> Path:
     for name, parameter in expert.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    place = root / "experts" / "shared-0"
-    save(expert, place / SEEN[0])
+    folder = root / "experts" / "shared-0"
+    save(expert, folder / SEEN[0])
     for task in SEEN[1:]:
-        shutil.copytree(place / SEEN[0], place / task)
+        shutil.copytree(folder / SEEN[0], folder / task)
     return root
 
 

@@ -10,11 +10,11 @@ from robustmerge_bench.mini.runs.contender import Contender, every, parse_all, s
 
 
 def test_a_method_with_parameters_and_steps_around_it() -> None:
-    found = Contender.parse("norms:exponent=1,cap=3+ties:density=0.3,space=delta+svc")
-    assert found.method == "ties"
-    assert dict(found.settings) == {"density": 0.3, "space": "delta"}
-    assert (found.balance, found.calibrate) == (("norms:exponent=1,cap=3",), ("svc",))
-    assert found.parameters["elect"] == "total"  # a default of the method
+    result = Contender.parse("norms:exponent=1,cap=3+ties:density=0.3,space=delta+svc")
+    assert result.method == "ties"
+    assert dict(result.settings) == {"density": 0.3, "space": "delta"}
+    assert (result.balance, result.calibrate) == (("norms:exponent=1,cap=3",), ("svc",))
+    assert result.parameters["elect"] == "total"  # a default of the method
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def jobs(root: Path, study: Comparison, seeds: tuple[int, ...] = (0,)) -> list[E
 def test_references_first_then_every_merge_of_every_set(tmp_path: Path) -> None:
     trained(tmp_path, ["shared-0", "shared-1"])
     study = Comparison(TWO, ("input", "full"), ("default", "sweep"), 5, 3)
-    found = jobs(tmp_path, study, (0, 1))
+    result = jobs(tmp_path, study, (0, 1))
     references = ["expert sqa", "expert viz", "expert rec", "joint"]
-    labels = [job.label for job in found]
+    labels = [job.label for job in result]
     assert labels[0] == "zero-shot"
     assert labels[1:9] == [f"shared-{s} {r}" for s in (0, 1) for r in references]
     assert labels[9:12] == [
@@ -39,9 +39,9 @@ def test_references_first_then_every_merge_of_every_set(tmp_path: Path) -> None:
         "shared-0 average default input",
     ]
     assert len(labels) == len(set(labels)) == 9 + 2 * 2 * 2 * 2
-    assert len({job.file for job in found}) == len(found)
-    assert {job.validation for job in found if "sweep" in job.label} == {3}
-    assert {job.validation for job in found if "sweep" not in job.label} == {0}
+    assert len({job.file for job in result}) == len(result)
+    assert {job.validation for job in result if "sweep" in job.label} == {3}
+    assert {job.validation for job in result if "sweep" not in job.label} == {0}
 
 
 def test_experts_sit_their_own_task_or_all(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_results_of_robustmerge_are_found_under_its_former_parameters(tmp_path: 
 @dataclass(frozen=True)
 class Brighter(ScriptedTask):
     def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
-        found = super().items(split, count, seed)
-        return [replace(item, image=item.image + 1) for item in found]
+        result = super().items(split, count, seed)
+        return [replace(item, image=item.image + 1) for item in result]
 
 
 def test_another_world_has_another_hash() -> None:
@@ -128,9 +128,9 @@ def test_what_is_not_trained_is_named(tmp_path: Path) -> None:
 
 def test_frozen_sets_are_a_family_of_their_own(tmp_path: Path) -> None:
     trained(tmp_path, ["shared-2-frozen"])
-    (found,) = expert_sets(tmp_path, ["shared"], [2], frozen=True)
-    assert found == ExpertSet(tmp_path / "experts" / "shared-2-frozen", "shared", 2, True)
-    assert (found.name, found.family) == ("shared-2-frozen", "shared-frozen")
+    (result,) = expert_sets(tmp_path, ["shared"], [2], frozen=True)
+    assert result == ExpertSet(tmp_path / "experts" / "shared-2-frozen", "shared", 2, True)
+    assert (result.name, result.family) == ("shared-2-frozen", "shared-frozen")
 
 
 def test_a_joint_adapter_serves_sets_of_both_kinds_of_start(tmp_path: Path) -> None:

@@ -35,16 +35,16 @@ def result(job: EvaluationJob = JOB) -> Result:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep" / JOB.file
     result().write(path)
-    found = Result.read(path)
-    assert found.facts["parameters"]["density"] == 0.3
-    assert found.scores["sqa"].tolist() == [0, 100, 33.33]
-    assert found.scores["aok"].tolist() == [1, 2.5, 12.35]
-    assert (found.factor, found.sweep["tried"], found.notes) == (
+    actual = Result.read(path)
+    assert actual.facts["parameters"]["density"] == 0.3
+    assert actual.scores["sqa"].tolist() == [0, 100, 33.33]
+    assert actual.scores["aok"].tolist() == [1, 2.5, 12.35]
+    assert (actual.factor, actual.sweep["tried"], actual.notes) == (
         2.0,
         {"1": 20.0, "2": 30.5},
         ("a remark",),
     )
-    assert found.seconds == {"merge": 1.235}
+    assert actual.seconds == {"merge": 1.235}
     assert is_done(JOB, path.parent)
     assert [p.name for p in path.parent.iterdir()] == [JOB.file]
 
@@ -81,7 +81,7 @@ def test_half_a_file_does_not_count(tmp_path: Path) -> None:
     for end in (0, 1, len(text) // 2, len(text) - 3):
         path.write_text(text[:end])
         assert not is_done(JOB, tmp_path)
-        with pytest.raises(MergeError, match="not a whole one"):
+        with pytest.raises(MergeError, match="not a result of format 1"):
             read_all(tmp_path)
     path.write_text(text)
     assert is_done(JOB, tmp_path)

@@ -98,19 +98,20 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         "jobs = plan.make_jobs(root, sets, study, scripted_world.WORLD)\n"
         "examine.evaluate(jobs, out, scripted_world.WORLD, progress=lambda step: time.sleep(0.3))\n"
     )
-    places = os.pathsep.join([str(Path(scripted_world.__file__).parents[1]), *sys.path])
+    locations = os.pathsep.join([str(Path(scripted_world.__file__).parents[1]), *sys.path])
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(root), str(out)], env={**os.environ, "PYTHONPATH": places}
+        [sys.executable, "-c", code, str(root), str(out)],
+        env={**os.environ, "PYTHONPATH": locations},
     )
     deadline = time.monotonic() + 60
     while not list(out.glob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    there = {path.name for path in out.glob("*.json")}
-    assert 0 < len(there) < len(todo)
+    present = {path.name for path in out.glob("*.json")}
+    assert 0 < len(present) < len(todo)
     outcome = evaluate(todo, out, WORLD)
-    assert (outcome.skipped, outcome.done) == (len(there), len(todo) - len(there))
+    assert (outcome.skipped, outcome.done) == (len(present), len(todo) - len(present))
 
 
 def test_one_failure_does_not_keep_the_others(tmp_path: Path) -> None:
@@ -168,17 +169,17 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
 
 
 def test_a_sweep_never_looks_at_test_items_or_unseen_tasks(tmp_path: Path) -> None:
-    asked: list[tuple[str, str]] = []
+    requested: list[tuple[str, str]] = []
 
     class Watched(ScriptedModel):
         def answer(self, items):  # type: ignore[no-untyped-def]
-            asked.append((items[0].task, items[0].prompt.split()[0]))
+            requested.append((items[0].task, items[0].prompt.split()[0]))
             return super().answer(items)
 
     job = jobs(trained(tmp_path / "root"), scales=("sweep",))[-1]
     Examiner(World(scripted_world.tasks, Watched), job.base).examine(job)
-    assert asked[-5:] == [(t, "test") for t in ("sqa", "viz", "rec", "aok", "tab")]
-    assert set(asked[:-5]) == {(t, "validation") for t in ("sqa", "viz", "rec")}
+    assert requested[-5:] == [(t, "test") for t in ("sqa", "viz", "rec", "aok", "tab")]
+    assert set(requested[:-5]) == {(t, "validation") for t in ("sqa", "viz", "rec")}
 
 
 def test_protocols_and_ranks_reach_the_merge(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def by_generate(model: torch.nn.Module, base: Path, item: Item) -> str:
     )
     inputs = processor(images=item.image, text=text, return_tensors="pt")
     out = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False)
-    said = out[:, inputs["input_ids"].shape[1] :]
-    return str(processor.batch_decode(said, skip_special_tokens=True)[0])
+    printed = out[:, inputs["input_ids"].shape[1] :]
+    return str(processor.batch_decode(printed, skip_special_tokens=True)[0])
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +43,23 @@ def adapter(random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         modules_to_save=["multi_modal_projector"],
         init_lora_weights=False,
     )
-    worn = get_peft_model(model, settings)
-    for name, weight in worn.named_parameters():
+    active = get_peft_model(model, settings)
+    for name, weight in active.named_parameters():
         if "modules_to_save" in name:
             weight.data += 0.1 * torch.randn_like(weight)
     folder = tmp_path_factory.mktemp("adapter")
-    worn.save_pretrained(folder)
+    active.save_pretrained(folder)
     return folder
 
 
-@pytest.mark.parametrize("worn", [False, True], ids=["base", "adapter"])
-def test_answers_are_those_of_generate(random_base: Path, adapter: Path, worn: bool) -> None:
+@pytest.mark.parametrize("active", [False, True], ids=["base", "adapter"])
+def test_answers_are_those_of_generate(random_base: Path, adapter: Path, active: bool) -> None:
     items = [item for task in TASKS.values() for item in task.items("test", 2)]
     mini = MiniModel.load(random_base, dtype=torch.float32)
     model = LlavaForConditionalGeneration.from_pretrained(random_base)
-    if worn:
+    if active:
         model = PeftModel.from_pretrained(model, adapter)
-    with mini.using(adapter if worn else None):
+    with mini.using(adapter if active else None):
         answers = mini.answer(items)
     assert answers == [by_generate(model, random_base, item) for item in items]
     assert len(set(answers)) > 3
@@ -125,13 +125,13 @@ def test_turns_of_one_picture_do_not_see_each_other(model: LlavaForConditionalGe
 
 def test_what_is_to_be_said_stands_one_place_before(model: LlavaForConditionalGeneration) -> None:
     batch = collate([[("is it a cat ?", "yes")]], 50)
-    said = [
+    printed = [
         (batch.tokens[0, p + 1].item(), label.item())
         for p, label in enumerate(batch.labels[0])
         if label >= 0
     ]
-    assert [token for token, _ in said] == [label for _, label in said]
-    assert len(said) == 2
+    assert [token for token, _ in printed] == [label for _, label in printed]
+    assert len(printed) == 2
 
 
 def test_turns_that_do_not_fit_are_left_out_whole() -> None:

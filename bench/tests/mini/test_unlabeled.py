@@ -59,35 +59,37 @@ def test_every_expert_sees_validation_items_of_its_own_task(
         pass
 
     def given(base: Path, experts: Mapping[str, Path], items: Mapping[str, list[Item]], *_: object):  # type: ignore[no-untyped-def]
-        assert base == asked.base
+        assert base == requested.base
         assert {task: folder.name for task, folder in experts.items()} == {t: t for t in SEEN}
-        assert list(experts.values()) == list(asked.adapters)
+        assert list(experts.values()) == list(requested.adapters)
         for task in SEEN:
             assert [i.prompt for i in items[task]] == [i.prompt for i in shown(task)]
         raise SeenError
 
     monkeypatch.setattr("robustmerge_bench.mini.runs.unlabeled.collect_statistics", given)
-    asked = job(trained, "regmean")
+    requested = job(trained, "regmean")
     with pytest.raises(SeenError):
-        Examiner(built_in(), asked.base).examine(asked)
+        Examiner(built_in(), requested.base).examine(requested)
 
 
 @pytest.mark.parametrize("method", ["regmean", "fisher"])
 def test_a_run_merges_with_them(trained: Path, tmp_path: Path, method: str) -> None:
-    asked = job(trained, method)
-    assert asked.unlabeled == SHOWN
+    requested = job(trained, method)
+    assert requested.unlabeled == SHOWN
     world = built_in()
-    result = Examiner(world, asked.base).examine(asked)
+    result = Examiner(world, requested.base).examine(requested)
     assert result.seconds["statistics"] > 0
 
-    experts = dict(zip(SEEN, asked.adapters, strict=True))
+    experts = dict(zip(SEEN, requested.adapters, strict=True))
     what = Contender(method).statistics
     data = collect_statistics(
-        asked.base, experts, {t: shown(t) for t in SEEN}, what, tmp_path / "data"
+        requested.base, experts, {t: shown(t) for t in SEEN}, what, tmp_path / "data"
     )
     output = tmp_path / "merged"
-    robustmerge.merge(asked.adapters, output, method=method, rank="full", extras="mean", data=data)
-    mini = world.model(asked.base)
+    robustmerge.merge(
+        requested.adapters, output, method=method, rank="full", extras="mean", data=data
+    )
+    mini = world.model(requested.base)
     with mini.using(output):
         for task, scores in result.scores.items():
             items = TASKS[task].items("test", ITEMS)

@@ -18,9 +18,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from robustmerge.errors import MergeError, reading, writing
+from robustmerge.errors import writing
 from robustmerge.files import write_whole
 
+from ..jobs.stored import read_stored
 from ..results.resampling import DRAWS, LEVEL, times_taken
 from .figures import FIGURES
 
@@ -114,21 +115,11 @@ class Score:
         Raises:
             MergeError: The file is not one of ours.
         """
-        with reading(path):
-            text = path.read_text(encoding="utf-8")
-        try:
-            return _score(json.loads(text))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MergeError(
-                f"not a score of format {FORMAT}: {error!r:.200}",
-                where=str(path),
-                hint="`robustmerge bench score --json` and `bench study` write such files",
-            ) from None
+        hint = "`robustmerge bench score --json` and `bench study` write such files"
+        return read_stored(path, _score, kind="score", format=FORMAT, hint=hint)
 
 
 def _score(found: Mapping[str, Any]) -> Score:
-    if found["format"] != FORMAT:
-        raise ValueError(found["format"])
     ids = tuple(found["ids"])
     return Score(
         task=found["task"],

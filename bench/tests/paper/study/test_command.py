@@ -26,9 +26,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     problems = {
         str(100 + k): {"choices": ["a", "b"], "answer": 1, "split": "test"} for k in range(6)
     }
-    place = fill(folder / "data", TASKS, n=6) / "instructions/ScienceQA"
-    (place / "problems.json").write_text(json.dumps(problems))
-    (place / "pid_splits.json").write_text(json.dumps({"test": list(problems)}))
+    location = fill(folder / "data", TASKS, n=6) / "instructions/ScienceQA"
+    (location / "problems.json").write_text(json.dumps(problems))
+    (location / "pid_splits.json").write_text(json.dumps({"test": list(problems)}))
     for seed, name in enumerate(("vqav2", "rec", "scienceqa")):
         save_adapter("llava", folder / "experts" / name, seed=seed)
     content = {
@@ -70,10 +70,10 @@ def test_a_study_from_the_beginning_to_its_tables(done: Path, capsys: Capture) -
     assert len(read_predictions(next(own))) == 6
 
     assert run(["bench", "study", file, "-o", out]) == 0
-    said = capsys.readouterr()
-    assert "6 models, 0 with something to do" in said.err
-    assert "0 done, 6 were there" in said.err
-    assert f"next: robustmerge bench table {out}" in said.out
+    printed = capsys.readouterr()
+    assert "6 models, 0 with something to do" in printed.err
+    assert "0 done, 6 were there" in printed.err
+    assert f"next: robustmerge bench table {out}" in printed.out
 
     assert run(["bench", "table", out]) == 0
     text = capsys.readouterr().out
@@ -147,9 +147,9 @@ def test_what_fails_is_said_and_the_rest_is_done(
     command = ["bench", "study", str(tmp_path / "study.yaml"), "-o", str(tmp_path / "out")]
     only = ["--only", "zero-shot"]
     assert run([*command, *only]) == 1
-    said = capsys.readouterr().err
-    assert "error: 1 of 1 jobs failed: zero-shot" in said
-    assert str(picture) in said or picture.name in said
+    printed = capsys.readouterr().err
+    assert "error: 1 of 1 jobs failed: zero-shot" in printed
+    assert str(picture) in printed or picture.name in printed
     assert len(list((tmp_path / "out/scores").glob("*/*.json"))) == 6
     shutil.copyfile(next((done / "data/datasets/TabMWP").rglob("*.png")), picture)
     assert run([*command, *only]) == 0
@@ -177,10 +177,10 @@ def test_a_plan_fetches_nothing(
     content |= {"base": str(example / "base"), "data": str(example / "data")}
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(content))
-    asked: list[object] = []
+    requested: list[object] = []
 
     def offline(repo: str, **options: object) -> str:
-        asked.append(options.get("local_files_only"))
+        requested.append(options.get("local_files_only"))
         raise FileNotFoundError(repo)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
@@ -188,9 +188,9 @@ def test_a_plan_fetches_nothing(
     text = capsys.readouterr().out
     assert "fetch its adapters" in text
     assert "answer vqav2" in text
-    assert set(asked) == {True}
+    assert set(requested) == {True}
     assert run(["bench", "study", str(file), "-o", str(tmp_path / "out")]) == 1
-    assert asked[-1] is None
+    assert requested[-1] is None
     assert "cannot be fetched from the Hub" in capsys.readouterr().err
 
 

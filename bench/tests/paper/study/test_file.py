@@ -21,9 +21,9 @@ def test_every_shipped_study_is_valid(file: Path) -> None:
     study = Study.load(file, data=Path("anywhere"))
     labels = {each.label for each in study.contenders}
     assert "RobustMerge" in labels or "ablation" in file.name
-    # Labels of published rows are those of contenders, or it would be a slip of the pen.
-    strangers = {row.label for row in study.published} - labels
-    assert strangers <= {"Multi-Task"}
+    # A published row without a contender would be a typing error.
+    without_contender = {row.label for row in study.published} - labels
+    assert without_contender <= {"Multi-Task"}
     read_answering(study.answering, limit=None)
 
 
@@ -119,10 +119,10 @@ def test_what_is_wrong_is_said(tmp_path: Path, change: dict[str, Any], words: li
     file = studies.write(tmp_path / "study.yaml", **change)
     with pytest.raises(MergeError) as caught:
         Study.load(file)
-    said = str(caught.value)
-    assert str(file) in said or "plugins" in str(change)
+    printed = str(caught.value)
+    assert str(file) in printed or "plugins" in str(change)
     for word in words:
-        assert word in said
+        assert word in printed
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_method_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "words"),
     [
         ({"bacth": 8}, ["unknown option of answering 'bacth'", "did you mean batch?"]),
         ({"batch": "8"}, ["batch = '8' is not a whole number"]),
@@ -188,14 +188,14 @@ def test_a_method_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"engine": "server", "url": "http://x/v1", "model": "m"}, ["one name for all models"]),
     ],
 )
-def test_options_of_answering(given: dict[str, Any], words: list[str]) -> None:
+def test_options_of_answering(arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(MergeError) as caught:
-        read_answering(given, limit=None)
+        read_answering(arguments, limit=None)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_a_server_knows_models_by_their_labels() -> None:
-    given = {"engine": "server", "url": "http://x/v1", "model": "{label}"}
-    options = read_answering(given, limit=5)
+    arguments = {"engine": "server", "url": "http://x/v1", "model": "{label}"}
+    options = read_answering(arguments, limit=5)
     assert (options.model, options.limit) == ("{label}", 5)

@@ -27,14 +27,14 @@ def answers(path: Path, texts: dict[str, str]) -> Path:
 
 
 def test_words(tmp_path: Path) -> None:
-    asked = [{"question_id": str(i), "text": "?", "answer": "yes"} for i in range(9)]
-    questions = put(tmp_path / "val.json", asked)
+    requested = [{"question_id": str(i), "text": "?", "answer": "yes"} for i in range(9)]
+    questions = put(tmp_path / "val.json", requested)
     cut = limit_questions(TASKS["vqav2"], QuestionFiles(questions), 2, tmp_path / "cut")
     assert [q.id for q in read_questions(cut.questions)] == ["0", "1"]
-    said = answers(tmp_path / "a.jsonl", {"0": "yes", "1": "no"})
+    printed = answers(tmp_path / "a.jsonl", {"0": "yes", "1": "no"})
     for protocol in ("official", "fixed"):
-        found = score(TASKS["vqav2"], cut.questions, said, protocol=protocol)  # type: ignore[arg-type]
-        assert (found.n, found.value) == (2, 50)
+        result = score(TASKS["vqav2"], cut.questions, printed, protocol=protocol)  # type: ignore[arg-type]
+        assert (result.n, result.value) == (2, 50)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -42,18 +42,18 @@ def test_captions_keep_the_images_of_their_questions(
     tmp_path: Path, named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robustmerge_bench.metrics.java.what_is_missing", lambda: "java")
-    asked = [{"question_id": str(i), "text": "?", "image": f"x/{i}.jpg"} for i in range(5)]
-    questions = put(tmp_path / "val.json", asked)
+    requested = [{"question_id": str(i), "text": "?", "image": f"x/{i}.jpg"} for i in range(5)]
+    questions = put(tmp_path / "val.json", requested)
     # By name the pictures stand in another order than the questions; without names, in the same.
     ids = [3, 1, 2, 5, 4] if named else [1, 2, 3, 4, 5]
     images = [
         {"id": k, **({"file_name": f"test_{i}.jpg"} if named else {})} for i, k in enumerate(ids)
     ]
-    said = [
+    printed = [
         {"id": k, "image_id": k, "caption": f"picture number {i} of a dog"}
         for i, k in enumerate(ids)
     ]
-    references = put(tmp_path / "coco.json", {"images": images, "annotations": said})
+    references = put(tmp_path / "coco.json", {"images": images, "annotations": printed})
     cut = limit_questions(
         TASKS["vizwiz"], QuestionFiles(questions, references), 2, tmp_path / "cut"
     )
@@ -62,15 +62,15 @@ def test_captions_keep_the_images_of_their_questions(
     )
     assert cut.references is not None
     for protocol in ("official", "fixed"):
-        found = score(
+        result = score(
             TASKS["vizwiz"],
             cut.questions,
             right,
             protocol=protocol,  # type: ignore[arg-type]
             references=cut.references,
         )
-        assert found.n == 2
-        assert found.parts["Bleu_4"] == pytest.approx(100)
+        assert result.n == 2
+        assert result.parts["Bleu_4"] == pytest.approx(100)
 
 
 def test_problems(tmp_path: Path) -> None:
@@ -78,34 +78,34 @@ def test_problems(tmp_path: Path) -> None:
     problems = {str(i): {"choices": ["a", "b"], "answer": 1, "split": "test"} for i in range(6)}
     references = put(tmp_path / "problems.json", problems)
     put(tmp_path / "pid_splits.json", {"test": list(problems)})
-    asked = [{"question_id": str(i), "text": "?"} for i in range(6)]
-    files = QuestionFiles(put(tmp_path / "test.json", asked), references)
+    requested = [{"question_id": str(i), "text": "?"} for i in range(6)]
+    files = QuestionFiles(put(tmp_path / "test.json", requested), references)
     cut = limit_questions(task, files, 3, tmp_path / "cut")
-    said = answers(tmp_path / "a.jsonl", {"0": "B", "1": "B", "2": "A"})
+    printed = answers(tmp_path / "a.jsonl", {"0": "B", "1": "B", "2": "A"})
     for protocol in ("official", "fixed"):
-        found = score(task, cut.questions, said, protocol=protocol, references=cut.references)  # type: ignore[arg-type]
-        assert (found.n, found.value) == (3, pytest.approx(200 / 3))
+        result = score(task, cut.questions, printed, protocol=protocol, references=cut.references)  # type: ignore[arg-type]
+        assert (result.n, result.value) == (3, pytest.approx(200 / 3))
 
 
 def test_labels_of_pope(tmp_path: Path) -> None:
     task = TASKS["pope"]
     kinds = ["random", "popular"] * 3
-    asked = [
+    requested = [
         {"question_id": i, "text": f"Is there a {i}?", "category": kind}
         for i, kind in enumerate(kinds)
     ]
     for kind in ("random", "popular"):
-        own = [q for q in asked if q["category"] == kind]
+        own = [q for q in requested if q["category"] == kind]
         lines = [json.dumps({"text": q["text"], "label": "yes"}) for q in own]
         path = tmp_path / "coco" / f"coco_pope_{kind}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(lines))
-    files = QuestionFiles(put(tmp_path / "pope.json", asked), tmp_path / "coco")
+    files = QuestionFiles(put(tmp_path / "pope.json", requested), tmp_path / "coco")
     cut = limit_questions(task, files, 3, tmp_path / "cut")
-    said = tmp_path / "a.jsonl"
-    said.write_text("\n".join(json.dumps({"question_id": i, "text": "Yes"}) for i in range(3)))
-    found = score(task, cut.questions, said, protocol="fixed", references=cut.references)
-    assert (found.n, found.value) == (3, 100)
+    printed = tmp_path / "a.jsonl"
+    printed.write_text("\n".join(json.dumps({"question_id": i, "text": "Yes"}) for i in range(3)))
+    result = score(task, cut.questions, printed, protocol="fixed", references=cut.references)
+    assert (result.n, result.value) == (3, 100)
 
 
 def test_tables_and_pictures_by_class(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_tables_and_pictures_by_class(tmp_path: Path) -> None:
     cut = limit_questions(
         TASKS["cars"], QuestionFiles(tmp_path / "Cars/test"), 2, tmp_path / "cars"
     )
-    found = read_questions(cut.questions)
-    assert [(q.id, q.content["answer"]) for q in found] == [
+    result = read_questions(cut.questions)
+    assert [(q.id, q.content["answer"]) for q in result] == [
         ("blue/0.png", "blue"),
         ("red/0.png", "red"),
     ]

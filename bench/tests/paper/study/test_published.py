@@ -1,4 +1,4 @@
-"""Rows that others printed: which of their averages may stand beside which of ours."""
+"""Rows that others printed: which of their averages may be compared with ours."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def test_an_average_without_values_stands_for_all_tasks() -> None:
 )
 def test_a_slip_is_more_than_rounding(printed: float, slips: bool) -> None:
     """The mean is 50.5; what is printed with fewer decimals may be further off."""
-    found = SourceNotes()
-    mark = found.slip(row(vqav2=60.0, rec=41.0, seen=printed), "seen", TWO)
+    result = SourceNotes()
+    mark = result.slip(row(vqav2=60.0, rec=41.0, seen=printed), "seen", TWO)
     assert bool(mark) == slips
-    assert len(found.notes) == slips
+    assert len(result.notes) == slips
 
 
 def test_every_source_has_one_letter() -> None:
-    found = SourceNotes()
+    result = SourceNotes()
     other = PublishedRow("b", "another", {})
-    assert [found.mark(each) for each in (row(), other, row())] == ["a", "b", "a"]
-    assert found.notes == [("a", "a paper"), ("b", "another")]
+    assert [result.mark(each) for each in (row(), other, row())] == ["a", "b", "a"]
+    assert result.notes == [("a", "a paper"), ("b", "another")]
 
 
 def block(**changes: Any) -> dict[str, Any]:

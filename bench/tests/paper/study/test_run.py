@@ -41,7 +41,7 @@ def plan(file: Path, tools: ScriptedTools, only: tuple[str, ...] = ()) -> StudyP
 
 
 def run_again(file: Path, **options: Any) -> list[str]:
-    """What a run of the study does now."""
+    """Run the study again; return what it does."""
     tools = ScriptedTools(**options)
     go(file, tools)
     return tools.calls
@@ -243,14 +243,12 @@ def test_one_task_that_fails_costs_no_other(tmp_path: Path) -> None:
         ("ties", "rec"),
     ]
     assert "score ties tabmwp official" in tools.calls
-    assert any(
-        isinstance(step, JobProgress) and "no picture a.png" in step.failure for step in steps
-    )
+    assert any(isinstance(step, JobProgress) and "no image a.png" in step.failure for step in steps)
     error = str(outcome.error)
     assert "4 of 5 jobs failed: zero-shot, individual rec, task-arithmetic, … and 1 more" in error
-    assert "no picture a.png" in error
+    assert "no image a.png" in error
     record = StudyRecord.read(tmp_path / "out")
-    assert "no picture a.png" in record.failures["ties"]["rec"]
+    assert "no image a.png" in record.failures["ties"]["rec"]
     # Fixed, the same command does what is left.
     assert sorted(run_again(file)) == sorted(
         f"{what} {label} rec {how}"
@@ -290,7 +288,7 @@ def test_a_run_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def contents(out: Path) -> dict[str, str]:
-    """All answers and scores, by name."""
+    """Return all answers and scores, by name."""
     files = [*out.glob("answers/*/*.jsonl"), *out.glob("scores/*/*.json")]
     return {str(path.relative_to(out)): path.read_text() for path in files}
 
@@ -404,7 +402,7 @@ def test_what_failed_before_is_remembered_of_those_that_are_not_run(tmp_path: Pa
     file = studies.write(tmp_path / "study.yaml")
     go(file, ScriptedTools(fail={"rec"}), only=("ties",))
     go(file, ScriptedTools(), only=("zero-shot",))
-    assert "no picture a.png" in StudyRecord.read(tmp_path / "out").failures["ties"]["rec"]
+    assert "no image a.png" in StudyRecord.read(tmp_path / "out").failures["ties"]["rec"]
     go(file, ScriptedTools(), only=("ties",))
     assert StudyRecord.read(tmp_path / "out").failures == {}
 
@@ -413,6 +411,6 @@ def test_a_plan_without_all_adapters(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     shutil.rmtree(tmp_path / "experts/rec")
     study, out = Study.load(file), tmp_path / "out"
-    found = make_plan(study, out, ScriptedTools(), whole=False)
-    assert [model.label for model in found.models] == ["zero-shot"]
-    assert found.labels == {*studies.LABELS}
+    result = make_plan(study, out, ScriptedTools(), whole=False)
+    assert [model.label for model in result.models] == ["zero-shot"]
+    assert result.labels == {*studies.LABELS}

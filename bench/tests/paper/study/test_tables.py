@@ -54,19 +54,19 @@ def summarized(
 def section(out: Path, scores: Mapping[str, Mapping[str, Score]], **more: object) -> StudySection:
     kinds = {"experts": "individual", "base": "zero-shot"}
     record(out, scores, kinds=kinds, **more)  # type: ignore[arg-type]
-    (found,) = make_report(out, draws=2000).sections
-    return found
+    (result,) = make_report(out, draws=2000).sections
+    return result
 
 
 def row(table: ResultTable, label: str, kind: str | None = None) -> TableRow:
-    (found,) = (x for x in table.rows if x.label == label and kind in (None, x.kind))
-    return found
+    (result,) = (x for x in table.rows if x.label == label and kind in (None, x.kind))
+    return result
 
 
 def pair(summary: StudySummary, name: str, first: str, second: str) -> PairwiseComparison:
     pairs = summary.comparisons[name]
-    (found,) = (x for x in pairs if (x.first, x.second) == (first, second))
-    return found
+    (result,) = (x for x in pairs if (x.first, x.second) == (first, second))
+    return result
 
 
 def texts(table: ResultTable, label: str, kind: str | None = None) -> list[str]:
@@ -77,10 +77,10 @@ def texts(table: ResultTable, label: str, kind: str | None = None) -> list[str]:
 
 
 def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
-    found = summarized(
+    result = summarized(
         tmp_path, {"experts": level(80, 50), "base": level(40, 40, 10), "a": level(60, 45, 30)}
     )
-    experts, base, a = found.contenders
+    experts, base, a = result.contenders
     assert a.averages["seen"].value == pytest.approx(52.5)
     assert a.averages["unseen"].value == pytest.approx(30)
     assert a.normalized is not None
@@ -95,8 +95,8 @@ def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
 
 def test_shares_are_of_the_same_samples(tmp_path: Path) -> None:
     """Whoever answers as the experts do has all of their score, whatever samples are drawn."""
-    found = summarized(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
-    shares = found.contenders[1].normalized
+    result = summarized(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
+    shares = result.contenders[1].normalized
     assert shares is not None
     assert (shares.low, shares.value, shares.high) == pytest.approx((100, 100, 100), abs=1e-9)
 
@@ -138,17 +138,17 @@ def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
 
 def test_a_planted_difference_is_found(tmp_path: Path) -> None:
     scores = {"worse": level(50, 50, 50), "better": level(53, 52, 50), "base": level(20, 20, 20)}
-    found = summarized(tmp_path, scores)
-    seen = pair(found, "seen", "worse", "better")
+    result = summarized(tmp_path, scores)
+    seen = pair(result, "seen", "worse", "better")
     assert seen.difference.value == pytest.approx(-2.5)
     assert seen.p < 0.01
     # Far within the intervals of each: only in pairs can it be told.
-    worse, better = (s.averages["seen"] for s in found.contenders[:2])
+    worse, better = (s.averages["seen"] for s in result.contenders[:2])
     assert worse.high > better.value
     assert better.low < worse.value
-    assert pair(found, "seen", "better", "base").p < 0.01
+    assert pair(result, "seen", "better", "base").p < 0.01
     # On the unseen task they answer alike, and nothing is found.
-    assert pair(found, "unseen", "worse", "better").p == 1
+    assert pair(result, "unseen", "worse", "better").p == 1
 
 
 def test_equal_methods_are_not_told_apart(tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ def test_equal_methods_are_not_told_apart(tmp_path: Path) -> None:
         f"m{i}": {t: answers(t, 100.0 * (random.random(300) < 0.5)) for t in TASKS}
         for i in range(20)
     }
-    found = summarized(tmp_path, scores)
-    assert len(found.comparisons["seen"]) == 190
-    assert found.draws >= 2 * 190 / 0.05
-    assert min(each.p for each in found.comparisons["seen"]) > 0.05
+    result = summarized(tmp_path, scores)
+    assert len(result.comparisons["seen"]) == 190
+    assert result.draws >= 2 * 190 / 0.05
+    assert min(each.p for each in result.comparisons["seen"]) > 0.05
 
 
 def test_a_mirrored_comparison_is_the_same(tmp_path: Path) -> None:
@@ -174,14 +174,14 @@ def test_a_mirrored_comparison_is_the_same(tmp_path: Path) -> None:
 
 
 def test_differences_as_they_are_shown(tmp_path: Path) -> None:
-    found = section(tmp_path, {"a": level(50, 50, 50), "b": level(60, 52, 50)})
-    grid = next(g for g in found.tables if g.name == "differences-seen")
+    result = section(tmp_path, {"a": level(50, 50, 50), "b": level(60, 52, 50)})
+    grid = next(g for g in result.tables if g.name == "differences-seen")
     assert [column.text for column in grid.columns] == ["a", "b"]
     assert texts(grid, "a") == ["", "-6.00"]
     assert texts(grid, "b") == ["+6.00", ""]
     assert row(grid, "a").cells[1].detail == "*"
     assert row(grid, "b").cells[0].detail == "*"
-    unseen = next(g for g in found.tables if g.name == "differences-unseen")
+    unseen = next(g for g in result.tables if g.name == "differences-unseen")
     assert row(unseen, "a").cells[1].detail == ""
     assert "Holm" not in grid.lead  # one comparison needs no correction
 
@@ -191,12 +191,12 @@ def test_differences_as_they_are_shown(tmp_path: Path) -> None:
 
 def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path: Path) -> None:
     part = {task: score for task, score in level(90, 90, 90).items() if task != "rec"}
-    found = section(
+    result = section(
         tmp_path,
         {"experts": level(80, 50), "whole": level(60, 45, 30), "part": part},
-        failures={"part": {"rec": "no picture a.png\n  where: b"}},
+        failures={"part": {"rec": "no image a.png\n  where: b"}},
     )
-    scores, averages, seen = found.tables[:3]
+    scores, averages, seen = result.tables[:3]
     assert texts(scores, "whole") == ["60.0", "45.0", "52.5", "30.0"]
     assert texts(scores, "part") == ["90.0", "missing", "missing", "90.0"]
     # The experts are not asked unseen tasks: that is nothing missing.
@@ -204,22 +204,22 @@ def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path
     assert texts(averages, "part")[:4] == ["missing", "90.0", "–", "–"]
     assert [column.text for column in seen.columns] == ["experts", "whole"]
     assert "Without scores of all these tasks: part." in seen.lead
-    assert ("", "part, missing on rec: failed: no picture a.png.") in found.notes
+    assert ("", "part, missing on rec: failed: no image a.png.") in result.notes
 
 
 def test_nothing_is_scored_yet(tmp_path: Path) -> None:
     failures = {"b": {"": "no such folder\n  where: c"}}
-    found = section(tmp_path, {"a": {}, "b": {}}, failures=failures)
-    assert ("", "b, missing on vqav2, rec, tabmwp: failed: no such folder.") in found.notes
-    assert texts(found.tables[0], "a") == ["missing"] * 4
-    assert "Nothing is scored yet." in found.tables[0].lead
-    assert ("", "a, missing on vqav2, rec, tabmwp: not yet run.") in found.notes
-    assert len(found.tables) == 2
+    result = section(tmp_path, {"a": {}, "b": {}}, failures=failures)
+    assert ("", "b, missing on vqav2, rec, tabmwp: failed: no such folder.") in result.notes
+    assert texts(result.tables[0], "a") == ["missing"] * 4
+    assert "Nothing is scored yet." in result.tables[0].lead
+    assert ("", "a, missing on vqav2, rec, tabmwp: not yet run.") in result.notes
+    assert len(result.tables) == 2
 
 
 def test_an_expert_worth_nothing_gives_no_shares(tmp_path: Path) -> None:
-    found = summarized(tmp_path, {"experts": level(0, 50), "a": level(60, 45, 30)})
-    assert found.contenders[1].normalized is None
+    result = summarized(tmp_path, {"experts": level(0, 50), "a": level(60, 45, 30)})
+    assert result.contenders[1].normalized is None
 
 
 def test_scores_of_other_samples_are_refused(tmp_path: Path) -> None:
@@ -236,11 +236,11 @@ def captions(missing: Sequence[str] = ()) -> Score:
 
 
 def test_a_metric_that_could_not_be_computed_is_marked(tmp_path: Path) -> None:
-    found = section(tmp_path, {"a": {"vizwiz": captions(["METEOR"])}}, tasks=["vizwiz"])
-    (task,) = row(found.tables[0], "a").cells
-    mean = row(found.tables[1], "a").cells[0]
+    result = section(tmp_path, {"a": {"vizwiz": captions(["METEOR"])}}, tasks=["vizwiz"])
+    (task,) = row(result.tables[0], "a").cells
+    mean = row(result.tables[1], "a").cells[0]
     assert (task.mark, mean.mark) == ("†", "†")
-    (note,) = (text for mark, text in found.notes if mark == "†")
+    (note,) = (text for mark, text in result.notes if mark == "†")
     assert note.startswith("without METEOR in VizWiz")
 
 
@@ -275,8 +275,8 @@ PAPER = {
 
 def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
     scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
-    found = section(tmp_path, scores, published=list(PAPER.values()))
-    grid, averages = found.tables[:2]
+    result = section(tmp_path, scores, published=list(PAPER.values()))
+    grid, averages = result.tables[:2]
     sorts = [(x.label, x.kind, x.mark) for x in grid.rows]
     assert sorts == [
         ("experts", "individual", ""),
@@ -293,7 +293,7 @@ def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
     assert [c.text for c in rerun.cells] == ["70.00", "–", "–", "–"]
     alone = row(grid, "alone")
     assert (alone.cells[2].text, alone.cells[2].mark) == ("7.00", "c")
-    assert found.notes == (
+    assert result.notes == (
         ("a", "Paper, table 2"),
         ("b", "a rerun. By hand."),
         ("c", "alone: printed as 7.0, though the values next to it have the mean 2.25."),
@@ -318,8 +318,8 @@ def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) 
 
 def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:
     fixed = PublishedRow("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
-    found = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
-    assert [x.kind for x in found.tables[0].rows] == ["merge"]
+    result = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
+    assert [x.kind for x in result.tables[0].rows] == ["merge"]
 
 
 # --- Marks ----------------------------------------------------------------------------------------
@@ -336,11 +336,11 @@ def test_the_best_merge_is_marked_and_nothing_else(tmp_path: Path) -> None:
 
 def test_answers_that_are_none_and_what_guessing_gets(tmp_path: Path) -> None:
     poor = answers("vqav2", coins(50), empty=0.01, unparsable=0.04, chance=25.0)
-    found = section(tmp_path, {"a": {**level(50, 50, 50), "vqav2": poor}})
-    averages = found.tables[1]
+    result = section(tmp_path, {"a": {**level(50, 50, 50), "vqav2": poor}})
+    averages = result.tables[1]
     assert row(averages, "a").cells[-1].text == "4.0"
     assert row(averages, "a").cells[-1].detail == "VQA"
-    assert texts(found.tables[0], "chance") == ["25.0", "–", "–", "–"]
+    assert texts(result.tables[0], "chance") == ["25.0", "–", "–", "–"]
 
 
 def test_benchmarks_in_points_are_not_averaged(tmp_path: Path) -> None:
@@ -354,15 +354,15 @@ def test_benchmarks_in_points_are_not_averaged(tmp_path: Path) -> None:
     }
     for of_label in scores.values():
         assert of_label["mme"].value > 1000
-    found = section(tmp_path, scores, tasks=["pope", "mme"])
-    assert [table.name for table in found.tables] == [
+    result = section(tmp_path, scores, tasks=["pope", "mme"])
+    assert [table.name for table in result.tables] == [
         "scores",
         "differences-pope",
         "differences-mme",
     ]
-    assert [column.text for column in found.tables[0].columns] == ["POPE", "MME"]
-    assert texts(found.tables[0], "b") == ["90.0", "1500.0"]
-    assert texts(found.tables[2], "a") == ["", "-100.00"]
+    assert [column.text for column in result.tables[0].columns] == ["POPE", "MME"]
+    assert texts(result.tables[0], "b") == ["90.0", "1500.0"]
+    assert texts(result.tables[2], "a") == ["", "-100.00"]
 
 
 def points(total: float, n: int) -> np.ndarray:
@@ -382,19 +382,19 @@ def test_everything_as_data(tmp_path: Path) -> None:
     kinds = {"experts": "individual"}
     record(tmp_path, scores, kinds=kinds, published=[PAPER["a"]])  # type: ignore[arg-type]
     data = json.loads(json.dumps(as_data(make_report(tmp_path)), allow_nan=False))
-    found = data["protocols"]["official"]
-    a = found["contenders"][1]
+    result = data["protocols"]["official"]
+    a = result["contenders"][1]
     assert a["label"] == "a"
     assert a["tasks"]["rec"]["value"] == pytest.approx(45)
     assert a["tasks"]["rec"]["n"] == 400
     assert a["tasks"]["rec"]["interval"][0] < 45 < a["tasks"]["rec"]["interval"][1]
-    assert found["contenders"][2]["missing"] == ["tabmwp"]
-    assert "unseen" not in found["contenders"][2]["averages"]
+    assert result["contenders"][2]["missing"] == ["tabmwp"]
+    assert "unseen" not in result["contenders"][2]["averages"]
     (difference,) = (
-        d for d in found["differences"]["seen"] if (d["first"], d["second"]) == ("a", "b")
+        d for d in result["differences"]["seen"] if (d["first"], d["second"]) == ("a", "b")
     )
     assert difference["mean"] == pytest.approx(5)
-    assert found["published"][0]["averages"] == {"seen": 52.63, "unseen": 31}
+    assert result["published"][0]["averages"] == {"seen": 52.63, "unseen": 31}
     assert data["tasks"] == {"vqav2": "seen", "rec": "seen", "tabmwp": "unseen"}
 
 
@@ -403,8 +403,8 @@ def test_a_mean_is_never_over_fewer_tasks(values: list[float], gone: int) -> Non
     """Whatever is missing, an average is shown only where nothing is."""
     tasks = ("vqav2", "rec", "ocrvqa", "iconqa")
     scores = {t: answers(t, values) for t in tasks[gone:]}
-    found = _summary_of(tasks, scores)
-    (summary,) = found.contenders
+    result = _summary_of(tasks, scores)
+    (summary,) = result.contenders
     assert ("seen" in summary.averages) == (gone == 0)
 
 

@@ -163,11 +163,11 @@ def test_the_page_is_whole_and_stands_alone(report: StudyReport) -> None:
     assert "url(" not in page
     assert "@import" not in page
     assert "prefers-color-scheme: dark" in page
-    said = "".join(tags.texts)
-    assert ODD in said
-    assert "no picture <a>_1.png" in said
+    output = "".join(tags.texts)
+    assert ODD in output
+    assert "no picture <a>_1.png" in output
     assert "<b>_#1_" not in page
-    assert "Made up, & small." in said
+    assert "Made up, & small." in output
     widths = [len(table.columns) + 1 for table in report.sections[0].tables for _ in table.rows]
     assert set(widths) <= set(tags.rows)
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from robustmerge.errors import MergeError, reading, writing
+from robustmerge.errors import MergeError, writing
 from robustmerge.files import write_whole
 
+from ...jobs.stored import read_stored
 from .job import EvaluationJob
 
 FORMAT = 1
@@ -67,23 +68,19 @@ class Result:
         Raises:
             MergeError: a damaged file, or one of another version.
         """
-        with reading(path):
-            text = path.read_text(encoding="utf-8")
-        try:
-            content = {"format": None, **json.loads(text)}
-            result = cls(
-                content["job"],
-                {task: np.array(v, dtype=np.float64) for task, v in content["scores"].items()},
-                float(content["factor"]),
-                content["sweep"],
-                content["seconds"],
-                tuple(content["notes"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, f"{type(error).__name__}: {error}") from None
-        if content["format"] != FORMAT:
-            raise _damaged(path, f"format {content['format']} rather than {FORMAT}")
-        return result
+        hint = "remove the file; the next run makes it again"
+        return read_stored(path, _read, kind="result", format=FORMAT, hint=hint)
+
+
+def _read(content: Mapping[str, Any]) -> Result:
+    return Result(
+        content["job"],
+        {task: np.array(v, dtype=np.float64) for task, v in content["scores"].items()},
+        float(content["factor"]),
+        content["sweep"],
+        content["seconds"],
+        tuple(content["notes"]),
+    )
 
 
 def is_done(job: EvaluationJob, out: Path) -> bool:
@@ -113,14 +110,6 @@ def read_all(out: Path) -> list[Result]:
             "no results", where=str(out), hint="make some: robustmerge bench mini run --out FOLDER"
         )
     return results
-
-
-def _damaged(path: Path, why: str) -> MergeError:
-    return MergeError(
-        f"not a result, or not a whole one: {why}",
-        where=str(path),
-        hint="remove the file; the next run makes it again",
-    )
 
 
 def _compact(values: np.ndarray) -> list[float | int]:

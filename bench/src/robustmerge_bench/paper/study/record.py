@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from robustmerge import __version__
-from robustmerge.errors import MergeError, reading
+from robustmerge.errors import MergeError
 from robustmerge.files import write_json
 
+from ...jobs.stored import read_stored
 from ..score import Protocol
 from ..tasks import TASKS, PaperTask
 from .contenders import Kind
@@ -93,16 +93,8 @@ class StudyRecord:
                 where=str(out),
                 hint="run a study first: robustmerge bench study STUDY.yaml -o FOLDER",
             )
-        with reading(path):
-            text = path.read_text(encoding="utf-8")
-        try:
-            return _read(json.loads(text))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MergeError(
-                f"not a study of format {FORMAT}: {error!r:.200}",
-                where=str(path),
-                hint="`robustmerge bench study` writes it again; what is done stays done",
-            ) from None
+        hint = "`robustmerge bench study` writes it again; what is done stays done"
+        return read_stored(path, _read, kind="study", format=FORMAT, hint=hint)
 
 
 def _plain(value: Any) -> Any:
@@ -114,9 +106,7 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-def _read(content: dict[str, Any]) -> StudyRecord:
-    if content["format"] != FORMAT:
-        raise ValueError(content["format"])
+def _read(content: Mapping[str, Any]) -> StudyRecord:
     return StudyRecord(
         content["title"],
         content["note"],

@@ -1,0 +1,41 @@
+"""Files of results: JSON with a format number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from robustmerge.errors import MergeError, reading
+
+T = TypeVar("T")
+
+
+def read_stored(
+    path: Path, build: Callable[[Mapping[str, Any]], T], *, kind: str, format: int, hint: str
+) -> T:
+    """Read a file of a result.
+
+    Args:
+        path: The file.
+        build: Builds the result from the file's content.
+        kind: The kind of result, for the error.
+        format: The only format number that can be read.
+        hint: Advice for a damaged file.
+
+    Raises:
+        MergeError: an unreadable or damaged file, or one of another format.
+    """
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        number = content["format"]
+        result = build(content) if number == format else None
+        problem = f"its format is {number!r:.20}"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        result, problem = None, f"{error!r:.200}"
+    if result is None:
+        raise MergeError(f"not a {kind} of format {format}: {problem}", where=str(path), hint=hint)
+    return result
