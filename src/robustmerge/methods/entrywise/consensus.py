@@ -67,6 +67,7 @@ def consensus(
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             every, x = merged(block), entries.weighted(block.x)
+            # TALL masks: [task, rows, cols]
             needs = x.abs() > ratio * (every - x).abs()
             return every.where(needs.sum(0) >= min(k, len(x)), 0)
 

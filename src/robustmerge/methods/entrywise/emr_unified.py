@@ -45,6 +45,7 @@ def emr_unified(stack: Stack, *, space: Space = "factor") -> Update:
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = entries.weighted(block.x)
             sign = majority(x)
+            # Entries of the other sign are negative here, so never the largest.
             return sign * (sign * x).amax(0)
 
         return merge

@@ -75,6 +75,7 @@ def ram(
             x = entries.weighted(block.x)
             takes = changed(x)
             count = takes.sum(0)
+            # 1 / count where several changed an entry, RAM+'s factor where one did
             by = alone.to(x).where(count == 1, 1 / count.clamp_min(1))
             return (x * takes * by).sum(0)
 

@@ -88,7 +88,7 @@ def _solve(apply: Callable[[Matrix], Matrix], wanted: Matrix, X: Matrix) -> Matr
     rest = wanted - apply(X)
     way, size = rest, rest.square().sum()
     enough = _STILL**2 * wanted.square().sum()
-    for _ in range(_STEPS):
+    for _ in range(_STEPS):  # Hestenes and Stiefel's recurrence
         if size <= enough:
             break
         ahead = apply(way)

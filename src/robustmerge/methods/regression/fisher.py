@@ -62,6 +62,7 @@ def _mean(
         x = f.A if side == "A" else f.B
         F = w * statistic_of(stack, t, f"fisher_{side}", *x.shape).clamp_min(floor)
         missing = rank - f.rank
+        # Zero information beyond an adapter's rank: rows of A, columns of B.
         pad = (0, 0, 0, missing) if side == "A" else (0, missing)
         total = total + torch.nn.functional.pad(F * x, pad)
         weight = weight + torch.nn.functional.pad(F, pad)

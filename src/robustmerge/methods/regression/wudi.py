@@ -83,7 +83,7 @@ def wudi(
     if solve == "adam":
         dtype = reduce(torch.promote_types, (f.A.dtype for f in stack.factors))
         return adam(space, least, steps=steps, lr=lr, dtype=dtype)
-    if solve == "flow":
+    if solve == "flow":  # [k]: the part of the way gone after `time`
         f = -torch.expm1(-least.eigenvalues * time)
         return space.lift(least.solution(start_of(M, "sum"), f))
     f = least.eigenvalues / (least.eigenvalues + ridge)

@@ -1,8 +1,8 @@
-"""Pruning: keep the largest entries of each factor, exactly and fast."""
+"""Pruning: keep the largest entries of each factor, and measure what is left of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,12 @@ from torch import Tensor
 
 from ...factors import Factors
 from .._partition import entries_at
+
+_FLOATS: Mapping[torch.dtype, type[np.floating[Any]]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+}
+"""NumPy's types, for the number just below another."""
 
 
 def prune_factors(factors: Factors, density: float) -> Factors:
@@ -53,7 +59,29 @@ def _kth(magnitude: Float[Tensor, "..."], k: int) -> float:
     return entries_at(flat, [k - 1], reorder=True)[0]
 
 
-_FLOATS: Mapping[torch.dtype, type[np.floating[Any]]] = {
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-}
+def row_norms(A: Float[Tensor, "n _"], rank: int) -> Float[Tensor, " rank"]:
+    """Return the L1 norm of each row, zeros appended up to `rank`."""
+    return torch.nn.functional.pad(A.abs().sum(1), (0, rank - len(A)))
+
+
+def scales(
+    before: Float[Tensor, "*task n"], left: Float[Tensor, "*task n"], clamp: float
+) -> Float[Tensor, "*task n"]:
+    """Return before / left, raised to the clamp quantile of its row; 0 where nothing is left."""
+    S = before / left  # infinite or NaN, so sorted last, where nothing is left
+    if clamp > 0:
+        alive = (left > 0).sum(-1, keepdim=True)
+        quantile = (alive.double() * clamp).long().clamp_max(left.shape[-1] - 1)
+        S = S.maximum(S.sort(-1).values.gather(-1, quantile))
+    return S.where(left > 0, 0)
+
+
+def note_pruned(S: Float[Tensor, "task rank"], ranks: Sequence[int]) -> tuple[str, ...]:
+    """Return a remark on the directions of which nothing is left."""
+    dead = [
+        f"direction {i} of adapter {t + 1}"
+        for t, (row, rank) in enumerate(zip(S.tolist(), ranks, strict=True))
+        for i in range(rank)
+        if row[i] == 0
+    ]
+    return (f"pruned whole, no part in the merge: {', '.join(dead)}",) if dead else ()

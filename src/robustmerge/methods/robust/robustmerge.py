@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ...factors import Factors, Noted, Stack
 from .._registry import Density, Quantile, method
-from ._prune import prune_factors
+from ._prune import note_pruned, prune_factors, row_norms, scales
 
 
 @method(
@@ -54,11 +54,11 @@ def robustmerge(
         gain_A: Multiplies the merged A.
         gain_B: Multiplies the merged B.
     """
-    pruned = [prune_factors(f, density) for f in stack.factors]
-    S = complementary_scaling(stack.factors, pruned, clamp)
-    shares = normalize_across_tasks(S, stack.weights)
+    pruned = [prune_factors(f, density) for f in stack.factors]  # Â_t, B̂_t
+    S = complementary_scaling(stack.factors, pruned, clamp)  # [task, rank]
+    shares = normalize_across_tasks(S, stack.weights)  # [task, rank]
     merged = product_of_sums(pruned, stack.weights, shares)
-    return Noted(Factors(gain_A * merged.A, gain_B * merged.B), remarks(S, stack.ranks))
+    return Noted(Factors(gain_A * merged.A, gain_B * merged.B), note_pruned(S, stack.ranks))
 
 
 def complementary_scaling(
@@ -77,7 +77,7 @@ def normalize_across_tasks(
     """Return the share of each adapter in a direction; they sum to 1 over adapters."""
     weighted = S.new_tensor(weights)[:, None] * S
     total = weighted.abs().sum(0)
-    return (weighted / total).where(total > 0, 0)
+    return (weighted / total).where(total > 0, 0)  # 0 where every adapter's row is pruned
 
 
 def product_of_sums(
@@ -90,31 +90,3 @@ def product_of_sums(
         A[: f.rank].add_(f.A, alpha=abs(weight))  # its sign is in the share
         B[:, : f.rank].addcmul_(f.B, share[: f.rank])
     return Factors(A, B)
-
-
-def row_norms(A: Float[Tensor, "n _"], rank: int) -> Float[Tensor, " rank"]:
-    """Return the L1 norm of each row, zeros appended up to `rank`."""
-    return torch.nn.functional.pad(A.abs().sum(1), (0, rank - len(A)))
-
-
-def scales(
-    before: Float[Tensor, "*task n"], left: Float[Tensor, "*task n"], clamp: float
-) -> Float[Tensor, "*task n"]:
-    """Return before / left, raised to the clamp quantile of its row; 0 where nothing is left."""
-    S = before / left  # infinite or NaN, so sorted last, where nothing is left
-    if clamp > 0:
-        alive = (left > 0).sum(-1, keepdim=True)
-        quantile = (alive.double() * clamp).long().clamp_max(left.shape[-1] - 1)
-        S = S.maximum(S.sort(-1).values.gather(-1, quantile))
-    return S.where(left > 0, 0)
-
-
-def remarks(S: Float[Tensor, "task rank"], ranks: Sequence[int]) -> tuple[str, ...]:
-    """Return a remark on the directions of which nothing is left."""
-    dead = [
-        f"direction {i} of adapter {t + 1}"
-        for t, (row, rank) in enumerate(zip(S.tolist(), ranks, strict=True))
-        for i in range(rank)
-        if row[i] == 0
-    ]
-    return (f"pruned whole, no part in the merge: {', '.join(dead)}",) if dead else ()

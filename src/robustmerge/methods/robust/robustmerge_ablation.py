@@ -24,14 +24,8 @@ from torch import Tensor
 
 from ...factors import Factors, Noted, Stack
 from .._registry import Density, Quantile, method
-from ._prune import prune_factors
-from .robustmerge import (
-    complementary_scaling,
-    normalize_across_tasks,
-    product_of_sums,
-    remarks,
-    scales,
-)
+from ._prune import note_pruned, prune_factors, scales
+from .robustmerge import complementary_scaling, normalize_across_tasks, product_of_sums
 
 
 @method(
@@ -71,19 +65,20 @@ def robustmerge_ablation(
     pruned = [prune_factors(f, density if prune else 1.0) for f in full]
     S = complementary_scaling(full, pruned, clamp)  # [task, rank]
     if not scaling or scale_from != "inter":
-        S = (S > 0).to(S.dtype)
+        S = (S > 0).to(S.dtype)  # no scale, and still no part for rows pruned completely
     weighted = S.new_tensor(stack.weights)[:, None] * S
     shares = normalize_across_tasks(S, stack.weights) if normalize else weighted
 
     A, B = [f.A for f in pruned], [f.B for f in pruned]
     if scaling and scale_from in ("A", "both"):
+        # The columns of A are the rows of its transpose.
         columns = scale_rows([f.A.T for f in full], [a.T for a in A], clamp, normalize)
         A = [a.T for a in columns]
     if scaling and scale_from in ("B", "both"):
         B = scale_rows([f.B for f in full], B, clamp, normalize)
     scaled = [Factors(a, b) for a, b in zip(A, B, strict=True)]
     merged = product_of_sums(scaled, stack.weights, shares)
-    return Noted(Factors(gain_A * merged.A, gain_B * merged.B), remarks(S, stack.ranks))
+    return Noted(Factors(gain_A * merged.A, gain_B * merged.B), note_pruned(S, stack.ranks))
 
 
 def scale_rows(

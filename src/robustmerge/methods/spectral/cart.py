@@ -50,6 +50,7 @@ def cart(
     space = core(stack)
     k = at_least(keep, sum(numerical_rank(S) for S in torch.linalg.svdvals(space.M)))
     mean = torch.tensordot(space.M.new_tensor(stack.share()), space.M, dims=1)
+    # [task, p, k], [task, k], [task, k, q]
     U, S, Vh = torch.linalg.svd(space.M - mean, full_matrices=False)
     cut = (U[..., :k] * S[:, None, :k]) @ Vh[:, :k]
     return space.lift(mean + strength * torch.tensordot(space.weights, cut, dims=1))

@@ -133,7 +133,7 @@ def energy_kept(X: Float[Tensor, "task p q"], sides: Sides) -> float:
 def principal_axes(X: Float[Tensor, "task p q"], sides: Sides) -> Sides:
     """Return the same spaces in their principal axes."""
     U, V = sides
-    C = U.T @ X @ V
+    C = U.T @ X @ V  # [task, r, r]
     return U @ _leading(C, U.shape[1]), V @ _leading(C.mT, V.shape[1])
 
 

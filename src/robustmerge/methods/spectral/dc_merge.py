@@ -78,12 +78,13 @@ def dc_merge(
         lefts.append(U_t)
         rights.append(Vh.T)
         smoothed.append(U_t * smooth(S, smoothing, rho) @ Vh)
+    # The cover space: [p, R], [q, R]
     U, V = polar(torch.cat(lefts, dim=1)), polar(torch.cat(rights, dim=1))
-    M = U.T @ torch.stack(smoothed) @ V
+    M = U.T @ torch.stack(smoothed) @ V  # [task, R, R]
     ranks = [left.shape[1] for left in lefts]
     kept = largest(M, [max(int(density * M[0].numel()), k) for k in ranks])
     owner = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks)).to(M.device)
-    blocks = owner[:, None] == owner
+    blocks = owner[:, None] == owner  # [R, R]: both axes are of one adapter
     return space.lift(U @ (consensus(kept) * blocks) @ V.T)
 
 

@@ -86,9 +86,9 @@ def do_merging(
     parts, rows = [], []
     for M in space.weighted:
         U, S, Vh = compact_svd(M)
-        parts.append(U * S)
+        parts.append(U * S)  # [p, r_t]
         rows.append(Vh)
-    axes = compact_svd(torch.cat([*space.weighted]))[2].T
+    axes = compact_svd(torch.cat([*space.weighted]))[2].T  # [q, k]: of all deltas, stacked
     A = orthogonalize(torch.cat(rows) @ axes, [len(row) for row in rows], steps, rate)
     return _average_columns(
         space.A.lift(axes @ A.T).T, space.B.lift(torch.cat(parts, dim=1)), parts
@@ -104,7 +104,9 @@ def orthogonalize(
     moved, mean, spread = A, torch.zeros_like(A), torch.zeros_like(A)
     for step in range(1, steps + 1):
         overlap = (moved @ moved.T).masked_fill(own, 0)
+        # 4 and not 2: the objective has every pair twice, as (t, u) and as (u, t).
         gradient = 4 * overlap @ moved + 2 * (moved - A)
+        # Adam with betas 0.9 and 0.999, epsilon 1e-8
         mean = 0.9 * mean + 0.1 * gradient
         spread = 0.999 * spread + 0.001 * gradient.square()
         size = (spread / (1 - 0.999**step)).sqrt() + 1e-8

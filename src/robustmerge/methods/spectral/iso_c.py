@@ -61,6 +61,7 @@ def iso_c(stack: Stack, *, flavor: Literal["rank", "paper"] = "rank") -> Update:
 
 def _flatten(total: Float[Tensor, "m n"], *, every: bool) -> Float[Tensor, "m n"]:
     U, S, Vh = torch.linalg.svd(total, full_matrices=False)
+    # At least one direction, so that the mean of a zero update is a number.
     k = len(S) if every else max(numerical_rank(S), 1)
     flat: Tensor = S[:k].mean() * (U[:, :k] @ Vh[:k])
     return flat

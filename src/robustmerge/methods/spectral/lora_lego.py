@@ -40,7 +40,7 @@ from ...factors import Factors, Stack
 from ...linalg import ROUNDING
 from .._registry import method
 
-_ROUNDS = 100
+_ROUNDS = 100  # of k-means, at most
 
 
 @method(
@@ -75,9 +75,9 @@ def lora_lego(
         return Factors(a, b.T)
     halves = [x / x.norm(dim=1, keepdim=True) for x in (a, b)] if normalize else [a, b]
     # Distances are the same in the coordinates of a basis, and there are N of those.
-    features = Basis.of(torch.cat(halves, dim=1).T).R.T
+    features = Basis.of(torch.cat(halves, dim=1).T).R.T  # [N, at most N]
     cluster = kmeans(features, rank or max(stack.ranks), stack.generator(seed, "lora-lego"))
-    units = torch.cat([a, b], dim=1)
+    units = torch.cat([a, b], dim=1)  # [N, d_in + d_out]
     centers = _means(units, cluster)
     length = _means(units.abs().amax(1, keepdim=True), cluster)
     own = centers.abs().amax(1, keepdim=True)

@@ -59,7 +59,7 @@ def ocap(
         width: Distance of the cap from the median norm, in MADs.
     """
     space = core(stack)
-    flat = torch.stack([flatten_spectrum(M) for M in space.weighted])
+    flat = torch.stack([flatten_spectrum(M) for M in space.weighted])  # [task, p, q]
     norms = flat.flatten(1).norm(dim=1)
     flat, norms = flat[norms > 0], norms[norms > 0]
     if len(flat) == 0:

@@ -76,7 +76,7 @@ def calibrate(stack: Stack, flavor: Flavor = "delta") -> Stack:
         flavor: Take the directions of the deltas, or as published those of the B's.
     """
     space = core(stack)
-    B = _calibration(stack, space, flavor) @ space.B.R
+    B = _calibration(stack, space, flavor) @ space.B.R  # [p, R]
     parts = torch.split(B, list(stack.ranks), dim=1)
     factors = tuple(
         Factors(f.A, space.B.lift(part).to(f.B.dtype))
@@ -87,10 +87,10 @@ def calibrate(stack: Stack, flavor: Flavor = "delta") -> Stack:
 
 def _calibration(stack: Stack, space: Core, flavor: Flavor) -> Float[Tensor, "p p"]:
     """Return the map U diag(α) U^T in core space, and the identity on what no direction reaches."""
-    X = torch.cat([*space.weighted], dim=1)
+    X = torch.cat([*space.weighted], dim=1)  # [p, task·q]
     if flavor == "paper":
         ranks = torch.tensor(stack.ranks, device=X.device)
-        X = space.B.R * space.weights.repeat_interleave(ranks)
+        X = space.B.R * space.weights.repeat_interleave(ranks)  # [p, R]
     U, S, _ = torch.linalg.svd(X, full_matrices=False)
     energy = S.square()
     share = energy / energy.sum().where(energy.sum() > 0, 1)

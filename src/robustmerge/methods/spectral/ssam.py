@@ -45,7 +45,7 @@ def ssam(stack: Stack, *, keep: Density = 0.5) -> Lifted:
         keep: Share of the output and of the input directions that is kept, rounded up.
     """
     space = core(stack)
-    U = _leading(torch.cat([*space.weighted], dim=1), keep)
+    U = _leading(torch.cat([*space.weighted], dim=1), keep)  # of [p, task·q]
     V = _leading(torch.cat([*space.weighted.mT], dim=1), keep)
     mean = torch.tensordot(space.M.new_tensor(stack.share()), space.M, dims=1)
     return space.lift(U @ (U.T @ mean @ V) @ V.T)

@@ -64,6 +64,7 @@ def _sum_orthogonal(
         U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
         k = numerical_rank(S) if most is None else most
         parts.append((U[:, :k], S[:k], Vh[:k].T))
+    # [m, R], [R], [n, R]: all adapters' directions side by side
     U, S, V = (torch.cat(part, dim=-1) for part in zip(*parts, strict=True))
     merged: Tensor = (polar(U) * S) @ polar(V).T
     return merged

@@ -49,7 +49,7 @@ _SMALL = 1e-6
 )
 def karcher(stack: Stack) -> Factors:
     """Average directions on the sphere."""
-    products = gram(stack)
+    products = gram(stack)  # [task, task]
     norms = products.diagonal().sqrt()
     shares = norms.new_tensor(shares_of_directions(stack))
     on_units = _mean(unit(products), shares * (norms > 0))
@@ -71,10 +71,12 @@ def _mean(cosines: Float[Tensor, "task task"], p: Float[Tensor, " task"]) -> Flo
         cosine = (cosines @ u).clamp(-1, 1)
         sine = (1 - cosine.square()).sqrt()
         stretch = torch.where(sine > _SMALL, torch.atan2(sine, cosine) / sine, 1)
+        # The mean tangent at u, in coefficients on the unit vectors.
         tangent = p * stretch - (p * stretch @ cosine) * u
         step = length(tangent)
         if step < _STILL:
             break
+        # Along the great circle by the tangent's length.
         u = torch.cos(step) * u + torch.sin(step) / step * tangent
         u = u / length(u)
     return u

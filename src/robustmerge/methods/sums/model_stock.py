@@ -54,4 +54,5 @@ def _ratio(stack: Stack, shares: tuple[float, ...]) -> float:
     if not pairs.any():
         return 1.0
     c = float((pairs * cosines).sum() / pairs.sum())
+    # T c / (1 + (T - 1) c) with 1 / T = Σ p²
     return c / (c + (1 - c) * float(p.square().sum())) if c > 0 else 0.0
