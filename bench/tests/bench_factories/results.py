@@ -36,7 +36,7 @@ def result(
     **facts: Any,
 ) -> Result:
     """A result; `task` is an expert's, `contender`, `scale` and `rank` a merge's."""
-    said = {
+    all_facts = {
         "kind": kind,
         "family": "" if kind == "zero-shot" else family,
         "seed": seed,
@@ -46,9 +46,9 @@ def result(
         "hashes": {"base": "b", "world": "w"},
         **facts,
     }
-    found = {task: scores(average, items) for task, average in averages.items()}
+    results = {task: scores(average, items) for task, average in averages.items()}
     swept = {"tried": {}, "at_limit": at_limit} if facts.get("scale") == "sweep" else {}
-    return Result(said, found, factor, swept, {"merge": seconds})
+    return Result(all_facts, results, factor, swept, {"merge": seconds})
 
 
 def merge(
@@ -68,13 +68,13 @@ def references(
     seeds: Sequence[int] = (0,),
 ) -> list[Result]:
     """Zero-shot, experts and joint; on sqa, rec and aok."""
-    found = [result("zero-shot", dict(zip(TASKS, zero_shot, strict=True)))]
+    results = [result("zero-shot", dict(zip(TASKS, zero_shot, strict=True)))]
     for seed in seeds:
         for task, average in zip(SEEN, experts, strict=True):
-            found.append(result("expert", {task: average}, task=task, seed=seed))
+            results.append(result("expert", {task: average}, task=task, seed=seed))
         if joint:
-            found.append(result("joint", dict(zip(TASKS, joint, strict=True)), seed=seed))
-    return found
+            results.append(result("joint", dict(zip(TASKS, joint, strict=True)), seed=seed))
+    return results
 
 
 def on(sqa: float, rec: float, aok: float) -> Averages:

@@ -59,7 +59,7 @@ def test_partial_correlation_is_that_of_residuals() -> None:
 
 def test_intervals_draw_groups_whole() -> None:
     groups = [[0, 1], [2, 3, 4]]
-    drawn = {tuple(sorted(places)) for places in rho.resample_groups(groups, draws=50)}
+    drawn = {tuple(sorted(positions)) for positions in rho.resample_groups(groups, draws=50)}
     assert drawn == {(0, 0, 1, 1), (0, 1, 2, 3, 4), (2, 2, 3, 3, 4, 4)}
 
 
@@ -82,12 +82,12 @@ def test_error_of_items_blurs_only_what_is_close() -> None:
 def test_p_values_allow_for_every_figure_tried() -> None:
     generator = np.random.default_rng(3)
     y = np.arange(8.0)
-    one = np.array([[0.0, 1, 2, 3, 4, 6, 5, 7]])
+    first = np.array([[0.0, 1, 2, 3, 4, 6, 5, 7]])
     noise = generator.normal(size=(200, 8))
-    alone = rho.adjusted_p_values(one, y, ALONE, draws=2000)[0]
-    among = rho.adjusted_p_values(np.concatenate([one, noise]), y, ALONE, draws=2000)
+    alone = rho.adjusted_p_values(first, y, ALONE, draws=2000)[0]
+    among = rho.adjusted_p_values(np.concatenate([first, noise]), y, ALONE, draws=2000)
     assert alone < 0.005 < 0.02 < among[0]
-    copies = rho.adjusted_p_values(np.repeat(one, 50, axis=0), y, ALONE, draws=2000)
+    copies = rho.adjusted_p_values(np.repeat(first, 50, axis=0), y, ALONE, draws=2000)
     assert copies == pytest.approx(np.full(50, alone))  # the same figure again costs nothing
     assert (among[1:] < 0.05).sum() <= 1
 
@@ -202,10 +202,10 @@ def test_scores_between_factors_lie_on_a_line_over_the_logarithm() -> None:
 def test_zones_are_those_of_the_diagnosis() -> None:
     tuned = [swept("a", 0.5), swept("b", 1), swept("c", 4)]
     own = [swept("a", 1, seen=40), swept("b", 1), swept("c", 1, seen=67)]
-    found = scale_rules.zones(
+    outcome = scale_rules.zones(
         tuned, own, [diagnosed(1.0), diagnosed(0.5), diagnosed(0.2)]
     )  # times √4
-    rows = {row["zone"]: row for row in found}
+    rows = {row["zone"]: row for row in outcome}
     assert (rows["too large"]["less"], rows["too large"]["gain"]) == (1, 30)
     assert (rows["neither"]["same"], rows["neither"]["gain of four"]) == (1, 0)
     assert (rows["too small"]["more"], rows["too small"]["gain"]) == (1, 3)
@@ -213,19 +213,19 @@ def test_zones_are_those_of_the_diagnosis() -> None:
 
 def test_chance_has_no_gap_in_wide_modules() -> None:
     wide = [ModuleLocation(f"m{i}", "language", i, "q_proj", 4096, 4096, 1) for i in range(3)]
-    found = paper_claims.chance_spectra(wide, 4)
-    assert 1 < found["head_to_tail"][0] < 1.1
-    assert found["first_share"][0] == pytest.approx(0.25, abs=0.03)
+    outcome = paper_claims.chance_spectra(wide, 4)
+    assert 1 < outcome["head_to_tail"][0] < 1.1
+    assert outcome["first_share"][0] == pytest.approx(0.25, abs=0.03)
 
 
 def test_chance_is_of_the_product_itself() -> None:
-    found = paper_claims.chance_spectra(
+    outcome = paper_claims.chance_spectra(
         [ModuleLocation("m", "language", 0, "q_proj", 6, 5, 1)], 3, seed=7
     )
     generator = np.random.default_rng(7)
     A, B = generator.uniform(-1, 1, (5, 3)), generator.normal(size=(6, 3))
     S = np.linalg.svd(B @ A.T, compute_uv=False)[:3]
-    assert found["head_to_tail"] == pytest.approx([S[0] / S[2]] * 3)
+    assert outcome["head_to_tail"] == pytest.approx([S[0] / S[2]] * 3)
 
 
 SMALL = {"model.language_model.layers.0.self_attn.q_proj": (12, 10)}
@@ -238,19 +238,21 @@ def experts(folder: Path) -> list[Path]:
 def test_figures_of_a_sum_are_those_of_the_dense_updates(tmp_path: Path) -> None:
     folders = experts(tmp_path)
     cache, which = MergeCache(folders, tmp_path / "cache"), MergeId("task-arithmetic", "full", 2)
-    found = cache.diagnosed(which)
-    one, two = (next(iter(deltas(folder).values())).flatten().numpy() for folder in folders)
-    both = one + two
+    outcome = cache.diagnosed(which)
+    first, two = (next(iter(deltas(folder).values())).flatten().numpy() for folder in folders)
+    both = first + two
     norm = np.linalg.norm
-    assert found.whole["size"] == pytest.approx(norm(both) / ((norm(one) + norm(two)) / 2), 1e-3)
-    wanted = [both @ one / (one @ one), both @ two / (two @ two)]
-    assert found.tasks["kept.coefficient, weighted"] == pytest.approx(wanted, 1e-3)
-    assert found.whole["noise.tasks, mean"] == pytest.approx(1, abs=1e-3)
-    assert found.flat()["kept.coefficient, mean, least task"] == pytest.approx(min(wanted), 1e-3)
-    assert "spectra.norm, mean" not in found.whole  # size says it
-    assert not any("repeated" in name for name in found.flat())
+    assert outcome.whole["size"] == pytest.approx(
+        norm(both) / ((norm(first) + norm(two)) / 2), 1e-3
+    )
+    wanted = [both @ first / (first @ first), both @ two / (two @ two)]
+    assert outcome.tasks["kept.coefficient, weighted"] == pytest.approx(wanted, 1e-3)
+    assert outcome.whole["noise.tasks, mean"] == pytest.approx(1, abs=1e-3)
+    assert outcome.flat()["kept.coefficient, mean, least task"] == pytest.approx(min(wanted), 1e-3)
+    assert "spectra.norm, mean" not in outcome.whole  # size says it
+    assert not any("repeated" in name for name in outcome.flat())
     alike = related_merges.cosines([cache.merged(which), folders[0]])
-    assert alike[0, 1] == pytest.approx(both @ one / norm(both) / norm(one), abs=1e-3)
+    assert alike[0, 1] == pytest.approx(both @ first / norm(both) / norm(first), abs=1e-3)
     assert alike[1, 1] == pytest.approx(1)
 
 
@@ -273,11 +275,11 @@ def test_what_was_diagnosed_is_not_diagnosed_again(
 
 
 def test_the_document_is_that_of_its_results(tmp_path: Path) -> None:
-    found = raw_results.read(RESULTS)
+    outcome = raw_results.read(RESULTS)
     template = RESULTS.parents[3] / "docs" / "analysis.in.md"
-    text = importlib.import_module("analysis").fill_template(found, template, "analysis")
+    text = importlib.import_module("analysis").fill_template(outcome, template, "analysis")
     assert text == template.with_name("analysis.md").read_text()
-    assert [path.stem for path in charts.draw(found, tmp_path)] == ["prediction", "size"]
+    assert [path.stem for path in charts.draw(outcome, tmp_path)] == ["prediction", "size"]
 
 
 def test_a_figure_is_named_in_words() -> None:
@@ -375,10 +377,10 @@ def test_subsets_are_compared_by_what_they_keep(monkeypatch: pytest.MonkeyPatch)
         DiagnosedMerge({"size": 1.0}, tasks, 0.0)
         for tasks in (*cosines, {"kept.cosine, mean": [0.3]})
     ]
-    found = prediction.over_subsets(merges, diagnosed, benchmark)
-    assert found is not None
-    (only,) = found["rows"]
-    assert (found["merges"], found["methods"], found["numbers"]) == (3, 2, 2)
+    outcome = prediction.over_subsets(merges, diagnosed, benchmark)
+    assert outcome is not None
+    (only,) = outcome["rows"]
+    assert (outcome["merges"], outcome["methods"], outcome["numbers"]) == (3, 2, 2)
     assert only["rho"] == pytest.approx(1)  # kept 0.9, 0.375 and 0.4
     assert only["within methods"] == pytest.approx(0.5)  # of one, the other does not vary
     assert prediction.over_subsets(whole, diagnosed[1:], benchmark) is None
@@ -393,9 +395,9 @@ def test_other_sets_of_the_same_results(tmp_path: Path) -> None:
     ]
     over_seeds = {**view, "seeds": [0, 1], "sections": sections}
     elsewhere_too = {**over_seeds, "family": "independent", "seeds": [0, 2]}
-    found = {"views": [over_seeds, view, elsewhere_too], "studies": []}
+    outcome = {"views": [over_seeds, view, elsewhere_too], "studies": []}
     ties = MergeId("ties", "full", 2)
-    assert list(other_sets.tuned_merges(found, "shared-0")) == [
+    assert list(other_sets.tuned_merges(outcome, "shared-0")) == [
         TunedMerge("shared-1", ties, 2.0),
         TunedMerge("independent-0", ties, 4.0),
         TunedMerge("independent-2", ties, 2.0),
@@ -429,6 +431,6 @@ def test_sizes_of_merges_of_other_sets() -> None:
 
 
 def test_results_without_the_set_alone_are_refused() -> None:
-    found = results()
+    outcome = results()
     with pytest.raises(MergeError, match="no table of shared, seed 1 alone"):
-        BenchmarkScores(found, seed=1)
+        BenchmarkScores(outcome, seed=1)

@@ -38,16 +38,16 @@ def test_bounds_are_those_of_the_diagnosis() -> None:
 
 
 def test_figures_are_taken_at_the_scale_that_was_measured() -> None:
-    found = diagnosed(norm=4.0)
-    assert prediction.at_scale(found, measured("a", 1, factor=0.5)).flat()["size"] == 2
-    assert prediction.at_scale(found, measured("a", 1, factor=None)).flat()["size"] == 1
+    outcome = diagnosed(norm=4.0)
+    assert prediction.at_scale(outcome, measured("a", 1, factor=0.5)).flat()["size"] == 2
+    assert prediction.at_scale(outcome, measured("a", 1, factor=None)).flat()["size"] == 1
 
 
 def test_figures_are_correlated_with_the_score_that_is_asked_for() -> None:
     merges = [measured(str(i), 10 * i, factor=2.0**-i) for i in range(8)]
     noise = [3, 6, 1, 4, 7, 0, 5, 2]
-    found = [diagnosed(answer=[i / 10, 0.9], rest=[x]) for i, x in enumerate(noise)]
-    made = prediction.over_merges(merges, found, ALONE, "worst")
+    outcome = [diagnosed(answer=[i / 10, 0.9], rest=[x]) for i, x in enumerate(noise)]
+    made = prediction.over_merges(merges, outcome, ALONE, "worst")
     rows = {row["figure"]: row for row in made["rows"]}
     assert rows[f"{ANSWER}, task mean"]["rho"] == pytest.approx(-1)
     assert rows[f"{ANSWER}, least task"]["p"] < 0.01
@@ -60,9 +60,9 @@ def test_figures_are_correlated_with_the_score_that_is_asked_for() -> None:
 def test_over_tasks_each_merge_meets_its_own_scores() -> None:
     kept = {"a": [0.1, 0.4, 0.2, 0.9], "b": [0.3, 0.2, 0.8, 0.5], "c": [0.7, 0.1, 0.6, 0.2]}
     merges = [measured(name, 1) for name in kept]
-    found = [diagnosed(answer=values, rest=[1 - x for x in values]) for values in kept.values()]
+    outcome = [diagnosed(answer=values, rest=[1 - x for x in values]) for values in kept.values()]
     benchmark: Any = SimpleNamespace(kept=lambda each: np.array(kept[each.which.label]))
-    made = prediction.over_tasks(merges, found, ALONE[:3], benchmark)
+    made = prediction.over_tasks(merges, outcome, ALONE[:3], benchmark)
     rows = {row["figure"]: row for row in made["rows"]}
     for name, sign in ((ANSWER, 1), ("directions.rest.both, mean", -1)):
         assert rows[name]["within merges"] == pytest.approx(sign)
@@ -77,8 +77,8 @@ def test_what_is_owed_to_rank_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(prediction, "OF_THE_PAPER", ())
     x, y, rank = np.array([[1, 3, 2, 5, 4, 6], [2, 1, 4, 3, 6, 5], [1, 1, 2, 2, 3, 3.0]])
     merges = [measured(str(i), v) for i, v in enumerate(y)]
-    found = [diagnosed(rank=r, answer=[v]) for v, r in zip(x, rank, strict=True)]
-    (row,) = prediction.beyond_rank(merges, found, ALONE[:6])
+    outcome = [diagnosed(rank=r, answer=[v]) for v, r in zip(x, rank, strict=True)]
+    (row,) = prediction.beyond_rank(merges, outcome, ALONE[:6])
     assert row["rho"] == pytest.approx(rho.partial(x, y, rank))
     assert row["rho"] < 0 < float(rho.spearman(x, y))
 
@@ -121,11 +121,11 @@ def fated(largest: float, rest: float) -> DiagnosedMerge:
 
 def test_fates_are_each_merges_own() -> None:
     merges = [measured(label, 1) for label in ("robustmerge", "unknown", "ties")]
-    found = [fated(0.9, 0.3), fated(0.8, 0.2), fated(0.4, 0.5)]
-    rows = paper_claims.directions_kept(merges, found)
-    said = [(row["merge"], row["largest left"], row["rest answer"]) for row in rows]
-    assert said == [("ties", 0.4, 0.5), ("robustmerge", 0.9, 0.3)]
-    assert set(paper_claims.count_largest_kept_better(found).values()) == {2}
+    outcome = [fated(0.9, 0.3), fated(0.8, 0.2), fated(0.4, 0.5)]
+    rows = paper_claims.directions_kept(merges, outcome)
+    drawn = [(row["merge"], row["largest left"], row["rest answer"]) for row in rows]
+    assert drawn == [("ties", 0.4, 0.5), ("robustmerge", 0.9, 0.3)]
+    assert set(paper_claims.count_largest_kept_better(outcome).values()) == {2}
 
 
 def test_election_compares_with_the_method_that_elects_none() -> None:
@@ -143,23 +143,23 @@ def test_election_compares_with_the_method_that_elects_none() -> None:
 
 def test_merges_that_span_all_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
     analysis = importlib.import_module("analysis")
-    monkeypatch.setattr(prediction, "over_merges", lambda *given: given)
+    monkeypatch.setattr(prediction, "over_merges", lambda *raw: raw)
     merges = [measured(name, 1) for name in "abcd"]
-    found = [
+    outcome = [
         DiagnosedMerge({}, {"kept.both, weighted": [1.0, x]}, 0.0) for x in (0.5, 1.0, 0.995, 0.98)
     ]
-    here, there, groups, target = analysis.correlate_spanning(merges, found, [[0, 2], [1], [3]])
+    here, second, groups, target = analysis.correlate_spanning(merges, outcome, [[0, 2], [1], [3]])
     assert [each.which.label for each in here] == ["b", "c"]
-    assert there == found[1:3]
+    assert second == outcome[1:3]
     assert (groups, target) == ([[1], [0]], "seen")
 
 
 def test_studies_variants_and_undefined_numbers_are_told_apart() -> None:
     analysis = importlib.import_module("analysis")
     merges = [measured(name, 1) for name in ("ties", "ties:density=0.3", "dare")]
-    found = [diagnosed(rank=r) for r in (1.0, 2.0, 3.0)]
-    alone, those = analysis.without_variants(merges, found)
+    outcome = [diagnosed(rank=r) for r in (1.0, 2.0, 3.0)]
+    alone, those = analysis.without_variants(merges, outcome)
     assert [each.which.label for each in alone] == ["ties", "dare"]
-    assert those == [found[0], found[2]]
-    given = {"a": [float("nan"), np.float64(1 / 3)], "b": (True, "x")}
-    assert analysis.round_numbers(given) == {"a": [None, 0.33333], "b": [True, "x"]}
+    assert those == [outcome[0], outcome[2]]
+    raw = {"a": [float("nan"), np.float64(1 / 3)], "b": (True, "x")}
+    assert analysis.round_numbers(raw) == {"a": [None, 0.33333], "b": [True, "x"]}

@@ -68,32 +68,32 @@ def results() -> Data:
 
 
 def rows(view: Data, scale: str, rank: str) -> dict[str, Data]:
-    found = tables.section(view, scale, rank)
-    assert found
-    return {row["merge"]: row for row in found["rows"]}
+    outcome = tables.section(view, scale, rank)
+    assert outcome
+    return {row["merge"]: row for row in outcome["rows"]}
 
 
-def sign(view: Data, scale: str, rank: str, one: str, other: str) -> str:
-    found = tables.section(view, scale, rank)
-    assert found
-    signs: str = found["beats"][one]
-    return signs[found["order"].index(other)]
+def sign(view: Data, scale: str, rank: str, first: str, second: str) -> str:
+    ranking = tables.section(view, scale, rank)
+    assert ranking
+    signs: str = ranking["beats"][first]
+    return signs[ranking["order"].index(second)]
 
 
 def test_robustmerge_and_its_rivals(results: Data) -> None:
     named = findings.named_views(results["views"])
-    one = named["one"]
-    assert all(gate["passed"] for gate in one["gates"])
+    view = named["one"]
+    assert all(gate["passed"] for gate in view["gates"])
     for scale in ("sweep", "default"):
         for rival in findings.RIVALS[1:]:
-            assert sign(one, scale, "input", "robustmerge", rival) == "+"
-    order = rows(one, "sweep", "input")
-    better = [m for m in order if sign(one, "sweep", "input", m, "robustmerge") == "+"]
+            assert sign(view, scale, "input", "robustmerge", rival) == "+"
+    order = rows(view, "sweep", "input")
+    better = [m for m in order if sign(view, "sweep", "input", m, "robustmerge") == "+"]
     assert better == ["optmerge", "aswudi"]
-    full = [m for m in findings.LATER if m in rows(one, "sweep", "full")]
-    above = [m for m in full if sign(one, "sweep", "full", m, "robustmerge") == "+"]
+    full = [m for m in findings.LATER if m in rows(view, "sweep", "full")]
+    above = [m for m in full if sign(view, "sweep", "full", m, "robustmerge") == "+"]
     assert len(above) > len(full) / 2
-    assert next(iter(rows(one, "default", "input"))) == "tsv-m"
+    assert next(iter(rows(view, "default", "input"))) == "tsv-m"
     for family in ("shared", "independent"):
         assert sign(named[family], "sweep", "input", "robustmerge", "task-arithmetic") == "."
         top = list(rows(named[family], "sweep", "full"))[:6]
@@ -102,15 +102,15 @@ def test_robustmerge_and_its_rivals(results: Data) -> None:
 
 def test_scales_data_and_frozen_projectors(results: Data) -> None:
     named = findings.named_views(results["views"])
-    one = named["one"]
+    view = named["one"]
     orders = {
         tuple(m for m in rows(named[name], "sweep", "full") if m in findings.FROZEN)
         for name in ("one", "shared-frozen", "independent", "independent-frozen")
     }
     assert orders == {findings.FROZEN}
-    assert sign(one, "sweep", "full", "regmean", "ace") == "."
-    assert next(iter(rows(one, "sweep", "full"))) == "regmean"
-    by_scale = {scale: rows(one, scale, "full") for scale in tables.SCALES}
+    assert sign(view, "sweep", "full", "regmean", "ace") == "."
+    assert next(iter(rows(view, "sweep", "full"))) == "regmean"
+    by_scale = {scale: rows(view, scale, "full") for scale in tables.SCALES}
     for merge_name, row in by_scale["norm-matched"].items():
         assert by_scale["geometric"][merge_name]["seen"][0] < row["seen"][0]
     losses = {
@@ -122,12 +122,12 @@ def test_scales_data_and_frozen_projectors(results: Data) -> None:
 
 
 def test_unseen_and_lost_tasks(results: Data) -> None:
-    one = findings.named_views(results["views"])["one"]
-    tuned, joint = rows(one, "sweep", "full"), one["joint"]["unseen"][0]
+    view = findings.named_views(results["views"])["one"]
+    tuned, joint = rows(view, "sweep", "full"), view["joint"]["unseen"][0]
     assert min(tuned[name]["unseen"][0] for name in findings.UNSEEN[:4]) > joint
     assert max(tuned[name]["unseen"][0] for name in ("robustmerge", "ties")) < joint
     ocr = {name: row["tasks"]["ocr"][0] for name, row in tuned.items()}
-    assert median(ocr.values()) < one["zero_shot"]["tasks"]["ocr"][0] + 5
+    assert median(ocr.values()) < view["zero_shot"]["tasks"]["ocr"][0] + 5
     assert [name for name, score in ocr.items() if score > 60] == ["ace", "optmerge"]
 
 
@@ -142,8 +142,8 @@ def test_the_paper_figures(results: Data) -> None:
     kept = {x: {} for _, x in tuned["number"]}  # type: dict[float, dict[str, float]]
     for (row, x), point in tuned["number"].items():
         kept[x][row] = point["kept"][0]
-    places = {x: sorted(of, key=of.__getitem__).index("robustmerge") for x, of in kept.items()}
-    assert places == {2: 1, 3: 0, 4: 0, 5: 0, 6: 1, 7: 3, 8: 3}
+    positions = {x: sorted(of, key=of.__getitem__).index("robustmerge") for x, of in kept.items()}
+    assert positions == {2: 1, 3: 0, 4: 0, 5: 0, 6: 1, 7: 3, 8: 3}
 
 
 def test_the_scale_and_the_weights() -> None:

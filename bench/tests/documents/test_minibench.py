@@ -31,11 +31,11 @@ def no_sizes(*_: object) -> dict[str, float]:
 
 def asked(root: Path, **more: object) -> plans.DocumentRequest:
     sets = plans.sets_in(root)
-    given = {"ranks": ("input",), "scales": ("default",), "items": 10, "validation": 10, **more}
-    return plans.DocumentRequest(root, sets, sets[:1], parse_all(["average"]), **given)  # type: ignore[arg-type]
+    arguments = {"ranks": ("input",), "scales": ("default",), "items": 10, "validation": 10, **more}
+    return plans.DocumentRequest(root, sets, sets[:1], parse_all(["average"]), **arguments)  # type: ignore[arg-type]
 
 
-def raw(views: list[tables.Data], found: list[tables.Data] | None = None) -> tables.Data:
+def raw(views: list[tables.Data], outcome: list[tables.Data] | None = None) -> tables.Data:
     return {
         "items": 200,
         "validation": 100,
@@ -44,7 +44,7 @@ def raw(views: list[tables.Data], found: list[tables.Data] | None = None) -> tab
         "made": {"robustmerge": "0", "torch": "2", "cores": 2},
         "commands": ["$ make minibench"],
         "views": views,
-        "studies": found or [],
+        "studies": outcome or [],
     }
 
 
@@ -102,9 +102,9 @@ def test_tables_of_made_up_results() -> None:
 def test_full_rank_stands_beside_input_rank() -> None:
     results = [*two_merges(), merge("dare", on(70, 50, 40), rank="full")]
     (view,) = condense.condense_views(results, 200, no_sizes, draws=100)
-    found = tables.scale_table(view, "default")
-    assert [c.split(" ")[0] for c in cells(found, "dare")[-3:]] == ["60.0", "40.0", "75"]
-    assert cells(found, "ties")[-3:] == ["–", "–", "–"]
+    outcome = tables.scale_table(view, "default")
+    assert [c.split(" ")[0] for c in cells(outcome, "dare")[-3:]] == ["60.0", "40.0", "75"]
+    assert cells(outcome, "ties")[-3:] == ["–", "–", "–"]
 
 
 def test_seeds_that_differ_in_what_was_run_are_also_shown_alone() -> None:
@@ -198,8 +198,8 @@ def test_time_is_counted_in_answers() -> None:
     swept = EvaluationJob("zero-shot", tasks, 500, Path(), {}, validation=100)
     assert speed.of(swept) == pytest.approx(15 + 0.01 * plans.SWEEP * 200)
     assert plans.estimate([job, job], speed, 2) == pytest.approx(15)
-    found = merge("ties", on(60, 40, 35), method="ties", seconds=3.0)
-    timed = Result(found.facts, found.scores, seconds={"merge": 3.0, "answer": 6.0})
+    outcome = merge("ties", on(60, 40, 35), method="ties", seconds=3.0)
+    timed = Result(outcome.facts, outcome.scores, seconds={"merge": 3.0, "answer": 6.0})
     measured = plans.EvaluationSpeed.measured([timed])
     assert (measured.item, measured.merge("ties")) == (pytest.approx(0.01), 3.0)
 
@@ -221,17 +221,17 @@ def test_a_study_over_numbers_of_tasks_compares_with_those_tasks(tmp_path: Path)
     for case in mine:
         for job in (*case.references, *([case.job] if case.point.row != "tsv-m" else [])):
             answered(job, out)
-    (found,) = condense.condense_studies(mine, out, draws=50)
-    assert found["missing"] == [["tsv-m", 2, "default"], ["tsv-m", 3, "default"]]
-    ties = {p["x"]: p for p in found["points"] if p["row"] == "ties"}
+    (outcome,) = condense.condense_studies(mine, out, draws=50)
+    assert outcome["missing"] == [["tsv-m", 2, "default"], ["tsv-m", 3, "default"]]
+    ties = {p["x"]: p for p in outcome["points"] if p["row"] == "ties"}
     assert {x: p["seen"][0] for x, p in ties.items()} == {2: 20, 3: 30}
     assert list(ties[2]["tasks"]) == ["sqa", "viz", "aok", "tab"]
     assert {x: round(p["kept"][0], 1) for x, p in ties.items()} == {2: 0, 3: 16.7}  # 10 of 60
     assert ties[2]["zero_shot"] == {"seen": 20, "unseen": 20}
     assert "Not run: tsv-m at 2, 3 (own scale)." in document(
-        "{{number}}", raw([], [found]), tmp_path
+        "{{number}}", raw([], [outcome]), tmp_path
     )
-    assert cells(tables.curves(found, "default", "kept"), "ties") == ["0.0", "16.7"]
+    assert cells(tables.curves(outcome, "default", "kept"), "ties") == ["0.0", "16.7"]
 
 
 def test_a_study_without_its_references_has_no_points(tmp_path: Path) -> None:
@@ -239,9 +239,9 @@ def test_a_study_without_its_references_has_no_points(tmp_path: Path) -> None:
     mine = [c for c in cases if c.study.name == "table7" and c.scale == "default"]
     for case in mine:
         answered(case.job, tmp_path / "out")
-    (found,) = condense.condense_studies(mine, tmp_path / "out", draws=50)
-    assert not found["points"]
-    assert len(found["missing"]) == 5
+    (outcome,) = condense.condense_studies(mine, tmp_path / "out", draws=50)
+    assert not outcome["points"]
+    assert len(outcome["missing"]) == 5
 
 
 def test_sets_of_other_ranks_are_a_study_of_their_own(tmp_path: Path) -> None:
@@ -254,11 +254,11 @@ def test_sets_of_other_ranks_are_a_study_of_their_own(tmp_path: Path) -> None:
     for case in mine:
         for job in (*case.references, case.job):
             answered(job, out)
-    (found,) = condense.condense_studies(mine, out, draws=50)
-    assert {(p["row"], p["x"]) for p in found["points"]} == {
+    (outcome,) = condense.condense_studies(mine, out, draws=50)
+    assert {(p["row"], p["x"]) for p in outcome["points"]} == {
         (row, x) for row in studies.RIVALS for x in (4, 8)
     }
-    assert not found["missing"]
+    assert not outcome["missing"]
     with pytest.raises(MergeError, match="no experts shared-7"):
         plans.select_sets(root, ["shared-0", "shared-7"])
 
@@ -314,56 +314,56 @@ def test_pictures_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    found = importlib.import_module("minibench")
+    outcome = importlib.import_module("minibench")
     monkeypatch.setattr(charts, "items", lambda: None)
-    return found
+    return outcome
 
 
 def test_from_a_trained_benchmark_to_the_document(  # type: ignore[no-untyped-def]
     script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = trained(tmp_path / "root"), tmp_path / "out"
-    place, results = tmp_path / "docs" / "minibench.md", tmp_path / "results.json"
-    files = ["--results", str(results), "--document", str(place), "--template", str(TEMPLATE)]
-    given = [str(root), "--out", str(out), "--items", "10", "--validation", "10", "--jobs", "1"]
-    given += ["--methods", "average", "--scales", "default", "--ranks", "input", *files]
-    script.main([*given, "--only", "tables", "table7", "--dry-run"], WORLD)
+    path, results = tmp_path / "docs" / "minibench.md", tmp_path / "results.json"
+    files = ["--results", str(results), "--document", str(path), "--template", str(TEMPLATE)]
+    arguments = [str(root), "--out", str(out), "--items", "10", "--validation", "10", "--jobs", "1"]
+    arguments += ["--methods", "average", "--scales", "default", "--ranks", "input", *files]
+    script.main([*arguments, "--only", "tables", "table7", "--dry-run"], WORLD)
     assert "table7: 15 of 15 models" in capsys.readouterr().err
     assert not out.exists()
-    script.main([*given, "--only", "tables", "table7"], WORLD)
+    script.main([*arguments, "--only", "tables", "table7"], WORLD)
     assert len(list(out.glob("*.json"))) == 1 + 3 + 1 + 1  # zero-shot, experts, joint, average
     assert len(list((out / plans.STUDIES).glob("*.json"))) == 10
-    text, data = place.read_text(), results.read_bytes()
-    (found,) = [s for s in raw_results.read(results)["studies"] if s["study"] == "table7"]
-    assert len(found["points"]) == 10
+    text, data = path.read_text(), results.read_bytes()
+    (outcome,) = [s for s in raw_results.read(results)["studies"] if s["study"] == "table7"]
+    assert len(outcome["points"]) == 10
     assert "| inter-parameter: of A, on B | `robustmerge` |" in text
-    assert (place.with_suffix("") / "scatter.png").is_file()
+    assert (path.with_suffix("") / "scatter.png").is_file()
 
     def never(base: Path) -> ScriptedModel:
         raise AssertionError("nothing is left to do")
 
-    script.main([*given, "--only", "tables", "table7"], World(pretend.tasks, never))
+    script.main([*arguments, "--only", "tables", "table7"], World(pretend.tasks, never))
     assert results.read_bytes() == data
-    place.unlink()
+    path.unlink()
     script.main(files)  # without the trained benchmark
-    assert place.read_text() == text
+    assert path.read_text() == text
 
 
 def test_a_failure_is_told_after_the_document(script, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     root, out = trained(tmp_path / "root"), tmp_path / "out"
-    place = tmp_path / "docs" / "minibench.md"
-    given = [str(root), "--out", str(out), "--items", "2", "--jobs", "1", "--only", "tables"]
-    given += ["--results", str(tmp_path / "r.json"), "--document", str(place)]
-    given += ["--template", str(TEMPLATE), "--methods", "average", "karcher"]
-    given += ["--scales", "default", "--ranks", "input"]
+    path = tmp_path / "docs" / "minibench.md"
+    arguments = [str(root), "--out", str(out), "--items", "2", "--jobs", "1", "--only", "tables"]
+    arguments += ["--results", str(tmp_path / "r.json"), "--document", str(path)]
+    arguments += ["--template", str(TEMPLATE), "--methods", "average", "karcher"]
+    arguments += ["--scales", "default", "--ranks", "input"]
 
     def fails(base: Path) -> ScriptedModel:
         model = ScriptedModel(base)
-        using, worn = model.using, []
+        using, used = model.using, []
 
         def once(folder: Path | None, scale: float = 1.0):  # type: ignore[no-untyped-def]
-            worn.append(folder)
-            if len(worn) == 6:  # after zero-shot, three experts and joint: the first merge
+            used.append(folder)
+            if len(used) == 6:  # after zero-shot, three experts and joint: the first merge
                 raise ValueError("as it were")
             return using(folder, scale)
 
@@ -371,9 +371,9 @@ def test_a_failure_is_told_after_the_document(script, tmp_path: Path) -> None:  
         return model
 
     with pytest.raises(SystemExit, match="1 of 7 jobs failed"):
-        script.main(given, World(pretend.tasks, fails))
-    assert "| karcher |" in place.read_text()
-    assert "| average |" not in place.read_text()
+        script.main(arguments, World(pretend.tasks, fails))
+    assert "| karcher |" in path.read_text()
+    assert "| average |" not in path.read_text()
     assert np.isfinite(
         raw_results.read(tmp_path / "r.json")["views"][0]["sections"][0]["rows"][0]["seen"][0]
     )

@@ -32,12 +32,12 @@ UNSEEN = "unseen average separates methods"
 
 def checked(
     name: str,
-    found: Sequence[Result] | None = None,
+    outcome: Sequence[Result] | None = None,
     merges: Sequence[Result] = MERGES,
     sizes: dict[str, float] | None = None,
     rank: str = "input",
 ) -> Gate:
-    (family,) = group_results([*(references() if found is None else found), *merges])
+    (family,) = group_results([*(references() if outcome is None else outcome), *merges])
     gates = check_gates(summarize_family(family), SIZES if sizes is None else sizes, rank=rank)
     (gate,) = (gate for gate in gates if gate.name == name)
     return gate
@@ -45,10 +45,10 @@ def checked(
 
 def test_all_are_open_for_a_good_benchmark() -> None:
     (family,) = group_results([*references(), *MERGES])
-    found = check_gates(summarize_family(family), SIZES, rank="input")
-    assert [gate.name for gate in found if not gate.passed] == []
+    outcome = check_gates(summarize_family(family), SIZES, rank="input")
+    assert [gate.name for gate in outcome if not gate.passed] == []
     names = [GAINS, SHARE, FLOOR, SIZE, ARITHMETIC, SPREAD, JOINT, UNSEEN]
-    assert [gate.name for gate in found] == names
+    assert [gate.name for gate in outcome] == names
 
 
 @pytest.mark.parametrize(("rec", "passed"), [(40, True), (39.5, False), (60, True)])

@@ -29,11 +29,11 @@ def resampled(scores: TaskScores, draws: int = 2000) -> ResampledScores:
 
 
 def test_averages_over_seeds_and_items() -> None:
-    found = resampled({"sqa": np.array([[0, 50, 100], [0, 0, 0]]), "rec": np.array([[10, 20]])})
-    assert found.values == {"sqa": 25, "rec": 15}
-    value, drawn = found.averaged(["rec", "sqa"])
+    outcome = resampled({"sqa": np.array([[0, 50, 100], [0, 0, 0]]), "rec": np.array([[10, 20]])})
+    assert outcome.values == {"sqa": 25, "rec": 15}
+    value, drawn = outcome.averaged(["rec", "sqa"])
     assert value == 20
-    assert np.allclose(drawn, (found.draws["rec"] + found.draws["sqa"]) / 2)
+    assert np.allclose(drawn, (outcome.draws["rec"] + outcome.draws["sqa"]) / 2)
 
 
 def test_draws_of_items_are_those_of_the_definition() -> None:
@@ -64,52 +64,52 @@ def test_items_of_two_tasks_are_drawn_apart() -> None:
 def test_models_share_the_draws_of_items_and_seeds() -> None:
     x = RANDOM.uniform(0, 90, (3, 50))
     base = {"sqa": x[:1], "rec": x[:1]}
-    found = resample_tasks({"base": base, "one": {"sqa": x}, "two": {"sqa": x + 10}})
-    assert np.allclose(found["two"].draws["sqa"] - found["one"].draws["sqa"], 10)
-    assert found["one"].values.keys() == {"sqa"}
+    outcome = resample_tasks({"base": base, "one": {"sqa": x}, "two": {"sqa": x + 10}})
+    assert np.allclose(outcome["two"].draws["sqa"] - outcome["one"].draws["sqa"], 10)
+    assert outcome["one"].values.keys() == {"sqa"}
     single = resample_tasks({"base": base, "same": base})
-    assert np.array_equal(single["base"].draws["sqa"], found["base"].draws["sqa"])
+    assert np.array_equal(single["base"].draws["sqa"], outcome["base"].draws["sqa"])
     assert np.array_equal(single["same"].draws["rec"], single["base"].draws["rec"])
 
 
 def test_intervals_are_those_of_the_shared_statistics() -> None:
     by_task = {task: RANDOM.uniform(0, 100, (3, 200)) for task in ("sqa", "rec")}
-    found = summarize(resampled(by_task), ["sqa", "rec"], [])
+    outcome = summarize(resampled(by_task), ["sqa", "rec"], [])
     mean, rec = estimate_mean(by_task), estimate_mean(by_task["rec"])
-    assert found.seen.value == pytest.approx(mean.value)
-    assert (found.seen.low, found.seen.high) == pytest.approx((mean.low, mean.high), abs=0.3)
-    assert found.tasks["rec"].low == pytest.approx(rec.low, abs=0.4)
-    assert found.tasks["rec"].high == pytest.approx(rec.high, abs=0.4)
+    assert outcome.seen.value == pytest.approx(mean.value)
+    assert (outcome.seen.low, outcome.seen.high) == pytest.approx((mean.low, mean.high), abs=0.3)
+    assert outcome.tasks["rec"].low == pytest.approx(rec.low, abs=0.4)
+    assert outcome.tasks["rec"].high == pytest.approx(rec.high, abs=0.4)
 
 
 def test_a_summary_by_hand() -> None:
-    found = summarize(
+    outcome = summarize(
         constant(70, 30, 50), ["sqa", "rec"], ["aok"], constant(40, 20, 10), constant(90, 50)
     )
-    assert found.seen.value == 50
-    assert found.unseen is not None
-    assert found.unseen.value == 50
-    assert (found.worst.value, found.worst_task) == (30, "rec")
-    assert found.kept is not None
-    assert found.kept.value == pytest.approx(100 * (50 - 30) / (70 - 30))
-    assert found.normalized is not None
-    assert found.normalized.value == pytest.approx(100 * (70 / 90 + 30 / 50) / 2)
-    assert found.tasks["aok"] == ScoreEstimate(50.0, 50.0, 50.0)
-    assert found.kept.half == pytest.approx(0, abs=1e-9)
+    assert outcome.seen.value == 50
+    assert outcome.unseen is not None
+    assert outcome.unseen.value == 50
+    assert (outcome.worst.value, outcome.worst_task) == (30, "rec")
+    assert outcome.kept is not None
+    assert outcome.kept.value == pytest.approx(100 * (50 - 30) / (70 - 30))
+    assert outcome.normalized is not None
+    assert outcome.normalized.value == pytest.approx(100 * (70 / 90 + 30 / 50) / 2)
+    assert outcome.tasks["aok"] == ScoreEstimate(50.0, 50.0, 50.0)
+    assert outcome.kept.half == pytest.approx(0, abs=1e-9)
 
 
 def test_without_references_nothing_is_kept_and_without_unseen_tasks_none_are() -> None:
-    found = summarize(constant(70, 30), ["sqa", "rec"], [])
-    assert (found.kept, found.normalized, found.unseen) == (None, None, None)
+    outcome = summarize(constant(70, 30), ["sqa", "rec"], [])
+    assert (outcome.kept, outcome.normalized, outcome.unseen) == (None, None, None)
 
 
 def test_where_experts_gained_nothing_no_share_is_kept() -> None:
-    found = summarize(constant(70, 30), ["sqa", "rec"], [], constant(50, 50), constant(100, 0))
-    assert found.kept is not None
-    assert math.isnan(found.kept.value)
-    assert found.normalized is not None
-    assert math.isnan(found.normalized.value)
-    assert math.isnan(found.normalized.half)
+    outcome = summarize(constant(70, 30), ["sqa", "rec"], [], constant(50, 50), constant(100, 0))
+    assert outcome.kept is not None
+    assert math.isnan(outcome.kept.value)
+    assert outcome.normalized is not None
+    assert math.isnan(outcome.normalized.value)
+    assert math.isnan(outcome.normalized.half)
 
 
 def test_the_interval_of_a_share_is_paired() -> None:
@@ -118,16 +118,16 @@ def test_the_interval_of_a_share_is_paired() -> None:
     gains = {"merge": 10, "zero-shot": 0, "expert": 40}
     drawn = resample_tasks({name: {"sqa": x + gain} for name, gain in gains.items()})
     merged, zero_shot, expert = drawn.values()
-    found = summarize(merged, ["sqa"], [], zero_shot, expert)
-    assert found.kept is not None
-    assert (found.kept.low, found.kept.high) == pytest.approx((25, 25), abs=1e-3)
-    assert found.seen.half > 1
+    outcome = summarize(merged, ["sqa"], [], zero_shot, expert)
+    assert outcome.kept is not None
+    assert (outcome.kept.low, outcome.kept.high) == pytest.approx((25, 25), abs=1e-3)
+    assert outcome.seen.half > 1
 
 
 def test_the_worst_task_may_be_another_one_in_each_draw() -> None:
     draws = {"sqa": np.array([10.0, 30.0]), "rec": np.array([30.0, 10.0])}
-    found = summarize(ResampledScores({"sqa": 19.0, "rec": 20.0}, draws), ["sqa", "rec"], [])
-    assert (found.worst.low, found.worst.high) == (10, 10)
+    outcome = summarize(ResampledScores({"sqa": 19.0, "rec": 20.0}, draws), ["sqa", "rec"], [])
+    assert (outcome.worst.low, outcome.worst.high) == (10, 10)
 
 
 def test_made_up_scores_have_their_average() -> None:

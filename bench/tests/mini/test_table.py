@@ -85,9 +85,9 @@ def test_tables_of_twelve_tasks_fit_120_columns(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_share_that_means_nothing_is_a_dash_and_null() -> None:
     (family,) = group_results([*references((90, 90, 30)), merge("ties", on(50, 50, 50))])
-    found = summarize_family(family, draws=50)
-    assert cells(as_markdown([found]), "ties")[0][3] == "–"
-    data = as_data([found])
+    outcome = summarize_family(family, draws=50)
+    assert cells(as_markdown([outcome]), "ties")[0][3] == "–"
+    data = as_data([outcome])
     assert data["shared"]["sections"][0]["merges"][0]["kept"]["value"] is None
     json.dumps(data, allow_nan=False)
 

@@ -52,9 +52,9 @@ def test_one_task_has_the_width_of_its_standard_error() -> None:
 
 @given(SCORES)
 def test_an_interval_covers_its_mean_and_stays_within_the_scores(scores: list[float]) -> None:
-    found = estimate_mean(scores, draws=500)
-    assert found.value == pytest.approx(np.mean(scores))
-    assert min(scores) <= found.low <= np.mean(scores) <= found.high <= max(scores)
+    outcome = estimate_mean(scores, draws=500)
+    assert outcome.value == pytest.approx(np.mean(scores))
+    assert min(scores) <= outcome.low <= np.mean(scores) <= outcome.high <= max(scores)
 
 
 def test_items_are_drawn_within_each_task_and_tasks_count_the_same() -> None:
@@ -89,10 +89,10 @@ def test_what_both_methods_have_in_common_does_not_count() -> None:
     """Hard and easy items differ by 40, methods by 2 with noise of 1 on every item."""
     random = np.random.default_rng(5)
     hard, noise = 40 * random.normal(size=300), random.normal(size=300)
-    found = paired_difference(hard + 2 + noise, hard, draws=MANY)
-    assert found.difference.value == pytest.approx(2 + noise.mean())
-    assert close(found.difference, noise.var() / 300)
-    assert found.p == pytest.approx(2 / (MANY + 1))
+    outcome = paired_difference(hard + 2 + noise, hard, draws=MANY)
+    assert outcome.difference.value == pytest.approx(2 + noise.mean())
+    assert close(outcome.difference, noise.var() / 300)
+    assert outcome.p == pytest.approx(2 / (MANY + 1))
     seeds = paired_difference(
         np.stack([hard + 2 + noise, hard + noise]), np.stack([hard, hard]), draws=MANY
     )  # a seed that gains 2, another nothing: drawn twice, a quarter of the time
@@ -110,28 +110,28 @@ def test_no_difference() -> None:
 
 def test_the_other_way_round() -> None:
     a, b = sample(7, 60), sample(8, 60)
-    one, other = paired_difference(a, b), paired_difference(b, a)
+    first, other = paired_difference(a, b), paired_difference(b, a)
     turned = other.reversed()
-    assert (turned.first, turned.second) == (one.second, one.first)
+    assert (turned.first, turned.second) == (first.second, first.first)
     for end in ("value", "low", "high"):
-        assert getattr(turned.difference, end) == pytest.approx(getattr(one.difference, end))
-    assert other.p == one.p
-    assert one == paired_difference(a, b)
-    assert one != paired_difference(a, b, seed=1)
+        assert getattr(turned.difference, end) == pytest.approx(getattr(first.difference, end))
+    assert other.p == first.p
+    assert first == paired_difference(a, b)
+    assert first != paired_difference(a, b, seed=1)
 
 
 def test_p_is_twice_the_share_of_draws_on_the_other_side() -> None:
     """Three items, 3 - 1 - 1: the mean of a draw is not above 0 unless the 3 is drawn."""
-    found = paired_difference([3.0, 0.0, 0.0], [0.0, 1.0, 1.0], draws=MANY)
-    assert found.difference.value == pytest.approx(1 / 3)
-    assert found.p == pytest.approx(2 * (2 / 3) ** 3, rel=0.03)
+    outcome = paired_difference([3.0, 0.0, 0.0], [0.0, 1.0, 1.0], draws=MANY)
+    assert outcome.difference.value == pytest.approx(1 / 3)
+    assert outcome.p == pytest.approx(2 * (2 / 3) ** 3, rel=0.03)
 
 
 def test_a_draw_without_a_difference_is_against_it() -> None:
     """Four items of ±0.3: 0 where one is drawn twice, whatever rounding makes of it."""
-    found = paired_difference([0.4, 0.5, 0.1, 0.6], [0.1, 0.2, 0.4, 0.3], draws=MANY)
+    outcome = paired_difference([0.4, 0.5, 0.1, 0.6], [0.1, 0.2, 0.4, 0.3], draws=MANY)
     against = math.comb(4, 2) * 3**2 + 4 * 3 + 1  # of 4^4 draws, the third item twice or oftener
-    assert found.p == pytest.approx(2 * against / 4**4, rel=0.03)
+    assert outcome.p == pytest.approx(2 * against / 4**4, rel=0.03)
 
 
 def test_intervals_cover_the_truth_and_ps_are_not_too_small() -> None:
@@ -140,8 +140,8 @@ def test_intervals_cover_the_truth_and_ps_are_not_too_small() -> None:
     covered = small = 0
     for i in range(400):
         a, b = random.binomial(1, 0.6, (2, 60)) * 100.0
-        found = estimate_mean(a, draws=400, seed=i)
-        covered += found.low <= 60 <= found.high
+        outcome = estimate_mean(a, draws=400, seed=i)
+        covered += outcome.low <= 60 <= outcome.high
         small += paired_difference(a, b, draws=400, seed=i).p < 0.05
     assert 0.91 <= covered / 400 <= 0.98
     assert 0.02 <= small / 400 <= 0.08
@@ -160,7 +160,7 @@ def test_who_beats_whom() -> None:
     assert names == [("best", "good"), ("best", "worst"), ("good", "worst")]
     assert [pair.significant for pair in pairs] == [False, True, True]
     assert [pair.winner for pair in pairs] == ["", "best", "good"]
-    raw = [paired_difference(methods[one], methods[other]) for one, other in names]
+    raw = [paired_difference(methods[first], methods[other]) for first, other in names]
     adjusted = holm([pair.p for pair in raw])
     for pair, alone, p in zip(pairs, raw, adjusted, strict=True):
         assert (pair.difference, pair.p) == (alone.difference, p)
@@ -187,10 +187,10 @@ def test_holm_by_its_definition(p: list[float]) -> None:
     m = len(p)
     ordered = sorted(p)
     adjusted = holm(p)
-    for value, found in zip(p, adjusted, strict=True):
+    for value, outcome in zip(p, adjusted, strict=True):
         passed = [min(1.0, ordered[k] * (m - k)) for k in range(m) if ordered[k] <= value]
-        assert found >= value
-        assert found == max(passed[: ordered.index(value) + 1])
+        assert outcome >= value
+        assert outcome == max(passed[: ordered.index(value) + 1])
 
 
 @pytest.mark.parametrize("scores", [[], [[]], [1.0, math.nan], [math.inf], np.zeros((2, 2, 2))])

@@ -70,8 +70,10 @@ def test_joint_counts_only_if_it_is_there_for_every_seed() -> None:
     assert group_results(results)[0].joint is None
 
 
-def hashed(found: Result, **hashes: str) -> Result:
-    return replace(found, facts={**found.facts, "hashes": {**found.facts["hashes"], **hashes}})
+def hashed(outcome: Result, **hashes: str) -> Result:
+    return replace(
+        outcome, facts={**outcome.facts, "hashes": {**outcome.facts["hashes"], **hashes}}
+    )
 
 
 def test_what_does_not_belong_together() -> None:
