@@ -30,8 +30,8 @@ SCORING = (
     _rule(
         "official matches classes by id",
         "official.py::classes",
-        "by_place(exam), right",
-        "by_id(exam), right",
+        "match_by_line(inputs), right",
+        "match_by_id(inputs), right",
         "test_official",
     ),
     _rule(
@@ -51,8 +51,8 @@ SCORING = (
     _rule(
         "of several answers to a problem the first counts",
         "problems.py::official",
-        "{prediction.id: prediction for prediction in exam.predictions}",
-        "{p.id: p for p in reversed(exam.predictions)}",
+        "{prediction.id: prediction for prediction in inputs.predictions}",
+        "{p.id: p for p in reversed(inputs.predictions)}",
         "test_problems",
     ),
     _rule(
@@ -86,29 +86,29 @@ SCORING = (
     # Which answer belongs to which question
     _rule(
         "of questions with one id the first counts",
-        "matching.py::by_id",
-        "for question in exam.questions}\n    pairs",
-        "for question in reversed(exam.questions)}\n    pairs",
+        "matching.py::match_by_id",
+        "for question in inputs.questions}\n    pairs",
+        "for question in reversed(inputs.questions)}\n    pairs",
         "test_official",
     ),
-    _rule('3 is "3"', "matching.py::by_id", "= lambda one: one", "= str", "test_official"),
+    _rule('3 is "3"', "matching.py::match_by_id", "= lambda one: one", "= str", "test_official"),
     _rule(
         "a truncated run is scored",
-        "matching.py::answered",
-        'exam.missing == "refuse"',
+        "matching.py::match_answers",
+        'inputs.missing == "refuse"',
         "False",
         "test_fixed",
     ),
     _rule(
         "ids may always repeat",
-        "matching.py::_unique",
-        "keys(ids) if exam.task.repeated_ids else ids",
+        "matching.py::_by_unique_id",
+        "keys(ids) if inputs.task.repeated_ids else ids",
         "keys(ids)",
         "test_fixed",
     ),
     _rule(
         "empty answers are unparsable, too",
-        "marks.py::summed",
+        "sample_scores.py::score_from_rows",
         " and not blank for",
         " for",
         "test_fixed",
@@ -130,7 +130,7 @@ SCORING = (
     ),
     _rule(
         "a bow tie is a tie",
-        "fixed.py::classes_in",
+        "fixed.py::find_classes",
         'padded = padded.replace(f" {name} ", " | ")',
         "pass",
         "test_fixed",
@@ -138,17 +138,17 @@ SCORING = (
     _rule("people are not asked", "fixed.py::vqa", "if people:", "if False:", "test_fixed"),
     _rule(
         "thousandths are of the square",
-        "boxes.py::on_square",
+        "boxes.py::to_square",
         "(w / 1000, h / 1000)",
         "(side / 1000, side / 1000)",
         "test_boxes",
     ),
     _rule(
-        "the first of several boxes", "boxes.py::only_box", "len(boxes) == 1", "boxes", "test_boxes"
+        "the first of several boxes", "boxes.py::find_box", "len(boxes) == 1", "boxes", "test_boxes"
     ),
     _rule(
         "a tenth decides on the unit",
-        "boxes.py::unit_of",
+        "boxes.py::detect_unit",
         "0.9 * len(boxes)",
         "0.1 * len(boxes)",
         "test_boxes",
@@ -170,20 +170,20 @@ SCORING = (
     _rule(
         "one right answer is a pair",
         "mme.py::QuestionPair.points",
-        "+ min(worths)",
-        "+ max(worths)",
+        "+ min(scores)",
+        "+ max(scores)",
         "test_mme",
     ),
     _rule(
         "any order of the options will do",
         "mmbench.py::_scored",
-        "min(mark.worth for mark in marks)",
-        "max(mark.worth for mark in marks)",
+        "min(sample.score for sample in samples)",
+        "max(sample.score for sample in samples)",
         "test_mmbench",
     ),
     _rule(
         "guessing is among questions",
-        "chance.py::among_classes",
+        "chance.py::chance_among_classes",
         "100 / len(classes)",
         "100 / len(questions)",
         "test_official",

@@ -52,7 +52,7 @@ def score(
     """
     from ..paper.data.read import read_questions
     from ..paper.scoring import score as compute
-    from ..paper.scoring.differ import LINE_BY_LINE
+    from ..paper.scoring.protocol_differences import LINE_BY_LINE
     from ..paper.tasks import TASKS
 
     if task not in TASKS:
@@ -105,7 +105,7 @@ _LINES: tuple[tuple[str, Callable[[Score], str]], ...] = (
 
 def _notes(task: PaperTask, scores: Sequence[Score], questions: int | None) -> list[str]:
     from ..metrics import java
-    from ..paper.scoring.differ import why
+    from ..paper.scoring.protocol_differences import explain_difference
 
     notes = []
     counted = scores[0].n
@@ -121,6 +121,6 @@ def _notes(task: PaperTask, scores: Sequence[Score], questions: int | None) -> l
         )
     if task.kind == "mmbench":
         notes.append("no language model judged the unparsable answers; they count as wrong")
-    if len(scores) > 1 and (reason := why(task, *scores)):
+    if len(scores) > 1 and (reason := explain_difference(task, *scores)):
         notes.append(reason)
     return notes

@@ -57,7 +57,7 @@ class Desk:
             protocol=protocol, references=references, missing=missing,
         )  # fmt: skip
 
-    def worths(self, *arguments: Any, **more: Any) -> list[float]:
+    def scores(self, *arguments: Any, **more: Any) -> list[float]:
         """What every sample is worth."""
         return [float(row[0]) for row in self.score(*arguments, **more).rows]
 

@@ -17,8 +17,8 @@ from robustmerge_bench.paper.scoring.problems import official_letter
 CHOICES = {"A": "cat", "B": "dog"}
 RULES: list[Callable[[str], Any]] = [
     official.cut_box, official_letter, pope.official_yes, mme.official_yes, pope.yes_in,
-    boxes.only_box, fixed.plain, fixed.plain_class, chance.options_in,
-    lambda text: fixed.classes_in(text, {"cat", "bow tie"}),
+    boxes.find_box, fixed.plain, fixed.plain_class, chance.count_options,
+    lambda text: fixed.find_classes(text, {"cat", "bow tie"}),
     lambda text: mmbench.option(text, CHOICES),
     lambda text: mmbench.official_option(text, CHOICES),
 ]  # fmt: skip
@@ -39,7 +39,7 @@ def test_no_text_breaks_a_rule(text: str) -> None:
 def test_nothing_is_never_right(desk: Any, task: str, text: str) -> None:
     for answer in ("A", "the") if task == "imagenet" else ("A", "the", "", " ", "."):
         questions = [{"question_id": 1, "answer": answer}]
-        assert desk.worths(task, questions, [(1, text)], "fixed") == [0]
+        assert desk.scores(task, questions, [(1, text)], "fixed") == [0]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
@@ -53,10 +53,10 @@ def test_perfect_boxes_are_right_by_the_right_rule(desk: Any, corners: list[Any]
     ]
     answers = list(enumerate(texts))
     assert desk.score("rec", questions, answers, "fixed").value == 100
-    for i, worth in enumerate(desk.worths("rec", questions, answers, "official")):
+    for i, expected in enumerate(desk.scores("rec", questions, answers, "official")):
         cut = official.cut_box(texts[i])
         assert cut is None or cut[:3] == pytest.approx(boxes.reference(read(desk, i))[:3])
-        assert worth in (0, 100)
+        assert expected in (0, 100)
 
 
 def read(desk: Any, i: int) -> Any:

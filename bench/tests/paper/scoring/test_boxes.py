@@ -10,7 +10,7 @@ import pytest
 from robustmerge.errors import MergeError
 from robustmerge_bench.metrics.boxes import Box
 from robustmerge_bench.paper.data.questions import Question
-from robustmerge_bench.paper.scoring.boxes import on_square, only_box, reference, unit_of
+from robustmerge_bench.paper.scoring.boxes import detect_unit, find_box, reference, to_square
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from robustmerge_bench.paper.scoring.boxes import on_square, only_box, reference
     ],
 )  # fmt: skip
 def test_the_only_box(text: str, box: Box | None) -> None:
-    assert only_box(text) == box
+    assert find_box(text) == box
 
 
 def asked(size: Any = (400, 200), box: Any = "[0, 0, 1, 1]") -> Question:
@@ -45,34 +45,34 @@ def asked(size: Any = (400, 200), box: Any = "[0, 0, 1, 1]") -> Question:
     ],
 )
 def test_the_unit_of_many_boxes(box: Box, unit: str) -> None:
-    assert unit_of([(box, asked())] * 20) == unit
+    assert detect_unit([(box, asked())] * 20) == unit
 
 
 def test_pixels_of_large_pictures() -> None:
     large, small = asked((3000, 2000)), asked((400, 200))
     boxes = [((100.0, 50.0, 300.0, 190.0), small)] * 10 + [((0.0, 0.0, 1500.0, 900.0), large)]
-    assert unit_of(boxes) == "pixels"
-    assert unit_of(boxes[:10]) == "square"
-    assert unit_of([*boxes, ((0.0, 0.0, 500.0, 100.0), small)]) == "square"  # one of 12 beyond
+    assert detect_unit(boxes) == "pixels"
+    assert detect_unit(boxes[:10]) == "square"
+    assert detect_unit([*boxes, ((0.0, 0.0, 500.0, 100.0), small)]) == "square"  # one of 12 beyond
 
 
 def test_a_tenth_in_another_unit_is_no_unit() -> None:
     shares: tuple[Box, Question] = ((0.1, 0.2, 0.5, 0.9), asked())
     thousandths: tuple[Box, Question] = ((100.0, 250.0, 500.0, 900.0), asked())
-    assert unit_of([shares] * 2 + [thousandths] * 8) == "square"
-    assert unit_of([shares] * 1 + [thousandths] * 9) == "thousandths"
-    assert unit_of([]) == "square"
+    assert detect_unit([shares] * 2 + [thousandths] * 8) == "square"
+    assert detect_unit([shares] * 1 + [thousandths] * 9) == "thousandths"
+    assert detect_unit([]) == "square"
 
 
 def test_on_the_square_of_a_wide_and_of_a_tall_picture() -> None:
     """400 x 200 stands 100 below the top of its square of 400; 200 x 400 100 to the right."""
     box = (100.0, 50.0, 200.0, 150.0)
-    assert on_square(box, "pixels", asked((400, 200))) == (0.25, 0.375, 0.5, 0.625)
-    assert on_square(box, "pixels", asked((200, 400))) == (0.5, 0.125, 0.75, 0.375)
+    assert to_square(box, "pixels", asked((400, 200))) == (0.25, 0.375, 0.5, 0.625)
+    assert to_square(box, "pixels", asked((200, 400))) == (0.5, 0.125, 0.75, 0.375)
     whole = (0.0, 0.0, 1000.0, 1000.0)
-    assert on_square(whole, "thousandths", asked((400, 200))) == (0, 0.25, 1, 0.75)
-    assert on_square(whole, "thousandths", asked((200, 400))) == (0.25, 0, 0.75, 1)
-    assert on_square(box, "square", asked(None)) == box
+    assert to_square(whole, "thousandths", asked((400, 200))) == (0, 0.25, 1, 0.75)
+    assert to_square(whole, "thousandths", asked((200, 400))) == (0.25, 0, 0.75, 1)
+    assert to_square(box, "square", asked(None)) == box
 
 
 @pytest.mark.parametrize("unit", ["thousandths", "pixels"])
@@ -96,11 +96,11 @@ def test_perfect_answers_in_any_unit(desk: Any, unit: str) -> None:
 def test_shares_need_no_size_and_the_last_digit_counts(desk: Any) -> None:
     questions = [{"question_id": 1, "answer_bbox": "[0.2, 0.2, 0.6, 0.6]"}]
     for text in "[0.2, 0.2, 0.6, 0.6]", "The box: [0.2, 0.2, 0.6, 0.6].", "(.2 .2 .6 .6)":
-        assert desk.worths("rec", questions, [(1, text)], "fixed") == [100]
+        assert desk.scores("rec", questions, [(1, text)], "fixed") == [100]
     score = desk.score("rec", questions, [(1, "left")], "fixed")
     assert (score.value, score.unparsable, score.empty, score.parts) == (0, 1, 0, {})
     questions = [{"question_id": 1, "answer_bbox": "[0.25, 0.25, 0.75, 0.75]"}]
-    assert desk.worths("rec", questions, [(1, "[0.25, 0.25, 0.5, 0.75]")], "fixed") == [0]
+    assert desk.scores("rec", questions, [(1, "[0.25, 0.25, 0.5, 0.75]")], "fixed") == [0]
     with pytest.raises(MergeError, match="no size"):
         desk.score("rec", questions, [(1, "[0.2, 0.2, 0.6, 0.6]")], "official")
 
@@ -121,4 +121,4 @@ def test_how_references_are_written() -> None:
 def test_a_size_is_two_numbers(size: Any) -> None:
     box = (100.0, 250.0, 500.0, 900.0)
     with pytest.raises(MergeError, match="size"):
-        on_square(box, "pixels", asked(size))
+        to_square(box, "pixels", asked(size))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from robustmerge_bench.paper.scoring.chance import among_options, options_in
+from robustmerge_bench.paper.scoring.chance import chance_among_options, count_options
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from robustmerge_bench.paper.scoring.chance import among_options, options_in
     ],
 )  # fmt: skip
 def test_options_in_a_prompt(text: str, count: int) -> None:
-    assert options_in(text) == count
+    assert count_options(text) == count
 
 
 def test_chance_is_the_mean_over_questions(desk: Any) -> None:
@@ -29,4 +29,4 @@ def test_chance_is_the_mean_over_questions(desk: Any) -> None:
     for protocol in "official", "fixed":
         assert desk.score("aokvqa", [two, four], answers[:2], protocol).chance == 37.5
         assert desk.score("aokvqa", [two, four, none], answers, protocol).chance is None
-    assert among_options([]) is None
+    assert chance_among_options([]) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.scoring.fixed import classes_in, plain
+from robustmerge_bench.paper.scoring.fixed import find_classes, plain
 
 
 def one(answer: str, **more: Any) -> list[dict[str, Any]]:
@@ -17,7 +17,7 @@ def one(answer: str, **more: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("task", ["iconqa", "tabmwp", "ocrvqa"])
 @pytest.mark.parametrize(
-    ("text", "answer", "worth"),
+    ("text", "answer", "expected"),
     [
         ("Red car.", "red  CAR", 100), ("", "red", 0), (" ", "red", 0), (".", ".", 0),
         ("red", "a red", 0), ("Unanswerable", "unanswerable", 100),
@@ -27,8 +27,8 @@ def one(answer: str, **more: Any) -> list[dict[str, Any]]:
         ("10", "1", 0), ("1.", "1", 100), ("9" * 400, "9" * 399 + "8", 0), ("-", "", 0),
     ],
 )  # fmt: skip
-def test_words_and_numbers(desk: Any, task: str, text: str, answer: str, worth: float) -> None:
-    assert desk.worths(task, one(answer), [(1, text)], "fixed") == [worth]
+def test_words_and_numbers(desk: Any, task: str, text: str, answer: str, expected: float) -> None:
+    assert desk.scores(task, one(answer), [(1, text)], "fixed") == [expected]
 
 
 @given(st.decimals(-10_000_000, 10_000_000, places=2))
@@ -37,38 +37,38 @@ def test_a_number_is_itself_however_it_is_written(number: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "worth", "unparsable"),
+    ("text", "expected", "unparsable"),
     [
         ("B", 100, 0), ("b.", 100, 0), ("(B)", 100, 0), ("B. a cat", 100, 0), ("A", 0, 0),
         ("The answer is B", 100, 0), ("cat", 0, 1), ("", 0, 0), ("A or B", 0, 1),
     ],
 )  # fmt: skip
-def test_letters(desk: Any, text: str, worth: float, unparsable: float) -> None:
+def test_letters(desk: Any, text: str, expected: float, unparsable: float) -> None:
     score = desk.score("aokvqa", one("B", text="What?\nA. dog\nB. cat"), [(1, text)], "fixed")
-    assert (score.value, score.unparsable, score.empty) == (worth, unparsable, not text)
+    assert (score.value, score.unparsable, score.empty) == (expected, unparsable, not text)
     assert score.chance == 50
 
 
 def test_a_small_letter_is_right_too(desk: Any) -> None:
-    assert desk.worths("aokvqa", one(" b "), [(1, "B")], "fixed") == [100]
+    assert desk.scores("aokvqa", one(" b "), [(1, "B")], "fixed") == [100]
 
 
 def test_answers_that_are_no_letters_are_words(desk: Any) -> None:
-    assert desk.worths("aokvqa", one("cat"), [(1, "Cat.")], "fixed") == [100]
-    assert desk.worths("aokvqa", one("cat"), [(1, "")], "fixed") == [0]
+    assert desk.scores("aokvqa", one("cat"), [(1, "Cat.")], "fixed") == [100]
+    assert desk.scores("aokvqa", one("cat"), [(1, "")], "fixed") == [0]
 
 
 def test_people_who_answered(desk: Any) -> None:
     ten = ["blue"] * 2 + ["red"] * 8
-    assert desk.worths("vqav2", one("red", answers=ten), [(1, "Blue.")], "fixed") == [
+    assert desk.scores("vqav2", one("red", answers=ten), [(1, "Blue.")], "fixed") == [
         pytest.approx(60)
     ]
     records = [{"answer": text, "answer_id": i} for i, text in enumerate(ten)]
-    assert desk.worths("vqav2", one("red", answers=records), [(1, "the red")], "fixed") == [100]
-    assert desk.worths("vqav2", one("two", answers=["3"]), [(1, "2")], "fixed") == [100]
-    assert desk.worths("vqav2", one("two"), [(1, "a")], "fixed") == [0]  # normalized: nothing
-    assert desk.worths("vqav2", one("the"), [(1, "a")], "fixed") == [0]
-    assert desk.worths("vqav2", one("A"), [(1, "a.")], "fixed") == [100]
+    assert desk.scores("vqav2", one("red", answers=records), [(1, "the red")], "fixed") == [100]
+    assert desk.scores("vqav2", one("two", answers=["3"]), [(1, "2")], "fixed") == [100]
+    assert desk.scores("vqav2", one("two"), [(1, "a")], "fixed") == [0]  # normalized: nothing
+    assert desk.scores("vqav2", one("the"), [(1, "a")], "fixed") == [0]
+    assert desk.scores("vqav2", one("A"), [(1, "a.")], "fixed") == [100]
     with pytest.raises(MergeError, match="answers is"):
         desk.score("vqav2", one("two", answers=[1, 2]), [(1, "2")], "fixed")
 
@@ -109,7 +109,7 @@ def test_a_class_has_a_name(desk: Any, answer: str) -> None:
 
 
 def test_both_a_class_and_one_within_its_name() -> None:
-    assert classes_in("a tie, no: a bow tie", {"tie", "bow tie"}) == {"tie", "bow tie"}
+    assert find_classes("a tie, no: a bow tie", {"tie", "bow tie"}) == {"tie", "bow tie"}
 
 
 @pytest.mark.parametrize("task", ["iconqa", "vqav2", "imagenet", "aokvqa", "ocrvqa"])
@@ -123,7 +123,7 @@ def test_ids_that_repeat_are_told_by_their_order(desk: Any) -> None:
     questions = [{"question_id": 7, "answer": a} for a in ("cat", "dog", "fox")]
     questions.insert(1, {"question_id": 8, "answer": "cat"})
     answers = [(8, "cat"), (7, "cat"), (7, "dog"), (7, "cat")]
-    assert desk.worths("imagenet-r", questions, answers, "fixed") == [100, 100, 100, 0]
+    assert desk.scores("imagenet-r", questions, answers, "fixed") == [100, 100, 100, 0]
     with pytest.raises(MergeError, match="no question belongs to this answer, of id 7") as caught:
         desk.score("imagenet-r", questions, [*answers, (7, "fox")], "fixed")
     assert "it has 3" in caught.value.hint

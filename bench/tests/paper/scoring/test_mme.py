@@ -14,7 +14,7 @@ END = " Please answer yes or no.\nAnswer the question using a single word or phr
 PICTURES = ("existence/1.jpg", "existence/2.jpg", "OCR/1.jpg", "code_reasoning/1.png")
 
 
-def questions(answered: bool = False) -> list[dict[str, Any]]:
+def questions(with_answers: bool = False) -> list[dict[str, Any]]:
     made = []
     for name in PICTURES:
         for i, answer in enumerate(("Yes", "No")):
@@ -23,7 +23,7 @@ def questions(answered: bool = False) -> list[dict[str, Any]]:
                 "category": name.split("/")[0],
                 "text": f"Is {name} of kind {i}?{END}",
             }
-            made.append(question | ({"answer": answer} if answered else {}))
+            made.append(question | ({"answer": answer} if with_answers else {}))
     return made
 
 

@@ -16,17 +16,17 @@ def one(answer: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("task", ["iconqa", "tabmwp", "aokvqa", "vqav2", "ocrvqa"])
 @pytest.mark.parametrize(
-    ("text", "worth"),
+    ("text", "expected"),
     [("B", 100), ("b", 100), ("B.", 0), (" B", 0), ("", 0), ("B, I think", 0), ("C", 0)],
 )
-def test_equal_but_for_case(desk: Any, task: str, text: str, worth: float) -> None:
-    assert desk.worths(task, one("B"), [(1, text)], "official") == [worth]
+def test_equal_but_for_case(desk: Any, task: str, text: str, expected: float) -> None:
+    assert desk.scores(task, one("B"), [(1, text)], "official") == [expected]
 
 
 def test_upper_case_is_not_lower_case(desk: Any) -> None:
     """STRASSE is ß in capitals; OCR-VQA compares in lower case, the others in upper case."""
-    assert desk.worths("iconqa", one("STRASSE"), [(1, "straße")], "official") == [100]
-    assert desk.worths("ocrvqa", one("STRASSE"), [(1, "straße")], "official") == [0]
+    assert desk.scores("iconqa", one("STRASSE"), [(1, "straße")], "official") == [100]
+    assert desk.scores("ocrvqa", one("STRASSE"), [(1, "straße")], "official") == [0]
 
 
 @pytest.mark.parametrize("task", ["iconqa", "tabmwp", "aokvqa", "ocrvqa", "rec"])
@@ -40,7 +40,7 @@ def test_ids_have_a_type(desk: Any, task: str) -> None:
 
 def test_but_not_in_vqav2(desk: Any) -> None:
     questions = [{"question_id": 3, "answer": "x"}, {"question_id": "4", "answer": "y"}]
-    assert desk.worths("vqav2", questions, [("3", "x"), (4, "Y")], "official") == [100, 100]
+    assert desk.scores("vqav2", questions, [("3", "x"), (4, "Y")], "official") == [100, 100]
 
 
 def test_the_denominator_is_the_lines_of_answers(desk: Any) -> None:
@@ -52,31 +52,31 @@ def test_the_denominator_is_the_lines_of_answers(desk: Any) -> None:
 
 def test_of_questions_with_one_id_the_last_counts(desk: Any) -> None:
     questions = [{"question_id": 1, "answer": "old"}, {"question_id": 1, "answer": "new"}]
-    assert desk.worths("iconqa", questions, [(1, "new"), (1, "old")], "official") == [100, 0]
+    assert desk.scores("iconqa", questions, [(1, "new"), (1, "old")], "official") == [100, 0]
 
 
 @pytest.mark.parametrize(
-    ("text", "answer", "worth"),
+    ("text", "answer", "expected"),
     [
         ("unanswerable", "unanswerable", 100), ("Unanswerable", "unanswerable", 0),
         ("Unanswerable", "Unanswerable", 0), ("It is Unanswerable", "it is unanswerable", 0),
         ("UNANSWERABLE", "unanswerable", 100),
     ],
 )  # fmt: skip
-def test_unanswerable_is_never_right(desk: Any, text: str, answer: str, worth: float) -> None:
-    assert desk.worths("ocrvqa", one(answer), [(1, text)], "official") == [worth]
+def test_unanswerable_is_never_right(desk: Any, text: str, answer: str, expected: float) -> None:
+    assert desk.scores("ocrvqa", one(answer), [(1, text)], "official") == [expected]
 
 
 @pytest.mark.parametrize("task", ["imagenet", "imagenet-r"])
 @pytest.mark.parametrize(
-    ("text", "worth"),
+    ("text", "expected"),
     [
         ("hip", 100), ("A ship", 100), ("", 100), ("h", 100), ("I", 100), ("Tub, Fig, Hip", 100),
         ("hit", 0), (" ", 0), ("p.", 0),
     ],
 )  # fmt: skip
-def test_one_within_the_other(desk: Any, task: str, text: str, worth: float) -> None:
-    assert desk.worths(task, one("Hip"), [(1, text)], "official") == [worth]
+def test_one_within_the_other(desk: Any, task: str, text: str, expected: float) -> None:
+    assert desk.scores(task, one("Hip"), [(1, text)], "official") == [expected]
 
 
 def test_classes_are_matched_by_place(desk: Any) -> None:
@@ -128,7 +128,7 @@ def rec(box: str, size: Any = (640, 480)) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("text", "worth"),
+    ("text", "expected"),
     [
         ("(0.25, 0.25, 0.75, 0.75)", 100),
         ("[0.250, 0.25, 0.75, 0.750]", 100),
@@ -141,9 +141,9 @@ def rec(box: str, size: Any = (640, 480)) -> list[dict[str, Any]]:
         ("(0.25, 0.25, 0.25, 0.25)", 0),
     ],
 )
-def test_more_than_half(desk: Any, text: str, worth: float) -> None:
+def test_more_than_half(desk: Any, text: str, expected: float) -> None:
     questions = rec("[0.25, 0.25, 0.75, 0.75]", (4, 2))
-    assert desk.worths("rec", questions, [(1, text)], "official") == [worth]
+    assert desk.scores("rec", questions, [(1, text)], "official") == [expected]
 
 
 def test_empty_and_unparsable_boxes_are_counted_apart(desk: Any) -> None:

@@ -60,7 +60,7 @@ def test_a_letter_beyond_the_options_is_wrong(beside: Any) -> None:
     assert score.rows[:, 0].tolist() == [100, 0, 0]
     # the fourth of two options must not count as the last
     beside.write("problems.json", PROBLEMS | {"1": {"choices": ["x"], "answer": 0}})
-    assert beside.worths("scienceqa", QUESTIONS, [("1", "B")], "official") == [0, 0, 0]
+    assert beside.scores("scienceqa", QUESTIONS, [("1", "B")], "official") == [0, 0, 0]
 
 
 def test_ids_are_text(beside: Any) -> None:

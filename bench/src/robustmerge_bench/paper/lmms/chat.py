@@ -94,7 +94,7 @@ class Chat:
         return frame_image(image, "pad", self.processor.image_processor.image_mean)
 
 
-def pictured(turns: Turns) -> bool:
+def with_image(turns: Turns) -> bool:
     """Whether there is a picture in a conversation."""
     return any(part["type"] == "image" for turn in turns for part in turn["content"])
 

@@ -24,7 +24,7 @@ from ..answering.options import AnsweringOptions
 from ..answering.questions import TaskPrompts, read_prompts
 from ..data.questions import Question
 from ..data.read import read_questions
-from ..scoring.exam import ScoringInput
+from ..scoring.inputs import ScoringInput
 from ..tasks import TASKS, PaperTask
 
 ROOT = "MM_MERGEBENCH"
@@ -33,7 +33,7 @@ ROOT = "MM_MERGEBENCH"
 MARK = "mm_mergebench"
 """The field of a document that names its task; documents of other tasks have none."""
 
-_FOUND_BESIDE = ("problems", "captions")  # kinds whose right answers are in a file of their own
+_NEEDS_REFERENCES = ("problems", "captions")  # kinds whose right answers are in a file of their own
 _DEFAULT = AnsweringOptions()
 
 
@@ -47,8 +47,8 @@ def documents(seed: Any) -> Any:
 
     task = TASKS[str(seed.split).replace("_", "-")]
     paper = paper_of(task)
-    if task.kind in _FOUND_BESIDE:  # found out now rather than when all is answered
-        exam_of(task).needed_references()
+    if task.kind in _NEEDS_REFERENCES:  # found out now rather than when all is answered
+        inputs_of(task).required_references()
     rows = [
         {
             MARK: task.name,
@@ -106,7 +106,7 @@ def questions_of(task: PaperTask) -> list[Question]:
     return _questions(paper_of(task).path)
 
 
-def exam_of(task: PaperTask) -> ScoringInput:
+def inputs_of(task: PaperTask) -> ScoringInput:
     """What answers of a task are scored by, without answers."""
     paper = paper_of(task)
     return ScoringInput(task, paper.path, questions_of(task), [])

@@ -26,7 +26,7 @@ from ..answering.engines.live import LocalEngine
 from ..answering.family import is_llava_15, prompt_for, settings_of
 from ..answering.options import AnsweringOptions
 from . import docs
-from .chat import Chat, pictured
+from .chat import Chat, with_image
 
 Wanted = Literal["auto", "vicuna", "chat-template"]
 _ARGUMENTS = ("base", "adapter", "device", "dtype", "batch_size", "prompt")
@@ -155,7 +155,7 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _conversations(self, conversations: Sequence[Any], most: int | None) -> list[str]:
         found = [""] * len(conversations)
         for kind in (True, False):
-            places = [n for n, turns in enumerate(conversations) if pictured(turns) == kind]
+            places = [n for n, turns in enumerate(conversations) if with_image(turns) == kind]
             for start in range(0, len(places), self._engine.batch):
                 batch = places[start : start + self._engine.batch]
                 texts = self._chat.answer([conversations[n] for n in batch], most or _MOST)

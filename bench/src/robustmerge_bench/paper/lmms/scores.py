@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data.predictions import Prediction
 from ..score import Protocol, Score
-from ..scoring.judge import RULES
+from ..scoring.rules import RULES
 from ..tasks import TASKS
 from . import docs
 
@@ -64,15 +64,15 @@ def _score(protocol: Protocol, name: str, answers: tuple[tuple[int, str], ...]) 
     """The score of answers, each with the place of its question."""
     task = TASKS[name]
     questions = docs.questions_of(task)
-    exam = replace(
-        docs.exam_of(task),
+    inputs = replace(
+        docs.inputs_of(task),
         questions=[questions[place] for place, _ in answers],
         predictions=[
             Prediction(f"answer {place + 1}", questions[place].id, text, prompt="")
             for place, text in answers
         ],
     )
-    score = RULES[protocol][task.kind](exam)
+    score = RULES[protocol][task.kind](inputs)
     if score.missing:
         _log.warning("%s: %s could not be computed", task.title, ", ".join(score.missing))
     return score

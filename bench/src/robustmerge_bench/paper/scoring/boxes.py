@@ -71,10 +71,10 @@ def size(question: Question) -> Size:
             )
 
 
-def only_box(text: str) -> Box | None:
+def find_box(text: str) -> Box | None:
     """The box that an answer gives, also among other words, None where it gives none or several.
 
-    >>> only_box("It is at [0.1, 0.2, 0.5, 1].")
+    >>> find_box("It is at [0.1, 0.2, 0.5, 1].")
     (0.1, 0.2, 0.5, 1.0)
     """
     if alone := parse(text):
@@ -83,7 +83,7 @@ def only_box(text: str) -> Box | None:
     return boxes[0] if len(boxes) == 1 else None
 
 
-def unit_of(boxes: Sequence[tuple[Box, Question]]) -> Unit:
+def detect_unit(boxes: Sequence[tuple[Box, Question]]) -> Unit:
     """The unit that the answers of a file are in.
 
     Raises:
@@ -106,7 +106,7 @@ def unit_of(boxes: Sequence[tuple[Box, Question]]) -> Unit:
     return "square"
 
 
-def on_square(box: Box, unit: Unit, question: Question) -> Box:
+def to_square(box: Box, unit: Unit, question: Question) -> Box:
     """A box in shares of the picture's square."""
     if unit == "square":
         return box

@@ -38,9 +38,9 @@ from ...metrics.ptb import words
 from ...metrics.rouge import rouge_l
 from ..figures import caption_metrics
 from ..score import Protocol, Score
-from .exam import ScoringInput
-from .marks import SampleScore, summed
-from .matching import answered
+from .inputs import ScoringInput
+from .matching import match_answers
+from .sample_scores import SampleScore, score_from_rows
 
 
 @dataclass(frozen=True)
@@ -58,33 +58,35 @@ class CaptionedImage:
     captions: tuple[str, ...]
 
 
-def official(exam: ScoringInput) -> Score:
+def official(inputs: ScoringInput) -> Score:
     """Line k of the answers is the caption of image k.
 
     Raises:
         MergeError: Images are not numbered 1 to N, or there are not N answers: there the script
             ends with an error, too.
     """
-    path = exam.needed_references()
+    path = inputs.required_references()
     images = read_images(path)
     _check_numbers(images, path)
-    if len(exam.predictions) != len(images):
+    if len(inputs.predictions) != len(images):
         raise MergeError(
-            f"{len(exam.predictions)} captions for {len(images)} images",
-            where=f"{exam.predictions[-1].where}: the last one\n{path}",
+            f"{len(inputs.predictions)} captions for {len(images)} images",
+            where=f"{inputs.predictions[-1].where}: the last one\n{path}",
             hint="the official script takes line k for image k, and needs all of them; "
             "--protocol fixed --missing wrong takes the others for empty",
         )
-    marks = [SampleScore(prediction.id, 0.0, prediction.text) for prediction in exam.predictions]
-    return _scored(exam, "official", marks, images)
+    samples = [
+        SampleScore(prediction.id, 0.0, prediction.text) for prediction in inputs.predictions
+    ]
+    return _scored(inputs, "official", samples, images)
 
 
-def fixed(exam: ScoringInput) -> Score:
+def fixed(inputs: ScoringInput) -> Score:
     """Answers belong to questions by id, and questions to images by file name."""
-    path = exam.needed_references()
-    images = _in_order(exam, read_images(path), path)
-    marks = [SampleScore(question.id, 0.0, text) for question, text in answered(exam)]
-    return _scored(exam, "fixed", marks, images)
+    path = inputs.required_references()
+    images = _in_order(inputs, read_images(path), path)
+    samples = [SampleScore(question.id, 0.0, text) for question, text in match_answers(inputs)]
+    return _scored(inputs, "fixed", samples, images)
 
 
 def read_images(path: Path) -> list[CaptionedImage]:
@@ -132,7 +134,7 @@ def _check_numbers(images: Sequence[CaptionedImage], path: Path) -> None:
 
 
 def _in_order(
-    exam: ScoringInput, images: Sequence[CaptionedImage], path: Path
+    inputs: ScoringInput, images: Sequence[CaptionedImage], path: Path
 ) -> list[CaptionedImage]:
     """The image of every question.
 
@@ -140,21 +142,21 @@ def _in_order(
         MergeError: Neither names nor places tell which it is.
     """
     by_name = {_bare(image.name): image for image in images}
-    asked = [_bare(PurePosixPath(question.image or "").name) for question in exam.questions]
+    asked = [_bare(PurePosixPath(question.image or "").name) for question in inputs.questions]
     known = [name in by_name for name in asked]
     if all(known) and len(by_name) == len(images) and "" not in by_name:
         return [by_name[name] for name in asked]
     if any(known) and not all(known):
-        question = exam.questions[known.index(False)]
+        question = inputs.questions[known.index(False)]
         raise MergeError(
             f"the references have no image {shown(question.image)}",
             where=f"{question.where}\n{path}",
             hint="are these the references of these questions?",
         )
-    if len(images) != len(exam.questions):
+    if len(images) != len(inputs.questions):
         raise MergeError(
-            f"{len(images)} images for {len(exam.questions)} questions",
-            where=f"{path}\n{exam.file}",
+            f"{len(images)} images for {len(inputs.questions)} questions",
+            where=f"{path}\n{inputs.file}",
             hint="are these the references of these questions?",
         )
     _check_numbers(images, path)
@@ -167,24 +169,24 @@ def _bare(name: str) -> str:
 
 
 def _scored(
-    exam: ScoringInput,
+    inputs: ScoringInput,
     protocol: Protocol,
-    marks: Sequence[SampleScore],
+    samples: Sequence[SampleScore],
     images: Sequence[CaptionedImage],
 ) -> Score:
     if not images:
-        raise MergeError("there are no images", where=str(exam.needed_references()))
+        raise MergeError("there are no images", where=str(inputs.required_references()))
     ordered = sorted(images, key=lambda image: image.id) if protocol == "official" else images
-    pairs = list(zip([m.text for m in marks], [i.captions for i in ordered], strict=True))
+    pairs = list(zip([m.text for m in samples], [i.captions for i in ordered], strict=True))
     no_java = java.what_is_missing()
     rows = rows_of(pairs, cut_by_java=protocol == "official" and not no_java, meteor=not no_java)
     metrics = caption_metrics(rows.sum(axis=0)[None], np.array([len(rows)]))
     parts = {name: 100 * float(values[0]) for name, values in metrics.items()}
-    return summed(
-        exam,
+    return score_from_rows(
+        inputs,
         protocol,
         "captions",
-        marks,
+        samples,
         rows,
         parts=parts,
         missing=["METEOR"] if no_java else [],

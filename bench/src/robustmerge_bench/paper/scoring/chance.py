@@ -11,10 +11,10 @@ from ..data.questions import Question
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s")
 
 
-def options_in(text: str) -> int:
+def count_options(text: str) -> int:
     """How many lettered options a prompt has, from A on; 0 where it has fewer than two.
 
-    >>> options_in("What is it? A. a cat B. a dog (answer with the letter)")
+    >>> count_options("What is it? A. a cat B. a dog (answer with the letter)")
     2
     """
     count = 0
@@ -23,17 +23,17 @@ def options_in(text: str) -> int:
     return count if count > 1 else 0
 
 
-def among_options(
+def chance_among_options(
     questions: Sequence[Question], counts: Sequence[int] | None = None
 ) -> float | None:
     """Guessing one of each question's options, in percent; None if some question shows none."""
-    counts = [options_in(q.text) for q in questions] if counts is None else counts
+    counts = [count_options(q.text) for q in questions] if counts is None else counts
     if not counts or not all(counts):
         return None
     return 100 * sum(1 / count for count in counts) / len(counts)
 
 
-def among_classes(questions: Sequence[Question]) -> float | None:
+def chance_among_classes(questions: Sequence[Question]) -> float | None:
     """Guessing one of the classes that occur among the answers; None if there is but one."""
     classes = {str(question.content.get("answer")).lower() for question in questions}
     return 100 / len(classes) if len(classes) > 1 else None

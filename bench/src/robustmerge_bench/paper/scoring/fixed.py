@@ -19,70 +19,75 @@ from ...metrics.vqa import normalized as normalized_as_in_vqa
 from ..data.questions import Question, wrong_field
 from ..data.records import JsonRecord
 from ..score import Score
-from .boxes import on_square, only_box, reference, unit_of
-from .chance import among_classes, among_options
-from .exam import ScoringInput, answer_of
-from .marks import SampleScore, scored, worth
-from .matching import answered
+from .boxes import detect_unit, find_box, reference, to_square
+from .chance import chance_among_classes, chance_among_options
+from .inputs import ScoringInput, right_answer
+from .matching import match_answers
+from .sample_scores import SampleScore, full_or_none, mean_score
 
 _NUMBER = re.compile(r"[-+]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
 
 
-def words(exam: ScoringInput) -> Score:
+def words(inputs: ScoringInput) -> Score:
     """The same words, whatever the case, the spacing and a period; equal numbers are the same."""
-    marks = [SampleScore(q.id, worth(same(text, answer_of(q))), text) for q, text in answered(exam)]
-    return scored(exam, "fixed", marks)
+    samples = [
+        SampleScore(q.id, full_or_none(same(text, right_answer(q))), text)
+        for q, text in match_answers(inputs)
+    ]
+    return mean_score(inputs, "fixed", samples)
 
 
-def letter(exam: ScoringInput) -> Score:
+def letter(inputs: ScoringInput) -> Score:
     """The right option's letter, however it is written; the same words where it has no letter."""
-    marks = []
-    for question, text in answered(exam):
-        right, said = answer_of(question).strip(), letter_in(text)
+    samples = []
+    for question, text in match_answers(inputs):
+        right, said = right_answer(question).strip(), letter_in(text)
         if re.fullmatch("[A-Za-z]", right):
-            marks.append(SampleScore(question.id, worth(said == right.upper()), text, bool(said)))
+            samples.append(
+                SampleScore(question.id, full_or_none(said == right.upper()), text, bool(said))
+            )
         else:
-            marks.append(SampleScore(question.id, worth(same(text, right)), text))
-    return scored(exam, "fixed", marks, chance=among_options(exam.questions))
+            samples.append(SampleScore(question.id, full_or_none(same(text, right)), text))
+    return mean_score(inputs, "fixed", samples, chance=chance_among_options(inputs.questions))
 
 
-def vqa(exam: ScoringInput) -> Score:
+def vqa(inputs: ScoringInput) -> Score:
     """VQA accuracy where the questions have people's answers; else the same words as there."""
-    marks = []
-    for question, text in answered(exam):
-        people = people_of(question)
+    samples = []
+    for question, text in match_answers(inputs):
+        people = human_answers(question)
         if people:
-            marks.append(SampleScore(question.id, vqa_accuracy(text, people), text))
+            samples.append(SampleScore(question.id, vqa_accuracy(text, people), text))
             continue
-        said, right = map(normalized_as_in_vqa, (text, answer_of(question)))
+        said, right = map(normalized_as_in_vqa, (text, right_answer(question)))
         # Of an answer such as A nothing is left.
-        hit = said == right if said else same(text, answer_of(question))
-        marks.append(SampleScore(question.id, worth(hit), text))
-    return scored(exam, "fixed", marks)
+        hit = said == right if said else same(text, right_answer(question))
+        samples.append(SampleScore(question.id, full_or_none(hit), text))
+    return mean_score(inputs, "fixed", samples)
 
 
-def classes(exam: ScoringInput) -> Score:
+def classes(inputs: ScoringInput) -> Score:
     """The right class is named, as whole words, and no other that is not part of its name."""
-    known = {_class_of(question) for question in exam.questions}
-    marks = []
-    for question, text in answered(exam):
-        named = classes_in(text, known)
+    known = {_class_of(question) for question in inputs.questions}
+    samples = []
+    for question, text in match_answers(inputs):
+        named = find_classes(text, known)
         right = named == {_class_of(question)}
-        marks.append(SampleScore(question.id, worth(right), text, bool(named)))
-    return scored(exam, "fixed", marks, chance=among_classes(exam.questions))
+        samples.append(SampleScore(question.id, full_or_none(right), text, bool(named)))
+    return mean_score(inputs, "fixed", samples, chance=chance_among_classes(inputs.questions))
 
 
-def box(exam: ScoringInput) -> Score:
+def box(inputs: ScoringInput) -> Score:
     """A box that overlaps the right one by more than half, in whatever unit: see `boxes.py`."""
-    said = [(question, text, only_box(text)) for question, text in answered(exam)]
-    unit = unit_of([(found, question) for question, _, found in said if found])
+    said = [(question, text, find_box(text)) for question, text in match_answers(inputs)]
+    unit = detect_unit([(found, question) for question, _, found in said if found])
     parts = {} if unit == "square" else {f"in {unit}": 100.0}
-    marks = []
+    samples = []
     for question, text, found in said:
         x1, y1, x2, y2 = reference(question)
-        hit = found is not None and iou(on_square(found, unit, question), (x1, y1, x2, y2)) > 0.5
-        marks.append(SampleScore(question.id, worth(hit), text, found is not None))
-    return scored(exam, "fixed", marks, parts=parts)
+        hit = found is not None and iou(to_square(found, unit, question), (x1, y1, x2, y2)) > 0.5
+        samples.append(SampleScore(question.id, full_or_none(hit), text, found is not None))
+    return mean_score(inputs, "fixed", samples, parts=parts)
 
 
 def same(text: str, answer: str) -> bool:
@@ -112,10 +117,10 @@ def plain_class(text: str) -> str:
     return " ".join(re.sub(r"(?<=[^\W\d_])\d+$", "", word) for word in found)
 
 
-def classes_in(text: str, known: Iterable[str]) -> set[str]:
+def find_classes(text: str, known: Iterable[str]) -> set[str]:
     """The classes that a text names; one within the name of another is not named.
 
-    >>> classes_in("a bow tie, I think", {"tie", "bow tie", "hip"})
+    >>> find_classes("a bow tie, I think", {"tie", "bow tie", "hip"})
     {'bow tie'}
     """
     padded = f" {plain_class(text)} "
@@ -134,17 +139,17 @@ def _class_of(question: Question) -> str:
     Raises:
         MergeError: It has no letter or digit in it.
     """
-    name = plain_class(answer_of(question))
+    name = plain_class(right_answer(question))
     if name:
         return name
     raise MergeError(
-        f"the answer is {shown(answer_of(question))}, which names no class",
+        f"the answer is {shown(right_answer(question))}, which names no class",
         where=question.where,
         hint="give the name of what is shown",
     )
 
 
-def people_of(question: Question) -> tuple[str, ...]:
+def human_answers(question: Question) -> tuple[str, ...]:
     """People's answers, of which VQA has ten; none where the question has fewer than four.
 
     Raises:

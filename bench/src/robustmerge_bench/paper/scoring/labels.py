@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from ...metrics.exact import normalized
 from ..score import Protocol, Score
-from .chance import among_classes
-from .exam import ScoringInput, answer_of
-from .marks import SampleScore, scored, worth
-from .matching import answered
+from .chance import chance_among_classes
+from .inputs import ScoringInput, right_answer
+from .matching import match_answers
+from .sample_scores import SampleScore, full_or_none, mean_score
 
 
-def official(exam: ScoringInput) -> Score:
+def official(inputs: ScoringInput) -> Score:
     """As `fixed`."""
-    return _scored(exam, "official")
+    return _scored(inputs, "official")
 
 
-def fixed(exam: ScoringInput) -> Score:
+def fixed(inputs: ScoringInput) -> Score:
     """Whether the name of the class is told; what is the name of none is unparsable."""
-    return _scored(exam, "fixed")
+    return _scored(inputs, "fixed")
 
 
-def _scored(exam: ScoringInput, protocol: Protocol) -> Score:
-    known = {normalized(answer_of(question)) for question in exam.questions}
-    marks = []
-    for question, text in answered(exam):
+def _scored(inputs: ScoringInput, protocol: Protocol) -> Score:
+    known = {normalized(right_answer(question)) for question in inputs.questions}
+    samples = []
+    for question, text in match_answers(inputs):
         said = normalized(text)
-        right = said == normalized(answer_of(question)) != ""
-        marks.append(SampleScore(question.id, worth(right), text, said in known))
-    return scored(exam, protocol, marks, chance=among_classes(exam.questions))
+        right = said == normalized(right_answer(question)) != ""
+        samples.append(SampleScore(question.id, full_or_none(right), text, said in known))
+    return mean_score(inputs, protocol, samples, chance=chance_among_classes(inputs.questions))

@@ -9,42 +9,44 @@ from robustmerge.errors import MergeError, few, shown
 
 from ..data.predictions import Prediction
 from ..data.questions import Id, Question, keys
-from .exam import ScoringInput
+from .inputs import ScoringInput
 
 Pair = tuple[Question, Prediction]
 Asked = TypeVar("Asked", Question, Prediction)
 
 
-def by_id(exam: ScoringInput, kind: Callable[[Id], Hashable] = lambda one: one) -> list[Pair]:
+def match_by_id(
+    inputs: ScoringInput, kind: Callable[[Id], Hashable] = lambda one: one
+) -> list[Pair]:
     """Every line of answers with the question of its id, which the scripts look up.
 
     Of questions with one id the last is taken. Answers are not looked up: one given twice counts
     twice, and a question without one does not count.
 
     Args:
-        exam: Questions and answers.
+        inputs: Questions and answers.
         kind: What of the id is compared. The scripts mostly compare ids as JSON has them, where 3
             is not "3".
 
     Raises:
         MergeError: There is no such question; the scripts end with a KeyError.
     """
-    known = {kind(question.id): question for question in exam.questions}
+    known = {kind(question.id): question for question in inputs.questions}
     pairs = []
-    for prediction in exam.predictions:
+    for prediction in inputs.predictions:
         if kind(prediction.id) not in known:
-            raise _stray(exam, prediction)
+            raise _unmatched_answer(inputs, prediction)
         pairs.append((known[kind(prediction.id)], prediction))
     return pairs
 
 
-def by_place(exam: ScoringInput) -> list[Pair]:
+def match_by_line(inputs: ScoringInput) -> list[Pair]:
     """Every line of answers with the question in the same place, whatever their ids.
 
     Raises:
         MergeError: There are more answers than questions; the scripts end with an IndexError.
     """
-    questions, predictions = exam.questions, exam.predictions
+    questions, predictions = inputs.questions, inputs.predictions
     if len(predictions) <= len(questions):
         return list(zip(questions, predictions, strict=False))
     raise MergeError(
@@ -54,7 +56,7 @@ def by_place(exam: ScoringInput) -> list[Pair]:
     )
 
 
-def answered(exam: ScoringInput) -> list[tuple[Question, str]]:
+def match_answers(inputs: ScoringInput) -> list[tuple[Question, str]]:
     """Every question, in the order of their file, with the one answer to it.
 
     Ids are compared as text. Where a task's ids repeat, the k-th answer with an id belongs to the
@@ -64,13 +66,13 @@ def answered(exam: ScoringInput) -> list[tuple[Question, str]]:
         MergeError: An id repeats that may not, an answer belongs to no question, or a question has
             none.
     """
-    asked = _unique(exam, exam.questions, "questions")
-    said = _unique(exam, exam.predictions, "answers")
+    asked = _by_unique_id(inputs, inputs.questions, "questions")
+    said = _by_unique_id(inputs, inputs.predictions, "answers")
     for key, prediction in said.items():
         if key not in asked:
-            raise _stray(exam, prediction)
+            raise _unmatched_answer(inputs, prediction)
     left = [question for key, question in asked.items() if key not in said]
-    if left and exam.missing == "refuse":
+    if left and inputs.missing == "refuse":
         raise MergeError(
             f"{len(left)} of {len(asked)} questions have no answer: "
             f"{few([shown(question.id) for question in left])}",
@@ -80,10 +82,12 @@ def answered(exam: ScoringInput) -> list[tuple[Question, str]]:
     return [(q, said[key].text if key in said else "") for key, q in asked.items()]
 
 
-def _unique(exam: ScoringInput, records: Sequence[Asked], what: str) -> dict[Hashable, Asked]:
+def _by_unique_id(
+    inputs: ScoringInput, records: Sequence[Asked], what: str
+) -> dict[Hashable, Asked]:
     """The records by id, or by id and how often it came before where ids repeat."""
     ids = [str(record.id) for record in records]
-    names: Sequence[Hashable] = keys(ids) if exam.task.repeated_ids else ids
+    names: Sequence[Hashable] = keys(ids) if inputs.task.repeated_ids else ids
     found: dict[Hashable, Asked] = {}
     for name, record in zip(names, records, strict=True):
         if name in found:
@@ -96,9 +100,9 @@ def _unique(exam: ScoringInput, records: Sequence[Asked], what: str) -> dict[Has
     return found
 
 
-def _stray(exam: ScoringInput, prediction: Prediction) -> MergeError:
+def _unmatched_answer(inputs: ScoringInput, prediction: Prediction) -> MergeError:
     """The error for an answer to a question that is not there."""
-    alike = [q.id for q in exam.questions if str(q.id) == str(prediction.id)]
+    alike = [q.id for q in inputs.questions if str(q.id) == str(prediction.id)]
     hint = "are these the answers to these questions?"
     if prediction.id in alike:
         hint = f"it has {len(alike)}, and more answers; were two runs written to one file?"
@@ -106,6 +110,6 @@ def _stray(exam: ScoringInput, prediction: Prediction) -> MergeError:
         hint = f"there is {alike[0]!r}: the official script compares ids with their type"
     return MergeError(
         f"no question belongs to this answer, of id {shown(prediction.id)}",
-        where=f"{prediction.where}\n{exam.file}: {len(exam.questions)} questions",
+        where=f"{prediction.where}\n{inputs.file}: {len(inputs.questions)} questions",
         hint=hint,
     )

@@ -25,19 +25,19 @@ from ...metrics.letter import letter
 from ..data.questions import Question
 from ..data.tables import options
 from ..score import Protocol, Score
-from .exam import ScoringInput
-from .fixed import classes_in, plain_class
-from .marks import SampleScore, percent, summed, worth
-from .matching import answered
+from .fixed import find_classes, plain_class
+from .inputs import ScoringInput
+from .matching import match_answers
+from .sample_scores import SampleScore, full_or_none, percent, score_from_rows
 
 _ORDERS = 1_000_000
 _MARKS = re.compile(r"[.()\[\],:;!*#{}]")
 _LEVELS = ("l2-category", "category")
 
 
-def official(exam: ScoringInput) -> Score:
+def official(inputs: ScoringInput) -> Score:
     """The one letter that is a word of the answer, else the one option whose text occurs in it."""
-    return _scored(exam, "official", official_option)
+    return _scored(inputs, "official", official_option)
 
 
 def official_option(text: str, choices: Mapping[str, str]) -> str:
@@ -61,9 +61,9 @@ def official_option(text: str, choices: Mapping[str, str]) -> str:
     return named[0] if len(named) == 1 else ""
 
 
-def fixed(exam: ScoringInput) -> Score:
+def fixed(inputs: ScoringInput) -> Score:
     """The option's letter, however it is written, or the one option that is named."""
-    return _scored(exam, "fixed", option)
+    return _scored(inputs, "fixed", option)
 
 
 def option(text: str, choices: Mapping[str, str]) -> str:
@@ -76,48 +76,50 @@ def option(text: str, choices: Mapping[str, str]) -> str:
     if found in choices:
         return found or ""
     texts = {name: plain_class(written) for name, written in choices.items()}
-    said = classes_in(text, set(texts.values()) - {""})
+    said = find_classes(text, set(texts.values()) - {""})
     named = [name for name, written in texts.items() if written in said]
     return named[0] if len(named) == 1 else ""
 
 
 def _scored(
-    exam: ScoringInput, protocol: Protocol, find: Callable[[str, Mapping[str, str]], str]
+    inputs: ScoringInput, protocol: Protocol, find: Callable[[str, Mapping[str, str]], str]
 ) -> Score:
     asked: dict[int, list[SampleScore]] = {}
     guessed: dict[int, float] = {}
     kinds: dict[str, set[int]] = {}
-    for question, text in answered(exam):
+    for question, text in match_answers(inputs):
         choices = options(question.content)
         said, name = find(text, choices), int(question.id) % _ORDERS
-        mark = SampleScore(question.id, worth(said == _right(question, choices)), text, bool(said))
-        asked.setdefault(name, []).append(mark)
+        sample = SampleScore(
+            question.id, full_or_none(said == _right(question, choices)), text, bool(said)
+        )
+        asked.setdefault(name, []).append(sample)
         guessed[name] = guessed.get(name, 1) / len(choices)
         for level in _LEVELS:
             if kind := question.content.get(level):
                 kinds.setdefault(str(kind), set()).add(name)
-    worths = {name: min(mark.worth for mark in marks) for name, marks in asked.items()}
-    marks = [mark for of in asked.values() for mark in of]
+    scores = {name: min(sample.score for sample in samples) for name, samples in asked.items()}
+    samples = [sample for of in asked.values() for sample in of]
     parts = {
-        "orders of a question": len(marks) / len(asked),
-        "first order": sum(min(of, key=_index).worth for of in asked.values()) / len(asked),
-        "every answer": percent(marks),
+        "orders of a question": len(samples) / len(asked),
+        "first order": sum(min(of, key=_index).score for of in asked.values()) / len(asked),
+        "every answer": percent(samples),
     }
-    parts |= {kind: sum(worths[n] for n in names) / len(names) for kind, names in kinds.items()}
-    return summed(
-        exam,
+    parts |= {kind: sum(scores[n] for n in names) / len(names) for kind, names in kinds.items()}
+    return score_from_rows(
+        inputs,
         protocol,
         "mean",
-        marks,
-        np.array([[one] for one in worths.values()]),
-        ids=list(worths),
+        samples,
+        np.array([[one] for one in scores.values()]),
+        ids=list(scores),
         parts=parts,
         chance=100 * sum(guessed.values()) / len(guessed),
     )
 
 
-def _index(mark: SampleScore) -> int:
-    return int(mark.id)
+def _index(sample: SampleScore) -> int:
+    return int(sample.id)
 
 
 def _right(question: Question, choices: Mapping[str, str]) -> str:

@@ -24,10 +24,10 @@ from robustmerge.errors import MergeError, reading, shown, unknown
 
 from ..data.questions import Id, Question
 from ..score import Protocol, Score
-from .exam import ScoringInput, answer_of
-from .marks import SampleScore, summed, worth
-from .matching import answered
+from .inputs import ScoringInput, right_answer
+from .matching import match_answers
 from .pope import category_of, is_yes, yes_in
+from .sample_scores import SampleScore, full_or_none, score_from_rows
 
 PERCEPTION = (
     "existence",
@@ -58,23 +58,23 @@ class QuestionPair:
     Attributes:
         id: Theirs.
         category: The subtask.
-        marks: One for each.
+        samples: One for each.
     """
 
     id: Id
     category: str
-    marks: tuple[SampleScore, ...]
+    samples: tuple[SampleScore, ...]
 
     @property
     def points(self) -> float:
         """0 to 200: the mean, and 100 more if both are right."""
-        worths = [mark.worth for mark in self.marks]
-        return sum(worths) / len(worths) + min(worths)
+        scores = [sample.score for sample in self.samples]
+        return sum(scores) / len(scores) + min(scores)
 
 
-def official(exam: ScoringInput) -> Score:
+def official(inputs: ScoringInput) -> Score:
     """Yes or no among the first four characters, yes first; anything else is wrong."""
-    return _scored(exam, "official", official_yes)
+    return _scored(inputs, "official", official_yes)
 
 
 def official_yes(text: str) -> bool | None:
@@ -87,32 +87,34 @@ def official_yes(text: str) -> bool | None:
     return True if "yes" in start else False if "no" in start else None
 
 
-def fixed(exam: ScoringInput) -> Score:
+def fixed(inputs: ScoringInput) -> Score:
     """The first word if it is yes or no, else the only one of the two; neither is wrong."""
-    return _scored(exam, "fixed", yes_in)
+    return _scored(inputs, "fixed", yes_in)
 
 
-def _scored(exam: ScoringInput, protocol: Protocol, yes: Callable[[str], bool | None]) -> Score:
-    truth = _truth(exam)
+def _scored(inputs: ScoringInput, protocol: Protocol, yes: Callable[[str], bool | None]) -> Score:
+    truth = _truth(inputs)
     pictures: dict[Id, list[SampleScore]] = {}
     categories: dict[Id, str] = {}
-    for (question, text), right in zip(answered(exam), truth, strict=True):
+    for (question, text), right in zip(match_answers(inputs), truth, strict=True):
         found = yes(text)
-        mark = SampleScore(question.id, worth(found == right), text, found is not None)
-        pictures.setdefault(question.id, []).append(mark)
+        sample = SampleScore(question.id, full_or_none(found == right), text, found is not None)
+        pictures.setdefault(question.id, []).append(sample)
         categories[question.id] = category_of(question)
-    all_of = [_picture(exam, name, categories[name], marks) for name, marks in pictures.items()]
+    all_of = [
+        _image_pair(inputs, name, categories[name], samples) for name, samples in pictures.items()
+    ]
     counted = [picture for picture in all_of if picture.category in PERCEPTION]
     names = [name for name in PERCEPTION if any(p.category == name for p in counted)]
     rows = np.zeros((len(counted), 2 * len(names)))
     for row, picture in zip(rows, counted, strict=True):
         first = 2 * names.index(picture.category)
         row[first : first + 2] = picture.points, 1
-    return summed(
-        exam,
+    return score_from_rows(
+        inputs,
         protocol,
         "points",
-        [mark for picture in counted for mark in picture.marks],
+        [sample for picture in counted for sample in picture.samples],
         rows,
         ids=[picture.id for picture in counted],
         parts=_parts(all_of),
@@ -120,18 +122,18 @@ def _scored(exam: ScoringInput, protocol: Protocol, yes: Callable[[str], bool | 
     )
 
 
-def _picture(
-    exam: ScoringInput, name: Id, category: str, marks: Sequence[SampleScore]
+def _image_pair(
+    inputs: ScoringInput, name: Id, category: str, samples: Sequence[SampleScore]
 ) -> QuestionPair:
     if category not in PERCEPTION + COGNITION:
-        raise unknown("subtask", category, PERCEPTION + COGNITION, where=f"{exam.file}, {name}")
-    if len(marks) != _PAIR:
+        raise unknown("subtask", category, PERCEPTION + COGNITION, where=f"{inputs.file}, {name}")
+    if len(samples) != _PAIR:
         raise MergeError(
-            f"{len(marks)} questions about {shown(name)}",
-            where=str(exam.file),
+            f"{len(samples)} questions about {shown(name)}",
+            where=str(inputs.file),
             hint="MME asks two about every picture, with its name as their id",
         )
-    return QuestionPair(name, category, tuple(marks))
+    return QuestionPair(name, category, tuple(samples))
 
 
 def _parts(pictures: Sequence[QuestionPair]) -> dict[str, float]:
@@ -149,14 +151,14 @@ def _parts(pictures: Sequence[QuestionPair]) -> dict[str, float]:
     return {"cognition": cognition, **parts}
 
 
-def _truth(exam: ScoringInput) -> list[bool]:
+def _truth(inputs: ScoringInput) -> list[bool]:
     """Whether yes is right, of every question."""
-    if all("answer" in question.content for question in exam.questions):
-        return [is_yes(answer_of(question), question.where) for question in exam.questions]
-    folder = exam.needed_references()
+    if all("answer" in question.content for question in inputs.questions):
+        return [is_yes(right_answer(question), question.where) for question in inputs.questions]
+    folder = inputs.required_references()
     files: dict[Path, dict[str, str]] = {}
     found = []
-    for question in exam.questions:
+    for question in inputs.questions:
         path = _file(folder, question)
         if path not in files:
             files[path] = _lines(path)

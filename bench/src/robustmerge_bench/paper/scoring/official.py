@@ -14,55 +14,59 @@ from collections.abc import Callable, Sequence
 
 from ..score import Score
 from .boxes import reference, size
-from .chance import among_classes, among_options
-from .exam import ScoringInput, answer_of
-from .marks import SampleScore, scored, worth
-from .matching import Pair, by_id, by_place
+from .chance import chance_among_classes, chance_among_options
+from .inputs import ScoringInput, right_answer
+from .matching import Pair, match_by_id, match_by_line
+from .sample_scores import SampleScore, full_or_none, mean_score
 
 _FOUR = 4
 
 
-def words(exam: ScoringInput) -> Score:
+def words(inputs: ScoringInput) -> Score:
     """Equal but for case, as written: a period at the end is one character too many."""
-    return _equal(exam, by_id(exam))
+    return _equal(inputs, match_by_id(inputs))
 
 
-def letter(exam: ScoringInput) -> Score:
+def letter(inputs: ScoringInput) -> Score:
     """As `words`: a letter with anything beside it is wrong."""
-    return _equal(exam, by_id(exam), chance=among_options(exam.questions))
+    return _equal(inputs, match_by_id(inputs), chance=chance_among_options(inputs.questions))
 
 
-def vqa(exam: ScoringInput) -> Score:
+def vqa(inputs: ScoringInput) -> Score:
     """As `words`, with the one answer that the file gives; ids are compared as text."""
-    return _equal(exam, by_id(exam, str))
+    return _equal(inputs, match_by_id(inputs, str))
 
 
-def ocr(exam: ScoringInput) -> Score:
+def ocr(inputs: ScoringInput) -> Score:
     """As `words`, but an answer in which "Unanswerable" occurs is wrong, also if it is right."""
 
     def right(text: str, answer: str) -> bool:
         return "Unanswerable" not in text and text.lower() == answer.lower()
 
-    return _marked(exam, by_id(exam), right)
+    return _marked(inputs, match_by_id(inputs), right)
 
 
-def classes(exam: ScoringInput) -> Score:
+def classes(inputs: ScoringInput) -> Score:
     """Either text is part of the other, but for case: an empty answer is right, as is a list."""
 
     def right(text: str, answer: str) -> bool:
         return answer.upper() in text.upper() or text.upper() in answer.upper()
 
-    return _marked(exam, by_place(exam), right, chance=among_classes(exam.questions))
+    return _marked(
+        inputs, match_by_line(inputs), right, chance=chance_among_classes(inputs.questions)
+    )
 
 
-def box(exam: ScoringInput) -> Score:
+def box(inputs: ScoringInput) -> Score:
     """Boxes that overlap by more than half, of which the last digit is cut off."""
-    marks = []
-    for question, prediction in by_id(exam):
+    samples = []
+    for question, prediction in match_by_id(inputs):
         right, said = reference(question), cut_box(prediction.text)
         hit = said is not None and _overlap(said, right, max(size(question))) > 0.5
-        marks.append(SampleScore(prediction.id, worth(hit), prediction.text, said is not None))
-    return scored(exam, "official", marks)
+        samples.append(
+            SampleScore(prediction.id, full_or_none(hit), prediction.text, said is not None)
+        )
+    return mean_score(inputs, "official", samples)
 
 
 def cut_box(text: str) -> list[float] | None:
@@ -81,18 +85,20 @@ def cut_box(text: str) -> list[float] | None:
     return found if len(found) == _FOUR else None
 
 
-def _equal(exam: ScoringInput, pairs: Sequence[Pair], chance: float | None = None) -> Score:
-    return _marked(exam, pairs, lambda text, answer: text.upper() == answer.upper(), chance)
+def _equal(inputs: ScoringInput, pairs: Sequence[Pair], chance: float | None = None) -> Score:
+    return _marked(inputs, pairs, lambda text, answer: text.upper() == answer.upper(), chance)
 
 
 def _marked(
-    exam: ScoringInput,
+    inputs: ScoringInput,
     pairs: Sequence[Pair],
     right: Callable[[str, str], bool],
     chance: float | None = None,
 ) -> Score:
-    marks = [SampleScore(p.id, worth(right(p.text, answer_of(q))), p.text) for q, p in pairs]
-    return scored(exam, "official", marks, chance=chance)
+    samples = [
+        SampleScore(p.id, full_or_none(right(p.text, right_answer(q))), p.text) for q, p in pairs
+    ]
+    return mean_score(inputs, "official", samples, chance=chance)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float], side: float) -> float:

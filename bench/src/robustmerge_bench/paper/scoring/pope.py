@@ -24,9 +24,9 @@ from robustmerge.errors import MergeError, shown
 from ..data.questions import Id, Question, text_of
 from ..data.records import JsonRecord, records
 from ..score import Protocol, Score
-from .exam import ScoringInput, answer_of
-from .marks import SampleScore, summed, worth
-from .matching import answered, by_id
+from .inputs import ScoringInput, right_answer
+from .matching import match_answers, match_by_id
+from .sample_scores import SampleScore, full_or_none, score_from_rows
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class YesNoAnswer:
         return float(yes and self.right), float(yes > self.right), float(yes < self.right)
 
 
-def official(exam: ScoringInput) -> Score:
+def official(inputs: ScoringInput) -> Score:
     """An answer is no if no, No or not is a word of its first sentence, and else yes.
 
     Answers and labels of a category are paired in the order of their files.
     """
-    labels = _labels(exam)
+    labels = _labels(inputs)
     pairs: dict[str, list[tuple[Id, str]]] = {}
-    for question, prediction in by_id(exam):
+    for question, prediction in match_by_id(inputs):
         pairs.setdefault(category_of(question), []).append((prediction.id, prediction.text))
     said = [
         YesNoAnswer(name, category, text, official_yes(text), right)
         for category, texts in sorted(pairs.items())
         for (name, text), right in zip(texts, labels[category], strict=False)
     ]
-    return _scored(exam, "official", said)
+    return _scored(inputs, "official", said)
 
 
 def official_yes(text: str) -> bool:
@@ -76,15 +76,15 @@ def official_yes(text: str) -> bool:
     return not {"No", "not", "no"} & set(text.split(".")[0].replace(",", "").split(" "))
 
 
-def fixed(exam: ScoringInput) -> Score:
+def fixed(inputs: ScoringInput) -> Score:
     """The first word if it is yes or no, else the only one of the two; neither is wrong."""
-    labels = _labels(exam)
+    labels = _labels(inputs)
     places = {category: iter(right) for category, right in labels.items()}
     said = []
-    for question, text in answered(exam):
+    for question, text in match_answers(inputs):
         category = category_of(question)
         said.append(YesNoAnswer(question.id, category, text, yes_in(text), next(places[category])))
-    return _scored(exam, "fixed", said)
+    return _scored(inputs, "fixed", said)
 
 
 def yes_in(text: str) -> bool | None:
@@ -107,22 +107,22 @@ def category_of(question: Question) -> str:
     return text_of(JsonRecord(question.where, question.content), "category")
 
 
-def _labels(exam: ScoringInput) -> dict[str, list[bool]]:
+def _labels(inputs: ScoringInput) -> dict[str, list[bool]]:
     """Whether yes is right, of every category's questions in their order.
 
     Raises:
         MergeError: It is not known, or the references are of other questions.
     """
     by_category: dict[str, list[Question]] = {}
-    for question in exam.questions:
+    for question in inputs.questions:
         by_category.setdefault(category_of(question), []).append(question)
     labels = {}
     for category, questions in by_category.items():
         own = [question for question in questions if "label" in question.content]
         if own:
-            labels[category] = [is_yes(answer_of(q, "label"), q.where) for q in questions]
+            labels[category] = [is_yes(right_answer(q, "label"), q.where) for q in questions]
         else:
-            path = exam.needed_references() / f"coco_pope_{category}.json"
+            path = inputs.required_references() / f"coco_pope_{category}.json"
             labels[category] = _of_file(records(path), questions, str(path))
     return labels
 
@@ -158,14 +158,14 @@ def _of_file(labels: Sequence[JsonRecord], questions: Sequence[Question], path: 
     return [is_yes(text_of(label, "label"), label.where) for label in labels]
 
 
-def _scored(exam: ScoringInput, protocol: Protocol, said: Sequence[YesNoAnswer]) -> Score:
+def _scored(inputs: ScoringInput, protocol: Protocol, said: Sequence[YesNoAnswer]) -> Score:
     categories = sorted({one.category for one in said})
     rows = np.zeros((len(said), 3 * len(categories)))
     for row, one in zip(rows, said, strict=True):
         first = 3 * categories.index(one.category)
         row[first : first + 3] = one.counted
-    marks = [
-        SampleScore(one.id, worth(one.yes == one.right), one.text, one.yes is not None)
+    samples = [
+        SampleScore(one.id, full_or_none(one.yes == one.right), one.text, one.yes is not None)
         for one in said
     ]
     parts: dict[str, float] = {}
@@ -173,8 +173,8 @@ def _scored(exam: ScoringInput, protocol: Protocol, said: Sequence[YesNoAnswer])
         of = [one for one in said if one.category == category]
         parts |= {f"{category}, {name}": value for name, value in _figures(of).items()}
     chance = [_coin([one.right for one in said if one.category == c]) for c in categories]
-    return summed(
-        exam, protocol, "f1", marks, rows, parts=parts, chance=sum(chance) / max(1, len(chance))
+    return score_from_rows(
+        inputs, protocol, "f1", samples, rows, parts=parts, chance=sum(chance) / max(1, len(chance))
     )
 
 

@@ -24,10 +24,10 @@ from robustmerge.errors import MergeError, few, reading, shown
 from ...metrics.letter import letter as letter_in
 from ..data.questions import Question
 from ..score import Score
-from .chance import among_options, options_in
-from .exam import ScoringInput, answer_of
-from .marks import SampleScore, percent, scored, worth
-from .matching import answered
+from .chance import chance_among_options, count_options
+from .inputs import ScoringInput, right_answer
+from .matching import match_answers
+from .sample_scores import SampleScore, full_or_none, mean_score, percent
 
 _LETTERS = tuple("ABCDE")
 _SENTENCE = re.compile(r"The answer is ([A-Z]).")  # the period is any character, as in the script
@@ -47,26 +47,26 @@ class ScienceProblem:
     answer: int
 
 
-def official(exam: ScoringInput) -> Score:
+def official(inputs: ScoringInput) -> Score:
     """The script's rule, over all test problems; one without an answer is wrong."""
-    path = exam.needed_references(
+    path = inputs.required_references(
         "; or --protocol fixed, which takes a letter in the questions for the answer"
     )
     problems = read_problems(path)
-    said = {prediction.id: prediction for prediction in exam.predictions}
-    marks, pictured = [], []
+    said = {prediction.id: prediction for prediction in inputs.predictions}
+    samples, with_image = [], []
     for name in _test_ids(path, problems):
         prediction = said.get(name)
         text = prediction.text if prediction else ""
         found, problem = official_letter(text), problems[name]
         right = found in _LETTERS and _LETTERS.index(found) == problem.answer
-        mark = SampleScore(name, worth(right), text, bool(found))
-        marks.append(mark)
+        sample = SampleScore(name, full_or_none(right), text, bool(found))
+        samples.append(sample)
         if prediction and "<image>" in prediction.prompt:
-            pictured.append(mark)
-    parts = {"picture": percent(pictured)} if pictured else {}
-    chance = among_options((), [problems[str(mark.id)].choices for mark in marks])
-    return scored(exam, "official", marks, parts=parts, chance=chance)
+            with_image.append(sample)
+    parts = {"picture": percent(with_image)} if with_image else {}
+    chance = chance_among_options((), [problems[str(sample.id)].choices for sample in samples])
+    return mean_score(inputs, "official", samples, parts=parts, chance=chance)
 
 
 def official_letter(text: str) -> str:
@@ -83,25 +83,31 @@ def official_letter(text: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def fixed(exam: ScoringInput) -> Score:
+def fixed(inputs: ScoringInput) -> Score:
     """The right option's letter, however it is written, over all questions."""
-    problems = read_problems(exam.references) if exam.references else {}
-    marks, counts = [], []
-    for question, text in answered(exam):
+    problems = read_problems(inputs.references) if inputs.references else {}
+    samples, counts = [], []
+    for question, text in match_answers(inputs):
         problem = problems.get(str(question.id))
         said = letter_in(text)
-        marks.append(
-            SampleScore(question.id, worth(said == _right(question, problem)), text, bool(said))
+        samples.append(
+            SampleScore(
+                question.id, full_or_none(said == _right(question, problem)), text, bool(said)
+            )
         )
-        counts.append(problem.choices if problem else options_in(question.text))
+        counts.append(problem.choices if problem else count_options(question.text))
     parts = {}
     for name, there in (("picture", True), ("no picture", False)):
         some = [
-            m for m, q in zip(marks, exam.questions, strict=True) if (q.image is not None) == there
+            m
+            for m, q in zip(samples, inputs.questions, strict=True)
+            if (q.image is not None) == there
         ]
         if some:
             parts[name] = percent(some)
-    return scored(exam, "fixed", marks, parts=parts, chance=among_options((), counts))
+    return mean_score(
+        inputs, "fixed", samples, parts=parts, chance=chance_among_options((), counts)
+    )
 
 
 def read_problems(path: Path) -> dict[str, ScienceProblem]:
@@ -134,7 +140,7 @@ def _right(question: Question, problem: ScienceProblem | None) -> str:
     """
     if problem and "answer" not in question.content:
         return chr(ord("A") + problem.answer)
-    answer = answer_of(question).strip().upper()
+    answer = right_answer(question).strip().upper()
     if not re.fullmatch("[A-Z]", answer):
         raise MergeError(
             f"the answer is {shown(answer)}, which is no letter",

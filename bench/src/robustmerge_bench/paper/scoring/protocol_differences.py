@@ -31,7 +31,7 @@ _WHY: dict[Kind, str] = {
 }
 
 
-def why(task: PaperTask, official: Score, fixed: Score) -> str:
+def explain_difference(task: PaperTask, official: Score, fixed: Score) -> str:
     """A sentence on the rules that may make them differ; '' where they differ little."""
     apart = official.value - fixed.value
     if abs(apart) < (MUCH_OF_POINTS if official.figure == "points" else MUCH):

@@ -11,7 +11,7 @@ from robustmerge.errors import MergeError
 
 from ..data.questions import Id
 from ..score import Protocol, Score
-from .exam import ScoringInput
+from .inputs import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -20,35 +20,35 @@ class SampleScore:
 
     Attributes:
         id: The question's.
-        worth: 0 to 100.
+        score: 0 to 100.
         text: The answer.
         parsable: Whether it is what was asked for, such as a box, as far as the rule can tell.
     """
 
     id: Id
-    worth: float
+    score: float
     text: str
     parsable: bool = True
 
 
-def scored(
-    exam: ScoringInput,
+def mean_score(
+    inputs: ScoringInput,
     protocol: Protocol,
-    marks: Sequence[SampleScore],
+    samples: Sequence[SampleScore],
     *,
     parts: Mapping[str, float] | None = None,
     chance: float | None = None,
 ) -> Score:
     """The mean over marks."""
-    rows = np.array([[mark.worth] for mark in marks], float)
-    return summed(exam, protocol, "mean", marks, rows, parts=parts, chance=chance)
+    rows = np.array([[sample.score] for sample in samples], float)
+    return score_from_rows(inputs, protocol, "mean", samples, rows, parts=parts, chance=chance)
 
 
-def summed(
-    exam: ScoringInput,
+def score_from_rows(
+    inputs: ScoringInput,
     protocol: Protocol,
     figure: str,
-    marks: Sequence[SampleScore],
+    samples: Sequence[SampleScore],
     rows: np.ndarray,
     *,
     ids: Sequence[Id] = (),
@@ -59,10 +59,10 @@ def summed(
     """A score of another figure than the mean of marks.
 
     Args:
-        exam: What was scored.
+        inputs: What was scored.
         protocol: By which rules.
         figure: How the value follows from the rows.
-        marks: The answers, of which empty and unparsable ones are counted.
+        samples: The answers, of which empty and unparsable ones are counted.
         rows: What the figure is computed from [samples, columns].
         ids: The samples, where they are others than the answers.
         parts: Other figures.
@@ -72,29 +72,31 @@ def summed(
     Raises:
         MergeError: There is nothing to score.
     """
-    if not marks:
-        raise MergeError("there is nothing to score", where=str(exam.file))
-    empty = [not mark.text.strip() for mark in marks]
-    unparsable = [not mark.parsable and not blank for mark, blank in zip(marks, empty, strict=True)]
+    if not samples:
+        raise MergeError("there is nothing to score", where=str(inputs.file))
+    empty = [not sample.text.strip() for sample in samples]
+    unparsable = [
+        not sample.parsable and not blank for sample, blank in zip(samples, empty, strict=True)
+    ]
     return Score(
-        task=exam.task.name,
+        task=inputs.task.name,
         protocol=protocol,
         figure=figure,
-        ids=tuple(ids or [mark.id for mark in marks]),
+        ids=tuple(ids or [sample.id for sample in samples]),
         rows=rows,
-        empty=sum(empty) / len(marks),
-        unparsable=sum(unparsable) / len(marks),
+        empty=sum(empty) / len(samples),
+        unparsable=sum(unparsable) / len(samples),
         parts=dict(parts or {}),
         missing=tuple(missing),
         chance=chance,
     )
 
 
-def percent(marks: Sequence[SampleScore]) -> float:
+def percent(samples: Sequence[SampleScore]) -> float:
     """The mean over marks."""
-    return sum(mark.worth for mark in marks) / len(marks)
+    return sum(sample.score for sample in samples) / len(samples)
 
 
-def worth(right: bool) -> float:
+def full_or_none(right: bool) -> float:
     """100 or 0."""
     return 100.0 if right else 0.0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from robustmerge_bench.paper.score import Score
-from robustmerge_bench.paper.scoring.differ import _WHY, why
-from robustmerge_bench.paper.scoring.judge import RULES
+from robustmerge_bench.paper.scoring.protocol_differences import _WHY, explain_difference
+from robustmerge_bench.paper.scoring.rules import RULES
 from robustmerge_bench.paper.tasks import TASKS
 from robustmerge_bench.paper.tasks._task import Kind
 
@@ -26,15 +26,20 @@ def test_every_kind_of_task_has_its_rules() -> None:
 
 def test_nothing_is_said_of_little() -> None:
     rows = [[100.0]] * 200
-    assert why(TASKS["rec"], score("official", rows), score("fixed", [[0.0], *rows[1:]])) == ""
+    assert (
+        explain_difference(
+            TASKS["rec"], score("official", rows), score("fixed", [[0.0], *rows[1:]])
+        )
+        == ""
+    )
     points = [[1400.0, 1.0]]
     a, b = (
         score("official", points, None, "points"),
         score("fixed", [[1381.0, 1.0]], None, "points"),
     )
-    assert why(TASKS["mme"], a, b) == ""
+    assert explain_difference(TASKS["mme"], a, b) == ""
     c = score("fixed", [[1379.0, 1.0]], None, "points")
-    assert why(TASKS["mme"], a, c).startswith(
+    assert explain_difference(TASKS["mme"], a, c).startswith(
         "official gives 21.00 more than fixed: official looks"
     )
 
@@ -43,7 +48,7 @@ def test_nothing_is_said_of_little() -> None:
 def test_samples_are_named_whatever_their_order(task: str) -> None:
     official = score("official", [[100.0], [0.0], [100.0], [100.0]], ["1", "2", "3", "4"])
     fixed = score("fixed", [[0.0], [0.0], [50.0]], [3, 1, 2])
-    told = why(TASKS[task], official, fixed)
+    told = explain_difference(TASKS[task], official, fixed)
     assert told.startswith("official gives 58.33 more than fixed: official ")
     assert "official gives more for 2, such as '1'" in told
     assert told.endswith("fixed gives more for 1, such as '2'")

@@ -44,7 +44,7 @@ class ScoringInput:
         places = (self.file.parent / name for name in self.task.references)
         return next((place for place in places if place.exists()), None)
 
-    def needed_references(self, otherwise: str = "") -> Path:
+    def required_references(self, otherwise: str = "") -> Path:
         """The references of a task that cannot be scored without.
 
         Args:
@@ -63,7 +63,7 @@ class ScoringInput:
         )
 
 
-def answer_of(question: Question, field: str = "answer") -> str:
+def right_answer(question: Question, field: str = "answer") -> str:
     """The right answer, as the question's record has it.
 
     Raises:

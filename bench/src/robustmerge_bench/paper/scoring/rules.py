@@ -13,7 +13,7 @@ from ..data.predictions import read_predictions
 from ..score import Protocol, Score
 from ..tasks import PaperTask
 from . import captions, fixed, labels, mmbench, mme, official, pope, problems
-from .exam import Missing, ScoringInput
+from .inputs import Missing, ScoringInput
 
 Rule = Callable[[ScoringInput], Score]
 
@@ -83,7 +83,7 @@ def score(
             where=str(references),
             hint="leave it out; or is it another task?",
         )
-    exam = ScoringInput(
+    inputs = ScoringInput(
         task=task,
         file=questions,
         questions=questions_at(questions, task),
@@ -91,4 +91,4 @@ def score(
         source=references,
         missing=missing,
     )
-    return RULES[protocol][task.kind](exam)
+    return RULES[protocol][task.kind](inputs)
