@@ -76,7 +76,7 @@ def test_initializations() -> None:
         "independent": "are unrelated",
         "unclear": "are neither alike nor unrelated",
         "mixed": "share an initialization in some adapters only",
-        None: "are of different modules",
+        None: "cannot be compared",
     }
 
 

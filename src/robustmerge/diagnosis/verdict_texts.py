@@ -106,9 +106,10 @@ INITIALIZATIONS: Mapping[Initialization | None, str] = {
     "independent": "are unrelated",
     "unclear": "are neither alike nor unrelated",
     "mixed": "share an initialization in some adapters only",
-    None: "are of different modules",
+    None: "cannot be compared",
 }
-"""What is known of the A's, for the sentences on factor-wise methods."""
+"""How the A's compare, for the sentences on factor-wise methods; None if no two adapters
+have a nonzero module in common."""
 
 SUBJECTS: Mapping[str, str] = {
     "together": "compatibility",
