@@ -1,4 +1,4 @@
-"""How several adapters go together, as `robustmerge show` prints it."""
+"""Whether several adapters can be merged, as `robustmerge show` prints it."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ class AdapterSet:
 
     @property
     def command(self) -> str:
-        """What merges them, '' where nothing does."""
+        """The command that merges them, '' where none does."""
         if self.obstacles is None or any(not o.option for o in self.obstacles):
             return ""
         options = [o.option for o in self.obstacles]
         return " ".join(["robustmerge merge", shlex.join(self.labels), "-o OUT", *options])
 
     def record(self) -> dict[str, Any]:
-        """The same for JSON."""
-        like, found = self.likeness, self.obstacles
+        """Return it as JSON has it."""
+        like, obstacles = self.likeness, self.obstacles
         return {
-            "mergeable": found == (),
-            "obstacles": [asdict(o) | {"error": str(o.error)} for o in found or ()],
+            "mergeable": obstacles == (),
+            "obstacles": [asdict(o) | {"error": str(o.error)} for o in obstacles or ()],
             "command": self.command,
             "initialization": asdict(like) | {"verdict": like.verdict} if like else None,
         }
@@ -83,9 +83,9 @@ class AdapterSet:
             return [LabeledRow("merge", "no: an adapter is refused", "red")]
         if not self.obstacles:
             return [LabeledRow("merge", "yes, as they are", "green")]
-        said = LabeledRow("merge", "only with options", "yellow") if self.command else _NO
+        answer = LabeledRow("merge", "only with options", "yellow") if self.command else _NO
         reasons = listed("", [str(o.error) for o in self.obstacles])
-        return [said, *reasons, *([LabeledRow("", self.command)] if self.command else [])]
+        return [answer, *reasons, *([LabeledRow("", self.command)] if self.command else [])]
 
     def _initialization(self) -> list[LabeledRow]:
         like = self.likeness
@@ -117,7 +117,7 @@ class AdapterSet:
 
 
 def compare(contents: Sequence[Contents], facts: Sequence[AdapterSummary]) -> AdapterSet:
-    """See how the adapters go together; what is refused is left out of it."""
+    """Compare the adapters, as far as none of them is refused."""
     labels = tuple(each.label for each in facts)
     adapters = [c.adapter for c in contents if c.adapter is not None]
     norms = tuple(f.norm for f in facts if f.norm is not None)
@@ -127,7 +127,7 @@ def compare(contents: Sequence[Contents], facts: Sequence[AdapterSummary]) -> Ad
 
 
 def _figures(like: FactorSimilarity) -> str:
-    """Means over modules, with their range where there are several pairs."""
+    """Write means over modules, with their range over several pairs."""
     cosines = [p.cosine for p in like.pairs if p.cosine is not None]
     rows = [p.row_spaces for p in like.pairs]
     chance = sum(p.chance for p in like.pairs) / len(like.pairs)
@@ -147,7 +147,7 @@ def _rounded(value: float) -> str:
 
 
 def _matrix(like: FactorSimilarity, labels: Sequence[str]) -> Table:
-    """Cosine of every two adapters' A's."""
+    """Make the table of the cosines of every two adapters' A's."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     made.add_column("  cosine of entries")
     cells = {

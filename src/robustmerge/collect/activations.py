@@ -1,4 +1,4 @@
-r"""Second moments of what goes into a layer, in the only directions its adapters read.
+r"""Second moments of a layer's inputs, in the only directions its adapters read.
 
     Z = X Rᵀ        X   inputs, one row per token       [token d_in]
     gram = Zᵀ Z     R   all adapters' A, one below another   [R d_in]
@@ -40,20 +40,20 @@ class Moments:
     def add(self, X: Tensor) -> None:
         """Count some inputs: [token d_in], or indices [token]."""
         if X.ndim == 1:
-            Z = self.rows[:, X].T
+            Z = self.rows[:, X].T  # [token, R]
             self.squares += torch.bincount(X, minlength=len(self.squares)).double()
         else:
             X = X.double()
-            Z = X @ self.rows.T
+            Z = X @ self.rows.T  # [token, R]
             self.squares += X.square().sum(dim=0)
         self.gram += Z.T @ Z
         self.count += len(X)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The sums under their names in a file.
+        """Return the sums under their names in a file.
 
         Raises:
-            MergeError: They are not finite.
+            MergeError: the sums are not finite.
         """
         if not (self.gram.isfinite().all() and self.squares.isfinite().all()):
             raise MergeError(
@@ -69,14 +69,14 @@ class Moments:
 
 
 class BatchState:
-    """What the hooks of a pass know of the batch that is under way."""
+    """The mask of the current batch, which the hooks of a pass read."""
 
     def __init__(self) -> None:
         self.mask: Tensor | None = None
 
     @contextmanager
     def on(self, layers: Mapping[str, nn.Module], sums: Mapping[str, Moments]) -> Iterator[None]:
-        """Have the layers' inputs counted."""
+        """Count the layers' inputs while the block runs."""
         handles = [
             layers[name].register_forward_pre_hook(self._hook(name, moments))
             for name, moments in sums.items()
@@ -88,17 +88,17 @@ class BatchState:
                 handle.remove()
 
     def _hook(self, name: str, moments: Moments) -> Any:
-        def count(layer: nn.Module, given: tuple[Any, ...]) -> None:
-            moments.add(drop_padding(given[0].detach(), self.mask, name))
+        def count(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+            moments.add(drop_padding(inputs[0].detach(), self.mask, name))
 
         return count
 
 
 def drop_padding(X: Tensor, mask: Tensor | None, name: str) -> Tensor:
-    """The inputs one below another, without those of padding tokens.
+    """Return the inputs one below another, without those of padding tokens.
 
-    The mask speaks of tokens of text, so that it is heeded where there is one input for each of
-    them, and never in the vision tower and its connector.
+    The mask is about tokens of text. It is applied where there is one input for each of them, and
+    never in the vision tower and its connector.
     """
     indices = not X.is_floating_point()
     tokens = X.shape if indices else X.shape[:-1]

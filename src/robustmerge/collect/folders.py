@@ -1,4 +1,4 @@
-"""The whole of it on folders: base, adapters and samples in, a folder of statistics out."""
+"""Collect from folders: base, adapters and samples in, a folder of statistics out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def collect_folders(
         The record, as it is in statistics.json.
 
     Raises:
-        MergeError: Something the user can mend; nothing was written.
+        MergeError: something that the user can fix; nothing was written.
     """
     if len(samples) != len(adapters):
         raise MergeError(
@@ -68,7 +68,7 @@ def collect_folders(
         )
     if limit < 1:
         raise MergeError(f"a limit of {limit} samples", where="--limit", hint="--limit 256")
-    place = parse_device(device)
+    target = parse_device(device)
     opened = [Adapter(source) for source in adapters]
     try:
         check_target(expand_user(output), [a.folder for a in opened], force=force, holds=HOLDS)
@@ -78,10 +78,12 @@ def collect_folders(
         names = [f"adapter{n + 1}" for n in range(len(opened))]
         encoder = SampleEncoder(load_processor(str(base)), _DTYPES[dtype])
         batches = {n: EncodedSamples(f.samples, encoder) for n, f in zip(names, files, strict=True)}
-        with _enough_memory(place):
-            model = load_model(str(base), opened, names, device=place, dtype=_DTYPES[dtype])
-            found = gather(model, batches, what=what, through=through, seed=seed, progress=progress)
-            return write(found, opened, output, facts=facts, force=force, more=more)
+        with _enough_memory(target):
+            model = load_model(str(base), opened, names, device=target, dtype=_DTYPES[dtype])
+            statistics = gather(
+                model, batches, what=what, through=through, seed=seed, progress=progress
+            )
+            return write(statistics, opened, output, facts=facts, force=force, more=more)
     finally:
         for adapter in opened:
             adapter.close()

@@ -14,8 +14,7 @@ Cost: one forward and one backward pass per sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import torch
 from peft import PeftModel
@@ -27,7 +26,7 @@ from ..live.merge import pair_of
 from .model import Batch, Layers, mask_of
 
 IGNORED = -100
-"""The label of tokens that are given rather than predicted."""
+"""The label of tokens that are not predicted, as torch's cross entropy has it."""
 
 _IMAGES = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
@@ -39,7 +38,7 @@ class Fisher:
         """Make the adapter's factors, and nothing else, take gradients.
 
         Raises:
-            MergeError: A scaling is zero, which no gradient passes.
+            MergeError: a scaling is zero, so that there is no gradient.
         """
         self._model = model
         self._held = _held(layers, adapter)
@@ -56,7 +55,7 @@ class Fisher:
         """Count one sample.
 
         Raises:
-            MergeError: The batch has several.
+            MergeError: the batch has several samples.
         """
         ids = batch.get("input_ids")
         if not isinstance(ids, Tensor) or len(ids) != 1:
@@ -72,19 +71,19 @@ class Fisher:
             targets = self._targets(logits.detach(), batch, seed).to(logits.device)
             likelihood = log_likelihood(logits, targets)
             parameters = [p for pair, _ in self._held.values() for p in pair]
-            # Where there is nothing to predict, nothing depends on anything.
-            found = (
+            # Without anything to predict, the sum is a constant.
+            gradients = (
                 torch.autograd.grad(likelihood, parameters, allow_unused=True)
                 if likelihood.requires_grad
                 else [None] * len(parameters)
             )
-        self._count(found)
+        self._count(gradients)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The means under their names in a file.
+        """Return the means under their names in a file.
 
         Raises:
-            MergeError: They are not finite.
+            MergeError: the means are not finite.
         """
         named = {}
         for name, (A, B) in self._sums.items():
@@ -99,31 +98,31 @@ class Fisher:
                 named[f"{name}.{leaf}"] = (total / max(self.samples, 1)).cpu()
         return named
 
-    def _count(self, found: Any) -> None:
+    def _count(self, gradients: Iterable[Tensor | None]) -> None:
         self.samples += 1
-        gradients = iter(found)
+        remaining = iter(gradients)
         for sums in self._sums.values():
             for total in sums:
-                if (gradient := next(gradients)) is not None:
+                if (gradient := next(remaining)) is not None:
                     total += gradient.double().square()
 
     def _targets(self, logits: Tensor, batch: Batch, seed: int) -> Tensor:
-        """What every position is to predict: the next label, or a token drawn there."""
+        """Return the target of every position: the next label, or a token drawn there."""
         if isinstance(labels := batch.get("labels"), Tensor):
             return torch.nn.functional.pad(labels[0, 1:], (0, 1), value=IGNORED)
         drawn = draw(logits, torch.Generator().manual_seed(seed + self.samples))
         drawn = drawn.to(batch["input_ids"].device)  # of a model on several devices
         ids, mask = batch["input_ids"][0], mask_of(batch)
-        given = torch.zeros_like(ids, dtype=torch.bool) if mask is None else ~mask[0].bool()
+        fixed = torch.zeros_like(ids, dtype=torch.bool) if mask is None else ~mask[0].bool()
         for field in _IMAGES:  # no model is trained to predict these
             token = getattr(self._model.get_base_model().config, field, None)
             if isinstance(token, int):
-                given |= ids == token
-        return drawn.masked_fill(given, IGNORED)
+                fixed |= ids == token
+        return drawn.masked_fill(fixed, IGNORED)
 
 
 def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
-    """Σ log p(target) over all positions that have one; [position word] and [position]."""
+    """Return Σ log p(target) over positions with one, of [position word] and [position]."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return -torch.nn.functional.cross_entropy(
         logits.to(dtype), targets, ignore_index=IGNORED, reduction="sum"
@@ -131,28 +130,28 @@ def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One token for each position, by its probabilities; the same on every device but for rounding.
+    """Draw a token for each position by its probabilities, the same ones on every device.
 
     The numbers come from the CPU's generator, and fall into the cumulated probabilities.
     """
     cumulated = logits.float().softmax(dim=-1).double().cumsum(dim=-1)
     numbers = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64)
     numbers = numbers.to(logits.device) * cumulated[:, -1:]
-    found: Tensor = torch.searchsorted(cumulated, numbers, right=True)[:, 0]
-    return found.clamp_max(logits.shape[-1] - 1)
+    tokens: Tensor = torch.searchsorted(cumulated, numbers, right=True)[:, 0]  # [position]
+    return tokens.clamp_max(logits.shape[-1] - 1)
 
 
 def _held(
     layers: Mapping[str, LoraLayer], adapter: str
 ) -> dict[str, tuple[tuple[Tensor, Tensor], float]]:
-    """An adapter's factors in the model, with their scalings."""
+    """Return an adapter's factors in the model, with their scalings."""
     held: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
     for name, layer in layers.items():
         if pair := pair_of(layer, adapter):
             scaling = float(layer.scaling[adapter])
             if scaling == 0:
                 raise MergeError(
-                    f"adapter {adapter!r} has the scaling 0 there, and so no gradient",
+                    f"adapter {adapter!r} has the scaling 0 in this module, and so no gradient",
                     where=name,
                     hint="leave it out of the merge, or correct its alpha",
                 )

@@ -1,6 +1,6 @@
-r"""Inputs as they are in the merged model: RegMean++.
+r"""Moments of the inputs in the merged model: RegMean++.
 
-A layer of a merged model is fed by the merged layers below it, and not by an adapter's own as in
+A layer of a merged model reads the output of merged layers, and not of an adapter's own as in
 RegMean. So the model is merged from below. For every block in turn
 
     run each adapter's samples, merged updates in all blocks below, the adapter's own from here on,
@@ -36,6 +36,8 @@ from ..linalg import fit
 from .activations import BatchState, Moments
 from .model import BatchSource, Layers, forward, mask_of
 
+# The shortest beginning that ends in layer(s), block(s) or h, the block's number, and its module:
+# model.language_model.layers | 3 | mlp.up_proj. Nested numbers belong to the module.
 _BLOCK = re.compile(r"(?P<stem>(?:.*?\.)??(?:layers?|blocks?|h))\.(?P<number>\d+)\..+")
 _METHOD = "regmean"
 
@@ -45,8 +47,8 @@ class ModuleGroup:
     """Modules that are merged at one time.
 
     Attributes:
-        stem: What the blocks of one stack have in common; of modules in no block, their parent.
-        number: Which of the stack; None for modules in no block.
+        stem: The name that the blocks of one stack share; of modules in no block, their parent.
+        number: The number in the stack; None for modules in no block.
         modules: Canonical names.
     """
 
@@ -56,11 +58,11 @@ class ModuleGroup:
 
     @property
     def tower(self) -> str:
-        """The part of the model it is in."""
+        """The part of the model that the modules are in."""
         return layout.tower(self.modules[0])
 
     def ends_at(self, other: ModuleGroup) -> bool:
-        """Whether nothing of this block comes after the beginning of the other.
+        """Decide whether a pass for this block may end where the other begins.
 
         Some models run their vision tower several times, for images and for videos, before the
         language model begins.
@@ -73,14 +75,14 @@ class ModuleGroup:
 
 
 def blocks(names: Iterable[str]) -> tuple[ModuleGroup, ...]:
-    """The blocks of these modules, in their order."""
+    """Group modules by block, in their order."""
 
-    def place(name: str) -> tuple[str, int | None]:
+    def block_of(name: str) -> tuple[str, int | None]:
         if match := _BLOCK.fullmatch(name):
             return match["stem"], int(match["number"])
         return name.rpartition(".")[0], None
 
-    return tuple(ModuleGroup(*key, tuple(group)) for key, group in groupby(names, place))
+    return tuple(ModuleGroup(*key, tuple(group)) for key, group in groupby(names, block_of))
 
 
 def moments_through_merged(
@@ -89,12 +91,12 @@ def moments_through_merged(
     stacks: Mapping[str, tuple[Factors, ...]],
     feeds: Mapping[str, BatchSource],
 ) -> list[dict[str, Tensor]]:
-    """Every adapter's moments, gathered block by block."""
-    found: list[dict[str, Tensor]] = [{} for _ in feeds]
+    """Gather every adapter's moments block by block."""
+    moments_of: list[dict[str, Tensor]] = [{} for _ in feeds]
     every = blocks(layers)
     with ExitStack() as merged:
         for block in every:
-            for adapter, tensors in zip(feeds, found, strict=True):
+            for adapter, tensors in zip(feeds, moments_of, strict=True):
                 model.set_adapter(adapter)
                 sums = {n: Moments(torch.cat([f.A for f in stacks[n]])) for n in block.modules}
                 after = [n for b in every if block.ends_at(b) for n in b.modules]
@@ -102,25 +104,25 @@ def moments_through_merged(
                 for name, moments in sums.items():
                     tensors |= moments.tensors(name)
             for name in block.modules:
-                factors = merge_module(name, stacks[name], found)
+                factors = merge_module(name, stacks[name], moments_of)
                 merged.enter_context(replace_update(layers[name], factors))
-    return found
+    return moments_of
 
 
 def merge_module(
-    name: str, factors: tuple[Factors, ...], found: Sequence[Mapping[str, Tensor]]
+    name: str, factors: tuple[Factors, ...], moments_of: Sequence[Mapping[str, Tensor]]
 ) -> Factors:
-    """One module merged by RegMean with its defaults, not cut in rank."""
+    """Merge one module by RegMean with its defaults, at full rank."""
     method = methods.get(_METHOD)
     device = factors[0].A.device
-    data = tuple({n: t[f"{name}.{n}"].to(device) for n in method.needs} for t in found)
+    data = tuple({n: t[f"{name}.{n}"].to(device) for n in method.needs} for t in moments_of)
     ones = (1.0,) * len(factors)
     update = noted(method(Stack(name, factors, ones, ones, data), **method.configure({}))).update
     return fit(update, min(sum(f.rank for f in factors), *update.shape))[0]
 
 
 class _EnoughError(Exception):
-    """The pass has seen what it is for."""
+    """Ends a pass once its block is done."""
 
 
 def _pass(
@@ -130,7 +132,7 @@ def _pass(
     after: Iterable[str],
     feed: BatchSource,
 ) -> None:
-    def stop(layer: nn.Module, given: tuple[Any, ...]) -> None:
+    def stop(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         raise _EnoughError
 
     watch = BatchState()
@@ -146,10 +148,10 @@ def _pass(
 
 @contextmanager
 def replace_update(layer: LoraLayer, factors: Factors) -> Iterator[None]:
-    """The layer with this update in the place of its adapters'."""
+    """Replace the updates of a layer's adapters by this one while the block runs."""
 
-    def add(layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
-        X = given[0]
+    def add(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        X = inputs[0]
         if X.is_floating_point():
             update = (X.to(A.dtype) @ A.T) @ B.T
         else:
@@ -170,6 +172,6 @@ def replace_update(layer: LoraLayer, factors: Factors) -> Iterator[None]:
 
 
 def _embed_scale(layer: nn.Module) -> float | Tensor:
-    """Gemma's embeddings are multiplied by a number, and so are their updates."""
+    """Return the number by which Gemma multiplies embeddings, and so their updates; else 1."""
     scale = getattr(layer, "_get_embed_scale", lambda: None)()
     return 1.0 if scale is None else scale

@@ -67,7 +67,7 @@ def collect(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[AdapterStatistics, ...]:
-    """Gather what methods such as RegMean and Fisher need to know of the adapters' tasks.
+    """Gather the statistics of tasks that methods such as RegMean and Fisher need.
 
     Each adapter is active while its own batches run. The model is left as it was. `save` in
     `robustmerge.collect.write` makes a folder of the result, for `merge(..., data=folder)`.
@@ -75,7 +75,7 @@ def collect(
     Args:
         model: A PeftModel with LoRA adapters.
         batches: For each adapter, by its name in the model: inputs that the model is called with
-            (`model(**batch)`), as often as they are asked for, so a list rather than a generator.
+            (`model(**batch)`), several times over, so a list rather than a generator.
             Padding is given by `attention_mask`. For fisher every batch is one sample, whose
             `labels`, if there are any, are the answer.
         what: gram (RegMean, RegMean++), fisher, or both.
@@ -99,7 +99,7 @@ def gather(
     seed: int,
     progress: Progress,
 ) -> Iterator[AdapterStatistics]:
-    """As `collect`, one adapter after another, so that not all need be in memory."""
+    """Yield what `collect` returns, one adapter after another, so that memory holds one."""
     _check(batches, what, through)
     layers = adapted_layers(model, tuple(batches))
     gathering = Gathering(model, layers, factors_of(layers, tuple(batches)), seed)

@@ -26,29 +26,29 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
 ) -> PeftModel:
-    """The base model with every adapter, checked to be there whole.
+    """Load the base model with every adapter, and check that all tensors were loaded.
 
     Raises:
-        MergeError: The base cannot be loaded, or an adapter has no place in it.
+        MergeError: the base cannot be loaded, or an adapter does not fit it.
     """
     with catch_warnings():
-        simplefilter("ignore", FutureWarning)  # what these libraries tell each other
+        simplefilter("ignore", FutureWarning)  # between these libraries, none of the user's concern
         return attach_adapters(load_base(base, dtype), base, adapters, names).to(device)
 
 
 def attach_adapters(
     model: Any, base: str, adapters: Sequence[Adapter], names: Sequence[str]
 ) -> PeftModel:
-    """A model with every adapter, checked to be there whole.
+    """Attach every adapter to a model, and check that all tensors were loaded.
 
     Args:
         model: The base model.
-        base: What it is called in messages.
+        base: Its name in messages.
         adapters: The adapters, in a layout that PEFT reads.
-        names: What they are called in the model.
+        names: Their names in the model.
 
     Raises:
-        MergeError: An adapter has no place in the model.
+        MergeError: an adapter does not fit the model.
     """
     peft: PeftModel | None = None
     for adapter, name in zip(adapters, names, strict=True):
@@ -63,47 +63,47 @@ def attach_adapters(
 
 
 def load_processor(base: str) -> Any:
-    """The base model's processor; the tokenizer alone where there is no more.
+    """Load the base model's processor, or its tokenizer where it has no processor.
 
     Raises:
-        MergeError: There is neither.
+        MergeError: the base has neither.
     """
-    place = str(expand_user(base))
+    path = str(expand_user(base))
     # Some families' processors insist on videos, for which torchvision is needed.
     for load in (transformers.AutoProcessor.from_pretrained, _images_only):
         with suppress(Exception):
-            found = load(place)
-            if getattr(found, "image_processor", None) is not None:
-                return found
+            processor = load(path)
+            if getattr(processor, "image_processor", None) is not None:
+                return processor
     with _failing("neither processor nor tokenizer of the base can be loaded", base):
-        return transformers.AutoTokenizer.from_pretrained(place)
+        return transformers.AutoTokenizer.from_pretrained(path)
 
 
 def load_base(base: str, dtype: torch.dtype) -> Any:
-    """The model with a head: one of images and text, or of text.
+    """Load the model with its head: one of images and text, or of text.
 
     Raises:
-        MergeError: It cannot be loaded.
+        MergeError: the model cannot be loaded.
     """
-    place = str(expand_user(base))
-    with _failing("the base model cannot be loaded", place):
-        config = transformers.AutoConfig.from_pretrained(place)
+    path = str(expand_user(base))
+    with _failing("the base model cannot be loaded", path):
+        config = transformers.AutoConfig.from_pretrained(path)
         # Named otherwise before 4.46.
         kind = getattr(transformers, "AutoModelForImageTextToText", None)
         kind = kind or transformers.AutoModelForVision2Seq
         if type(config) not in kind._model_mapping:
             kind = transformers.AutoModelForCausalLM
         recent = tuple(int(n) for n in transformers.__version__.split(".")[:2]) >= (4, 56)
-        return kind.from_pretrained(place, **{"dtype" if recent else "torch_dtype": dtype})
+        return kind.from_pretrained(path, **{"dtype" if recent else "torch_dtype": dtype})
 
 
-def _images_only(place: str) -> Any:
-    """A processor without its video part."""
-    config = transformers.AutoConfig.from_pretrained(place)
+def _images_only(path: str) -> Any:
+    """Load a processor without its video part."""
+    config = transformers.AutoConfig.from_pretrained(path)
     names = transformers.models.auto.processing_auto.PROCESSOR_MAPPING_NAMES
-    whole = getattr(transformers, names[config.model_type])
+    processor_class = getattr(transformers, names[config.model_type])
 
-    class ImagesOnly(whole):  # type: ignore[misc, valid-type]  # known at run time only
+    class ImagesOnly(processor_class):  # type: ignore[misc, valid-type]  # known at run time only
         def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
             if argument is None:
                 return type(None)
@@ -114,19 +114,19 @@ def _images_only(place: str) -> Any:
         ) -> Any:
             if options.get("tokenize"):
                 return super().apply_chat_template(conversation, chat_template, **options)
-            # SmolVLM's own asks the video part about frames.
+            # SmolVLM's own method reads the number of frames from the video part.
             return self.tokenizer.apply_chat_template(
                 conversation,
                 chat_template=chat_template or self.chat_template,
                 **({"tokenize": False} | options),
             )
 
-    home = sys.modules[whole.__module__]
+    home = sys.modules[processor_class.__module__]
     if getattr(home, "num2words", str) is None:
         home.num2words = str  # type: ignore[attr-defined]  # SmolVLM's, which counts frames by it
-    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-    images = transformers.AutoImageProcessor.from_pretrained(place)
-    settings, _ = whole.get_processor_dict(place)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    images = transformers.AutoImageProcessor.from_pretrained(path)
+    settings, _ = processor_class.get_processor_dict(path)
     settings.setdefault("chat_template", tokenizer.chat_template)
     return ImagesOnly.from_args_and_dict([images, tokenizer, None], settings)
 

@@ -1,4 +1,4 @@
-"""A live PeftModel as the statistics see it: its adapted layers, and how it was before."""
+"""A live PeftModel for statistics: its adapted layers, its batches, its state before."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..factors import Factors
 from ..live.merge import pair_of, update_of
 
 Batch = Mapping[str, Any]
-"""What the model is called with: `model(**batch)`."""
+"""The inputs of one call: `model(**batch)`."""
 
 Layers = Mapping[str, LoraLayer]
 """Adapted layers by canonical name, in the order of the model."""
 
 
 def adapted_layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraLayer]:
-    """The layers that have one of the adapters.
+    """Find the layers that have one of the adapters.
 
     Raises:
-        MergeError: An adapter is unknown, or on a layer whose statistics nobody could use.
+        MergeError: an adapter is unknown, or on a layer that cannot be merged.
     """
     if not isinstance(model, PeftModel):
         raise MergeError(
@@ -37,18 +37,18 @@ def adapted_layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraL
     for adapter in adapters:
         if adapter not in model.peft_config:
             raise unknown("adapter", adapter, model.peft_config, where="adapters of the model")
-    found: dict[str, LoraLayer] = {}
+    layers: dict[str, LoraLayer] = {}
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and any(pair_of(module, a) for a in adapters):
             _refuse(module, adapters, name)
-            found[layout.canonical(name)] = module
-    if not found:
+            layers[layout.canonical(name)] = module
+    if not layers:
         raise MergeError(
             "no layer of the model has one of the adapters",
             where=few(list(adapters)),
-            hint="they are no LoRA adapters, or PEFT found no place for them",
+            hint="they are no LoRA adapters, or none of their modules is in the model",
         )
-    return found
+    return layers
 
 
 def _refuse(layer: LoraLayer, adapters: Sequence[str], name: str) -> None:
@@ -69,28 +69,28 @@ def _refuse(layer: LoraLayer, adapters: Sequence[str], name: str) -> None:
 
 
 def factors_of(layers: Layers, adapters: Sequence[str]) -> dict[str, tuple[Factors, ...]]:
-    """Every layer's updates, one for each adapter, of rank 0 where it lacks the layer."""
+    """Return every layer's updates, one for each adapter, of rank 0 where it is missing."""
     stacks = {}
     for name, layer in layers.items():
-        found = [update_of(layer, adapter, name) for adapter in adapters]
-        some = next(one for one in found if one)
-        nothing = Factors(some.A[:0], some.B[:, :0])
-        stacks[name] = tuple(one or nothing for one in found)
+        updates = [update_of(layer, adapter, name) for adapter in adapters]
+        first = next(filter(None, updates))
+        missing = Factors(first.A[:0], first.B[:, :0])  # of rank 0
+        stacks[name] = tuple(update or missing for update in updates)
     return stacks
 
 
 class BatchSource:
-    """An adapter's batches, on the device of the model, as often as they are asked for.
+    """An adapter's batches, on the device of the model, each time they are iterated over.
 
     Attributes:
-        samples: Batches in the last pass that came to its end.
+        samples: Batches in the last complete pass.
         tokens: Tokens in them, padding not counted.
     """
 
     def __init__(
         self, model: PeftModel, batches: Iterable[Batch], done: Callable[[], None]
     ) -> None:
-        """Take note; `done` is called after every batch."""
+        """Keep the batches; `done` is called after every one."""
         self._device = next(model.parameters()).device
         self._batches, self._done = batches, done
         self.samples = self.tokens = 0
@@ -107,7 +107,7 @@ class BatchSource:
 
 @contextmanager
 def borrow_model(model: PeftModel) -> Iterator[None]:
-    """Evaluation mode with adapters enabled; afterwards everything is as it was."""
+    """Set evaluation mode and enable adapters; restore everything afterwards."""
     training = [(m, m.training) for m in model.modules()]
     gradients = [(p, p.requires_grad) for p in model.parameters()]
     active = model.active_adapter, list(model.active_adapters)
@@ -140,12 +140,12 @@ def _tokens(batch: Batch) -> int:
 
 
 def mask_of(batch: Batch) -> Tensor | None:
-    """Which tokens of a batch are real, [sample token]; None where it does not say."""
+    """Return the mask of a batch's real tokens, [sample token], None where it has none."""
     mask = batch.get("attention_mask")
     return mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
 
 def forward(model: PeftModel, batch: Batch) -> Any:
-    """What the model makes of a batch, without gradients."""
+    """Run the model on a batch without gradients."""
     with torch.no_grad():
         return model(**batch)

@@ -46,7 +46,7 @@ class ModelProcessor:
     @property
     def _template_owner(self) -> Any:
         owners = (self.processor, self.tokenizer)
-        return next((one for one in owners if getattr(one, "chat_template", None)), None)
+        return next((owner for owner in owners if getattr(owner, "chat_template", None)), None)
 
     def turn(self, role: str, text: str, images: int = 0) -> ChatTurn:
         """Return a turn of a conversation, its images before its text."""
@@ -89,7 +89,7 @@ class ModelProcessor:
 
 @contextmanager
 def processor_errors(subject: str, where: str, hint: str) -> Iterator[None]:
-    """ChatTurn a processor's exceptions into errors that name the sample.
+    """Turn a processor's exceptions into errors that name the sample.
 
     Args:
         subject: What the processor was given, such as "the sample".

@@ -1,4 +1,4 @@
-"""Samples of a task: JSON lines with a text or a prompt, and images beside the file.
+"""Samples of a task: JSON lines with a text or a prompt, and images next to the file.
 
     {"text": "…"}                                      taken as it is
     {"prompt": "…", "answer": "…", "image": "x.png"}   put into the chat template, if there is one
@@ -27,8 +27,8 @@ class Sample:
     Attributes:
         where: File and line.
         text: The text, or the prompt.
-        is_prompt: It goes through the chat template.
-        answer: What the model is to answer, if the file says.
+        is_prompt: Whether it goes through the chat template.
+        answer: The correct answer, if the file has one.
         images: Files.
     """
 
@@ -58,23 +58,23 @@ class Samples:
         """Read at most `limit` samples; images are not opened yet, but must be there.
 
         Raises:
-            MergeError: A line is no sample, or there is none.
+            MergeError: a line is no sample, or the file has none.
         """
         path = expand_user(path)
         with reading(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            found: list[Sample] = []
+            samples: list[Sample] = []
             for number, line in enumerate(file, 1):
-                if len(found) == limit:
+                if len(samples) == limit:
                     break
                 if line.strip():
-                    found.append(_sample(line, path, f"{path}, line {number}"))
-        if not found:
+                    samples.append(_sample(line, path, f"{path}, line {number}"))
+        if not samples:
             raise MergeError(
                 "no samples in the file",
                 where=str(path),
                 hint='one JSON object per line, such as {"prompt": "…", "image": "x.png"}',
             )
-        return cls(path, sha256(path), tuple(found))
+        return cls(path, sha256(path), tuple(samples))
 
 
 def _sample(line: str, path: Path, where: str) -> Sample:
@@ -101,10 +101,10 @@ def _sample(line: str, path: Path, where: str) -> Sample:
 def _images(content: Mapping[str, Any], path: Path, where: str) -> tuple[Path, ...]:
     if "image" in content and "images" in content:
         raise _wrong("a sample has either an image or images", where)
-    given = [content["image"]] if "image" in content else content.get("images", [])
-    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+    names = [content["image"]] if "image" in content else content.get("images", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _wrong("an image is the path of a file", where)
-    files = tuple(path.parent / expand_user(name) for name in given)
+    files = tuple(path.parent / expand_user(name) for name in names)
     for file in files:
         with reading(file):
             if not file.is_file():

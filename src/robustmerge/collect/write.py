@@ -36,8 +36,8 @@ def save(
     """Write statistics as a folder that `merge` takes as its data.
 
     Args:
-        gathered: What `collect` returned.
-        adapters: The same adapters as folders, in the same order; they are told by their weights.
+        gathered: The statistics that `collect` returned.
+        adapters: The same adapters as folders, in the same order.
         output: The folder to write; it appears whole or not at all.
         facts: More for the record, such as where the samples are from.
         force: Replace statistics that are already there.
@@ -46,7 +46,7 @@ def save(
         The record, as it is in statistics.json.
 
     Raises:
-        MergeError: An adapter is another one than the statistics are of; nothing was written.
+        MergeError: the statistics are of other adapters; nothing was written.
     """
     opened = [Adapter(source) for source in adapters]
     try:
@@ -65,25 +65,27 @@ def write(
     force: bool,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """As `save`, of opened adapters, with facts about each and more about all.
+    """Write statistics of opened adapters, with facts about each and more about all.
 
     Raises:
-        MergeError: As `save`.
+        MergeError: the statistics are of other adapters; nothing was written.
     """
     target = expand_user(output)
     check_target(target, [a.folder for a in adapters], force=force, holds=HOLDS)
     entries: list[dict[str, Any]] = []
     kinds: set[str] = set()
     with whole_folder(target, force=force) as folder:
-        for n, one in enumerate(gathered):
+        for n, statistics in enumerate(gathered):
             if n == len(adapters):
                 raise MergeError(
                     f"statistics of more adapters than the {n} folders",
                     hint="name the folder of each, in their order",
                 )
-            _check(one, adapters[n])
-            entries.append(_entry(one, adapters[n], n, folder) | dict(facts[n]))
-            kinds |= {k for k, kind in KINDS.items() if any(_has(one, n) for n in kind.names)}
+            _check(statistics, adapters[n])
+            entries.append(_entry(statistics, adapters[n], n, folder) | dict(facts[n]))
+            kinds |= {
+                k for k, kind in KINDS.items() if any(_has(statistics, n) for n in kind.names)
+            }
         if len(entries) < len(adapters):
             raise MergeError(
                 f"statistics of {len(entries)} adapters for {len(adapters)} folders",
@@ -112,15 +114,15 @@ def _record(
     }
 
 
-def _entry(one: AdapterStatistics, adapter: Adapter, n: int, folder: Path) -> dict[str, Any]:
-    """Write an adapter's file; what the record says of it."""
+def _entry(statistics: AdapterStatistics, adapter: Adapter, n: int, folder: Path) -> dict[str, Any]:
+    """Write an adapter's file; return its entry in the record."""
     label = re.sub(r"[^\w.-]+", "-", Path(adapter.label).name, flags=re.ASCII)[:60]
     path = folder / f"{n + 1}-{label}.safetensors"
     writer = SafetensorsWriter(
-        path, {name: TensorSpec("F64", tuple(t.shape)) for name, t in one.tensors.items()}
+        path, {name: TensorSpec("F64", tuple(t.shape)) for name, t in statistics.tensors.items()}
     )
     try:
-        for name, tensor in one.tensors.items():
+        for name, tensor in statistics.tensors.items():
             writer.write(name, tensor)
     except BaseException:
         writer.abandon()
@@ -131,23 +133,24 @@ def _entry(one: AdapterStatistics, adapter: Adapter, n: int, folder: Path) -> di
         "weights": sha256(adapter.weights),
         "file": path.name,
         "sha256": sha256(path),
-        "samples": one.samples,
-        "tokens": one.tokens,
-        "unseen": list(one.unseen),
-        "ranks": dict(one.ranks),
+        "samples": statistics.samples,
+        "tokens": statistics.tokens,
+        "unseen": list(statistics.unseen),
+        "ranks": dict(statistics.ranks),
     }
 
 
-def _check(one: AdapterStatistics, adapter: Adapter) -> None:
-    """Check that statistics are of this adapter, as far as its modules and ranks tell."""
+def _check(statistics: AdapterStatistics, adapter: Adapter) -> None:
+    """Check that statistics are of this adapter, by its modules and ranks."""
     ranks = {name: module.rank for name, module in adapter.modules.items()}
-    if wrong := sorted(n for n, _ in ranks.items() ^ dict(one.ranks).items()):
+    if wrong := sorted(n for n, _ in ranks.items() ^ dict(statistics.ranks).items()):
         raise MergeError(
-            f"the statistics of {one.adapter!r} are of other modules or ranks than {adapter.label}",
+            f"the statistics of {statistics.adapter!r} are of other modules or ranks than "
+            f"{adapter.label}",
             where=few(list(dict.fromkeys(wrong))),
             hint="give the folders of the adapters that were in the model, in their order",
         )
 
 
-def _has(one: AdapterStatistics, name: str) -> bool:
-    return any(tensor.endswith(f".{name}") for tensor in one.tensors)
+def _has(statistics: AdapterStatistics, name: str) -> bool:
+    return any(tensor.endswith(f".{name}") for tensor in statistics.tensors)
