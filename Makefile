@@ -66,6 +66,10 @@ dist: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(VENV)/bin/robustmerge methods --markdown > docs/methods.md
 
+# The documentation site, with the reference of the Python functions.
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 bench: $(VENV)/.dev
 	$(PY) benchmarks/merge.py
 
@@ -84,4 +88,4 @@ mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest .venv-lowest.txt dist demo
+	rm -rf .venv .venv-newest .venv-lowest .venv-lowest.txt dist site demo
