@@ -65,12 +65,12 @@ def test_options_of_the_run_arrive(tmp_path: Path) -> None:
         workers=1,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert report.plan.recipe == Recipe(tuple(folders))
+    assert report.recipe == Recipe(tuple(folders))
     assert calls == [(n, 6) for n in range(1, 7)]
     with pytest.raises(MergeError, match="the output exists"):
         robustmerge.merge(folders, tmp_path / "out")
     again = robustmerge.merge(folders, tmp_path / "out", force=True)
-    assert again.plan.recipe == Recipe(tuple(folders), parameters={})
+    assert again.recipe == Recipe(tuple(folders), parameters={})
     with pytest.raises(MergeError, match="no device 'gpu'"):
         robustmerge.merge(folders, tmp_path / "new", device="gpu")
     with pytest.raises(MergeError, match="0 workers cannot work"):

@@ -41,7 +41,7 @@ def run(
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, and the function that moves it."""
+    """Show a bar on stderr, and yield the function that moves it."""
     columns = (
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),
@@ -58,7 +58,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def plan(recipe: Recipe, *, as_json: bool) -> None:
     """Check everything that can be checked without reading tensors, and print the plan."""
     planned = make_plan(recipe)
-    facts = _plan_facts(planned)
+    facts = _plan_facts(recipe, planned)
     if as_json:
         print(json.dumps({"recipe": recipe.to_dict(), **facts}, indent=2))
         return
@@ -66,17 +66,17 @@ def plan(recipe: Recipe, *, as_json: bool) -> None:
     _print_warnings(planned.warnings)
 
 
-def _plan_facts(planned: MergePlan) -> dict[str, str | int]:
+def _plan_facts(recipe: Recipe, planned: MergePlan) -> dict[str, str | int]:
     rank = planned.rank
     return {
-        "method": _method(planned),
-        **_stages(planned),
+        "method": _method(recipe),
+        **_stages(recipe),
         "adapters": ", ".join(a.label for a in planned.adapters),
         "modules": len(planned.jobs),
-        "rank": str(rank) if rank else f"by energy, {planned.recipe.energy:g}",
+        "rank": str(rank) if rank else f"by energy, {planned.energy:g}",
         "type": planned.dtype,
         "layout": planned.layout,
-        "extras": ", ".join(e.name for e in planned.extras) or "none",
+        "extras": ", ".join(e.name for e in planned.extras.parameters) or "none",
     }
 
 
@@ -84,35 +84,32 @@ def _print_report(report: MergeReport) -> None:
     mean, least = report.energy
     ranks = sorted({r for m in report.modules for r in m.ranks})
     facts = {
-        "method": _method(report.plan),
-        **_stages(report.plan, [m.scale for m in report.modules]),
+        "method": _method(report.recipe),
+        **_stages(report.recipe, [m.scale for m in report.modules]),
         "modules": str(len(report.modules)),
         "rank": f"{report.rank} (inputs {', '.join(map(str, ranks))})",
         "energy kept": f"{mean:.1%} on average, {least:.1%} at least",
         "time": f"{report.seconds:.1f} s",
         "written to": str(report.output),
     }
-    if report.plan.extras:
-        facts["extras"] = (
-            f"{len(report.plan.extras)} fully trained tensors, {report.plan.recipe.extras}"
-        )
+    if extras := report.plan.extras.parameters:
+        facts["extras"] = f"{len(extras)} fully trained tensors, {report.plan.extras.policy}"
     _print_facts(facts)
     _print_warnings(report.warnings)
     print(f"\nnext: robustmerge check {report.output} --base BASE_MODEL")
     print(f"      PeftModel.from_pretrained(base_model, {str(report.output)!r})")
 
 
-def _method(planned: MergePlan) -> str:
-    given = ", ".join(f"{k}={v}" for k, v in planned.recipe.parameters.items())
-    return f"{planned.method.name} ({given})" if given else planned.method.name
+def _method(recipe: Recipe) -> str:
+    parameters = ", ".join(f"{k}={v}" for k, v in recipe.parameters.items())
+    return f"{recipe.method} ({parameters})" if parameters else recipe.method
 
 
-def _stages(planned: MergePlan, found: Sequence[float] = ()) -> dict[str, str]:
-    """What is done before and after the method, where anything is, and the scales found."""
-    recipe = planned.recipe
+def _stages(recipe: Recipe, factors: Sequence[float] = ()) -> dict[str, str]:
+    """Describe the steps before and after the method, if any, and the factors of a scale rule."""
     scale = f"{recipe.scale} over the {recipe.scale_over}" if isinstance(recipe.scale, str) else ""
-    if scale and found:
-        least, most = f"{min(found):.3g}", f"{max(found):.3g}"
+    if scale and factors:
+        least, most = f"{min(factors):.3g}", f"{max(factors):.3g}"
         scale += f", which is {least}" if least == most else f", which is {least} to {most}"
     stages = {
         "balance": ", ".join(recipe.balance),

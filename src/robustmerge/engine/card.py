@@ -13,16 +13,14 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def model_card(report: MergeReport) -> str:
-    """README.md: what was merged and how, and how to load it."""
-    plan, recipe = report.plan, report.plan.recipe
-    base = recipe.base or plan.adapters[0].config.base
+    """Return README.md: what was merged and how, and how to load it."""
+    plan, recipe, base = report.plan, report.recipe, report.plan.base_name
     metadata = {"library_name": "peft", "tags": ["lora", "merge", "robustmerge"]}
     if _HUB_ID.fullmatch(base):
         metadata = {"base_model": base, **metadata}
-    weights = recipe.weights or (1.0,) * len(plan.adapters)
     rows = "\n".join(
         f"| {a.label} | {w:g} | {max(m.rank for m in a.modules.values())} |"
-        for a, w in zip(plan.adapters, weights, strict=True)
+        for a, w in zip(plan.adapters, recipe.coefficients, strict=True)
     )
     mean, least = report.energy
     return f"""---

@@ -1,30 +1,41 @@
-"""Parameters trained whole (projector, modules_to_save): merged by a policy of their own.
+"""Fully trained parameters (projector, modules_to_save): merged by a policy of their own.
 
     mean   Σ_t w_t P_t / Σ_t w_t
     sum    P_base + Σ_t w_t (P_t - P_base), which needs the base
 
-Where the base is given, an adapter that lacks a parameter counts as unchanged base there. The
-global scale does not act on them: it belongs to the low-rank updates.
+Where the base is given, an adapter in which a parameter is missing counts as unchanged base there.
+The global scale does not act on them: it belongs to the low-rank updates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..adapter import align, layout
 from ..adapter.base import Base
+from ..adapter.keys import full_name
 from ..adapter.reader import Adapter
-from ..adapter.tensors import TensorSpec
+from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError
+from .job import written_name
+from .options import DType, ExtrasPolicy
 from .recipe import Recipe
+
+Location = Literal["adapter", "beside", "llava"]
+"""Which file they are written to: the adapter's, one of their own, or that of original LLaVA."""
+
+_NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class Extra:
-    """One parameter trained whole, or a copy of a base weight, that goes into the result.
+    """One fully trained parameter, or a copy of a base weight, that goes into the result.
 
     Attributes:
         name: Canonical name.
@@ -39,56 +50,156 @@ class Extra:
     copied: bool = False
 
 
-def check_extra(
-    extra: Extra, recipe: Recipe, adapters: Sequence[Adapter], base: Base | None
-) -> None:
-    """Check before any work that a parameter can be merged as asked.
+@dataclass(frozen=True)
+class ExtrasPlan:
+    """The fully trained parameters of a merge: which, merged how, and written where.
 
-    Raises:
-        MergeError: The policy needs a base that is not there, or a mean of weights without a sum.
+    Attributes:
+        parameters: Those that go into the result.
+        adapters: The opened inputs.
+        weights: One per adapter.
+        policy: Mean, or sum of changes to the base.
+        base: The opened base model, if it is given and needed.
+        location: Which file they are written to.
     """
-    if extra.copied:
-        return
-    lacking = [a.label for a in adapters if extra.name not in a.extras]
-    known = base is not None and extra.name in base.tensors
-    if not known and (recipe.extras == "sum" or lacking):
-        raise MergeError(
-            f"{extra.name} can only be merged as a change of the base, which is not there",
-            where="\n".join(f"{label} lacks it" for label in lacking) or f"base {recipe.base}",
-            hint="--base MODEL; or --extras mean with --missing drop",
-        )
-    if recipe.extras == "mean" and recipe.weights is not None and sum(recipe.weights) == 0:
-        raise MergeError(
-            f"weights {list(recipe.weights)} sum to zero, so {extra.name} has no weighted mean",
-            hint="other weights, or --extras sum with --base",
-        )
+
+    parameters: tuple[Extra, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+    weights: tuple[float, ...] = ()
+    policy: ExtrasPolicy = "mean"
+    base: Base | None = None
+    location: Location = "adapter"
+
+    @property
+    def in_adapter(self) -> tuple[Extra, ...]:
+        """Those that are written to the adapter's own file."""
+        return self.parameters if self.location == "adapter" else ()
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """Return types and shapes, under the names that an adapter file has for them."""
+        return {full_name(extra.written): extra.spec for extra in self.parameters}
+
+    def merge(self, extra: Extra) -> Tensor:
+        """Merge one parameter, in float32; memory: three times the parameter.
+
+        Raises:
+            MergeError: different copies of a base weight
+        """
+        if extra.copied:
+            return _common_copy(extra, self.adapters)
+        tensors = [adapter.extras.get(extra.name) for adapter in self.adapters]
+        original = self.base.tensors.get(extra.name) if self.base else None
+        start = original.read() if original else torch.zeros(extra.spec.shape)
+        total = torch.zeros(extra.spec.shape, dtype=torch.float64)
+        for weight, tensor in zip(self.weights, tensors, strict=True):
+            if tensor is not None:
+                total += weight * (tensor.read() - start).double()
+        if self.policy == "mean":
+            total /= sum(self.weights)
+        return (start + total).float()
+
+    def check(self) -> None:
+        """Check before any work that every parameter can be merged by the policy.
+
+        Raises:
+            MergeError: a policy that needs a base without one, or a mean with weights of sum zero
+        """
+        for extra in self.parameters:
+            if not extra.copied:
+                self._check(extra)
+
+    def _check(self, extra: Extra) -> None:
+        missing = [a.label for a in self.adapters if extra.name not in a.extras]
+        in_base = self.base is not None and extra.name in self.base.tensors
+        if not in_base and (self.policy == "sum" or missing):
+            raise MergeError(
+                f"{extra.name} can only be merged as a change of the base, which is not there",
+                where="\n".join(f"missing in {label}" for label in missing)
+                or f"base {self.base.label if self.base else None}",
+                hint="--base MODEL; or --extras mean with --missing drop",
+            )
+        if self.policy == "mean" and sum(self.weights) == 0:
+            raise MergeError(
+                f"weights {list(self.weights)} sum to zero, so {extra.name} has no weighted mean",
+                hint="other weights, or --extras sum with --base",
+            )
+
+    def close(self) -> None:
+        """Release the base model."""
+        if self.base is not None:
+            self.base.close()
 
 
-def merge_extra(
-    extra: Extra, recipe: Recipe, adapters: Sequence[Adapter], base: Base | None
-) -> Tensor:
-    """Merge one parameter, in float32; memory: three times the parameter.
+def plan_extras(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> ExtrasPlan:
+    """Find the fully trained parameters of the result, and open the base if they need it.
 
-    Raises:
-        MergeError: Copies that must agree do not.
+    Args:
+        adapters: The opened inputs.
+        recipe: What to merge, and how.
+        target: The layout of the result.
     """
-    if extra.copied:
-        return _the_same(extra, adapters)
-    weights = recipe.weights or (1.0,) * len(adapters)
-    places = [a.extras.get(extra.name) for a in adapters]
-    original = base.tensors.get(extra.name) if base else None
-    start = original.read() if original else torch.zeros(extra.spec.shape)
-    total = torch.zeros(extra.spec.shape, dtype=torch.float64)
-    for weight, place in zip(weights, places, strict=True):
-        if place is not None:
-            total += weight * (place.read() - start).double()
-    if recipe.extras == "mean":
-        total /= sum(weights)
-    return (start + total).float()
+    beside = recipe.extras_in == "beside"
+    location: Location = "beside" if beside else "llava" if target == layout.LLAVA else "adapter"
+    parameters = _find_extras(adapters, recipe, target, location)
+    base = _open_base(recipe.base, parameters) if recipe.base is not None and parameters else None
+    return ExtrasPlan(
+        parameters, tuple(adapters), recipe.coefficients, recipe.extras, base, location
+    )
 
 
-def _the_same(extra: Extra, adapters: Sequence[Adapter]) -> Tensor:
-    """A copy of a base weight: passed on if all adapters that have it agree."""
+def output_dtype(dtype: DType | None, specs: Sequence[TensorSpec]) -> str:
+    """Return the output's type: the one named, or the narrowest that holds all inputs' values."""
+    if dtype:
+        return _NAMES[dtype]
+    widest = reduce(torch.promote_types, [DTYPES.get(spec.dtype, torch.float32) for spec in specs])
+    return _NAMES[str(widest).removeprefix("torch.")]
+
+
+def _find_extras(
+    adapters: Sequence[Adapter], recipe: Recipe, target: str, location: Location
+) -> tuple[Extra, ...]:
+    extras = []
+    for name in align.select_extras(adapters, recipe.missing):
+        tensors = [a.extras[name] for a in adapters if name in a.extras]
+        module, _, leaf = name.rpartition(".")
+        bare = module in ("", "model")
+        if bare:
+            written = layout.written(name, target)
+        else:
+            written = f"{written_name(module, adapters, recipe.layout)}.{leaf}"
+        if bare and location == "adapter":
+            raise MergeError(
+                f"{name} is a bare parameter, which no PEFT adapter can hold",
+                where=str(tensors[0]),
+                hint="--extras-in beside writes such tensors to a file of their own",
+            )
+        spec = TensorSpec(
+            output_dtype(recipe.dtype, [t.spec for t in tensors]), tensors[0].spec.shape
+        )
+        extras.append(Extra(name, written, spec))
+    copies = {n: p for a in adapters for n, p in a.bases.items()}
+    for name in sorted(copies, key=align.natural_key):
+        module, _, leaf = name.partition(".base_layer.")
+        written = f"{written_name(module, adapters, recipe.layout)}.base_layer.{leaf}"
+        extras.append(Extra(name, written, copies[name].spec, copied=True))
+    return tuple(extras)
+
+
+def _open_base(source: str, extras: Sequence[Extra]) -> Base:
+    base = Base(source)
+    for extra in extras:
+        tensor = base.tensors.get(extra.name)
+        if tensor is not None and tensor.spec.shape != extra.spec.shape:
+            raise MergeError(
+                f"{extra.name} has another shape in the base",
+                where=f"adapters   {list(extra.spec.shape)}\n{tensor}   {list(tensor.spec.shape)}",
+                hint="name the base model the adapters were trained on",
+            )
+    return base
+
+
+def _common_copy(extra: Extra, adapters: Sequence[Adapter]) -> Tensor:
+    """Return the copy of a base weight, if all adapters that have one agree."""
     holders = [a for a in adapters if extra.name in a.bases]
     first = holders[0].bases[extra.name]
     tensor = first.read()

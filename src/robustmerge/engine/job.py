@@ -1,4 +1,4 @@
-"""One module's merge: what a plan is a list of."""
+"""The merge of one module, and the names of its tensors in the output."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..adapter.keys import Part, lora_name
 from ..adapter.reader import Adapter, LoraModule
 from ..depth import Depth, find_depths
 from .recipe import Recipe
+from .values import Parameters
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class ModuleJob:
         written: Name in the output.
         part: Part.A for linear layers, Part.EMBEDDING_A for embeddings.
         shape: (d_out, d_in).
-        ranks: Each adapter's rank, 0 where it lacks the module.
+        ranks: Each adapter's rank, 0 where the module is missing.
         weights: Coefficients.
-        scale: Factor on the merged update, or the rule it is found by.
-        depth: Where in the model it is.
+        scale: Factor on the merged update, or the rule that determines it.
+        depth: Its position in the model.
         parameters: All parameters of the method.
     """
 
@@ -49,40 +50,45 @@ class ModuleJob:
 def make_jobs(
     names: Sequence[str], adapters: Sequence[Adapter], method: methods.Method, recipe: Recipe
 ) -> tuple[ModuleJob, ...]:
-    """A job for every module, in this order.
+    """Return a job for every module, in this order.
 
     Raises:
-        MergeError: A parameter is unknown, or a value out of its bounds.
+        MergeError: an unknown parameter, or a value out of its bounds
     """
     depth = find_depths(names)
     return tuple(_job(name, adapters, method, recipe, depth[name]) for name in names)
 
 
 def factor_names(job: ModuleJob) -> tuple[str, str]:
-    """The output's tensor names of a job's A and B."""
+    """Return the names of a job's A and B in the output."""
     b = Part.B if job.part is Part.A else Part.EMBEDDING_B
     return lora_name(job.written, job.part), lora_name(job.written, b)
 
 
-def configured(method: methods.Method, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """All parameters of a method; the seed goes to those that take one.
+def configure_method(method: methods.Method, parameters: Parameters, seed: int) -> dict[str, Any]:
+    """Return all parameters of a method; the seed goes to those that take one.
 
     Raises:
-        MergeError: An unknown parameter, or a value out of its bounds.
+        MergeError: an unknown parameter, or a value out of its bounds
     """
-    return method.configure({"seed": seed, **given} if method.stochastic else given)
+    return method.configure({"seed": seed, **parameters} if method.stochastic else parameters)
 
 
-def written_name(name: str, adapters: Sequence[Adapter], recipe: Recipe) -> str:
-    """A canonical name as the output has it.
+def written_name(name: str, adapters: Sequence[Adapter], target: str | None) -> str:
+    """Return a canonical name as the output has it.
 
-    In the first adapter's own words where it has it, as an old layout has several spellings; unless
-    current names are asked for, which have one.
+    That is the first adapter's own name for it, since an old layout has several spellings. Current
+    names, which have one, and names of another layout than the first adapter's are rewritten.
+
+    Args:
+        name: The canonical name.
+        adapters: The opened inputs.
+        target: The layout that the recipe names, if any.
     """
-    first, asked = adapters[0], recipe.layout
-    if asked in (None, first.layout) and asked != layout.HF and name in first.written:
+    first = adapters[0]
+    if target in (None, first.layout) and target != layout.HF and name in first.written:
         return first.written[name]
-    return layout.written(name, asked or first.layout)
+    return layout.written(name, target or first.layout)
 
 
 def _job(
@@ -92,22 +98,22 @@ def _job(
     recipe: Recipe,
     depth: Depth,
 ) -> ModuleJob:
-    found: list[LoraModule | None] = [a.modules.get(name) for a in adapters]
-    some = next(m for m in found if m is not None)
-    weights, scale, given = recipe.weights, recipe.scale, dict(recipe.parameters)
+    modules: list[LoraModule | None] = [a.modules.get(name) for a in adapters]
+    first = next(m for m in modules if m is not None)
+    weights, scale, parameters = recipe.coefficients, recipe.scale, dict(recipe.parameters)
     for override in recipe.modules:
         if override.covers(name):
             weights = override.weights or weights
             scale = recipe.scale if override.scale is None else override.scale
-            given.update(override.parameters)
+            parameters.update(override.parameters)
     return ModuleJob(
         name=name,
-        written=written_name(name, adapters, recipe),
-        part=some.part,
-        shape=some.shape,
-        ranks=tuple(m.rank if m else 0 for m in found),
-        weights=weights or (1.0,) * len(adapters),
+        written=written_name(name, adapters, recipe.layout),
+        part=first.part,
+        shape=first.shape,
+        ranks=tuple(m.rank if m else 0 for m in modules),
+        weights=weights,
         scale=scale,
         depth=depth,
-        parameters=configured(method, given, recipe.seed),
+        parameters=configure_method(method, parameters, recipe.seed),
     )

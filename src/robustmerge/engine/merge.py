@@ -1,4 +1,4 @@
-"""The whole of it: plan, run, write. This is what the command and `robustmerge.merge` call."""
+"""A merge from recipe to folder: plan, run, write. The command and `robustmerge.merge` call it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -25,7 +26,7 @@ from ..errors import MergeError
 from ..files import check_space, check_target, expand_user, sha256, whole_folder, write_json
 from ..threads import Progress, silent
 from .card import model_card
-from .extras import merge_extra
+from .extras import ExtrasPlan
 from .job import factor_names
 from .plan import MergePlan, make_plan
 from .recipe import Recipe
@@ -51,12 +52,12 @@ def merge_recipe(
         recipe: What to merge, and how.
         output: The folder to write; it appears whole or not at all.
         device: Where to compute.
-        workers: Modules computed side by side; all cores where not given.
+        workers: Modules computed at the same time; all cores where not given.
         force: Replace an adapter that is already there.
         progress: Called after every module.
 
     Raises:
-        MergeError: Something the user can mend; nothing was written.
+        MergeError: anything the user can fix; nothing was written
     """
     started = perf_counter()
     output = expand_user(output)
@@ -70,12 +71,12 @@ def merge_recipe(
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey(progress)
             rank = run.rank(progress)
-            specs = plan.lora_specs(rank) | plan.extra_specs()
+            specs = plan.lora_specs(rank) | plan.extras.specs()
             check_space(folder, sum(spec.nbytes for spec in specs.values()))
             modules = _write_tensors(run, rank, folder, progress)
-            _write_settings(plan, rank, folder)
+            write_json(folder / FILE, _settings(plan, rank))
             inputs = [future.result() for future in hashes]
-            report = MergeReport.of(plan, rank, modules, inputs, _outputs(folder))
+            report = MergeReport.of(recipe, plan, rank, modules, inputs, _outputs(folder))
             write_json(folder / RECORD, report.record())
             card = model_card(report).encode(errors="backslashreplace")
             (folder / "README.md").write_bytes(card)
@@ -88,44 +89,37 @@ def _write_tensors(
     run: MergeRun, rank: int, folder: Path, progress: Progress
 ) -> list[ModuleReport]:
     """Stream every tensor into its file; the factors themselves are not kept."""
-    plan = run.plan
-    inside = plan.recipe.extras_in == "adapter" and plan.layout != layout.LLAVA
-    extras = plan.extra_specs()
+    plan, extras = run.plan, run.plan.extras
+    specs = plan.lora_specs(rank) | (extras.specs() if extras.in_adapter else {})
     reports = []
-    with _writer(folder / WEIGHTS, plan.lora_specs(rank) | (extras if inside else {})) as writer:
+    with _writer(folder / WEIGHTS, specs) as writer:
         for merged in run.modules(rank, progress):
             a, b = factor_names(merged.job)
             with _naming(merged):
                 writer.write(a, merged.factors.A)
                 writer.write(b, merged.factors.B)
             reports.append(ModuleReport.of(merged))
-        if inside:
-            for extra in plan.extras:
-                writer.write(
-                    full_name(extra.written),
-                    merge_extra(extra, plan.recipe, plan.adapters, plan.base),
-                )
-    if plan.extras and plan.recipe.extras_in == "beside":
-        _write_beside(plan, folder)
+        for extra in extras.in_adapter:
+            writer.write(full_name(extra.written), extras.merge(extra))
+    if extras.parameters and extras.location == "beside":
+        _write_beside(extras, folder)
     elif plan.layout == layout.LLAVA:
         _write_original(plan, folder)
     return reports
 
 
-def _write_beside(plan: MergePlan, folder: Path) -> None:
-    """Fully trained parameters in a file of their own, under the base model's names."""
-    with _writer(folder / BESIDE, {e.written: e.spec for e in plan.extras}) as writer:
-        for extra in plan.extras:
-            writer.write(extra.written, merge_extra(extra, plan.recipe, plan.adapters, plan.base))
+def _write_beside(extras: ExtrasPlan, folder: Path) -> None:
+    """Write fully trained parameters to a file of their own, under the base model's names."""
+    with _writer(folder / BESIDE, {e.written: e.spec for e in extras.parameters}) as writer:
+        for extra in extras.parameters:
+            writer.write(extra.written, extras.merge(extra))
 
 
 def _write_original(plan: MergePlan, folder: Path) -> None:
-    """The files that the original LLaVA code loads."""
+    """Write the files that the original LLaVA code loads."""
     merged = {
-        full_name(e.written): round_to_dtype(
-            merge_extra(e, plan.recipe, plan.adapters, plan.base), e.spec.dtype, e.name
-        )
-        for e in plan.extras
+        full_name(e.written): round_to_dtype(plan.extras.merge(e), e.spec.dtype, e.name)
+        for e in plan.extras.parameters
     }
     _save(merged, folder / "non_lora_trainables.bin")
     _save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
@@ -136,29 +130,27 @@ def _write_original(plan: MergePlan, folder: Path) -> None:
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Save as torch does; a full disk, to torch an error of its own, is the system's again."""
+    """Save as torch does; turn torch's own error for a full disk into the system's."""
     try:
         torch.save(tensors, path)
     except RuntimeError as error:
         raise OSError(errno.EIO, f"torch failed to write {path.name}") from error
 
 
-def _write_settings(plan: MergePlan, rank: int, folder: Path) -> None:
-    first = plan.adapters[0]
+def _settings(plan: MergePlan, rank: int) -> dict[str, Any]:
+    """Return the content of adapter_config.json."""
     modules = [
         next(a.modules[job.name] for a in plan.adapters if job.name in a.modules)
         for job in plan.jobs
     ]
-    inside = plan.recipe.extras_in == "adapter" and plan.layout != layout.LLAVA
-    settings = plain_lora(
-        first,
+    return plain_lora(
+        plan.adapters[0],
         modules,
         [job.written for job in plan.jobs],
         rank,
-        plan.recipe.base or first.config.base,
-        [extra.written for extra in plan.extras] if inside else [],
+        plan.base_name,
+        [extra.written for extra in plan.extras.in_adapter],
     )
-    write_json(folder / FILE, settings)
 
 
 def _outputs(folder: Path) -> dict[str, str]:

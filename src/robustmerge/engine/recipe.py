@@ -99,6 +99,11 @@ class Recipe(MergeOptions):
         self.steps("balance")
         self.steps("calibrate")
 
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """One weight per adapter: those given, or 1 each."""
+        return self.weights or (1.0,) * len(self.adapters)
+
     def steps(self, stage: Stage) -> tuple[ConfiguredStep, ...]:
         """Return the steps of a stage, with their parameters.
 

@@ -1,4 +1,4 @@
-"""What a merge did: kept beside the weights as merge.json, and printed as a table."""
+"""The report of a merge: written next to the weights as merge.json, and printed as a table."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 
 from .._version import __version__
 from .plan import MergePlan
+from .recipe import Recipe
 from .run import MergedModule
 
 _LITTLE = 0.5
@@ -40,7 +41,7 @@ class ModuleReport:
 
     @classmethod
     def of(cls, merged: MergedModule) -> ModuleReport:
-        """The line of a merged module."""
+        """Return the line of a merged module."""
         return cls(merged.job.name, merged.job.ranks, merged.scale, merged.energy, merged.notes)
 
 
@@ -49,7 +50,8 @@ class MergeReport:
     """A finished merge.
 
     Attributes:
-        plan: What was done.
+        recipe: What to merge, and how.
+        plan: What followed from it.
         rank: The output's uniform rank.
         modules: One line per module.
         inputs: SHA-256 of each adapter's files.
@@ -58,6 +60,7 @@ class MergeReport:
         seconds: How long it took.
     """
 
+    recipe: Recipe
     plan: MergePlan
     rank: int
     modules: tuple[ModuleReport, ...]
@@ -69,6 +72,7 @@ class MergeReport:
     @classmethod
     def of(
         cls,
+        recipe: Recipe,
         plan: MergePlan,
         rank: int,
         modules: Sequence[ModuleReport],
@@ -76,15 +80,15 @@ class MergeReport:
         files: dict[str, str],
     ) -> MergeReport:
         """Gather what was done."""
-        return cls(plan, rank, tuple(modules), tuple(inputs), files)
+        return cls(recipe, plan, rank, tuple(modules), tuple(inputs), files)
 
     def finished(self, output: Path, seconds: float) -> MergeReport:
-        """The report with its place and time."""
+        """Return the report with the output's folder and the time it took."""
         return replace(self, output=output, seconds=seconds)
 
     @property
     def energy(self) -> tuple[float, float]:
-        """Mean and least share of energy kept over modules."""
+        """Return the mean and the least share of energy kept over modules."""
         return energy_kept(self.modules)
 
     @property
@@ -93,13 +97,13 @@ class MergeReport:
         return (*self.plan.warnings, *remarks(self.modules, self.rank))
 
     def record(self) -> dict[str, Any]:
-        """The content of merge.json; the same inputs give the same record."""
+        """Return the content of merge.json; the same inputs give the same record."""
         plan = self.plan
         data = {"sha256": plan.data.statistics.sha256} if plan.data else None
         return {
             "robustmerge": __version__,
-            "recipe": plan.recipe.to_dict(),
-            "parameters": dict(plan.method.configure(plan.recipe.parameters)),
+            "recipe": self.recipe.to_dict(),
+            "parameters": dict(plan.method.configure(self.recipe.parameters)),
             "inputs": [
                 {"source": a.label, "base": a.config.base, "sha256": hashes}
                 for a, hashes in zip(plan.adapters, self.inputs, strict=True)
@@ -122,7 +126,7 @@ class MergeReport:
                 }
                 for m in self.modules
             },
-            "extras": [extra.name for extra in plan.extras],
+            "extras": [extra.name for extra in plan.extras.parameters],
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -133,20 +137,20 @@ class MergeReport:
 
 
 def energy_kept(modules: Sequence[ModuleReport]) -> tuple[float, float]:
-    """Mean and least share of energy kept over modules."""
+    """Return the mean and the least share of energy kept over modules."""
     kept = [m.energy for m in modules]
     return sum(kept) / len(kept), min(kept)
 
 
 def remarks(modules: Sequence[ModuleReport], rank: int) -> tuple[str, ...]:
-    """What is remarkable about a finished merge."""
-    found = []
+    """Return warnings about a finished merge."""
+    warnings = []
     noted = [m.name for m in modules if m.notes]
     if noted:
-        found.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
+        warnings.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
     if (kept := energy_kept(modules)[0]) < _LITTLE:
-        found.append(
+        warnings.append(
             f"rank {rank} keeps {kept:.0%} of the merged updates' energy; what is left may not be "
             "what the method is about: rank full or energy:0.9 keeps more"
         )
-    return tuple(found)
+    return tuple(warnings)

@@ -89,7 +89,7 @@ class MergeRun:
 
     def _survey_sizes(self, progress: Progress) -> None:
         jobs = [job for job in self.plan.jobs if isinstance(job.scale, str)]
-        if not jobs or self.plan.recipe.scale_over == "module":
+        if not jobs or self.plan.factor_per_module:
             return
 
         def sizes_of(job: ModuleJob) -> tuple[str, Sizes]:
@@ -103,7 +103,7 @@ class MergeRun:
 
     def rank(self, progress: Progress) -> int:
         """The output's uniform rank; where it goes by energy, that takes a pass of its own."""
-        planned, energy = self.plan.rank, self.plan.recipe.energy
+        planned, energy = self.plan.rank, self.plan.energy
         if planned is not None:
             return planned
         assert energy is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -14,10 +14,12 @@ from .. import methods
 from ..adapter import align, layout
 from ..adapter.keys import Part
 from ..depth import Depth, find_depths
-from ..engine.job import ModuleJob, configured
-from ..engine.plan import MergePlan
+from ..engine.extras import ExtrasPlan
+from ..engine.job import ModuleJob, configure_method
+from ..engine.plan import MergePlan, planned_rank
 from ..engine.recipe import Recipe
 from ..engine.run import MergedModule, MergeRun
+from ..engine.values import Parameters
 from ..errors import MergeError
 from ..factors import Factors, Stack
 
@@ -43,7 +45,7 @@ class LiveRun(MergeRun):
         """Plan a merge of these layers, named as in the base model.
 
         Raises:
-            MergeError: No such method, one that needs data, or parameters it does not take.
+            MergeError: an unknown method, one that needs data, or parameters it does not take
         """
         method = methods.get(recipe.method)
         if method.needs:
@@ -53,45 +55,47 @@ class LiveRun(MergeRun):
                 hint="save the adapters, then robustmerge.peft.collect, and robustmerge.merge with "
                 "data=",
             )
-        given = configured(method, recipe.parameters, recipe.seed)
+        parameters = configure_method(method, recipe.parameters, recipe.seed)
         names = sorted(layers, key=align.natural_key)
         depth = find_depths(names)
-        jobs = tuple(_job(name, layers[name], recipe, given, depth[name]) for name in names)
+        jobs = tuple(_job(name, layers[name], recipe, parameters, depth[name]) for name in names)
         plan = MergePlan(
-            recipe=recipe,
             adapters=(),
             method=method,
             balance=recipe.steps("balance"),
             calibrate=recipe.steps("calibrate"),
             jobs=jobs,
-            extras=(),
-            base=None,
+            factor_per_module=recipe.scale_over == "module",
+            rank=planned_rank(recipe, jobs),
+            energy=recipe.energy,
+            extras=ExtrasPlan(),
+            base_name="",
             layout=layout.HF,
             dtype="F32",
-            warnings=method.warnings(given),
+            warnings=method.warnings(parameters),
         )
         super().__init__(plan)
         self._layers = layers
+        self._adapters = recipe.adapters
 
     def stack(self, job: ModuleJob) -> Stack:
-        """One module's updates."""
-        layer, names = self._layers[job.written], self.plan.recipe.adapters
+        """Return one module's updates."""
+        layer, names = self._layers[job.written], self._adapters
         scalings = tuple(float(layer.scaling.get(name, 1.0)) for name in names)
-        found = [update_of(layer, name, job.name) for name in names]
-        some = next(factors for factors in found if factors)
-        nothing = Factors(some.A[:0], some.B[:, :0])
-        factors = tuple(one or nothing for one in found)
-        return Stack(job.name, factors, job.weights, scalings)
+        updates = [update_of(layer, name, job.name) for name in names]
+        first = next(update for update in updates if update)
+        zero = Factors(first.A[:0], first.B[:, :0])  # rank 0
+        return Stack(job.name, tuple(update or zero for update in updates), job.weights, scalings)
 
     def stored(self, merged: MergedModule) -> MergedModule:
-        """The result in the type of the adapters it was merged from, in memory of its own.
+        """Return the result in the type of the merged adapters, in memory of its own.
 
         Raises:
-            MergeError: A finite value does not fit that type.
+            MergeError: a finite value that does not fit that type
         """
         layer, job = self._layers[merged.job.written], merged.job
-        found = [p for name in self.plan.recipe.adapters if (p := pair_of(layer, name))]
-        dtype = reduce(torch.promote_types, [A.dtype for A, _ in found])
+        pairs = [pair for name in self._adapters if (pair := pair_of(layer, name))]
+        dtype = reduce(torch.promote_types, [A.dtype for A, _ in pairs])
         A, B = (
             factor.to(dtype, copy=True, memory_format=torch.contiguous_format)
             for factor in (merged.factors.A, merged.factors.B)
@@ -106,7 +110,7 @@ class LiveRun(MergeRun):
 
 
 def pair_of(layer: PeftLayer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | None:
-    """A and B of an adapter in a layer, None where it has none."""
+    """Return A and B of an adapter in a layer, None where it has none."""
     if adapter in layer.lora_A:
         return layer.lora_A[adapter].weight, layer.lora_B[adapter].weight  # type: ignore[return-value]
     if adapter in layer.lora_embedding_A:
@@ -115,28 +119,30 @@ def pair_of(layer: PeftLayer, adapter: str) -> tuple[nn.Parameter, nn.Parameter]
 
 
 def _job(
-    name: str, layer: PeftLayer, recipe: Recipe, given: Mapping[str, Any], depth: Depth
+    name: str, layer: PeftLayer, recipe: Recipe, parameters: Parameters, depth: Depth
 ) -> ModuleJob:
-    found = [pair_of(layer, adapter) for adapter in recipe.adapters]
-    A, B = next(pair for pair in found if pair)
+    pairs = [pair_of(layer, adapter) for adapter in recipe.adapters]
+    A, B = next(pair for pair in pairs if pair)
     return ModuleJob(
         name=layout.canonical(name),
         written=name,
         part=Part.A if layer.lora_A else Part.EMBEDDING_A,
         shape=(B.shape[0], A.shape[1]),
-        ranks=tuple(pair[0].shape[0] if pair else 0 for pair in found),
-        weights=recipe.weights or (1.0,) * len(recipe.adapters),
+        ranks=tuple(pair[0].shape[0] if pair else 0 for pair in pairs),
+        weights=recipe.coefficients,
         scale=recipe.scale,
         depth=depth,
-        parameters=given,
+        parameters=parameters,
     )
 
 
 def update_of(layer: PeftLayer, adapter: str, module: str) -> Factors | None:
-    """An adapter's update in float32 (float64 stays), scaling folded into B; None without one.
+    """Return an adapter's update in float32 (float64 stays), scaling folded into B.
+
+    It is None where the layer has no factors of the adapter.
 
     Raises:
-        MergeError: It has NaN or infinite values.
+        MergeError: NaN or infinite values
     """
     pair = pair_of(layer, adapter)
     if pair is None:
