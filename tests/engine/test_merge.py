@@ -27,11 +27,11 @@ def merge(sources: list[str], output: Path, **settings: Any) -> MergeReport:
 
 
 def total(sources: list[str], weights: list[float] | None = None) -> dict[str, torch.Tensor]:
-    """The exact weighted sum of the adapters' updates."""
-    found = [deltas(s) for s in sources]
-    by = weights or [1.0] * len(found)
-    names = {name for d in found for name in d}
-    return {n: sum(w * d[n] for w, d in zip(by, found, strict=True) if n in d) for n in names}
+    """Return the exact weighted sum of the adapters' updates."""
+    updates = [deltas(s) for s in sources]
+    by = weights or [1.0] * len(updates)
+    names = {name for d in updates for name in d}
+    return {n: sum(w * d[n] for w, d in zip(by, updates, strict=True) if n in d) for n in names}
 
 
 def assert_close(
@@ -232,11 +232,53 @@ def test_bin_files_are_read_like_safetensors(tmp_path: Path) -> None:
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_weights_of_an_override_replace_those_of_the_recipe(tmp_path: Path) -> None:
+    sources = trio(tmp_path)
+    overrides = (
+        Override("*.mlp.*", weights=(0.5, 0.0, -1.0)),
+        Override("*.layers.1.mlp.*", scale=2.0),  # without weights: those of the override above
+    )
+    merge(sources, tmp_path / "out", weights=(3.0, 1.0, 2.0), modules=overrides, **SUM)
+    everywhere, mlp = total(sources, [3.0, 1.0, 2.0]), total(sources, [0.5, 0.0, -1.0])
+    expected = {
+        name: (2 if ".layers.1." in name else 1) * mlp[name] if ".mlp." in name else delta
+        for name, delta in everywhere.items()
+    }
+    assert any(".layers.1.mlp." in name for name in expected)
+    assert_close(deltas(tmp_path / "out"), expected)
+
+
+@pytest.mark.parametrize(
+    ("weights", "column"), [((1.0, 0.5, -2.0), ["1", "0.5", "-2"]), (None, ["1", "1", "1"])]
+)
+def test_the_card_has_every_adapters_weight_and_rank(
+    tmp_path: Path, weights: tuple[float, ...] | None, column: list[str]
+) -> None:
+    sources = [str(adapter(tmp_path / n, seed=i, rank=2 + i)) for i, n in enumerate("abc")]
+    merge(sources, tmp_path / "out", weights=weights, **SUM)
+    lines = (tmp_path / "out" / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in x.strip("|").split("|")] for x in lines if x[:1] == "|"]
+    table = list(map(list, zip(sources, column, ["2", "3", "4"], strict=True)))
+    assert rows == [["adapter", "weight", "rank"], ["---"] * 3, *table]
+
+
+@pytest.mark.parametrize("base", [None, "maker/model"])
+def test_the_base_that_is_named_goes_into_settings_and_card(
+    tmp_path: Path, base: str | None
+) -> None:
+    merge(trio(tmp_path), tmp_path / "out", base=base)
+    settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == (base or "tiny/base")
+    front = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---\n")[1])
+    assert front["base_model"] == (base or "tiny/base")
+
+
 def test_the_record_and_the_card(tmp_path: Path) -> None:
     sources = trio(tmp_path)
     out = tmp_path / "out"
     merge(sources, out, weights=(1.0, 2.0, 1.0), method="task-arithmetic")
     record = json.loads((out / "merge.json").read_text())
+    assert next(iter(record.items())) == ("format", 1)
     assert record["recipe"]["adapters"] == sources
     assert record["recipe"]["weights"] == [1, 2, 1]
     assert record["output"]["sha256"]["adapter_model.safetensors"] == sha256(

@@ -17,6 +17,9 @@ from .plan import MergePlan
 from .recipe import Recipe
 from .run import MergedModule
 
+FORMAT = 1
+"""Format of merge.json; a higher number when a reader of the old one would misread the new."""
+
 _LITTLE = 0.5
 """Share of the energy below which a result is worth a warning."""
 
@@ -101,6 +104,7 @@ class MergeReport:
         plan = self.plan
         data = {"sha256": plan.data.statistics.sha256} if plan.data else None
         return {
+            "format": FORMAT,
             "robustmerge": __version__,
             "recipe": self.recipe.to_dict(),
             "parameters": dict(plan.method.configure(self.recipe.parameters)),
