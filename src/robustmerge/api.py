@@ -64,25 +64,25 @@ def merge(
         output: The folder to write; it appears whole or not at all.
         method: Merge method; `robustmerge.methods.every()` lists them.
         weights: One coefficient per adapter; 1 each where not given.
-        scale: One factor on every merged update, or the rule it is found by: mean, norm-matched or
-            geometric-middle.
-        scale_over: Whether a rule finds one factor for the model, or one for every module.
+        scale: One factor on every merged update, or the rule that determines it: mean,
+            norm-matched or geometric-middle.
+        scale_over: Whether a rule determines one factor for the model, or one for every module.
         balance: Steps before the merge, such as "norms" or "norms:exponent=1"; `steps.every()`
             lists them.
         calibrate: Steps after the merge, such as "svc".
         rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
         dtype: float32, float16 or bfloat16; that of the inputs where not given.
         device: Where to compute: cpu or cuda.
-        workers: Modules computed side by side; all cores where not given.
+        workers: Modules computed at the same time; all cores where not given.
         seed: For random methods.
-        base: The base model, a folder or Hub id: named in the result, and read for parameters
-            trained whole.
+        base: The base model, a folder or Hub id: named in the result, and read for fully trained
+            parameters.
         same_base: The adapters' different base names mean the same model.
-        missing: Modules that some adapters lack: refuse, count as zero, or drop.
+        missing: Modules that are missing in some adapters: refuse, count as zero, or drop.
         layout: How modules are named in the output: hf, hf-old, flat or llava; as in the first
             adapter where not given.
-        extras: Parameters trained whole: mean, or sum of changes to the base.
-        extras_in: Write those into the adapter, or to a file beside it.
+        extras: Fully trained parameters: mean, or sum of changes to the base.
+        extras_in: Write those into the adapter, or to a file next to it.
         dora: DoRA adapters: refuse, or merge their updates and average their magnitudes.
         plugins: Python files or modules that register methods of your own.
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
@@ -91,7 +91,7 @@ def merge(
         **parameters: Parameters of the method, such as density=0.3.
 
     Raises:
-        MergeError: Something the user can mend; nothing was written.
+        MergeError: anything the user can fix; nothing was written
     """
     with within("robustmerge.merge"):
         recipe = Recipe(
@@ -129,7 +129,7 @@ def diagnose(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Diagnosis:
-    """See whether adapters can be merged, and what merges have made of them.
+    """Diagnose whether adapters can be merged, and what merges keep of them.
 
     Neither the base model nor an update is formed, and memory holds a few modules at a time.
 
@@ -144,12 +144,12 @@ def diagnose(
         adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
         merged: Merges of them, likewise.
         base: The base model, to whose weights the updates are compared in size.
-        workers: Modules looked at side by side; all cores where not given.
+        workers: Modules examined at the same time; all cores where not given.
         progress: Called with the modules done and the modules in all.
 
     Raises:
-        MergeError: One of them cannot be read, or they are not of one model; or scipy, which
-            looking at merges needs, is not installed.
+        MergeError: an adapter that cannot be read, or adapters of different models; or scipy, which
+            the diagnosis of merges needs, is not installed
     """
     if isinstance(adapters, str) or isinstance(merged, str):
         raise MergeError("a single name where a list is needed", where="robustmerge.diagnose")
@@ -179,6 +179,6 @@ def load(source: str | Path) -> Adapter:
         source: An adapter folder, or a Hub id owner/name[@revision][:subfolder].
 
     Raises:
-        MergeError: Anything that is not a complete, plain LoRA adapter.
+        MergeError: anything that is not a complete, plain LoRA adapter
     """
     return Adapter(source)

@@ -1,7 +1,7 @@
 """Merging on a live PeftModel, by the same methods and the same engine as from files.
 
 add_merged_adapter   what PEFT's `add_weighted_adapter` is for, with every scaling counted
-landed               whether an adapter folder is really in a model: PEFT only warns if not
+landed               check that an adapter folder is really in a model: PEFT only warns if not
 collect              statistics of the adapters' tasks, for methods that need them
 """
 
@@ -86,7 +86,7 @@ def add_merged_adapter(
         method: Merge method; `robustmerge.methods.every()` lists them.
         weights: One coefficient per adapter; 1 each where not given.
         scale: One factor on every merged update, or a rule: `robustmerge.merge` says more.
-        scale_over: Whether a rule finds one factor for the model, or one for every module.
+        scale_over: Whether a rule determines one factor for the model, or one for every module.
         balance: Steps before the merge.
         calibrate: Steps after it.
         rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
@@ -94,7 +94,7 @@ def add_merged_adapter(
         **parameters: Parameters of the method, such as density=0.3.
 
     Raises:
-        MergeError: Something the user can mend; the model is as it was.
+        MergeError: anything the user can fix; the model is unchanged
     """
     with within("add_merged_adapter"):
         recipe = Recipe(
@@ -114,15 +114,15 @@ def add_merged_adapter(
     run = LiveRun(recipe, layers)
     run.survey(silent)
     uniform = run.rank(silent)
-    merged = [run.stored(one) for one in run.modules(uniform, silent)]
+    merged = [run.stored(module) for module in run.modules(uniform, silent)]
     with _nothing_else_changed(model, adapter_name):
         model.add_adapter(adapter_name, _settings(model, recipe.adapters[0], layers, uniform))
-        for one in merged:
-            pair = pair_of(layers[one.job.written], adapter_name) or ()
-            for parameter, value in zip(pair, (one.factors.A, one.factors.B), strict=False):
+        for module in merged:
+            pair = pair_of(layers[module.job.written], adapter_name) or ()
+            for parameter, value in zip(pair, (module.factors.A, module.factors.B), strict=False):
                 parameter.data = value
         _check_filled(model, adapter_name, merged)
-    lines = tuple(ModuleReport.of(one) for one in merged)
+    lines = tuple(ModuleReport.of(module) for module in merged)
     return AddedAdapter(
         adapter_name, uniform, lines, (*run.plan.warnings, *remarks(lines, uniform))
     )
@@ -148,29 +148,29 @@ def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
 
 
 def _layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraLayer]:
-    """The layers that have one of the adapters, by their name in the base model."""
-    found: dict[str, LoraLayer] = {}
+    """Return the layers that have one of the adapters, by their name in the base model."""
+    layers: dict[str, LoraLayer] = {}
     for name, module in model.get_base_model().named_modules():
         for adapter in adapters:
-            _refuse_trained_whole(module, adapter, name)
+            _refuse_fully_trained(module, adapter, name)
             if isinstance(module, LoraLayer) and (pair := pair_of(module, adapter)):
                 _refuse_kind(module, pair, adapter, name)
-                found[name] = module
+                layers[name] = module
         if isinstance(module, LoraLayer) and module.merged:  # PEFT would take them out
             raise MergeError(
                 f"{few(module.merged_adapters)} is merged into the base weights at the moment",
                 where=name,
                 hint="model.unmerge_adapter() takes it out",
             )
-    return found
+    return layers
 
 
-def _refuse_trained_whole(module: nn.Module, adapter: str, name: str) -> None:
+def _refuse_fully_trained(module: nn.Module, adapter: str, name: str) -> None:
     for field in ("modules_to_save", "trainable_tokens_delta"):
         held = getattr(module, field, None)
         if isinstance(held, nn.ModuleDict | nn.ParameterDict) and adapter in held:
             raise MergeError(
-                f"adapter {adapter!r} holds parameters that were trained whole ({field})",
+                f"adapter {adapter!r} holds fully trained parameters ({field})",
                 where=name,
                 hint=_BY_FOLDERS,
             )
@@ -222,21 +222,21 @@ def _nothing_else_changed(model: PeftModel, new: str) -> Iterator[None]:
         model.peft_config.pop(new, None)
         raise
     finally:
-        for parameter, wanted in gradients:
-            parameter.requires_grad_(wanted)
+        for parameter, required in gradients:
+            parameter.requires_grad_(required)
 
 
 def _check_filled(model: PeftModel, adapter: str, merged: Sequence[MergedModule]) -> None:
     """Check that the model has these factors, and the adapter nowhere else."""
-    wanted = {one.job.written: one.factors for one in merged}
-    found = {
+    expected = {module.job.written: module.factors for module in merged}
+    actual = {
         name: pair
         for name, layer in model.get_base_model().named_modules()
         if isinstance(layer, LoraLayer) and (pair := pair_of(layer, adapter))
     }
-    wrong = sorted(wanted.keys() ^ found.keys())
-    for name in wanted.keys() & found.keys():
-        pairs = zip(found[name], (wanted[name].A, wanted[name].B), strict=True)
+    wrong = sorted(expected.keys() ^ actual.keys())
+    for name in expected.keys() & actual.keys():
+        pairs = zip(actual[name], (expected[name].A, expected[name].B), strict=True)
         if not all(torch.equal(live, value) for live, value in pairs):
             wrong.append(name)
     if wrong:

@@ -15,14 +15,14 @@ LIBRARIES = (
 
 @contextmanager
 def needing(what: str, requirement: str) -> Iterator[None]:
-    """Turn the error of a library that is not there into one that says how to get it.
+    """Turn the error of a missing library into one that says how to install it.
 
     Args:
         what: What needs it, such as "running a model".
         requirement: What to install, such as robustmerge[collect].
 
     Raises:
-        MergeError: One of LIBRARIES is not installed.
+        MergeError: a library of LIBRARIES that is not installed
     """
     try:
         yield

@@ -49,11 +49,11 @@ def print_rows(console: Console, rows: Iterable[LabeledRow]) -> None:
 
 
 def _wrapped(value: str, width: int) -> list[str]:
-    found: list[str] = []
+    lines: list[str] = []
     for line in value.splitlines():
         start = line[: len(line) - len(line.lstrip())]
-        # What is carried over stands further in, so that a list's items can be told apart.
-        found += textwrap.wrap(
+        # The rest of a wrapped line is indented further, so that a list's items stay distinct.
+        lines += textwrap.wrap(
             line,
             width,
             subsequent_indent=start + _GAP if start or "\n" in value else "",
@@ -61,4 +61,4 @@ def _wrapped(value: str, width: int) -> list[str]:
             break_on_hyphens=False,
             drop_whitespace=True,
         )
-    return found
+    return lines

@@ -21,8 +21,8 @@ from ..steps import Step
 
 _FAMILIES = ("robust", "sums", "entrywise", "spectral", "regression")
 _STAGES = {
-    "balance": "Steps before a merge, `--balance NAME`: what the method gets to see.",
-    "calibrate": "Steps after a merge, `--calibrate NAME`: the merged update mended.",
+    "balance": "Steps before a merge, `--balance NAME`: they change the updates the method sees.",
+    "calibrate": "Steps after a merge, `--calibrate NAME`: they change the merged update.",
 }
 
 
@@ -43,7 +43,7 @@ class ReferencePage:
         return self.doc.splitlines()[0].split(":", 1)[-1].strip()
 
     def facts(self) -> dict[str, Any]:
-        """The page as plain data."""
+        """Return the page as plain data."""
         return {
             "name": self.name,
             "kind": self.heading,
@@ -58,27 +58,27 @@ class ReferencePage:
 
 
 def pages() -> list[ReferencePage]:
-    """Every method by family, then the steps."""
-    order = {name: place for place, name in enumerate(_FAMILIES)}
-    found = sorted(methods.every(), key=lambda m: (order.get(m.family, len(order)), m.name))
-    return [*map(_of_method, found), *map(_of_step, steps.every())]
+    """Return the pages of every method by family, then of the steps."""
+    order = {name: number for number, name in enumerate(_FAMILIES)}
+    by_family = sorted(methods.every(), key=lambda m: (order.get(m.family, len(order)), m.name))
+    return [*map(_of_method, by_family), *map(_of_step, steps.every())]
 
 
 def find(name: str) -> list[ReferencePage]:
-    """The pages of this name; a method and a step may share one.
+    """Return the pages of this name; a method and a step may share one.
 
     Raises:
-        MergeError: There is none; the nearest name is suggested.
+        MergeError: no method or step of this name; the error suggests the nearest
     """
-    known = pages()
-    found = [page for page in known if page.name == name]
-    if not found:
-        raise unknown("method or step", name, {page.name for page in known})
-    return found
+    all_pages = pages()
+    matches = [page for page in all_pages if page.name == name]
+    if not matches:
+        raise unknown("method or step", name, {page.name for page in all_pages})
+    return matches
 
 
 def as_markdown(shown: Sequence[ReferencePage]) -> str:
-    """The pages in Markdown, with a table of contents if there are several."""
+    """Return the pages in Markdown, with a table of contents if there are several."""
     lines = _head(shown) if len(shown) > 1 else []
     for page in shown:
         lines += ["", f"## {page.name}", "", "```text", page.doc, "```", ""]
@@ -95,7 +95,7 @@ def as_markdown(shown: Sequence[ReferencePage]) -> str:
 
 
 def print_table(shown: Sequence[ReferencePage]) -> None:
-    """Names, what they do, where they come from."""
+    """Print names, what they do, and their sources."""
     console = Console(highlight=False)
     for heading, group in groupby(shown, key=lambda page: page.heading):
         table = Table("name", "what it does", "source", box=None, pad_edge=False)
@@ -107,7 +107,7 @@ def print_table(shown: Sequence[ReferencePage]) -> None:
 
 
 def print_page(page: ReferencePage) -> None:
-    """Everything about one."""
+    """Print everything about one method or step."""
     console = Console(highlight=False)
     print(page.doc, end="\n\n")
     if page.parameters:

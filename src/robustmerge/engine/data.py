@@ -1,4 +1,4 @@
-"""The statistics a merge needs: found, matched with its adapters, or missed with advice."""
+"""Load the statistics a merge needs, or raise an error that says how to collect them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find_data(
     """Open the recipe's statistics, if its method needs any.
 
     Raises:
-        MergeError: It needs some and there are none, or others.
+        MergeError: no statistics, or statistics of other adapters
     """
     if not method.needs:
         return None
@@ -35,7 +35,7 @@ def find_data(
 
 
 def data_notes(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
-    """A word about statistics that nobody reads."""
+    """Warn of statistics that the method does not read."""
     if recipe.data is None or method.needs:
         return ()
     return (f"method {method.name} needs no data; {recipe.data} was not read",)

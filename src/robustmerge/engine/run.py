@@ -1,7 +1,7 @@
-"""Carry out a plan: modules side by side, tensors streamed to disk in a fixed order.
+"""Carry out a plan: modules in parallel, tensors streamed to disk in a fixed order.
 
-Every module is computed by one thread on its own, so the bytes that come out do not depend on how
-many work. Memory: a few modules' factors per worker, whatever the number of modules and adapters.
+Every module is computed by one thread on its own, so the bytes do not depend on the number of
+workers. Memory: a few modules' factors per worker, whatever the number of modules and adapters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MergedModule:
     """One module's result.
 
     Attributes:
-        job: What was asked.
+        job: The module and its settings.
         factors: The merged update at the output's rank.
         scale: What the merged update was multiplied by.
         energy: Share of the merged update's energy kept at that rank.
@@ -66,7 +66,7 @@ class MergeRun:
         self._factors_of_rules: dict[str, float] = {}
 
     def survey(self, progress: Progress) -> None:
-        """The first passes over all modules, where the method or the scale rule has any."""
+        """Take the first passes over all modules, where the method or the scale rule needs any."""
         self._survey_updates(progress)
         self._survey_sizes(progress)
 
@@ -83,9 +83,9 @@ class MergeRun:
                 progress(done, len(jobs))
 
         with limit_threads():
-            found = survey(stacks, parameters)
-        if found is not None:
-            self._surveyed = {"surveyed": found}
+            result = survey(stacks, parameters)
+        if result is not None:
+            self._surveyed = {"surveyed": result}
 
     def _survey_sizes(self, progress: Progress) -> None:
         jobs = [job for job in self.plan.jobs if isinstance(job.scale, str)]
@@ -102,7 +102,7 @@ class MergeRun:
         self._factors_of_rules = {rule: size.factor(rule) for rule, size in sizes.items()}
 
     def rank(self, progress: Progress) -> int:
-        """The output's uniform rank; where it goes by energy, that takes a pass of its own."""
+        """Return the output's uniform rank; a rank by energy takes a pass of its own."""
         planned, energy = self.plan.rank, self.plan.energy
         if planned is not None:
             return planned
@@ -114,7 +114,7 @@ class MergeRun:
         return max(self._each(needed, self.plan.jobs, progress))
 
     def modules(self, rank: int, progress: Progress) -> Iterator[MergedModule]:
-        """Every module's result, in the plan's order."""
+        """Merge every module, in the plan's order."""
 
         def merge(job: ModuleJob) -> MergedModule:
             update, scale, notes = self._update(job)
@@ -126,8 +126,8 @@ class MergeRun:
     def stack(self, job: ModuleJob) -> Stack:
         """Read one module's updates."""
         factors = tuple(self._factors(adapter, job) for adapter in self.plan.adapters)
-        found = [a.modules.get(job.name) for a in self.plan.adapters]
-        scalings = tuple(m.scaling if m else 1.0 for m in found)
+        modules = [a.modules.get(job.name) for a in self.plan.adapters]
+        scalings = tuple(m.scaling if m else 1.0 for m in modules)
         return Stack(job.name, factors, job.weights, scalings, self._data(job))
 
     def _data(self, job: ModuleJob) -> tuple[Mapping[str, Tensor], ...]:
@@ -148,7 +148,7 @@ class MergeRun:
         return Factors(factors.A.to(self.device), factors.B.to(self.device))
 
     def _update(self, job: ModuleJob) -> tuple[Update, float, tuple[str, ...]]:
-        """A module's merged update, what it was scaled by, and remarks."""
+        """Return a module's merged and scaled update, the factor, and remarks of the method."""
         stack = self.stack(job)
         update, notes = self._merge(job, stack)
         rule = job.scale
@@ -161,13 +161,13 @@ class MergeRun:
         return update.scaled(scale), scale, notes
 
     def _balanced(self, job: ModuleJob, stack: Stack) -> Stack:
-        """One module's updates as the method sees them."""
+        """Return one module's updates as the method sees them."""
         for step in self.plan.balance:
             stack = step.balance(stack, job.depth)
         return stack
 
     def _merge(self, job: ModuleJob, stack: Stack) -> tuple[Update, tuple[str, ...]]:
-        """One module balanced, merged and calibrated, not yet scaled."""
+        """Balance, merge and calibrate one module, without scaling it."""
         stack = self._balanced(job, stack)
         result = noted(self.plan.method(stack, **job.parameters, **self._surveyed))
         update = result.update

@@ -17,15 +17,15 @@ from ..adapter.source import locate
 from ..adapter.tensors import open_tensors
 from ..errors import MergeError, few, unknown
 
-_RENAMED = """PEFT drops names it has no place for; if they are of an older layout, `robustmerge \
+_RENAMED = """PEFT drops names it does not know; if they are of an older layout, `robustmerge \
 merge FOLDER -o NEW --method task-arithmetic --layout hf` rewrites them"""
 
 
 def landed(model: PeftModel, folder: str | Path, adapter_name: str = "default") -> None:
     """Check that every tensor of an adapter folder is in the model, bit for bit in its type there.
 
-    PEFT ignores tensors that it finds no place for, with a warning at most. Names are compared in
-    the canonical layout. Parameters trained whole that lie beside the adapter are checked too.
+    PEFT ignores tensors whose names it does not know, with a warning at most. Names are compared in
+    the canonical layout. Fully trained parameters in a file next to the adapter are checked, too.
 
     Args:
         model: The model the adapter was loaded into.
@@ -33,37 +33,33 @@ def landed(model: PeftModel, folder: str | Path, adapter_name: str = "default") 
         adapter_name: The adapter's name in the model.
 
     Raises:
-        MergeError: A tensor is not in the model, or is another one there.
+        MergeError: a tensor that is not in the model, or has other values there
     """
     check_known(model, adapter_name)
     live = _live_tensors(model, adapter_name)
-    place, total = locate(str(folder)), 0
+    local, total = locate(str(folder)), 0
     absent, different = [], []
-    beside = [place / name for name in (NON_LORA, BESIDE) if (place / name).is_file()]
-    for path in (weights_file(place, str(folder)), *beside):
+    extra_files = [local / name for name in (NON_LORA, BESIDE) if (local / name).is_file()]
+    for path in (weights_file(local, str(folder)), *extra_files):
         with closing(open_tensors(path)) as file:
             total += len(file.specs)
             for name in file.specs:
-                there = live.get(_identity(name))
-                if there is None:
+                tensor = live.get(_identity(name))
+                if tensor is None:
                     absent.append(name)
-                elif not torch.equal(there.cpu(), file.read(name).to(there.dtype)):
+                elif not torch.equal(tensor.cpu(), file.read(name).to(tensor.dtype)):
                     different.append(name)
     if absent or different:
-        found = {"absent": absent, "other values": different}
+        kinds = {"absent": absent, "other values": different}
         raise MergeError(
             f"{len(absent) + len(different)} of {total} tensors are not in the model",
-            where="\n".join([str(folder), *(f"{k}: {few(v)}" for k, v in found.items() if v)]),
+            where="\n".join([str(folder), *(f"{k}: {few(v)}" for k, v in kinds.items() if v)]),
             hint=_RENAMED if absent else f"{adapter_name!r} in the model is another adapter",
         )
 
 
 def check_known(model: nn.Module, adapter: str) -> None:
-    """Check that this is a PeftModel with this adapter.
-
-    Raises:
-        MergeError: It is not.
-    """
+    """Check that this is a PeftModel with this adapter."""
     if not isinstance(model, PeftModel):
         raise MergeError(
             f"a {type(model).__name__} is not a PeftModel",
@@ -74,7 +70,7 @@ def check_known(model: nn.Module, adapter: str) -> None:
 
 
 def _live_tensors(model: PeftModel, adapter: str) -> dict[Hashable, Tensor]:
-    """An adapter's tensors in a model, and those of the base, by what they are."""
+    """Return an adapter's tensors in a model, and those of the base, by their identity."""
     base = {
         _identity(name): tensor
         for name, tensor in model.state_dict().items()
@@ -85,7 +81,7 @@ def _live_tensors(model: PeftModel, adapter: str) -> dict[Hashable, Tensor]:
 
 
 def _identity(name: str) -> Hashable:
-    """What a tensor is, whatever the layout; a name that has no place in an adapter is itself."""
+    """Return what identifies a tensor in any layout; a name that no adapter has is itself."""
     key = parse(name)
     if key is None:
         return name

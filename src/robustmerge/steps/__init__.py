@@ -1,12 +1,12 @@
-"""What can be done before and after a merge, whatever the method: balance, calibrate, scale.
+"""Steps before and after a merge, with any method: balance, calibrate, scale.
 
-A merge goes through five stages, and none knows of another:
+A merge has five stages, and none depends on how another works:
 
     balance     updates -> updates       norms, pico
     merge       updates -> one update    any method
     calibrate   one update -> another    svc, subspace-boosting, lines
     scale       a number, or a rule      robustmerge.scale_rules
-    cut         to the rank asked for
+    cut         to the rank of the result
 """
 
 from __future__ import annotations

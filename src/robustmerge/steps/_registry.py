@@ -1,4 +1,4 @@
-"""What a step is: a function on the updates before a merge, or on the merged update after it."""
+"""Steps: functions on the updates before a merge, or on the merged update after it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Step:
         name: What the user types.
         stage: balance, before the merge, or calibrate, after it.
         function: (stack, *, parameters) -> Stack, or (update, stack, *, parameters) -> Update.
-        paper: Where it comes from, one line.
+        paper: Its source, one line.
         checked: What the implementation was compared with.
-        deep: It wants to know where in the model a module is, as keyword `depth`.
+        deep: It takes the module's position in the model, as keyword `depth`.
+        parameters: What the user may set.
     """
 
     name: str
@@ -52,16 +53,16 @@ class ConfiguredStep:
     parameters: Mapping[str, Any]
 
     def balance(self, stack: Stack, depth: Depth) -> Stack:
-        """What the method gets to see."""
-        balanced: Stack = self.step.function(stack, **self._given(depth))
+        """Return the updates that the method sees."""
+        balanced: Stack = self.step.function(stack, **self._arguments(depth))
         return balanced
 
     def calibrate(self, update: Update, stack: Stack, depth: Depth) -> Update:
-        """The merged update, calibrated by the updates as the method saw them."""
-        calibrated: Update = self.step.function(update, stack, **self._given(depth))
+        """Return the merged update, calibrated by the updates as the method saw them."""
+        calibrated: Update = self.step.function(update, stack, **self._arguments(depth))
         return calibrated
 
-    def _given(self, depth: Depth) -> dict[str, Any]:
+    def _arguments(self, depth: Depth) -> dict[str, Any]:
         return {**self.parameters, "depth": depth} if self.step.deep else dict(self.parameters)
 
 
@@ -81,7 +82,7 @@ def step(name: str, *, stage: Stage, paper: str, checked: str) -> Callable[[F], 
 
 
 def every() -> tuple[Step, ...]:
-    """All registered steps: those before the merge first, by name."""
+    """Return all registered steps: those before the merge first, by name."""
     return tuple(sorted(_STEPS.values(), key=lambda s: (s.stage, s.name)))
 
 
@@ -89,7 +90,7 @@ def parse(text: str, stage: Stage) -> ConfiguredStep:
     """Read a step such as `norms` or `norms:exponent=0.5,cap=3`.
 
     Raises:
-        MergeError: There is no such step in this stage, or a parameter is impossible.
+        MergeError: no step of this name in this stage, or an impossible parameter
     """
     name, _, rest = text.partition(":")
     known = {s.name: s for s in every() if s.stage == stage}
