@@ -122,10 +122,10 @@ def refused(
         ({"use_dora": True}, "use_dora is set"),
         ({"lora_bias": True, "target_modules": ["down"]}, "lora_bias is set"),
         ({"bias": "lora_only"}, "bias = 'lora_only'"),
-        ({"modules_to_save": ["norm"]}, r"trained whole \(modules_to_save\)"),
+        ({"modules_to_save": ["norm"]}, r"fully trained parameters \(modules_to_save\)"),
         (
             {"trainable_token_indices": {"embed": [1, 2]}, "target_modules": ["down"]},
-            r"trained whole \(trainable_tokens_delta\)",
+            r"fully trained parameters \(trainable_tokens_delta\)",
         ),
         ({"init_lora_weights": "pissa", "target_modules": ["down"]}, "changed base weights"),
         ({"target_parameters": ["up.weight"], "target_modules": ["down"]}, "target_parameters"),
@@ -141,7 +141,7 @@ def test_more_than_plain_lora_is_refused(settings: Mapping[str, Any], match: str
 
 def test_whole_parameters_point_to_folders() -> None:
     model = tiny({"one": {"modules_to_save": ["norm"]}, "two": {}})
-    assert "merge their folders" in refused(model, ["one", "two"], "trained whole").hint
+    assert "merge their folders" in refused(model, ["one", "two"], "fully trained").hint
 
 
 def test_convolutions_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Parameters trained whole: merged by their own policy, written where they can be loaded."""
+"""Fully trained parameters: merged by their own policy, written to a file that can be loaded."""
 
 from __future__ import annotations
 

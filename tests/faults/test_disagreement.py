@@ -95,7 +95,7 @@ def test_extras_that_one_lacks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"missing": "zero"}, "lacks it"), ({"missing": "drop", "extras": "sum"}, "base None")],
+    [({"missing": "zero"}, "missing in"), ({"missing": "drop", "extras": "sum"}, "base None")],
 )
 def test_extras_that_need_a_base_are_refused_before_any_work(
     tmp_path: Path, options: dict[str, str], said: str
