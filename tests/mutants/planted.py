@@ -414,8 +414,8 @@ MERGING = (
     _plant(
         "SVC multiplies",
         "steps/svc.py::svc",
-        "found.S[:k] / s.mean(0)",
-        "found.S[:k] * s.mean(0)",
+        "S[:k] / s.mean(0)",
+        "S[:k] * s.mean(0)",
         "tests/steps/test_svc.py",
     ),
     _plant(

@@ -46,9 +46,9 @@ def lines(
     Args:
         update: The merged update.
         stack: The updates it was merged from.
-        depth: Where the module is.
+        depth: The module's position in the model.
         alpha: Factor of the first layer.
-        beta: What the last layer gets on top.
+        beta: What is added for the last layer.
         start: Take alpha as given, or from the norms.
     """
     if start == "norms" and (size := norm(update)):

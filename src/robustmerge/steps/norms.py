@@ -1,11 +1,11 @@
-r"""Norm balancing: draw the sizes of the updates together before they are merged.
+r"""Norm balancing: bring the sizes of the updates nearer to each other before the merge.
 
     n_t = |Δ_t|
     n̂_t = min(n_t, median(n) + cap 1.4826 MAD(n))
     Δ_t ← Δ_t / n_t · n̂_t^(1 - γ) g^γ                g = geometric mean of n̂, γ = exponent
 
 Adapters trained on more data, or at a higher rate, are two or three times as large as others, and
-in a sum they are what is heard. γ = 0 leaves the norms as they are, γ = 1 makes them equal; half
+dominate a sum. γ = 0 leaves the norms as they are, γ = 1 makes them equal; half
 way helps the weak tasks at little cost to the others. The cap keeps one adapter far out from
 setting the scale: MAD is the median distance from the median, and 1.4826 MAD is the standard
 deviation where norms are normally distributed.
@@ -40,7 +40,7 @@ def norms(
     exponent: Annotated[float, Interval(ge=0, le=1)] = 0.5,
     cap: Annotated[float, Interval(ge=0)] = 3.0,
 ) -> Stack:
-    """Draw the updates' norms together.
+    """Bring the updates' norms nearer to each other.
 
     Args:
         stack: The module's updates.
@@ -48,12 +48,12 @@ def norms(
         cap: How many standard deviations above the median, estimated robustly, the largest may be.
     """
     sizes = torch.tensor([norm(f) for f in stack.factors], dtype=torch.float64)
-    there = sizes > 0
-    if not there.any():
+    nonzero = sizes > 0
+    if not nonzero.any():
         return stack
-    capped = sizes.clamp_max(norm_cap(sizes[there], 1.4826 * cap))
-    geometric = capped[there].log().mean().exp()
-    wanted = capped ** (1 - exponent) * geometric**exponent
-    by = (wanted / sizes).where(there, 1).tolist()
+    capped = sizes.clamp_max(norm_cap(sizes[nonzero], 1.4826 * cap))  # n̂; σ = 1.4826 MAD
+    geometric = capped[nonzero].log().mean().exp()
+    balanced = capped ** (1 - exponent) * geometric**exponent
+    by = (balanced / sizes).where(nonzero, 1).tolist()
     scaled = tuple(f.scaled(factor) for f, factor in zip(stack.factors, by, strict=True))
     return replace(stack, factors=scaled)

@@ -1,4 +1,4 @@
-r"""Pico: shrink the output directions that adapters crowd into, before any merge.
+r"""Pico: shrink the output directions that adapters share, before any merge.
 
     U Σ = svd([w_1 Δ_1 ... w_T Δ_T])         flavor delta; [w_1 B_1 ... w_T B_T] with flavor paper
     c_k = σ_k² / Σ_l σ_l²

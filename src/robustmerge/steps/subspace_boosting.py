@@ -3,16 +3,16 @@ r"""Subspace Boosting: lift the small singular values of a merged update.
     U S V^T = the merged update
     S_k ← max(S_k, S_c)         c the first with S_1 + ... + S_c >= energy Σ_k S_k
 
-In a sum of many updates a few directions that all share take nearly all of the singular values, and
-what single tasks need is left behind (rank collapse); lifting gives it back its strength. With
+In a sum of many updates a few shared directions take nearly all of the singular values, and what
+single tasks need becomes small (rank collapse); lifting restores it. With
 energy 0.75, singular values 4, 2, 1, 1 become 4, 2, 2, 2.
 
 Energy is, as in the released code, the sum of singular values and not of their squares. Its
 published value of 0.01 is meant for full fine-tuning: an update of at most 100 directions has 0.01
 of it in the first one already, so that all of them would be as large as the first. The default here
-lifts what is behind the half. Only directions above rounding are lifted (1e-7 of the largest), of
-which a sum of low-rank updates has few; the released code lifts all that the matrix has, and for a
-LoRA the others are noise. An update is no longer as good at a lower rank after this.
+lifts those after the first half. Only directions above rounding (1e-7 of the largest) are lifted: a
+sum of low-rank updates has few of them; the released code lifts all that the matrix has, and for a
+LoRA the others are noise. After this step a cut to a lower rank loses more.
 
 Cost: a singular value decomposition of the merged update, O((d_out + d_in) R^2) for rank R where it
 is low-rank.
@@ -44,15 +44,16 @@ def subspace_boosting(
 
     Args:
         update: The merged update.
-        stack: What it was merged from; the step does not look at it.
-        energy: Share of the sum of singular values behind which they are lifted; 1 for none.
+        stack: What it was merged from; this step does not use it.
+        energy: Share of the sum of singular values after which they are lifted; 1 for none.
     """
-    found = svd(update)
-    k = numerical_rank(found.S)
+    decomposition = svd(update)
+    k = numerical_rank(decomposition.S)
     if k == 0:
         return update
-    S = found.S[:k]
+    S = decomposition.S[:k]
     # Rounding in the sum must not put the point one direction further than it is.
     before = int((S.cumsum(0) < energy * S.sum() * (1 - 1e-12)).sum())
     lifted = S.clamp_min(S[min(before, k - 1)])
-    return SVD(found.U[:, :k], lifted, found.Vh[:k], found.energy).cut(k)[0]
+    U, Vh = decomposition.U[:, :k], decomposition.Vh[:k]
+    return SVD(U, lifted, Vh, decomposition.energy).cut(k)[0]
