@@ -1,8 +1,8 @@
 """Questions a second that a model answers in batches, against one at a time as released scripts do.
 
-Without --base, a LLaVA-1.5 of random weights is made: pictures and CLIP's width at their real size,
-tower and language model as deep as is said. It hardly ever ends an answer, so that every answer
-is as long as --tokens says; real answers differ in length, and batches wait for the longest.
+Without --base, a LLaVA-1.5 with random weights is created: images and CLIP's width have their real
+size, tower and language model the depth of the options. It hardly ever ends an answer, so that
+every answer has --tokens tokens; real answers differ in length, and batches wait for the longest.
 Both sides run the same weights on the same questions, in turns; only their ratio means something.
 """
 
@@ -48,33 +48,39 @@ def main() -> None:
     parser.add_argument("--batches", default="4,16", help="sizes to try")
     parser.add_argument("--questions", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=16)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = given.base or str(made(folder / "llava", given.width, given.layers, given.tower))
-        asked = questions(folder, given.questions, given.tokens)
-        print(json.dumps(measured(base, given, asked), indent=2))
+        base = arguments.base or str(
+            save_model(folder / "llava", arguments.width, arguments.layers, arguments.tower)
+        )
+        requests = questions(folder, arguments.questions, arguments.tokens)
+        print(json.dumps(measure(base, arguments, requests), indent=2))
 
 
-def measured(base: str, given: argparse.Namespace, asked: Sequence[Request]) -> dict[str, Any]:
+def measure(
+    base: str, arguments: argparse.Namespace, requests: Sequence[Request]
+) -> dict[str, Any]:
     """Questions a second one at a time and in batches, and how they compare."""
     settings = settings_of(base)
-    options = AnsweringOptions(device=given.device, dtype=given.dtype)
+    options = AnsweringOptions(device=arguments.device, dtype=arguments.dtype)
     engine = LocalEngine(
         base,
-        given.adapter,
+        arguments.adapter,
         settings=settings,
         prompt=prompt_for(settings, "auto", base),
-        device=given.device,
+        device=arguments.device,
         dtype=options.dtype_for(llava_15=is_llava_15(settings)),
         batch=1,
     )
-    engine.answer(asked[:2])  # what is done once
-    rates: dict[str, float] = {"one at a time": rate(lambda: one_at_a_time(engine, asked), asked)}
-    for size in map(int, given.batches.split(",")):
+    engine.answer(requests[:2])  # what is done once
+    rates: dict[str, float] = {
+        "one at a time": rate(lambda: one_at_a_time(engine, requests), requests)
+    }
+    for size in map(int, arguments.batches.split(",")):
         engine.batch = size
-        engine.answer(asked[:size])
-        rates[f"batches of {size}"] = rate(lambda: engine.answer(asked), asked)
+        engine.answer(requests[:size])
+        rates[f"batches of {size}"] = rate(lambda: engine.answer(requests), requests)
     first = next(iter(rates.values()))
     return {
         "facts": dict(engine.facts()),
@@ -83,31 +89,31 @@ def measured(base: str, given: argparse.Namespace, asked: Sequence[Request]) -> 
     }
 
 
-def one_at_a_time(engine: LocalEngine, asked: Sequence[Request]) -> None:
+def one_at_a_time(engine: LocalEngine, requests: Sequence[Request]) -> None:
     """Read, generate, decode, and only then the next."""
-    for one in asked:
+    for one in requests:
         engine._texts(engine._generate(engine._encode([one]), one.max_new_tokens))
 
 
-def rate(work: Callable[[], object], asked: Sequence[Request]) -> float:
+def rate(work: Callable[[], object], requests: Sequence[Request]) -> float:
     start = perf_counter()
     work()
-    return len(asked) / (perf_counter() - start)
+    return len(requests) / (perf_counter() - start)
 
 
 def questions(folder: Path, count: int, tokens: int) -> list[Request]:
-    """Questions about pictures of noise, 640 x 480."""
-    found = []
+    """Questions about images of noise, 640 x 480."""
+    result = []
     for number in range(count):
         path = folder / f"{number}.jpg"
         noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((640, 480)).save(path)
         text = f"What is in picture {number}?\nAnswer the question using a single word or phrase."
-        found.append(Request(number, text, path, "pad", tokens, path.name))
-    return found
+        result.append(Request(number, text, path, "pad", tokens, path.name))
+    return result
 
 
-def made(folder: Path, width: int, layers: int, tower: int) -> Path:
+def save_model(folder: Path, width: int, layers: int, tower: int) -> Path:
     """A LLaVA-1.5 of random weights, with all that makes its inputs."""
     text = {
         "model_type": "llama",

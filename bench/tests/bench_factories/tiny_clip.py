@@ -1,4 +1,4 @@
-"""A tiny CLIP as a folder, with its tokenizer and image processor, and pictures by class."""
+"""A tiny CLIP as a folder, with its tokenizer and image processor, and images by class."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def _bytes() -> list[str]:
 def squares(
     folder: Path, each: int, seed: int, colors: Mapping[str, tuple[int, int, int]] = COLORS
 ) -> Path:
-    """Pictures of a square of the class's color on gray, in a folder for each class."""
+    """Images of a square of the class's color on gray, in a folder for each class."""
     draws = np.random.default_rng(seed)
     for name, color in colors.items():
         (folder / name).mkdir(parents=True)
         for number in range(each):
-            picture = draws.integers(90, 160, (40, 40, 3), dtype=np.uint8)
+            image = draws.integers(90, 160, (40, 40, 3), dtype=np.uint8)
             top, left = draws.integers(0, 16, 2)
-            picture[top : top + 24, left : left + 24] = color
-            Image.fromarray(picture).save(folder / name / f"{number}.png")
+            image[top : top + 24, left : left + 24] = color
+            Image.fromarray(image).save(folder / name / f"{number}.png")
     return folder

@@ -100,7 +100,7 @@ def tokenizer(family: str) -> PreTrainedTokenizerFast:
 
 
 def images(family: str) -> Any:
-    """The family's image processor, made for the tiny pictures of `families`."""
+    """The family's image processor, made for the tiny images of `families`."""
     square = {"height": 28, "width": 28}
     if family == "llava":
         return transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=square)
@@ -139,7 +139,7 @@ def _processor_settings(family: str) -> dict[str, Any]:
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (60, 40)) -> Path:
-    """A picture of a few shapes, the same for the same seed."""
+    """An image of a few shapes, the same for the same seed."""
     generator = np.random.default_rng(seed)
     image = Image.new("RGB", size, tuple(generator.integers(0, 256, 3).tolist()))
     pen = ImageDraw.Draw(image)

@@ -113,9 +113,9 @@ def test_what_is_seen_is_what_the_scene_says() -> None:
 def test_training_leaves_a_base_for_plain_transformers(trained: Path) -> None:
     base = LlavaForConditionalGeneration.from_pretrained(trained / "base")
     processor = AutoProcessor.from_pretrained(trained / "base")
-    said = [{"type": "image"}, {"type": "text", "text": "what is this ?"}]
+    message = [{"type": "image"}, {"type": "text", "text": "what is this ?"}]
     prompt = processor.apply_chat_template(
-        [{"role": "user", "content": said}], add_generation_prompt=True
+        [{"role": "user", "content": message}], add_generation_prompt=True
     )
     assert prompt == "USER: <image> what is this ? ASSISTANT:"
     inputs = processor(images=np.zeros((48, 48, 3), np.uint8), text=prompt, return_tensors="pt")
@@ -127,14 +127,14 @@ def test_experts_are_adapters_that_peft_loads(trained: Path, kind: str) -> None:
     folders = sorted(p.name for p in (trained / "experts" / kind).iterdir())
     assert folders == sorted([*SEEN, *(["joint"] if kind == "shared-0" else [])])
     base = LlavaForConditionalGeneration.from_pretrained(trained / "base")
-    worn = PeftModel.from_pretrained(base, trained / "experts" / kind / "rec")
+    loaded = PeftModel.from_pretrained(base, trained / "experts" / kind / "rec")
     tensors = load_file(trained / "experts" / kind / "rec" / "adapter_model.safetensors")
     layers = SIZES["nano"].shape.layers
     assert sum("lora_A" in name for name in tensors) == 7 * layers
     assert any("projector" in name for name in tensors) == (kind == "shared-0")
     assert not any("vision" in name for name in tensors)
     assert max(t.abs().max() for name, t in tensors.items() if "lora_B" in name) > 0
-    assert worn.peft_config["default"].base_model_name_or_path == "robustmerge-mini"
+    assert loaded.peft_config["default"].base_model_name_or_path == "robustmerge-mini"
 
 
 def test_what_is_trained_is_not_trained_again(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from transformers import AutoModelForImageTextToText
 
-from bench_factories.conversations import lesson, write
+from bench_factories.conversations import entry, write
 from bench_factories.tiny_models import draw, save
 from robustmerge.cli.app import run
 
@@ -33,7 +33,7 @@ def lay_out(data: Path) -> Path:
         images = [f"{folder}/{n}.png" for n in range(N)]
         for n, image in enumerate(images):
             draw(data / "datasets" / image, n)
-        write(place / "train.json", [lesson(question, answer, image) for image in images])
+        write(place / "train.json", [entry(question, answer, image) for image in images])
         asked = [
             {"question_id": n, "image": image, "text": question, "answer": answer}
             for n, image in enumerate(images)

@@ -88,8 +88,8 @@ def by_hand(folder: Path, scaling: float) -> Any:
         if ".lora_A" in name:
             B = factors[name.replace("lora_A", "lora_B")]
             module = name.removeprefix("base_model.model.model.").removesuffix(".lora_A.weight")
-            there = weights[f"model.language_model.{module}.weight"]
-            there += scaling * B.float() @ A.float()
+            existing = weights[f"model.language_model.{module}.weight"]
+            existing += scaling * B.float() @ A.float()
     for name, tensor in torch.load(folder / "non_lora_trainables.bin").items():
         number, leaf = name.removeprefix("base_model.model.model.mm_projector.").split(".")
         line = {"0": "linear_1", "2": "linear_2"}[number]
@@ -108,9 +108,9 @@ def test_an_original_adapter_is_the_sum_of_weights(
 ) -> None:
     folder = original(tmp_path / "llava-lora", projector=projector)
     wanted = logits("llava", by_hand(folder, 6 / 4))
-    found = logits("llava", load(str(base), str(folder), device=CPU, dtype=torch.float32))
-    same(found, wanted)
-    assert (found - logits("llava", build("llava"))).abs().max() > 1
+    result = logits("llava", load(str(base), str(folder), device=CPU, dtype=torch.float32))
+    same(result, wanted)
+    assert (result - logits("llava", build("llava"))).abs().max() > 1
     assert sorted(path.name for path in folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.bin",
@@ -123,10 +123,10 @@ def test_beside_the_weights_in_bfloat16(base: Path, tmp_path: Path) -> None:
     folder = original(tmp_path / "llava-lora")
     model = load(str(base), str(folder), device=CPU, dtype=torch.bfloat16)
     with torch.no_grad():
-        found = model(**inputs("llava", model)).logits.float()
+        result = model(**inputs("llava", model)).logits.float()
     wanted = logits("llava", by_hand(folder, 6 / 4))
     bare = logits("llava", build("llava"))
-    assert (found - wanted).abs().mean() < 0.1 * (bare - wanted).abs().mean()
+    assert (result - wanted).abs().mean() < 0.1 * (bare - wanted).abs().mean()
 
 
 @pytest.mark.parametrize(
@@ -144,24 +144,24 @@ def test_older_layouts(tmp_path: Path, family: str, layout: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
-        found = load(str(base), str(older), device=CPU, dtype=torch.float32)
+        result = load(str(base), str(older), device=CPU, dtype=torch.float32)
     same(
-        logits(family, found),
+        logits(family, result),
         logits(family, load(str(base), str(today), device=CPU, dtype=torch.float32)),
     )
-    assert (logits(family, found) - logits(family, build(family))).abs().max() > 0.1
+    assert (logits(family, result) - logits(family, build(family))).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("layout", ["hf", "hf-old"])
 def test_dora(base: Path, tmp_path: Path, layout: str) -> None:
     today = save_adapter("llava", tmp_path / "today", seed=2, use_dora=True)
     plain = save_adapter("llava", tmp_path / "plain", seed=2)
-    given = tmp_path / "given"
+    arguments = tmp_path / "given"
     options: Any = {"layout": layout, "dora": "mean"}
-    robustmerge.merge([today], given, method="task-arithmetic", **options)
-    found = logits("llava", load(str(base), str(given), device=CPU, dtype=torch.float32))
-    same(found, logits("llava", attach(build("llava"), today)))
-    assert (found - logits("llava", attach(build("llava"), plain))).abs().max() > 0.1
+    robustmerge.merge([today], arguments, method="task-arithmetic", **options)
+    result = logits("llava", load(str(base), str(arguments), device=CPU, dtype=torch.float32))
+    same(result, logits("llava", attach(build("llava"), today)))
+    assert (result - logits("llava", attach(build("llava"), plain))).abs().max() > 0.1
 
 
 def test_current_layout_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_current_layout_is_taken_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["adapter", "beside"])
 def test_parameters_trained_whole(base: Path, tmp_path: Path, where: str) -> None:
-    """Those that a merge wrote beside the adapter, which PEFT does not look for."""
+    """Those that a merge wrote next to the adapter, which PEFT does not look for."""
     folder = original(tmp_path / "llava-lora")
     robustmerge.merge(
         [folder],
@@ -187,8 +187,8 @@ def test_parameters_trained_whole(base: Path, tmp_path: Path, where: str) -> Non
         extras_in=where,
     )
     assert (tmp_path / "merged" / "non_lora.safetensors").is_file() == (where == "beside")
-    found = load(str(base), str(tmp_path / "merged"), device=CPU, dtype=torch.float32)
-    same(logits("llava", found), logits("llava", by_hand(folder, 6 / 4)))
+    result = load(str(base), str(tmp_path / "merged"), device=CPU, dtype=torch.float32)
+    same(logits("llava", result), logits("llava", by_hand(folder, 6 / 4)))
 
 
 def test_parameters_beside_that_have_no_place(base: Path, tmp_path: Path) -> None:
@@ -202,11 +202,11 @@ def test_parameters_beside_that_have_no_place(base: Path, tmp_path: Path) -> Non
 def test_an_adapter_of_another_model_is_never_measured_as_the_bare_base(
     base: Path, tmp_path: Path
 ) -> None:
-    stranger = save_adapter("idefics3", tmp_path / "adapter", seed=1, targets="all-linear")
+    unknown = save_adapter("idefics3", tmp_path / "adapter", seed=1, targets="all-linear")
     warnings.simplefilter("ignore")  # PEFT's, that it knows nothing of these names
     with pytest.raises(MergeError) as caught:
-        load(str(base), str(stranger), device=CPU, dtype=torch.float32)
-    assert str(stranger) in str(caught.value)
+        load(str(base), str(unknown), device=CPU, dtype=torch.float32)
+    assert str(unknown) in str(caught.value)
     half = save_adapter("llava", tmp_path / "half", seed=1)
     tensors = load_file(half / "adapter_model.safetensors")
     moved = {name.replace("layers.1.", "layers.7."): t for name, t in tensors.items()}

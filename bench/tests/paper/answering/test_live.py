@@ -74,22 +74,22 @@ def fresh(base: Path, adapter: Path | None, batch: int = 3, dtype: str = "float3
 
 
 def questions(made: Path) -> list[Request]:
-    """Four with pictures of other shapes, two without, not sorted by anything."""
-    asked = [
+    """Four with images of other shapes, two without, not sorted by anything."""
+    requests = [
         Request(n, text, made / f"{n}.png", "pad" if n % 2 else "crop", MOST, f"x.json, record {n}")
         for n, text in enumerate(TEXTS)
     ]
-    asked.insert(1, Request("t", "And in words?", None, "crop", MOST, "x.json, record 8"))
-    return [*asked, Request("u", "And?", None, "crop", MOST, "x.json, record 9")]
+    requests.insert(1, Request("t", "And in words?", None, "crop", MOST, "x.json, record 8"))
+    return [*requests, Request("u", "And?", None, "crop", MOST, "x.json, record 9")]
 
 
-def one_by_one(base: Path, adapter: Path | None, asked: list[Request]) -> list[str]:
+def separately(base: Path, adapter: Path | None, requests: list[Request]) -> list[str]:
     """Each question alone, by the model's own processor; greedy choice written out."""
     with _quiet():
         model: Any = AutoModelForImageTextToText.from_pretrained(base).eval()
         model = attach(model, adapter) if adapter else model
     words = tokenizer(base.name)
-    return [_alone(model, words, base.name, inputs_of(base, one)) for one in asked]
+    return [_alone(model, words, base.name, inputs_of(base, one)) for one in requests]
 
 
 def inputs_of(base: Path, one: Request) -> dict[str, Any]:
@@ -99,14 +99,14 @@ def inputs_of(base: Path, one: Request) -> dict[str, Any]:
         # In place, which is the same for a tokenizer without a prefix.
         text = vicuna(one.text, image is not None).replace("<image>", "<image>" * 4)
         ids = torch.tensor([processor.tokenizer(text).input_ids])
-        found = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        result = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if image is not None:
             kind = LlavaImageProcessor if one.framing == "pad" else CLIPImageProcessor
             more = {"do_pad": True} if one.framing == "pad" else {}
             side = {"height": 28, "width": 28}
             made = kind(size={"shortest_edge": 28}, crop_size=side, **more)
-            found |= dict(made(image, return_tensors="pt"))
-        return found
+            result |= dict(made(image, return_tensors="pt"))
+        return result
     parts: list[dict[str, str]] = [{"type": "image"}] if image else []
     turn = {"role": "user", "content": [*parts, {"type": "text", "text": one.text}]}
     text = processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
@@ -115,31 +115,31 @@ def inputs_of(base: Path, one: Request) -> dict[str, Any]:
 
 
 def _alone(model: Any, words: Any, family: str, inputs: Mapping[str, Any]) -> str:
-    given, chosen = dict(inputs), []
+    arguments, chosen = dict(inputs), []
     for _ in range(MOST):
         with torch.no_grad():
-            token = int(model(**given).logits[0, -1].argmax())
+            token = int(model(**arguments).logits[0, -1].argmax())
         if token == words.eos_token_id:
             break
         chosen.append(token)
         more = torch.tensor([[token]])
-        given["input_ids"] = torch.cat([given["input_ids"], more], dim=1)
+        arguments["input_ids"] = torch.cat([arguments["input_ids"], more], dim=1)
         for name in ("attention_mask", "mm_token_type_ids"):
-            if name in given:
+            if name in arguments:
                 last = torch.full_like(more, int(name == "attention_mask"))
-                given[name] = torch.cat([given[name], last], dim=1)
+                arguments[name] = torch.cat([arguments[name], last], dim=1)
     return str(words.decode(chosen, skip_special_tokens=True)).strip()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_are_those_of_one_question_at_a_time(made: Path, family: str) -> None:
     base, adapter = folders(made, family)
-    asked = questions(made)
-    wanted = one_by_one(base, adapter, asked)
+    requests = questions(made)
+    wanted = separately(base, adapter, requests)
     assert len(set(wanted)) > 3
-    assert engine(base, adapter).answer(asked) == wanted
-    assert engine(base, adapter, 1).answer(asked) == wanted
-    assert engine(base, None).answer(asked) != wanted
+    assert engine(base, adapter).answer(requests) == wanted
+    assert engine(base, adapter, 1).answer(requests) == wanted
+    assert engine(base, None).answer(requests) != wanted
 
 
 @torch.no_grad()
@@ -151,12 +151,12 @@ def last(model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_is_as_many_questions_alone(made: Path, family: str) -> None:
-    """In numbers, since texts of tiny models hide much; and pictures and adapters count."""
+    """In numbers, since texts of tiny models hide much; and images and adapters count."""
     base, adapter = folders(made, family)
-    asked = [one for one in questions(made) if one.image]
+    requests = [one for one in questions(made) if one.image]
     whole, bare = engine(base, adapter), engine(base, None)
-    found = last(whole.model, whole._encode(asked))
-    for one, row in zip(asked, found, strict=True):
+    result = last(whole.model, whole._encode(requests))
+    for one, row in zip(requests, result, strict=True):
         wanted = last(whole.model, inputs_of(base, one))[0]
         torch.testing.assert_close(row, wanted, atol=2e-4, rtol=2e-4)
         for other in (replace(one, image=made / "x.png"), replace(one, image=None)):
@@ -186,13 +186,13 @@ def test_llavas_own_padding_does_not_come_on_top(made: Path, tmp_path: Path) -> 
     LlavaImageProcessor(do_pad=True, size={"shortest_edge": 28}, crop_size=side).save_pretrained(
         padding
     )
-    asked = questions(made)
-    assert engine(padding, adapter).answer(asked) == engine(base, adapter).answer(asked)
+    requests = questions(made)
+    assert engine(padding, adapter).answer(requests) == engine(base, adapter).answer(requests)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_answers(made: Path, dtype: str) -> None:
-    """Added to the weights in float16, beside them in bfloat16."""
+    """Added to the weights in float16, next to them in bfloat16."""
     base, adapter = folders(made, "llava")
     model = fresh(base, adapter, dtype=dtype)
     assert all(isinstance(text, str) for text in model.answer(questions(made)))
@@ -206,8 +206,8 @@ def test_half_precision_answers(made: Path, dtype: str) -> None:
 
 def test_too_little_memory_halves_the_batch(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, adapter = folders(made, "llava")
-    asked = questions(made)
-    wanted = engine(base, adapter).answer(asked)
+    requests = questions(made)
+    wanted = engine(base, adapter).answer(requests)
     model = fresh(base, adapter, 4)
     real, sizes = model._generate, []
 
@@ -218,7 +218,7 @@ def test_too_little_memory_halves_the_batch(made: Path, monkeypatch: pytest.Monk
         return real(inputs, most)
 
     monkeypatch.setattr(model, "_generate", scarce)
-    assert model.answer(asked) == wanted
+    assert model.answer(requests) == wanted
     assert sizes == [4, 2, 1, 1, 2, 1, 1, 2, 1, 1]
     assert model.batch == 1
 
@@ -227,7 +227,7 @@ def test_too_little_memory_halves_the_batch(made: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(model, "_generate", none)
     with pytest.raises(MergeError, match="single question: CUDA out of memory") as caught:
-        model.answer(asked)
+        model.answer(requests)
     assert "record" in str(caught.value)
     assert "--dtype" in str(caught.value)
 
@@ -266,21 +266,21 @@ def test_folders_as_transformers_5_writes_them(
             json.dumps({"chat_template": template.read_text()})
         )
         template.unlink()
-    asked = questions(made)
-    assert fresh(newer, adapter).answer(asked) == engine(base, adapter).answer(asked)
+    requests = questions(made)
+    assert fresh(newer, adapter).answer(requests) == engine(base, adapter).answer(requests)
 
 
 def test_an_end_within_a_batch(made: Path) -> None:
     """What is generated after an answer's end, for the others' sake, is not part of it."""
     base, adapter = folders(made, "llava")
     model = fresh(base, adapter)
-    asked = questions(made)
-    whole = model.answer(asked)
-    inputs = model._encode(asked[:1])
+    requests = questions(made)
+    whole = model.answer(requests)
+    inputs = model._encode(requests[:1])
     first = model._generate(inputs, MOST)[0]
     end = next(n for n in range(1, MOST) if first[n] not in first[:n])
     model.model.generation_config.eos_token_id = [int(first[end])]
-    cut = model.answer(asked)
+    cut = model.answer(requests)
     assert cut[0] == model._tokenizer.decode(first[:end]).strip() != whole[0]
     assert cut[1:] != whole[1:] or len(set(map(len, cut))) > 1
 
@@ -290,9 +290,9 @@ def test_questions_of_a_task_as_its_file_has_them(made: Path, tmp_path: Path) ->
     base, adapter = folders(made, "llava")
     for name in ("imagenet", "scienceqa"):
         paper = read_prompts(tmp_path, TASKS[name], AnsweringOptions(max_new_tokens=MOST))
-        asked = list(paper.questions)
-        assert engine(base, adapter).answer(asked) == one_by_one(base, adapter, asked)
-    assert [one.image is None for one in asked] == [False, True, False, False]
+        requests = list(paper.questions)
+        assert engine(base, adapter).answer(requests) == separately(base, adapter, requests)
+    assert [one.image is None for one in requests] == [False, True, False, False]
 
 
 def test_a_processor_that_refuses_names_the_question(made: Path) -> None:
@@ -345,15 +345,15 @@ def test_which_models_are_llava_15(settings: dict[str, Any], wanted: bool) -> No
 
 
 def test_places_of_a_batch_are_of_one_kind_and_length() -> None:
-    asked = [
+    requests = [
         Request(n, "x" * (n * 7 % 5), Path("x") if n % 3 else None, "crop", 4 + n % 2, "")
         for n in range(20)
     ]
-    batches = list(live._batches(asked, 3))
+    batches = list(live._batches(requests, 3))
     assert sorted(n for one in batches for n in one) == list(range(20))
     for one in batches:
         assert len(one) <= 3
-        assert len({(asked[n].image is None, asked[n].max_new_tokens) for n in one}) == 1
+        assert len({(requests[n].image is None, requests[n].max_new_tokens) for n in one}) == 1
     assert len(batches) < 11
 
 

@@ -35,14 +35,14 @@ def test_the_whole_conversation() -> None:
 
 
 def test_imagenet_lists_its_classes_in_place_of_the_instruction() -> None:
-    found = prompt_text(TASKS["imagenet"], question("What is it?\nAnswer with a word.\nOr two."))
-    head, _, names = found.partition("\nChoose an answer from the choices below: ")
+    result = prompt_text(TASKS["imagenet"], question("What is it?\nAnswer with a word.\nOr two."))
+    head, _, names = result.partition("\nChoose an answer from the choices below: ")
     assert head == "What is it?"
     assert names.endswith("Lemon, Bernese mountain dog.")
     assert names.startswith("Doormat, Pomeranian, Chime")
     assert len(set(IMAGENET_CLASSES)) == 100
     assert "\n" not in names
-    assert recorded_prompt(TASKS["imagenet"], question("What is it?\nx")) == found
+    assert recorded_prompt(TASKS["imagenet"], question("What is it?\nx")) == result
     kept = "What is it?\nAnswer with a word."
     assert prompt_text(TASKS["imagenet-r"], question(kept)) == kept
 
@@ -89,7 +89,7 @@ def sentencepiece(scheme: str) -> PreTrainedTokenizerFast:
 
 
 def official(tokenize: Callable[[str], list[int]], prompt: str, bos: int) -> list[int]:
-    """tokenizer_image_token of the original code, written out: -200 for a picture."""
+    """tokenizer_image_token of the original code, written out: -200 for an image."""
     chunks = [tokenize(piece) for piece in prompt.split("<image>")]
     ids, offset = [], 0
     if chunks and chunks[0] and chunks[0][0] == bos:
@@ -108,17 +108,17 @@ def official(tokenize: Callable[[str], list[int]], prompt: str, bos: int) -> lis
 def test_tokens_are_those_of_the_original_code(scheme: str, image: bool) -> None:
     tokenizer = sentencepiece(scheme)
     prompt = vicuna("What is it?\nOne word.", image)
-    found = token_ids(tokenizer, prompt, image_token=3, count=4)
+    result = token_ids(tokenizer, prompt, image_token=3, count=4)
     wanted: list[int] = []
     for one in official(lambda text: list(tokenizer(text).input_ids), prompt, bos=1):
         wanted += [3] * 4 if one == -200 else [one]
-    assert found == wanted
-    assert found.count(1) == 1
-    assert found.count(3) == (4 if image else 0)
+    assert result == wanted
+    assert result.count(1) == 1
+    assert result.count(3) == (4 if image else 0)
     prefix = tokenizer.convert_tokens_to_ids("▁")
     if image:
-        after = len(found) - found[::-1].index(3)
-        assert found[after : after + 2] == [prefix, tokenizer.convert_tokens_to_ids("\n")]
+        after = len(result) - result[::-1].index(3)
+        assert result[after : after + 2] == [prefix, tokenizer.convert_tokens_to_ids("\n")]
 
 
 def test_tokens_in_place_would_be_others() -> None:
@@ -132,7 +132,7 @@ def test_tokens_in_place_would_be_others() -> None:
 def test_a_tokenizer_without_a_first_token() -> None:
     tokenizer = sentencepiece("first")
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
-    found = token_ids(tokenizer, "a<image>b", image_token=3, count=2)
+    result = token_ids(tokenizer, "a<image>b", image_token=3, count=2)
     a, b = (tokenizer.convert_tokens_to_ids(c) for c in "ab")
     prefix = tokenizer.convert_tokens_to_ids("▁")
-    assert found == [prefix, a, 3, 3, prefix, b]
+    assert result == [prefix, a, 3, 3, prefix, b]

@@ -32,7 +32,7 @@ FEW = AnsweringOptions(batch=2, max_new_tokens=3)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Path:
     fill(tmp_path / "data", ("scienceqa", "vqav2", "imagenet-r"), n=11)
     (tmp_path / "base").mkdir()
     settings = {"model_type": "llava", "text_config": {"model_type": "llama"}}
@@ -53,18 +53,18 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Echo], Echo]:
     return put
 
 
-def go(place: Path, tasks: str = "vqav2", out: str = "out", **more: Any) -> list[Path]:
-    given: dict[str, Any] = {"adapter": str(place / "one"), "options": FEW} | more
-    adapter = given.pop("adapter")
-    base = str(given.pop("base", place / "base"))
-    return answer(base, adapter, chosen(tasks), place / "data", place / out, **given)
+def go(root: Path, tasks: str = "vqav2", out: str = "out", **more: Any) -> list[Path]:
+    arguments: dict[str, Any] = {"adapter": str(root / "one"), "options": FEW} | more
+    adapter = arguments.pop("adapter")
+    base = str(arguments.pop("base", root / "base"))
+    return answer(base, adapter, chosen(tasks), root / "data", root / out, **arguments)
 
 
-def test_what_is_written(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_what_is_written(root: Path, use: Callable[[Echo], Echo]) -> None:
     use(Echo())
     seen: list[tuple[str, int, int]] = []
-    files = go(place, "scienceqa,imagenet-r", progress=lambda *told: seen.append(told))
-    assert files == [place / "out" / "scienceqa.jsonl", place / "out" / "imagenet-r.jsonl"]
+    files = go(root, "scienceqa,imagenet-r", progress=lambda *reported: seen.append(reported))
+    assert files == [root / "out" / "scienceqa.jsonl", root / "out" / "imagenet-r.jsonl"]
     lines = [json.loads(line) for line in files[0].read_text().splitlines()]
     assert [list(line) for line in lines] == [KEYS] * 11
     assert [line["question_id"] for line in lines] == [str(100 + n) for n in range(11)]
@@ -82,21 +82,21 @@ def test_what_is_written(place: Path, use: Callable[[Echo], Echo]) -> None:
     assert seen[2:5] == [("scienceqa", n, 11) for n in (4, 8, 11)]
 
 
-def test_the_record(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_the_record(root: Path, use: Callable[[Echo], Echo]) -> None:
     use(Echo())
-    go(place, "vqav2")
-    record = json.loads((place / "out" / "run.json").read_text())
-    assert record["base"] == str(place / "base")
-    assert record["adapter"]["source"] == str(place / "one")
+    go(root, "vqav2")
+    record = json.loads((root / "out" / "run.json").read_text())
+    assert record["base"] == str(root / "base")
+    assert record["adapter"]["source"] == str(root / "one")
     assert record["adapter"]["files"].keys() == {"adapter_model.safetensors", "adapter_config.json"}
     assert record["settings"]["prompt"] == "vicuna"
     assert record["settings"]["dtype"] == "float32"
     assert record["questions"]["vqav2"]["n"] == 11
     assert record["facts"] == {"device": "echo"}
-    go(place, "scienceqa")
-    both = json.loads((place / "out" / "run.json").read_text())
+    go(root, "scienceqa")
+    both = json.loads((root / "out" / "run.json").read_text())
     assert both["questions"] == {**record["questions"], "scienceqa": both["questions"]["scienceqa"]}
-    assert sorted(path.name for path in (place / "out").iterdir()) == [
+    assert sorted(path.name for path in (root / "out").iterdir()) == [
         "run.json",
         "scienceqa.jsonl",
         "vqav2.jsonl",
@@ -104,72 +104,72 @@ def test_the_record(place: Path, use: Callable[[Echo], Echo]) -> None:
 
 
 def test_going_on_gives_the_same_bytes_in_the_same_windows(
-    place: Path, use: Callable[[Echo], Echo]
+    root: Path, use: Callable[[Echo], Echo]
 ) -> None:
     whole = use(Echo())
-    (file,) = go(place)
+    (file,) = go(root)
     wanted = file.read_bytes()
     for cut in [0, 1, *range(150, len(wanted), 90), len(wanted) - 1]:
         file.write_bytes(wanted[:cut])
         engine = use(Echo())
-        go(place)
+        go(root)
         assert file.read_bytes() == wanted
         lines = wanted[:cut].count(b"\n")
         assert engine.windows == whole.windows[lines // 4 :]
 
 
-def test_an_interrupt_leaves_whole_windows(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_an_interrupt_leaves_whole_windows(root: Path, use: Callable[[Echo], Echo]) -> None:
     use(Echo())
-    (file,) = go(place)
+    (file,) = go(root)
     wanted = file.read_bytes()
     for stop in range(3):
         file.unlink(missing_ok=True)
         use(Echo(stop))
         with pytest.raises(KeyboardInterrupt):
-            go(place)
-        there = file.read_bytes() if file.exists() else b""
-        assert there == b"".join(wanted.splitlines(keepends=True)[: 4 * stop])
+            go(root)
+        existing = file.read_bytes() if file.exists() else b""
+        assert existing == b"".join(wanted.splitlines(keepends=True)[: 4 * stop])
         use(Echo())
-        go(place)
+        go(root)
         assert file.read_bytes() == wanted
 
 
-def test_what_is_finished_needs_no_model(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_finished_needs_no_model(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
-    (file,) = go(place)
+    (file,) = go(root)
     before = file.stat()
     monkeypatch.setattr(running, "open_engine", lambda *_: pytest.fail("loaded"))
-    assert go(place) == [file]
+    assert go(root) == [file]
     assert file.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def renamed(place: Path) -> dict[str, Any]:
-    (place / "one").rename(place / "elsewhere")
-    return {"adapter": str(place / "elsewhere")}
+def renamed(root: Path) -> dict[str, Any]:
+    (root / "one").rename(root / "elsewhere")
+    return {"adapter": str(root / "elsewhere")}
 
 
-def other_base(place: Path) -> dict[str, Any]:
-    (place / "other").mkdir()
-    (place / "other/config.json").write_text((place / "base/config.json").read_text())
-    return {"base": place / "other"}
+def other_base(root: Path) -> dict[str, Any]:
+    (root / "other").mkdir()
+    (root / "other/config.json").write_text((root / "base/config.json").read_text())
+    return {"base": root / "other"}
 
 
-def other_weights(place: Path) -> dict[str, Any]:
-    (place / "one" / "adapter_model.safetensors").write_text("trained on")
+def other_weights(root: Path) -> dict[str, Any]:
+    (root / "one" / "adapter_model.safetensors").write_text("trained on")
     return {}
 
 
-def other_questions(place: Path) -> dict[str, Any]:
-    fill(place / "data", ("vqav2",), n=12)
+def other_questions(root: Path) -> dict[str, Any]:
+    fill(root / "data", ("vqav2",), n=12)
     return {}
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (other_base, ["base: ", "base there", "other now"]),
-        (lambda place: {"adapter": str(place / "two")}, ["one there", "two now"]),
-        (lambda place: {"adapter": None}, ["one there", "none now"]),
+        (lambda root: {"adapter": str(root / "two")}, ["one there", "two now"]),
+        (lambda root: {"adapter": None}, ["one there", "none now"]),
         (other_weights, ["its files have changed"]),
         (other_questions, ["vqav2.sha256: ", "vqav2.n: 11 there, 12 now"]),
         (lambda _: {"options": replace(FEW, limit=5)}, ["settings.limit: none there, 5 now"]),
@@ -185,48 +185,48 @@ def other_questions(place: Path) -> dict[str, Any]:
     ],
 )
 def test_a_folder_of_another_run_is_refused(
-    place: Path,
+    root: Path,
     use: Callable[[Echo], Echo],
     change: Callable[[Path], dict[str, Any]],
-    said: list[str],
+    message: list[str],
 ) -> None:
     use(Echo())
-    (file,) = go(place)
-    before = file.read_bytes(), (place / "out" / "run.json").read_bytes()
+    (file,) = go(root)
+    before = file.read_bytes(), (root / "out" / "run.json").read_bytes()
     with pytest.raises(MergeError, match="answers of another run") as caught:
-        go(place, **change(place))
-    for part in said:
+        go(root, **change(root))
+    for part in message:
         assert part in str(caught.value)
-    assert (file.read_bytes(), (place / "out" / "run.json").read_bytes()) == before
+    assert (file.read_bytes(), (root / "out" / "run.json").read_bytes()) == before
 
 
 @pytest.mark.parametrize(
     "change", [renamed, lambda _: {"options": replace(FEW, batch=7, device="cpu:0")}]
 )
 def test_what_does_not_matter_may_change(
-    place: Path, use: Callable[[Echo], Echo], change: Callable[[Path], dict[str, Any]]
+    root: Path, use: Callable[[Echo], Echo], change: Callable[[Path], dict[str, Any]]
 ) -> None:
     use(Echo())
-    (file,) = go(place)
+    (file,) = go(root)
     wanted = file.read_bytes()
     file.write_bytes(wanted[:700])
-    go(place, **change(place))
+    go(root, **change(root))
     assert [json.loads(x)["text"] for x in file.read_bytes().splitlines()] == [
         json.loads(x)["text"] for x in wanted.splitlines()
     ]
 
 
 def test_a_model_that_fails_to_load_leaves_no_record(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> Any:
         raise MergeError("no such model")
 
     monkeypatch.setattr(running, "open_engine", fail)
     with pytest.raises(MergeError, match="no such model"):
-        go(place)
+        go(root)
     monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
-    go(place, options=replace(FEW, dtype="bfloat16"))
+    go(root, options=replace(FEW, dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
@@ -241,46 +241,46 @@ def test_a_model_that_fails_to_load_leaves_no_record(
     ],
 )
 def test_a_file_that_was_changed_by_hand(
-    place: Path,
+    root: Path,
     use: Callable[[Echo], Echo],
     spoil: Callable[[list[str]], list[str]],
     problem: str,
 ) -> None:
     use(Echo())
-    (file,) = go(place)
+    (file,) = go(root)
     spoiled = "".join(spoil(file.read_text().splitlines(keepends=True)))
     file.write_text(spoiled)
     with pytest.raises(MergeError, match=problem) as caught:
-        go(place)
+        go(root)
     assert str(file) in str(caught.value)
     assert file.read_text() == spoiled
 
 
-def test_answers_without_a_record_are_left_alone(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_answers_without_a_record_are_left_alone(root: Path, use: Callable[[Echo], Echo]) -> None:
     use(Echo())
-    (place / "out").mkdir()
-    (place / "out" / "vqav2.jsonl").write_text("mine\n")
+    (root / "out").mkdir()
+    (root / "out" / "vqav2.jsonl").write_text("mine\n")
     with pytest.raises(MergeError, match=r"holds vqav2\.jsonl, but no run\.json"):
-        go(place)
-    assert (place / "out" / "vqav2.jsonl").read_text() == "mine\n"
+        go(root)
+    assert (root / "out" / "vqav2.jsonl").read_text() == "mine\n"
 
 
-def test_the_first_questions_only(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_the_first_questions_only(root: Path, use: Callable[[Echo], Echo]) -> None:
     engine = use(Echo())
-    (file,) = go(place, options=replace(FEW, limit=5))
+    (file,) = go(root, options=replace(FEW, limit=5))
     assert len(read_predictions(file)) == 5
     assert engine.windows == [["100", "101", "102", "103"], ["104"]]
 
 
-def edit(place: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
-    path = place / "data/instructions/VQAv2/val.json"
+def edit(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    path = root / "data/instructions/VQAv2/val.json"
     records = json.loads(path.read_text())
     change(records)
     path.write_text(json.dumps(records))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda r: r[4].update(question_id="102"), ["two questions have the id '102'", "record 5"]),
         (lambda r: r[6].pop("image"), ["without an image", "record 7", "question 106"]),
@@ -292,18 +292,18 @@ def edit(place: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     ],
 )
 def test_bad_questions_are_found_before_a_model_is_loaded(
-    place: Path,
+    root: Path,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[list[dict[str, Any]]], object],
-    said: list[str],
+    message: list[str],
 ) -> None:
     monkeypatch.setattr(running, "open_engine", lambda *_: pytest.fail("loaded"))
-    edit(place, change)
+    edit(root, change)
     with pytest.raises(MergeError) as caught:
-        go(place)
-    for part in said:
+        go(root)
+    for part in message:
         assert part in str(caught.value)
-    assert not (place / "out").exists()
+    assert not (root / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -323,9 +323,9 @@ def test_bad_questions_are_found_before_a_model_is_loaded(
         ),
     ],
 )
-def test_options_that_make_no_sense(place: Path, options: AnsweringOptions, problem: str) -> None:
+def test_options_that_make_no_sense(root: Path, options: AnsweringOptions, problem: str) -> None:
     with pytest.raises(MergeError, match=problem):
-        go(place, options=options)
+        go(root, options=options)
 
 
 def test_types_by_device_and_family() -> None:
@@ -335,30 +335,30 @@ def test_types_by_device_and_family() -> None:
     assert AnsweringOptions(device="cuda", dtype="float32").dtype_for(llava_15=False) == "float32"
 
 
-def test_general_benchmarks_come_by_the_same_path(place: Path, use: Callable[[Echo], Echo]) -> None:
-    fill(place / "data", ("pope", "mme"), n=5, layout="eval")
+def test_general_benchmarks_come_by_the_same_path(root: Path, use: Callable[[Echo], Echo]) -> None:
+    fill(root / "data", ("pope", "mme"), n=5, layout="eval")
     use(Echo())
-    pope, mme = go(place, "pope,mme")
+    pope, mme = go(root, "pope,mme")
     assert len(read_predictions(pope)) == 5
     assert [one.id for one in read_predictions(mme)] == [0, 0, 1, 1, 2]
 
 
-def test_a_place_that_cannot_be_written_to(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_a_place_that_cannot_be_written_to(root: Path, use: Callable[[Echo], Echo]) -> None:
     use(Echo())
-    (place / "out").write_text("a file")
+    (root / "out").write_text("a file")
     with pytest.raises(MergeError, match="cannot write") as caught:
-        go(place)
-    assert str(place / "out") in str(caught.value)
-    (place / "taken" / "vqav2.jsonl").mkdir(parents=True)
+        go(root)
+    assert str(root / "out") in str(caught.value)
+    (root / "taken" / "vqav2.jsonl").mkdir(parents=True)
     with pytest.raises(MergeError):
-        go(place, out="taken")
+        go(root, out="taken")
 
 
 def test_a_disk_that_is_full(
-    place: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
+    root: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(Echo())
-    (whole,) = go(place, out="whole")
+    (whole,) = go(root, out="whole")
     real, left = Path.open, [2]
 
     def scarce(path: Path, *how: Any, **more: Any) -> Any:
@@ -370,22 +370,22 @@ def test_a_disk_that_is_full(
 
     monkeypatch.setattr(Path, "open", scarce)
     with pytest.raises(MergeError, match="No space left"):
-        go(place)
+        go(root)
     monkeypatch.undo()
     use(Echo())
     monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
-    (file,) = go(place)
+    (file,) = go(root)
     assert file.read_bytes() == whole.read_bytes()
 
 
-def test_two_runs_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def again(*_: Any) -> Any:
         with pytest.raises(MergeError, match="another run is writing"):
-            go(place)
+            go(root)
         return Echo()
 
     monkeypatch.setattr(running, "open_engine", again)
-    assert len(go(place)) == 1
+    assert len(go(root)) == 1
 
 
 CHILD = """
@@ -415,24 +415,24 @@ run.answer(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_killed_and_started_again(place: Path, use: Callable[[Echo], Echo]) -> None:
+def test_killed_and_started_again(root: Path, use: Callable[[Echo], Echo]) -> None:
     use(Echo())
-    (whole,) = go(place, out="whole")
+    (whole,) = go(root, out="whole")
     paths = os.pathsep.join(sys.path)
-    given = [sys.executable, "-c", CHILD, str(place)]
-    with subprocess.Popen(given, env={**os.environ, "PYTHONPATH": paths}) as process:
+    arguments = [sys.executable, "-c", CHILD, str(root)]
+    with subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": paths}) as process:
         for _ in range(1200):
-            if (place / "reached").exists():
+            if (root / "reached").exists():
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    file = place / "out" / "vqav2.jsonl"
+    file = root / "out" / "vqav2.jsonl"
     assert file.read_bytes() == b"".join(whole.read_bytes().splitlines(keepends=True)[:8])
     with file.open("ab") as half:
         half.write(whole.read_bytes()[len(file.read_bytes()) :][:37])
     engine = use(Echo())
-    go(place)
+    go(root)
     assert file.read_bytes() == whole.read_bytes()
     assert engine.windows == [["108", "109", "110"]]
 
@@ -460,11 +460,11 @@ def test_the_real_engine_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert record["facts"]["versions"].keys() == {"torch", "transformers", "peft"}
 
 
-def test_questions_say_what_their_task_says(place: Path) -> None:
-    paper = read_prompts(place / "data", TASKS["scienceqa"], AnsweringOptions())
+def test_questions_say_what_their_task_says(root: Path) -> None:
+    paper = read_prompts(root / "data", TASKS["scienceqa"], AnsweringOptions())
     assert {one.max_new_tokens for one in paper.questions} == {1024}
     assert {one.framing for one in paper.questions} == {"crop"}
     assert (
-        read_prompts(place / "data", TASKS["imagenet-r"], AnsweringOptions()).questions[0].framing
+        read_prompts(root / "data", TASKS["imagenet-r"], AnsweringOptions()).questions[0].framing
         == "pad"
     )

@@ -93,15 +93,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def seen(body: Mapping[str, Any]) -> str:
-    """What a request asks: settings, text, and the picture's shape and first color."""
+    """What a request asks: settings, text, and the image's shape and first color."""
     (message,) = body["messages"]
     assert message["role"] == "user"
     settings = f"{body['model']} {body['temperature']} {body['max_tokens']}"
     if isinstance(message["content"], str):
         return f"{settings} {message['content']!r} none"
-    picture, text = message["content"]
-    assert (picture["type"], text["type"]) == ("image_url", "text")
-    head, _, code = picture["image_url"]["url"].partition(";base64,")
+    image_file, text = message["content"]
+    assert (image_file["type"], text["type"]) == ("image_url", "text")
+    head, _, code = image_file["image_url"]["url"].partition(";base64,")
     image = Image.open(io.BytesIO(base64.b64decode(code)))
     assert head == f"data:{Image.MIME[str(image.format)]}"
     return f"{settings} {text['text']!r} {image.size} {image.convert('RGB').getpixel((0, 0))}"
@@ -121,26 +121,26 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vllm]:
 
 
 def engine(server: Vllm, settings: Mapping[str, Any] = LLAVA, **more: Any) -> ServerEngine:
-    given = {"model": "merged", "workers": 3} | more
-    options = AnsweringOptions(engine="server", url=server.url, **given)
+    arguments = {"model": "merged", "workers": 3} | more
+    options = AnsweringOptions(engine="server", url=server.url, **arguments)
     return ServerEngine(settings=settings, options=options)
 
 
 def questions(folder: Path, n: int = 5) -> list[Request]:
-    found = []
+    result = []
     for number in range(n):
         image = draw(folder / f"{number}.png", number, (60, 40)) if number % 3 != 1 else None
         framing: Any = "pad" if number % 2 else "crop"
         where = f"x.json, record {number}"
-        found.append(Request(number, f"What {number}?", image, framing, 7 + number, where))
-    return found
+        result.append(Request(number, f"What {number}?", image, framing, 7 + number, where))
+    return result
 
 
 def test_what_the_server_is_sent(server: Vllm, tmp_path: Path) -> None:
-    asked = questions(tmp_path)
-    found = engine(server).answer(asked)
-    colors = {one.id: Image.open(one.image).getpixel((0, 0)) for one in asked if one.image}
-    assert found == [
+    request = questions(tmp_path)
+    result = engine(server).answer(request)
+    colors = {one.id: Image.open(one.image).getpixel((0, 0)) for one in request if one.image}
+    assert result == [
         f"merged 0 7 'What 0?' (60, 40) {colors[0]}",
         "merged 0 8 'What 1?' none",
         f"merged 0 9 'What 2?' (60, 40) {colors[2]}",
@@ -152,27 +152,27 @@ def test_what_the_server_is_sent(server: Vllm, tmp_path: Path) -> None:
     assert {one["repetition_penalty"] for one in server.requests} == {1.0}
 
 
-def test_other_families_get_pictures_as_they_are(server: Vllm, tmp_path: Path) -> None:
-    asked = questions(tmp_path)
-    assert "(60, 40)" in engine(server, QWEN).answer(asked)[3]
+def test_other_families_get_images_as_they_are(server: Vllm, tmp_path: Path) -> None:
+    request = questions(tmp_path)
+    assert "(60, 40)" in engine(server, QWEN).answer(request)[3]
     contents = [one["messages"][0]["content"] for one in server.requests]
     sent = [content[0]["image_url"]["url"] for content in contents if len(content) == 2]
-    files = {one.image.read_bytes() for one in asked if one.image}
+    files = {one.image.read_bytes() for one in request if one.image}
     assert {base64.b64decode(url.partition(",")[2]) for url in sent} == files
 
 
 def test_a_format_no_server_knows_is_sent_as_png(server: Vllm, tmp_path: Path) -> None:
     Image.new("CMYK", (5, 4)).save(tmp_path / "x.tif")
-    (found,) = engine(server).answer([Request(0, "What?", tmp_path / "x.tif", "crop", 3, "")])
-    assert found == "merged 0 3 'What?' (5, 4) (255, 255, 255)"
+    (result,) = engine(server).answer([Request(0, "What?", tmp_path / "x.tif", "crop", 3, "")])
+    assert result == "merged 0 3 'What?' (5, 4) (255, 255, 255)"
 
 
 def test_dropped_connections_and_a_busy_server(server: Vllm, tmp_path: Path) -> None:
-    asked = questions(tmp_path, 9)
-    wanted = engine(server).answer(asked)
+    request = questions(tmp_path, 9)
+    wanted = engine(server).answer(request)
     server.requests.clear()
     server.trouble = {1: "drop", 2: "503", 4: "429", 7: "drop", 8: "500"}
-    assert engine(server).answer(asked) == wanted
+    assert engine(server).answer(request) == wanted
     assert len(server.requests) == 9 + 5
     texts = Counter(json.dumps(one["messages"]) for one in server.requests)
     assert len(texts) == 9
@@ -244,8 +244,14 @@ def test_a_run(server: Vllm, tmp_path: Path) -> None:
     options = AnsweringOptions(engine="server", url=server.url, model="merged", workers=1)
 
     def go(out: str) -> Path:
-        given = (str(tmp_path / "base"), None, chosen("vqav2"), tmp_path / "data", tmp_path / out)
-        (file,) = answer(*given, options=options)
+        arguments = (
+            str(tmp_path / "base"),
+            None,
+            chosen("vqav2"),
+            tmp_path / "data",
+            tmp_path / out,
+        )
+        (file,) = answer(*arguments, options=options)
         return file
 
     whole = go("whole")
@@ -269,15 +275,15 @@ def test_the_template_is_the_released_prompt(image: bool) -> None:
     content = [*parts, {"type": "text", "text": "What?\nOne word."}]
     turns = [{"role": "user", "content": content}]
     words, template = tokenizer("llava"), TEMPLATE.read_text().rstrip("\n")
-    found = words.apply_chat_template(
+    result = words.apply_chat_template(
         turns, chat_template=template, tokenize=False, add_generation_prompt=True
     )
-    assert found == vicuna("What?\nOne word.", image)
+    assert result == vicuna("What?\nOne word.", image)
     both = [*turns, {"role": "assistant", "content": "Tub"}]
-    found = words.apply_chat_template(both, chat_template=template, tokenize=False)
-    assert found == vicuna("What?\nOne word.", image, "Tub")
+    result = words.apply_chat_template(both, chat_template=template, tokenize=False)
+    assert result == vicuna("What?\nOne word.", image, "Tub")
     plain = [{"role": "user", "content": "<image>\nWhy?"}]  # as servers write it for some templates
-    found = words.apply_chat_template(
+    result = words.apply_chat_template(
         plain, chat_template=template, tokenize=False, add_generation_prompt=True
     )
-    assert found == vicuna("Why?", True)
+    assert result == vicuna("Why?", True)

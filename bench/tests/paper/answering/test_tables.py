@@ -1,4 +1,4 @@
-"""MMBench, whose pictures are in its table."""
+"""MMBench, whose images are in its table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category"
 
 
 def table(root: Path, *images: str) -> Path:
-    """A table with these in the column of pictures."""
+    """A table with these in the column of images."""
     path = root / "mmbench" / MMBENCH.questions[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO(newline="")
@@ -44,7 +44,7 @@ def coded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def test_what_is_asked_is_what_llavas_script_asks(tmp_path: Path) -> None:
+def test_what_is_requested_is_what_llavas_script_asks(tmp_path: Path) -> None:
     files = [draw(tmp_path / f"{n}.jpg", n) for n in range(2)]
     root = table(tmp_path, *map(coded, files), "241")
     paper = read_prompts(root, MMBENCH, AnsweringOptions())
@@ -69,7 +69,7 @@ def test_what_is_asked_is_what_llavas_script_asks(tmp_path: Path) -> None:
     assert only.questions == paper.questions[:1]
 
 
-def test_its_pictures_are_opened_like_files(tmp_path: Path) -> None:
+def test_its_images_are_opened_like_files(tmp_path: Path) -> None:
     path = draw(tmp_path / "0.png", 0)
     one = open_image(path.read_bytes(), "here")
     assert one.tobytes() == Image.open(path).convert("RGB").tobytes()
@@ -82,23 +82,23 @@ def test_its_pictures_are_opened_like_files(tmp_path: Path) -> None:
     ("image", "problem"),
     [("", "no picture"), ("999", "no picture"), ("???not base64", "not base64"), ("242", "base64")],
 )
-def test_a_picture_that_is_none(tmp_path: Path, image: str, problem: str) -> None:
+def test_a_image_that_is_none(tmp_path: Path, image: str, problem: str) -> None:
     root = table(tmp_path, coded(draw(tmp_path / "0.png", 0)), image)
     with pytest.raises(MergeError, match=problem) as caught:
         read_prompts(root, MMBENCH, AnsweringOptions())
     assert "row 2, question 242" in str(caught.value)
 
 
-def test_a_server_is_sent_the_picture_too(tmp_path: Path) -> None:
+def test_a_server_is_sent_the_image_too(tmp_path: Path) -> None:
     from robustmerge_bench.paper.answering.engines.server import ServerEngine
 
     path = draw(tmp_path / "0.jpg", 0, (30, 20))
     server = object.__new__(ServerEngine)
     server._frames = True
-    asked = Request(1, "Which?", path.read_bytes(), "crop", 3, "here")
-    assert asked.image is not None
-    assert server._image_url(asked, asked.image) == f"data:image/jpeg;base64,{coded(path)}"
-    padded = server._image_url(replace(asked, framing="pad"), asked.image)
+    request = Request(1, "Which?", path.read_bytes(), "crop", 3, "here")
+    assert request.image is not None
+    assert server._image_url(request, request.image) == f"data:image/jpeg;base64,{coded(path)}"
+    padded = server._image_url(replace(request, framing="pad"), request.image)
     assert padded.startswith("data:image/png;base64,")
 
 

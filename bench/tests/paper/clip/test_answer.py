@@ -42,20 +42,20 @@ def percent(task: str, root: Path, out: Path) -> float:
 def test_answers_are_the_likeliest_classes(
     base: Path, root: Path, experts: dict[str, Path], tmp_path: Path
 ) -> None:
-    found = answered(base, experts["cars"], "cars,dtd", root, tmp_path / "out")
+    result = answered(base, experts["cars"], "cars,dtd", root, tmp_path / "out")
     clip = ClipModel.load(str(base))
     clip.load_adapter(experts["cars"])
     for task, folder in (("cars", root / "Cars/test"), ("dtd", root / "DTD/test")):
         names = sorted(place.name for place in folder.iterdir())
         head = clip.head([sentences(task, name) for name in names])
         paths = sorted(folder.glob("*/*"), key=lambda path: (path.name, path.parent.name))
-        assert [line["question_id"] for line in found[task]] == [
+        assert [line["question_id"] for line in result[task]] == [
             path.relative_to(folder).as_posix() for path in paths
         ]
-        for line, path in zip(found[task], paths, strict=True):
+        for line, path in zip(result[task], paths, strict=True):
             cosines = head @ clip.features(clip.pixels([Image.open(path)]))[0]
             assert line["text"] == names[int(cosines.argmax())]
-    assert {line["text"] for line in found["cars"]} == {"blue", "green", "red"}
+    assert {line["text"] for line in result["cars"]} == {"blue", "green", "red"}
 
 
 def test_experts_and_their_merge_are_scored(
@@ -99,13 +99,13 @@ def test_a_limit_leaves_the_choice_among_all_classes(
     base: Path, root: Path, tmp_path: Path
 ) -> None:
     limited = AnsweringOptions(batch=3, workers=1, limit=1)  # black, the first class
-    found = answered(base, None, "dtd", root, tmp_path / "some", limited)["dtd"]
-    assert found == answered(base, None, "dtd", root, tmp_path / "all")["dtd"][:1]
-    assert {line["text"] for line in found} == {"white"}
+    result = answered(base, None, "dtd", root, tmp_path / "some", limited)["dtd"]
+    assert result == answered(base, None, "dtd", root, tmp_path / "all")["dtd"][:1]
+    assert {line["text"] for line in result} == {"white"}
 
 
 def test_a_question_file_does_as_well(base: Path, root: Path, tmp_path: Path) -> None:
-    pictures = sorted((root / "Cars/test").glob("*/*"), key=lambda p: (p.name, p.parent.name))
+    images = sorted((root / "Cars/test").glob("*/*"), key=lambda p: (p.name, p.parent.name))
     questions = [
         {
             "question_id": n,
@@ -113,20 +113,20 @@ def test_a_question_file_does_as_well(base: Path, root: Path, tmp_path: Path) ->
             "text": "What color?",
             "answer": path.parent.name,
         }
-        for n, path in enumerate(pictures)
+        for n, path in enumerate(images)
     ]
     file = tmp_path / "data" / "Cars" / "test.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(questions))
     (tmp_path / "data" / "datasets").symlink_to(root)
-    found = answered(base, None, "cars", tmp_path / "data", tmp_path / "out")["cars"]
+    result = answered(base, None, "cars", tmp_path / "data", tmp_path / "out")["cars"]
     folders = answered(base, None, "cars", root, tmp_path / "folders")["cars"]
-    assert [line["text"] for line in found] == [line["text"] for line in folders]
-    assert found[3]["question_id"] == 3
-    assert found[3]["prompt"] == "What color?"
+    assert [line["text"] for line in result] == [line["text"] for line in folders]
+    assert result[3]["question_id"] == 3
+    assert result[3]["prompt"] == "What color?"
 
 
-def test_a_picture_that_changed_is_another_run(base: Path, tmp_path: Path) -> None:
+def test_a_image_that_changed_is_another_run(base: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     for color, level in (("dark", 10), ("light", 200)):
         (root / "Cars/test" / color).mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_a_picture_that_changed_is_another_run(base: Path, tmp_path: Path) -> No
     assert "cars.sha256" in caught.value.where
 
 
-def test_a_picture_that_cannot_be_read_is_named(base: Path, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_is_named(base: Path, tmp_path: Path) -> None:
     bad = tmp_path / "data/Cars/test/red/1.png"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"\x89PNG cut off")
@@ -151,8 +151,8 @@ def test_a_picture_that_cannot_be_read_is_named(base: Path, tmp_path: Path) -> N
 def test_what_clip_is_not_for(base: Path, root: Path, tmp_path: Path) -> None:
     file = tmp_path / "data" / "VQAv2" / "val.json"
     file.parent.mkdir(parents=True)
-    asked = {"question_id": 1, "image": "1.png", "text": "Why?", "answer": "so"}
-    file.write_text(json.dumps([asked]))
+    request = {"question_id": 1, "image": "1.png", "text": "Why?", "answer": "so"}
+    file.write_text(json.dumps([request]))
     Image.new("RGB", (9, 9)).save(file.parent / "1.png")
     with pytest.raises(MergeError, match="CLIP cannot answer VQAv2"):
         answered(base, None, "vqav2", tmp_path / "data", tmp_path / "out")
@@ -176,12 +176,12 @@ def test_labels_are_scored_by_name(root: Path, tmp_path: Path) -> None:
     folder = root / "Cars/test"
     ids = [f"{name}/{n}.png" for n in range(8) for name in ("blue", "green", "red")]
     wrong = ["Red", "", "a blue one"]
-    said = dict(zip(ids[::3], ["blue", " Blue.", *wrong], strict=False))
-    lines = [{"question_id": one, "text": said.get(one, "green")} for one in ids]
+    message = dict(zip(ids[::3], ["blue", " Blue.", *wrong], strict=False))
+    lines = [{"question_id": one, "text": message.get(one, "green")} for one in ids]
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines[::-1]))
-    found = [score(TASKS["cars"], folder, path, protocol=p) for p in ("official", "fixed")]
-    for protocol, one in zip(("official", "fixed"), found, strict=True):
+    result = [score(TASKS["cars"], folder, path, protocol=p) for p in ("official", "fixed")]
+    for protocol, one in zip(("official", "fixed"), result, strict=True):
         assert one.protocol == protocol
         assert one.n == 24
         assert one.value == pytest.approx(100 * (2 + 8) / 24)
@@ -220,5 +220,5 @@ def test_names_count_whatever_their_case_spacing_and_period(tmp_path: Path) -> N
     ]
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = score(TASKS["cars"], tmp_path / "test", path, protocol="fixed")
-    assert (found.value, found.unparsable, found.chance) == (50, 0.5, 50)
+    result = score(TASKS["cars"], tmp_path / "test", path, protocol="fixed")
+    assert (result.value, result.unparsable, result.chance) == (50, 0.5, 50)

@@ -44,7 +44,7 @@ def expert(
     return folder
 
 
-def pictures(n: int = 3) -> list[Image.Image]:
+def image_files(n: int = 3) -> list[Image.Image]:
     draws = np.random.default_rng(0)
     return [Image.fromarray(draws.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(n)]
 
@@ -52,7 +52,7 @@ def pictures(n: int = 3) -> list[Image.Image]:
 def slowly(
     model: CLIPModel, clip: ClipModel, images: list[Image.Image], adapter: Path | None
 ) -> Tensor:
-    """The logits, one picture and one sentence at a time; PEFT used as its documentation does."""
+    """The logits, one image and one sentence at a time; PEFT used as its documentation does."""
     rows = []
     for sentences in ABOUT:
         total = torch.zeros(24)
@@ -81,18 +81,18 @@ def logits(clip: ClipModel, images: list[Image.Image]) -> Tensor:
 
 def test_zero_shot_logits_are_the_definitions(base: Path, clip: ClipModel) -> None:
     with torch.no_grad():
-        wanted = slowly(CLIPModel.from_pretrained(base), clip, pictures(), None)
-    torch.testing.assert_close(logits(clip, pictures()), wanted, rtol=1e-4, atol=1e-4)
+        wanted = slowly(CLIPModel.from_pretrained(base), clip, image_files(), None)
+    torch.testing.assert_close(logits(clip, image_files()), wanted, rtol=1e-4, atol=1e-4)
     assert wanted.std() > 0.1
 
 
 def test_an_adapters_logits_are_pefts(base: Path, clip: ClipModel, tmp_path: Path) -> None:
     adapter = expert(CLIPModel.from_pretrained(base), tmp_path / "a", VISION, seed=1)
-    before = logits(clip, pictures())
+    before = logits(clip, image_files())
     clip.load_adapter(adapter)
     with torch.no_grad():
-        wanted = slowly(CLIPModel.from_pretrained(base), clip, pictures(), adapter)
-    torch.testing.assert_close(logits(clip, pictures()), wanted, rtol=1e-4, atol=1e-4)
+        wanted = slowly(CLIPModel.from_pretrained(base), clip, image_files(), adapter)
+    torch.testing.assert_close(logits(clip, image_files()), wanted, rtol=1e-4, atol=1e-4)
     assert (wanted - before).abs().max() > 0.1
 
 
@@ -104,8 +104,10 @@ def test_an_adapter_of_the_vision_encoder_alone(
     clip.load_adapter(alone)
     other = ClipModel.load(str(base))
     other.load_adapter(whole)
-    assert torch.equal(logits(clip, pictures()), logits(other, pictures()))
-    assert not torch.equal(logits(clip, pictures()), logits(ClipModel.load(str(base)), pictures()))
+    assert torch.equal(logits(clip, image_files()), logits(other, image_files()))
+    assert not torch.equal(
+        logits(clip, image_files()), logits(ClipModel.load(str(base)), image_files())
+    )
 
 
 def test_a_merge_of_two_experts(base: Path, clip: ClipModel, tmp_path: Path) -> None:
@@ -124,8 +126,8 @@ def test_a_merge_of_two_experts(base: Path, clip: ClipModel, tmp_path: Path) -> 
                 merged = alone.merge_and_unload()
             for name, weight in CLIPModel.from_pretrained(base).named_parameters():
                 weights[name] += merged.get_parameter(name) - weight
-        wanted = slowly(model, clip, pictures(), None)
-    torch.testing.assert_close(logits(clip, pictures()), wanted, rtol=1e-3, atol=1e-3)
+        wanted = slowly(model, clip, image_files(), None)
+    torch.testing.assert_close(logits(clip, image_files()), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_the_head_is_the_bases(base: Path, clip: ClipModel, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_settings_as_openai_published_them(base: Path, clip: ClipModel, tmp_path
     del images["image_processor_type"]
     images |= {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32}
     (old / "preprocessor_config.json").write_text(json.dumps(images))
-    assert torch.equal(logits(ClipModel.load(str(old)), pictures()), logits(clip, pictures()))
+    assert torch.equal(logits(ClipModel.load(str(old)), image_files()), logits(clip, image_files()))
 
 
 def test_a_long_sentence_is_cut_as_clip_cuts_it(clip: ClipModel) -> None:

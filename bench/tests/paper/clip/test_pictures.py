@@ -1,4 +1,4 @@
-"""Folders of pictures by class as questions, and what classes are called."""
+"""Folders of images by class as questions, and what classes are called."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_tables_columns() -> None:
     assert {task.kind for task in VISION} == {"label"}
 
 
-def test_every_picture_is_a_question_and_classes_take_turns(tmp_path: Path) -> None:
+def test_every_image_is_a_question_and_classes_take_turns(tmp_path: Path) -> None:
     test = touched(
         tmp_path / "Cars" / "test",
         "Audi_TT/2.JPG",
@@ -42,20 +42,18 @@ def test_every_picture_is_a_question_and_classes_take_turns(tmp_path: Path) -> N
         ".thumbs/1.png",
         "Audi_TT/.hidden/1.png",
     )
-    found = read_pictures(test, "cars")
-    assert [(q.id, q.content["answer"]) for q in found] == [
+    result = read_pictures(test, "cars")
+    assert [(q.id, q.content["answer"]) for q in result] == [
         ("Audi_TT/10.jpeg", "Audi TT"),
         ("BMW/deeper/1.ppm", "BMW deeper"),
         ("Audi_TT/2.JPG", "Audi TT"),
     ]
-    assert [q.content["question_id"] for q in found] == [q.id for q in found]
-    assert {q.text for q in found} == {""}
-    assert found[1].where == str(test / "BMW/deeper/1.ppm")
+    assert [q.content["question_id"] for q in result] == [q.id for q in result]
+    assert {q.text for q in result} == {""}
+    assert result[1].where == str(test / "BMW/deeper/1.ppm")
 
 
-def test_a_picture_is_found_wherever_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_image_is_found_wherever_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched(tmp_path / "here", "test/a/1.png")
     monkeypatch.chdir(tmp_path)
     (question,) = read_pictures(Path("here/test"), "cars")
@@ -64,15 +62,15 @@ def test_a_picture_is_found_wherever_one_is(
     assert Path(question.image).is_file()
 
 
-def test_the_first_pictures_as_a_question_file(tmp_path: Path) -> None:
+def test_the_first_images_as_a_question_file(tmp_path: Path) -> None:
     test = touched(tmp_path / "Cars/test", *(f"{name}/{n}.png" for name in "abc" for n in range(4)))
     task, wanted = TASKS["cars"], read_pictures(test, "cars")[:5]
     some = limit_questions(task, QuestionFiles(test), 5, tmp_path / "some").questions
-    found = questions_at(some, task)
-    assert [(q.id, q.image, q.content) for q in found] == [
+    result = questions_at(some, task)
+    assert [(q.id, q.image, q.content) for q in result] == [
         (q.id, q.image, q.content) for q in wanted
     ]
-    assert {q.content["answer"] for q in found} == {"a", "b", "c"}
+    assert {q.content["answer"] for q in result} == {"a", "b", "c"}
 
 
 def as_json(place: Path, names: object) -> None:

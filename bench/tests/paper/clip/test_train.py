@@ -46,7 +46,7 @@ def record(folder: Path) -> dict[str, object]:
     return found
 
 
-def test_the_loss_is_among_the_classes_of_a_pictures_own_task() -> None:
+def test_the_loss_is_among_the_classes_of_a_images_own_task() -> None:
     head = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
     seen = torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
     labels, own = [0, 2, 4, 3], {0: (0, 1), 1: (2, 3, 4)}
@@ -71,7 +71,7 @@ def test_the_loss_is_among_the_classes_of_a_pictures_own_task() -> None:
     steps=st.none() | st.integers(1, 9),
     seed=st.integers(0, 9),
 )
-def test_every_picture_is_seen_as_often_as_any_other(
+def test_every_image_is_seen_as_often_as_any_other(
     counts: list[int], batch: int, epochs: int, limit: int | None, steps: int | None, seed: int
 ) -> None:
     recipe = ClipRecipe(batch=batch, epochs=epochs, limit=limit, steps=steps, seed=seed)
@@ -83,7 +83,7 @@ def test_every_picture_is_seen_as_often_as_any_other(
         assert epochs * sum(taken) <= len(rows) < epochs * (sum(taken) + batch)
     else:
         assert recipe.count_steps(len(rows)) == steps
-    # Epoch by epoch: a whole one has every picture that is taken, once.
+    # Epoch by epoch: a whole one has every image that is taken, once.
     whole = [
         rows[start : start + sum(taken)]
         for start in range(0, len(rows) - sum(taken) + 1, sum(taken))
@@ -178,22 +178,22 @@ def test_images_of_several_tasks(root: Path, base: Path) -> None:
     clip = ClipModel.load(str(base))
     examples = OrderedExamples(data.images, [40, 3], 1, ImageEncoder(clip))
     batch = Collator()([examples[n] for n in (0, 1)])
-    pictures = [Image.open(data.images[n].path) for n in (40, 3)]
-    assert torch.equal(batch["pixel_values"], clip.pixels(pictures))
+    image_files = [Image.open(data.images[n].path) for n in (40, 3)]
+    assert torch.equal(batch["pixel_values"], clip.pixels(image_files))
     assert batch["labels"].tolist() == [data.images[n].label for n in (40, 3)]
 
 
 def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
-    picture = next((root / "Cars/train/red").iterdir())
-    asked = {"question_id": 1, "image": str(picture), "text": "", "answer": "crimson"}
+    image_file = next((root / "Cars/train/red").iterdir())
+    request = {"question_id": 1, "image": str(image_file), "text": "", "answer": "crimson"}
     place = tmp_path / "Cars" / "train.json"
     place.parent.mkdir()
-    place.write_text(json.dumps([asked]))
+    place.write_text(json.dumps([request]))
     data = ClassImages.read(chosen("cars"), tmp_path)
     assert data.classes == (("crimson",),)
-    assert data.images[0].path == picture
-    del asked["image"]
-    place.write_text(json.dumps([asked]))
+    assert data.images[0].path == image_file
+    del request["image"]
+    place.write_text(json.dumps([request]))
     with pytest.raises(MergeError, match="a question without an image"):
         ClassImages.read(chosen("cars"), tmp_path)
 
@@ -218,10 +218,10 @@ def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
     checked = check(experts["cars"], str(base))
     assert checked.holds
     assert checked.ranks == (4,)
-    told = record(experts["cars"])
-    assert (told["task"], told["steps"], told["pictures_seen"]) == ("cars", 40, 480)
-    assert told["parameters"] == {"lora": sum(t.numel() for t in found.values())}
-    assert told["loss"][-1][1] < told["loss"][0][1]  # type: ignore[index]
+    reported = record(experts["cars"])
+    assert (reported["task"], reported["steps"], reported["pictures_seen"]) == ("cars", 40, 480)
+    assert reported["parameters"] == {"lora": sum(t.numel() for t in found.values())}
+    assert reported["loss"][-1][1] < reported["loss"][0][1]  # type: ignore[index]
     config = json.loads((experts["cars"] / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (4, 4)
     assert config["auto_mapping"]["base_model_class"] == "CLIPModel"
@@ -236,7 +236,7 @@ def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
 
 def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: Path) -> None:
     recipe = replace(BRIEF, steps=1, batch=9, dropout=0.0, warmup=0.0)
-    told = train(str(base), chosen("dtd"), root, tmp_path / "x", recipe=recipe)
+    reported = train(str(base), chosen("dtd"), root, tmp_path / "x", recipe=recipe)
     data, clip = ClassImages.read(chosen("dtd"), root), ClipModel.load(str(base))
     head = clip.head([sentences("dtd", name) for name in data.classes[0]])
     losses = []
@@ -244,7 +244,7 @@ def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: P
         image = data.images[row]
         logits = clip.scale * head @ clip.features(clip.pixels([Image.open(image.path)]))[0]
         losses.append(-float(logits.log_softmax(0)[image.label]))
-    assert told["loss"] == [[1, pytest.approx(np.mean(losses), rel=1e-4)]]
+    assert reported["loss"] == [[1, pytest.approx(np.mean(losses), rel=1e-4)]]
 
 
 def test_all_linear_layers(base: Path, root: Path, tmp_path: Path) -> None:

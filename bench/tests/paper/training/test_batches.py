@@ -20,14 +20,14 @@ from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 @pytest.fixture(scope="module")
 def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Conversation]:
-    """Pictures of unequal shapes, answers of unequal lengths, and one without a picture."""
+    """Images of unequal shapes, answers of unequal lengths, and one without an image."""
     folder = tmp_path_factory.mktemp("pictures")
     sizes = [(60, 40), (40, 110), (50, 50)]
-    pictures = [draw(folder / f"{n}.png", n, size) for n, size in enumerate(sizes)]
+    images = [draw(folder / f"{n}.png", n, size) for n, size in enumerate(sizes)]
     turns = [Turn("What is this?" + "?" * n, "A" * (n + 1)) for n in range(4)]
     return [
         Conversation(f"record {n}", path, (turn,))
-        for n, (path, turn) in enumerate(zip([*pictures, None], turns, strict=True))
+        for n, (path, turn) in enumerate(zip([*images, None], turns, strict=True))
     ]
 
 

@@ -8,66 +8,70 @@ from typing import Any
 
 import pytest
 
-from bench_factories.conversations import lesson, source_of, write
+from bench_factories.conversations import entry, source_of, write
 from bench_factories.tiny_models import draw
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training.conversations import TrainingSet, Turn
 from robustmerge_bench.paper.training.sources import of_file, of_tasks, search
 
 
-def read(folder: Path, *lessons: Any) -> TrainingSet:
-    return TrainingSet.read([source_of(write(folder / "train.json", lessons))])
+def read(folder: Path, *records: Any) -> TrainingSet:
+    return TrainingSet.read([source_of(write(folder / "train.json", records))])
 
 
 def test_a_conversation_of_several_turns(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", 0)
-    found = read(tmp_path, lesson("Q1", "A1", "a.png", more=("Q2", "A2")))
-    (one,) = found.conversations
+    result = read(tmp_path, entry("Q1", "A1", "a.png", more=("Q2", "A2")))
+    (one,) = result.conversations
     assert one.turns == (Turn("Q1", "A1"), Turn("Q2", "A2"))
     assert one.image == tmp_path / "a.png"
     assert one.where.endswith("train.json, record 1")
-    assert found.texts == 0
+    assert result.texts == 0
 
 
 @pytest.mark.parametrize(
-    ("said", "question"),
+    ("message", "question"),
     [("<image>\nQ", "Q"), ("Q\n<image>", "Q"), ("a <image> b", "a  b"), (" <image>  Q ", "Q")],
 )
 def test_the_mark_may_be_anywhere_in_the_first_question(
-    tmp_path: Path, said: str, question: str
+    tmp_path: Path, message: str, question: str
 ) -> None:
     draw(tmp_path / "a.png", 0)
-    record = lesson("", "A", "a.png")
-    record["conversations"][0]["value"] = said
+    record = entry("", "A", "a.png")
+    record["conversations"][0]["value"] = message
     assert read(tmp_path, record).conversations[0].turns == (Turn(question, "A"),)
 
 
 def test_text_alone_is_left_as_it_is(tmp_path: Path) -> None:
-    found = read(tmp_path, lesson(" Q ", " A\n"), lesson("Q", "A") | {"image": None})
-    assert found.conversations[0].turns == (Turn(" Q ", " A\n"),)
-    assert [one.image for one in found.conversations] == [None, None]
-    assert found.texts == 2
+    result = read(
+        tmp_path,
+        entry(" Q ", " A\n"),
+        entry("Q", "A") | {"image": None},
+    )
+    assert result.conversations[0].turns == (Turn(" Q ", " A\n"),)
+    assert [one.image for one in result.conversations] == [None, None]
+    assert result.texts == 2
 
 
 def test_ids_may_repeat_or_lack(tmp_path: Path) -> None:
-    nameless = lesson("Q", "A")
+    nameless = entry("Q", "A")
     del nameless["id"]
-    assert read(tmp_path, lesson("Q", "A"), lesson("Q", "A"), nameless).counts == (3,)
+    assert read(tmp_path, entry("Q", "A"), entry("Q", "A"), nameless).counts == (3,)
 
 
 def test_lines_are_read_as_a_list_is(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    path.write_text("\n".join(json.dumps(lesson(f"Q{n}", "A")) for n in range(3)))
-    found = TrainingSet.read([source_of(path)])
-    assert [one.where.rpartition(", ")[2] for one in found.conversations] == [
+    path.write_text("\n".join(json.dumps(entry(f"Q{n}", "A")) for n in range(3)))
+    result = TrainingSet.read([source_of(path)])
+    assert [one.where.rpartition(", ")[2] for one in result.conversations] == [
         "line 1",
         "line 2",
         "line 3",
     ]
 
 
-def turns(*said: Any) -> dict[str, Any]:
-    return {"conversations": list(said)}
+def turns(*message: Any) -> dict[str, Any]:
+    return {"conversations": list(message)}
 
 
 HUMAN, GPT = {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
@@ -103,44 +107,44 @@ HUMAN, GPT = {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
 def test_a_bad_record_is_named(tmp_path: Path, record: dict[str, Any], problem: str) -> None:
     draw(tmp_path / "a.png", 0)
     with pytest.raises(MergeError, match=problem) as caught:
-        read(tmp_path, lesson("Q", "A"), record)
+        read(tmp_path, entry("Q", "A"), record)
     assert caught.value.where.endswith("train.json, record 2")
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["missing.png", "folder", "x\0y", "n" * 300])
-def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path: Path, name: str) -> None:
+def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path, name: str) -> None:
     draw(tmp_path / "a.png", 0)
     (tmp_path / "folder").mkdir()
-    lessons = [lesson("Q", "A", image) for image in ("a.png", name, name)]
+    records = [entry("Q", "A", image) for image in ("a.png", name, name)]
     with pytest.raises(MergeError, match="2 of 3 records name an image that does not") as caught:
-        read(tmp_path, *lessons)
+        read(tmp_path, *records)
     assert caught.value.where.endswith("record 2")
     assert "--images" in caught.value.hint
 
 
 def test_the_facts_tell_other_data(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", 0)
-    one = read(tmp_path, lesson("Q", "A", "a.png"), lesson("Q", "A")).files[0]
+    one = read(tmp_path, entry("Q", "A", "a.png"), entry("Q", "A")).files[0]
     assert (one["records"], one["images"], one["task"]) == (2, 1, "toy")
-    assert read(tmp_path, lesson("Q", "A", "a.png"), lesson("Q", "B")).files[0] | {
+    assert read(tmp_path, entry("Q", "A", "a.png"), entry("Q", "B")).files[0] | {
         "sha256": one["sha256"]
     } == dict(one)
     draw(tmp_path / "a.png", 0, (200, 100))
-    other = read(tmp_path, lesson("Q", "A", "a.png"), lesson("Q", "A")).files[0]
+    other = read(tmp_path, entry("Q", "A", "a.png"), entry("Q", "A")).files[0]
     assert {name for name in one if one[name] != other[name]} == {"images_sha256"}
 
 
 def test_tasks_are_found_under_a_root(tmp_path: Path) -> None:
     draw(tmp_path / "datasets" / "x" / "a.png", 0)
     draw(tmp_path / "Seen_data" / "Grounding" / "b.png", 0)
-    write(tmp_path / "Seen_data/ScienceQA/train.json", [lesson("Q", "A", "x/a.png")])
-    write(tmp_path / "Seen_data/Grounding/train.json", [lesson("Q", "A", "./b.png")] * 2)
+    write(tmp_path / "Seen_data/ScienceQA/train.json", [entry("Q", "A", "x/a.png")])
+    write(tmp_path / "Seen_data/Grounding/train.json", [entry("Q", "A", "./b.png")] * 2)
     name, sources = of_tasks(tmp_path, "scienceqa,rec")
     assert name == "scienceqa+rec"
-    found = TrainingSet.read(sources)
-    assert found.counts == (1, 2)
-    assert [file["task"] for file in found.files] == ["scienceqa", "rec"]
+    result = TrainingSet.read(sources)
+    assert result.counts == (1, 2)
+    assert [file["task"] for file in result.files] == ["scienceqa", "rec"]
     assert of_tasks(tmp_path, "rec")[0] == "rec"
 
 
@@ -149,20 +153,20 @@ def test_joint_is_all_seen_tasks(tmp_path: Path) -> None:
         of_tasks(tmp_path, "joint")
     folders = ["ScienceQA", "ImageNet", "VQAv2", "REC", "OCRVQA", "VizWiz", "Flickr30k", "IconQA"]
     for folder in folders:
-        write(tmp_path / folder / "train.json", [lesson("Q", "A")])
+        write(tmp_path / folder / "train.json", [entry("Q", "A")])
     name, sources = of_tasks(tmp_path, "joint")
     assert (name, len(sources)) == ("joint", 8)
 
 
 def test_a_file_is_called_after_itself_or_as_told(tmp_path: Path) -> None:
-    path = write(tmp_path / "charts.json", [lesson("Q", "A", "a.png")])
+    path = write(tmp_path / "charts.json", [entry("Q", "A", "a.png")])
     assert of_file(path, None, None)[0] == "charts"
     name, (source,) = of_file(path, tmp_path / "pictures", "mine")
     assert name == source.task == "mine"
     assert source.find("a.png") == tmp_path / "pictures" / "a.png"
 
 
-def test_the_first_folder_that_has_a_picture_counts(tmp_path: Path) -> None:
+def test_the_first_folder_that_has_a_image_counts(tmp_path: Path) -> None:
     second = draw(tmp_path / "two" / "a.png", 0)
     find = search([tmp_path / "one", tmp_path / "two"])
     assert find("a.png") == second

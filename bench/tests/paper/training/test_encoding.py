@@ -28,7 +28,7 @@ TURNS = (Turn("Whät?", "Ünique 7"), Turn("And?", "[0.1,0.2]"))
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("picture") / "a.png", 3, (40, 100))
 
 
@@ -41,40 +41,40 @@ def learned(encoder: ConversationEncoder, example: Example) -> list[str]:
     """The stretches of tokens with labels, as text."""
     ids, labels = example["input_ids"][0], example["labels"][0]
     assert torch.equal(labels[labels != IGNORED], ids[labels != IGNORED])
-    found: list[list[int]] = []
-    for place, label in enumerate(labels.tolist()):
+    result: list[list[int]] = []
+    for root, label in enumerate(labels.tolist()):
         if label != IGNORED:
-            if place == 0 or labels[place - 1] == IGNORED:
-                found.append([])
-            found[-1].append(label)
-    return [encoder.tokenizer.decode(part) for part in found]
+            if root == 0 or labels[root - 1] == IGNORED:
+                result.append([])
+            result[-1].append(label)
+    return [encoder.tokenizer.decode(part) for part in result]
 
 
 @pytest.mark.parametrize("image", [True, False], ids=["picture", "text"])
-def test_what_comes_before_an_answer_is_the_prompt_that_is_asked(
-    base: Path, picture: Path, image: bool
+def test_what_comes_before_an_answer_is_the_prompt_that_is_requested(
+    base: Path, image_file: Path, image: bool
 ) -> None:
     encoder = encoder_for(str(base), TrainingRecipe())
-    path = picture if image else None
+    path = image_file if image else None
     example = encoder(Conversation("here", path, TURNS[:1]))
     config = transformers.AutoConfig.from_pretrained(base)
     prompt = "vicuna" if encoder.as_llava else "chat-template"
     asker = Asker(encoder.processor, config, prompt, frames=encoder.as_llava)
-    asked = asker([Request(1, TURNS[0].question, path, "pad", 8, "there")])
-    length = asked["input_ids"].shape[1]
-    assert torch.equal(example["input_ids"][:, :length], asked["input_ids"])
+    question_text = asker([Request(1, TURNS[0].question, path, "pad", 8, "there")])
+    length = question_text["input_ids"].shape[1]
+    assert torch.equal(example["input_ids"][:, :length], question_text["input_ids"])
     assert (example["labels"][0, :length] == IGNORED).all()
     assert (example["labels"][0, length:] != IGNORED).sum() == len(" Ünique 7".encode()) + 1
-    for name in asked.keys() - {"input_ids", "attention_mask", "mm_token_type_ids"}:
-        assert torch.equal(example[name], asked[name])
+    for name in question_text.keys() - {"input_ids", "attention_mask", "mm_token_type_ids"}:
+        assert torch.equal(example[name], question_text[name])
     assert (config.image_token_id in example["input_ids"]) == image
 
 
-def test_labels_are_on_the_answers_and_their_ends(base: Path, picture: Path) -> None:
+def test_labels_are_on_the_answers_and_their_ends(base: Path, image_file: Path) -> None:
     encoder = encoder_for(str(base), TrainingRecipe())
-    found = learned(encoder, encoder(Conversation("here", picture, TURNS)))
+    result = learned(encoder, encoder(Conversation("here", image_file, TURNS)))
     middle = " Ünique 7</s>" if encoder.as_llava else " Ünique 7"
-    assert found == [middle, " [0.1,0.2]</s>"]
+    assert result == [middle, " [0.1,0.2]</s>"]
 
 
 def llama_like() -> PreTrainedTokenizerFast:
@@ -110,9 +110,9 @@ def test_the_space_before_an_answer_is_generated_too(answer: str, wanted: list[s
 def test_a_word_joined_with_a_space_of_the_prompt_is_learned() -> None:
     text = "USER: Where? ASSISTANT: Here</s>"
     start = text.index("Here")
-    worded = ConversationText(text, ((start, len(text)),))
+    written = ConversationText(text, ((start, len(text)),))
     tokenizer = llama_like()
-    example = ConversationEncoder(tokenizer, None, lambda talk: worded, False, 500, None)(
+    example = ConversationEncoder(tokenizer, None, lambda talk: written, False, 500, None)(
         Conversation("here", None, ())
     )
     learned = example["labels"][0][example["labels"][0] != IGNORED].tolist()
@@ -124,8 +124,10 @@ def llava_encoder(llava: Path) -> ConversationEncoder:
     return encoder_for(str(llava), TrainingRecipe())
 
 
-def test_what_is_too_long_is_cut_behind(llava_encoder: ConversationEncoder, picture: Path) -> None:
-    talk = Conversation("here", picture, TURNS)
+def test_what_is_too_long_is_cut_behind(
+    llava_encoder: ConversationEncoder, image_file: Path
+) -> None:
+    talk = Conversation("here", image_file, TURNS)
     whole = llava_encoder(talk)
     first = int((whole["labels"][0] != IGNORED).nonzero()[0])
     cut = replace(llava_encoder, max_length=first + 3)(talk)
@@ -137,10 +139,10 @@ def test_what_is_too_long_is_cut_behind(llava_encoder: ConversationEncoder, pict
     assert torch.equal(exact["labels"], whole["labels"])
 
 
-def test_a_picture_is_not_cut_and_some_of_an_answer_stays(
-    llava_encoder: ConversationEncoder, picture: Path
+def test_a_image_is_not_cut_and_some_of_an_answer_stays(
+    llava_encoder: ConversationEncoder, image_file: Path
 ) -> None:
-    talk = Conversation("record 7", picture, TURNS)
+    talk = Conversation("record 7", image_file, TURNS)
     whole = llava_encoder(talk)
     first = int((whole["labels"][0] != IGNORED).nonzero()[0])
     marks = (whole["input_ids"][0] == llava_encoder.config.image_token_id).nonzero()
@@ -168,27 +170,27 @@ def test_the_models_own_room_bounds_the_length(llava: Path) -> None:
         ("idefics3", "pad", True),
     ],
 )
-def test_pictures_are_put_on_a_square_where_that_suits(
-    tmp_path: Path, picture: Path, family: str, framing: Any, padded: bool
+def test_images_are_put_on_a_square_where_that_suits(
+    tmp_path: Path, image_file: Path, family: str, framing: Any, padded: bool
 ) -> None:
     encoder = encoder_for(str(save(family, tmp_path / "base")), TrainingRecipe(framing=framing))
-    with Image.open(picture) as file:
+    with Image.open(image_file) as file:
         plain = file.convert("RGB")
     processor = encoder.processor.image_processor
     square = frame_image(plain, "pad", processor.image_mean)
     assert square.size == (100, 100)
     wanted = processor(images=[square if padded else plain], return_tensors="pt")["pixel_values"]
-    found = encoder(Conversation("here", picture, TURNS))["pixel_values"]
-    assert torch.equal(found, wanted)
+    result = encoder(Conversation("here", image_file, TURNS))["pixel_values"]
+    assert torch.equal(result, wanted)
 
 
-def test_a_processor_that_pads_by_itself_is_told_not_to(tmp_path: Path, picture: Path) -> None:
+def test_a_processor_that_pads_by_itself_is_switched_off(tmp_path: Path, image_file: Path) -> None:
     base = save("llava", tmp_path / "base")
     plain = encoder_for(str(base), TrainingRecipe(framing="as-is"))
     settings = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
     transformers.LlavaImageProcessor(do_pad=True, **settings).save_pretrained(base)
     padding = encoder_for(str(base), TrainingRecipe(framing="as-is"))
-    talk = Conversation("here", picture, TURNS)
+    talk = Conversation("here", image_file, TURNS)
     assert torch.equal(padding(talk)["pixel_values"], plain(talk)["pixel_values"])
     assert type(padding.processor.image_processor) is not type(plain.processor.image_processor)
 
@@ -217,7 +219,7 @@ def test_a_base_without_a_template_is_refused(tmp_path: Path) -> None:
         encoder_for(str(folder), TrainingRecipe())
 
 
-def test_a_broken_picture_is_named_with_its_record(
+def test_a_broken_image_is_named_with_its_record(
     llava_encoder: ConversationEncoder, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -227,7 +229,7 @@ def test_a_broken_picture_is_named_with_its_record(
 
 
 def test_what_the_processor_refuses_is_named(
-    llava_encoder: ConversationEncoder, picture: Path
+    llava_encoder: ConversationEncoder, image_file: Path
 ) -> None:
     class Refusing:
         tokenizer = llava_encoder.tokenizer
@@ -236,5 +238,5 @@ def test_what_the_processor_refuses_is_named(
             raise ValueError("no such thing")
 
     with pytest.raises(MergeError, match=r"refuses the conversation.*no such thing") as caught:
-        replace(llava_encoder, processor=Refusing())(Conversation("record 7", picture, TURNS))
+        replace(llava_encoder, processor=Refusing())(Conversation("record 7", image_file, TURNS))
     assert caught.value.where == "record 7"

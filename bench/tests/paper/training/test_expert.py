@@ -49,9 +49,9 @@ def trained_whole(expert: PeftModel) -> set[str]:
 def test_lora_on_the_language_model_and_the_projector_whole(family: str) -> None:
     names = [name for name, _ in build(family).named_parameters()]
     expert = expert_of(family)
-    places = lora_modules(expert)
-    assert len(places) == 14
-    assert all(LANGUAGE.fullmatch(name) for name in places)
+    positions = lora_modules(expert)
+    assert len(positions) == 14
+    assert all(LANGUAGE.fullmatch(name) for name in positions)
     wanted = {name for name in names if name.startswith(tuple(PROJECTORS[family]))}
     assert wanted
     assert trained_whole(expert) == wanted

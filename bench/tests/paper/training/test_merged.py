@@ -26,14 +26,14 @@ from robustmerge_bench.paper.training.train import train
 
 def two_experts(base: Path, source: Source, folder: Path, **settings: Any) -> list[Path]:
     """Experts of two halves of the conversations."""
-    lessons = json.loads(source.path.read_text())
+    data_records = json.loads(source.path.read_text())
     recipe = TrainingRecipe(rank=2, batch=2, learning_rate=3e-3, projector_rate=1e-3, **settings)
-    found = []
-    for name, part in (("even", lessons[:6:2]), ("odd", lessons[1::2])):
+    result = []
+    for name, part in (("even", data_records[:6:2]), ("odd", data_records[1::2])):
         (half,) = [source_of(write(source.path.parent / f"{name}.json", part), name)]
         train(str(base), [half], folder / name, task=name, recipe=recipe, device=DeviceConfig())
-        found.append(folder / name)
-    return found
+        result.append(folder / name)
+    return result
 
 
 SLOW = [pytest.param(family, marks=pytest.mark.slow) for family in ("qwen3_vl", "idefics3")]
@@ -65,7 +65,7 @@ def test_experts_merge_and_land(
         torch.testing.assert_close(merged[name], (parts[0][name] + parts[1][name]) / 2)
 
 
-def test_independent_starts_are_told(
+def test_independent_starts_are_reported(
     llava: Path, source: Source, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     experts = two_experts(llava, source, tmp_path, init="independent", projector="frozen")

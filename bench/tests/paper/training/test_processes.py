@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[4]
 
 
 def trained(launcher: list[str], base: Path, source: Source, out: Path) -> subprocess.Popen[str]:
-    given = ["--base", base, "--conversations", source.path, "-o", out, "--dropout", "0"]
+    arguments = ["--base", base, "--conversations", source.path, "-o", out, "--dropout", "0"]
     more = ["--batch", "4", "--epochs", "3", "--learning-rate", "0.003", "--device", "cpu"]
-    command = [sys.executable, *launcher, "-m", "robustmerge", "bench", "train", *given, *more]
+    command = [sys.executable, *launcher, "-m", "robustmerge", "bench", "train", *arguments, *more]
     return subprocess.Popen(
         [str(part) for part in command],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -31,7 +31,7 @@ def trained(launcher: list[str], base: Path, source: Source, out: Path) -> subpr
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(llava: Path, source: Source, tmp_path: Path) -> None:
-    """With texts among the pictures, and a last portion that has to be filled up."""
+    """With texts among the images, and a last portion that has to be filled up."""
     many = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
     both = [
         trained(launcher, llava, source, tmp_path / name)

@@ -140,7 +140,7 @@ def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.hint == "--batch 129"
 
 
-def test_the_main_process_and_sharding_are_told_by_the_launcher(
+def test_the_main_process_and_sharding_are_reported_by_the_launcher(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert DeviceConfig().is_main

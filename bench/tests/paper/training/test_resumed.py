@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench_factories.conversations import lesson, source_of, write
+from bench_factories.conversations import entry, source_of, write
 from faults.refuse import tree
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training import checkpoints, session
@@ -42,8 +42,8 @@ def stop_at(step: int) -> Callable[[TrainingProgress], None]:
 
 
 def run(base: Path, source: Source, out: Path, **options: Any) -> dict[str, Any]:
-    given = {"task": "toy", "recipe": RECIPE, "device": DEVICE, **options}
-    return train(str(base), [source], out, **given)
+    arguments = {"task": "toy", "recipe": RECIPE, "device": DEVICE, **options}
+    return train(str(base), [source], out, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def whole(llava: Path, source: Source, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def begun(llava: Path, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def started(llava: Path, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a training leaves that was stopped at its fifth step."""
     out = tmp_path_factory.mktemp("begun") / "out"
     with pytest.raises(StopError):
@@ -66,9 +66,9 @@ def begun(llava: Path, source: Source, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def stopped(begun: Path, tmp_path: Path) -> Path:
+def stopped(started: Path, tmp_path: Path) -> Path:
     """The output of such a training."""
-    shutil.copytree(begun, checkpoint_folder(tmp_path / "out"))
+    shutil.copytree(started, checkpoint_folder(tmp_path / "out"))
     return tmp_path / "out"
 
 
@@ -135,7 +135,7 @@ def test_other_settings_are_refused_with_both_sides(
 
 
 def test_other_data_are_refused(llava: Path, source: Source, stopped: Path) -> None:
-    other = source_of(write(stopped.parent / "train.json", [lesson("Q", "A")] * 9))
+    other = source_of(write(stopped.parent / "train.json", [entry("Q", "A")] * 9))
     with pytest.raises(MergeError, match="other settings was started here") as caught:
         run(llava, other, stopped)
     assert "data 1 sha256: " in caught.value.where
@@ -206,8 +206,8 @@ def after(owner: Any, name: str, then: Callable[[], None], times: int) -> None:
     """Do something after a method was called for the n-th time."""
     real, calls = getattr(owner, name), []
 
-    def patched(*given: Any, **options: Any) -> Any:
-        result = real(*given, **options)
+    def patched(*arguments: Any, **options: Any) -> Any:
+        result = real(*arguments, **options)
         calls.append(1)
         if len(calls) == times:
             then()

@@ -17,7 +17,7 @@ from robustmerge_bench.paper.training.recipe import TrainingRecipe
 SHAPE = torch.Size([16, 400])
 
 
-def begun(base: Path, task: str, **settings: Any) -> dict[str, Tensor]:
+def started(base: Path, task: str, **settings: Any) -> dict[str, Tensor]:
     """The LoRA of a task before training."""
     model = AutoModelForImageTextToText.from_pretrained(base)
     expert: PeftModel = with_lora(model, TrainingRecipe(rank=4, **settings), task)
@@ -26,9 +26,9 @@ def begun(base: Path, task: str, **settings: Any) -> dict[str, Tensor]:
 
 def test_all_tasks_of_a_seed_share_one_start(llava: Path) -> None:
     torch.manual_seed(1)
-    one = begun(llava, "vqa")
+    one = started(llava, "vqa")
     torch.manual_seed(2)
-    other = begun(llava, "ocr")
+    other = started(llava, "ocr")
     assert len(one) == 28
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert all(not weight.any() for name, weight in one.items() if "lora_B" in name)
@@ -40,21 +40,21 @@ def test_all_tasks_of_a_seed_share_one_start(llava: Path) -> None:
 def test_other_tasks_or_seeds_start_elsewhere(
     llava: Path, task: str, settings: dict[str, Any]
 ) -> None:
-    one = begun(llava, "vqa", **({"init": "independent"} if "init" in settings else {}))
-    other = begun(llava, task, **settings)
+    one = started(llava, "vqa", **({"init": "independent"} if "init" in settings else {}))
+    other = started(llava, task, **settings)
     firsts = [name for name in one if "lora_A" in name]
     assert not any(torch.equal(one[name], other[name]) for name in firsts)
 
 
 def test_independent_starts_are_the_same_every_time(llava: Path) -> None:
-    one, other = (begun(llava, "vqa", init="independent") for _ in range(2))
+    one, other = (started(llava, "vqa", init="independent") for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    shared = begun(llava, "vqa")
+    shared = started(llava, "vqa")
     assert not any(torch.equal(one[name], shared[name]) for name in one if "lora_A" in name)
 
 
 def test_no_two_modules_start_alike(llava: Path) -> None:
-    firsts = [weight for name, weight in begun(llava, "vqa").items() if "lora_A" in name]
+    firsts = [weight for name, weight in started(llava, "vqa").items() if "lora_A" in name]
     assert len({tuple(weight.flatten()[:8].tolist()) for weight in firsts}) == len(firsts) == 14
 
 
@@ -71,6 +71,6 @@ def test_entries_are_uniform_as_pefts_are() -> None:
 
 def test_a_start_is_fixed_for_good() -> None:
     """Adapters that are trained years apart with one seed must still share it."""
-    found = draw_A("model.language_model.layers.0.self_attn.q_proj", torch.Size([2, 4]), 0)
+    result = draw_A("model.language_model.layers.0.self_attn.q_proj", torch.Size([2, 4]), 0)
     wanted = torch.tensor([-0.0815150, 0.2997203, 0.4192208, 0.1974671])
-    torch.testing.assert_close(found[0], wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result[0], wanted, atol=1e-6, rtol=0)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageTextToText
 
-from bench_factories.conversations import lesson, source_of, write
+from bench_factories.conversations import entry, source_of, write
 from bench_factories.tiny_models import FAMILIES, save
 from faults.refuse import tree
 from robustmerge.collect.gradients import IGNORED
@@ -60,9 +60,9 @@ def test_every_family_trains_and_its_adapter_lands(
 ) -> None:
     base = save(family, tmp_path / "base")
     before = tree(base)
-    found = trained(base, source, tmp_path / "out", device=DeviceConfig(), limit=4, warmup=0.0)
+    result = trained(base, source, tmp_path / "out", device=DeviceConfig(), limit=4, warmup=0.0)
     assert tree(base) == before
-    moved = [bool(weight.any()) for name, weight in found.items() if "lora_B" in name]
+    moved = [bool(weight.any()) for name, weight in result.items() if "lora_B" in name]
     assert len(moved) == 14
     assert all(moved)
     model = AutoModelForImageTextToText.from_pretrained(base)
@@ -70,7 +70,7 @@ def test_every_family_trains_and_its_adapter_lands(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         landed(PeftModel.from_pretrained(model, str(tmp_path / "out")), tmp_path / "out")
-    for name, weight in found.items():
+    for name, weight in result.items():
         # The second of two layers' deep features reach no answer in a model of two layers.
         if "lora_" not in name and "deepstack_merger_list.1" not in name:
             assert not torch.equal(weight, whole[name.removeprefix("base_model.model.")]), name
@@ -78,7 +78,7 @@ def test_every_family_trains_and_its_adapter_lands(
 
 def slowly(base: Path, source: Source, recipe: TrainingRecipe) -> dict[str, Tensor]:
     """The recipe step by step: token means, clipping, AdamW at two rates, warm-up and cosine."""
-    lessons = TrainingSet.read([source])
+    records = TrainingSet.read([source])
     encoder = encoder_for(str(base), recipe)
     model = with_lora(AutoModelForImageTextToText.from_pretrained(base), recipe, source.task)
     names = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -86,11 +86,11 @@ def slowly(base: Path, source: Source, recipe: TrainingRecipe) -> dict[str, Tens
     first = {n: torch.zeros_like(p) for n, p in names.items()}
     second = {n: torch.zeros_like(p) for n, p in names.items()}
     count = dict.fromkeys(names, 0)
-    rows = recipe.rows(lessons.counts)
+    rows = recipe.rows(records.counts)
     steps, warm = recipe.count_steps(len(rows)), recipe.count_warmup_steps(len(rows))
     for step in range(steps):
         some = rows[step * recipe.batch : (step + 1) * recipe.batch]
-        examples = [encoder(lessons.conversations[row]) for row in some]
+        examples = [encoder(records.conversations[row]) for row in some]
         total = sum(int((e["labels"] != IGNORED).sum()) for e in examples)
         for example in examples:
             inputs = {n: v for n, v in example.items() if n != "labels"}
@@ -133,8 +133,8 @@ def test_it_learns_what_the_recipe_says(
 ) -> None:
     recipe = TrainingRecipe(**{**FAST, "dropout": 0.0, "learning_rate": 1e-3, **settings})
     train(str(llava), [source], tmp_path / "out", task="toy", recipe=recipe, device=DeviceConfig())
-    found, wanted = load_file(tmp_path / "out" / WEIGHTS), slowly(llava, source, recipe)
-    assert furthest(found, wanted) < 2e-5
+    result, wanted = load_file(tmp_path / "out" / WEIGHTS), slowly(llava, source, recipe)
+    assert furthest(result, wanted) < 2e-5
     assert max(float(w.abs().max()) for n, w in wanted.items() if "lora_B" in n) > 1e-3
 
 
@@ -164,12 +164,12 @@ def test_portions_and_checkpointing_change_nothing(
 def test_the_projector_has_a_rate_of_its_own(llava: Path, source: Source, tmp_path: Path) -> None:
     """AdamW's first step is as long as the rate, whatever the gradient."""
     rates = {"learning_rate": 3e-3, "projector_rate": 7e-4}
-    found = trained(
+    result = trained(
         llava, source, tmp_path / "out", limit=4, warmup=0.0, dropout=0.0, seed=1, **rates
     )
     model = AutoModelForImageTextToText.from_pretrained(llava)
     base = {n: w.detach() for n, w in model.named_parameters()}
-    for name, weight in found.items():
+    for name, weight in result.items():
         if "lora_B" in name:
             assert float(weight.abs().max()) == pytest.approx(3e-3, rel=1e-3)
         elif "lora_A" not in name:
@@ -178,30 +178,30 @@ def test_the_projector_has_a_rate_of_its_own(llava: Path, source: Source, tmp_pa
 
 
 def test_a_frozen_projector_stays_out(llava: Path, source: Source, tmp_path: Path) -> None:
-    found = trained(llava, source, tmp_path / "out", projector="frozen", limit=1, warmup=0.0)
-    assert all("lora_" in name for name in found)
+    result = trained(llava, source, tmp_path / "out", projector="frozen", limit=1, warmup=0.0)
+    assert all("lora_" in name for name in result)
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert record["parameters"]["projector"] == 0
 
 
 def test_bfloat16_trains_in_float32(llava: Path, source: Source, tmp_path: Path) -> None:
-    found = trained(llava, source, tmp_path / "out", dtype="bfloat16", limit=4, warmup=0.0)
-    assert {weight.dtype for weight in found.values()} == {torch.float32}
-    assert all(bool(weight.any()) for name, weight in found.items() if "lora_B" in name)
+    result = trained(llava, source, tmp_path / "out", dtype="bfloat16", limit=4, warmup=0.0)
+    assert {weight.dtype for weight in result.values()} == {torch.float32}
+    assert all(bool(weight.any()) for name, weight in result.items() if "lora_B" in name)
 
 
 def test_text_alone_leaves_the_projector(llava: Path, tmp_path: Path) -> None:
-    source = source_of(write(tmp_path / "t.json", [lesson("Q", f"A{n}") for n in range(4)]))
-    found = trained(llava, source, tmp_path / "out", warmup=0.0)
+    source = source_of(write(tmp_path / "t.json", [entry("Q", f"A{n}") for n in range(4)]))
+    result = trained(llava, source, tmp_path / "out", warmup=0.0)
     base = AutoModelForImageTextToText.from_pretrained(llava).state_dict()
-    for name, weight in found.items():
+    for name, weight in result.items():
         if "lora_" not in name:
             assert torch.equal(weight, base[name.removeprefix("base_model.model.")])
 
 
 def test_several_tasks_are_one_adapter(llava: Path, tmp_path: Path) -> None:
     sources = [
-        source_of(write(tmp_path / f"{name}.json", [lesson(name, "A")] * n), name)
+        source_of(write(tmp_path / f"{name}.json", [entry(name, "A")] * n), name)
         for name, n in (("one", 3), ("two", 2))
     ]
     record = train(
@@ -249,7 +249,7 @@ def test_the_folder_and_its_record(llava: Path, source: Source, tmp_path: Path) 
 def test_a_warm_up_without_end_is_refused(
     llava: Path, tmp_path: Path, rows: int, batch: int, warmup: float
 ) -> None:
-    source = source_of(write(tmp_path / "t.json", [lesson("Q", "A")] * rows))
+    source = source_of(write(tmp_path / "t.json", [entry("Q", "A")] * rows))
     with pytest.raises(MergeError, match="and the warm-up from a rate of zero takes"):
         trained(llava, source, tmp_path / "out", batch=batch, warmup=warmup)
 
@@ -294,11 +294,11 @@ def test_a_loss_that_is_no_number_ends_it(llava: Path, source: Source, tmp_path:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_is_named_wherever_it_is_read(
+def test_a_broken_image_is_named_wherever_it_is_read(
     llava: Path, tmp_path: Path, workers: int
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
-    source = source_of(write(tmp_path / "t.json", [lesson("Q", "A", "a.png")]))
+    source = source_of(write(tmp_path / "t.json", [entry("Q", "A", "a.png")]))
     with pytest.raises(MergeError, match="cannot read the image") as caught:
         trained(llava, source, tmp_path / "out", DeviceConfig(workers=workers), warmup=0.0)
     assert "Traceback" not in str(caught.value)
@@ -306,7 +306,7 @@ def test_a_broken_picture_is_named_wherever_it_is_read(
     assert lines[:2] == [str(tmp_path / "a.png"), f"{tmp_path / 't.json'}, record 1"]
 
 
-def test_pictures_and_texts_are_not_mixed_among_parts_of_a_model(
+def test_images_and_texts_are_not_mixed_among_parts_of_a_model(
     llava: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
@@ -316,6 +316,6 @@ def test_pictures_and_texts_are_not_mixed_among_parts_of_a_model(
 
 
 def test_bad_data_is_found_before_the_model_is_looked_for(tmp_path: Path) -> None:
-    source = source_of(write(tmp_path / "t.json", [lesson("Q", "")]))
+    source = source_of(write(tmp_path / "t.json", [entry("Q", "")]))
     with pytest.raises(MergeError, match="an answer, is empty"):
         trained(tmp_path / "nowhere", source, tmp_path / "out")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_factories.conversations import lesson, write
+from bench_factories.conversations import entry, write
 from robustmerge.cli.app import run
 from robustmerge_bench.paper.training import session
 from robustmerge_bench.paper.training.conversations import Source
@@ -19,8 +19,8 @@ def test_a_file_of_conversations(
     llava: Path, source: Source, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    given = ["--base", str(llava), "--conversations", str(source.path), "-o", str(out)]
-    assert run(["bench", "train", *given, *QUICK, "--task", "mine"]) == 0
+    arguments = ["--base", str(llava), "--conversations", str(source.path), "-o", str(out)]
+    assert run(["bench", "train", *arguments, *QUICK, "--task", "mine"]) == 0
     printed, told = capfd.readouterr()
     assert "step 1 of 2: loss 5." in told
     assert "step 2 of 2: loss 5." in told
@@ -38,10 +38,13 @@ def test_tasks_under_a_root_as_json(
     llava: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for folder in ("ScienceQA", "REC"):
-        write(tmp_path / "data/Seen_data" / folder / "train.json", [lesson(folder, "A")] * 4)
-    given = ["--base", str(llava), "--task", "scienceqa,rec", "--data", str(tmp_path / "data")]
+        write(
+            tmp_path / "data/Seen_data" / folder / "train.json",
+            [entry(folder, "A")] * 4,
+        )
+    arguments = ["--base", str(llava), "--task", "scienceqa,rec", "--data", str(tmp_path / "data")]
     more = ["-o", str(tmp_path / "out"), "--projector", "frozen", "--init", "independent", "--json"]
-    assert run(["bench", "train", *given, *more, *QUICK]) == 0
+    assert run(["bench", "train", *arguments, *more, *QUICK]) == 0
     record = json.loads(capfd.readouterr().out)
     assert record["output_folder"] == str(tmp_path / "out")
     assert record["task"] == "scienceqa+rec"
@@ -51,7 +54,7 @@ def test_tasks_under_a_root_as_json(
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("arguments", "problem"),
     [
         ([], "nothing to train on"),
         (["--task", "rec"], "nothing to train on"),
@@ -64,10 +67,14 @@ def test_tasks_under_a_root_as_json(
     ],
 )
 def test_wrong_usage_is_explained(
-    llava: Path, tmp_path: Path, given: list[str], problem: str, capfd: pytest.CaptureFixture[str]
+    llava: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    problem: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = ["--base", str(llava), "-o", str(tmp_path / "out")]
-    assert run(["bench", "train", *out, *given]) == 1
+    assert run(["bench", "train", *out, *arguments]) == 1
     assert problem in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -83,6 +90,13 @@ def test_an_interrupt_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session.ExpertTrainer, "train", interrupted)
-    given = ["--base", str(llava), "--conversations", str(source.path), "-o", str(tmp_path / "out")]
-    assert run(["bench", "train", *given, *QUICK]) == 130
+    arguments = [
+        "--base",
+        str(llava),
+        "--conversations",
+        str(source.path),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert run(["bench", "train", *arguments, *QUICK]) == 130
     assert "the same command goes on from the last checkpoint" in capfd.readouterr().err

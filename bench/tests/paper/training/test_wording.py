@@ -20,8 +20,8 @@ SYSTEM = (
 
 
 def talk(*turns: tuple[str, str], image: bool = True) -> Conversation:
-    picture = Path("a.png") if image else None
-    return Conversation("here", picture, tuple(Turn(*turn) for turn in turns))
+    image_file = Path("a.png") if image else None
+    return Conversation("here", image_file, tuple(Turn(*turn) for turn in turns))
 
 
 def learned(worded: ConversationText) -> list[str]:
@@ -37,7 +37,7 @@ def test_vicuna_is_llavas_letter_by_letter() -> None:
 
 
 @pytest.mark.parametrize("image", [True, False])
-def test_one_turn_is_the_prompt_that_is_asked_and_its_answer(image: bool) -> None:
+def test_one_turn_is_the_prompt_that_is_requested_and_its_answer(image: bool) -> None:
     worded = vicuna(talk(("Where?", "There"), image=image))
     assert worded.text == prompts.vicuna("Where?", image, "There")
     assert worded.text[: worded.answers[0][0]] == prompts.vicuna("Where?", image)
@@ -58,12 +58,14 @@ class Written:
         self.turns = turns
         text = ""
         for number, turn in enumerate(turns):
-            said = turn["content"]
+            message = turn["content"]
             if not self._keep and number < len(turns) - 1 and turn["role"] == "assistant":
-                said = "…"
-            if not isinstance(said, str):
-                said = "".join(p.get("text", "<image>") for p in said)
-            text += self._answer.format(said) if turn["role"] == "assistant" else f"A:{said}\n"
+                message = "…"
+            if not isinstance(message, str):
+                message = "".join(p.get("text", "<image>") for p in message)
+            text += (
+                self._answer.format(message) if turn["role"] == "assistant" else f"A:{message}\n"
+            )
         return text + (self._ask if add_generation_prompt else "")
 
 

@@ -18,10 +18,7 @@ _SETTINGS = "config.json"
 
 
 def settings_of(base: str) -> Mapping[str, Any]:
-    """Read the base model's config.json.
-
-    Args:
-        base: A folder or Hub id.
+    """Read the config.json of a base model, a folder or Hub id.
 
     Raises:
         MergeError: The file is missing, or in the format of the original LLaVA code.
@@ -54,11 +51,7 @@ def is_clip(settings: Mapping[str, Any]) -> bool:
 
 
 def check_tasks(base: str, settings: Mapping[str, Any], tasks: Sequence[TaskPrompts]) -> None:
-    """Check that the base can answer these tasks.
-
-    Raises:
-        MergeError: A task of texts for CLIP, or one without texts for another model.
-    """
+    """Check that the base can answer these tasks."""
     for one in tasks:
         title, first = one.task.title, one.questions[0]
         if is_clip(settings) and one.task.kind != "label":

@@ -47,11 +47,7 @@ class AnsweringOptions:
     max_new_tokens: int | None = None
 
     def check(self) -> None:
-        """Check what can be checked without a model.
-
-        Raises:
-            MergeError: A value is unknown or out of range, or a server's url or model is missing.
-        """
+        """Check what can be checked without a model."""
         for name, choices in _CHOICES.items():
             value: Any = getattr(self, name)
             if value is not None and value not in choices:

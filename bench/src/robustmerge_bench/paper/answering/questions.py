@@ -41,13 +41,7 @@ class TaskPrompts:
     prompts: tuple[str, ...]
 
     def line(self, number: int, answer: str, model: str) -> str:
-        """Return one line of the file of answers, with the keys of the released scripts.
-
-        Args:
-            number: Number of the question, from 0.
-            answer: Its answer.
-            model: Name of the model.
-        """
+        """Return the line of question `number`'s answer, with the keys of the released scripts."""
         request = self.questions[number]
         identity = json.dumps([model, self.task.name, number, request.id])
         content: Mapping[str, Any] = {

@@ -20,11 +20,7 @@ _LONGEST = 70  # letters of a value in a message
 
 
 def merge_records(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of a folder that holds these tasks and those it already has.
-
-    Args:
-        out: The folder.
-        record: The run that is to be added.
+    """Return the record of a folder, with a run added to it.
 
     Raises:
         MergeError: The folder's answers are of another model, other settings or other questions.

@@ -84,14 +84,7 @@ def answer(
 def open_engine(
     base: str, adapter: str | None, settings: Mapping[str, Any], options: AnsweringOptions
 ) -> Engine:
-    """Start the engine of the options.
-
-    Args:
-        base: Folder or Hub id.
-        adapter: Folder or Hub id; None for the base alone.
-        settings: The base's config.json.
-        options: How the model answers.
-    """
+    """Start the engine of the options; `settings` are the base's config.json."""
     if is_clip(settings):
         from .clip.engine import ClipEngine
 
@@ -169,11 +162,7 @@ def _hashes(adapter: str) -> dict[str, str]:
 
 
 def _done(prompts: TaskPrompts, path: Path) -> int:
-    """Count the answers in a file, and cut off half a line that a killed run left.
-
-    Raises:
-        MergeError: A line is not the answer to its question.
-    """
+    """Count the answers in a file, and cut off half a line that a killed run left."""
     if not path.exists():
         return 0
     with reading(path):

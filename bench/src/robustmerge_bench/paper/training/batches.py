@@ -27,7 +27,8 @@ class OrderedExamples(Dataset[Example], Generic[Item]):
     """The examples of a training in their order, filled up to whole portions.
 
     Padding repeats examples without their labels, so that a training on many devices learns
-    exactly what one on a single device does.
+    exactly what one on a single device does. `portion` is the number of examples that all devices
+    get at once, `rows` the order of the items, and `encoder` makes an example as a batch of one.
     """
 
     def __init__(
@@ -37,14 +38,6 @@ class OrderedExamples(Dataset[Example], Generic[Item]):
         portion: int,
         encoder: Callable[[Item], Example],
     ) -> None:
-        """Keep the items.
-
-        Args:
-            items: Conversations or images, of all tasks.
-            rows: The order in which they are seen.
-            portion: Examples that all devices get at once.
-            encoder: Makes an example of one, as a batch of one.
-        """
         self._items, self._rows, self._encoder = items, rows, encoder
         self._length = -(-len(rows) // portion) * portion
 
@@ -52,12 +45,7 @@ class OrderedExamples(Dataset[Example], Generic[Item]):
         return self._length
 
     def __getitem__(self, index: int) -> Example:
-        """Encode an example.
-
-        Raises:
-            MergeError: The encoder cannot read it.
-            IndexError: The index is beyond the last example.
-        """
+        """Encode an example."""
         if index >= self._length:
             raise IndexError(index)
         example = self._encoder(self._items[self._rows[index % len(self._rows)]])

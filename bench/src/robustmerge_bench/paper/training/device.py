@@ -38,11 +38,6 @@ class DeviceConfig:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            MergeError: A number is out of its range, or there is no such device.
-        """
         check(self, COUNT, "device_batch", "save_every")
         check(self, AMOUNT, "workers")
         if self.device == "cuda" and not _has_gpu():
@@ -88,9 +83,6 @@ class DeviceConfig:
         Args:
             batch: Examples of a step, on all devices together.
             most: The upper limit where no device batch is set.
-
-        Raises:
-            MergeError: The batch cannot be divided among the processes or by the device batch.
         """
         count = self.processes
         if batch % count:

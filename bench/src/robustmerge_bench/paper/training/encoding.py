@@ -76,12 +76,7 @@ class ConversationEncoder:
         return next(token for token in tokens if token is not None)
 
     def __call__(self, conversation: Conversation) -> Example:
-        """Encode a conversation, as a batch of one.
-
-        Raises:
-            MergeError: The image cannot be read, the processor refuses it, or too much would
-                have to be cut.
-        """
+        """Encode a conversation, as a batch of one."""
         images = [] if conversation.image is None else [self._image(conversation)]
         with processor_errors(
             "the conversation",

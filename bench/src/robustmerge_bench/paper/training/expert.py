@@ -80,14 +80,7 @@ def lora_modules(model: PeftModel) -> list[str]:
 
 
 def start_A(model: PeftModel, init: StartOfA, seed: int, task: str) -> None:  # noqa: N802
-    """Set every A to its starting values; B is zero, as PEFT leaves it.
-
-    Args:
-        model: The model.
-        init: Whether the task matters.
-        seed: Of the draws.
-        task: The task's name.
-    """
+    """Set every A to its starting values; B is zero, as PEFT leaves it."""
     key = task if init == "independent" else ""
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer):

@@ -43,7 +43,6 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]  # transformers i
     """Reports losses as the Trainer logs them, in the main process."""
 
     def __init__(self, report: Report) -> None:
-        """Keep the function that reports."""
         self._report = report
         self._start = (0, 0.0)
 
@@ -62,11 +61,7 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]  # transformers i
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Report the loss.
-
-        Raises:
-            MergeError: The loss is not finite.
-        """
+        """Report the loss."""
         del args, control
         if not logs or "loss" not in logs:
             return

@@ -45,11 +45,7 @@ SEED = NumberRange("from 0 to 4294967295", lambda value: 0 <= value < 2**32)
 
 
 def check(settings: object, allowed: NumberRange, *names: str) -> None:
-    """Check settings with the names of their options; None stands for an option without a value.
-
-    Raises:
-        MergeError: A number is out of its range.
-    """
+    """Check settings with the names of their options; None stands for an option without a value."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not allowed.contains(value):
@@ -72,11 +68,6 @@ class ExpertRecipe:
     seed: int
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            MergeError: A number is out of its range.
-        """
         check(self, COUNT, "rank", "epochs", "batch", "limit")
         check(self, RATE, "learning_rate")
         check(self, SHARE, "dropout", "warmup")
@@ -126,11 +117,7 @@ class ExpertRecipe:
         return math.ceil(self.warmup * self.count_steps(rows))
 
     def check_steps(self, rows: int) -> None:
-        """Check that there are steps beyond the warm-up, which begins at a rate of zero.
-
-        Raises:
-            MergeError: The warm-up takes all steps.
-        """
+        """Check that there are steps beyond the warm-up, which begins at a rate of zero."""
         steps, warm = self.count_steps(rows), self.count_warmup_steps(rows)
         if warm >= steps:
             raise MergeError(
@@ -181,11 +168,6 @@ class TrainingRecipe(ExpertRecipe):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            MergeError: A number is out of its range.
-        """
         super().__post_init__()
         check(self, COUNT, "max_length")
         check(self, RATE, "projector_rate")

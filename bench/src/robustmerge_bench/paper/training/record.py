@@ -34,18 +34,7 @@ def versions() -> dict[str, str]:
 def write_adapter(
     trainer: ExpertTrainer, target: Path, record: Mapping[str, Any], card: str, *, force: bool
 ) -> None:
-    """Write the adapter's folder whole or not at all; every process takes part.
-
-    Args:
-        trainer: The trainer of the adapter.
-        target: The folder.
-        record: The content of training.json.
-        card: The model card.
-        force: Replace an adapter in the folder.
-
-    Raises:
-        MergeError: The folder cannot be written.
-    """
+    """Write the adapter's folder whole or not at all; every process takes part."""
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin is not None:  # otherwise each process would save its own part
         plugin.set_state_dict_type("FULL_STATE_DICT")
@@ -64,13 +53,7 @@ def write_adapter(
 
 
 def model_card(record: Mapping[str, Any], description: str, *tags: str) -> str:
-    """Return a model card.
-
-    Args:
-        record: The training's.
-        description: What the adapter is and how it was trained.
-        *tags: Tags beyond those of every adapter.
-    """
+    """Return a model card with tags beyond those of every adapter."""
     return f"""---
 base_model: {json.dumps(record["base"], ensure_ascii=False)}
 library_name: peft

@@ -32,11 +32,7 @@ Recipe = TypeVar("Recipe", bound=ExpertRecipe)
 
 
 def check_output(output: str | Path, base: str, *, force: bool) -> Path:
-    """Return the folder to write, which is refused where it holds something else.
-
-    Raises:
-        MergeError: The folder holds the base, other files, or an adapter that is to be kept.
-    """
+    """Return the folder to write, which is refused where it holds something else."""
     target, home = expand_user(output), expand_user(base)
     inputs = [home] if home.is_dir() else []
     check_target(target, inputs, force=force, holds=("a trained adapter", FILE))
@@ -68,19 +64,6 @@ class ExpertTraining(ABC, Generic[Recipe]):
         counts: Sequence[int],
         files: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Check that there are enough examples.
-
-        Args:
-            base: The base model, a folder or Hub id.
-            task: Name of the task, or of several.
-            recipe: How the expert is trained.
-            device: Where it is trained.
-            counts: Number of each task's examples.
-            files: For the record: the files of each task, with hashes.
-
-        Raises:
-            MergeError: There are no steps beyond the warm-up.
-        """
         self.base, self.task, self.recipe, self.device = base, task, recipe, device
         self.rows, self.files = recipe.rows(counts), files
         recipe.check_steps(len(self.rows))

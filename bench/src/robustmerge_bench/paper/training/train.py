@@ -83,11 +83,7 @@ class ConversationTraining(ExpertTraining[TrainingRecipe]):
         device: DeviceConfig,
         data: TrainingSet,
     ) -> None:
-        """Check that all processes run the same layers, where the model is divided among them.
-
-        Raises:
-            MergeError: Some conversations have an image and some have none.
-        """
+        """Check that all processes run the same layers, where the model is divided among them."""
         super().__init__(base, task, recipe, device, data.counts, data.files)
         self._data = data
         total = len(data.conversations)

@@ -31,15 +31,10 @@ def arguments(
     portion: int,
     **more: Any,
 ) -> TrainingArguments:
-    """Return the Trainer's arguments.
+    """Return the Trainer's arguments, with `more` that depend on the model.
 
-    Args:
-        recipe: The recipe.
-        device: Where it runs.
-        folder: Folder of the checkpoints.
-        rows: Examples seen, in all epochs.
-        portion: Examples that one device gets at once.
-        **more: Arguments that depend on the model.
+    `folder` is that of the checkpoints, `rows` the examples seen in all epochs, and `portion` those
+    that one device gets at once.
     """
     known = {field.name for field in fields(TrainingArguments)}
     # Versions of transformers name these arguments differently.

@@ -62,11 +62,7 @@ class Template:
     ends: tuple[str, ...]
 
     def __call__(self, conversation: Conversation) -> ConversationText:
-        """Return the conversation as the template writes it.
-
-        Raises:
-            MergeError: The template writes an answer elsewhere than after its prompt.
-        """
+        """Return the conversation as the template writes it."""
         turns: list[ChatTurn] = []
         answers: list[Span] = []
         text = ""

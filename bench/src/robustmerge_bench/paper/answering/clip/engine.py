@@ -35,16 +35,6 @@ class ClipEngine:
     """
 
     def __init__(self, base: str, adapter: str | None, options: AnsweringOptions) -> None:
-        """Load the model.
-
-        Args:
-            base: Folder or Hub id.
-            adapter: Folder or Hub id; None for the base alone.
-            options: Of these, engine, device, dtype, batch and workers.
-
-        Raises:
-            MergeError: The base or the adapter cannot be loaded.
-        """
         if options.engine == "server":
             raise MergeError(
                 "CLIP answers in this process only", where="--engine server", hint="leave it out"

@@ -44,11 +44,7 @@ class RequestEncoder:
             self.processor.image_processor.do_pad = False  # the task decides about padding
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, Tensor]:
-        """Return a batch of requests, all of which have an image or none.
-
-        Raises:
-            MergeError: An image cannot be read, or the processor refuses a request.
-        """
+        """Return a batch of requests, all of which have an image or none."""
         images = [self._image(one) for one in requests if one.image is not None]
         texts = [one.text for one in requests]
         with processor_errors(

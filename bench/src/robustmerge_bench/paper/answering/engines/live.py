@@ -31,7 +31,7 @@ _BATCHES = 4  # of a window
 
 
 class LocalEngine:
-    """A model in this process.
+    """A model in this process, with an adapter or without.
 
     Attributes:
         model: The model, with the adapter in it.
@@ -50,20 +50,6 @@ class LocalEngine:
         dtype: str,
         batch: int,
     ) -> None:
-        """Load the model.
-
-        Args:
-            base: Folder or Hub id.
-            adapter: Folder or Hub id; None for the base alone.
-            settings: The base's config.json.
-            prompt: Format of the prompts.
-            device: Where it runs.
-            dtype: Type it runs in, one of DTYPES.
-            batch: Requests at a time.
-
-        Raises:
-            MergeError: The base, its processor or the adapter cannot be loaded.
-        """
         self._device, self._dtype = _find_device(device), DTYPES[dtype]
         self.batch, self.window = batch, batch * _BATCHES
         # The tokenizer is not thread-safe. One thread encodes the next batch meanwhile.

@@ -47,9 +47,6 @@ class ServerEngine:
         Args:
             settings: The base's config.json.
             options: With url and model.
-
-        Raises:
-            MergeError: The server does not answer, or has no such model.
         """
         assert options.url is not None
         assert options.model is not None

@@ -127,10 +127,6 @@ class ImageEncoder:
     clip: ClipModel
 
     def __call__(self, image: ClassImage) -> dict[str, Tensor]:
-        """Return an image and its label, as a batch of one.
-
-        Raises:
-            MergeError: The image cannot be read.
-        """
+        """Return an image and its label, as a batch of one."""
         pixels = self.clip.pixels([open_image(image.path, image.where)])
         return {"pixel_values": pixels, "labels": torch.tensor([image.label])}

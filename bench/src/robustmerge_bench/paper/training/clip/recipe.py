@@ -66,11 +66,6 @@ class ClipRecipe(ExpertRecipe):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            MergeError: A value is unknown or out of its range.
-        """
         if self.targets not in PATTERNS:
             raise unknown("targets", self.targets, PATTERNS, where="--targets")
         super().__post_init__()

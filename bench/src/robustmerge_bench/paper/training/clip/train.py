@@ -42,22 +42,8 @@ def train(
 ) -> dict[str, Any]:
     """Train an adapter on the images of one task, or of several together.
 
-    A training that was stopped resumes from its last checkpoint when it is called again. Under
-    `accelerate launch` every process calls it.
-
-    Args:
-        base: A CLIP model, folder or Hub id.
-        tasks: The tasks; each image is classified among the classes of its own task.
-        data: The folder that holds all tasks.
-        output: The folder to write; it appears whole or not at all.
-        recipe: How the expert is trained.
-        device: Where it is trained.
-        restart: Discard an earlier training instead of resuming it.
-        force: Replace an adapter in the folder.
-        report: Called with every step that is logged, in the main process.
-
-    Returns:
-        The record, which is the content of training.json.
+    Each image is classified among the classes of its own task. `data` is the folder that holds all
+    tasks; the other arguments are those of `paper.training.train.train`.
 
     Raises:
         MergeError: The input or the machine does not allow it; only checkpoints were written.
@@ -80,7 +66,6 @@ class ClassTraining(ExpertTraining[ClipRecipe]):
     def __init__(
         self, base: str, recipe: ClipRecipe, device: DeviceConfig, data: ClassImages
     ) -> None:
-        """Keep the images."""
         super().__init__(base, "+".join(data.tasks), recipe, device, data.counts, data.files)
         self._data = data
 

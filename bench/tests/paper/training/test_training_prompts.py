@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForImageTextToText
 
-from bench_factories.conversations import lesson, source_of, write
+from bench_factories.conversations import entry, source_of, write
 from bench_factories.tiny_models import draw, save
 from robustmerge_bench.paper.answering.engine import Request
 from robustmerge_bench.paper.answering.engines.live import LocalEngine
@@ -32,17 +32,17 @@ def sure_of_itself(base: Path) -> Path:
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "idefics3"])
 def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> None:
     base = sure_of_itself(save(family, tmp_path / "base"))
-    pictures = [draw(tmp_path / "0.png", 0), draw(tmp_path / "1.png", 1), None]
-    lessons = [
-        lesson(question, answer, path and path.name)
-        for question, answer, path in zip(QUESTIONS, ANSWERS, pictures, strict=True)
+    images = [draw(tmp_path / "0.png", 0), draw(tmp_path / "1.png", 1), None]
+    records = [
+        entry(question, answer, path and path.name)
+        for question, answer, path in zip(QUESTIONS, ANSWERS, images, strict=True)
     ]
     recipe = TrainingRecipe(
         batch=3, epochs=80, learning_rate=5e-3, projector_rate=3e-3, dropout=0.0
     )
     record = train(
         str(base),
-        [source_of(write(tmp_path / "train.json", lessons))],
+        [source_of(write(tmp_path / "train.json", records))],
         tmp_path / "out",
         task="toy",
         recipe=recipe,
@@ -59,8 +59,8 @@ def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> Non
         dtype="float32",
         batch=3,
     )
-    asked = [
+    request = [
         Request(n, question, path, "pad", 16, "there")
-        for n, (question, path) in enumerate(zip(QUESTIONS, pictures, strict=True))
+        for n, (question, path) in enumerate(zip(QUESTIONS, images, strict=True))
     ]
-    assert tuple(engine.answer(asked)) == ANSWERS
+    assert tuple(engine.answer(request)) == ANSWERS
