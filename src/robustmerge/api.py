@@ -51,7 +51,7 @@ def merge(
     The base model is not loaded, and memory holds a few modules at a time. The folder that comes
     out is a plain LoRA adapter (alpha = rank, scalings folded in) with a record of the merge.
 
-    Example:
+    Examples:
         >>> import robustmerge
         >>> report = robustmerge.merge(["vqa", "ocr"], "both", method="task-arithmetic", rank=8)
         >>> report.rank
@@ -133,7 +133,7 @@ def diagnose(
 
     Neither the base model nor an update is formed, and memory holds a few modules at a time.
 
-    Example:
+    Examples:
         >>> import robustmerge
         >>> found = robustmerge.diagnose(["vqa", "ocr"])
         >>> pair = found.pooled("pairs")[0]
@@ -165,7 +165,7 @@ def diagnose(
 def load(source: str | Path) -> Adapter:
     """Open an adapter: settings and headers are read, tensors when asked for.
 
-    Example:
+    Examples:
         >>> import robustmerge
         >>> adapter = robustmerge.load("vqa")
         >>> name = next(iter(adapter.modules))

@@ -156,7 +156,7 @@ def method(
     A method is stochastic when it takes a parameter `seed`. `Method` says what the traits mean;
     `robustmerge.testing.check_method` reports which of them hold.
 
-    Example:
+    Examples:
         >>> import robustmerge
         >>> from robustmerge.linalg import concat
         >>> half = robustmerge.methods.method("half")(lambda stack: concat(stack).scaled(0.5))
