@@ -104,6 +104,13 @@ BENCHMARK = (
         "(len(p) - rank - 1)",
         "bench/tests/results/test_comparison.py",
     ),
+    _plant(
+        "a merge without rivals is the best",
+        "bench/results/table.py::mark_best",
+        "if len(merges) < 2",
+        "if len(merges) < 1",
+        "bench/tests/results/test_table.py",
+    ),
     # The laptop benchmark
     _plant(
         "scenes for tests are in training",

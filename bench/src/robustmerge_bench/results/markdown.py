@@ -38,7 +38,7 @@ def table_lines(table: ResultTable, most: int | None = None) -> list[str]:
         most: Characters of a label; the rest is cut off.
     """
     head = ["", *(escape(column.text) for column in table.columns)]
-    rows = [[_cut(_label(row), most), *map(_cell, row.cells)] for row in table.rows]
+    rows = [[_label(row, most), *map(_cell, row.cells)] for row in table.rows]
     return aligned(head, rows)
 
 
@@ -68,15 +68,14 @@ def _padded(cell: str, width: int, column: int) -> str:
     return cell.rjust(width) if column else cell.ljust(width)
 
 
-def _cut(label: str, most: int | None) -> str:
-    return label if most is None or len(label) <= most else label[: most - 1] + "…"
-
-
-def _label(row: TableRow) -> str:
+def _label(row: TableRow, most: int | None) -> str:
     """Write a label; that of a published row in italics, with the letter of its source."""
+    label = row.label
+    if most is not None and len(label) > most:
+        label = label[: most - 1] + "…"
     if row.kind in PUBLISHED:
-        return f"*{escape(row.label)}, published* ({row.mark})"
-    return escape(row.label)
+        return f"*{escape(label)}, published* ({row.mark})"
+    return escape(label)
 
 
 def _cell(cell: TableCell) -> str:
