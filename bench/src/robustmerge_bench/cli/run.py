@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -20,8 +21,9 @@ from rich.progress import (
 
 from robustmerge.cli.optional import needing
 
+from ..paper.answering.options import AnsweringOptions
+
 if TYPE_CHECKING:
-    from ..paper.answering.options import AnsweringOptions
     from ..paper.answering.run import Progress
     from ..paper.tasks import PaperTask
 
@@ -33,16 +35,8 @@ def run(
     data: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     adapter: str | None = None,
-    engine: Literal["transformers", "server"] = "transformers",
-    url: str | None = None,
-    model: str | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16"] | None = None,
-    batch: int = 16,
-    workers: int = 16,
-    prompt: Literal["auto", "vicuna", "chat-template"] = "auto",
-    limit: int | None = None,
-    max_new_tokens: int | None = None,
+    options: Annotated[AnsweringOptions, Parameter(name="*")] = AnsweringOptions(),  # noqa: B008
 ) -> int:
     """Have a model answer tasks of the paper's benchmark: greedy, as the released scripts ask.
 
@@ -57,37 +51,15 @@ def run(
         output: Folder of the answers.
         adapter: The adapter, a folder or Hub id, also in the original LLaVA format; the base alone
             where not given.
-        engine: What runs the model: transformers here, or a server that speaks OpenAI's protocol.
-        url: The server, such as http://localhost:8000/v1.
-        model: What the server calls the base with the adapter.
         device: cpu, cuda, cuda:1, …; cuda where there is one unless given.
-        dtype: Type the model runs in. Unless given, float32 on a CPU and for CLIP, float16 for
-            LLaVA-1.5, as in the released scripts, and bfloat16 for others.
-        batch: Questions at a time, here.
-        workers: Questions at a time, on a server.
-        prompt: vicuna, word for word as the released scripts; chat-template, the model's own; or
-            auto: vicuna for LLaVA-1.5, the template for others.
-        limit: Ask the first questions of every task only.
-        max_new_tokens: Most tokens of an answer; each task's own unless given.
+        options: How the model answers.
     """
     from robustmerge.files import expand_user
 
-    from ..paper.answering.options import AnsweringOptions
     from ..paper.answering.run import answer
     from ..paper.tasks import chosen
 
-    options = AnsweringOptions(
-        engine=engine,
-        url=url,
-        model=model,
-        device=device or default_device(),
-        dtype=dtype,
-        batch=batch,
-        workers=workers,
-        prompt=prompt,
-        limit=limit,
-        max_new_tokens=max_new_tokens,
-    )
+    options = replace(options, device=device or default_device())
     data, output, selected = expand_user(data), expand_user(output), chosen(tasks)
     try:
         with running("running a model", options) as progress:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from cyclopts import Parameter
 
 from robustmerge.errors import MergeError, unknown
 
 EngineName = Literal["transformers", "server"]
+TypeName = Literal["float32", "float16", "bfloat16"]
 PromptOption = Literal["auto", "vicuna", "chat-template"]
 _CHOICES = {
     "engine": get_args(EngineName),
     "prompt": get_args(PromptOption),
-    "dtype": ("float32", "float16", "bfloat16"),
+    "dtype": get_args(TypeName),
 }
 
 
@@ -21,25 +24,25 @@ class AnsweringOptions:
     """How a model answers.
 
     Attributes:
-        engine: What runs it: this process, or a server that speaks OpenAI's protocol.
+        engine: What runs the model: transformers here, or a server that speaks OpenAI's protocol.
         url: The server, such as http://localhost:8000/v1.
         model: The server's name for the base with the adapter.
-        device: Where it runs in this process.
-        dtype: Type it runs in there; by default float32 on a CPU and for CLIP, float16 for
-            LLaVA-1.5, bfloat16 for others.
-        batch: Questions at a time there.
+        device: The device that the model runs on here.
+        dtype: Type the model runs in here. Unless given, float32 on a CPU and for CLIP, float16 for
+            LLaVA-1.5, as in the released scripts, and bfloat16 for others.
+        batch: Questions at a time, here.
         workers: Requests at a time to a server; threads that read images for CLIP.
-        prompt: vicuna (word for word as the released scripts), chat-template, or auto: the first
-            for LLaVA-1.5, the second for other models.
-        limit: The first questions of every task only.
-        max_new_tokens: Most tokens of an answer, instead of each task's own.
+        prompt: vicuna, word for word as the released scripts; chat-template, the model's own; or
+            auto: vicuna for LLaVA-1.5, the template for others.
+        limit: Ask the first questions of every task only.
+        max_new_tokens: Most tokens of an answer; each task's own unless given.
     """
 
     engine: EngineName = "transformers"
     url: str | None = None
     model: str | None = None
-    device: str = "cpu"
-    dtype: str | None = None
+    device: Annotated[str, Parameter(parse=False)] = "cpu"  # by the verb, which looks for a GPU
+    dtype: TypeName | None = None
     batch: int = 16
     workers: int = 16
     prompt: PromptOption = "auto"

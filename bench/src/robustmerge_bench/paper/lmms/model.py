@@ -20,6 +20,7 @@ from lmms_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
 from robustmerge.collect.load import load_processor
+from robustmerge.engine.options import read_fields
 from robustmerge.errors import MergeError, unknown
 
 from ..answering.engines.live import LocalEngine
@@ -72,9 +73,13 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
         del max_batch_size
         for name in others:
             raise unknown("argument", name, _ARGUMENTS, where="--model_args")
-        options = AnsweringOptions(
-            device=_device(device), dtype=dtype, batch=_size(batch_size), prompt=prompt
-        )
+        entries = {
+            "device": _device(device),
+            "dtype": dtype,
+            "batch": _size(batch_size),
+            "prompt": prompt,
+        }
+        options = AnsweringOptions(**read_fields(AnsweringOptions, entries))
         options.check()
         settings = settings_of(base)
         asked = prompt_for(settings, options.prompt, base)
