@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+import transformers
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from factories.families import _quiet
 from robustmerge_bench.paper.training.clip.recipe import ClipRecipe
 
 SIDE = 32
+_IMAGES = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
+"""The class without torchvision has a name of its own in recent versions."""
 QUICK = ClipRecipe(rank=4, steps=40, batch=12, learning_rate=1e-2, dropout=0.0)
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 50, 220)}
 
@@ -29,7 +32,7 @@ def base(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         CLIPModel(config).save_pretrained(folder)
-    CLIPImageProcessorPil(
+    _IMAGES(
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
     ).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
