@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 import transformers
+from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from factories.families import _quiet
