@@ -166,7 +166,7 @@ def test_names_are_checked() -> None:
 
 
 def unchecked(module: ModuleType) -> Any:
-    """A module loaded once more, past the type check that tests have and users do not."""
+    """Load a module again, without the type check that tests have and users do not."""
     package, _, file = module.__name__.rpartition(".")
     name = f"{package}._plain_{file}"
     spec = importlib.util.spec_from_file_location(name, module.__file__)

@@ -22,8 +22,8 @@ Q = "base_model.model.model.language_model.layers.1.self_attn.q_proj"
 
 
 def merge(sources: list[Path], out: Path, **options: Any) -> Path:
-    given = {"method": "task-arithmetic", "rank": "full", "dora": "mean"} | options
-    merge_recipe(Recipe(adapters=tuple(map(str, sources)), **given), out)
+    settings = {"method": "task-arithmetic", "rank": "full", "dora": "mean"} | options
+    merge_recipe(Recipe(adapters=tuple(map(str, sources)), **settings), out)
     return out
 
 
@@ -56,13 +56,13 @@ def test_two_adapters_are_the_formula(tmp_path: Path, weights: tuple[float, ...]
         w * (4 / (2 + seed)) * file[f"{Q}.lora_B.weight"] @ file[f"{Q}.lora_A.weight"]
         for w, seed, file in zip(shares, (1, 2), files, strict=True)
     )
-    lengths = torch.stack([file[f"{Q}.lora_magnitude_vector"] for file in files])
-    mean = (shares[:, None] * lengths).sum(0) / shares.sum()
+    magnitudes = torch.stack([file[f"{Q}.lora_magnitude_vector"] for file in files])
+    mean = (shares[:, None] * magnitudes).sum(0) / shares.sum()
     W = build("llava").get_parameter("model.language_model.layers.1.self_attn.q_proj.weight")
-    turned = W + update
-    wanted = mean[:, None] * turned / turned.norm(dim=1, keepdim=True)
-    found = weight_of(attach(build("llava"), out))
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    direction = W + update
+    expected = mean[:, None] * direction / direction.norm(dim=1, keepdim=True)
+    actual = weight_of(attach(build("llava"), out))
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_output_says_that_it_is_dora(tmp_path: Path) -> None:

@@ -53,17 +53,17 @@ def test_files_give_what_the_method_gives(
     loaded = [robustmerge.load(folder) for folder in folders]
     stacks = [
         Stack.of(
-            [one.factors(name) for one in loaded],
+            [opened.factors(name) for opened in loaded],
             module=name,
-            scalings=tuple(one.modules[name].scaling for one in loaded),
+            scalings=tuple(opened.modules[name].scaling for opened in loaded),
         )
         for name in loaded[0].modules
     ]
     settings = method.configure({})
     surveyed: dict[str, Any] = {}
     if method.survey is not None:
-        found = method.survey(lambda: iter(stacks), [settings] * len(stacks))
-        surveyed = {} if found is None else {"surveyed": found}
+        survey_result = method.survey(lambda: iter(stacks), [settings] * len(stacks))
+        surveyed = {} if survey_result is None else {"surveyed": survey_result}
     merged = deltas(tmp_path / "out")
     for stack, line in zip(stacks, report.modules, strict=True):
         result = method(stack, **settings, **surveyed)
@@ -72,8 +72,8 @@ def test_files_give_what_the_method_gives(
             assert line.energy == pytest.approx(1)
             expected = 0.5 * update.dense().double()
             torch.testing.assert_close(merged[stack.module], expected, rtol=1e-4, atol=1e-5)
-    for one in loaded:
-        one.close()
+    for opened in loaded:
+        opened.close()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,8 +104,8 @@ def test_scale_rules_do_not_depend_on_workers(folders: list[str], tmp_path: Path
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "3" / file).read_bytes()
 
 
-def test_a_cut_that_leaves_little_is_remarked(folders: list[str], tmp_path: Path) -> None:
-    """A flat spectrum has nothing to choose by."""
+def test_a_cut_that_keeps_little_energy_is_a_warning(folders: list[str], tmp_path: Path) -> None:
+    """Cut a flat spectrum, in which no direction is more important than another."""
     cut = robustmerge.merge(folders, tmp_path / "cut", method="iso-c", rank=3)
     assert any("rank 3 keeps 33%" in text for text in cut.warnings)
     whole = robustmerge.merge(folders, tmp_path / "whole", method="iso-c", rank="full")

@@ -16,7 +16,7 @@ LLM = {f"model.layers.{n}.self_attn.{p}": (8, 8) for n in range(2) for p in ("q_
 
 
 def original(folder: Path, seed: int) -> str:
-    """A folder as the LLaVA code writes it."""
+    """Write a folder as the LLaVA code does."""
     adapter(folder, seed=seed, modules=LLM, binary=True, dtype=torch.bfloat16)
     g = torch.Generator().manual_seed(seed)
     shapes = {"0.weight": (6, 5), "0.bias": (6,), "2.weight": (6, 6), "2.bias": (6,)}
@@ -44,10 +44,10 @@ def test_the_original_code_can_load_the_result(tmp_path: Path) -> None:
     stored = load_file(out / "adapter_model.safetensors")
     assert all(torch.equal(stored[n], t) for n, t in lora.items())
     merged = load(out, "non_lora_trainables.bin")
-    one, two = (load(s, "non_lora_trainables.bin") for s in sources)
-    assert merged.keys() == one.keys()
+    first, second = (load(s, "non_lora_trainables.bin") for s in sources)
+    assert merged.keys() == first.keys()
     for name, tensor in merged.items():
-        mean = ((one[name].float() + two[name].float()) / 2).bfloat16()
+        mean = ((first[name].float() + second[name].float()) / 2).bfloat16()
         assert torch.equal(tensor, mean)
     assert json.loads((out / "config.json").read_text()) == {"model_type": "llava_llama"}
 
@@ -55,9 +55,9 @@ def test_the_original_code_can_load_the_result(tmp_path: Path) -> None:
 def test_to_current_names_and_back(tmp_path: Path) -> None:
     source = original(tmp_path / "a", 1)
     settings = {"method": "task-arithmetic", "dtype": "float32"}
-    there = tmp_path / "hf"
-    merge_recipe(Recipe(adapters=(source,), layout="hf", **settings), there)
-    tensors = load_file(there / "adapter_model.safetensors")
+    converted = tmp_path / "hf"
+    merge_recipe(Recipe(adapters=(source,), layout="hf", **settings), converted)
+    tensors = load_file(converted / "adapter_model.safetensors")
     prefix = "base_model.model.model."
     before = load(source, "non_lora_trainables.bin")
     for old, new in (("mm_projector.0", "linear_1"), ("mm_projector.2", "linear_2")):
@@ -65,12 +65,12 @@ def test_to_current_names_and_back(tmp_path: Path) -> None:
             got = tensors[f"{prefix}multi_modal_projector.{new}.{leaf}"]
             torch.testing.assert_close(got, before[f"{prefix}{old}.{leaf}"].float())
     assert f"{prefix}language_model.layers.1.self_attn.q_proj.lora_A.weight" in tensors
-    config = json.loads((there / "adapter_config.json").read_text())
+    config = json.loads((converted / "adapter_config.json").read_text())
     assert config["modules_to_save"] == ["multi_modal_projector"]
-    assert not (there / "non_lora_trainables.bin").exists()
+    assert not (converted / "non_lora_trainables.bin").exists()
 
     back = tmp_path / "back"
-    merge_recipe(Recipe(adapters=(str(there),), layout="llava", **settings), back)
+    merge_recipe(Recipe(adapters=(str(converted),), layout="llava", **settings), back)
     after = load(back, "non_lora_trainables.bin")
     assert after.keys() == before.keys()
     for name, tensor in before.items():

@@ -200,7 +200,7 @@ def test_modules_that_no_short_name_selects_are_named_in_full(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("inputs", "asked", "expected"),
+    ("inputs", "dtype", "expected"),
     [
         ((torch.float16, torch.float16), None, torch.float16),
         ((torch.bfloat16, torch.bfloat16), None, torch.bfloat16),
@@ -212,11 +212,11 @@ def test_modules_that_no_short_name_selects_are_named_in_full(tmp_path: Path) ->
 def test_the_type_of_the_output(
     tmp_path: Path,
     inputs: tuple[torch.dtype, ...],
-    asked: str | None,
+    dtype: str | None,
     expected: torch.dtype,
 ) -> None:
     sources = [str(adapter(tmp_path / str(i), seed=i, dtype=d)) for i, d in enumerate(inputs)]
-    merge(sources, tmp_path / "out", dtype=asked, **SUM)
+    merge(sources, tmp_path / "out", dtype=dtype, **SUM)
     tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert {t.dtype for t in tensors.values()} == {expected}
     tolerance = 1e-5 if expected == torch.float32 else 1e-2
@@ -284,9 +284,9 @@ def test_the_record_and_the_card(tmp_path: Path) -> None:
     assert record["output"]["sha256"]["adapter_model.safetensors"] == sha256(
         out / "adapter_model.safetensors"
     )
-    for source, given in zip(sources, record["inputs"], strict=True):
+    for source, entry in zip(sources, record["inputs"], strict=True):
         weights = Path(source) / "adapter_model.safetensors"
-        assert given["sha256"][weights.name] == sha256(weights)
+        assert entry["sha256"][weights.name] == sha256(weights)
     assert record["modules"].keys() == LLM.keys()
     assert record["energy"]["least"] == min(m["energy"] for m in record["modules"].values()) < 1
     again = Recipe.from_dict(record["recipe"], where="merge.json")

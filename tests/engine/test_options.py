@@ -84,7 +84,7 @@ def flags(name: str) -> list[str]:
         return [flag]
     if name == "weights":
         return [f"{flag}={','.join(map(str, value))}"]
-    return [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
+    return [f"{flag}={item}" for item in (value if isinstance(value, list) else [value])]
 
 
 def test_there_is_a_value_for_every_option() -> None:

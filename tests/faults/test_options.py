@@ -14,7 +14,7 @@ from faults.refuse import command, merge, refused, refused_merge, tree
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"weights": [1, 1]}, "2 weights for 3 adapters"),
         ({"weights": [1, 1, float("nan")]}, "weights = nan is not a finite number"),
@@ -44,9 +44,9 @@ from faults.refuse import command, merge, refused, refused_merge, tree
     ],
     ids=str,
 )
-def test_impossible_options(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+def test_impossible_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     sources = trio(tmp_path, extras={"lm_head.weight": torch.ones(3, 2)})
-    refused_merge(tmp_path, sources, said, **options)
+    refused_merge(tmp_path, sources, message, **options)
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path / "recipe.yaml"
 
 
-def refused_recipe(path: Path, *said: str) -> None:
-    """The recipe is refused, by the package and on the command line, and the file is named."""
+def refused_recipe(path: Path, *messages: str) -> None:
+    """Check that package and command refuse the recipe, name the file, and write nothing."""
     before = tree(path.parent)
-    error = refused(lambda: Recipe.load(path), *said)
+    error = refused(lambda: Recipe.load(path), *messages)
     assert str(path) in error.where
     assert len(str(error)) < 1000
     code, errors = command("merge", path, "-o", path.parent / "out")
@@ -35,7 +35,7 @@ def refused_recipe(path: Path, *said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("adapters: [a, b\n", "line 2, column 1"),
         ("adapters: [a]\n\tmethod: ties\n", "cannot start any token, line 2, column 1"),
@@ -56,13 +56,13 @@ def refused_recipe(path: Path, *said: str) -> None:
     ],
     ids=lambda text: text[:40],
 )
-def test_what_is_no_yaml_table(recipe: Path, text: str, said: str) -> None:
+def test_what_is_no_yaml_table(recipe: Path, text: str, message: str) -> None:
     recipe.write_text(text)
-    refused_recipe(recipe, said)
+    refused_recipe(recipe, message)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("adaptors: [a]", "did you mean adapters?"),
         ("adapters: a", "adapters must be a list"),
@@ -114,19 +114,19 @@ def test_what_is_no_yaml_table(recipe: Path, text: str, said: str) -> None:
         ("output: 5", "output = 5 is not a path"),
     ],
 )
-def test_values_of_the_wrong_kind(recipe: Path, line: str, said: str) -> None:
+def test_values_of_the_wrong_kind(recipe: Path, line: str, message: str) -> None:
     adapters = "" if line.startswith("ada") else "adapters: [a, b, c]\n"
     recipe.write_text(adapters + line)
-    refused_recipe(recipe, said)
+    refused_recipe(recipe, message)
 
 
-@pytest.mark.parametrize("place", ["weights", "seed", "rank", "dtype", "parameters: {density", "x"])
-def test_a_bomb_of_aliases_is_not_unfolded(recipe: Path, place: str) -> None:
-    end = "}" if "{" in place else ""
-    recipe.write_text(f"adapters: [a]\n{BOMB}{place}: *a9{end}\n")
+@pytest.mark.parametrize("key", ["weights", "seed", "rank", "dtype", "parameters: {density", "x"])
+def test_a_bomb_of_aliases_is_not_unfolded(recipe: Path, key: str) -> None:
+    end = "}" if "{" in key else ""
+    recipe.write_text(f"adapters: [a]\n{BOMB}{key}: *a9{end}\n")
     started = time.monotonic()
     refused(lambda: Recipe.load(recipe), "a0")
-    recipe.write_text(f"adapters: [a]\nmodules:\n- match: &a0 [x]\n{place}: *a0{end}\n")
+    recipe.write_text(f"adapters: [a]\nmodules:\n- match: &a0 [x]\n{key}: *a0{end}\n")
     refused(lambda: Recipe.load(recipe))
     nested = BOMB.replace("a0: &a0 [x]", "- &a0 [x]")
     nested = "".join(

@@ -20,8 +20,8 @@ def factor(text: str, layer: int | None, layers: int = 5) -> float:
 
 
 def test_worked_numbers() -> None:
-    found = [factor("lines:alpha=0.2,beta=0.8", layer) for layer in range(5)]
-    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    actual = [factor("lines:alpha=0.2,beta=0.8", layer) for layer in range(5)]
+    assert actual == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 def test_modules_outside_the_layers_and_single_layers_get_alpha() -> None:
@@ -33,8 +33,8 @@ def test_alpha_from_the_norms_of_sum_and_merge() -> None:
     stack = random_stack()
     merged = concat(stack).scaled(0.25)
     step = parse("lines:start=norms,beta=0", "calibrate")
-    found = step.calibrate(merged, stack, Depth(3, 4)).dense()
-    torch.testing.assert_close(found, merged.dense() * (1 / 0.25 / 3))
+    actual = step.calibrate(merged, stack, Depth(3, 4)).dense()
+    torch.testing.assert_close(actual, merged.dense() * (1 / 0.25 / 3))
 
 
 def test_depth_is_read_from_names() -> None:
@@ -45,8 +45,8 @@ def test_depth_is_read_from_names() -> None:
         "lm_head",
         "model.projector.linear_1",
     ]
-    found = find_depths(names)
-    assert [(d.layer, d.layers) for d in found.values()] == [
+    actual = find_depths(names)
+    assert [(d.layer, d.layers) for d in actual.values()] == [
         (0, 4),
         (3, 4),
         (1, 2),

@@ -16,8 +16,8 @@ def sizes(stack: Stack) -> list[float]:
 
 
 def sized(*wanted: float) -> Stack:
-    given = random_stack(12, 10, (3,) * len(wanted))
-    pairs = zip(given.factors, wanted, strict=True)
+    unbalanced = random_stack(12, 10, (3,) * len(wanted))
+    pairs = zip(unbalanced.factors, wanted, strict=True)
     return Stack.of([f.scaled(n / float(f.dense().norm())) for f, n in pairs])
 
 
@@ -30,24 +30,24 @@ def test_norms_are_drawn_to_their_geometric_mean(exponent: float, expected: list
 
 def test_the_largest_is_capped() -> None:
     """Norms 1, 2, 3, 4, 100: median 3, distances 2, 1, 0, 1, 97, of which the median is 1."""
-    found = sizes(norms(sized(1, 2, 3, 4, 100), exponent=0.0))
-    assert found == pytest.approx([1, 2, 3, 4, 3 + 3 * 1.4826])
+    actual = sizes(norms(sized(1, 2, 3, 4, 100), exponent=0.0))
+    assert actual == pytest.approx([1, 2, 3, 4, 3 + 3 * 1.4826])
 
 
 def test_directions_and_weights_stay_and_zero_updates_do_not_count() -> None:
-    given = sized(1, 4, 16).reweighted((1.0, 2.0, 3.0))
-    found = norms(given)
-    assert found.weights == given.weights
-    for before, after in zip(given.factors, found.factors, strict=True):
+    unbalanced = sized(1, 4, 16).reweighted((1.0, 2.0, 3.0))
+    actual = norms(unbalanced)
+    assert actual.weights == unbalanced.weights
+    for before, after in zip(unbalanced.factors, actual.factors, strict=True):
         cosine = (before.dense() * after.dense()).sum() / before.dense().norm()
         torch.testing.assert_close(cosine, after.dense().norm())
     zeros = [Factors(torch.zeros(2, 10).double(), torch.zeros(12, 2).double())] * 2
-    more = norms(Stack.of([*given.factors, *zeros]))
-    assert sizes(more) == pytest.approx([*sizes(found), 0, 0])
+    more = norms(Stack.of([*unbalanced.factors, *zeros]))
+    assert sizes(more) == pytest.approx([*sizes(actual), 0, 0])
     assert sizes(norms(Stack.of(zeros))) == [0, 0]
 
 
 def test_norms_are_those_of_the_deltas() -> None:
-    given = random_stack(20, 25, (4, 2, 3))
-    other = Stack.of([change_gauge(f, t) for t, f in enumerate(given.factors)])
-    assert sizes(norms(other)) == pytest.approx(sizes(norms(given)))
+    unbalanced = random_stack(20, 25, (4, 2, 3))
+    other = Stack.of([change_gauge(f, t) for t, f in enumerate(unbalanced.factors)])
+    assert sizes(norms(other)) == pytest.approx(sizes(norms(unbalanced)))

@@ -24,13 +24,13 @@ BALANCE = [s.name for s in steps.every() if s.stage == "balance"]
 
 
 def stacks(folders: list[str]) -> dict[str, Stack]:
-    found: dict[str, Stack] = {}
+    by_module: dict[str, Stack] = {}
     loaded = [robustmerge.load(folder) for folder in folders]
     for name in loaded[0].modules:
-        found[name] = Stack.of([one.factors(name) for one in loaded], module=name)
-    for one in loaded:
-        one.close()
-    return found
+        by_module[name] = Stack.of([opened.factors(name) for opened in loaded], module=name)
+    for opened in loaded:
+        opened.close()
+    return by_module
 
 
 def test_every_stage_has_its_effect_in_its_order(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_every_stage_has_its_effect_in_its_order(tmp_path: Path) -> None:
     )
     assert run(["merge", str(recipe), "-o", str(tmp_path / "out")]) == 0
     merged = deltas(tmp_path / "out")
-    given = stacks(folders)
-    depth = find_depths(given)
-    for name, stack in given.items():
+    inputs = stacks(folders)
+    depth = find_depths(inputs)
+    for name, stack in inputs.items():
         balanced = steps.parse("norms:exponent=1", "balance").balance(stack, depth[name])
         update: Any = methods.get("tsv-m")(balanced)
         for text in ("svc", "lines:alpha=0.5,beta=0.5"):
@@ -61,22 +61,22 @@ def test_every_stage_has_its_effect_in_its_order(tmp_path: Path) -> None:
 
 def test_steps_by_option_and_in_python_are_the_same(tmp_path: Path) -> None:
     folders = trio(tmp_path)
-    asked = ["--balance", "pico", "--calibrate", "svc", "--calibrate", "lines", "--scale", "mean"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert run(["merge", *folders, "-m", "ties", *asked, "-o", str(one)]) == 0
+    options = ["--balance", "pico", "--calibrate", "svc", "--calibrate", "lines", "--scale", "mean"]
+    first, second = tmp_path / "one", tmp_path / "two"
+    assert run(["merge", *folders, "-m", "ties", *options, "-o", str(first)]) == 0
     robustmerge.merge(
-        folders, two, method="ties", balance="pico", calibrate=["svc", "lines"], scale="mean"
+        folders, second, method="ties", balance="pico", calibrate=["svc", "lines"], scale="mean"
     )
     weights = "adapter_model.safetensors"
-    assert (one / weights).read_bytes() == (two / weights).read_bytes()
-    robustmerge.merge(folders, two, method="ties", scale="mean", force=True)
-    assert (one / weights).read_bytes() != (two / weights).read_bytes()
+    assert (first / weights).read_bytes() == (second / weights).read_bytes()
+    robustmerge.merge(folders, second, method="ties", scale="mean", force=True)
+    assert (first / weights).read_bytes() != (second / weights).read_bytes()
 
 
 def test_stages_show_before_and_after(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = trio(tmp_path)
-    asked = ["--balance", "norms", "--calibrate", "svc", "--scale", "geometric-middle"]
-    assert run(["merge", *folders, *asked, "--dry-run"]) == 0
+    options = ["--balance", "norms", "--calibrate", "svc", "--scale", "geometric-middle"]
+    assert run(["merge", *folders, *options, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     for word in ("norms", "svc", "geometric-middle over the model"):
         assert word in shown
@@ -85,20 +85,20 @@ def test_stages_show_before_and_after(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_scale_that_a_rule_found_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["merge", *trio(tmp_path), "--scale", "mean"]
-    one, two = (["-o", str(tmp_path / name)] for name in ("one", "two"))
-    assert run([*asked, *one, "-m", "task-arithmetic"]) == 0
+    options = ["merge", *trio(tmp_path), "--scale", "mean"]
+    first, second = (["-o", str(tmp_path / name)] for name in ("one", "two"))
+    assert run([*options, *first, "-m", "task-arithmetic"]) == 0
     assert "mean over the model, which is 0.333" in capsys.readouterr().out
-    assert run([*asked, *two, "-m", "tsv-m", "--scale-over", "module"]) == 0
+    assert run([*options, *second, "-m", "tsv-m", "--scale-over", "module"]) == 0
     assert " to 0." in capsys.readouterr().out
 
 
 def test_a_caution_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = trio(tmp_path)
-    asked = ["merge", *folders, "-m", "tsv-m", "--dry-run"]
-    assert run([*asked, "--set", "flavor=paper"]) == 0
+    options = ["merge", *folders, "-m", "tsv-m", "--dry-run"]
+    assert run([*options, "--set", "flavor=paper"]) == 0
     assert "reaches past the adapters' ranks" in " ".join(capsys.readouterr().err.split())
-    assert run(asked) == 0
+    assert run(options) == 0
     assert "reaches past" not in capsys.readouterr().err
 
 
@@ -138,8 +138,8 @@ def test_balance_changes_sizes_or_directions_but_no_shapes(name: str) -> None:
     assert not torch.allclose(balanced.factors[0].dense(), before[0])
     other = Stack.of([change_gauge(f, t) for t, f in enumerate(stack.factors)], stack.weights)
     again = steps.parse(name, "balance").balance(other, Depth(0, 1))
-    for one, two in zip(balanced.factors, again.factors, strict=True):
-        torch.testing.assert_close(one.dense(), two.dense(), rtol=1e-6, atol=1e-8)
+    for before_turn, after_turn in zip(balanced.factors, again.factors, strict=True):
+        torch.testing.assert_close(before_turn.dense(), after_turn.dense(), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("step", steps.every(), ids=lambda s: f"{s.stage}-{s.name}")
@@ -165,12 +165,12 @@ def test_pico_the_method_is_pico_the_step_and_a_scale_rule(tmp_path: Path) -> No
         dtype="float32",
     )
     two = deltas(tmp_path / "two")
-    for name, found in deltas(tmp_path / "one").items():
-        torch.testing.assert_close(found, two[name], rtol=1e-4, atol=1e-5)
+    for name, delta in deltas(tmp_path / "one").items():
+        torch.testing.assert_close(delta, two[name], rtol=1e-4, atol=1e-5)
 
 
 def test_singular_values_of_a_cut_come_last() -> None:
-    """What is calibrated is the whole update, not what is left of it."""
+    """Check that a step calibrates the whole update, before the cut."""
     stack = random_stack()
     update = concat(stack)
     boosted = steps.parse("subspace-boosting", "calibrate").calibrate(update, stack, Depth(None, 1))

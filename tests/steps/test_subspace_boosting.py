@@ -22,10 +22,10 @@ from robustmerge.testing import random_stack
     ],
 )
 def test_worked_numbers(energy: float, expected: list[float]) -> None:
-    one = Factors(torch.eye(4, 6).double(), torch.diag(torch.tensor([4.0, 2, 1, 1])).double())
-    stack = Stack.of([one])
-    boosted = subspace_boosting(one, stack, energy=energy).dense()
-    torch.testing.assert_close(boosted, torch.diag(torch.tensor(expected)).double() @ one.A)
+    single = Factors(torch.eye(4, 6).double(), torch.diag(torch.tensor([4.0, 2, 1, 1])).double())
+    stack = Stack.of([single])
+    boosted = subspace_boosting(single, stack, energy=energy).dense()
+    torch.testing.assert_close(boosted, torch.diag(torch.tensor(expected)).double() @ single.A)
 
 
 def test_it_equals_the_dense_definition_and_lifts_no_noise() -> None:

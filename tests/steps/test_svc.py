@@ -24,8 +24,8 @@ def forms(stack: Stack) -> dict[str, Update]:
 @pytest.mark.parametrize("alpha", [0.1, 1.0])
 def test_worked_numbers(alpha: float) -> None:
     eye = torch.eye(2).double()
-    one, two = (Factors(eye, torch.diag(torch.tensor([2.0, s]).double())) for s in (1.0, -1.0))
-    stack = Stack.of([one, two])
+    single, two = (Factors(eye, torch.diag(torch.tensor([2.0, s]).double())) for s in (1.0, -1.0))
+    stack = Stack.of([single, two])
     expected = torch.tensor([[2.0, 0], [0, 0]]).double()
     torch.testing.assert_close(svc(concat(stack), stack, alpha=alpha).dense(), expected)
 
@@ -52,9 +52,9 @@ def test_it_looks_at_the_deltas_only() -> None:
 
 
 def test_equal_updates_count_once_and_orthogonal_ones_as_they_are() -> None:
-    one = random_stack(12, 10, (3,)).factors[0]
-    twice = Stack.of([one, one])
-    torch.testing.assert_close(svc(concat(twice), twice).dense(), one.dense())
+    single = random_stack(12, 10, (3,)).factors[0]
+    twice = Stack.of([single, single])
+    torch.testing.assert_close(svc(concat(twice), twice).dense(), single.dense())
     eye = torch.eye(6).double()
     apart = Stack.of([Factors(eye[:2], eye[:, :2] * 2), Factors(eye[2:4], 3 * eye[:, 3:5])])
     torch.testing.assert_close(svc(concat(apart), apart).dense(), concat(apart).dense())
@@ -63,7 +63,7 @@ def test_equal_updates_count_once_and_orthogonal_ones_as_they_are() -> None:
 def test_nothing_stays_nothing_and_absent_adapters_have_no_say() -> None:
     zero = Stack.of([Factors(torch.zeros(2, 5), torch.zeros(4, 2))])
     assert not svc(concat(zero), zero).dense().any()
-    one = random_stack(12, 10, (3,)).factors[0]
+    single = random_stack(12, 10, (3,)).factors[0]
     none = Factors(torch.zeros(0, 10).double(), torch.zeros(12, 0).double())
-    stack = Stack.of([one, one, none])
-    torch.testing.assert_close(svc(concat(stack), stack).dense(), one.dense())
+    stack = Stack.of([single, single, none])
+    torch.testing.assert_close(svc(concat(stack), stack).dense(), single.dense())

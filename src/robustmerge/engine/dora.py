@@ -55,7 +55,7 @@ def check_dora(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> None
 
 
 def dora_notes(adapters: Sequence[Adapter]) -> tuple[str, ...]:
-    """Tell the user how DoRA adapters are merged."""
+    """Return a note on how DoRA adapters are merged."""
     if not adapters[0].config.dora:
         return ()
     return ("these are DoRA adapters: updates are merged by the method, magnitudes averaged",)

@@ -53,7 +53,7 @@ class MergeRun:
         """Check the device; nothing is read yet.
 
         Raises:
-            MergeError: There is no such device, or the number of workers is not positive.
+            MergeError: a device that does not exist, or no workers
         """
         if workers is not None and workers < 1:
             raise MergeError(
