@@ -12,7 +12,11 @@ from torch import nn
 from factories.families import FAMILIES, build
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.training.expert import lora_modules, with_lora
-from robustmerge_bench.paper.training.families import adapted, check_adapted, connectors
+from robustmerge_bench.paper.training.families import (
+    check_lora_layers,
+    language_layers,
+    projector_modules,
+)
 from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 LANGUAGE = re.compile(
@@ -86,7 +90,9 @@ def test_settings_are_those_of_the_recipe() -> None:
 def test_an_unknown_family_has_no_known_projector() -> None:
     model = build("llava")
     model.config.model_type = "strange"
-    with pytest.raises(MergeError, match="family 'strange' is the projector") as caught:
+    with pytest.raises(
+        MergeError, match="the projector of a model of family 'strange' is unknown"
+    ) as caught:
         with_lora(model, TrainingRecipe(), "toy")
     assert "--projector frozen" in caught.value.hint
     assert lora_modules(with_lora(model, TrainingRecipe(projector="frozen"), "toy"))
@@ -94,16 +100,16 @@ def test_an_unknown_family_has_no_known_projector() -> None:
 
 def test_a_model_without_its_projector_is_refused() -> None:
     with pytest.raises(MergeError, match="without multi_modal_projector"):
-        connectors(nn.Module(), "llava")
+        projector_modules(nn.Module(), "llava")
 
 
 def test_a_model_without_a_language_model_is_refused() -> None:
     with pytest.raises(MergeError, match="no linear layers of a language model in a Linear"):
-        adapted(nn.Linear(2, 2))
+        language_layers(nn.Linear(2, 2))
 
 
 def test_a_lora_elsewhere_is_noticed() -> None:
-    check_adapted(["a", "b"], ["b", "a"])
+    check_lora_layers(["a", "b"], ["b", "a"])
     with pytest.raises(MergeError, match="on 2 layers, which should be on 2") as caught:
-        check_adapted(["a", "b"], ["b", "c"])
+        check_lora_layers(["a", "b"], ["b", "c"])
     assert caught.value.where.splitlines() == ["without: a", "too many: c"]

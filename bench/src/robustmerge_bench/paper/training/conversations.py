@@ -86,7 +86,7 @@ class TrainingSet:
     @property
     def texts(self) -> int:
         """Number of conversations without an image."""
-        return sum(one.image is None for one in self.conversations)
+        return sum(each.image is None for each in self.conversations)
 
     @classmethod
     def read(cls, sources: Sequence[Source]) -> TrainingSet:
@@ -112,7 +112,7 @@ def _facts(source: Source, part: Sequence[Conversation]) -> Mapping[str, Any]:
         "file": str(source.path),
         "sha256": sha256(source.path),
         "records": len(part),
-        "images": sum(one.image is not None for one in part),
+        "images": sum(each.image is not None for each in part),
         "images_sha256": _hash_images(part),
     }
 
@@ -120,19 +120,19 @@ def _facts(source: Source, part: Sequence[Conversation]) -> Mapping[str, Any]:
 def _hash_images(part: Sequence[Conversation]) -> str:
     """Hash the images' names and sizes: to read them all would take as long as to train."""
     digest, missing = hashlib.sha256(), []
-    for one in part:
-        if one.image is not None:
+    for each in part:
+        if each.image is not None:
             try:
-                size = one.image.stat().st_size if one.image.is_file() else None
+                size = each.image.stat().st_size if each.image.is_file() else None
             except (OSError, ValueError):
                 size = None
             if size is None:
-                missing.append(one)
-            digest.update(f"{one.image.name} {size}\n".encode(errors="surrogateescape"))
+                missing.append(each)
+            digest.update(f"{each.image.name} {size}\n".encode(errors="surrogateescape"))
     if missing:
         raise MergeError(
             f"{len(missing)} of {len(part)} records name an image that does not exist: "
-            f"{few([str(one.image) for one in missing])}",
+            f"{few([str(each.image) for each in missing])}",
             where=missing[0].where,
             hint="--images FOLDER is the folder that paths in the file are relative to",
         )

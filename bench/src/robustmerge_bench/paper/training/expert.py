@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from robustmerge.adapter import layout
 
-from .families import adapted, check_adapted, connectors, leaves
+from .families import check_lora_layers, language_layers, last_parts, projector_modules
 from .recipe import StartOfA, TrainingRecipe
 
 LORA = "lora_"
@@ -46,9 +46,9 @@ def with_lora(model: Any, recipe: TrainingRecipe, task: str) -> PeftModel:
     Raises:
         MergeError: The model's family is unknown.
     """
-    targets = adapted(model)
+    targets = language_layers(model)
     trained = recipe.projector == "trained"
-    projector = connectors(model, model.config.model_type) if trained else None
+    projector = projector_modules(model, model.config.model_type) if trained else None
     model.requires_grad_(False)
     model.config.use_cache = model.config.get_text_config().use_cache = False
     expert: PeftModel = get_peft_model(
@@ -57,13 +57,13 @@ def with_lora(model: Any, recipe: TrainingRecipe, task: str) -> PeftModel:
             r=recipe.rank,
             lora_alpha=recipe.alpha,
             lora_dropout=recipe.dropout,
-            target_modules=leaves(targets),
+            target_modules=last_parts(targets),
             exclude_modules=layout.NOT_LANGUAGE,
             modules_to_save=projector,
             task_type="CAUSAL_LM",
         ),
     )
-    check_adapted(targets, lora_modules(expert))
+    check_lora_layers(targets, lora_modules(expert))
     start_A(expert, recipe.init, recipe.seed, task)
     for module in expert.modules():
         _to_float32(module)

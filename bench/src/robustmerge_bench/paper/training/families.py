@@ -1,10 +1,10 @@
-"""What of a model is adapted, what is trained whole, and what stays as it is.
+"""Modules of a model that are adapted or fully trained; all others are frozen.
 
-A LoRA is on every linear layer of the language model but its head; layers of the vision tower bear
-the same names in many families, and are excluded by pattern. What lies between tower and language
-model, and is trained whole, has another name in every family (`robustmerge.families`).
+A LoRA is on every linear layer of the language model except its head. Layers of the vision tower
+have the same names in many families, and are excluded by pattern. The fully trained projector,
+between tower and language model, has another name in every family (`robustmerge.families`).
 
-A parameter that is no module (image_newline) and the vision tower are frozen.
+A parameter outside modules (image_newline) and the vision tower are frozen.
 """
 
 from __future__ import annotations
@@ -16,80 +16,72 @@ from robustmerge.errors import MergeError, few
 from robustmerge.families import BY_NAME
 
 
-def adapted(model: nn.Module) -> list[str]:
-    """Names of the linear layers of the language model, without its head.
-
-    Raises:
-        MergeError: There are none.
-    """
-    found = [
+def language_layers(model: nn.Module) -> list[str]:
+    """Return the names of the language model's linear layers, without its head."""
+    names = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
         and layout.tower(layout.canonical(name)) == "language"
         and name.rpartition(".")[2] != "lm_head"
     ]
-    if not found:
+    if not names:
         raise MergeError(
             f"no linear layers of a language model in a {type(model).__name__}",
             where="--base",
             hint=f"known are {', '.join(BY_NAME)}",
         )
-    return found
+    return names
 
 
-def leaves(names: list[str]) -> list[str]:
-    """The last parts of names, each once: what PEFT and servers want as target modules."""
+def last_parts(names: list[str]) -> list[str]:
+    """Return the last parts of names, each once: target modules as PEFT and servers take them."""
     return sorted({name.rpartition(".")[2] for name in names})
 
 
-def connectors(model: nn.Module, family: str) -> list[str]:
-    """What PEFT's `modules_to_save` must name for the projector to be trained whole.
+def projector_modules(model: nn.Module, family: str) -> list[str]:
+    """Return PEFT's `modules_to_save` for a fully trained projector.
 
     Args:
         model: The base.
         family: Its name in transformers.
 
     Raises:
-        MergeError: The family is not known, or has not what it should have.
+        MergeError: The family is unknown, or the model has no projector of that name.
     """
     if family not in BY_NAME:
         raise MergeError(
-            f"no telling which part of a model of family {family!r} is the projector",
+            f"the projector of a model of family {family!r} is unknown",
             where="--base",
             hint=f"--projector frozen, or a model of {', '.join(BY_NAME)}",
         )
     modules = dict(model.named_modules())
-    found: list[str] = []
+    names: list[str] = []
     for entry in BY_NAME[family].projector:
-        place = next((name for name in modules if name.endswith(f".{entry}")), None)
-        if place is None:
+        path = next((name for name in modules if name.endswith(f".{entry}")), None)
+        if path is None:
             raise MergeError(
                 f"a {type(model).__name__} without {entry}",
                 where="--base",
                 hint="--projector frozen trains the language model alone",
             )
-        module = modules[place]
+        module = modules[path]
         # PEFT wraps modules that are called, which a list is not.
-        many = isinstance(module, nn.ModuleList)
-        found += [f"{entry}.{n}" for n in range(len(module))] if many else [entry]
-    return found
+        is_list = isinstance(module, nn.ModuleList)
+        names += [f"{entry}.{n}" for n in range(len(module))] if is_list else [entry]
+    return names
 
 
-def check_adapted(wanted: list[str], found: list[str]) -> None:
-    """Check that a LoRA is where it should be and nowhere else.
-
-    Raises:
-        MergeError: It is not.
-    """
-    lacking, more = set(wanted) - set(found), set(found) - set(wanted)
-    if lacking or more:
+def check_lora_layers(expected: list[str], actual: list[str]) -> None:
+    """Check that a LoRA is on the layers that it should be on, and on no others."""
+    missing, more = set(expected) - set(actual), set(actual) - set(expected)
+    if missing or more:
         raise MergeError(
-            f"a LoRA on {len(found)} layers, which should be on {len(wanted)}",
+            f"a LoRA on {len(actual)} layers, which should be on {len(expected)}",
             where="\n".join(
-                f"{what}: {few(sorted(names))}"
-                for what, names in (("without", lacking), ("too many", more))
+                f"{problem}: {few(sorted(names))}"
+                for problem, names in (("without", missing), ("too many", more))
                 if names
             ),
-            hint="this model names its layers as no family that is known",
+            hint="the model's names of layers are those of no known family",
         )

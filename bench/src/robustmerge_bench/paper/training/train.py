@@ -91,7 +91,7 @@ class ConversationTraining(ExpertTraining[TrainingRecipe]):
             raise MergeError(
                 f"{data.texts} of {total} conversations have no image, and FSDP or DeepSpeed's "
                 "stage 3 wait forever for a process whose portion has none",
-                where=next(one.where for one in data.conversations if one.image is None),
+                where=next(each.where for each in data.conversations if each.image is None),
                 hint="train with the whole model on every device, or remove these records",
             )
 
@@ -137,7 +137,7 @@ class ConversationTraining(ExpertTraining[TrainingRecipe]):
             f"""\
 A LoRA of rank {recipe["rank"]} on all linear layers of the language model of {record["base"]}; the
 projector is {recipe["projector"]}. Trained on {record["conversations_seen"]} conversations of
-{", ".join(one["task"] for one in data)} in {record["steps"]} steps of {recipe["batch"]}, learning
+{", ".join(each["task"] for each in data)} in {record["steps"]} steps of {recipe["batch"]}, learning
 rate {recipe["learning_rate"]:g} (projector {recipe["projector_rate"]:g}), format
 {recipe["prompt"]}, seed {recipe["seed"]}, A {recipe["init"]}.""",
         )
