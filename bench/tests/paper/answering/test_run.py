@@ -20,6 +20,8 @@ from bench_factories.question_files import fill
 from bench_factories.tiny_models import save
 from factories.families import save_adapter
 from robustmerge import MergeError
+from robustmerge.files import read_json
+from robustmerge_bench.paper.answering import record
 from robustmerge_bench.paper.answering import run as running
 from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.questions import read_prompts
@@ -214,6 +216,19 @@ def test_what_does_not_matter_may_change(
     assert [json.loads(x)["text"] for x in file.read_bytes().splitlines()] == [
         json.loads(x)["text"] for x in wanted.splitlines()
     ]
+
+
+def test_a_folder_of_a_base_with_a_relative_path_is_the_same(
+    place: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(Echo())
+    go(place)
+    monkeypatch.chdir(place)
+    record.rebase(place / "out", "base")
+    assert read_json(place / "out" / "run.json")["base"] == str(place / "base")
+    go(place, "scienceqa", base="base")
+    record.rebase(place / "out", "owner/base")  # on the Hub
+    assert read_json(place / "out" / "run.json")["base"] == "owner/base"
 
 
 def test_a_model_that_fails_to_load_leaves_no_record(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from robustmerge.adapter.source import local_folder
 from robustmerge.errors import MergeError, writing
 from robustmerge.files import read_json, write_json
 
@@ -73,7 +74,13 @@ def forget(out: Path, task: str) -> None:
 def rebase(out: Path, base: str) -> None:
     """Record a new location of the base, which is known to be the same one."""
     if (out / FILE).exists():
-        write(out, {**read_json(out / FILE), "base": base})
+        write(out, {**read_json(out / FILE), "base": resolve_base(base)})
+
+
+def resolve_base(base: str) -> str:
+    """Return a base as the record names it: the full path of a folder, or a Hub id."""
+    folder = local_folder(base)
+    return str(folder.resolve()) if folder else base
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from robustmerge import __version__
 from robustmerge.adapter.reader import BESIDE, NON_LORA, weights_file
-from robustmerge.adapter.source import local_folder, locate
+from robustmerge.adapter.source import locate
 from robustmerge.errors import MergeError, reading, writing
 from robustmerge.files import sha256
 
@@ -124,7 +124,7 @@ def _record(
     return {
         "format": record.FORMAT,
         "version": __version__,
-        "base": str(folder.resolve()) if (folder := local_folder(base)) else base,
+        "base": record.resolve_base(base),
         "adapter": adapter and {"source": adapter, "files": _hashes(adapter)},
         "settings": {
             "engine": options.engine,
