@@ -21,8 +21,7 @@ from bench_factories.tiny_models import save
 from factories.families import save_adapter
 from robustmerge import MergeError
 from robustmerge.files import read_json
-from robustmerge_bench.paper.answering import record
-from robustmerge_bench.paper.answering import run as running
+from robustmerge_bench.paper.answering import record, run as running
 from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.questions import read_prompts
 from robustmerge_bench.paper.answering.run import answer
