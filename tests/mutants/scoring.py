@@ -16,8 +16,8 @@ SCORING = (
     _rule(
         "official is kind to spaces",
         "official.py::_equal",
-        "text.upper() == answer.upper(), chance",
-        "text.strip().upper() == answer.upper(), chance",
+        "text.upper() == answer.upper()",
+        "text.strip().upper() == answer.upper()",
         "test_official",
     ),
     _rule(
@@ -44,8 +44,8 @@ SCORING = (
     _rule(
         "half is more than half",
         "official.py::box",
-        "max(size(question))) > 0.5",
-        "max(size(question))) >= 0.5",
+        "max(image_size(question))) > 0.5",
+        "max(image_size(question))) >= 0.5",
         "test_official",
     ),
     _rule(
@@ -64,7 +64,7 @@ SCORING = (
     ),
     _rule(
         "official captions go by the order of numbers in the file",
-        "captions.py::_scored",
+        "captions.py::_score",
         'protocol == "official" else images',
         "False else images",
         "test_captions",
@@ -91,7 +91,7 @@ SCORING = (
         "for question in reversed(inputs.questions)}\n    pairs",
         "test_official",
     ),
-    _rule('3 is "3"', "matching.py::match_by_id", "= lambda one: one", "= str", "test_official"),
+    _rule('3 is "3"', "matching.py::match_by_id", "= lambda id: id", "= str", "test_official"),
     _rule(
         "a truncated run is scored",
         "matching.py::match_answers",
@@ -135,7 +135,13 @@ SCORING = (
         "pass",
         "test_fixed",
     ),
-    _rule("people are not asked", "fixed.py::vqa", "if people:", "if False:", "test_fixed"),
+    _rule(
+        "annotators' answers do not count",
+        "fixed.py::vqa",
+        "if annotators:",
+        "if False:",
+        "test_fixed",
+    ),
     _rule(
         "thousandths are of the square",
         "boxes.py::to_square",
@@ -155,7 +161,7 @@ SCORING = (
     ),
     _rule(
         "a missing METEOR goes without saying",
-        "captions.py::_scored",
+        "captions.py::_score",
         'missing=["METEOR"] if no_java else []',
         "missing=[]",
         "test_captions",
@@ -176,7 +182,7 @@ SCORING = (
     ),
     _rule(
         "any order of the options will do",
-        "mmbench.py::_scored",
+        "mmbench.py::_score",
         "min(sample.score for sample in samples)",
         "max(sample.score for sample in samples)",
         "test_mmbench",

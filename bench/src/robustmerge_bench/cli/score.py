@@ -52,7 +52,7 @@ def score(
     """
     from ..paper.data.read import read_questions
     from ..paper.scoring import score as compute
-    from ..paper.scoring.protocol_differences import LINE_BY_LINE
+    from ..paper.scoring.rules import RULES
     from ..paper.tasks import TASKS
 
     if task not in TASKS:
@@ -63,7 +63,7 @@ def score(
         compute(known, questions, predictions, protocol=p, references=references, missing=missing)
         for p in protocols
     ]
-    count = len(read_questions(questions)) if known.kind in LINE_BY_LINE else None
+    count = len(read_questions(questions)) if RULES[known.kind].counts == "answers" else None
     _print(known, scores, count)
     for each in scores if json else ():
         assert json is not None

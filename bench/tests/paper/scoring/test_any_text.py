@@ -16,10 +16,10 @@ from robustmerge_bench.paper.scoring.problems import official_letter
 
 CHOICES = {"A": "cat", "B": "dog"}
 RULES: list[Callable[[str], Any]] = [
-    official.cut_box, official_letter, pope.official_yes, mme.official_yes, pope.yes_in,
+    official.cut_box, official_letter, pope.official_yes, mme.official_yes, pope.read_yes_or_no,
     boxes.find_box, fixed.plain, fixed.plain_class, chance.count_options,
     lambda text: fixed.find_classes(text, {"cat", "bow tie"}),
-    lambda text: mmbench.option(text, CHOICES),
+    lambda text: mmbench.fixed_option(text, CHOICES),
     lambda text: mmbench.official_option(text, CHOICES),
 ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_perfect_boxes_are_right_by_the_right_rule(desk: Any, corners: list[Any]
     assert desk.score("rec", questions, answers, "fixed").value == 100
     for i, expected in enumerate(desk.scores("rec", questions, answers, "official")):
         cut = official.cut_box(texts[i])
-        assert cut is None or cut[:3] == pytest.approx(boxes.reference(read(desk, i))[:3])
+        assert cut is None or cut[:3] == pytest.approx(boxes.right_box(read(desk, i))[:3])
         assert expected in (0, 100)
 
 

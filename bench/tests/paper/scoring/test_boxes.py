@@ -10,7 +10,7 @@ import pytest
 from robustmerge.errors import MergeError
 from robustmerge_bench.metrics.boxes import Box
 from robustmerge_bench.paper.data.questions import Question
-from robustmerge_bench.paper.scoring.boxes import detect_unit, find_box, reference, to_square
+from robustmerge_bench.paper.scoring.boxes import detect_unit, find_box, right_box, to_square
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_shares_need_no_size_and_the_last_digit_counts(desk: Any) -> None:
 @pytest.mark.parametrize("box", [None, "", "[1, 2, 3]", "[1, 1, 0, 2]", "[a, b, c, d]", [1, 2], 3])
 def test_a_reference_is_a_box(box: Any) -> None:
     with pytest.raises(MergeError, match="answer_bbox is") as caught:
-        reference(asked(box=box))
+        right_box(asked(box=box))
     assert caught.value.where == "q.json, record 3"
 
 
 def test_how_references_are_written() -> None:
-    assert reference(asked(box="[0.1,0.2, 0.3 ,1]")) == [0.1, 0.2, 0.3, 1]
-    assert reference(asked(box=[0.1, 0.2, 0.3, 1])) == [0.1, 0.2, 0.3, 1]
+    assert right_box(asked(box="[0.1,0.2, 0.3 ,1]")) == [0.1, 0.2, 0.3, 1]
+    assert right_box(asked(box=[0.1, 0.2, 0.3, 1])) == [0.1, 0.2, 0.3, 1]
 
 
 @pytest.mark.parametrize("size", [None, "640x480", (640,), (0, 480), (640, -1), ("640", "480")])

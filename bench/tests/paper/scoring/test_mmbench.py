@@ -9,7 +9,7 @@ import pytest
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.data.read import read_questions
-from robustmerge_bench.paper.scoring.mmbench import official_option, option
+from robustmerge_bench.paper.scoring.mmbench import fixed_option, official_option
 
 COLUMNS = "index question hint A B C D answer category image source l2-category comment split"
 HEAD = COLUMNS.split(" ")
@@ -52,7 +52,7 @@ def orders(index: int, **more: Any) -> list[dict[str, Any]]:
 )  # fmt: skip
 def test_the_option_that_is_meant(text: str, official: str, fixed: str) -> None:
     assert official_option(text, ANIMALS) == official
-    assert option(text, ANIMALS) == fixed
+    assert fixed_option(text, ANIMALS) == fixed
 
 
 @pytest.mark.parametrize("protocol", ["official", "fixed"])

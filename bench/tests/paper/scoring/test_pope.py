@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from robustmerge.errors import MergeError
-from robustmerge_bench.paper.scoring.pope import official_yes, yes_in
+from robustmerge_bench.paper.scoring.pope import official_yes, read_yes_or_no
 
 CATEGORIES = ("adversarial", "popular", "random")
 END = "\nAnswer the question using a single word or phrase."
@@ -49,7 +49,7 @@ def labels(desk: Any, per: int = 4, **changes: Any) -> Any:
 )  # fmt: skip
 def test_yes_or_no(text: str, official: bool, fixed: bool | None) -> None:
     assert official_yes(text) == official
-    assert yes_in(text) is fixed
+    assert read_yes_or_no(text) is fixed
 
 
 @pytest.mark.parametrize("protocol", ["official", "fixed"])

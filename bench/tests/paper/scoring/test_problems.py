@@ -99,7 +99,7 @@ def test_without_problems_the_questions_say(desk: Any) -> None:
     assert "no problems.json" in caught.value.where
     with pytest.raises(MergeError, match="no answer"):
         desk.score("scienceqa", [{"question_id": "1"}], answers[:1], "fixed")
-    with pytest.raises(MergeError, match="no letter"):
+    with pytest.raises(MergeError, match="not a letter"):
         desk.score("scienceqa", [{"question_id": "1", "answer": "cat"}], answers[:1], "fixed")
 
 
@@ -113,8 +113,8 @@ def test_without_answers_the_problems_say(beside: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("problems.json", {**PROBLEMS, "2": {"choices": ["a"], "answer": 1}}, "no problem"),
-        ("problems.json", {**PROBLEMS, "2": 7}, "no problem"),
+        ("problems.json", {**PROBLEMS, "2": {"choices": ["a"], "answer": 1}}, "is not a problem"),
+        ("problems.json", {**PROBLEMS, "2": 7}, "is not a problem"),
         ("problems.json", [], "not an object"),
         ("problems.json", {"1": PROBLEMS["1"]}, "2 test problems are not in problems.json: 3, 2"),
         ("pid_splits.json", {"val": []}, "the test split is None"),

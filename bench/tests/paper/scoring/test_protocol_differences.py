@@ -1,17 +1,16 @@
-"""What is said where the two protocols differ."""
+"""The explanation of a difference between the two protocols."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 
 from robustmerge_bench.paper.score import Score
-from robustmerge_bench.paper.scoring.protocol_differences import _WHY, explain_difference
+from robustmerge_bench.paper.scoring.protocol_differences import explain_difference
 from robustmerge_bench.paper.scoring.rules import RULES
 from robustmerge_bench.paper.tasks import TASKS
-from robustmerge_bench.paper.tasks._task import Kind
 
 
 def score(protocol: Any, rows: Any, ids: Any = None, figure: str = "mean") -> Score:
@@ -20,11 +19,11 @@ def score(protocol: Any, rows: Any, ids: Any = None, figure: str = "mean") -> Sc
 
 
 def test_every_kind_of_task_has_its_rules() -> None:
-    for rules in RULES.values():
-        assert set(rules) == set(_WHY) == set(get_args(Kind))
+    assert set(RULES) == {task.kind for task in TASKS.values()}
+    assert {kind for kind, rule in RULES.items() if not rule.difference} == {"label"}
 
 
-def test_nothing_is_said_of_little() -> None:
+def test_a_small_difference_is_not_explained() -> None:
     rows = [[100.0]] * 200
     assert (
         explain_difference(
@@ -48,7 +47,7 @@ def test_nothing_is_said_of_little() -> None:
 def test_samples_are_named_whatever_their_order(task: str) -> None:
     official = score("official", [[100.0], [0.0], [100.0], [100.0]], ["1", "2", "3", "4"])
     fixed = score("fixed", [[0.0], [0.0], [50.0]], [3, 1, 2])
-    told = explain_difference(TASKS[task], official, fixed)
-    assert told.startswith("official gives 58.33 more than fixed: official ")
-    assert "official gives more for 2, such as '1'" in told
-    assert told.endswith("fixed gives more for 1, such as '2'")
+    sentence = explain_difference(TASKS[task], official, fixed)
+    assert sentence.startswith("official gives 58.33 more than fixed: official ")
+    assert "official gives more for 2, such as '1'" in sentence
+    assert sentence.endswith("fixed gives more for 1, such as '2'")

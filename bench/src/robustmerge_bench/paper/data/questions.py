@@ -37,6 +37,11 @@ class Question:
     image: str | None
     content: Mapping[str, Any]
 
+    @property
+    def record(self) -> JsonRecord:
+        """The record, for messages about its fields."""
+        return JsonRecord(self.where, self.content)
+
 
 def keys(ids: Sequence[Id]) -> list[Hashable]:
     """One key for every id, also where ids repeat: the id, and how often it came before."""

@@ -25,6 +25,7 @@ from ..answering.questions import TaskPrompts, read_prompts
 from ..data.questions import Question
 from ..data.read import read_questions
 from ..scoring.inputs import ScoringInput
+from ..scoring.rules import RULES
 from ..tasks import TASKS, PaperTask
 
 ROOT = "MM_MERGEBENCH"
@@ -33,7 +34,6 @@ ROOT = "MM_MERGEBENCH"
 MARK = "mm_mergebench"
 """The field of a document that names its task; documents of other tasks have none."""
 
-_NEEDS_REFERENCES = ("problems", "captions")  # kinds whose right answers are in a file of their own
 _DEFAULT = AnsweringOptions()
 
 
@@ -47,7 +47,7 @@ def documents(seed: Any) -> Any:
 
     task = TASKS[str(seed.split).replace("_", "-")]
     paper = paper_of(task)
-    if task.kind in _NEEDS_REFERENCES:  # found out now rather than when all is answered
+    if RULES[task.kind].counts == "references":  # checked before anything is answered
         inputs_of(task).required_references()
     rows = [
         {

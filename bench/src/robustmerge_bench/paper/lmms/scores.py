@@ -20,7 +20,6 @@ from ..tasks import TASKS
 from . import docs
 
 Item = Mapping[str, Any]
-_ALL = ("problems", "captions")  # kinds whose released script needs every answer
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +37,7 @@ def official(items: Sequence[Item]) -> float:
     NaN for the first questions alone (--limit) of a task whose script needs all.
     """
     task = TASKS[items[0]["task"]]
-    if task.kind in _ALL and len(items) < len(docs.questions_of(task)):
+    if RULES[task.kind].counts == "references" and len(items) < len(docs.questions_of(task)):
         _log.warning("%s: the released script scores all answers or none", task.title)
         return math.nan
     return _scored("official", items).value
@@ -72,7 +71,7 @@ def _score(protocol: Protocol, name: str, answers: tuple[tuple[int, str], ...]) 
             for place, text in answers
         ],
     )
-    score = RULES[protocol][task.kind](inputs)
+    score = RULES[task.kind].apply(protocol, inputs)
     if score.missing:
         _log.warning("%s: %s could not be computed", task.title, ", ".join(score.missing))
     return score

@@ -1,16 +1,15 @@
-"""What predictions are worth: by the released scripts, bug for bug, and as it should be.
+"""Scores of predictions: by the released scripts' rules, bug for bug, and by corrected ones.
 
-rules.py       which rule applies: `score`
-inputs.py      questions, answers and references of one scoring
-matching.py    which answer belongs to which question
-sample_scores.py    from single answers to a score
-official.py    the scripts' rules for words, classes and boxes
-fixed.py       the right ones
-labels.py      classes of pictures
-problems.py, captions.py, pope.py, mme.py, mmbench.py    tasks whose files are their own
-boxes.py       boxes in several units
-chance.py      what guessing gets
-protocol_differences.pywhy the two protocols differ
+rules.py           the rules of each kind of task; `score`
+inputs.py          questions, answers and references of one score
+matching.py        which answer belongs to which question
+sample_scores.py   from single answers to a score
+official.py        the scripts' rules for words, classes and boxes
+fixed.py           the corrected ones, and the rule for classes of images
+problems.py, captions.py, pope.py, mme.py, mmbench.py    tasks with files of their own format
+boxes.py           boxes in several units
+chance.py          the score of guessing
+protocol_differences.py    why the two protocols differ
 """
 
 from .inputs import Missing

@@ -1,17 +1,17 @@
 """Boxes as questions and models write them, brought to one unit.
 
-The references' unit is the picture on its square: the picture is padded to a square, in the middle,
-and lengths are shares of its side. A model may answer in another unit: thousandths of the picture's
-width and height, or its pixels. All answers of a file are in one unit, which is told from them:
+The references' unit is the padded image: the image is padded to a square, in the middle, and
+lengths are fractions of its side. A model may answer in another unit: thousandths of the image's
+width and height, or its pixels. All answers of a file are in one unit, which is inferred from them:
 
     square        unless nine in ten boxes have a number above 1.5
-    thousandths   then, if one in a hundred goes beyond its picture, and none beyond 1,000
-    pixels        then, if none in a hundred goes beyond its picture, and one in a hundred could be
-                  no thousandths, since a number is above 1,000
+    thousandths   then, if one in a hundred goes beyond its image, and none beyond 1,000
+    pixels        then, if none in a hundred goes beyond its image, and one in a hundred cannot be
+                  thousandths, since a number is above 1,000
 
-Where both would do, as with small pictures, it is not known, and the answers are read as they were
-asked for, in shares of the square: wrong, mostly. Shares of a picture that is not padded cannot be
-told from shares of its square, and count as these.
+Where both are possible, as with small images, the unit is unknown, and the answers are read in the
+requested one, fractions of the square: most are wrong then. Fractions of an image without padding
+cannot be distinguished from fractions of its square, and count as these.
 """
 
 from __future__ import annotations
@@ -24,22 +24,17 @@ from robustmerge.errors import MergeError, shown
 
 from ...metrics.boxes import Box, parse
 from ..data.questions import Question, wrong_field
-from ..data.records import JsonRecord
 
 Unit = Literal["square", "thousandths", "pixels"]
 Size = tuple[float, float]
 
 _GROUP = re.compile(r"\[[^\[\]()]*\]|\([^\[\]()]*\)")
-_SHARES = 1.5  # shares of a square are at most 1; a model may overshoot
-_SLACK = 1.02  # of a picture's size, for rounding
+_FRACTIONS = 1.5  # fractions of a square are at most 1; a model may overshoot
+_SLACK = 1.02  # of an image's size, for rounding
 
 
-def reference(question: Question) -> list[float]:
-    """The right box: left, top, right, bottom as shares of the picture's square.
-
-    Raises:
-        MergeError: There is none, or it is no box.
-    """
+def right_box(question: Question) -> list[float]:
+    """Return the right box: left, top, right, bottom as fractions of the image's square."""
     written = question.content.get("answer_bbox")
     parts = written.split(",") if isinstance(written, str) else written
     try:
@@ -49,30 +44,24 @@ def reference(question: Question) -> list[float]:
     if len(box) == 4 and box[0] < box[2] and box[1] < box[3]:
         return box
     raise MergeError(
-        f"answer_bbox is {shown(written)}, which is no box",
+        f"answer_bbox is {shown(written)}, which is not a box",
         where=question.where,
         hint="a box is [x1, y1, x2, y2] with x1 < x2 and y1 < y2",
     )
 
 
-def size(question: Question) -> Size:
-    """Width and height of the picture, in pixels.
-
-    Raises:
-        MergeError: The question does not say.
-    """
+def image_size(question: Question) -> Size:
+    """Return width and height of the image, in pixels."""
     written = question.content.get("size")
     match written:
         case [int() | float() as width, int() | float() as height] if width > 0 and height > 0:
             return float(width), float(height)
         case _:
-            raise wrong_field(
-                JsonRecord(question.where, question.content), "size", "width and height in pixels"
-            )
+            raise wrong_field(question.record, "size", "width and height in pixels")
 
 
 def find_box(text: str) -> Box | None:
-    """The box that an answer gives, also among other words, None where it gives none or several.
+    """Return the box of an answer, also among other words; None where it has none or several.
 
     >>> find_box("It is at [0.1, 0.2, 0.5, 1].")
     (0.1, 0.2, 0.5, 1.0)
@@ -84,15 +73,11 @@ def find_box(text: str) -> Box | None:
 
 
 def detect_unit(boxes: Sequence[tuple[Box, Question]]) -> Unit:
-    """The unit that the answers of a file are in.
-
-    Raises:
-        MergeError: It takes the size of a picture, which its question does not say.
-    """
-    large = [(box, question) for box, question in boxes if max(box) > _SHARES]
+    """Return the unit of the answers of a file."""
+    large = [(box, question) for box, question in boxes if max(box) > _FRACTIONS]
     if len(large) < 0.9 * len(boxes) or not large:
         return "square"
-    sizes = [size(question) for _, question in large]
+    sizes = [image_size(question) for _, question in large]
     beyond = sum(
         max(box[0], box[2]) > _SLACK * w or max(box[1], box[3]) > _SLACK * h
         for (box, _), (w, h) in zip(large, sizes, strict=True)
@@ -107,10 +92,10 @@ def detect_unit(boxes: Sequence[tuple[Box, Question]]) -> Unit:
 
 
 def to_square(box: Box, unit: Unit, question: Question) -> Box:
-    """A box in shares of the picture's square."""
+    """Return a box in fractions of the image's square."""
     if unit == "square":
         return box
-    w, h = size(question)
+    w, h = image_size(question)
     side = max(w, h)
     wide, high = (w / 1000, h / 1000) if unit == "thousandths" else (1.0, 1.0)
     left, top = (side - w) / 2, (side - h) / 2

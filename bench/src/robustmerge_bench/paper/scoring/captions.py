@@ -3,18 +3,18 @@
     references    {"images": [{"id": 1, "file_name": "x.jpg"}, …],
                    "annotations": [{"image_id": 1, "caption": "a dog"}, …]}
 
-The released scripts look at no id: line k of the answers is the caption of image k, and images must
-be numbered from 1 in the order of the questions. The right rule matches answers to questions by id,
-and questions to images by file name, or by place where images have none.
+The released scripts ignore ids: line k of the answers is the caption of image k, and images must be
+numbered from 1 in the order of the questions. The fixed rule matches answers to questions by id,
+and questions to images by file name, or by position where images have no names.
 
-METEOR takes Java. Where that, or the extra `captions`, is not installed, the value is the mean of
-the six others, and the score says that METEOR is missing.
+METEOR requires Java. Where that, or the extra `captions`, is not installed, the value is the mean
+of the six others, and the score lists METEOR as missing.
 
-The official rule cuts captions into words by the Java tokenizer if that is there, and else, as the
-right rule always does, by `metrics/ptb.py`, which cuts ordinary captions the same.
+The official rule splits captions into words with the Java tokenizer if that is installed, and else,
+as the fixed rule always does, with `metrics/ptb.py`, which splits ordinary captions the same way.
 
 Source: llava/eval/eval_{caption,flickr30k,vizwiz_caption}.py of AuroraZengfh/RobustMerge, which
-calls pycocoevalcap 1.2.
+calls pycocoevalcap 1.2, the caption evaluation of COCO.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from .sample_scores import SampleScore, score_from_rows
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """A picture and what people wrote about it.
+    """An image and its reference captions.
 
     Attributes:
         id: Its number.
-        name: Of its file, without folders; '' if the references do not say.
-        captions: The references.
+        name: Of its file, without folders; '' if the references have no file names.
+        captions: Those written by people, five or so.
     """
 
     id: int
@@ -59,11 +59,11 @@ class CaptionedImage:
 
 
 def official(inputs: ScoringInput) -> Score:
-    """Line k of the answers is the caption of image k.
+    """Take line k of the answers for the caption of image k.
 
     Raises:
-        MergeError: Images are not numbered 1 to N, or there are not N answers: there the script
-            ends with an error, too.
+        MergeError: Images that are not numbered 1 to N, or another number of answers than N: the
+            script ends with an error, too.
     """
     path = inputs.required_references()
     images = read_images(path)
@@ -75,35 +75,29 @@ def official(inputs: ScoringInput) -> Score:
             hint="the official script takes line k for image k, and needs all of them; "
             "--protocol fixed --missing wrong takes the others for empty",
         )
-    samples = [
-        SampleScore(prediction.id, 0.0, prediction.text) for prediction in inputs.predictions
-    ]
-    return _scored(inputs, "official", samples, images)
+    samples = [SampleScore(p.id, 0.0, p.text) for p in inputs.predictions]
+    return _score(inputs, "official", samples, images)
 
 
 def fixed(inputs: ScoringInput) -> Score:
-    """Answers belong to questions by id, and questions to images by file name."""
+    """Match answers to questions by id, and questions to images by file name."""
     path = inputs.required_references()
-    images = _in_order(inputs, read_images(path), path)
+    images = _images_of_questions(inputs, read_images(path), path)
     samples = [SampleScore(question.id, 0.0, text) for question, text in match_answers(inputs)]
-    return _scored(inputs, "fixed", samples, images)
+    return _score(inputs, "fixed", samples, images)
 
 
 def read_images(path: Path) -> list[CaptionedImage]:
-    """The images with their captions; captions of images that are not listed do not count.
-
-    Raises:
-        MergeError: The file is something else, or an image has no caption.
-    """
+    """Read the images with their captions; captions of unlisted images do not count."""
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
     try:
         content = json.loads(text)
         images = [(int(i["id"]), str(i.get("file_name") or "")) for i in content["images"]]
-        said: dict[int, list[str]] = {number: [] for number, _ in images}
+        written: dict[int, list[str]] = {number: [] for number, _ in images}
         for annotation in content["annotations"]:
             number, caption = int(annotation["image_id"]), str(annotation["caption"])
-            said.setdefault(number, []).append(caption)
+            written.setdefault(number, []).append(caption)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MergeError(
             f"no references for captions: {error!r:.100}",
@@ -111,17 +105,17 @@ def read_images(path: Path) -> list[CaptionedImage]:
             hint='{"images": [{"id": 1}, …], "annotations": [{"image_id": 1, "caption": "…"}, …]}',
         ) from None
     for number, _ in images:
-        if not any(map(words, said[number])):
+        if not any(map(words, written[number])):
             raise MergeError(
                 f"image {number} has no caption",
                 where=str(path),
                 hint="every image of the references needs one with a word in it",
             )
-    return [CaptionedImage(n, PurePosixPath(name).name, tuple(said[n])) for n, name in images]
+    return [CaptionedImage(n, PurePosixPath(name).name, tuple(written[n])) for n, name in images]
 
 
 def _check_numbers(images: Sequence[CaptionedImage], path: Path) -> None:
-    """See to it that images are numbered from 1."""
+    """Check that images are numbered from 1."""
     numbers = [image.id for image in images]
     wrong = [(k, number) for k, number in enumerate(sorted(numbers), 1) if k != number]
     if wrong:
@@ -129,23 +123,21 @@ def _check_numbers(images: Sequence[CaptionedImage], path: Path) -> None:
             f"the images are not numbered 1 to {len(images)}: for {wrong[0][0]} there is "
             f"{wrong[0][1]}",
             where=str(path),
-            hint="line k of the answers is taken for image k, so that numbers must be places",
+            hint="line k of the answers is taken for image k, so that numbers must be positions",
         )
 
 
-def _in_order(
+def _images_of_questions(
     inputs: ScoringInput, images: Sequence[CaptionedImage], path: Path
 ) -> list[CaptionedImage]:
-    """The image of every question.
-
-    Raises:
-        MergeError: Neither names nor places tell which it is.
-    """
-    by_name = {_bare(image.name): image for image in images}
-    asked = [_bare(PurePosixPath(question.image or "").name) for question in inputs.questions]
-    known = [name in by_name for name in asked]
+    """Return the image of every question, by its file name or else by its position."""
+    by_name = {_without_prefix(image.name): image for image in images}
+    names = [
+        _without_prefix(PurePosixPath(question.image or "").name) for question in inputs.questions
+    ]
+    known = [name in by_name for name in names]
     if all(known) and len(by_name) == len(images) and "" not in by_name:
-        return [by_name[name] for name in asked]
+        return [by_name[name] for name in names]
     if any(known) and not all(known):
         question = inputs.questions[known.index(False)]
         raise MergeError(
@@ -163,12 +155,12 @@ def _in_order(
     return sorted(images, key=lambda image: image.id)
 
 
-def _bare(name: str) -> str:
-    """A file's name, without what some copies of the data put before it."""
+def _without_prefix(name: str) -> str:
+    """Return a file's name without the prefix that some copies of the data have."""
     return name.removeprefix("test_")
 
 
-def _scored(
+def _score(
     inputs: ScoringInput,
     protocol: Protocol,
     samples: Sequence[SampleScore],
@@ -177,7 +169,9 @@ def _scored(
     if not images:
         raise MergeError("there are no images", where=str(inputs.required_references()))
     ordered = sorted(images, key=lambda image: image.id) if protocol == "official" else images
-    pairs = list(zip([m.text for m in samples], [i.captions for i in ordered], strict=True))
+    pairs = list(
+        zip([sample.text for sample in samples], [i.captions for i in ordered], strict=True)
+    )
     no_java = java.what_is_missing()
     rows = rows_of(pairs, cut_by_java=protocol == "official" and not no_java, meteor=not no_java)
     metrics = caption_metrics(rows.sum(axis=0)[None], np.array([len(rows)]))
@@ -196,7 +190,7 @@ def _scored(
 def rows_of(
     captions: Sequence[tuple[str, tuple[str, ...]]], *, cut_by_java: bool, meteor: bool
 ) -> Float[np.ndarray, "captions columns"]:
-    """What the figure `captions` is computed from: 12 columns, or 19 with METEOR's.
+    """Return the rows of the figure `captions`: 12 columns, or 19 with METEOR's.
 
     Cost: 0.5 ms a caption with five references, and some 20 s once for METEOR.
     """

@@ -1,4 +1,4 @@
-"""What guessing gets, where that follows from the questions."""
+"""The score of guessing, where that follows from the questions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s")
 
 
 def count_options(text: str) -> int:
-    """How many lettered options a prompt has, from A on; 0 where it has fewer than two.
+    """Count the lettered options of a prompt, from A on; 0 if there are fewer than two.
 
     >>> count_options("What is it? A. a cat B. a dog (answer with the letter)")
     2
@@ -26,7 +26,7 @@ def count_options(text: str) -> int:
 def chance_among_options(
     questions: Sequence[Question], counts: Sequence[int] | None = None
 ) -> float | None:
-    """Guessing one of each question's options, in percent; None if some question shows none."""
+    """Return the score of guessing an option, in percent; None if a question has no options."""
     counts = [count_options(q.text) for q in questions] if counts is None else counts
     if not counts or not all(counts):
         return None
@@ -34,6 +34,6 @@ def chance_among_options(
 
 
 def chance_among_classes(questions: Sequence[Question]) -> float | None:
-    """Guessing one of the classes that occur among the answers; None if there is but one."""
+    """Return the score of guessing a class of the answers; None if all answers are one class."""
     classes = {str(question.content.get("answer")).lower() for question in questions}
     return 100 / len(classes) if len(classes) > 1 else None

@@ -1,4 +1,4 @@
-"""The right rules for words, classes and boxes.
+"""The corrected rules for words, classes and boxes.
 
 Answers belong to questions by id, every question counts, and an empty answer is wrong.
 """
@@ -17,86 +17,98 @@ from ...metrics.exact import normalized
 from ...metrics.letter import letter as letter_in
 from ...metrics.vqa import normalized as normalized_as_in_vqa
 from ..data.questions import Question, wrong_field
-from ..data.records import JsonRecord
-from ..score import Score
-from .boxes import detect_unit, find_box, reference, to_square
+from ..score import Protocol, Score
+from .boxes import detect_unit, find_box, right_box, to_square
 from .chance import chance_among_classes, chance_among_options
 from .inputs import ScoringInput, right_answer
 from .matching import match_answers
-from .sample_scores import SampleScore, full_or_none, mean_score
+from .sample_scores import SampleScore, mean_score, right_or_wrong
 
 _NUMBER = re.compile(r"[-+]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
+_FEWEST_ANNOTATORS = 4  # VQA has ten; its accuracy leaves one out and wants three that agree
 
 
 def words(inputs: ScoringInput) -> Score:
-    """The same words, whatever the case, the spacing and a period; equal numbers are the same."""
+    """Require the same words, ignoring case, spacing and a period; numbers count by value."""
     samples = [
-        SampleScore(q.id, full_or_none(same(text, right_answer(q))), text)
-        for q, text in match_answers(inputs)
+        right_or_wrong(q.id, text, same(text, right_answer(q))) for q, text in match_answers(inputs)
     ]
     return mean_score(inputs, "fixed", samples)
 
 
 def letter(inputs: ScoringInput) -> Score:
-    """The right option's letter, however it is written; the same words where it has no letter."""
+    """Require the right option's letter in any form; the same words if the option has no letter."""
     samples = []
     for question, text in match_answers(inputs):
-        right, said = right_answer(question).strip(), letter_in(text)
+        right, answer = right_answer(question).strip(), letter_in(text)
         if re.fullmatch("[A-Za-z]", right):
-            samples.append(
-                SampleScore(question.id, full_or_none(said == right.upper()), text, bool(said))
-            )
+            sample = right_or_wrong(question.id, text, answer == right.upper(), bool(answer))
         else:
-            samples.append(SampleScore(question.id, full_or_none(same(text, right)), text))
+            sample = right_or_wrong(question.id, text, same(text, right))
+        samples.append(sample)
     return mean_score(inputs, "fixed", samples, chance=chance_among_options(inputs.questions))
 
 
 def vqa(inputs: ScoringInput) -> Score:
-    """VQA accuracy where the questions have people's answers; else the same words as there."""
+    """Use VQA accuracy if the questions have annotators' answers, else equal normalized words."""
     samples = []
     for question, text in match_answers(inputs):
-        people = human_answers(question)
-        if people:
-            samples.append(SampleScore(question.id, vqa_accuracy(text, people), text))
+        annotators = human_answers(question)
+        if annotators:
+            samples.append(SampleScore(question.id, vqa_accuracy(text, annotators), text))
             continue
-        said, right = map(normalized_as_in_vqa, (text, right_answer(question)))
-        # Of an answer such as A nothing is left.
-        hit = said == right if said else same(text, right_answer(question))
-        samples.append(SampleScore(question.id, full_or_none(hit), text))
+        answer, right = map(normalized_as_in_vqa, (text, right_answer(question)))
+        # Nothing is left of an answer such as A, an article.
+        hit = answer == right if answer else same(text, right_answer(question))
+        samples.append(right_or_wrong(question.id, text, hit))
     return mean_score(inputs, "fixed", samples)
 
 
 def classes(inputs: ScoringInput) -> Score:
-    """The right class is named, as whole words, and no other that is not part of its name."""
+    """Require the right class, as whole words, and no other that is not part of its name."""
     known = {_class_of(question) for question in inputs.questions}
     samples = []
     for question, text in match_answers(inputs):
         named = find_classes(text, known)
         right = named == {_class_of(question)}
-        samples.append(SampleScore(question.id, full_or_none(right), text, bool(named)))
+        samples.append(right_or_wrong(question.id, text, right, bool(named)))
     return mean_score(inputs, "fixed", samples, chance=chance_among_classes(inputs.questions))
 
 
+def label(inputs: ScoringInput, protocol: Protocol) -> Score:
+    """Require the name of an image's class, ignoring case, spacing and a period at the end.
+
+    An answer that names no class of the questions is unparsable.
+    """
+    known = {normalized(right_answer(question)) for question in inputs.questions}
+    samples = []
+    for question, text in match_answers(inputs):
+        answer = normalized(text)
+        right = answer == normalized(right_answer(question)) != ""
+        samples.append(right_or_wrong(question.id, text, right, answer in known))
+    return mean_score(inputs, protocol, samples, chance=chance_among_classes(inputs.questions))
+
+
 def box(inputs: ScoringInput) -> Score:
-    """A box that overlaps the right one by more than half, in whatever unit: see `boxes.py`."""
-    said = [(question, text, find_box(text)) for question, text in match_answers(inputs)]
-    unit = detect_unit([(found, question) for question, _, found in said if found])
+    """Require an overlap with the right box of more than half, in any unit: see `boxes.py`."""
+    answers = [(question, text, find_box(text)) for question, text in match_answers(inputs)]
+    unit = detect_unit([(answer, question) for question, _, answer in answers if answer])
     parts = {} if unit == "square" else {f"in {unit}": 100.0}
     samples = []
-    for question, text, found in said:
-        x1, y1, x2, y2 = reference(question)
-        hit = found is not None and iou(to_square(found, unit, question), (x1, y1, x2, y2)) > 0.5
-        samples.append(SampleScore(question.id, full_or_none(hit), text, found is not None))
+    for question, text, answer in answers:
+        x1, y1, x2, y2 = right_box(question)
+        hit = answer is not None and iou(to_square(answer, unit, question), (x1, y1, x2, y2)) > 0.5
+        samples.append(right_or_wrong(question.id, text, hit, answer is not None))
     return mean_score(inputs, "fixed", samples, parts=parts)
 
 
 def same(text: str, answer: str) -> bool:
-    """Whether an answer is the right one, and not empty."""
+    """Return whether an answer is the right one, and not empty."""
     return plain(text) == plain(answer) != ""
 
 
 def plain(text: str) -> str:
-    """A text in lower case, without one period at its end; a number by its value.
+    """Return a text in lower case, without one period at its end; a number by its value.
 
     >>> [plain(x) for x in ("1,000", "1000.0", "$1,000.", "A Cat.", "1,00")]
     ['#1000', '#1000', '#1000', 'a cat', '1,00']
@@ -108,25 +120,25 @@ def plain(text: str) -> str:
 
 
 def plain_class(text: str) -> str:
-    """A class name as words between single spaces; the number that tells two namesakes goes.
+    """Return a class name as words between single spaces, without the number of a homonym.
 
     >>> plain_class("Jack-o'-lantern"), plain_class("crane2")
     ('jack o lantern', 'crane')
     """
-    found = re.findall(r"[^\W_]+", text.lower())
-    return " ".join(re.sub(r"(?<=[^\W\d_])\d+$", "", word) for word in found)
+    parts = re.findall(r"[^\W_]+", text.lower())
+    return " ".join(re.sub(r"(?<=[^\W\d_])\d+$", "", part) for part in parts)
 
 
 def find_classes(text: str, known: Iterable[str]) -> set[str]:
-    """The classes that a text names; one within the name of another is not named.
+    """Return the classes that a text names, without those that are part of another's name.
 
     >>> find_classes("a bow tie, I think", {"tie", "bow tie", "hip"})
     {'bow tie'}
     """
     padded = f" {plain_class(text)} "
-    found = sorted((name for name in known if f" {name} " in padded), key=len, reverse=True)
+    candidates = sorted((name for name in known if f" {name} " in padded), key=len, reverse=True)
     named = set()
-    for name in found:
+    for name in candidates:
         if f" {name} " in padded:
             named.add(name)
             padded = padded.replace(f" {name} ", " | ")
@@ -134,11 +146,6 @@ def find_classes(text: str, known: Iterable[str]) -> set[str]:
 
 
 def _class_of(question: Question) -> str:
-    """The right class.
-
-    Raises:
-        MergeError: It has no letter or digit in it.
-    """
     name = plain_class(right_answer(question))
     if name:
         return name
@@ -150,19 +157,13 @@ def _class_of(question: Question) -> str:
 
 
 def human_answers(question: Question) -> tuple[str, ...]:
-    """People's answers, of which VQA has ten; none where the question has fewer than four.
-
-    Raises:
-        MergeError: They are something else than texts, or records with one.
-    """
+    """Return the annotators' answers; none if the question has too few for VQA accuracy."""
     written = question.content.get("answers")
     if written is None:
         return ()
     listed = written if isinstance(written, list) else [None]
     texts = [a.get("answer") if isinstance(a, Mapping) else a for a in listed]
-    people = tuple(text for text in texts if isinstance(text, str))
-    if len(people) < len(texts):
-        raise wrong_field(
-            JsonRecord(question.where, question.content), "answers", "a list of texts"
-        )
-    return people if len(people) > 3 else ()
+    answers = tuple(text for text in texts if isinstance(text, str))
+    if len(answers) < len(texts):
+        raise wrong_field(question.record, "answers", "a list of texts")
+    return answers if len(answers) >= _FEWEST_ANNOTATORS else ()

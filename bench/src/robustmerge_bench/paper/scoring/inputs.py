@@ -1,4 +1,4 @@
-"""What is to be scored: questions, answers to them, and where the right answers are."""
+"""The inputs of one score: questions, answers to them, and the location of the right answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from robustmerge.errors import MergeError
 
 from ..data.predictions import Prediction
 from ..data.questions import Question, text_of
-from ..data.records import JsonRecord
 from ..tasks import PaperTask
 
 Missing = Literal["refuse", "wrong"]
@@ -18,7 +17,7 @@ Missing = Literal["refuse", "wrong"]
 
 @dataclass(frozen=True)
 class ScoringInput:
-    """Everything that one score is made from.
+    """The inputs of one score.
 
     Attributes:
         task: The task.
@@ -38,24 +37,20 @@ class ScoringInput:
 
     @property
     def references(self) -> Path | None:
-        """The references named by the user, or the first of their usual names by the questions."""
+        """The references that the user named, or else those next to the questions."""
         if self.source:
             return self.source
-        places = (self.file.parent / name for name in self.task.references)
-        return next((place for place in places if place.exists()), None)
+        paths = (self.file.parent / name for name in self.task.references)
+        return next((path for path in paths if path.exists()), None)
 
     def required_references(self, otherwise: str = "") -> Path:
-        """The references of a task that cannot be scored without.
+        """Return the references of a task that cannot be scored without.
 
         Args:
-            otherwise: What else the user might do.
-
-        Raises:
-            MergeError: There are none.
+            otherwise: Another way out, for the hint of the error.
         """
-        found = self.references
-        if found is not None:
-            return found
+        if path := self.references:
+            return path
         raise MergeError(
             f"the right answers of {self.task.title} are not in its questions",
             where=f"{self.file.parent}: no {' or '.join(self.task.references)}",
@@ -63,10 +58,6 @@ class ScoringInput:
         )
 
 
-def right_answer(question: Question, field: str = "answer") -> str:
-    """The right answer, as the question's record has it.
-
-    Raises:
-        MergeError: It has none, or it is no text.
-    """
-    return text_of(JsonRecord(question.where, question.content), field)
+def right_answer(question: Question) -> str:
+    """Return the right answer from the question's record."""
+    return text_of(question.record, "answer")

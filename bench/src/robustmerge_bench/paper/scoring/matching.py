@@ -1,4 +1,4 @@
-"""Which answer belongs to which question: as the released scripts have it, and as it should be."""
+"""Which answer belongs to which question: by the released scripts, and corrected."""
 
 from __future__ import annotations
 
@@ -12,39 +12,37 @@ from ..data.questions import Id, Question, keys
 from .inputs import ScoringInput
 
 Pair = tuple[Question, Prediction]
-Asked = TypeVar("Asked", Question, Prediction)
+Entry = TypeVar("Entry", Question, Prediction)
 
 
-def match_by_id(
-    inputs: ScoringInput, kind: Callable[[Id], Hashable] = lambda one: one
-) -> list[Pair]:
-    """Every line of answers with the question of its id, which the scripts look up.
+def match_by_id(inputs: ScoringInput, key: Callable[[Id], Hashable] = lambda id: id) -> list[Pair]:
+    """Match every line of answers with the question of its id, as the scripts do.
 
-    Of questions with one id the last is taken. Answers are not looked up: one given twice counts
-    twice, and a question without one does not count.
+    Of questions with one id the last is taken. A repeated answer counts each time, and a question
+    without an answer does not count.
 
     Args:
         inputs: Questions and answers.
-        kind: What of the id is compared. The scripts mostly compare ids as JSON has them, where 3
+        key: What is compared of an id. The scripts mostly compare ids as JSON has them, where 3
             is not "3".
 
     Raises:
-        MergeError: There is no such question; the scripts end with a KeyError.
+        MergeError: An answer without a question; the scripts end with a KeyError.
     """
-    known = {kind(question.id): question for question in inputs.questions}
+    known = {key(question.id): question for question in inputs.questions}
     pairs = []
     for prediction in inputs.predictions:
-        if kind(prediction.id) not in known:
+        if key(prediction.id) not in known:
             raise _unmatched_answer(inputs, prediction)
-        pairs.append((known[kind(prediction.id)], prediction))
+        pairs.append((known[key(prediction.id)], prediction))
     return pairs
 
 
 def match_by_line(inputs: ScoringInput) -> list[Pair]:
-    """Every line of answers with the question in the same place, whatever their ids.
+    """Match line k of the answers with question k, ignoring ids.
 
     Raises:
-        MergeError: There are more answers than questions; the scripts end with an IndexError.
+        MergeError: More answers than questions; the scripts end with an IndexError.
     """
     questions, predictions = inputs.questions, inputs.predictions
     if len(predictions) <= len(questions):
@@ -57,51 +55,51 @@ def match_by_line(inputs: ScoringInput) -> list[Pair]:
 
 
 def match_answers(inputs: ScoringInput) -> list[tuple[Question, str]]:
-    """Every question, in the order of their file, with the one answer to it.
+    """Match every question, in the order of their file, with the one answer to it.
 
     Ids are compared as text. Where a task's ids repeat, the k-th answer with an id belongs to the
     k-th question with it. A question without an answer gets an empty one, if the user allows it.
 
     Raises:
-        MergeError: An id repeats that may not, an answer belongs to no question, or a question has
-            none.
+        MergeError: An id that repeats and may not, an answer without a question, or a question
+            without an answer.
     """
-    asked = _by_unique_id(inputs, inputs.questions, "questions")
-    said = _by_unique_id(inputs, inputs.predictions, "answers")
-    for key, prediction in said.items():
-        if key not in asked:
+    questions = _by_unique_id(inputs, inputs.questions, "questions")
+    answers = _by_unique_id(inputs, inputs.predictions, "answers")
+    for key, prediction in answers.items():
+        if key not in questions:
             raise _unmatched_answer(inputs, prediction)
-    left = [question for key, question in asked.items() if key not in said]
+    left = [question for key, question in questions.items() if key not in answers]
     if left and inputs.missing == "refuse":
         raise MergeError(
-            f"{len(left)} of {len(asked)} questions have no answer: "
+            f"{len(left)} of {len(questions)} questions have no answer: "
             f"{few([shown(question.id) for question in left])}",
             where=f"{left[0].where}: the first of them",
             hint="finish the run; or --missing wrong counts them as wrong",
         )
-    return [(q, said[key].text if key in said else "") for key, q in asked.items()]
+    return [(q, answers[key].text if key in answers else "") for key, q in questions.items()]
 
 
 def _by_unique_id(
-    inputs: ScoringInput, records: Sequence[Asked], what: str
-) -> dict[Hashable, Asked]:
-    """The records by id, or by id and how often it came before where ids repeat."""
+    inputs: ScoringInput, records: Sequence[Entry], what: str
+) -> dict[Hashable, Entry]:
+    """Return the records by id, or by id and number of earlier occurrences where ids repeat."""
     ids = [str(record.id) for record in records]
     names: Sequence[Hashable] = keys(ids) if inputs.task.repeated_ids else ids
-    found: dict[Hashable, Asked] = {}
+    by_name: dict[Hashable, Entry] = {}
     for name, record in zip(names, records, strict=True):
-        if name in found:
+        if name in by_name:
             raise MergeError(
                 f"two {what} have the id {shown(record.id)}",
-                where=f"{found[name].where}\n{record.where}",
+                where=f"{by_name[name].where}\n{record.where}",
                 hint="every id may occur once; were two runs written to one file?",
             )
-        found[name] = record
-    return found
+        by_name[name] = record
+    return by_name
 
 
 def _unmatched_answer(inputs: ScoringInput, prediction: Prediction) -> MergeError:
-    """The error for an answer to a question that is not there."""
+    """Return the error for an answer to an unknown question."""
     alike = [q.id for q in inputs.questions if str(q.id) == str(prediction.id)]
     hint = "are these the answers to these questions?"
     if prediction.id in alike:

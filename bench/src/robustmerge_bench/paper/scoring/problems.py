@@ -1,11 +1,11 @@
 """ScienceQA: one of up to five options by letter; the problems are in a file of their own.
 
     problems.json       {"17": {"choices": ["a cat", "a dog"], "answer": 1, …}, …}
-    pid_splits.json     {"test": ["17", …], …}, beside it
+    pid_splits.json     {"test": ["17", …], …}, next to it
 
 The released script goes through the test problems, not through questions or answers, and looks
 answers up by the problem's id, so that the last of several counts. It also prints the accuracy over
-answers whose prompt had a picture (`picture` here); which of the two the paper has is not known.
+answers whose prompt had an image (the part `picture`); which of the two the paper has is not known.
 
 Source: llava/eval/eval_science_qa.py of haotian-liu/LLaVA.
 """
@@ -27,7 +27,7 @@ from ..score import Score
 from .chance import chance_among_options, count_options
 from .inputs import ScoringInput, right_answer
 from .matching import match_answers
-from .sample_scores import SampleScore, full_or_none, mean_score, percent
+from .sample_scores import mean_score, percent, right_or_wrong
 
 _LETTERS = tuple("ABCDE")
 _SENTENCE = re.compile(r"The answer is ([A-Z]).")  # the period is any character, as in the script
@@ -36,11 +36,11 @@ _SPLITS = "pid_splits.json"
 
 @dataclass(frozen=True)
 class ScienceProblem:
-    """One problem.
+    """One problem of ScienceQA.
 
     Attributes:
-        choices: How many options it has.
-        answer: Which of them is right, from 0.
+        choices: Number of its options.
+        answer: Index of the right one, from 0.
     """
 
     choices: int
@@ -48,19 +48,19 @@ class ScienceProblem:
 
 
 def official(inputs: ScoringInput) -> Score:
-    """The script's rule, over all test problems; one without an answer is wrong."""
+    """Score all test problems by the script's rule; one without an answer is wrong."""
     path = inputs.required_references(
         "; or --protocol fixed, which takes a letter in the questions for the answer"
     )
     problems = read_problems(path)
-    said = {prediction.id: prediction for prediction in inputs.predictions}
+    answers = {prediction.id: prediction for prediction in inputs.predictions}
     samples, with_image = [], []
     for name in _test_ids(path, problems):
-        prediction = said.get(name)
+        prediction = answers.get(name)
         text = prediction.text if prediction else ""
-        found, problem = official_letter(text), problems[name]
-        right = found in _LETTERS and _LETTERS.index(found) == problem.answer
-        sample = SampleScore(name, full_or_none(right), text, bool(found))
+        letter, problem = official_letter(text), problems[name]
+        right = letter in _LETTERS and _LETTERS.index(letter) == problem.answer
+        sample = right_or_wrong(name, text, right, bool(letter))
         samples.append(sample)
         if prediction and "<image>" in prediction.prompt:
             with_image.append(sample)
@@ -70,7 +70,7 @@ def official(inputs: ScoringInput) -> Score:
 
 
 def official_letter(text: str) -> str:
-    """The letter that the script finds in an answer; '' where it finds none.
+    """Return the letter that the script finds in an answer; '' where it finds none.
 
     >>> [official_letter(x) for x in ("B", "B. a cat", "The answer is B.", "The answer is B")]
     ['B', 'B', 'B', '']
@@ -79,31 +79,23 @@ def official_letter(text: str) -> str:
         return text
     if len(text) > 2 and text[0] in _LETTERS and text[1:3] == ". ":
         return text[0]
-    found = _SENTENCE.findall(text)
-    return found[0] if len(found) == 1 else ""
+    letters = _SENTENCE.findall(text)
+    return letters[0] if len(letters) == 1 else ""
 
 
 def fixed(inputs: ScoringInput) -> Score:
-    """The right option's letter, however it is written, over all questions."""
+    """Score all questions; the right option's letter counts in any form."""
     problems = read_problems(inputs.references) if inputs.references else {}
     samples, counts = [], []
     for question, text in match_answers(inputs):
         problem = problems.get(str(question.id))
-        said = letter_in(text)
-        samples.append(
-            SampleScore(
-                question.id, full_or_none(said == _right(question, problem)), text, bool(said)
-            )
-        )
+        letter, right = letter_in(text), _right(question, problem)
+        samples.append(right_or_wrong(question.id, text, letter == right, bool(letter)))
         counts.append(problem.choices if problem else count_options(question.text))
     parts = {}
-    for name, there in (("picture", True), ("no picture", False)):
-        some = [
-            m
-            for m, q in zip(samples, inputs.questions, strict=True)
-            if (q.image is not None) == there
-        ]
-        if some:
+    pairs = list(zip(samples, inputs.questions, strict=True))
+    for name, with_image in (("picture", True), ("no picture", False)):
+        if some := [sample for sample, q in pairs if (q.image is not None) == with_image]:
             parts[name] = percent(some)
     return mean_score(
         inputs, "fixed", samples, parts=parts, chance=chance_among_options((), counts)
@@ -111,11 +103,7 @@ def fixed(inputs: ScoringInput) -> Score:
 
 
 def read_problems(path: Path) -> dict[str, ScienceProblem]:
-    """The problems by id.
-
-    Raises:
-        MergeError: The file is none of problems; the message names the problem.
-    """
+    """Read the problems by id."""
     problems = {}
     for name, content in _object(path).items():
         match content:
@@ -125,25 +113,21 @@ def read_problems(path: Path) -> dict[str, ScienceProblem]:
                 problems[name] = ScienceProblem(len(choices), answer)
             case _:
                 raise MergeError(
-                    f"{shown(content)} is no problem",
+                    f"{shown(content)} is not a problem",
                     where=f"{path}, problem {name}",
-                    hint="a problem has choices, and which of them is the answer, from 0",
+                    hint="a problem has choices, and the index of the right one, from 0, as answer",
                 )
     return problems
 
 
 def _right(question: Question, problem: ScienceProblem | None) -> str:
-    """The right letter: the question's own, or that of its problem.
-
-    Raises:
-        MergeError: There is none, or the two disagree.
-    """
+    """Return the right letter: the question's own, or that of its problem."""
     if problem and "answer" not in question.content:
         return chr(ord("A") + problem.answer)
     answer = right_answer(question).strip().upper()
     if not re.fullmatch("[A-Z]", answer):
         raise MergeError(
-            f"the answer is {shown(answer)}, which is no letter",
+            f"the answer is {shown(answer)}, which is not a letter",
             where=question.where,
             hint="give the option's letter, or name problems.json: --references FILE",
         )
@@ -158,11 +142,7 @@ def _right(question: Question, problem: ScienceProblem | None) -> str:
 
 
 def _test_ids(path: Path, problems: Mapping[str, ScienceProblem]) -> Sequence[str]:
-    """The ids of the test problems, each once.
-
-    Raises:
-        MergeError: The file of splits is missing, has no test split, or one with other problems.
-    """
+    """Return the ids of the test problems, each once."""
     splits = path.with_name(_SPLITS)
     names = _object(splits).get("test")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -171,9 +151,9 @@ def _test_ids(path: Path, problems: Mapping[str, ScienceProblem]) -> Sequence[st
             where=str(splits),
             hint='the file is of the form {"test": ["4", "11", …]}',
         )
-    if strange := [name for name in names if name not in problems]:
+    if unknown := [name for name in names if name not in problems]:
         raise MergeError(
-            f"{len(strange)} test problems are not in {path.name}: {few(strange)}",
+            f"{len(unknown)} test problems are not in {path.name}: {few(unknown)}",
             where=str(splits),
             hint="both files are of one data set",
         )
@@ -184,9 +164,9 @@ def _object(path: Path) -> Mapping[str, Any]:
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise MergeError(f"not JSON: {error}", where=str(path)) from None
-    if isinstance(found, dict):
-        return found
-    raise MergeError(f"{shown(found)} is not an object", where=str(path))
+    if isinstance(content, dict):
+        return content
+    raise MergeError(f"{shown(content)} is not an object", where=str(path))

@@ -1,4 +1,4 @@
-"""From answers marked one by one to the score of all."""
+"""From the scores of single answers to the score of a task."""
 
 from __future__ import annotations
 
@@ -16,19 +16,25 @@ from .inputs import ScoringInput
 
 @dataclass(frozen=True)
 class SampleScore:
-    """What one answer is worth.
+    """The score of one answer.
 
     Attributes:
         id: The question's.
         score: 0 to 100.
         text: The answer.
-        parsable: Whether it is what was asked for, such as a box, as far as the rule can tell.
+        parsable: Whether the answer has the requested form, such as a box, as far as the rule can
+            detect.
     """
 
     id: Id
     score: float
     text: str
     parsable: bool = True
+
+
+def right_or_wrong(id: Id, text: str, right: bool, parsable: bool = True) -> SampleScore:
+    """Return 100 for a right answer, 0 for a wrong one."""
+    return SampleScore(id, 100.0 if right else 0.0, text, parsable)
 
 
 def mean_score(
@@ -39,7 +45,7 @@ def mean_score(
     parts: Mapping[str, float] | None = None,
     chance: float | None = None,
 ) -> Score:
-    """The mean over marks."""
+    """Return the mean over samples."""
     rows = np.array([[sample.score] for sample in samples], float)
     return score_from_rows(inputs, protocol, "mean", samples, rows, parts=parts, chance=chance)
 
@@ -56,21 +62,18 @@ def score_from_rows(
     missing: Sequence[str] = (),
     chance: float | None = None,
 ) -> Score:
-    """A score of another figure than the mean of marks.
+    """Return a score of any figure.
 
     Args:
-        inputs: What was scored.
-        protocol: By which rules.
-        figure: How the value follows from the rows.
+        inputs: Questions and answers.
+        protocol: The protocol of the rule.
+        figure: How the value follows from the rows; one of `figures.FIGURES`.
         samples: The answers, of which empty and unparsable ones are counted.
-        rows: What the figure is computed from [samples, columns].
-        ids: The samples, where they are others than the answers.
+        rows: The numbers from which the figure is computed [samples, columns].
+        ids: The samples' ids, where samples are not answers (images of MME).
         parts: Other figures.
         missing: Metrics that could not be computed.
-        chance: What guessing gets.
-
-    Raises:
-        MergeError: There is nothing to score.
+        chance: The score of guessing.
     """
     if not samples:
         raise MergeError("there is nothing to score", where=str(inputs.file))
@@ -93,10 +96,5 @@ def score_from_rows(
 
 
 def percent(samples: Sequence[SampleScore]) -> float:
-    """The mean over marks."""
+    """Return the mean over samples."""
     return sum(sample.score for sample in samples) / len(samples)
-
-
-def full_or_none(right: bool) -> float:
-    """100 or 0."""
-    return 100.0 if right else 0.0

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from robustmerge.errors import unknown
 
-from ._task import Framing, Group, Kind, PaperTask
+from ._task import Framing, Group, PaperTask
 from .general import GENERAL
 from .seen import SEEN
 from .unseen import UNSEEN
@@ -28,7 +28,6 @@ __all__ = [
     "VISION",
     "Framing",
     "Group",
-    "Kind",
     "PaperTask",
     "chosen",
 ]

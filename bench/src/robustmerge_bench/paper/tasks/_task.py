@@ -9,21 +9,6 @@ Group = Literal["seen", "unseen", "general", "vision"]
 Framing = Literal["crop", "pad"]
 """How CLIP's processor gets a picture that is not square: cut, or on a gray square."""
 
-Kind = Literal[
-    "problems",  # an option's letter; the problems are in a file of their own
-    "letter",  # an option's letter
-    "captions",
-    "class",  # the name of what is shown
-    "vqa",
-    "words",  # a word or phrase
-    "ocr",  # a word or phrase, or "Unanswerable"
-    "box",
-    "label",  # the class of a picture
-    "pope",
-    "mme",
-    "mmbench",
-]
-
 
 @dataclass(frozen=True)
 class PaperTask:
@@ -34,7 +19,7 @@ class PaperTask:
         title: What the paper calls it.
         column: The head of its column in the paper's tables.
         group: Whether an expert was trained on it.
-        kind: The rule that scores it.
+        kind: Key of the rule that scores it in `scoring.rules.RULES`.
         folders: Names that its folder goes by, that of the released scripts first.
         questions: Names that its question file goes by, or its folder of pictures by class.
         references: Names of the file with its references; none where answers are in the questions.
@@ -50,7 +35,7 @@ class PaperTask:
     title: str
     column: str
     group: Group
-    kind: Kind
+    kind: str
     folders: tuple[str, ...]
     questions: tuple[str, ...]
     references: tuple[str, ...] = ()
