@@ -95,12 +95,7 @@ def _print_next(task: PaperTask, file: Path, data: Path) -> None:
 
 @contextmanager
 def running(what: str, options: AnsweringOptions) -> Iterator[Progress]:
-    """Run models with progress bars; a missing library is named.
-
-    Args:
-        what: What runs here, for the error of a missing library.
-        options: Of the models' answers.
-    """
+    """Run models with progress bars; the error for a missing library names `what` runs here."""
     from ..quiet import quiet
 
     server = options.engine == "server"

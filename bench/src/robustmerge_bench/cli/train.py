@@ -180,11 +180,7 @@ def train_clip(
 def _sources(
     task: str | None, data: Path | None, conversations: Path | None, images: Path | None
 ) -> tuple[str, Sequence[Source]]:
-    """Return the training data's name and files.
-
-    Raises:
-        MergeError: no data, data of two kinds, or missing files.
-    """
+    """Return the training data's name and files."""
     from ..paper.training.sources import of_file, of_tasks
 
     if conversations is not None:

@@ -27,15 +27,9 @@ _workers: list[Callable[[Any], Any]] = []
 def in_processes(
     jobs: Sequence[J], start: Callable[[], Callable[[J], R]], workers: int
 ) -> Iterator[tuple[J, R]]:
-    """Yield jobs with their results as they end.
+    """Yield jobs with their results as they end; an error of a worker, or its death, ends all.
 
-    Args:
-        jobs: All jobs, each with a label.
-        start: Prepares a worker; called once in each process, with the first job.
-        workers: Processes.
-
-    Raises:
-        MergeError: A process died, or the error of a worker.
+    `start` prepares a worker; it is called once in each process, with the first job.
     """
     others = set(active_children())
     context = get_context("spawn")  # a forked copy of torch's threads may hang

@@ -36,9 +36,7 @@ class JobProgress:
     """A job, or a part of one, that has just ended.
 
     Attributes:
-        label: Label of the job.
         what: The part, such as "merged"; '' for the whole job.
-        seconds: Duration.
         failure: Why it failed; '' if it did not.
         done: Jobs that ended in this run.
         todo: Jobs to do in this run.
@@ -59,9 +57,7 @@ class JobFailure(Generic[J]):
     """Why a job failed.
 
     Attributes:
-        job: The job.
         part: The part that failed, such as a task; '' for all of it.
-        reason: The error's message.
     """
 
     job: J
@@ -109,16 +105,9 @@ def run_jobs(
 ) -> Outcome[J]:
     """Run the jobs that are not done. One that fails does not stop the others.
 
-    Args:
-        jobs: All jobs.
-        is_done: Returns whether the result of a job is present.
-        start: Prepares a worker, once in each process; with several it must be picklable.
-        workers: Processes; with 1 the work is done in this process.
-        progress: Called after every job.
-
-    Raises:
-        MergeError: No workers, a worker process that died, or an error outside of a job's work,
-            such as a result that cannot be written.
+    `start` prepares a worker, once in each process; with several `workers` it must be picklable,
+    with one the work is done in this process. A worker process that dies, or an error outside of a
+    job's work, such as a result that cannot be written, ends the run.
     """
     if workers < 1:
         raise MergeError(f"{workers} jobs at once cannot work", where="--jobs", hint="--jobs 1")

@@ -15,18 +15,7 @@ T = TypeVar("T")
 def read_stored(
     path: Path, build: Callable[[Mapping[str, Any]], T], *, kind: str, format: int, hint: str
 ) -> T:
-    """Read a file of a result.
-
-    Args:
-        path: The file.
-        build: Builds the result from the file's content.
-        kind: The kind of result, for the error.
-        format: The only format number that can be read.
-        hint: Advice for a damaged file.
-
-    Raises:
-        MergeError: an unreadable or damaged file, or one of another format.
-    """
+    """Read a file of a result, of this format number only; `kind` and `hint` are for its error."""
     with reading(path):
         text = path.read_text(encoding="utf-8")
     try:

@@ -42,12 +42,7 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder whose files are those of its manifest.
-
-    Attributes:
-        folder: Its path.
-        manifest: The content of manifest.json.
-    """
+    """A folder whose files are those of its manifest."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -84,19 +79,10 @@ def pack(
     largest: int = LARGEST,
     force: bool = False,
 ) -> Artifact:
-    """Write base, experts and joint adapter of a training in half precision.
+    """Write base, a set of experts and joint adapter of a training in half precision.
 
-    Args:
-        root: The training's folder: training.json, base/ and experts/<set>/<task>/.
-        out: The folder to write; it appears whole or not at all.
-        made_by: Command and seed of the training, and notes.
-        experts: The set of experts.
-        largest: Largest size in bytes.
-        force: Replace an artifact that is already there.
-
-    Raises:
-        MergeError: an unfinished training, a value beyond float16, an artifact that is too large,
-            or a folder that cannot be written.
+    `root` is the training's folder: training.json, base/ and experts/<set>/<task>/. `made_by` is
+    its command, seed and notes. Weights beyond float16 and more than `largest` bytes are refused.
     """
     base, adapters = root / "base", [root / "experts" / experts / name for name in (*SEEN, JOINT)]
     check_target(out, [base, *adapters], force=force, holds=("an artifact", MANIFEST))
@@ -150,11 +136,7 @@ def halve_adapter(source: Path, target: Path) -> None:
 
 
 def halve(source: Path, target: Path) -> None:
-    """Copy a file of tensors as float16.
-
-    Raises:
-        MergeError: an unreadable file, or a value beyond float16.
-    """
+    """Copy a file of tensors as float16, which must hold their values."""
     with reading(source):
         tensors = load_file(source)
     for name, tensor in tensors.items():
@@ -200,12 +182,7 @@ def fingerprints(items: int = 3) -> dict[str, str]:
 
 
 def verify(folder: Path) -> Artifact:
-    """Check every file of an artifact, and that the world is still the one it was trained on.
-
-    Raises:
-        MergeError: a file that has changed, is missing or is not in the manifest; an unreadable
-            manifest; or a world with other prompts, images or words.
-    """
+    """Check every file of an artifact, and that the world is still the one it was trained on."""
     manifest = read_manifest(folder / MANIFEST)
     present = find_files(folder)
     if missing := [name for name in manifest["files"] if name not in present]:
@@ -240,22 +217,14 @@ def verify(folder: Path) -> Artifact:
 def _check_same(
     problem: str, recorded: tuple[str, str], actual: tuple[str, str], hint: str
 ) -> None:
-    """Compare two hashes, each with its source.
-
-    Raises:
-        MergeError: different hashes.
-    """
+    """Compare two hashes, each with its source."""
     if recorded[1] != actual[1]:
         where = "\n".join(f"{source}  sha256 {value}" for source, value in (recorded, actual))
         raise MergeError(problem, where=where, hint=hint)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest.
-
-    Raises:
-        MergeError: no manifest, or one of another format.
-    """
+    """Read a manifest."""
     manifest = read_json(path, if_missing="download the folder again")
     try:
         fits = manifest["format"] == FORMAT and bool(manifest["experts"] and manifest["world"])

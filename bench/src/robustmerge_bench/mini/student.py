@@ -125,9 +125,6 @@ class MiniModel:
         Args:
             adapter: A PEFT folder; None for the base alone.
             scale: Factor on the LoRA updates.
-
-        Raises:
-            MergeError: a damaged adapter, or modules that are missing in the model.
         """
         changed = set() if adapter is None else self._add(adapter, scale)
         try:

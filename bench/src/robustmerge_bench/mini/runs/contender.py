@@ -37,12 +37,9 @@ class Contender:
     """A merge to evaluate.
 
     Attributes:
-        method: Name of the method.
         settings: Its parameters that differ from the defaults, by name.
         balance: Steps before it.
         calibrate: Steps after it.
-        scale: The scale protocol.
-        rank: Rank of the result.
     """
 
     method: str
@@ -70,11 +67,7 @@ class Contender:
 
     @classmethod
     def parse(cls, text: str) -> Contender:
-        """Read a contender from a text; scale and rank are left at their defaults.
-
-        Raises:
-            MergeError: an unknown method, step or parameter.
-        """
+        """Read a contender from a text; scale and rank are left at their defaults."""
         parts = text.split("+")
         position = _find_method(parts, text)
         before, after = tuple(parts[:position]), tuple(parts[position + 1 :])
@@ -112,11 +105,7 @@ def parse_all(texts: Iterable[str]) -> tuple[Contender, ...]:
 
 
 def _find_method(parts: list[str], text: str) -> int:
-    """Return the position of the method: with balance steps before it and calibrate steps after.
-
-    Raises:
-        MergeError: no such position.
-    """
+    """Return the position of the method: with balance steps before it and calibrate steps after."""
     names = [part.partition(":")[0] for part in parts]
     known = {method.name for method in methods.every()}
     balance = {step.name for step in steps.every() if step.stage == "balance"}

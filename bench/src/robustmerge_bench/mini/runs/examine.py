@@ -32,18 +32,7 @@ def evaluate(
     workers: int = 1,
     progress: Callable[[JobProgress], None] = silent,
 ) -> Outcome[EvaluationJob]:
-    """Evaluate every model whose result is not in `out`.
-
-    Args:
-        jobs: All models; they share one base.
-        out: Folder of the results.
-        world: Tasks and model.
-        workers: Processes of one thread each; with 1 the work is done in this process.
-        progress: Called after every model.
-
-    Raises:
-        MergeError: no workers, a worker process that died, or a result that cannot be written.
-    """
+    """Evaluate every model whose result is not in `out`; all share one base."""
     start = partial(_start, world, out, jobs[0].base if jobs else Path())
     done = partial(is_done, out=out)
     with limit_threads():
@@ -74,11 +63,7 @@ class Examiner:
         self._items: dict[tuple[str, Split, int], list[Item]] = {}
 
     def examine(self, job: EvaluationJob) -> Result:
-        """Merge and choose the factor where the job says so, and answer the test items.
-
-        Raises:
-            MergeError: a merge that is not possible.
-        """
+        """Merge and choose the factor where the job says so, and answer the test items."""
         if job.merge is None:
             return self._test(job, job.adapters[0] if job.adapters else None)
         with TemporaryDirectory(prefix="robustmerge-bench-") as folder:
@@ -155,14 +140,7 @@ class Examiner:
 def merge_adapters(
     adapters: Sequence[Path], contender: Contender, output: Path, data: Path | None = None
 ) -> MergeReport:
-    """Merge adapters by `robustmerge.merge`, on one thread.
-
-    Args:
-        adapters: Their folders.
-        contender: The merge.
-        output: The folder to write.
-        data: Statistics of the adapters, for methods that need them.
-    """
+    """Merge adapters by `robustmerge.merge`, on one thread; `data` are statistics of them."""
     return merge(
         adapters,
         output,

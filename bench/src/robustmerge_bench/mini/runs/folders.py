@@ -26,9 +26,7 @@ class ExpertSet:
     """Experts that were trained alike.
 
     Attributes:
-        folder: Their folder.
         init: Start of A: shared by all experts, or independent.
-        seed: Of their training.
         frozen: The projector was not trained.
     """
 
@@ -48,11 +46,7 @@ class ExpertSet:
         return self.init + ("-frozen" if self.frozen else "")
 
     def adapters(self, names: Sequence[str]) -> tuple[Path, ...]:
-        """Return the adapters of these tasks.
-
-        Raises:
-            MergeError: a missing adapter.
-        """
+        """Return the adapters of these tasks."""
         missing = [n for n in names if not (self.folder / n / "adapter_config.json").is_file()]
         if missing:
             raise MergeError(
@@ -77,11 +71,7 @@ class ExpertSet:
 
 
 def base_folder(root: Path) -> Path:
-    """Return the base model's folder.
-
-    Raises:
-        MergeError: no base in it.
-    """
+    """Return the base model's folder."""
     base = root / "base"
     if not (base / "config.json").is_file():
         raise MergeError(
@@ -93,11 +83,7 @@ def base_folder(root: Path) -> Path:
 def expert_sets(
     root: Path, inits: Iterable[str], seeds: Iterable[int], *, frozen: bool = False
 ) -> list[ExpertSet]:
-    """Return sets of experts.
-
-    Raises:
-        MergeError: a missing set; present ones are named.
-    """
+    """Return sets of experts."""
     folder = root / "experts"
     ending = "-frozen" if frozen else ""
     seeds = list(seeds)

@@ -31,13 +31,11 @@ class EvaluationJob:
         kind: The base, an expert, the adapter trained on all tasks, or a merge.
         tasks: Tasks of the evaluation: whether each is a seen one, by name.
         items: Test items per task.
-        base: Folder of the base model.
         hashes: Content hashes of the base, the world, and each adapter by task.
         family: Name of the expert sets that differ by their seed only; '' for the base alone.
         seed: That seed.
         adapters: The adapters to merge, or the one to load.
         task: The task of an expert.
-        merge: The merge of the adapters.
         validation: Validation items per seen task, for a sweep; 0 without one.
         unlabeled: Validation items per seen task, without answers, for a method that needs data; 0
             for all others.

@@ -21,8 +21,6 @@ class Comparison:
 
     Attributes:
         contenders: The merges, at any scale and rank.
-        ranks: Ranks of their results.
-        scales: Scale protocols.
         items: Test items per task.
         validation: Validation items per seen task, for sweeps and for methods that need data.
         matrix: Every expert on every task, rather than on its own.

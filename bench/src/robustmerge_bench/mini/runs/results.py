@@ -63,11 +63,7 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """Read a result.
-
-        Raises:
-            MergeError: a damaged file, or one of another version.
-        """
+        """Read a result."""
         hint = "remove the file; the next run makes it again"
         return read_stored(path, _read, kind="result", format=FORMAT, hint=hint)
 
@@ -99,11 +95,7 @@ def is_done(job: EvaluationJob, out: Path) -> bool:
 
 
 def read_all(out: Path) -> list[Result]:
-    """Return every result in a folder, by name.
-
-    Raises:
-        MergeError: no results, or a damaged one.
-    """
+    """Return every result in a folder, by name."""
     results = [Result.read(path) for path in sorted(out.glob("*.json"))]
     if not results:
         raise MergeError(

@@ -27,17 +27,10 @@ def collect_statistics(
     statistics: Sequence[KindName],
     folder: Path,
 ) -> Path:
-    """Collect statistics.
+    """Collect statistics; return their folder, for the option `data` of a merge.
 
-    Args:
-        base: Folder of the base model.
-        experts: Folder of every task's expert, in the order in which they are merged.
-        items: Items of every task.
-        statistics: gram, fisher or both.
-        folder: Folder for images, prompts and the result.
-
-    Returns:
-        The folder of statistics, for the option `data` of a merge.
+    `experts` are folders by task, in the order in which they are merged. Images and prompts are
+    written into `folder`, too.
     """
     files = [_write_samples(items[task], folder / "samples" / task) for task in experts]
     most = max(len(some) for some in items.values())

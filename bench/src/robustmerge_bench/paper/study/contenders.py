@@ -31,8 +31,6 @@ class StudyContender:
     """A row of the study's tables.
 
     Attributes:
-        label: Its name in tables.
-        kind: The base, the experts, an adapter as it is, or a merge.
         source: The adapter, if it is one as it is.
         recipe: The merge, if it is one.
     """
@@ -53,9 +51,6 @@ def read_contenders(
         adapters: Folder or Hub id of every task's expert.
         common: Settings of all merges, as in a recipe.
         file: The study file, which paths start from.
-
-    Raises:
-        MergeError: an impossible entry, by its number.
     """
     if not isinstance(entries, list) or not entries:
         raise MergeError(

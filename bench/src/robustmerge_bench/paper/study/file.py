@@ -52,17 +52,11 @@ class Study:
     """A comparison of merges on the paper's tasks.
 
     Attributes:
-        file: The file it was read from.
-        title: Its title.
         base: The model that all adapters are for: a folder, a Hub id, or a server's name for it.
         data: The folder that holds all tasks; None where none is named.
         adapters: Folder or Hub id of every task's expert.
         contenders: The contenders, in the order of the tables.
-        tasks: The tasks.
-        protocols: The protocols of scoring.
         answering: Options of the models' answers, by name.
-        published: Rows that others printed.
-        note: A note for readers of the tables.
     """
 
     file: Path
@@ -79,16 +73,7 @@ class Study:
 
     @classmethod
     def load(cls, file: Path, *, data: Path | None = None, base: str | None = None) -> Study:
-        """Read a study file.
-
-        Args:
-            file: A YAML file.
-            data: The folder of the data, instead of the file's.
-            base: The base model, instead of the file's.
-
-        Raises:
-            MergeError: an unknown key, or an impossible value.
-        """
+        """Read a YAML file; `data` and `base` replace those in it."""
         content = {k: v for k, v in read_yaml(file, "study").items() if v is not None}
         content |= {"data": str(data.absolute())} if data else {}
         content |= {"base": base} if base else {}
@@ -121,13 +106,9 @@ class Study:
     def select(
         self, names: Sequence[str]
     ) -> tuple[tuple[StudyContender, ...], tuple[PaperTask, ...]]:
-        """Return the contenders and tasks of these names; all of a sort where none is named.
+        """Return the contenders and tasks of these labels, tasks and groups of tasks.
 
-        Args:
-            names: Labels of contenders, tasks, and groups of tasks.
-
-        Raises:
-            MergeError: an unknown name.
+        Where no contender is named, all are returned, and likewise for tasks.
         """
         labels = {each.label for each in self.contenders}
         tasks = {each.name for each in self.tasks} | {each.group for each in self.tasks}

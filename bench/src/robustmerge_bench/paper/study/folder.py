@@ -32,12 +32,7 @@ _LOG = "answers.json"
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study's folder.
-
-    Attributes:
-        out: Its path.
-        hashes: Hashes of files in it and elsewhere.
-    """
+    """A study's folder."""
 
     out: Path
     hashes: FileHashes
@@ -74,11 +69,7 @@ class StudyFolder:
     def begin(self, model: StudyModel, task: PaperTask, questions: str, base: str) -> None:
         """Record the start of answering; answers to other questions are removed.
 
-        Args:
-            model: The model.
-            task: The task.
-            questions: Hash of its questions.
-            base: Path or name of the base, whose contents determine the folder's name.
+        `questions` is a hash. `base` is recorded only: its contents determine the folder's name.
         """
         log, path = self._log(model), self.answers_to(model, task)
         if log.get(task.name, {}).get("questions") != questions:

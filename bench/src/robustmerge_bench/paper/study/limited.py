@@ -34,14 +34,7 @@ class QuestionFiles:
 def limit_questions(
     task: PaperTask, files: QuestionFiles, limit: int, folder: Path
 ) -> QuestionFiles:
-    """Write the first questions and their references into a folder.
-
-    Args:
-        task: The task.
-        files: Its files.
-        limit: The number of questions.
-        folder: The folder to write to.
-    """
+    """Write the first questions and their references into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if files.questions.suffix == ".tsv":
         return QuestionFiles(_table(files.questions, limit, folder), files.references)

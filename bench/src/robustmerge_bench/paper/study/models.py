@@ -32,8 +32,6 @@ class StudyModel:
     """One model that answers questions.
 
     Attributes:
-        contender: The contender it belongs to.
-        tasks: The tasks it answers.
         key: Hash of its weights: the base's and the adapter's contents.
         answers: Hash of what determines its answers: the weights and the options.
         adapter: The folder of an adapter that is not merged by the study.
@@ -79,14 +77,7 @@ def models_of(
 ) -> list[StudyModel]:
     """Return the models of a contender.
 
-    Args:
-        study: The study.
-        contender: The contender.
-        tasks: Its tasks.
-        asked: Options that determine the answers.
-        base: Hash of the base model.
-        hashes: Hashes of files.
-        locate: Finds adapters.
+    `asked` are the options that determine the answers, `base` is the hash of the base model.
     """
 
     def model(key: str, folder: Path | None = None, expert: str = "") -> StudyModel:

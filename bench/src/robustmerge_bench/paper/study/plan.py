@@ -22,13 +22,7 @@ from .tools import StudyTools
 
 @dataclass(frozen=True)
 class TaskFiles:
-    """A task's files and the hashes of their contents.
-
-    Attributes:
-        files: The files.
-        questions: Hash of the questions.
-        references: Hash of the references; empty without.
-    """
+    """A task's files and the hashes of their contents; '' for references that it does not have."""
 
     files: QuestionFiles
     questions: str
@@ -37,14 +31,7 @@ class TaskFiles:
 
 @dataclass(frozen=True)
 class ModelWork:
-    """The work that is left for a model.
-
-    Attributes:
-        model: The model.
-        merge: Whether it is to be merged.
-        answer: Tasks without answers.
-        score: Tasks and protocols without scores.
-    """
+    """The work that is left for a model."""
 
     model: StudyModel
     merge: bool
@@ -62,14 +49,11 @@ class StudyPlan:
     """A study and its state.
 
     Attributes:
-        study: The study.
-        folder: Its folder.
         data: The folder that holds all tasks.
         files: Files by task; those of tasks that are not run may be missing.
         models: The models of all contenders; those that are not run may be missing.
         labels: Contenders to run.
         tasks: Tasks to run.
-        tools: Merging, answering and scoring.
     """
 
     study: Study
@@ -138,15 +122,8 @@ def make_plan(
 ) -> StudyPlan:
     """Plan a study: find data and adapters, and hash them.
 
-    Args:
-        study: The study.
-        out: Its folder.
-        tools: Finds adapters and data.
-        only: Labels and tasks to run; everything by default.
-        whole: Every adapter must be present; otherwise contenders without theirs have no models.
-
-    Raises:
-        MergeError: missing data or adapters of what is run.
+    `only` names labels and tasks to run; all by default. Data of what is run must be present, and
+    adapters, too, unless `whole` is False: then contenders without theirs have no models.
     """
     contenders, tasks = study.select(only)
     if study.data is None:

@@ -24,11 +24,7 @@ class PublishedRow:
     """One published row.
 
     Attributes:
-        label: Label of its contender.
-        source: The publication and table.
         values: Scores by task, and printed averages by group.
-        protocol: The protocol of scoring.
-        note: A note for readers.
     """
 
     label: str
@@ -38,14 +34,9 @@ class PublishedRow:
     note: str = ""
 
     def average(self, tasks: Sequence[PaperTask], group: str) -> float | None:
-        """Return the average over a group's tasks: as printed, if it is over the same tasks.
+        """Return the average over a group's tasks in the study: as printed, if over the same tasks.
 
-        Args:
-            tasks: The group's tasks in the study.
-            group: The group.
-
-        Returns:
-            Otherwise the mean of the tasks' values; None where one is missing.
+        Otherwise it is the mean of the tasks' values; None where one is missing.
         """
         if self.printed_average(tasks, group) is not None:
             return self.values[group]
@@ -65,15 +56,7 @@ class PublishedRow:
 
 
 def read_published(blocks: object, *, where: str) -> tuple[PublishedRow, ...]:
-    """Read the published rows of a study file.
-
-    Args:
-        blocks: A list of tables with source, columns and rows.
-        where: The file, for messages.
-
-    Raises:
-        MergeError: other content, by block and row.
-    """
+    """Read the published rows of a study file: a list of tables with source, columns and rows."""
     if not isinstance(blocks, list):
         raise MergeError(
             f"published = {shown(blocks)} is not a list",

@@ -28,8 +28,6 @@ class ListedContender:
     """A contender of a table.
 
     Attributes:
-        label: Its name.
-        kind: The base, the experts, an adapter as it is, or a merge.
         tasks: Tasks that it can have scores for; the experts have none for unseen tasks.
         how: The merge's settings, or the adapter's name.
     """
@@ -45,14 +43,8 @@ class StudyRecord:
     """The state of a study.
 
     Attributes:
-        title: Of the study.
-        note: A note for readers.
-        base: The model.
         asked: Options that determined the answers.
         tasks: The tasks, in the order of the tables.
-        protocols: The protocols of scoring.
-        contenders: The contenders.
-        published: Rows that others printed.
         scores: Files of scores from the study's folder, by label, task and protocol.
         failures: Reasons of failures by label and task ('' for all tasks).
     """
@@ -81,11 +73,7 @@ class StudyRecord:
 
     @classmethod
     def read(cls, out: Path) -> StudyRecord:
-        """Read the record in a study's folder.
-
-        Raises:
-            MergeError: no record, or a damaged one.
-        """
+        """Read the record in a study's folder."""
         path = out / FILE
         if not path.is_file():
             raise MergeError(

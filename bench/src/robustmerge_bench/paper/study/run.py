@@ -26,9 +26,7 @@ Report = Callable[[JobProgress], None]
 def run(plan: StudyPlan, *, report: Report = silent) -> Outcome[StudyModel]:
     """Do what is not done, and keep the study's record.
 
-    Args:
-        plan: The study's models and their state.
-        report: Called after every merge, set of answers, and set of scores.
+    `report` is called after every merge, set of answers, and set of scores.
     """
     worker = _StudyWorker(plan, report, _failures_of_others(plan))
     worker.write_record()
@@ -49,7 +47,6 @@ class _StudyWorker:
     """Merges, answers and scores, one model after the other.
 
     Attributes:
-        plan: The plan.
         report: Called after every part of a model's work.
         failures: Reasons by contender and task, as the record has them.
     """

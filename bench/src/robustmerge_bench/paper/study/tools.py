@@ -33,8 +33,6 @@ class StudyTools:
     """What a run calls; tests replace it.
 
     Attributes:
-        options: Options of all answers.
-        out: The study's folder.
         progress: Called with a task's name, its answers so far and its questions.
         fetch: Download adapters.
     """
@@ -77,15 +75,9 @@ class StudyTools:
         out: Path,
         name: str,
     ) -> None:
-        """Write a model's answers, TASK.jsonl for each task; present ones are kept.
+        """Write a model's answers, TASK.jsonl for each task, into `out`; present ones are kept.
 
-        Args:
-            base: The base model.
-            adapter: Its adapter; None for the base alone.
-            tasks: The tasks.
-            data: The root of all data.
-            out: The folder of the answers.
-            name: The server's name of the model.
+        Without adapter the base answers. `name` is the server's name of the model.
         """
         model = self.options.model and self.options.model.replace(NAME, name)
         options = replace(self.options, model=model)
@@ -109,15 +101,7 @@ class StudyTools:
 
 
 def read_answering(entries: Mapping[str, Any], *, limit: int | None) -> AnsweringOptions:
-    """Read the options under `answering` in a study file.
-
-    Args:
-        entries: The options by name.
-        limit: Replaces their limit: the first questions of every task only.
-
-    Raises:
-        MergeError: an unknown option, or an impossible value.
-    """
+    """Read the options under `answering` in a study file; a limit given here replaces theirs."""
     known = {item.name for item in fields(AnsweringOptions)}
     for name in entries:
         if name not in known:

@@ -38,8 +38,6 @@ class ScoreBoard:
     """All scores of a study by one protocol.
 
     Attributes:
-        record: The study's record.
-        protocol: The rules of scoring.
         entries: The contenders, in the study's order.
         published: Rows that others printed by these rules.
     """
@@ -74,11 +72,7 @@ class ScoreBoard:
 
 
 def read_board(out: Path, record: StudyRecord, protocol: Protocol) -> ScoreBoard:
-    """Read the scores of a study.
-
-    Raises:
-        MergeError: a score is damaged, or scores of a task are not of the same samples.
-    """
+    """Read the scores of a study."""
     entries = []
     for contender in record.contenders:
         files = record.scores.get(contender.label, {})

@@ -47,13 +47,8 @@ def make_report(
 ) -> StudyReport:
     """Read a study's folder and make its tables.
 
-    Args:
-        out: The folder.
-        protocols: Rules of scoring; all that the study is scored by, unless given.
-        draws: How often to draw samples again; as often as the comparisons take, unless given.
-
-    Raises:
-        MergeError: there is no study, it is not scored by such rules, or a score is damaged.
+    By all protocols that the study is scored by, and with as many draws as the comparisons take,
+    unless given.
     """
     record = StudyRecord.read(out)
     for protocol in protocols:

@@ -34,7 +34,6 @@ class CellsOfColumn:
     """A column and how its cells are made.
 
     Attributes:
-        column: The head.
         measured: The cell of a contender.
         published: The cell of a published row.
         chance: What guessing gets, where that is known.

@@ -26,7 +26,6 @@ class ContenderSummary:
     """What a contender's scores come to.
 
     Attributes:
-        entry: The contender.
         tasks: Its score of every task that it has one of.
         averages: The mean over a group of tasks, if it has a score of every one of them.
         normalized: Mean share of the individual experts' scores, in percent, over their tasks.
@@ -47,8 +46,6 @@ class StudySummary:
     """A board summed up.
 
     Attributes:
-        board: The scores.
-        contenders: All of them, in the study's order.
         comparisons: By average, or task of those that are not averaged: every two contenders that
             have it. p is Holm's over all of these.
         draws: How often samples were drawn.
@@ -81,10 +78,7 @@ def resample_board(
 ) -> dict[str, ResampledScores]:
     """Draw samples again, for all contenders at once.
 
-    Args:
-        board: The scores.
-        draws: How often; as often as comparing all contenders takes, if not given.
-        seed: Of the draws.
+    As often as comparing all contenders takes, unless `draws` is given.
     """
     count = draws_for(len(board.entries)) if draws is None else draws
     random = np.random.default_rng(seed)
