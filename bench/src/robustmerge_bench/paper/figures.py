@@ -26,7 +26,7 @@ from jaxtyping import Float, Num
 from ..metrics.meteor import meteor
 
 Sums = Float[np.ndarray, "draws columns"]
-Figure = Callable[[Sums, Num[np.ndarray, " draws"]], Float[np.ndarray, " draws"]]
+Statistic = Callable[[Sums, Num[np.ndarray, " draws"]], Float[np.ndarray, " draws"]]
 
 _ORDERS = 4
 _METEOR = 12  # its first column
@@ -83,6 +83,6 @@ def bleu(sums: Sums) -> list[Float[np.ndarray, " draws"]]:
     return [brevity * precisions[:, i] ** (1 / (i + 1)) for i in range(_ORDERS)]
 
 
-FIGURES: Mapping[str, Figure] = MappingProxyType(
+FIGURES: Mapping[str, Statistic] = MappingProxyType(
     {"mean": mean, "points": points, "f1": f1, "captions": captions}
 )
