@@ -35,9 +35,9 @@ def test_text_alone_is_accepted(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_seed_decides_the_model(family: str) -> None:
-    one, same, other = build(family), build(family), build(family, seed=1)
-    assert torch.equal(logits(family, one), logits(family, same))
-    assert not torch.equal(logits(family, one), logits(family, other))
+    item, same, other = build(family), build(family), build(family, seed=1)
+    assert torch.equal(logits(family, item), logits(family, same))
+    assert not torch.equal(logits(family, item), logits(family, other))
 
 
 @pytest.mark.parametrize("targets", ["language", "all-linear"])

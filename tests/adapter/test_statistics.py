@@ -35,21 +35,21 @@ def gathered(
     """Numbers of the right shapes, all different."""
     opened = [Adapter(source) for source in sources]
     generator = torch.Generator().manual_seed(0)
-    found = []
-    for one in opened:
+    result = []
+    for item in opened:
         tensors: dict[str, Tensor] = {}
         for name, (d_out, d_in) in LLM.items():
             R = sum(a.modules[name].rank for a in opened if name in a.modules)
             shapes: dict[str, tuple[int, ...]] = {"gram": (R, R), "squares": (d_in,), "count": (1,)}
-            if name in one.modules:
-                rank = one.modules[name].rank
+            if name in item.modules:
+                rank = item.modules[name].rank
                 shapes |= {"fisher_A": (rank, d_in), "fisher_B": (d_out, rank)}
             for leaf in (leaf for kind in kinds for leaf in KINDS[kind].names if leaf in shapes):
                 values = torch.randn(shapes[leaf], generator=generator, dtype=torch.float64)
                 tensors[f"{name}.{leaf}"] = values
-        ranks = {name: module.rank for name, module in one.modules.items()}
-        found.append(AdapterStatistics(one.label, ranks, 5, 50, tensors))
-    return found
+        ranks = {name: module.rank for name, module in item.modules.items()}
+        result.append(AdapterStatistics(item.label, ranks, 5, 50, tensors))
+    return result
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def test_any_of_the_adapters_in_any_order(
     folder: Path, sources: list[Path], tmp_path: Path, chosen: tuple[int, ...], name: str
 ) -> None:
     moved = []
-    for place, n in enumerate(chosen):  # adapters are recognized by their weights alone
-        moved.append(tmp_path / "moved" / str(place))
+    for location, n in enumerate(chosen):  # adapters are recognized by their weights alone
+        moved.append(tmp_path / "moved" / str(location))
         shutil.copytree(sources[n], moved[-1])
     wanted = gathered(sources)
-    ranks = [one.ranks.get(name, 0) for one in wanted]
+    ranks = [item.ranks.get(name, 0) for item in wanted]
     at = rows(ranks, chosen)
     for table, n in zip(read(folder, moved, name), chosen, strict=True):
         assert list(table) == list(NEEDS)
@@ -113,8 +113,8 @@ def test_twice_the_same_adapter_on_other_samples(tmp_path: Path, sources: list[P
     save(gathered(twice), twice, tmp_path / "stats")
     tables = read(tmp_path / "stats", twice, ODD)
     wanted = gathered(twice)
-    for table, one in zip(tables, wanted, strict=True):
-        assert torch.equal(table["gram"], one.tensors[f"{ODD}.gram"])
+    for table, item in zip(tables, wanted, strict=True):
+        assert torch.equal(table["gram"], item.tensors[f"{ODD}.gram"])
 
 
 @pytest.mark.parametrize("name", ["regmean", "fisher"])
@@ -135,8 +135,8 @@ def test_methods_get_them_in_the_order_of_the_merge(
         method = {"regmean": by_activity, "fisher": by_fisher}[name]
         wanted = method(replace(Stack.of(factors), data=tables)).dense()
         torch.testing.assert_close(merged.factors(module).dense(), wanted, rtol=1e-4, atol=1e-4)
-    for one in (merged, *opened):
-        one.close()
+    for item in (merged, *opened):
+        item.close()
 
 
 def test_the_record(folder: Path, sources: list[Path]) -> None:
@@ -167,17 +167,17 @@ def test_a_kind_that_was_not_collected(tmp_path: Path, sources: list[Path]) -> N
 
 
 def test_a_missing_module(tmp_path: Path, sources: list[Path]) -> None:
-    found = gathered(sources)
-    for one in found:
-        del one.tensors[f"{ODD}.squares"]  # type: ignore[attr-defined]
-    save(found, sources, tmp_path / "stats")
+    result = gathered(sources)
+    for item in result:
+        del item.tensors[f"{ODD}.squares"]  # type: ignore[attr-defined]
+    save(result, sources, tmp_path / "stats")
     refused(lambda: read(tmp_path / "stats", sources, ODD), "no squares of the module", ODD)
 
 
 def test_another_shape(tmp_path: Path, sources: list[Path]) -> None:
-    found = gathered(sources)
-    found[2].tensors[f"{ODD}.gram"] = torch.zeros(3, 3)  # type: ignore[index]
-    save(found, sources, tmp_path / "stats")
+    result = gathered(sources)
+    result[2].tensors[f"{ODD}.gram"] = torch.zeros(3, 3)  # type: ignore[index]
+    save(result, sources, tmp_path / "stats")
     refused(lambda: read(tmp_path / "stats", sources, ODD), "[3, 3] instead of [5, 5]", ODD)
 
 
@@ -236,21 +236,21 @@ def test_a_missing_file(folder: Path, sources: list[Path]) -> None:
 
 
 def test_saved_for_other_adapters(tmp_path: Path, sources: list[Path]) -> None:
-    found = gathered(sources)
+    result = gathered(sources)
     output = tmp_path / "new" / "stats"
     for wrong in (sources[::-1], sources[:2], [*sources, sources[0]]):
-        refused(lambda wrong=wrong: save(found, wrong, output))
+        refused(lambda wrong=wrong: save(result, wrong, output))
         assert not output.parent.exists()
 
 
 def test_what_is_replaced(folder: Path, sources: list[Path]) -> None:
-    found = gathered(sources, ["gram"])
-    refused(lambda: save(found, sources, folder), "exists", "--force")
-    save(found, sources, folder, force=True)
+    result = gathered(sources, ["gram"])
+    refused(lambda: save(result, sources, folder), "exists", "--force")
+    save(result, sources, folder, force=True)
     assert Statistics(folder).what == ("gram",)
     before = sorted(sources[0].iterdir())
-    refused(lambda: save(found, sources[1:], sources[0], force=True), "not a folder of statistics")
-    refused(lambda: save(found, sources, sources[0], force=True), "would replace an input")
+    refused(lambda: save(result, sources[1:], sources[0], force=True), "not a folder of statistics")
+    refused(lambda: save(result, sources, sources[0], force=True), "would replace an input")
     assert sorted(sources[0].iterdir()) == before
 
 

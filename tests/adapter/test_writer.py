@@ -131,16 +131,16 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_targets(tmp_path: Path) -> None:
-    one, held, other = tmp_path / "one", tmp_path / "parent" / "held", tmp_path / "other"
-    for folder in (one, held, other):
+    item, held, other = tmp_path / "one", tmp_path / "parent" / "held", tmp_path / "other"
+    for folder in (item, held, other):
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text("{}")
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "thesis.txt").write_text("precious")
     (tmp_path / "empty").mkdir()
-    inputs = [one, held]
-    (tmp_path / "link").symlink_to(one)
-    for target in (one, tmp_path / "link", tmp_path / "parent", tmp_path / "one" / "..", held):
+    inputs = [item, held]
+    (tmp_path / "link").symlink_to(item)
+    for target in (item, tmp_path / "link", tmp_path / "parent", tmp_path / "one" / "..", held):
         with pytest.raises(MergeError, match="would replace an input"):
             check_target(target, inputs, force=True, holds=ADAPTER)
     with pytest.raises(MergeError, match="exists"):
@@ -149,6 +149,6 @@ def test_targets(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="not an adapter"):
         check_target(tmp_path / "plain", inputs, force=True, holds=ADAPTER)
     check_target(tmp_path / "empty", inputs, force=False, holds=ADAPTER)
-    check_target(one / "merged", inputs, force=False, holds=ADAPTER)
+    check_target(item / "merged", inputs, force=False, holds=ADAPTER)
     with pytest.raises(MergeError, match="not a folder"):
         check_target(other / "adapter_config.json", inputs, force=True, holds=ADAPTER)

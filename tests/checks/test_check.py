@@ -54,8 +54,8 @@ def base(
 
 
 def finding(checked: CheckReport, subject: str, name: str) -> Finding:
-    (found,) = [x.finding for x in checked.lines if (x.subject, x.check) == (subject, name)]
-    return found
+    (result,) = [x.finding for x in checked.lines if (x.subject, x.check) == (subject, name)]
+    return result
 
 
 def edit(folder: Path, **settings: Any) -> Path:
@@ -166,11 +166,11 @@ def embedding(vocabulary: int, hidden: int) -> dict[str, Tensor]:
 def test_each_kind_of_tensor_has_its_shape(
     extras: dict[str, Tensor], wrong: int, bases: Bases, tmp_path: Path
 ) -> None:
-    one = {"model.language_model.layers.0.self_attn.q_proj": (64, 64)}
-    folder = adapter(tmp_path, modules=one, extras=extras)
-    found = finding(check(folder, bases("llava")), "base", "tensors")
-    assert found.verdict is (FAILS if wrong else OK)
-    assert found.text.startswith(f"{wrong or 'all'} {'of ' if wrong else ''}{2 + len(extras)}")
+    item = {"model.language_model.layers.0.self_attn.q_proj": (64, 64)}
+    folder = adapter(tmp_path, modules=item, extras=extras)
+    result = finding(check(folder, bases("llava")), "base", "tensors")
+    assert result.verdict is (FAILS if wrong else OK)
+    assert result.text.startswith(f"{wrong or 'all'} {'of ' if wrong else ''}{2 + len(extras)}")
 
 
 def test_a_tied_head_has_the_shape_of_the_embeddings(tmp_path: Path) -> None:
@@ -195,12 +195,12 @@ def test_a_head_that_is_nowhere_is_not_selected(tmp_path: Path) -> None:
 def test_transposed_weights_need_the_setting(tmp_path: Path) -> None:
     transposed = base(tmp_path / "base", {"h.0.attn.c_attn.weight": (8, 24)})
     modules = {"h.0.attn.c_attn": (24, 8)}
-    said = adapter(tmp_path / "said", modules=modules, fan_in_fan_out=True)
-    assert finding(check(said, transposed), "base", "tensors").verdict is OK
+    declared = adapter(tmp_path / "declared", modules=modules, fan_in_fan_out=True)
+    assert finding(check(declared, transposed), "base", "tensors").verdict is OK
     silent = adapter(tmp_path / "silent", modules=modules)
     assert finding(check(silent, transposed), "base", "tensors").verdict is FAILS
     plain = base(tmp_path / "plain", {"h.0.attn.c_attn.weight": (24, 8)})  # PEFT resets it there
-    assert finding(check(said, plain), "base", "tensors").verdict is OK
+    assert finding(check(declared, plain), "base", "tensors").verdict is OK
 
 
 def test_convolutions_and_attention_of_torch(tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ def test_a_quantized_base_has_names_but_no_shapes(tmp_path: Path) -> None:
     folder = adapter(tmp_path / "a", modules={name: (8, 8)})
     for suffix, kind in (("weight", torch.uint8), ("qweight", torch.int32)):
         packed = base(tmp_path / suffix, {f"{name}.{suffix}": (32, 1)}, kind)
-        found = finding(check(folder, packed), "base", "tensors")
-        assert found.verdict is NOTE
-        assert "2 shapes cannot be compared: the base is quantized" in found.text
+        result = finding(check(folder, packed), "base", "tensors")
+        assert result.verdict is NOTE
+        assert "2 shapes cannot be compared: the base is quantized" in result.text
 
 
 def test_a_text_only_base_has_the_old_names(tmp_path: Path) -> None:
@@ -323,9 +323,9 @@ def test_a_base_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_settings_that_leave_out_a_module(bases: Bases, tmp_path: Path) -> None:
     folder = save_adapter("llava", tmp_path, seed=1)
     edit(folder, target_modules=["q_proj", "v_proj"])
-    found = finding(check(folder), "settings", "target_modules")
-    assert found.verdict is FAILS
-    assert "leaves out 10 of 14 modules" in found.text
+    result = finding(check(folder), "settings", "target_modules")
+    assert result.verdict is FAILS
+    assert "leaves out 10 of 14 modules" in result.text
     edit(folder, target_modules=["self_attn.*"])
     assert "all" not in finding(check(folder), "settings", "target_modules").text
     edit(folder, target_modules="*")
@@ -338,28 +338,28 @@ def test_settings_that_select_more_than_there_is(bases: Bases, tmp_path: Path) -
     folder = save_adapter("llava", tmp_path, seed=1)
     leaves = [f"{x}_proj" for x in ("q", "k", "v", "o", "gate", "up", "down")]
     edit(folder, target_modules=leaves)
-    found = finding(check(folder, bases("llava")), "base", "target_modules")
-    assert found.verdict is NOTE
-    assert "also selects 6 modules" in found.text  # q, k and v in two blocks of the tower
+    result = finding(check(folder, bases("llava")), "base", "target_modules")
+    assert result.verdict is NOTE
+    assert "also selects 6 modules" in result.text  # q, k and v in two blocks of the tower
     edit(folder, exclude_modules=".*vision_tower.*")
     checked = check(folder, bases("llava"))
     assert finding(checked, "base", "target_modules").verdict is OK
     edit(folder, target_modules=[*leaves, "norm"])
-    found = finding(check(folder, bases("llava")), "base", "target_modules")
-    assert found.verdict is FAILS
-    assert found.text.endswith("takes no LoRA: model.language_model.norm")
+    result = finding(check(folder, bases("llava")), "base", "target_modules")
+    assert result.verdict is FAILS
+    assert result.text.endswith("takes no LoRA: model.language_model.norm")
 
 
 def test_modules_to_save_must_be_whole(bases: Bases, tmp_path: Path) -> None:
     folder = save_adapter("llava", tmp_path, seed=1, modules_to_save=["multi_modal_projector"])
-    found = finding(check(folder, bases("llava")), "base", "modules_to_save")
-    assert found == Finding(OK, "modules_to_save is complete: 4 parameters")
+    result = finding(check(folder, bases("llava")), "base", "modules_to_save")
+    assert result == Finding(OK, "modules_to_save is complete: 4 parameters")
     path = folder / "adapter_model.safetensors"
     tensors = {n: t for n, t in load_file(path).items() if not n.endswith("linear_2.bias")}
     save_file(tensors, path)
     checked = check(folder, bases("llava"))
-    found = finding(checked, "base", "modules_to_save")
-    assert "needs 1 parameters that are not here" in found.text
+    result = finding(checked, "base", "modules_to_save")
+    assert "needs 1 parameters that are not here" in result.text
     assert not checked.holds
 
 
@@ -381,8 +381,8 @@ def merged(root: Path) -> Path:
 
 def test_a_merge_is_what_its_record_says(tmp_path: Path) -> None:
     folder = merged(tmp_path)
-    found = finding(check(folder), "files", "hashes")
-    assert found == Finding(OK, "the 2 files are what the merge wrote")
+    result = finding(check(folder), "files", "hashes")
+    assert result == Finding(OK, "the 2 files are what the merge wrote")
     assert check(folder).holds
     assert not any(x.subject == "files" for x in check(tmp_path / "a").lines)
 
@@ -394,8 +394,8 @@ def test_a_damaged_copy_is_noticed(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     checked = check(folder)
-    found = finding(checked, "files", "hashes")
-    assert found.text == "not what the merge wrote: adapter_model.safetensors"
+    result = finding(checked, "files", "hashes")
+    assert result.text == "not what the merge wrote: adapter_model.safetensors"
     assert not checked.holds
 
 
@@ -412,9 +412,9 @@ def test_a_damaged_copy_is_noticed(tmp_path: Path) -> None:
 def test_a_record_that_is_of_no_use(record: str, words: str, tmp_path: Path) -> None:
     folder = adapter(tmp_path)
     (folder / "merge.json").write_text(record)
-    found = finding(check(folder), "files", "hashes")
-    assert found.verdict is FAILS
-    assert words in found.text
+    result = finding(check(folder), "files", "hashes")
+    assert result.verdict is FAILS
+    assert words in result.text
 
 
 def test_only_what_is_asked_for_counts(tmp_path: Path) -> None:
@@ -423,16 +423,16 @@ def test_only_what_is_asked_for_counts(tmp_path: Path) -> None:
     assert everything.holds
     assert {x.subject for x in everything.lines if not x.counts} == {"vllm", "sglang", "llama.cpp"}
     assert check(folder, runtimes=["peft", "sglang"]).holds
-    asked = check(folder, runtimes=["vllm"])
-    assert not asked.holds
-    assert "peft" not in {x.subject for x in asked.lines}
+    requests = check(folder, runtimes=["vllm"])
+    assert not requests.holds
+    assert "peft" not in {x.subject for x in requests.lines}
 
 
 def test_a_refused_adapter_fails_and_is_checked_on(tmp_path: Path) -> None:
     checked = check(save_adapter("llava", tmp_path, seed=1, use_dora=True))
-    found = finding(checked, "adapter", "reading")
-    assert found.verdict is FAILS
-    assert "use_dora is set" in found.text
+    result = finding(checked, "adapter", "reading")
+    assert result.verdict is FAILS
+    assert "use_dora is set" in result.text
     assert finding(checked, "vllm", "plain LoRA").verdict is FAILS
     assert (checked.modules, checked.ranks) == (14, (4,))
 

@@ -66,9 +66,9 @@ def group(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], FactorSimila
 
     def compare(makers: Sequence[Make]) -> FactorSimilarity:
         folders = [write(tmp_path / str(i), make) for i, make in enumerate(makers)]
-        found = compare_factors([load(folder) for folder in folders])
-        assert found is not None
-        return found
+        result = compare_factors([load(folder) for folder in folders])
+        assert result is not None
+        return result
 
     return compare
 
@@ -85,25 +85,25 @@ def rotated(i: int) -> Tensor:
 
 
 def test_shared_initialization(group: Group) -> None:
-    found = group([drifted(0.3, 1), drifted(0.3, 2), drifted(0.3, 3)])
-    assert found.verdict == "shared"
-    assert [(p.first, p.second) for p in found.pairs] == [(0, 1), (0, 2), (1, 2)]
-    for pair in found.pairs:
+    result = group([drifted(0.3, 1), drifted(0.3, 2), drifted(0.3, 3)])
+    assert result.verdict == "shared"
+    assert [(p.first, p.second) for p in result.pairs] == [(0, 1), (0, 2), (1, 2)]
+    for pair in result.pairs:
         assert pair.cosine == pytest.approx(1 / 1.09, abs=0.03)
 
 
 def test_independent_initializations(group: Group) -> None:
-    found = group([random, lambda i: random(10 + i)])
-    assert found.verdict == "independent"
-    assert found.pairs[0].chance == pytest.approx(math.sqrt(4 / 400))
-    assert found.pairs[0].row_spaces == pytest.approx(found.pairs[0].chance, rel=0.3)
+    result = group([random, lambda i: random(10 + i)])
+    assert result.verdict == "independent"
+    assert result.pairs[0].chance == pytest.approx(math.sqrt(4 / 400))
+    assert result.pairs[0].row_spaces == pytest.approx(result.pairs[0].chance, rel=0.3)
 
 
 def test_other_coordinates_of_the_same_rows(group: Group) -> None:
-    found = group([random, rotated])
-    assert found.verdict == "rotated"
-    assert found.pairs[0].row_spaces == pytest.approx(1)
-    assert abs(found.pairs[0].cosine or 0) < 0.5
+    result = group([random, rotated])
+    assert result.verdict == "rotated"
+    assert result.pairs[0].row_spaces == pytest.approx(1)
+    assert abs(result.pairs[0].cosine or 0) < 0.5
 
 
 def test_between_the_thresholds_it_is_unclear(group: Group) -> None:
@@ -111,19 +111,19 @@ def test_between_the_thresholds_it_is_unclear(group: Group) -> None:
 
 
 def test_a_stranger_among_relatives(group: Group) -> None:
-    found = group([drifted(0.3, 1), drifted(0.3, 2), lambda i: random(10 + i)])
-    assert found.verdict == "mixed"
-    assert [p.verdict for p in found.pairs] == ["shared", "independent", "independent"]
+    result = group([drifted(0.3, 1), drifted(0.3, 2), lambda i: random(10 + i)])
+    assert result.verdict == "mixed"
+    assert [p.verdict for p in result.pairs] == ["shared", "independent", "independent"]
 
 
 def test_figures_are_those_of_the_dense_definition(tmp_path: Path, load: Load) -> None:
     adapters = [load(adapter(tmp_path / n, seed=i)) for i, n in enumerate("abc")]
-    found = compare_factors(adapters)
-    assert found is not None
-    for pair, (one, other) in zip(found.pairs, combinations(adapters, 2), strict=True):
+    result = compare_factors(adapters)
+    assert result is not None
+    for pair, (item, other) in zip(result.pairs, combinations(adapters, 2), strict=True):
         cosines, rows, chances = [], [], []
         for name in LLM:
-            a, b = (x.modules[name].A.read().double() for x in (one, other))
+            a, b = (x.modules[name].A.read().double() for x in (item, other))
             cosines.append(float((a * b).sum() / (a.norm() * b.norm())))
             q, p = (torch.linalg.qr(x.T).Q for x in (a, b))
             rows.append(float(torch.linalg.svdvals(q.T @ p).square().mean().sqrt()))
@@ -135,40 +135,40 @@ def test_figures_are_those_of_the_dense_definition(tmp_path: Path, load: Load) -
 
 def test_ranks_that_differ(tmp_path: Path, load: Load) -> None:
     small, large = (load(adapter(tmp_path / str(r), rank=r, modules=WIDE, seed=r)) for r in (2, 8))
-    found = compare_factors([small, large])
-    assert found is not None
-    assert found.pairs[0].cosine is None
-    assert found.pairs[0].chance == pytest.approx(math.sqrt(8 / 400))
-    assert found.verdict == "independent"
+    result = compare_factors([small, large])
+    assert result is not None
+    assert result.pairs[0].cosine is None
+    assert result.pairs[0].chance == pytest.approx(math.sqrt(8 / 400))
+    assert result.verdict == "independent"
 
 
 def test_directions_padded_with_zeros_are_no_directions(group: Group) -> None:
     def padded(i: int) -> Tensor:
         return torch.cat([random(i)[:2], torch.zeros(2, 400)])
 
-    found = group([random, padded])
-    assert found.pairs[0].row_spaces == pytest.approx(1)
+    result = group([random, padded])
+    assert result.pairs[0].row_spaces == pytest.approx(1)
 
 
 def test_a_zero_factor_is_like_nothing(group: Group) -> None:
-    found = group([random, lambda i: torch.zeros(4, 400)])
-    assert found.pairs[0].cosine == 0
-    assert found.verdict == "independent"
+    result = group([random, lambda i: torch.zeros(4, 400)])
+    assert result.pairs[0].cosine == 0
+    assert result.verdict == "independent"
 
 
 def test_at_most_a_sample_of_common_modules_is_compared(tmp_path: Path, load: Load) -> None:
     many = {f"model.language_model.layers.{n}.mlp.up_proj": (4, 4) for n in range(30)}
-    one = load(adapter(tmp_path / "one", modules=many, rank=1))
+    item = load(adapter(tmp_path / "one", modules=many, rank=1))
     other = load(adapter(tmp_path / "other", modules=many | LLM, rank=1))
-    found = compare_factors([one, other])
-    assert found is not None
-    assert (found.modules, found.of) == (24, 30)
+    result = compare_factors([item, other])
+    assert result is not None
+    assert (result.modules, result.of) == (24, 30)
 
 
 def test_modules_of_other_widths_are_not_compared(tmp_path: Path, load: Load) -> None:
     other = {name: (d_out, d_in + 1) for name, (d_out, d_in) in LLM.items()}
-    one = load(adapter(tmp_path / "one"))
-    assert compare_factors([one, load(adapter(tmp_path / "other", modules=other))]) is None
+    item = load(adapter(tmp_path / "one"))
+    assert compare_factors([item, load(adapter(tmp_path / "other", modules=other))]) is None
 
 
 def test_a_sample_is_spread_from_end_to_end() -> None:
@@ -182,9 +182,9 @@ def test_norm_is_that_of_the_dense_update(
 ) -> None:
     folder = adapter(tmp_path, rank=3, alpha=5, **settings)
     dense = math.sqrt(sum(float(d.square().sum()) for d in deltas(folder).values()))
-    found = measure_norm(load(folder))
-    assert found.whole == pytest.approx(dense)
-    assert (found.modules, found.zero) == (6, 0)
+    result = measure_norm(load(folder))
+    assert result.whole == pytest.approx(dense)
+    assert (result.modules, result.zero) == (6, 0)
 
 
 def test_zero_modules_are_counted(tmp_path: Path, load: Load) -> None:

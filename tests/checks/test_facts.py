@@ -210,18 +210,18 @@ def test_nan_refuses_what_its_headers_do_not(tmp_path: Path) -> None:
 def test_the_base_name_tells_the_family(
     base: str, candidates: tuple[str, ...], tmp_path: Path
 ) -> None:
-    found = guess_family(Contents.open(adapter(tmp_path, base_model_name_or_path=base)))
-    assert found == FamilyGuess(candidates, "base's name" if candidates else "")
+    result = guess_family(Contents.open(adapter(tmp_path, base_model_name_or_path=base)))
+    assert result == FamilyGuess(candidates, "base's name" if candidates else "")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_module_names_tell_the_family(family: str, tmp_path: Path) -> None:
     folder = save_adapter(family, tmp_path, seed=1, targets="all-linear")
     edit(folder, auto_mapping=None, base_model_name_or_path="somewhere")
-    found = guess_family(Contents.open(folder))
-    assert found.source == "module names"
-    assert family in found.candidates
-    assert not any(("qwen" in other) != ("qwen" in family) for other in found.candidates)
+    result = guess_family(Contents.open(folder))
+    assert result.source == "module names"
+    assert family in result.candidates
+    assert not any(("qwen" in other) != ("qwen" in family) for other in result.candidates)
 
 
 def test_files_and_layout_tell_the_family(tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_limits_that_do_not_hold(
     settings: dict[str, Any], broken: set[str], tmp_path: Path
 ) -> None:
     folder = adapter(tmp_path, **settings)
-    found = {f"{runtime} {name}" for runtime in RUNTIMES for name in failing(runtime, folder)}
-    assert found == broken
+    result = {f"{runtime} {name}" for runtime in RUNTIMES for name in failing(runtime, folder)}
+    assert result == broken
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_limits_that_do_not_hold(
     [(1, ""), (16, ""), (17, "rank 32"), (64, "rank 64"), (300, "rank 320"), (512, "rank 512")],
 )
 def test_vllm_is_told_the_rank(rank: int, flag: str, tmp_path: Path) -> None:
-    found = findings("vllm", adapter(tmp_path, rank=rank))["rank"]
-    assert found.verdict is (CheckStatus.NOTE if flag else CheckStatus.OK)
-    assert found.advice.endswith(f"--max-lora-{flag}" if flag else "")
+    result = findings("vllm", adapter(tmp_path, rank=rank))["rank"]
+    assert result.verdict is (CheckStatus.NOTE if flag else CheckStatus.OK)
+    assert result.advice.endswith(f"--max-lora-{flag}" if flag else "")
 
 
 def test_the_largest_rank_counts(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def reference(
     base, sums = make(), dict[str, Tensor]()
     for batch, wanted in zip(batches, targets, strict=True):
         weights, leaves = dense(base, model, adapter)
-        given = {k: v for k, v in batch.items() if k != "labels"}
-        logits = functional_call(base, weights, (), given, tie_weights=False).logits[0]
+        options = {k: v for k, v in batch.items() if k != "labels"}
+        logits = functional_call(base, weights, (), options, tie_weights=False).logits[0]
         at = torch.nonzero(wanted >= 0)[:, 0]
         likelihood = logits.log_softmax(dim=-1)[at, wanted[at]].sum()
         likelihood.backward()
@@ -63,14 +63,14 @@ def canonical(name: str) -> str:
     return layout.canonical(name)
 
 
-def assert_same(found: Any, wanted: dict[str, Tensor]) -> None:
-    assert found.keys() == {canonical(name) for name in wanted}
+def assert_same(result: Any, wanted: dict[str, Tensor]) -> None:
+    assert result.keys() == {canonical(name) for name in wanted}
     for name, tensor in wanted.items():
-        assert found[canonical(name)].dtype == torch.float64
+        assert result[canonical(name)].dtype == torch.float64
         assert tensor.any()
         scale = float(tensor.max())
         torch.testing.assert_close(
-            found[canonical(name)], tensor.double(), rtol=1e-3, atol=1e-5 * scale
+            result[canonical(name)], tensor.double(), rtol=1e-3, atol=1e-5 * scale
         )
 
 
@@ -89,9 +89,9 @@ def test_of_answers(adapter: str) -> None:
     for batch in batches:
         targets.append(torch.full((9,), -1))
         targets[-1][5:8] = batch["input_ids"][0, 6:]
-    (found,) = collect(model, {adapter: batches}, what=["fisher"])
-    assert_same(found.tensors, reference(text_only, model, adapter, batches, targets))
-    assert (found.samples, found.tokens) == (3, 27)
+    (result,) = collect(model, {adapter: batches}, what=["fisher"])
+    assert_same(result.tensors, reference(text_only, model, adapter, batches, targets))
+    assert (result.samples, result.tokens) == (3, 27)
 
 
 def test_of_drawn_tokens() -> None:
@@ -108,10 +108,10 @@ def test_of_drawn_tokens() -> None:
         wanted[batch["input_ids"][0] == IMAGE_TOKEN] = -1
         wanted[batch["attention_mask"][0] == 0] = -1
         targets.append(wanted)
-    (found,) = collect(model, {"one": batches}, what=["fisher"], seed=7)
-    assert_same(found.tensors, reference(lambda: build("llava"), model, "one", batches, targets))
+    (result,) = collect(model, {"one": batches}, what=["fisher"], seed=7)
+    assert_same(result.tensors, reference(lambda: build("llava"), model, "one", batches, targets))
     (other,) = collect(model, {"one": batches}, what=["fisher"], seed=8)
-    assert any(not torch.equal(other.tensors[n], t) for n, t in found.tensors.items())
+    assert any(not torch.equal(other.tensors[n], t) for n, t in result.tensors.items())
 
 
 def test_both_kinds_at_once_are_what_they_are_alone() -> None:
@@ -119,8 +119,8 @@ def test_both_kinds_at_once_are_what_they_are_alone() -> None:
     batches = {"two": [text_batch(1)], "one": [text_batch(2), answered(3)]}
     both = collect(model, batches, what=["gram", "fisher"])
     for kind in ("gram", "fisher"):
-        for one, alone in zip(both, collect(model, batches, what=[kind]), strict=True):
-            assert all(torch.equal(one.tensors[n], t) for n, t in alone.tensors.items())
+        for item, alone in zip(both, collect(model, batches, what=[kind]), strict=True):
+            assert all(torch.equal(item.tensors[n], t) for n, t in alone.tensors.items())
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -154,9 +154,9 @@ def test_a_sample_without_anything_to_predict_counts_as_zero() -> None:
     model = adapt(text_only(), SETTINGS)
     nothing = text_batch(2) | {"labels": torch.full((1, 9), -100)}
     (alone,) = collect(model, {"one": [answered(1)]}, what=["fisher"])
-    (found,) = collect(model, {"one": [answered(1), nothing]}, what=["fisher"])
+    (result,) = collect(model, {"one": [answered(1), nothing]}, what=["fisher"])
     for name, tensor in alone.tensors.items():
-        torch.testing.assert_close(found.tensors[name], tensor / 2)
+        torch.testing.assert_close(result.tensors[name], tensor / 2)
 
 
 def test_what_is_refused() -> None:

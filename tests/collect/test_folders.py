@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import robustmerge
 from factories.adapters import adapter, deltas, trio
-from factories.bases import TEMPLATE, adapt, lines, llama, llava, picture, qwen, text_only
+from factories.bases import TEMPLATE, adapt, lines, llama, llava, qwen, text_only, write_image
 from factories.families import _quiet, build, save_adapter
 from factories.statistics_methods import register
 from faults.refuse import command, refused, tree
@@ -34,15 +34,15 @@ LAYER = "model.language_model.layers.1.self_attn.q_proj"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaVA with two adapters and a file of samples for each; a Llama with two of its own."""
     root = tmp_path_factory.mktemp("place")
     llava(root / "base")
     save_adapter("llava", root / "vqa", seed=1, rank=3)
     save_adapter("llava", root / "ocr", seed=2, rank=2, alpha=3, rslora=True)
-    (root / "pictures").mkdir()
-    picture(root / "pictures" / "one.png", 1)
-    image = "pictures/one.png"
+    (root / "images").mkdir()
+    write_image(root / "images" / "one.png", 1)
+    image = "images/one.png"
     lines(root / "vqa.jsonl", [{"prompt": "w5 w6", "image": image}, {"text": "w7 w8 w9"}])
     answered = {"prompt": "w5 w6", "answer": "w11 w12", "images": [image]}
     lines(root / "ocr.jsonl", [answered, {"prompt": "w20 w21 w22 w23"}, {"prompt": "w1"}])
@@ -52,10 +52,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def arguments(place: Path) -> list[str]:
-    files = [str(place / f"{name}.jsonl") for name in ("vqa", "ocr")]
-    adapters = [str(place / name) for name in ("vqa", "ocr")]
-    return ["collect", *adapters, "--base", str(place / "base"), "--samples", *files]
+def arguments(location: Path) -> list[str]:
+    files = [str(location / f"{name}.jsonl") for name in ("vqa", "ocr")]
+    adapters = [str(location / name) for name in ("vqa", "ocr")]
+    return ["collect", *adapters, "--base", str(location / "base"), "--samples", *files]
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +64,14 @@ def quiet() -> Any:
         yield
 
 
-def collected(place: Path, output: Path, **options: Any) -> dict[str, Any]:
-    adapters = [place / "vqa", place / "ocr"]
-    files = [place / "vqa.jsonl", place / "ocr.jsonl"]
-    return collect_folders(adapters, place / "base", files, output, **options)
+def collected(location: Path, output: Path, **options: Any) -> dict[str, Any]:
+    adapters = [location / "vqa", location / "ocr"]
+    files = [location / "vqa.jsonl", location / "ocr.jsonl"]
+    return collect_folders(adapters, location / "base", files, output, **options)
 
 
 def test_the_command_and_the_merge_after_it(
-    place: Path,
+    location: Path,
     arguments: list[str],
     tmp_path: Path,
     capsys: Capture,
@@ -83,7 +83,7 @@ def test_the_command_and_the_merge_after_it(
     said = capsys.readouterr().out
     assert "2 samples" in said
     assert f"--method regmean --data {stats}" in said
-    adapters = [str(place / "ocr"), str(place / "vqa")]  # the other way around
+    adapters = [str(location / "ocr"), str(location / "vqa")]  # the other way around
     assert run(["merge", *adapters, "-m", "regmean", "--data", stats, "-o", out]) == 0
     merge = json.loads((tmp_path / "out" / "merge.json").read_text())
     assert merge["recipe"]["data"] == stats
@@ -96,42 +96,44 @@ def test_the_command_and_the_merge_after_it(
     # By hand, from the file: the stand-in weighs the updates by their own activity.
     parts = []
     for n, name in ((1, "vqa"), (2, "ocr")):
-        found = load_file(tmp_path / "stats" / f"{n}-{name}.safetensors")
+        result = load_file(tmp_path / "stats" / f"{n}-{name}.safetensors")
         own = slice(0, 3) if n == 1 else slice(3, 5)
-        energy = found[f"{LAYER}.gram"][own, own].trace()
-        parts.append(energy / (found[f"{LAYER}.squares"].sum() + found[f"{LAYER}.count"] + 1))
-    one, two = deltas(place / "vqa")[LAYER], deltas(place / "ocr")[LAYER]
-    U, S, Vh = torch.linalg.svd(parts[0] * one + parts[1] * two)
+        energy = result[f"{LAYER}.gram"][own, own].trace()
+        parts.append(energy / (result[f"{LAYER}.squares"].sum() + result[f"{LAYER}.count"] + 1))
+    first, second = deltas(location / "vqa")[LAYER], deltas(location / "ocr")[LAYER]
+    U, S, Vh = torch.linalg.svd(parts[0] * first + parts[1] * second)
     wanted = (U[:, :3] * S[:3]) @ Vh[:3]
     torch.testing.assert_close(deltas(tmp_path / "out")[LAYER], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_what_the_command_collects_is_what_a_live_model_gives(place: Path, tmp_path: Path) -> None:
+def test_what_the_command_collects_is_what_a_live_model_gives(
+    location: Path, tmp_path: Path
+) -> None:
     """The same numbers, from adapters attached by hand and inputs made by hand."""
     from factories.families import attach
 
-    collected(place, tmp_path / "stats", what=["gram", "fisher"], seed=3, limit=2)
-    model = attach(build("llava"), place / "vqa")
-    model.load_adapter(str(place / "ocr"), "ocr")
-    encoder = SampleEncoder(load_processor(str(place / "base")), torch.float32)
+    collected(location, tmp_path / "stats", what=["gram", "fisher"], seed=3, limit=2)
+    model = attach(build("llava"), location / "vqa")
+    model.load_adapter(str(location / "ocr"), "ocr")
+    encoder = SampleEncoder(load_processor(str(location / "base")), torch.float32)
     batches = {
-        name: EncodedSamples(Samples.read(place / f"{file}.jsonl", 2).samples, encoder)
+        name: EncodedSamples(Samples.read(location / f"{file}.jsonl", 2).samples, encoder)
         for name, file in (("default", "vqa"), ("ocr", "ocr"))
     }
-    found = collect(model, batches, what=["gram", "fisher"], seed=3)
-    for n, (one, name) in enumerate(zip(found, ("vqa", "ocr"), strict=True), 1):
+    result = collect(model, batches, what=["gram", "fisher"], seed=3)
+    for n, (item, name) in enumerate(zip(result, ("vqa", "ocr"), strict=True), 1):
         stored = load_file(tmp_path / "stats" / f"{n}-{name}.safetensors")
-        assert stored.keys() == one.tensors.keys()
-        assert all(torch.equal(stored[k], v) for k, v in one.tensors.items())
-    save(found, [place / "vqa", place / "ocr"], tmp_path / "live")
+        assert stored.keys() == item.tensors.keys()
+        assert all(torch.equal(stored[k], v) for k, v in item.tensors.items())
+    save(result, [location / "vqa", location / "ocr"], tmp_path / "live")
     for path in (tmp_path / "live").glob("*.safetensors"):
         assert path.read_bytes() == (tmp_path / "stats" / path.name).read_bytes()
 
 
-def test_how_samples_are_written(place: Path) -> None:
+def test_how_samples_are_written(location: Path) -> None:
     """Template, image tokens, beginning and end, and which tokens are the answer."""
-    encoder = SampleEncoder(load_processor(str(place / "base")), torch.float64)
-    answered, plain, _ = Samples.read(place / "ocr.jsonl", 9).samples
+    encoder = SampleEncoder(load_processor(str(location / "base")), torch.float64)
+    answered, plain, _ = Samples.read(location / "ocr.jsonl", 9).samples
     batch = encoder(answered)
     words = [1, 9, 300, 300, 300, 300, 5, 6, 8, 11, 12, 4]
     assert batch["input_ids"].tolist() == [words]
@@ -139,23 +141,23 @@ def test_how_samples_are_written(place: Path) -> None:
     assert batch["pixel_values"].dtype == torch.float64
     assert encoder(plain)["input_ids"].tolist() == [[1, 9, 20, 21, 22, 23, 8]]
     assert "labels" not in encoder(plain)
-    _, text = Samples.read(place / "vqa.jsonl", 9).samples
+    _, text = Samples.read(location / "vqa.jsonl", 9).samples
     assert encoder(text)["input_ids"].tolist() == [[1, 7, 8, 9]]
 
 
-def test_without_a_chat_template(place: Path, tmp_path: Path) -> None:
+def test_without_a_chat_template(location: Path, tmp_path: Path) -> None:
     llava(tmp_path / "base", template=False)
     encoder = SampleEncoder(load_processor(str(tmp_path / "base")), torch.float32)
-    first, _ = Samples.read(place / "vqa.jsonl", 9).samples
+    first, _ = Samples.read(location / "vqa.jsonl", 9).samples
     assert encoder(first)["input_ids"].tolist() == [[1, 300, 300, 300, 300, 5, 6]]
 
 
-def test_a_language_model(place: Path, tmp_path: Path) -> None:
+def test_a_language_model(location: Path, tmp_path: Path) -> None:
     lines(tmp_path / "s.jsonl", [{"prompt": "w5 w6", "answer": "w7"}, {"text": "w5"}])
-    adapters = [place / "left", place / "right"]
+    adapters = [location / "left", location / "right"]
     files = [tmp_path / "s.jsonl"] * 2
     stats = tmp_path / "stats"
-    record = collect_folders(adapters, place / "text", files, stats, what=["gram", "fisher"])
+    record = collect_folders(adapters, location / "text", files, stats, what=["gram", "fisher"])
     assert [e["tokens"] for e in record["adapters"]] == [7, 7]  # <s> w5 w6 w7 </s>, <s> w5
     assert record["what"] == ["gram", "fisher"]
     assert load_file(stats / "1-left.safetensors")[f"{LAYER}.gram"].shape == (5, 5)
@@ -176,7 +178,7 @@ def test_answers_without_an_image_processor(tmp_path: Path) -> None:
 
 def test_a_processor_that_wants_torchvision(tmp_path: Path) -> None:
     qwen(tmp_path / "base")
-    picture(tmp_path / "x.png", 1, 56)
+    write_image(tmp_path / "x.png", 1, 56)
     lines(tmp_path / "s.jsonl", [{"prompt": "w5", "image": "x.png"}])
     save_adapter("qwen2_vl", tmp_path / "a", seed=1)
     record = collect_folders(
@@ -187,16 +189,16 @@ def test_a_processor_that_wants_torchvision(tmp_path: Path) -> None:
 
 
 def test_through_merged_layers(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch)
-    own = collected(place, tmp_path / "own", limit=1)
-    merged = collected(place, tmp_path / "merged", limit=1, through="merged")
+    own = collected(location, tmp_path / "own", limit=1)
+    merged = collected(location, tmp_path / "merged", limit=1, through="merged")
     assert (own["through"], merged["through"]) == ("own", "merged")
-    one, two = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("own", "merged"))
+    first, second = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("own", "merged"))
     below = LAYER.replace("layers.1", "layers.0")
-    assert torch.equal(one[f"{below}.gram"], two[f"{below}.gram"])
-    assert not torch.allclose(one[f"{LAYER}.gram"], two[f"{LAYER}.gram"], rtol=1e-2)
+    assert torch.equal(first[f"{below}.gram"], second[f"{below}.gram"])
+    assert not torch.allclose(first[f"{LAYER}.gram"], second[f"{LAYER}.gram"], rtol=1e-2)
 
 
 def test_several_kinds_and_a_record_as_json(
@@ -212,29 +214,29 @@ def test_several_kinds_and_a_record_as_json(
     assert {k: v for k, v in printed.items() if k != "output_folder"} == stored
 
 
-def test_the_same_bytes_again(place: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_again(location: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        collected(place, tmp_path / name, what=["fisher"], limit=1)
+        collected(location, tmp_path / name, what=["fisher"], limit=1)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-def test_in_bfloat16(place: Path, tmp_path: Path) -> None:
-    collected(place, tmp_path / "half", limit=2, dtype="bfloat16")
-    collected(place, tmp_path / "full", limit=2)
-    one, two = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("half", "full"))
-    gram = two[f"{LAYER}.gram"]
-    assert 0 < (one[f"{LAYER}.gram"] - gram).norm() < 0.05 * gram.norm()
+def test_in_bfloat16(location: Path, tmp_path: Path) -> None:
+    collected(location, tmp_path / "half", limit=2, dtype="bfloat16")
+    collected(location, tmp_path / "full", limit=2)
+    first, second = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("half", "full"))
+    gram = second[f"{LAYER}.gram"]
+    assert 0 < (first[f"{LAYER}.gram"] - gram).norm() < 0.05 * gram.norm()
 
 
 # Recipes and methods
 
 
 def test_a_recipe_names_the_folder(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, "fisher")
-    collected(place, tmp_path / "stats", what=["fisher"], limit=1)
-    content = {"adapters": [str(place / n) for n in ("vqa", "ocr")], "method": "fisher"}
+    collected(location, tmp_path / "stats", what=["fisher"], limit=1)
+    content = {"adapters": [str(location / n) for n in ("vqa", "ocr")], "method": "fisher"}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(content | {"data": "stats", "output": "out"}))
     monkeypatch.chdir("/")
     assert run(["merge", str(tmp_path / "r.yaml")]) == 0
@@ -253,19 +255,19 @@ def test_a_method_that_needs_data_and_gets_none(
 
 
 def test_data_for_a_method_without_needs(tmp_path: Path) -> None:
-    given = {"method": "average", "data": tmp_path / "nowhere"}
-    report = robustmerge.merge(trio(tmp_path), tmp_path / "out", **given)
+    inputs_ = {"method": "average", "data": tmp_path / "nowhere"}
+    report = robustmerge.merge(trio(tmp_path), tmp_path / "out", **inputs_)
     assert any("needs no data" in warning for warning in report.warnings)
     assert "data" not in {k for k in report.record() if k != "recipe"}
 
 
 def test_the_output_must_not_replace_the_statistics(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch)
     above = adapter(tmp_path / "above")
-    collected(place, above / "stats", limit=1)
-    adapters = [str(place / "vqa"), str(place / "ocr")]
+    collected(location, above / "stats", limit=1)
+    adapters = [str(location / "vqa"), str(location / "ocr")]
     refused(
         lambda: robustmerge.merge(
             adapters, above, method="regmean", data=above / "stats", force=True
@@ -319,39 +321,42 @@ def test_only_so_many_samples_are_read(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_before_anything_is_loaded(
-    place: Path, arguments: list[str], tmp_path: Path
+    location: Path, arguments: list[str], tmp_path: Path
 ) -> None:
     stats = tmp_path / "new" / "stats"
     for more, part in (
         (["--limit", "0"], "--limit"),
         (["--device", "cuda:99"], "no device"),
-        (["--samples", place / "vqa.jsonl"], "3 files of samples for 2 adapters"),
+        (["--samples", location / "vqa.jsonl"], "3 files of samples for 2 adapters"),
     ):
         code, said = command(*arguments, *more, "-o", stats)
         assert (code, part in said) == (1, True), said
     assert command(*arguments, "--what", "hessian", "-o", stats)[0] == 2
-    code, said = command(*arguments, "-o", place / "vqa", "--force")
+    code, said = command(*arguments, "-o", location / "vqa", "--force")
     assert code == 1
     assert "would replace an input" in said
     assert not stats.parent.exists()
 
 
-def test_an_image_for_a_language_model(place: Path, tmp_path: Path) -> None:
+def test_an_image_for_a_language_model(location: Path, tmp_path: Path) -> None:
     refused(
         lambda: collect_folders(
-            [place / "left"], place / "text", [place / "vqa.jsonl"], tmp_path / "stats"
+            [location / "left"], location / "text", [location / "vqa.jsonl"], tmp_path / "stats"
         ),
         "no processor for images",
         "line 1",
     )
 
 
-def test_a_damaged_image(place: Path, tmp_path: Path) -> None:
+def test_a_damaged_image(location: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no image")
     lines(tmp_path / "s.jsonl", [{"prompt": "w5", "image": "x.png"}])
     refused(
         lambda: collect_folders(
-            [place / "vqa"], place / "base", [tmp_path / "s.jsonl"], tmp_path / "new" / "stats"
+            [location / "vqa"],
+            location / "base",
+            [tmp_path / "s.jsonl"],
+            tmp_path / "new" / "stats",
         ),
         "cannot read the image",
         "x.png",
@@ -360,34 +365,37 @@ def test_a_damaged_image(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_device_without_memory(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
 
     monkeypatch.setattr("torch.nn.functional.silu", full)
     refused(
-        lambda: collected(place, tmp_path / "new" / "stats"), "out of memory", "--dtype bfloat16"
+        lambda: collected(location, tmp_path / "new" / "stats"), "out of memory", "--dtype bfloat16"
     )
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("base", ["nowhere", "vqa", "text"])
-def test_another_base(place: Path, tmp_path: Path, base: str) -> None:
+def test_another_base(location: Path, tmp_path: Path, base: str) -> None:
     lines(tmp_path / "s.jsonl", [{"text": "w5"}])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         refused(
             lambda: collect_folders(
-                [place / "vqa"], place / base, [tmp_path / "s.jsonl"], tmp_path / "new" / "stats"
+                [location / "vqa"],
+                location / base,
+                [tmp_path / "s.jsonl"],
+                tmp_path / "new" / "stats",
             )
         )
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_adapter_that_peft_loads_in_part(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "left", tmp_path / "a")
+def test_an_adapter_that_peft_loads_in_part(location: Path, tmp_path: Path) -> None:
+    shutil.copytree(location / "left", tmp_path / "a")
     path = tmp_path / "a" / "adapter_model.safetensors"
     tensors = load_file(path)
     upper = {name: tensor for name, tensor in tensors.items() if "layers.1" in name}
@@ -396,7 +404,7 @@ def test_an_adapter_that_peft_loads_in_part(place: Path, tmp_path: Path) -> None
     lines(tmp_path / "s.jsonl", [{"text": "w5"}])
     refused(
         lambda: collect_folders(
-            [tmp_path / "a"], place / "text", [tmp_path / "s.jsonl"], tmp_path / "stats"
+            [tmp_path / "a"], location / "text", [tmp_path / "s.jsonl"], tmp_path / "stats"
         ),
         "4 of 12 tensors are not in the model",
     )

@@ -31,8 +31,8 @@ def plain(model: PeftModel, batches: list[Any], adapters: list[str]) -> dict[str
     for name, layer in model.get_base_model().named_modules():
         if isinstance(layer, LoraLayer):
 
-            def hook(module: nn.Module, given: Any, name: str = layout.canonical(name)) -> None:
-                seen.setdefault(name, []).append(given[0].reshape(-1, given[0].shape[-1]))
+            def hook(module: nn.Module, arguments: Any, name: str = layout.canonical(name)) -> None:
+                seen.setdefault(name, []).append(arguments[0].reshape(-1, arguments[0].shape[-1]))
 
             handles.append(layer.get_base_layer().register_forward_pre_hook(hook))
     with torch.no_grad():
@@ -57,20 +57,20 @@ def rows(model: PeftModel, adapters: list[str]) -> dict[str, Tensor]:
 
 def check(model: PeftModel, batches: dict[str, list[Any]]) -> None:
     names = list(batches)
-    found = collect(model, batches)
-    assert [one.adapter for one in found] == names
+    result = collect(model, batches)
+    assert [item.adapter for item in result] == names
     A = rows(model, names)
-    for one in found:
-        model.set_adapter(one.adapter)
-        seen = plain(model, batches[one.adapter], names)
-        assert {n.rpartition(".")[0] for n in one.tensors} == A.keys() >= seen.keys()
+    for item in result:
+        model.set_adapter(item.adapter)
+        seen = plain(model, batches[item.adapter], names)
+        assert {n.rpartition(".")[0] for n in item.tensors} == A.keys() >= seen.keys()
         for name, X in seen.items():
             Z = X @ A[name].T
-            torch.testing.assert_close(one.tensors[f"{name}.gram"], Z.T @ Z, rtol=1e-9, atol=1e-9)
-            torch.testing.assert_close(one.tensors[f"{name}.squares"], (X * X).sum(dim=0))
-            assert one.tensors[f"{name}.count"].tolist() == [len(X)]
-        assert one.samples == len(batches[one.adapter])
-        assert one.tokens == sum(b["input_ids"].numel() for b in batches[one.adapter])
+            torch.testing.assert_close(item.tensors[f"{name}.gram"], Z.T @ Z, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(item.tensors[f"{name}.squares"], (X * X).sum(dim=0))
+            assert item.tensors[f"{name}.count"].tolist() == [len(X)]
+        assert item.samples == len(batches[item.adapter])
+        assert item.tokens == sum(b["input_ids"].numel() for b in batches[item.adapter])
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
@@ -92,16 +92,16 @@ def test_the_adapter_is_active_in_its_own_pass_only() -> None:
     model = adapt(text_only(), SETTINGS)
     name = "model.language_model.layers.1.self_attn.q_proj.squares"
     batches = {name: [text_batch(1)] for name in ("one", "two")}
-    one, two = (g.tensors for g in collect(model, batches))
-    assert not torch.equal(one[name], two[name])
+    short_batch, long_batch = (g.tensors for g in collect(model, batches))
+    assert not torch.equal(short_batch[name], long_batch[name])
     first = name.replace("layers.1", "layers.0")
-    assert torch.equal(one[first], two[first])
+    assert torch.equal(short_batch[first], long_batch[first])
 
 
 def padded() -> dict[str, Tensor]:
     """Two samples, the second three tokens longer."""
-    one, two = text_batch(1, 5)["input_ids"], text_batch(2, 8)["input_ids"]
-    ids = torch.cat([nn.functional.pad(one, (0, 3)), two])
+    short_batch, long_batch = text_batch(1, 5)["input_ids"], text_batch(2, 8)["input_ids"]
+    ids = torch.cat([nn.functional.pad(short_batch, (0, 3)), long_batch])
     mask = torch.ones_like(ids)
     mask[0, 5:] = 0
     return {"input_ids": ids, "attention_mask": mask}
@@ -134,22 +134,22 @@ def test_the_mask_is_of_text(tokens: tuple[int, ...]) -> None:
 def test_embeddings_count_words() -> None:
     model = tiny(PLAIN)
     ids = torch.tensor([[0, 1, 2, 3, 3]])
-    (one,) = collect(model, {"three": [{"ids": ids}, {"ids": IDS[:, 3:6]}]})
+    (item,) = collect(model, {"three": [{"ids": ids}, {"ids": IDS[:, 3:6]}]})
     counts = torch.tensor([1.0, 1, 1, 3, 1, 1, 0, 0, 0, 0, 0], dtype=torch.float64)
-    assert torch.equal(one.tensors["embed.squares"], counts)
+    assert torch.equal(item.tensors["embed.squares"], counts)
     A = model.get_base_model().embed.lora_embedding_A["three"].detach().double()
-    torch.testing.assert_close(one.tensors["embed.gram"], (A * counts) @ A.T)
-    assert one.tensors["embed.count"].tolist() == [8]
-    assert one.ranks == dict.fromkeys(one.ranks, 2)
-    assert "up" not in one.ranks
+    torch.testing.assert_close(item.tensors["embed.gram"], (A * counts) @ A.T)
+    assert item.tensors["embed.count"].tolist() == [8]
+    assert item.ranks == dict.fromkeys(item.ranks, 2)
+    assert "up" not in item.ranks
 
 
 def test_modules_that_no_sample_reaches() -> None:
     base = build("llava")
     model = adapt(base, {"one": {"r": 2, "target_modules": "all-linear"}})
-    (one,) = collect(model, {"one": [text_batch(1)]})
-    assert "model.multi_modal_projector.linear_1" in one.unseen
-    assert not any("language_model" in name for name in one.unseen)
+    (item,) = collect(model, {"one": [text_batch(1)]})
+    assert "model.multi_modal_projector.linear_1" in item.unseen
+    assert not any("language_model" in name for name in item.unseen)
     (other,) = collect(model, {"one": [inputs("llava", base)]})
     # CLIP's last layer is not read here, but it is run.
     assert not other.unseen
@@ -189,9 +189,9 @@ def test_disabled_adapters_are_enabled_while_collecting() -> None:
     model = adapt(text_only(), SETTINGS)
     (wanted,) = collect(model, {"one": [text_batch(1)]})
     with model.disable_adapter():
-        (found,) = collect(model, {"one": [text_batch(1)]})
+        (result,) = collect(model, {"one": [text_batch(1)]})
         assert all(m.disable_adapters for m in model.modules() if isinstance(m, LoraLayer))
-    assert all(torch.equal(found.tensors[n], t) for n, t in wanted.tensors.items())
+    assert all(torch.equal(result.tensors[n], t) for n, t in wanted.tensors.items())
 
 
 def test_what_is_refused() -> None:
@@ -204,8 +204,8 @@ def test_what_is_refused() -> None:
         ({}, {}, "nothing to collect"),
         ({"one": [batch]}, {"what": ["fisher"], "through": "merged"}, "only gram"),
     ]
-    for batches, options, said in wrong:
-        with pytest.raises(MergeError, match=said):
+    for batches, options, messages in wrong:
+        with pytest.raises(MergeError, match=messages):
             collect(model, batches, **options)
     model.merge_adapter(["one"])
     with pytest.raises(MergeError, match="merged into the base"):
@@ -231,6 +231,6 @@ def test_each_adapter_has_its_own_projector() -> None:
             parameter.data += 1
     image = inputs("llava", base)
     check(model, {"one": [image], "two": [image]})
-    one, two = collect(model, {"one": [image], "two": [image]})
+    first, second = collect(model, {"one": [image], "two": [image]})
     name = "model.language_model.layers.0.self_attn.q_proj.squares"
-    assert not torch.allclose(one.tensors[name], two.tensors[name], rtol=0.01)
+    assert not torch.allclose(first.tensors[name], second.tensors[name], rtol=0.01)

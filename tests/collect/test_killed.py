@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place")
     llama(root / "base")
     adapt(text_only(), {"left": {"r": 3}, "right": {"r": 2}}, root)
@@ -29,17 +29,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "forced"])
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
-def test_stopped_half_way(place: Path, tmp_path: Path, name: str, code: int, old: bool) -> None:
-    adapters, files = [place / "left", place / "right"], [place / "s.jsonl"] * 2
+def test_stopped_half_way(location: Path, tmp_path: Path, name: str, code: int, old: bool) -> None:
+    adapters, files = [location / "left", location / "right"], [location / "s.jsonl"] * 2
     (tmp_path / "out").mkdir()
     target = tmp_path / "out" / "stats"
     if old:
         with _quiet():
-            collect_folders(adapters, place / "base", files, target, what=["fisher"])
+            collect_folders(adapters, location / "base", files, target, what=["fisher"])
     before = tree(tmp_path / "out")
-    given: list[Any] = ["collect", *adapters, "--base", place / "base", "--samples", *files]
+    options: list[Any] = ["collect", *adapters, "--base", location / "base", "--samples", *files]
     more = ["-o", target, *(["--force"] if old else [])]
-    child = Child(tmp_path / "log", *given, *more, halt="writing")
+    child = Child(tmp_path / "log", *options, *more, halt="writing")
     assert child.reached() == "writing"
     child.signal(getattr(signal, name))
     assert child.ended() == code

@@ -33,8 +33,8 @@ def run_dense(make: Any, deltas: dict[str, Tensor], batches: list[Any]) -> dict[
             if known in deltas:
                 module.weight += deltas[known].to(module.weight.dtype)
 
-                def hook(layer: nn.Module, given: Any, known: str = known) -> None:
-                    seen.setdefault(known, []).append(given[0].reshape(-1, given[0].shape[-1]))
+                def hook(layer: nn.Module, options: Any, known: str = known) -> None:
+                    seen.setdefault(known, []).append(options[0].reshape(-1, options[0].shape[-1]))
 
                 module.register_forward_pre_hook(hook)
         for batch in batches:
@@ -47,7 +47,7 @@ def slowly(
 ) -> list[dict[str, Tensor]]:
     """Every adapter's Gram matrices: one dense model per adapter and group of modules."""
     merged: dict[str, Tensor] = {}
-    found: list[dict[str, Tensor]] = [{} for _ in data]
+    result: list[dict[str, Tensor]] = [{} for _ in data]
     for group in order:
         tables: dict[str, list[dict[str, Tensor]]] = {name: [] for name in group}
         for n, batches in enumerate(data):
@@ -59,20 +59,20 @@ def slowly(
                 count = torch.tensor([float(len(X))])
                 table = {"gram": Z.T @ Z, "squares": X.square().sum(dim=0), "count": count}
                 tables[name].append(table)
-                found[n][name] = table["gram"]
+                result[n][name] = table["gram"]
         for name in group:
             ones = (1.0,) * len(data)
             stack = Stack(name, stacks[name], ones, ones, tuple(tables[name]))
             merged[name] = by_activity(stack).dense()
-    return found
+    return result
 
 
-def assert_close(found: Any, wanted: list[dict[str, Tensor]]) -> None:
-    for one, grams in zip(found, wanted, strict=True):
+def assert_close(result: Any, wanted: list[dict[str, Tensor]]) -> None:
+    for item, grams in zip(result, wanted, strict=True):
         for name, gram in grams.items():
             scale = float(gram.abs().max())
             torch.testing.assert_close(
-                one.tensors[f"{name}.gram"], gram, rtol=1e-4, atol=1e-4 * scale, msg=name
+                item.tensors[f"{name}.gram"], gram, rtol=1e-4, atol=1e-4 * scale, msg=name
             )
 
 
@@ -88,15 +88,15 @@ def test_a_language_model() -> None:
     order = [[n for n in stacks if f"layers.{k}." in n] for k in range(2)] + [["lm_head"]]
     assert sum(map(len, order)) == len(stacks)
     steps: list[tuple[int, int]] = []
-    found = collect(
+    result = collect(
         model, batches, through="merged", progress=lambda done, of: steps.append((done, of))
     )
     assert steps == [(n, 9) for n in range(1, 10)]
-    assert_close(found, slowly(text_only, stacks, order, list(batches.values())))
+    assert_close(result, slowly(text_only, stacks, order, list(batches.values())))
     own = collect(model, batches)
     name = "model.language_model.layers.1.self_attn.q_proj.gram"
-    assert not torch.allclose(found[0].tensors[name], own[0].tensors[name], rtol=0.01)
-    assert (found[1].samples, found[1].tokens) == (2, 14)
+    assert not torch.allclose(result[0].tensors[name], own[0].tensors[name], rtol=0.01)
+    assert (result[1].samples, result[1].tokens) == (2, 14)
 
 
 def test_an_image_model_vision_first() -> None:
@@ -119,13 +119,13 @@ def test_embeddings_are_merged_too() -> None:
     """Against the model with the merged embedding's update in its weights."""
     model = tiny({"one": {"target_modules": ["embed", "down"]}, "two": {"r": 3}})
     batches = {"one": [{"ids": IDS}], "two": [{"ids": IDS[:, :5]}]}
-    found = collect(model, batches, through="merged")
+    result = collect(model, batches, through="merged")
     stack = factors_of(adapted_layers(model, list(batches)), list(batches))["embed"]
     tables = tuple(
-        {n: one.tensors[f"embed.{n}"] for n in ("gram", "squares", "count")} for one in found
+        {n: item.tensors[f"embed.{n}"] for n in ("gram", "squares", "count")} for item in result
     )
     merged = by_activity(Stack("embed", stack, (1.0, 1.0), (1.0, 1.0), tables)).dense()
-    for n, one in enumerate(found):
+    for n, item in enumerate(result):
         layer = model.get_base_model().embed
         with torch.no_grad():
             before = layer.base_layer.weight.clone()
@@ -135,7 +135,7 @@ def test_embeddings_are_merged_too() -> None:
             wanted = collect(model, batches)[n]
             layer.base_layer.weight.copy_(before)
         key = "model.language_model.layers.0.up.squares"
-        torch.testing.assert_close(one.tensors[key], wanted.tensors[key], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(item.tensors[key], wanted.tensors[key], rtol=1e-4, atol=1e-4)
 
 
 def test_no_layer_above_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +153,8 @@ def test_blocks_by_name() -> None:
         *("model.visual.merger.mlp.0", "model.visual.merger.mlp.2", "transformer.h.0.attn.c_attn"),
         *("transformer.h.10.mlp.c_fc", "layers.1.up", "lm_head"),
     ]
-    found = [(b.stem, b.number, len(b.modules)) for b in blocks(names)]
-    assert found == [
+    result = [(b.stem, b.number, len(b.modules)) for b in blocks(names)]
+    assert result == [
         ("", None, 1),
         ("model.visual.blocks", 3, 2),
         ("model.visual.merger.mlp", None, 2),

@@ -33,10 +33,10 @@ def full(
 
 
 def read(folder: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     for file in folder.glob("*.safetensors"):
-        found |= load_file(file)
-    return found
+        result |= load_file(file)
+    return result
 
 
 @pytest.mark.parametrize("cuts", [(), (3, 8)])
@@ -62,19 +62,19 @@ def test_every_module_gets_its_delta_and_nothing_else_changes(
 def test_files_headers_and_index_stay(cuts: tuple[int, ...], tmp_path: Path) -> None:
     adapter(tmp_path / "a")
     full(tmp_path, cuts=cuts)
-    one, other = tmp_path / "base", tmp_path / "out"
+    first, second = tmp_path / "base", tmp_path / "out"
     left = {"README.md", "adapter_config.json", "pytorch_model.bin.index.json", ".gitattributes"}
-    names = {path.name for path in one.iterdir()} - left
-    assert {path.name for path in other.iterdir()} == names | {"export.json"}
+    names = {path.name for path in first.iterdir()} - left
+    assert {path.name for path in second.iterdir()} == names | {"export.json"}
     for name in names:
-        old, new = (one / name).read_bytes(), (other / name).read_bytes()
+        old, new = (first / name).read_bytes(), (second / name).read_bytes()
         if not name.endswith(".safetensors"):
             assert old == new, name
             continue
         end = 8 + int.from_bytes(old[:8], "little")
         assert old[:end] == new[:end]
         assert len(old) == len(new)
-        with safe_open(other / name, "pt") as file:
+        with safe_open(second / name, "pt") as file:
             assert file.metadata() == {"format": "pt", "by": "us"}
 
 
@@ -88,11 +88,11 @@ def test_the_sum_is_rounded_once(dtype: torch.dtype, tmp_path: Path) -> None:
     )
     apart = total = 0
     for module, delta in changes.items():
-        found, start = got[f"{module}.weight"], before[f"{module}.weight"]
+        result, start = got[f"{module}.weight"], before[f"{module}.weight"]
         want = (start.double() + delta).to(dtype)
-        assert found.dtype == dtype
-        apart += int((found != want).sum())  # float32 sums next to the middle of two values
-        total += found.numel()
+        assert result.dtype == dtype
+        apart += int((result != want).sum())  # float32 sums next to the middle of two values
+        total += result.numel()
         # What rounding the delta first would give is another thing.
         assert (start + delta.to(dtype) != want).float().mean() > 0.02
     assert apart <= total // 500
@@ -257,11 +257,11 @@ def test_a_base_on_the_hub_comes_whole(
 ) -> None:
     hub, cache = base(tmp_path / "hub", cuts=(3, 8)), tmp_path / "cache"
     cache.mkdir()
-    asked: list[str] = []
+    requests: list[str] = []
 
     def snapshot(source: str, repo: str, revision: str | None, wanted: list[str]) -> str:
         assert (source, repo, revision) == ("owner/model", "owner/model", None)
-        asked.extend(wanted)
+        requests.extend(wanted)
         for path in hub.iterdir():
             if any(fnmatch(path.name, pattern) for pattern in wanted):
                 shutil.copyfile(path, cache / path.name)
@@ -273,4 +273,4 @@ def test_a_base_on_the_hub_comes_whole(
     export_adapter(tmp_path / "a", tmp_path / "out", format=kind)
     left = {"README.md", "pytorch_model.bin.index.json", ".gitattributes", "adapter_config.json"}
     assert {p.name for p in hub.iterdir()} - left <= {p.name for p in (tmp_path / "out").iterdir()}
-    assert not any(fnmatch("pytorch_model-00001-of-00002.bin", pattern) for pattern in asked)
+    assert not any(fnmatch("pytorch_model-00001-of-00002.bin", pattern) for pattern in requests)

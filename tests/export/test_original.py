@@ -51,8 +51,8 @@ def export(root: Path, **settings: Any) -> Path:
     return out
 
 
-def same_updates(one: Path, other: Path) -> None:
-    with closing(Adapter(one)) as a, closing(Adapter(other)) as b:
+def same_updates(item: Path, other: Path) -> None:
+    with closing(Adapter(item)) as a, closing(Adapter(other)) as b:
         _same(a, b)
 
 
@@ -64,9 +64,9 @@ def _same(a: Adapter, b: Adapter) -> None:
         assert torch.equal(x.pad(rank).A, y.pad(rank).A)
         assert torch.equal(x.pad(rank).B, y.pad(rank).B)
     assert a.extras.keys() == b.extras.keys()
-    for name, place in a.extras.items():
-        assert torch.equal(place.read(), b.extras[name].read())
-        assert place.spec == b.extras[name].spec
+    for name, location in a.extras.items():
+        assert torch.equal(location.read(), b.extras[name].read())
+        assert location.spec == b.extras[name].spec
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -107,13 +107,13 @@ def test_a_merged_folder_goes_there_and_back(tmp_path: Path) -> None:
 
 def as_the_original_loads(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """The renaming in its loader, told in words in evaluation notes: prefixes go one by one."""
-    found = {}
+    result = {}
     for name, tensor in stored.items():
         name = name.removeprefix("base_model.")
-        found[name] = tensor
-    if any(name.startswith("model.model.") for name in found):
-        found = {name.removeprefix("model."): tensor for name, tensor in found.items()}
-    return found
+        result[name] = tensor
+    if any(name.startswith("model.model.") for name in result):
+        result = {name.removeprefix("model."): tensor for name, tensor in result.items()}
+    return result
 
 
 def test_the_original_loader_finds_everything(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_the_original_loader_finds_everything(tmp_path: Path) -> None:
     stored = torch.load(out / "non_lora_trainables.bin", weights_only=True)
     live = whole.merge_and_unload().state_dict()
     assert {n: t.tolist() for n, t in as_the_original_loads(stored).items()} == {
-        f"model.mm_projector.{place}.{leaf}": live[
+        f"model.mm_projector.{location}.{leaf}": live[
             f"model.multi_modal_projector.linear_{n}.{leaf}"
         ].tolist()
-        for place, n in ((0, 1), (2, 2))
+        for location, n in ((0, 1), (2, 2))
         for leaf in ("weight", "bias")
     }
 
@@ -168,9 +168,10 @@ def test_refused_without_a_trace(tmp_path: Path) -> None:
     adapter(root / "dora", extras=lengths, use_dora=True)
     before = tree(root)
 
-    def llava(source: str, base: str | None, *said: str, out: str = "llava-lora-x") -> None:
+    def llava(source: str, base: str | None, *messages: str, out: str = "llava-lora-x") -> None:
         refused(
-            lambda: export_adapter(root / source, root / out, format="original", base=base), *said
+            lambda: export_adapter(root / source, root / out, format="original", base=base),
+            *messages,
         )
         assert tree(root) == before
 

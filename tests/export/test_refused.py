@@ -113,20 +113,20 @@ CASES += [("full", name, *case) for name, case in FULL.items()]
 CASES += [("embedded", name, *case) for name, case in EMBEDDED.items()]
 
 
-@pytest.mark.parametrize(("kind", "name", "spoil", "said"), CASES, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize(("kind", "name", "spoil", "messages"), CASES, ids=lambda v: str(v)[:20])
 def test_refused_without_a_trace(
-    kind: str, name: str, spoil: Make, said: str, tmp_path: Path
+    kind: str, name: str, spoil: Make, messages: str, tmp_path: Path
 ) -> None:
     base(tmp_path / "base")
     adapter(tmp_path / "a")
     spoil(tmp_path)
     before, given = tree(tmp_path), str(tmp_path / "base")
     out = tmp_path / "new" / "out"
-    refused(lambda: export_adapter(tmp_path / "a", out, format=kind, base=given), said)
+    refused(lambda: export_adapter(tmp_path / "a", out, format=kind, base=given), messages)
     assert tree(tmp_path) == before
     code, errors = command("export", tmp_path / "a", "--format", kind, "--base", given, "-o", out)
     assert code == 1
-    assert said in errors
+    assert messages in errors
     assert "Traceback" not in errors
     assert tree(tmp_path) == before
 
@@ -216,9 +216,9 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
         assert (
             run(["export", str(tmp_path / "a"), "--format", kind, "--base", model, "-o", out]) == 0
         )
-        said = capsys.readouterr().out
+        messages = capsys.readouterr().out
         for part in (kind, "6 low-rank updates", "1 tensors", "linear_1.bias", out, "next:"):
-            assert part in said, said
+            assert part in messages, messages
     out = str(tmp_path / "again")
     arguments = ["export", str(tmp_path / "a"), "--format", "full", "--base", model, "-o", out]
     assert run([*arguments, "--json"]) == 0

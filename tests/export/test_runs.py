@@ -156,8 +156,8 @@ def test_language_models_too(kind: str, tmp_path: Path) -> None:
     export(tmp_path, kind)
     got = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
-        one, other = got(**text_inputs()).logits, peft(**text_inputs()).logits
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+        first, second = got(**text_inputs()).logits, peft(**text_inputs()).logits
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["embedded", "full"])

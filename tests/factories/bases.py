@@ -36,7 +36,7 @@ TEMPLATE = (
 
 
 def tokenizer(template: str | None = None) -> PreTrainedTokenizerFast:
-    """One token per word: w3 is 3."""
+    """Make a tokenizer of one token per word: w3 is 3."""
     words = ["<pad>", "<s>", "</s>", *(f"w{n}" for n in range(3, VOCABULARY))]
     words[IMAGE_TOKEN : IMAGE_TOKEN + 3] = ["<image>", "<|vision_start|>", "<|vision_end|>"]
     words[303:305] = ["<|image_pad|>", "<|video_pad|>"]
@@ -56,7 +56,7 @@ def tokenizer(template: str | None = None) -> PreTrainedTokenizerFast:
 
 
 def llava(folder: Path, *, template: bool = True) -> Path:
-    """The LLaVA of `families`, with all that makes its inputs."""
+    """Save the LLaVA of `families`, with its processor."""
     build("llava").save_pretrained(folder)
     images = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
     written = TEMPLATE.replace("IMAGE", "<image>") if template else None
@@ -72,21 +72,21 @@ def llava(folder: Path, *, template: bool = True) -> Path:
 
 
 def text_only(seed: int = 0) -> PreTrainedModel:
-    """A tiny Llama."""
+    """Build a tiny Llama."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(LlamaConfig(**_TEXT)).eval()
 
 
 def llama(folder: Path, template: str | None = None) -> Path:
-    """A tiny Llama, by default without a chat template."""
+    """Save a tiny Llama, by default without a chat template."""
     text_only().save_pretrained(folder)
     tokenizer(template).save_pretrained(folder)
     return folder
 
 
 def qwen(folder: Path) -> Path:
-    """The Qwen2-VL of `families`; its processor wants videos, and torchvision for them."""
+    """Save the Qwen2-VL of `families`, whose processor needs torchvision for videos."""
     model = build("qwen2_vl")
     model.config.image_token_id = 303
     model.save_pretrained(folder)
@@ -99,7 +99,7 @@ def qwen(folder: Path) -> Path:
 def adapt(
     model: nn.Module, adapters: Mapping[str, Mapping[str, Any]], root: Path | None = None
 ) -> PeftModel:
-    """The model with adapters of these settings, none zero, each saved under `root`."""
+    """Add adapters of these settings to the model, none zero; save each under `root`."""
     configs = {
         name: LoraConfig(**{"target_modules": ["q_proj", "down_proj"], **settings})
         for name, settings in adapters.items()
@@ -119,20 +119,20 @@ def adapt(
 
 
 def lines(path: Path, samples: Sequence[Mapping[str, Any]]) -> Path:
-    """A file of samples."""
+    """Write a file of samples."""
     path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
     return path
 
 
-def picture(path: Path, seed: int, side: int = 40) -> Path:
-    """An image of noise."""
+def write_image(path: Path, seed: int, side: int = 40) -> Path:
+    """Write an image of noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     return path
 
 
 def text_batch(seed: int, length: int = 9) -> dict[str, torch.Tensor]:
-    """One sample of text for any model of `families` or the tiny Llama."""
+    """Make a sample of text for any model of `families` or the tiny Llama."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, 299, (1, length), generator=generator)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

@@ -1,4 +1,4 @@
-"""Base models as files alone: made-up weights in the layout of a checkpoint, loaded by nobody."""
+"""Base models as files alone: made-up weights in a checkpoint that no test loads as a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOCABULARY, HIDDEN = 20, 16
 
 
 def weights(dtype: torch.dtype = torch.float32, *, head: bool = True) -> dict[str, Tensor]:
-    """What goes with the adapters of `make`, under today's names, and more."""
+    """Make the weights that the adapters of `adapters` change, and others."""
     g = torch.Generator().manual_seed(7)
     shapes: dict[str, tuple[int, ...]] = {f"{n}.weight": shape for n, shape in LLM.items()}
     shapes["model.language_model.embed_tokens.weight"] = (VOCABULARY, HIDDEN)
@@ -41,7 +41,7 @@ def base(
     cuts: Sequence[int] = (),
     **settings: Any,
 ) -> Path:
-    """A checkpoint, in several files if cut after so many tensors, with what lies beside one."""
+    """Write a checkpoint, in several files if `cuts` says so, with the other files of a model."""
     folder.mkdir(parents=True)
     named = {written(n, layout): t for n, t in (tensors or weights()).items()}
     names = sorted(named)

@@ -200,7 +200,7 @@ def save_adapter(
         targets: "language" for the language model's linear layers, "all-linear", or what
             target_modules of LoraConfig takes.
         rslora: Whether the scaling is α/√r.
-        modules_to_save: Modules saved whole, moved away from the base like everything else.
+        modules_to_save: Fully trained modules, moved away from the base like everything else.
         **options: Further fields of LoraConfig.
     """
     config = LoraConfig(
@@ -214,7 +214,7 @@ def save_adapter(
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         model = get_peft_model(build(family), config)
-        for parameter in filter(lambda one: one.requires_grad, model.parameters()):
+        for parameter in filter(lambda item: item.requires_grad, model.parameters()):
             parameter.data += 0.1 * torch.randn_like(parameter)
         model.save_pretrained(str(folder))
     _name_base(folder, f"tiny/{family}")

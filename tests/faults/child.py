@@ -46,14 +46,21 @@ class Child:
         """
         self._log = log
         self._ours, theirs = _CONTEXT.Pipe()
-        given = ([str(argument) for argument in arguments], theirs, str(log), halt, two_steps, deaf)
-        self._process = _CONTEXT.Process(target=_work, args=given)
+        options = (
+            [str(argument) for argument in arguments],
+            theirs,
+            str(log),
+            halt,
+            two_steps,
+            deaf,
+        )
+        self._process = _CONTEXT.Process(target=_work, args=options)
         self._process.start()
         theirs.close()
 
     def reached(self) -> str:
         """Wait until it halts; says where."""
-        assert self._ours.poll(60), self.said()
+        assert self._ours.poll(60), self.read_output()
         return str(self._ours.recv())
 
     def go(self) -> None:
@@ -69,13 +76,13 @@ class Child:
         """Wait for its end; the exit code, negative where a signal ended it."""
         self._process.join(60)
         code = self._process.exitcode
-        assert code is not None, self.said()
+        assert code is not None, self.read_output()
         self._process.close()
         self._ours.close()
         return code
 
-    def said(self) -> str:
-        """What it wrote on stderr."""
+    def read_output(self) -> str:
+        """Read what it wrote."""
         return self._log.read_text()
 
 
@@ -90,12 +97,12 @@ def _work(
 
     def wait(*_: Any) -> None:
         pipe.send(halt)
-        # Short waits: a signal just before one would not be heeded until it ends.
+        # Short waits: a signal just before one would not be handled until it ends.
         if any(pipe.poll(0.05) for _ in range(1200)):
             pipe.recv()
 
     if two_steps:
-        files._swap = lambda one, other: False
+        files._swap = lambda first, second: False
     _PATCHES[halt](wait)
     app.main()
 

@@ -27,9 +27,9 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def merge(sources: Sequence[Path | str], output: Path, **options: Any) -> MergeReport:
     """Merge; `force` and `workers` are options of the run, all else is in the recipe."""
-    given = {name: options.pop(name) for name in ("force", "workers") if name in options}
+    inputs_ = {name: options.pop(name) for name in ("force", "workers") if name in options}
     recipe = {"adapters": list(sources), **options}
-    return merge_recipe(Recipe.from_dict(recipe, where="the test"), output, **given)
+    return merge_recipe(Recipe.from_dict(recipe, where="the test"), output, **inputs_)
 
 
 def command(*arguments: object) -> tuple[int, str]:
@@ -39,26 +39,26 @@ def command(*arguments: object) -> tuple[int, str]:
     return code, errors.getvalue()
 
 
-def refused(action: Callable[[], object], *said: str) -> MergeError:
+def refused(action: Callable[[], object], *messages: str) -> MergeError:
     """The error of an action, which must have a hint and say all of this."""
     with pytest.raises(MergeError) as caught:
         action()
     error = caught.value
     assert error.hint, error
-    for part in said:
+    for part in messages:
         assert part in str(error), str(error)
     return error
 
 
 def refused_merge(
-    root: Path, sources: Sequence[Path | str], *said: str, **options: Any
+    root: Path, sources: Sequence[Path | str], *messages: str, **options: Any
 ) -> MergeError:
     """The error of a merge into a new folder of a new folder of `root`.
 
     The command line fails alike, and neither leaves anything behind.
     """
     before, output = tree(root), root / "new" / "merged"
-    error = refused(lambda: merge(sources, output, **options), *said)
+    error = refused(lambda: merge(sources, output, **options), *messages)
     assert tree(root) == before
     code, errors = command("merge", *sources, "-o", output, *_flags(options))
     assert code == 1

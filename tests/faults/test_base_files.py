@@ -31,7 +31,7 @@ def base(folder: Path, index: object, **shards: dict[str, torch.Tensor]) -> Path
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "messages"),
     [
         ({"weight_map": {"lm_head.weight": "../evil.safetensors"}}, "'../evil.safetensors'"),
         ({"weight_map": {"lm_head.weight": "/evil.safetensors"}}, "'/evil.safetensors'"),
@@ -50,11 +50,11 @@ def base(folder: Path, index: object, **shards: dict[str, torch.Tensor]) -> Path
     ids=str,
 )
 def test_an_index_that_leads_elsewhere(
-    tmp_path: Path, sources: list[Path], index: object, said: str
+    tmp_path: Path, sources: list[Path], index: object, messages: str
 ) -> None:
     save_file({"lm_head.weight": torch.zeros(3, 2)}, tmp_path / "evil.safetensors")
     folder = base(tmp_path / "base", index)
-    error = refused_merge(tmp_path, sources, said, base=str(folder))
+    error = refused_merge(tmp_path, sources, messages, base=str(folder))
     assert error.where == str(folder / INDEX)
 
 

@@ -24,26 +24,26 @@ def without(*names: str) -> dict[str, tuple[int, int]]:
 
 
 def test_different_bases(tmp_path: Path) -> None:
-    one = adapter(tmp_path / "one", base_model_name_or_path="maker/small")
-    other = adapter(tmp_path / "other", base_model_name_or_path="maker/large")
-    error = refused_merge(tmp_path, [one, other], "disagree on the base model", "--same-base")
-    for folder, base in [(one, "maker/small"), (other, "maker/large")]:
+    first = adapter(tmp_path / "one", base_model_name_or_path="maker/small")
+    second = adapter(tmp_path / "other", base_model_name_or_path="maker/large")
+    error = refused_merge(tmp_path, [first, second], "disagree on the base model", "--same-base")
+    for folder, base in [(first, "maker/small"), (second, "maker/large")]:
         assert f"{folder}/adapter_config.json   {base}" in error.where
-    report = merge([one, other], tmp_path / "out", same_base=True)
+    report = merge([first, second], tmp_path / "out", same_base=True)
     assert "maker/large, maker/small" in report.warnings[0]
-    assert command("merge", one, other, "--same-base", "-o", tmp_path / "out2")[0] == 0
+    assert command("merge", first, second, "--same-base", "-o", tmp_path / "out2")[0] == 0
 
 
 def test_a_base_that_is_not_named_is_not_the_same(tmp_path: Path) -> None:
-    one, other = adapter(tmp_path / "one"), adapter(tmp_path / "o", base_model_name_or_path=None)
-    refused_merge(tmp_path, [one, other], "tiny/base", "(none)")
+    first, second = adapter(tmp_path / "one"), adapter(tmp_path / "o", base_model_name_or_path=None)
+    refused_merge(tmp_path, [first, second], "tiny/base", "(none)")
 
 
 @pytest.mark.parametrize("shape", [(24, 17), (25, 16)])
 def test_different_shapes(tmp_path: Path, shape: tuple[int, int]) -> None:
-    one, other = adapter(tmp_path / "one"), adapter(tmp_path / "two", modules={**LLM, Q: shape})
-    error = refused_merge(tmp_path, [one, other], f"disagree on the shape of {Q}")
-    assert error.where == f"{one}   [24, 16]\n{other}   {list(shape)}"
+    first, second = adapter(tmp_path / "one"), adapter(tmp_path / "two", modules={**LLM, Q: shape})
+    error = refused_merge(tmp_path, [first, second], f"disagree on the shape of {Q}")
+    assert error.where == f"{first}   [24, 16]\n{second}   {list(shape)}"
 
 
 def test_different_kinds(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_missing_modules_are_refused_counted_as_zero_or_dropped(tmp_path: Path) 
     options: dict[str, Any] = {"method": "task-arithmetic", "rank": "full"}
     merge([whole, part], tmp_path / "zero", missing="zero", **options)
     merge([whole, part], tmp_path / "drop", missing="drop", **options)
-    one, zero, drop = (deltas(folder) for folder in (whole, tmp_path / "zero", tmp_path / "drop"))
-    assert torch.allclose(zero[Q], one[Q])
+    first, zero, drop = (deltas(folder) for folder in (whole, tmp_path / "zero", tmp_path / "drop"))
+    assert torch.allclose(zero[Q], first[Q])
     assert sorted(zero) == NAMES
     assert sorted(drop) == sorted(without(Q))
     assert all(torch.equal(zero[name], drop[name]) for name in drop)
@@ -78,41 +78,41 @@ def test_many_missing_modules_are_counted(tmp_path: Path) -> None:
 
 
 def test_nothing_in_common_is_refused_whatever_is_missing(tmp_path: Path) -> None:
-    one = adapter(tmp_path / "one", modules=without(*NAMES[:3]))
-    other = adapter(tmp_path / "other", modules=without(*NAMES[3:]))
-    error = refused_merge(tmp_path, [one, other], "no module in common", missing="drop")
-    assert str(one) in error.where
-    assert str(other) in error.where
+    first = adapter(tmp_path / "one", modules=without(*NAMES[:3]))
+    second = adapter(tmp_path / "other", modules=without(*NAMES[3:]))
+    error = refused_merge(tmp_path, [first, second], "no module in common", missing="drop")
+    assert str(first) in error.where
+    assert str(second) in error.where
 
 
 def test_extras_that_one_lacks(tmp_path: Path) -> None:
-    one, other = adapter(tmp_path / "one", extras=HEAD), adapter(tmp_path / "other")
-    error = refused_merge(tmp_path, [one, other], "fully trained tensors", "lm_head.weight")
-    assert error.where.startswith(f"{other} misses 1 of 1")
-    merge([one, other], tmp_path / "drop", missing="drop")
+    first, second = adapter(tmp_path / "one", extras=HEAD), adapter(tmp_path / "other")
+    error = refused_merge(tmp_path, [first, second], "fully trained tensors", "lm_head.weight")
+    assert error.where.startswith(f"{second} misses 1 of 1")
+    merge([first, second], tmp_path / "drop", missing="drop")
     assert not any("lm_head" in name for name in load_file(tmp_path / "drop" / WEIGHTS))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "messages"),
     [({"missing": "zero"}, "missing in"), ({"missing": "drop", "extras": "sum"}, "base None")],
 )
 def test_extras_that_need_a_base_are_refused_before_any_work(
-    tmp_path: Path, options: dict[str, str], said: str
+    tmp_path: Path, options: dict[str, str], messages: str
 ) -> None:
     sources = [adapter(tmp_path / name, extras=HEAD) for name in "ab"]
     if options["missing"] == "zero":
         sources.append(adapter(tmp_path / "c"))
     error = refused_merge(tmp_path, sources, "lm_head.weight can only be", "--base", **options)
-    assert said in error.where
+    assert messages in error.where
     assert command("merge", *sources, "--dry-run", *(f"--{k}={v}" for k, v in options.items()))[0]
 
 
 def test_extras_of_different_shapes(tmp_path: Path) -> None:
-    one = adapter(tmp_path / "one", extras=HEAD)
-    other = adapter(tmp_path / "other", extras={"lm_head.weight": torch.ones(2, 3)})
-    error = refused_merge(tmp_path, [one, other], "disagree on the shape of lm_head.weight")
-    assert error.where == f"{one}   [3, 2]\n{other}   [2, 3]"
+    first = adapter(tmp_path / "one", extras=HEAD)
+    second = adapter(tmp_path / "other", extras={"lm_head.weight": torch.ones(2, 3)})
+    error = refused_merge(tmp_path, [first, second], "disagree on the shape of lm_head.weight")
+    assert error.where == f"{first}   [3, 2]\n{second}   [2, 3]"
 
 
 def test_different_trained_tokens(tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_different_trained_tokens(tmp_path: Path) -> None:
         rows: dict[str, Tensor] = {name: torch.ones(2, 16)}
         return adapter(tmp_path / folder, extras=rows, trainable_token_indices=list(ids))
 
-    one, other, same = tokens("one", 5, 6), tokens("other", 5, 7), tokens("same", 5, 6)
-    error = refused_merge(tmp_path, [one, other], "disagree on the value of trainable_token")
+    first, second, same = tokens("one", 5, 6), tokens("other", 5, 7), tokens("same", 5, 6)
+    error = refused_merge(tmp_path, [first, second], "disagree on the value of trainable_token")
     assert error.where.splitlines() == [
-        f"{one}/adapter_config.json   [5, 6]",
-        f"{other}/adapter_config.json   [5, 7]",
+        f"{first}/adapter_config.json   [5, 6]",
+        f"{second}/adapter_config.json   [5, 7]",
     ]
-    merge([one, same], tmp_path / "out")
+    merge([first, same], tmp_path / "out")
     written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert written["trainable_token_indices"] == [5, 6]
 
@@ -142,10 +142,10 @@ def test_different_copies_of_a_base_weight(tmp_path: Path) -> None:
         base = {f"{name}.base_layer.weight": torch.full((9, 16), value)}
         return adapter(tmp_path / folder, modules={}, extras={**factors, **base})
 
-    one, other = copy("one", 1.0), copy("other", 2.0)
-    error = refused_merge(tmp_path, [one, other], "different copies of the base weight", name)
-    assert str(one) in error.where
-    assert str(other) in error.where
+    first, second = copy("one", 1.0), copy("other", 2.0)
+    error = refused_merge(tmp_path, [first, second], "different copies of the base weight", name)
+    assert str(first) in error.where
+    assert str(second) in error.where
 
 
 WEIGHTS = "adapter_model.safetensors"

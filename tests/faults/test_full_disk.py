@@ -23,19 +23,19 @@ from robustmerge.engine import merge as engine
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB, where the user may make one."""
-    place = tmp_path / "small"
-    place.mkdir()
+    location = tmp_path / "small"
+    location.mkdir()
     options = ["-t", "tmpfs", "-o", "size=256k", "none"]
     try:
-        done = subprocess.run(["mount", *options, place], capture_output=True, check=False)
+        done = subprocess.run(["mount", *options, location], capture_output=True, check=False)
     except FileNotFoundError:
         pytest.skip("no mount here")
     if done.returncode:
         pytest.skip("mounting needs more rights")
     try:
-        yield place
+        yield location
     finally:
-        subprocess.run(["umount", "-l", place], check=True)
+        subprocess.run(["umount", "-l", location], check=True)
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_a_disk_that_is_fuller_than_it_said(
     if old:
         adapter(small / "out", seed=9)
     before = tree(small)
-    said = "cannot write the output: No space left on device"
-    refused(lambda: merge(sources, small / "out", force=old), said)
+    messages = "cannot write the output: No space left on device"
+    refused(lambda: merge(sources, small / "out", force=old), messages)
     assert tree(small) == before
 
 
@@ -75,8 +75,8 @@ def test_a_disk_that_fills_while_torch_writes(
     monkeypatch.setattr(engine, "check_space", lambda *of: None)
     modules = {"model.layers.0.q_proj": (4_000, 1_000)}
     less = trio(small / ".." / "less", modules=modules, rank=8)  # it fits, but not twice
-    said = "cannot write the output: torch failed to write adapter_model.bin"
-    refused(lambda: merge(less, small / "out", layout="llava"), said)
+    messages = "cannot write the output: torch failed to write adapter_model.bin"
+    refused(lambda: merge(less, small / "out", layout="llava"), messages)
     assert tree(small) == {}
 
 
@@ -98,11 +98,11 @@ def test_calls_that_fail(
     sources = trio(tmp_path / "in")
     if old:
         adapter(tmp_path / "new" / "merged", seed=9)
-        monkeypatch.setattr(files, "_swap", lambda one, other: False)
+        monkeypatch.setattr(files, "_swap", lambda first, second: False)
     before = tree(tmp_path)
     monkeypatch.setattr(*((Path, call) if call == "rename" else (os, call)), fail)
-    said = f"cannot write the output: {os.strerror(error)}"
-    refused(lambda: merge(sources, tmp_path / "new" / "merged", force=old), said)
+    messages = f"cannot write the output: {os.strerror(error)}"
+    refused(lambda: merge(sources, tmp_path / "new" / "merged", force=old), messages)
     assert tree(tmp_path) == before
 
 
@@ -120,7 +120,7 @@ def test_a_rename_that_fails_puts_the_old_adapter_back(
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         return rename(path, target)
 
-    monkeypatch.setattr(files, "_swap", lambda one, other: False)
+    monkeypatch.setattr(files, "_swap", lambda first, second: False)
     monkeypatch.setattr(Path, "rename", fail)
     before = tree(tmp_path)
     if position == 3:  # there is no third

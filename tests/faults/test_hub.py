@@ -214,7 +214,7 @@ def test_a_base_from_the_cache(folder: Path, done: dict[str, tuple[int, str]]) -
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "messages"),
     [
         ("absent", ["cannot be fetched from the Hub", "where: owner/absent"]),
         ("revision", ["cannot be fetched from the Hub", "where: owner/plain@v2"]),
@@ -226,11 +226,11 @@ def test_a_base_from_the_cache(folder: Path, done: dict[str, tuple[int, str]]) -
     ],
 )
 def test_what_the_cache_lacks(
-    folder: Path, done: dict[str, tuple[int, str]], name: str, said: list[str]
+    folder: Path, done: dict[str, tuple[int, str]], name: str, messages: list[str]
 ) -> None:
     code, errors = done[name]
     assert code == 1
     assert "Traceback" not in errors
-    for part in said:
+    for part in messages:
         assert part in errors
     assert not (folder / "out" / name).exists()

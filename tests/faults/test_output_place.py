@@ -22,15 +22,15 @@ def sources(tmp_path: Path) -> list[str]:
 @pytest.fixture(params=["in one step", "in two steps"])
 def _both_exchanges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "in two steps":
-        monkeypatch.setattr(files, "_swap", lambda one, other: False)
+        monkeypatch.setattr(files, "_swap", lambda item, other: False)
 
 
 def refused_output(
-    root: Path, sources: list[str], output: Path, *said: str, **options: Any
+    root: Path, sources: list[str], output: Path, *messages: str, **options: Any
 ) -> None:
     """Refused, by the package and on the command line, with nothing changed."""
     before = tree(root)
-    error = refused(lambda: merge(sources, output, **options), *said)
+    error = refused(lambda: merge(sources, output, **options), *messages)
     assert str(output) in error.where
     code, errors = command("merge", *sources, "-o", output, *(f"--{name}" for name in options))
     assert (code, error.problem in errors) == (1, True)

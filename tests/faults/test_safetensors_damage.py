@@ -45,11 +45,11 @@ def cuts(whole: bytes) -> dict[str, tuple[bytes, str]]:
     }
 
 
-@pytest.mark.parametrize("place", cuts(bytes(16)))
-def test_a_cut_or_foreign_file_is_refused(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("location", cuts(bytes(16)))
+def test_a_cut_or_foreign_file_is_refused(tmp_path: Path, location: str) -> None:
     good, bad = adapter(tmp_path / "good"), adapter(tmp_path / "bad", seed=1)
     file = bad / "adapter_model.safetensors"
-    content, said = cuts(file.read_bytes())[place]
+    content, said = cuts(file.read_bytes())[location]
     file.write_bytes(content)
     refused_merge(tmp_path, [good, bad], "not a whole safetensors file", str(file), said)
 

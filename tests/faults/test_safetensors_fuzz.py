@@ -71,10 +71,10 @@ def ours(path: Path, whole: bytes) -> Meaning | None:
 
 def theirs(whole: bytes) -> Meaning | None:
     try:
-        found = safetensors.deserialize(whole)
+        result = safetensors.deserialize(whole)
     except safetensors.SafetensorError:
         return None
-    return {n: (str(t["dtype"]), list(t["shape"]), bytes(t["data"])) for n, t in found}
+    return {n: (str(t["dtype"]), list(t["shape"]), bytes(t["data"])) for n, t in result}
 
 
 def same(path: Path, text: bytes, length: int | None = None) -> bool:

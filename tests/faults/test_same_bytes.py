@@ -27,20 +27,24 @@ METHODS = [method.name for method in methods.every() if not method.needs]
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("in")
-    given: dict[str, Any] = {"modules": MODULES, "extras": EXTRAS}
+    arguments: dict[str, Any] = {"modules": MODULES, "extras": EXTRAS}
     ranks = {name: 3 for name in MODULES if "v_proj" in name}
-    last = adapter(root / "c", seed=2, ranks=ranks, rank_pattern={"v_proj": 3}, **given)
-    return [adapter(root / "a", **given), adapter(root / "b", seed=1, alpha=4, **given), last]
+    last = adapter(root / "c", seed=2, ranks=ranks, rank_pattern={"v_proj": 3}, **arguments)
+    return [
+        adapter(root / "a", **arguments),
+        adapter(root / "b", seed=1, alpha=4, **arguments),
+        last,
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_any_number_of_workers(tmp_path: Path, sources: list[Path], method: str) -> None:
     for workers in (1, 2, 5):
         merge(sources, tmp_path / str(workers), method=method, workers=workers)
-    one, two, five = (tree(tmp_path / str(workers)) for workers in (1, 2, 5))
-    assert len(one) == 4
-    assert one == two
-    assert one == five
+    first, second, five = (tree(tmp_path / str(workers)) for workers in (1, 2, 5))
+    assert len(first) == 4
+    assert first == second
+    assert first == five
 
 
 @pytest.mark.parametrize("rank", ["energy:0.9", "full", 2])
@@ -73,12 +77,12 @@ def shuffled(folder: Path, source: Path, seed: int) -> Path:
 @pytest.mark.parametrize("method", METHODS)
 def test_any_order_of_tensors(tmp_path: Path, sources: list[Path], method: str) -> None:
     mixed = [shuffled(tmp_path / "in" / s.name, s, seed=i) for i, s in enumerate(sources)]
-    for name, given in [("plain", sources), ("mixed", mixed)]:
-        merge(given, tmp_path / name, method=method)
+    for name, arguments in [("plain", sources), ("mixed", mixed)]:
+        merge(arguments, tmp_path / name, method=method)
     plain, other = tree(tmp_path / "plain"), tree(tmp_path / "mixed")
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert plain[name] == other[name]
-    reports = [json.loads(found["merge.json"])["modules"] for found in (plain, other)]
+    reports = [json.loads(result["merge.json"])["modules"] for result in (plain, other)]
     assert list(reports[0].items()) == list(reports[1].items())
 
 
@@ -94,16 +98,16 @@ def test_any_order_of_adapters(
     method: str,
     parameters: Any,
 ) -> None:
-    found = []
+    result = []
     for order in ([0, 1, 2], [2, 0, 1], [1, 0, 2]):
         mine = [weights[i] for i in order] if weights else None
         output = tmp_path / "".join(map(str, order))
-        given = [sources[i] for i in order]
-        merge(given, output, method=method, weights=mine, parameters=parameters)
-        found.append(deltas(output))
-    for other in found[1:]:
-        assert found[0].keys() == other.keys()
-        for name, delta in found[0].items():
+        arguments = [sources[i] for i in order]
+        merge(arguments, output, method=method, weights=mine, parameters=parameters)
+        result.append(deltas(output))
+    for other in result[1:]:
+        assert result[0].keys() == other.keys()
+        for name, delta in result[0].items():
             assert delta.abs().max() > 0
             assert torch.allclose(delta, other[name], rtol=1e-5, atol=1e-5)
 

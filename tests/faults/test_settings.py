@@ -15,7 +15,7 @@ FILE = "adapter_config.json"
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "messages"),
     [
         (None, "no adapter_config.json"),
         (b"", "not valid JSON"),
@@ -30,11 +30,13 @@ FILE = "adapter_config.json"
     ],
     ids=["missing", "empty", "open", "yaml", "utf16", "deep", "digits", "list", "text", "null"],
 )
-def test_a_file_that_is_no_json_object(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_a_file_that_is_no_json_object(
+    tmp_path: Path, content: bytes | None, messages: str
+) -> None:
     good, bad = adapter(tmp_path / "good"), adapter(tmp_path / "bad")
     file = bad / FILE
     file.unlink() if content is None else file.write_bytes(content)
-    error = refused_merge(tmp_path, [good, bad], said)
+    error = refused_merge(tmp_path, [good, bad], messages)
     assert str(bad) in error.where
 
 
@@ -50,12 +52,14 @@ def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
     (marked / FILE).write_bytes(b"\xef\xbb\xbf" + (marked / FILE).read_bytes())
     for folder in (plain, marked):
         merge([folder], tmp_path / "out" / folder.name)
-    one, other = (tmp_path / "out" / n / "adapter_model.safetensors" for n in ("plain", "marked"))
-    assert one.read_bytes() == other.read_bytes()
+    first, second = (
+        tmp_path / "out" / n / "adapter_model.safetensors" for n in ("plain", "marked")
+    )
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "messages"),
     [
         ("r", 0, "r = 0 is not a positive whole number"),
         ("r", -1, "r = -1 is not a positive whole number"),
@@ -97,11 +101,13 @@ def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_settings_that_cannot_be_merged(tmp_path: Path, field: str, value: Any, said: str) -> None:
+def test_settings_that_cannot_be_merged(
+    tmp_path: Path, field: str, value: Any, messages: str
+) -> None:
     good, bad = adapter(tmp_path / "good"), adapter(tmp_path / "bad", **{field: value})
     config = json.loads((bad / FILE).read_text())
     (bad / FILE).write_text(json.dumps(config | {field: value}))  # also what `adapter` sets itself
-    error = refused_merge(tmp_path, [good, bad], said)
+    error = refused_merge(tmp_path, [good, bad], messages)
     assert str(bad / FILE) in error.where
     assert len(error.problem) < 600
 
@@ -122,5 +128,5 @@ def test_settings_that_say_nothing_are_accepted(tmp_path: Path, field: str, valu
     plain, odd = adapter(tmp_path / "plain"), adapter(tmp_path / "odd", **{field: value})
     for folder in (plain, odd):
         merge([folder], tmp_path / "out" / folder.name, method="task-arithmetic")
-    one, other = (deltas(tmp_path / "out" / name) for name in ("plain", "odd"))
-    assert all((one[name] == other[name]).all() for name in one)
+    first, second = (deltas(tmp_path / "out" / name) for name in ("plain", "odd"))
+    assert all((first[name] == second[name]).all() for name in first)

@@ -36,7 +36,7 @@ def put(name: str, *shape: int) -> Callable[[Tensors], object]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "messages"),
     [
         (lambda t: t.pop(A), [f"{MODULE} has lora_B only", B]),
         (lambda t: t.pop(B), [f"{MODULE} has lora_A only", A]),
@@ -58,11 +58,11 @@ def put(name: str, *shape: int) -> Callable[[Tensors], object]:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_broken_set_of_tensors_is_refused(
-    tmp_path: Path, change: Callable[[Tensors], object], said: list[str]
+    tmp_path: Path, change: Callable[[Tensors], object], messages: list[str]
 ) -> None:
     good = adapter(tmp_path / "good", extras={"lm_head.weight": torch.ones(3, 2)})
     bad = changed(tmp_path / "bad", change)
-    error = refused_merge(tmp_path, [good, bad], *said)
+    error = refused_merge(tmp_path, [good, bad], *messages)
     assert str(bad / "adapter_model.safetensors") in error.where
 
 
@@ -127,16 +127,16 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "one", "other"),
+    ("layout", "item", "other"),
     [
         ("llava", "model.model.visual", "language_model.model.model.visual"),
         ("flat", "model.q_proj", "model.language_model.q_proj"),
     ],
 )
-def test_two_names_never_become_one(tmp_path: Path, layout: str, one: str, other: str) -> None:
+def test_two_names_never_become_one(tmp_path: Path, layout: str, item: str, other: str) -> None:
     """Names of no known model, which one layout tells apart and another does not."""
-    folder = adapter(tmp_path / "a", modules={one: (6, 8), other: (6, 8)})
-    error = refused_merge(tmp_path, [folder], f"are both {one}", "--layout hf", layout=layout)
+    folder = adapter(tmp_path / "a", modules={item: (6, 8), other: (6, 8)})
+    error = refused_merge(tmp_path, [folder], f"are both {item}", "--layout hf", layout=layout)
     assert len(error.where.splitlines()) == 2
     assert len(merge([folder], tmp_path / "out", layout="hf").modules) == 2
 

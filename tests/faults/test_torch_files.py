@@ -71,8 +71,8 @@ def test_the_old_format_is_read(tmp_path: Path) -> None:
     new = save(tmp_path / "new", LORA)
     for folder in (old, new):
         merge([folder], tmp_path / "out" / folder.name)
-    one, other = (tmp_path / "out" / n / "adapter_model.safetensors" for n in ("old", "new"))
-    assert one.read_bytes() == other.read_bytes()
+    first, second = (tmp_path / "out" / n / "adapter_model.safetensors" for n in ("old", "new"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -95,7 +95,7 @@ def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "messages"),
     [
         ([torch.ones(2)], "the whole is a list"),
         (torch.ones(2), "the whole is a tensor of"),
@@ -107,9 +107,11 @@ def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_anything_but_named_tensors_is_refused(tmp_path: Path, content: object, said: str) -> None:
+def test_anything_but_named_tensors_is_refused(
+    tmp_path: Path, content: object, messages: str
+) -> None:
     folder = save(tmp_path / "a", content)
-    error = refused_merge(tmp_path, [folder], said, "adapter_model.bin")
+    error = refused_merge(tmp_path, [folder], messages, "adapter_model.bin")
     assert len(error.problem) < 300
 
 
@@ -147,8 +149,8 @@ def test_transposed_and_shared_storage_is_read(tmp_path: Path) -> None:
     for name, a, b in [("view", A.T, B.T), ("plain", A.T.contiguous(), B.T.contiguous())]:
         save(tmp_path / name, dict(zip(LORA, (a, b), strict=True)))
         merge([tmp_path / name], tmp_path / "out" / name)
-    one, other = (tmp_path / "out" / n / "adapter_model.safetensors" for n in ("view", "plain"))
-    assert one.read_bytes() == other.read_bytes()
+    first, second = (tmp_path / "out" / n / "adapter_model.safetensors" for n in ("view", "plain"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_safetensors_win_over_a_file_of_torch_beside_them(tmp_path: Path) -> None:
