@@ -16,7 +16,9 @@ from robustmerge_bench.metrics import exact, exact_match, letter_match, vqa, vqa
 from robustmerge_bench.metrics.letter import letter
 
 TEXT = st.text(max_size=12)
-NAMES = ["metrics." + part.name for part in pkgutil.iter_modules(metrics.__path__)] + ["stats"]
+NAMES = ["metrics." + part.name for part in pkgutil.iter_modules(metrics.__path__)] + [
+    "results.comparison"
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

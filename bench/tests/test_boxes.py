@@ -94,5 +94,5 @@ def test_half_is_not_enough() -> None:
 
 
 def test_a_reference_must_be_a_box() -> None:
-    with pytest.raises(MergeError, match=r"'\[2, 0, 1, 1\]' is no box"):
+    with pytest.raises(MergeError, match=r"'\[2, 0, 1, 1\]' is not a box"):
         box_match("[0, 0, 1, 1]", ("[0, 0, 1, 1]", "[2, 0, 1, 1]"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from robustmerge_bench.metrics import java
-from robustmerge_bench.metrics.meteor import meteor, summable
+from robustmerge_bench.metrics.meteor import meteor, meteor_rows
 from robustmerge_bench.metrics.ptb import words
 from robustmerge_bench.paper.figures import FIGURES, caption_metrics
 from robustmerge_bench.paper.scoring import score
@@ -58,7 +58,7 @@ def test_bleu_rouge_and_cider_are_theirs(seed: int, n: int) -> None:
     theirs |= {f"Bleu_{k}": value for k, value in enumerate(bleu, 1)}
     theirs["ROUGE_L"], rouge = Rouge().compute_score(right, said)
     theirs["CIDEr"], cider = Cider().compute_score(right, said)
-    rows = rows_of(captions, cut_by_java=False, meteor=False)
+    rows = rows_of(captions, split_by_java=False, meteor=False)
     ours = caption_metrics(rows.sum(axis=0)[None], np.array([n]))
     assert set(ours) == set(theirs)
     for name, value in theirs.items():
@@ -88,7 +88,7 @@ def floats(*lines: list[int]) -> list[list[float]]:
 
 def test_meteor_from_its_counts() -> None:
     """Counts and scores as METEOR 1.5 printed them, of single captions and of five together."""
-    table = summable(floats(*COUNTS, SAME))
+    table = meteor_rows(floats(*COUNTS, SAME))
     assert meteor(table) == pytest.approx([*SCORES, 1.0], abs=1e-15)
     assert meteor(table[:5].sum(axis=0)[None]) == pytest.approx([0.21723240538773905], abs=1e-15)
 
@@ -96,15 +96,15 @@ def test_meteor_from_its_counts() -> None:
 def test_meteor_of_nothing_in_common() -> None:
     one_sided = [*COUNTS[3]]
     one_sided[4] = 1  # found in the caption alone
-    assert meteor(summable(floats(one_sided, COUNTS[2]))).tolist() == [0, 0]
+    assert meteor(meteor_rows(floats(one_sided, COUNTS[2]))).tolist() == [0, 0]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(java.what_is_missing()), reason="java is not installed")
+@pytest.mark.skipif(bool(java.missing_software()), reason="java is not installed")
 def test_meteor_of_drawn_sets_is_javas() -> None:
     captions = [*pairs(3, 40), ("a dog", ("a dog",)), ("", ("a dog",))]
-    counts = java.aligned(captions)
-    table = summable(counts)
+    counts = java.count_matches(captions)
+    table = meteor_rows(counts)
     drawn = [random.Random(i).choices(range(len(captions)), k=25) for i in range(5)]
     drawn.append(list(range(len(captions))))
     asked = [
@@ -137,7 +137,7 @@ print("found", json.dumps(found))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(java.what_is_missing()), reason="java is not installed")
+@pytest.mark.skipif(bool(java.missing_software()), reason="java is not installed")
 def test_the_official_score_is_that_of_their_evaluation(tmp_path: Path) -> None:
     """Everything but SPICE, which the released scripts drop, with marks and capitals."""
     captions = [
@@ -173,10 +173,10 @@ def test_the_official_score_is_that_of_their_evaluation(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(java.what_is_missing()), reason="java is not installed")
+@pytest.mark.skipif(bool(java.missing_software()), reason="java is not installed")
 def test_words_are_cut_as_in_java() -> None:
     texts = [
         "A man's dog isn't here, it's there.", "", "Two (2) dogs; one [big] dog...",
         "black-and-white t-shirt!", 'a can of Campbell\'s soup\nwith "label"', "?", "",
     ]  # fmt: skip
-    assert java.cut(texts) == [words(text) for text in texts]
+    assert java.tokenize(texts) == [words(text) for text in texts]

@@ -9,15 +9,15 @@ BENCHMARK = (
     _plant(
         "an empty answer matches an empty reference",
         "bench/metrics/exact.py::exact_match",
-        "if said and said in",
-        "if said in",
+        "if text and text in",
+        "if text in",
         "bench/tests/test_answers.py",
     ),
     _plant(
         "two letters are as good as one",
         "bench/metrics/letter.py::letter",
-        "if len(found) == 1 else None",
-        "if found else None",
+        "if len(letters) == 1 else None",
+        "if letters else None",
         "bench/tests/test_answers.py",
     ),
     _plant(
@@ -44,8 +44,8 @@ BENCHMARK = (
     _plant(
         "half an overlap is enough",
         "bench/metrics/boxes.py::box_match",
-        "iou(said, box) > threshold",
-        "iou(said, box) >= threshold",
+        "iou(answered, right) > threshold",
+        "iou(answered, right) >= threshold",
         "bench/tests/test_boxes.py",
     ),
     _plant(
@@ -78,7 +78,7 @@ BENCHMARK = (
     ),
     _plant(
         "CIDEr does not clip",
-        "bench/metrics/cider.py::_Telling.likeness",
+        "bench/metrics/cider.py::_WeightedText.similarity",
         "min(x, theirs[g])",
         "x",
         "bench/tests/test_captions.py",

@@ -197,7 +197,7 @@ SCORING = (
     # Figures
     _plant(
         "a perfect caption is a chunk",
-        "bench/metrics/meteor.py::summable",
+        "bench/metrics/meteor.py::meteor_rows",
         "np.where(same, 0, chunks)",
         "chunks",
         "bench/tests/test_pycocoevalcap.py",

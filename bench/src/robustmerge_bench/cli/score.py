@@ -116,7 +116,7 @@ def _notes(task: PaperTask, scores: Sequence[Score], questions: int | None) -> l
     absent = next((each.missing for each in scores if each.missing), ())
     if absent:
         notes.append(
-            f"* {', '.join(absent)} is missing, since {java.what_is_missing()}; the score is the "
+            f"* {', '.join(absent)} is missing, since {java.missing_software()}; the score is the "
             "mean of the other metrics, and not comparable with published ones"
         )
     if task.kind == "mmbench":

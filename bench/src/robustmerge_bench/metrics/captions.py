@@ -1,9 +1,9 @@
-"""Captions: how near they come to what people wrote.
+"""Captions compared with those that annotators wrote.
 
-Two figures, for two purposes. `caption_metrics` gives what the COCO caption evaluation gives for a
-set: BLEU and CIDEr are no means over captions, so no interval follows from resampling scores.
-`sentence_score` is a score of one caption, for everything that compares methods item by item.
-METEOR and SPICE take Java and are not computed.
+`caption_metrics` gives the metrics of the COCO caption evaluation for a set: BLEU and CIDEr are not
+means over captions, so no interval follows from resampled scores. `sentence_score` is a score of
+one caption, for comparisons of methods item by item. METEOR and SPICE require Java and are not
+computed here.
 """
 
 from __future__ import annotations
@@ -24,13 +24,10 @@ Caption = tuple[str, tuple[str, ...]]
 
 
 def sentence_score(answer: str, references: tuple[str, ...]) -> float:
-    """The mean of a caption's BLEU-1 to 4 and ROUGE-L, 0 to 100; 0 for an empty answer.
+    """Return the mean of a caption's BLEU-1 to 4 and ROUGE-L, 0 to 100; 0 for an empty answer.
 
-    BLEU counts as far as the reference closest in length has runs of words: one of two words has no
-    BLEU-3. So a caption equal to a reference gets 100, but for the smoothing (1e-6).
-
-    Raises:
-        MergeError: There is no reference with a word in it.
+    BLEU counts up to the length of the reference closest in length: one of two words has no BLEU-3.
+    So a caption equal to a reference gets 100, except for the smoothing (1e-6).
     """
     _check(((answer, references),))
     caption, texts = words(answer), tuple(map(words, references))
@@ -41,7 +38,7 @@ def sentence_score(answer: str, references: tuple[str, ...]) -> float:
 
 
 def caption_metrics(captions: Sequence[Caption]) -> dict[str, float]:
-    """The metrics of a set of captions, by the names of the COCO caption evaluation.
+    """Return the metrics of a set of captions, by the names of the COCO caption evaluation.
 
     Args:
         captions: The answer and the references of every image, all of the set: the weights of
@@ -49,9 +46,6 @@ def caption_metrics(captions: Sequence[Caption]) -> dict[str, float]:
 
     Returns:
         Bleu_1, Bleu_2, Bleu_3, Bleu_4 and ROUGE_L, each 0 to 1, and CIDEr, 0 to 10.
-
-    Raises:
-        MergeError: There is no caption, or one without a reference that has a word.
     """
     _check(captions)
     cut = [(words(answer), tuple(map(words, references))) for answer, references in captions]
@@ -62,7 +56,7 @@ def caption_metrics(captions: Sequence[Caption]) -> dict[str, float]:
 
 
 def _check(captions: Sequence[Caption]) -> None:
-    """See to it that there is something to compare with."""
+    """Check that every caption has a reference."""
     bare = [answer for answer, references in captions if not any(map(words, references))]
     if captions and not bare:
         return

@@ -1,20 +1,20 @@
-"""Exact match: the same words, whatever the case, the spacing and a period at the end."""
+"""Exact match: the same words, ignoring case, spacing and a period at the end."""
 
 from __future__ import annotations
 
 
 def exact_match(answer: str, references: tuple[str, ...]) -> float:
-    """Whether an answer is one of the references: 100 or 0, and 0 for an empty answer.
+    """Return 100 if an answer is one of the references, else 0, also for an empty answer.
 
     >>> exact_match(" Red  car.", ("red car",))
     100.0
     """
-    said = normalized(answer)
-    return 100.0 if said and said in map(normalized, references) else 0.0
+    text = normalized(answer)
+    return 100.0 if text and text in map(normalized, references) else 0.0
 
 
 def normalized(text: str) -> str:
-    """A text in lower case, its white space single spaces, without one period at its end.
+    """Return a text in lower case, with single spaces, without one period at its end.
 
     >>> normalized("A  Zebra .")
     'a zebra'

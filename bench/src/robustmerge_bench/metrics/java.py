@@ -1,7 +1,7 @@
-"""The two Java programs of the COCO caption evaluation, as the extra `captions` brings them.
+"""The two Java programs of the COCO caption evaluation, which the extra `captions` installs.
 
-    cut        Stanford's tokenizer, then without punctuation
-    aligned    METEOR 1.5's counts of what a caption and its best reference have in common
+    tokenize         Stanford's tokenizer, then without punctuation
+    count_matches    METEOR 1.5's counts of matched words in a caption and its best reference
 
 Both take all captions at once. Cost: METEOR loads its table of paraphrases, 10 to 20 s and 1 GB,
 and then takes about 0.2 ms for a caption with five references; the tokenizer takes 1 s.
@@ -25,15 +25,15 @@ from .ngrams import Words
 
 _METEOR = "meteor/meteor-1.5.jar"
 _TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"
-_UTF8 = "-Dfile.encoding=UTF-8"  # whatever the locale says
+_UTF8 = "-Dfile.encoding=UTF-8"  # in every locale
 _CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 # Punctuation, in the tokenizer's names. Those of brackets are in capitals, and so drop nothing.
 _MARKS = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
 _DROPPED = frozenset(_MARKS.split())
 
 
-def what_is_missing() -> str:
-    """What must be installed before either runs; '' if nothing."""
+def missing_software() -> str:
+    """Return what must be installed before either program runs; '' if nothing."""
     if shutil.which("java") is None:
         return "java is not installed"
     if _folder() is None:
@@ -41,45 +41,37 @@ def what_is_missing() -> str:
     return ""
 
 
-def cut(texts: Sequence[str]) -> list[Words]:
-    """The words of each text, as the official evaluation cuts them.
-
-    Raises:
-        MergeError: Java is not there, or fails.
-    """
+def tokenize(texts: Sequence[str]) -> list[Words]:
+    """Split each text into words as the official evaluation does."""
     joined = "\n".join(" ".join(text.split()) for text in texts)
-    found = _run(_UTF8, "-cp", _TOKENIZER, _CLASS, "-preserveLines", "-lowerCase", lines=joined)
-    if len(found) != len(texts):
-        raise _failed(f"the tokenizer gave {len(found)} lines for {len(texts)} captions")
-    return [tuple(w for w in line.split(" ") if w and w not in _DROPPED) for line in found]
+    lines = _run(_UTF8, "-cp", _TOKENIZER, _CLASS, "-preserveLines", "-lowerCase", lines=joined)
+    if len(lines) != len(texts):
+        raise _failed(f"the tokenizer gave {len(lines)} lines for {len(texts)} captions")
+    return [tuple(w for w in line.split(" ") if w and w not in _DROPPED) for line in lines]
 
 
-def aligned(captions: Sequence[Caption]) -> list[list[float]]:
-    """METEOR's 23 counts for each caption and the reference it is most like.
-
-    Raises:
-        MergeError: Java is not there, or fails.
-    """
-    asked = (" ||| ".join(("SCORE", *map(_plain, rs), _plain(c))) for c, rs in captions)
+def count_matches(captions: Sequence[Caption]) -> list[list[float]]:
+    """Return METEOR's 23 counts for each caption and its most similar reference."""
+    requests = (" ||| ".join(("SCORE", *map(_plain, rs), _plain(c))) for c, rs in captions)
     command = (_UTF8, "-Xmx2G", "-jar", _METEOR, "-", "-", "-stdio", "-l", "en", "-norm")
-    found = _run(*command, lines="\n".join(asked))
+    answers = _run(*command, lines="\n".join(requests))
     try:
-        counts = [[float(part) for part in line.split()] for line in found]
+        counts = [[float(part) for part in line.split()] for line in answers]
     except ValueError:
-        raise _failed(f"METEOR answered {found[0]:.80}") from None
+        raise _failed(f"METEOR answered {answers[0]:.80}") from None
     if len(counts) != len(captions) or any(len(line) != 23 for line in counts):
         raise _failed(f"METEOR gave {len(counts)} lines of counts for {len(captions)} captions")
     return counts
 
 
 def _plain(text: str) -> str:
-    """A text that METEOR takes for one field."""
+    """Return a text that is one field of METEOR's input."""
     return " ".join(text.replace("|||", "").split())
 
 
-@lru_cache(maxsize=4)  # two protocols mostly ask the same
+@lru_cache(maxsize=4)  # two protocols mostly have the same captions
 def _run(*command: str, lines: str) -> tuple[str, ...]:
-    if problem := what_is_missing():
+    if problem := missing_software():
         raise MergeError(
             problem, where="METEOR and the official tokenizer", hint="install it, or do without"
         )
@@ -109,7 +101,7 @@ def _failed(problem: str) -> MergeError:
 
 
 def _folder() -> Path | None:
-    """Where the extra is installed. It is not imported: that would cost, and need nothing of it."""
+    """Return the extra's folder; importing the package would only cost time."""
     spec = find_spec("pycocoevalcap")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return next((Path(p) for p in places if (Path(p) / _METEOR).is_file()), None)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return next((Path(p) for p in folders if (Path(p) / _METEOR).is_file()), None)

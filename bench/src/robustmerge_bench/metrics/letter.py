@@ -1,4 +1,4 @@
-"""Lettered choice: which option an answer names."""
+"""Lettered choice: the option that an answer names."""
 
 from __future__ import annotations
 
@@ -11,19 +11,11 @@ _ALONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
 # The letter and its option: B. a cat, (B) a cat, B: a cat. Not "A cat", where A is a word.
 _FIRST = re.compile(r"(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.:)])\s")
 # A sentence about the letter: The answer is B. Answer: (B), a cat. Not "the answer is A cat".
-_SAID = re.compile(r"(?i:\banswer(?: is:?|:))\s*[(\[]?([A-Z])(?=[)\].,:;]|\s*$)")
+_SENTENCE = re.compile(r"(?i:\banswer(?: is:?|:))\s*[(\[]?([A-Z])(?=[)\].,:;]|\s*$)")
 
 
 def letter_match(answer: str, references: tuple[str, ...]) -> float:
-    """Whether an answer names the right option: 100 or 0, and 0 where it names none or two.
-
-    Args:
-        answer: What was answered.
-        references: The letters of right options, capital.
-
-    Raises:
-        MergeError: A reference is no letter.
-    """
+    """Return 100 if an answer names a right option, else 0; references are capital letters."""
     for reference in references:
         if not re.fullmatch("[A-Z]", reference):
             raise MergeError(
@@ -35,7 +27,7 @@ def letter_match(answer: str, references: tuple[str, ...]) -> float:
 
 
 def letter(answer: str) -> str | None:
-    """The option that an answer names, None where it names none or several.
+    """Return the option that an answer names, None where it names none or several.
 
     >>> [letter(x) for x in ("B", "(b)", "B. a cat", "The answer is B.", "A cat", "A or B")]
     ['B', 'B', 'B', 'B', None, None]
@@ -43,7 +35,7 @@ def letter(answer: str) -> str | None:
     answer = answer.strip()
     if alone := _ALONE.fullmatch(answer):
         return alone[1].upper()
-    found = set(_SAID.findall(answer))
+    letters = set(_SENTENCE.findall(answer))
     if first := _FIRST.match(answer):
-        found.add(next(filter(None, first.groups())))
-    return found.pop() if len(found) == 1 else None
+        letters.add(next(filter(None, first.groups())))
+    return letters.pop() if len(letters) == 1 else None

@@ -1,4 +1,4 @@
-r"""METEOR: words found in a reference, also by stem, synonym or paraphrase, and in how many pieces.
+r"""METEOR: words in common with a reference, also by stem, synonym or paraphrase, and their order.
 
     METEOR = F (1 - γ (chunks / matched)^β),   F = P R / (α P + (1 - α) R)
 
@@ -8,8 +8,8 @@ function word, times 1, 0.6, 0.8 or 0.6 if matched as it is, by stem, as a synon
 paraphrase. All are sums over the captions before they are divided, so that METEOR of a set is not
 the mean of its captions'. A caption that is its reference counts as no chunk.
 
-Which words match is for the Java program to say (`java.aligned`); what follows from it is here,
-since it must be computed again for resampled sets.
+The Java program finds the words that match (`java.count_matches`); the score is computed from its
+counts here, since resampled sets need it again.
 
 Source: Denkowski and Lavie, Meteor Universal, WMT 2014; METEOR 1.5, whose corpus scores these are
 to 1e-15.
@@ -22,13 +22,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-COLUMNS = 7
+COLUMNS = 7  # of `meteor_rows`
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])  # as it is, by stem, synonym, paraphrase
 
 
-def summable(counts: Sequence[Sequence[float]]) -> Float[np.ndarray, "captions 7"]:
-    """What METEOR of a set is computed from by sums.
+def meteor_rows(counts: Sequence[Sequence[float]]) -> Float[np.ndarray, "captions 7"]:
+    """Return the numbers whose sums over a set give its METEOR.
 
     Args:
         counts: METEOR's 23 counts of each caption: words of caption and reference; function words
@@ -41,20 +41,20 @@ def summable(counts: Sequence[Sequence[float]]) -> Float[np.ndarray, "captions 7
     """
     table = np.array(counts, float).reshape(-1, 23)
     words, function = table[:, 0:2], table[:, 2:4]
-    ways = table[:, 4:20].reshape(-1, 4, 4)
-    found = _WEIGHTS @ (_DELTA * ways[:, :, 0:2] + (1 - _DELTA) * ways[:, :, 2:4])
+    ways = table[:, 4:20].reshape(-1, 4, 4)  # [captions, way to match, words]
+    weight = _WEIGHTS @ (_DELTA * ways[:, :, 0:2] + (1 - _DELTA) * ways[:, :, 2:4])
     total = _DELTA * (words - function) + (1 - _DELTA) * function
     chunks, matched = table[:, 20], table[:, 21:23]
     same = (chunks == 1) & (matched == words).all(axis=1)
     pieces = np.where(same, 0, chunks)
-    return np.column_stack([found[:, 0], total[:, 0], found[:, 1], total[:, 1], pieces, matched])
+    return np.column_stack([weight[:, 0], total[:, 0], weight[:, 1], total[:, 1], pieces, matched])
 
 
 def meteor(sums: Float[np.ndarray, "sets 7"]) -> Float[np.ndarray, " sets"]:
-    """METEOR of sets, each 0 to 1, from the sums of what `summable` gives."""
-    hit, words, found, wanted, chunks, ours, theirs = sums.T
-    some = (hit > 0) & (found > 0)
-    precision, recall = _share(hit, words, some), _share(found, wanted, some)
+    """Return METEOR of sets, each 0 to 1, from the sums of their `meteor_rows`."""
+    hit, words, recalled, wanted, chunks, ours, theirs = sums.T
+    some = (hit > 0) & (recalled > 0)
+    precision, recall = _share(hit, words, some), _share(recalled, wanted, some)
     f = _share(precision * recall, _ALPHA * precision + (1 - _ALPHA) * recall, some)
     pieces = _share(2 * chunks, ours + theirs, some)
     score: np.ndarray = f * (1 - _GAMMA * pieces**_BETA)

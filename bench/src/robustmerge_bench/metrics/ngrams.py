@@ -1,18 +1,18 @@
-"""Runs of words, counted: what BLEU and CIDEr compare."""
+"""Counts of n-grams, which BLEU and CIDEr compare."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 LONGEST = 4
-"""Words in the longest run that either looks at."""
+"""Words in the longest n-gram."""
 
 Words = tuple[str, ...]
 Counts = Counter[Words]
 
 
 def ngrams(words: Words, size: int) -> Counts:
-    """How often each run of so many words occurs.
+    """Count the n-grams of one size.
 
     >>> ngrams(("a", "b", "a"), 1)[("a",)]
     2

@@ -1,9 +1,9 @@
-"""The words of a caption, as the COCO caption evaluation cuts them.
+"""The words of a caption, split as in the COCO caption evaluation.
 
 That evaluation runs Stanford's Penn Treebank tokenizer (Java), lower-cases, and drops marks of
 punctuation. This does the same to captions in plain Python: clitics are words (`dog 's`, `is n't`),
 compounds stay whole (`black-and-white`, `black/white`), abbreviations keep their period, brackets
-become `-lrb-` and stay, since the list of what is dropped has them in capitals.
+become `-lrb-` and stay, since the list of dropped tokens has them in capitals.
 
 It agrees with the original on ordinary English captions. Emoticons, formulas, markup, an apostrophe
 typed as a backtick, `2p.m.` and a single letter that ends a sentence (`plan B. A man`) come out
@@ -52,10 +52,10 @@ _DROPPED = re.compile(r"'+|`+|\"|[.?!,:;]|\.\.+|-+")
 
 
 def words(text: str) -> Words:
-    """The words of a caption, lower case, without punctuation.
+    """Split a caption into words, in lower case and without punctuation.
 
     >>> words("A man's dog (black/white) isn't here.")
     ('a', 'man', "'s", 'dog', '-lrb-', 'black/white', '-rrb-', 'is', "n't", 'here')
     """
-    found = _TOKEN.findall(text.lower().translate(_PLAIN))
-    return tuple(_BRACKETS.get(token, token) for token in found if not _DROPPED.fullmatch(token))
+    tokens = _TOKEN.findall(text.lower().translate(_PLAIN))
+    return tuple(_BRACKETS.get(token, token) for token in tokens if not _DROPPED.fullmatch(token))

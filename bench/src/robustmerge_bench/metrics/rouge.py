@@ -1,9 +1,9 @@
-r"""ROUGE-L: how much of a caption and of a reference is one common sequence of words.
+r"""ROUGE-L: the longest common subsequence of words of a caption and a reference.
 
     F = (1 + β²) P R / (R + β² P),   β = 1.2
 
 P is the length of the longest common subsequence as a share of the caption, R as a share of the
-reference. With several references the best P and the best R are taken, each for itself.
+reference. With several references the best P and the best R are taken, also from two references.
 
 Source: Lin, ROUGE, ACL workshop 2004; β and the two maxima are those of pycocoevalcap 1.2.
 """
@@ -16,11 +16,11 @@ _BETA2 = 1.2**2
 
 
 def rouge_l(caption: Words, references: tuple[Words, ...]) -> float:
-    """ROUGE-L of one caption, 0 to 1; 0 for an empty one."""
+    """Return ROUGE-L of one caption, 0 to 1; 0 for an empty one."""
     references = tuple(filter(None, references))
     if not caption or not references:
         return 0.0
-    common = [_common(caption, reference) for reference in references]
+    common = [_common_length(caption, reference) for reference in references]
     precision = max(common) / len(caption)
     recall = max(n / len(r) for n, r in zip(common, references, strict=True))
     if not precision:
@@ -28,9 +28,9 @@ def rouge_l(caption: Words, references: tuple[Words, ...]) -> float:
     return (1 + _BETA2) * precision * recall / (recall + _BETA2 * precision)
 
 
-def _common(a: Words, b: Words) -> int:
-    """The length of the longest common subsequence."""
-    above = [0] * (len(b) + 1)  # its lengths in the words of `a` so far and the first of `b`
+def _common_length(a: Words, b: Words) -> int:
+    """Return the length of the longest common subsequence."""
+    above = [0] * (len(b) + 1)  # lengths for the words of `a` so far and the first of `b`
     for word in a:
         row = [0]
         for j, other in enumerate(b):

@@ -1,11 +1,11 @@
-"""VQA accuracy: an answer is right if at least three of ten people gave it.
+"""VQA accuracy: an answer is right if at least three of ten annotators gave it.
 
-    mean over people i of min(1, n_i / 3),   n_i = how many of the others said the same
+    mean over annotators i of min(1, n_i / 3),   n_i = number of others with the same answer
 
-which leaves each person out once, so that people and models are measured alike. Answers are
+which leaves each annotator out once, so that annotators and models are measured alike. Answers are
 compared after a normalization by fixed rules, those of the evaluation server with its oddities: a
-mark of punctuation vanishes wherever it stands if it touches a space once, and else becomes one;
-commas and question marks vanish, 's is a word of its own, a period stays only before a digit.
+punctuation mark is deleted everywhere if it touches a space once, and else becomes a space;
+commas and question marks are deleted, 's is a word of its own, a period stays only before a digit.
 
 Source: Antol et al., VQA, arXiv:1505.00468, and visualqa.org/evaluation; the rules in their common
 form, EvalAIAnswerProcessor of facebookresearch/mmf.
@@ -42,32 +42,32 @@ _WRITTEN = {"somebody'd": "somebodyd"} | {
 
 
 def vqa_accuracy(answer: str, references: tuple[str, ...]) -> float:
-    """How far an answer agrees with people's answers, 0 to 100; 0 for an empty answer.
+    """Return the agreement with annotators' answers, 0 to 100; 0 for an empty answer.
 
     Args:
-        answer: What was answered.
-        references: One answer of each person: ten in VQA and VizWiz.
+        answer: The answer.
+        references: One answer of each annotator: ten in VQA and VizWiz.
 
     Raises:
-        MergeError: There are fewer than four references, of which no answer can reach 100.
+        MergeError: Fewer than four references, with which no answer can reach 100.
     """
-    people = len(references)
-    if people < 4:
+    annotators = len(references)
+    if annotators < 4:
         raise MergeError(
-            f"VQA accuracy cannot be computed from {people} references",
+            f"VQA accuracy cannot be computed from {annotators} references",
             where="the answers of the task",
-            hint="it takes one answer of each of ten people; for fewer, use exact match",
+            hint="it takes one answer of each of ten annotators; for fewer, use exact match",
         )
-    said = normalized(answer)
-    if not said:
+    text = normalized(answer)
+    if not text:
         return 0.0
-    same = sum(said == normalized(reference) for reference in references)
-    left_out = same * min(1.0, (same - 1) / 3) + (people - same) * min(1.0, same / 3)
-    return 100 * left_out / people
+    same = sum(text == normalized(reference) for reference in references)
+    left_out = same * min(1.0, (same - 1) / 3) + (annotators - same) * min(1.0, same / 3)
+    return 100 * left_out / annotators
 
 
 def normalized(text: str) -> str:
-    """A text by the evaluation server's rules.
+    """Normalize a text by the evaluation server's rules.
 
     >>> normalized("The  two dogs, on a mat.")
     '2 dogs on mat'
@@ -76,7 +76,7 @@ def normalized(text: str) -> str:
     text = re.sub(r"[\n\t]", " ", text).strip()
     touching = text
     for mark in _MARKS:
-        beside = f"{mark} " in touching or f" {mark}" in touching
-        text = text.replace(mark, "" if beside else " ")
+        by_a_space = f"{mark} " in touching or f" {mark}" in touching
+        text = text.replace(mark, "" if by_a_space else " ")
     words = [_DIGITS.get(word, word) for word in re.sub(r"\.(?!\d)", "", text).split()]
     return " ".join(_WRITTEN.get(word, word) for word in words if word not in _ARTICLES)

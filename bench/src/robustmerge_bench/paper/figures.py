@@ -8,7 +8,7 @@ points    two columns for each subtask: a sample's points, 0 to 200, and 1 where
 f1        three columns for each category: 1 for a true positive, a false positive, a false
           negative; the mean over categories of F1, times 100. POPE's
 captions  12 columns: n-grams matched and made (4 + 4), words of the caption, words of the closest
-          reference, ROUGE-L, CIDEr; and, where METEOR is known, the 7 of `metrics.meteor.summable`;
+          reference, ROUGE-L, CIDEr; and, where METEOR is known, 7 of `metrics.meteor.meteor_rows`;
           the mean of these metrics, each times 100
 
 BLEU and METEOR of a set are no means over captions, but follow exactly from sums over them. CIDEr

@@ -36,7 +36,7 @@ NAMES = tuple(task.name for task in SEEN + UNSEEN)
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_lmms.install(monkeypatch)
     # METEOR takes half a minute, and is another file's to test.
-    monkeypatch.setattr(java, "what_is_missing", lambda: "Java is not asked here")
+    monkeypatch.setattr(java, "missing_software", lambda: "Java is not asked here")
 
 
 @pytest.fixture

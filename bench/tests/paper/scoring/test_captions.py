@@ -92,9 +92,9 @@ def test_without_java_it_is_said(desk: Any, task: str, protocol: str) -> None:
     assert score.missing == ("METEOR",)
     assert score.parts == pytest.approx(expected(), abs=1e-10)
     assert score.value == pytest.approx(np.mean(list(expected().values())), abs=1e-10)
-    assert java.what_is_missing() == "java is not installed"
+    assert java.missing_software() == "java is not installed"
     with pytest.raises(MergeError, match="java is not installed"):
-        java.cut(["a"])
+        java.tokenize(["a"])
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -102,7 +102,7 @@ def test_without_the_extra_it_is_said(desk: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(java, "find_spec", lambda name: None)
     score = desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco()))
     assert score.missing == ("METEOR",)
-    assert "robustmerge-bench[captions]" in java.what_is_missing()
+    assert "robustmerge-bench[captions]" in java.missing_software()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -138,7 +138,7 @@ def test_java_that_fails_is_an_error(desk: Any, stand_in: Path, script: str, mes
 
 @pytest.mark.usefixtures("stand_in")
 def test_punctuation_is_dropped_after_the_tokenizer() -> None:
-    assert java.cut(["A dog , -LRB- red .", "", "\n.."]) == [
+    assert java.tokenize(["A dog , -LRB- red .", "", "\n.."]) == [
         ("a", "dog", "-lrb-", "red"),
         (),
         ("..",),
@@ -148,7 +148,7 @@ def test_punctuation_is_dropped_after_the_tokenizer() -> None:
 def test_a_tokenizer_that_loses_lines(stand_in: Path) -> None:
     stand_in.write_text(f"#!{sys.executable}\nprint('a')\n")
     with pytest.raises(MergeError, match="the tokenizer gave 1 lines for 2 captions"):
-        java.cut(["a", "b"])
+        java.tokenize(["a", "b"])
 
 
 @pytest.mark.usefixtures("no_java")

@@ -41,7 +41,7 @@ def test_words(tmp_path: Path) -> None:
 def test_captions_keep_the_images_of_their_questions(
     tmp_path: Path, named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustmerge_bench.metrics.java.what_is_missing", lambda: "java")
+    monkeypatch.setattr("robustmerge_bench.metrics.java.missing_software", lambda: "java")
     requested = [{"question_id": str(i), "text": "?", "image": f"x/{i}.jpg"} for i in range(5)]
     questions = put(tmp_path / "val.json", requested)
     # By name the pictures stand in another order than the questions; without names, in the same.

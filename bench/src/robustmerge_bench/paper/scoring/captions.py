@@ -32,7 +32,7 @@ from robustmerge.errors import MergeError, reading, shown
 from ...metrics import java
 from ...metrics.bleu import Matches
 from ...metrics.cider import cider
-from ...metrics.meteor import summable
+from ...metrics.meteor import meteor_rows
 from ...metrics.ngrams import Words
 from ...metrics.ptb import words
 from ...metrics.rouge import rouge_l
@@ -172,8 +172,8 @@ def _score(
     pairs = list(
         zip([sample.text for sample in samples], [i.captions for i in ordered], strict=True)
     )
-    no_java = java.what_is_missing()
-    rows = rows_of(pairs, cut_by_java=protocol == "official" and not no_java, meteor=not no_java)
+    no_java = java.missing_software()
+    rows = rows_of(pairs, split_by_java=protocol == "official" and not no_java, meteor=not no_java)
     metrics = caption_metrics(rows.sum(axis=0)[None], np.array([len(rows)]))
     parts = {name: 100 * float(values[0]) for name, values in metrics.items()}
     return score_from_rows(
@@ -188,22 +188,22 @@ def _score(
 
 
 def rows_of(
-    captions: Sequence[tuple[str, tuple[str, ...]]], *, cut_by_java: bool, meteor: bool
+    captions: Sequence[tuple[str, tuple[str, ...]]], *, split_by_java: bool, meteor: bool
 ) -> Float[np.ndarray, "captions columns"]:
     """Return the rows of the figure `captions`: 12 columns, or 19 with METEOR's.
 
     Cost: 0.5 ms a caption with five references, and some 20 s once for METEOR.
     """
     texts = [text for answer, references in captions for text in (answer, *references)]
-    cut = iter(java.cut(texts) if cut_by_java else map(words, texts))
-    pairs = [(next(cut), tuple(next(cut) for _ in references)) for _, references in captions]
+    split = iter(java.tokenize(texts) if split_by_java else map(words, texts))
+    pairs = [(next(split), tuple(next(split) for _ in references)) for _, references in captions]
     counted = [Matches.of(*pair) for pair in pairs]
     columns = [
-        np.array([(*m.found, *m.total, m.length, m.closest) for m in counted], float),
+        np.array([(*m.matched, *m.total, m.length, m.closest) for m in counted], float),
         np.array([[rouge_l(*pair) for pair in pairs], cider(pairs)]).T,
     ]
     if meteor:
-        columns.append(summable(java.aligned([_joined(*pair) for pair in pairs])))
+        columns.append(meteor_rows(java.count_matches([_joined(*pair) for pair in pairs])))
     return np.hstack(columns)
 
 

@@ -95,7 +95,7 @@ class StudyTools:
 
     def complete(self, task: PaperTask, path: Path) -> bool:
         """Return whether a score has all that can be computed now: METEOR takes Java."""
-        if task.kind != "captions" or java.what_is_missing():
+        if task.kind != "captions" or java.missing_software():
             return True
         return not Score.read(path).missing
 
