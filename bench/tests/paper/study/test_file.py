@@ -113,6 +113,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ({"protocols": []}, ["protocols = [] is not a list"]),
         ({"answering": 3}, ["answering must be a table"]),
         ({"published": {}}, ["published = {} is not a list"]),
+        ({"published": [{}]}, ["the rows have no source", "block 1 of published"]),
+        ({"protocols": [["official"]]}, ["unknown protocol"]),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:

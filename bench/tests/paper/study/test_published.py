@@ -69,8 +69,7 @@ def block(**changes: Any) -> dict[str, Any]:
 
 def test_blocks_as_they_are_read() -> None:
     first, second = read_published(
-        [block(), block(source="t", protocol="fixed", note=" Said. ", rows={"y": [2.5, 3]})],
-        where="f",
+        [block(), block(source="t", protocol="fixed", note=" Said. ", rows={"y": [2.5, 3]})]
     )
     assert first == PublishedRow("x", "s", {"rec": 1.0})
     assert second == PublishedRow("y", "t", {"rec": 2.5, "seen": 3.0}, "fixed", "Said.")
@@ -94,8 +93,8 @@ def test_blocks_as_they_are_read() -> None:
 )
 def test_what_is_wrong_is_said(change: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(MergeError) as caught:
-        read_published([block(), block(**change)], where="the.yaml")
-    for word in [*words, "the.yaml, block 2 of published"]:
+        read_published([block(), block(**change)])
+    for word in [*words, "block 2 of published"]:
         assert word in str(caught.value)
 
 

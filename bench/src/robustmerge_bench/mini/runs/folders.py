@@ -15,7 +15,6 @@ from pathlib import Path
 
 from robustmerge.errors import MergeError
 
-INITS = ("shared", "independent")
 JOINT = "joint"
 _BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json")
 _ADAPTER_FILES = ("adapter_model.*", "adapter_config.json")

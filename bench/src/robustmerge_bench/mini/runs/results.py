@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from ...jobs.stored import read_stored
 from .job import EvaluationJob
 
 FORMAT = 1
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Result:
     facts: Mapping[str, Any]
     scores: Mapping[str, np.ndarray]
     factor: float = 1.0
-    sweep: Mapping[str, Any] = field(default_factory=lambda: _NONE)
-    seconds: Mapping[str, float] = field(default_factory=lambda: _NONE)
+    sweep: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:

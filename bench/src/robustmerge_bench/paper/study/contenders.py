@@ -18,8 +18,10 @@ from robustmerge import methods
 from robustmerge.engine.recipe import Recipe
 from robustmerge.engine.values import check_keys, check_table
 from robustmerge.engine.yaml_file import relative_to
-from robustmerge.errors import MergeError, few, shown, unknown, within
+from robustmerge.errors import MergeError, few, shown, within
 from robustmerge.methods import load_plugin
+
+from .values import check_known, check_list, check_once
 
 Kind = Literal["zero-shot", "individual", "joint", "merge"]
 
@@ -52,24 +54,18 @@ def read_contenders(
         common: Settings of all merges, as in a recipe.
         file: The study file, which paths start from.
     """
-    if not isinstance(entries, list) or not entries:
-        raise MergeError(
-            f"methods = {shown(entries)} is not a list",
-            where=str(file),
-            hint="methods: [zero-shot, individual, ties, {label: TA, method: task-arithmetic}]",
-        )
+    hint = "methods: [zero-shot, individual, ties, {label: TA, method: task-arithmetic}]"
+    entries = check_list("methods", entries, hint)
     _load_plugins(common, file)
     contenders = []
     for number, entry in enumerate(entries, 1):
-        with within(f"{file}, entry {number} of methods"):
+        with within(f"entry {number} of methods"):
             contenders.append(_read(entry, adapters, common, file))
-    labels = [each.label for each in contenders]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise MergeError(
-            f"several methods are called {few(twice)}",
-            where=str(file),
-            hint="give each a label of its own: {label: name, method: …}",
-        )
+    check_once(
+        (each.label for each in contenders),
+        "several methods are called {}",
+        "give each a label of its own: {label: name, method: …}",
+    )
     return tuple(contenders)
 
 
@@ -82,9 +78,8 @@ def _read(
         _check_experts(adapters, "individual")
         return StudyContender("individual", "individual")
     if isinstance(entry, str):
-        known = [*(method.name for method in methods.every()), "zero-shot", "individual"]
-        if entry not in known:
-            raise unknown("method", entry, known)
+        known = (method.name for method in methods.every())
+        check_known("method", [entry], [*known, "zero-shot", "individual"])
         entry = {"method": entry}
     table = check_table("an entry of methods", entry)
     label = table.get("label")
@@ -123,8 +118,7 @@ def _read_merge(
 def _load_plugins(settings: Mapping[str, Any], file: Path) -> list[str]:
     """Load plugins, so that their methods are known; return their paths."""
     plugins = settings.get("plugins") or []
-    if not isinstance(plugins, list):
-        raise MergeError(f"plugins = {shown(plugins)} is not a list", hint="plugins: [mine.py]")
+    plugins = check_list("plugins", plugins, "plugins: [mine.py]", empty=True)
     paths = [relative_to(file, str(plugin)) for plugin in plugins]
     for path in paths:
         load_plugin(path)
@@ -136,15 +130,10 @@ def _read_experts(names: object, adapters: Mapping[str, str]) -> Sequence[str]:
     _check_experts(adapters, "a merge")
     if names is None:
         return list(adapters)
-    if not isinstance(names, list) or not names:
-        raise MergeError(
-            f"adapters = {shown(names)} is not a list of tasks",
-            hint=f"adapters: [{few(list(adapters))}], of those the study names",
-        )
-    for name in names:
-        if name not in adapters:
-            raise unknown("adapter", str(name), adapters)
-    return [str(name) for name in names]
+    hint = f"adapters: [{few(list(adapters))}], of those the study names"
+    names = check_list("adapters", names, hint, of="tasks")
+    check_known("adapter", names, adapters)
+    return names
 
 
 def _check_experts(adapters: Mapping[str, str], what: str) -> None:

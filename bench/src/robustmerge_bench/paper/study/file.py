@@ -27,24 +27,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 from robustmerge.engine.values import check_keys, check_table, read_plain
 from robustmerge.engine.yaml_file import read_yaml, relative_to
-from robustmerge.errors import MergeError, few, shown, unknown, within
+from robustmerge.errors import MergeError, few, shown, within
 
 from ..score import Protocol
 from ..tasks import TASKS, PaperTask, chosen
 from .contenders import RECIPE, StudyContender, read_contenders
-from .published import PublishedRow, read_published
+from .published import PROTOCOLS, PublishedRow, read_published
+from .values import check_known, check_list
 
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 _TEXTS = ("title", "note", "base", "data")
 _KEYS = {
     *(*_TEXTS, "adapters", "merging", "methods", "tasks", "protocols", "answering", "published")
 }
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Study:
     contenders: tuple[StudyContender, ...]
     tasks: tuple[PaperTask, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
-    answering: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    answering: Mapping[str, Any] = field(default_factory=dict)
     published: tuple[PublishedRow, ...] = ()
     note: str = ""
 
@@ -88,18 +86,20 @@ class Study:
             answering = check_table("answering", content.get("answering") or {})
             tasks = _read_tasks(content.get("tasks", "seen,unseen"))
             protocols = _read_protocols(content.get("protocols", list(PROTOCOLS)))
-        adapters = _read_adapters(content.get("adapters") or {}, file)
+            adapters = _read_adapters(content.get("adapters") or {}, file)
+            contenders = read_contenders(content.get("methods"), adapters, common, file)
+            published = read_published(content.get("published", []))
         return cls(
             file=file,
             title=content.get("title", file.stem),
             base=relative_to(file, content["base"]),
             data=file.parent / content["data"] if "data" in content else None,
             adapters=adapters,
-            contenders=read_contenders(content.get("methods"), adapters, common, file),
+            contenders=contenders,
             tasks=tasks,
             protocols=protocols,
-            answering=MappingProxyType(dict(answering)),
-            published=read_published(content.get("published", []), where=str(file)),
+            answering=answering,
+            published=published,
             note=content.get("note", "").strip(),
         )
 
@@ -112,46 +112,33 @@ class Study:
         """
         labels = {each.label for each in self.contenders}
         tasks = {each.name for each in self.tasks} | {each.group for each in self.tasks}
-        for name in names:
-            if name not in labels | tasks:
-                raise unknown("label or task", name, labels | tasks, where=f"--only {few(names)}")
+        check_known("label or task", names, labels | tasks, where=f"--only {few(names)}")
         contenders = tuple(each for each in self.contenders if each.label in names)
         some_tasks = tuple(each for each in self.tasks if {each.name, each.group} & {*names})
         return contenders or self.contenders, some_tasks or self.tasks
 
 
 def _read_adapters(table: object, file: Path) -> dict[str, str]:
-    adapters = check_table("adapters", table, str(file))
+    adapters = check_table("adapters", table)
+    check_known("task", adapters, TASKS, where="adapters")
     for name, source in adapters.items():
-        if name not in TASKS:
-            raise unknown("task", name, TASKS, where=f"{file}, adapters")
         if not isinstance(source, str):
             raise MergeError(
                 f"{shown(source)} is not an adapter",
-                where=f"{file}, adapters, {name}",
+                where=f"adapters, {name}",
                 hint=f"{name}: a folder, or a Hub id owner/name",
             )
     return {name: relative_to(file, source) for name, source in adapters.items()}
 
 
 def _read_tasks(value: object) -> tuple[PaperTask, ...]:
+    hint = "tasks: seen,unseen or a list such as [vqav2, rec]"
     names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise MergeError(
-            f"tasks = {shown(value)} is not a list of tasks",
-            hint="tasks: seen,unseen or a list such as [vqav2, rec]",
-        )
-    return chosen(",".join(names))
+    return chosen(",".join(map(str, check_list("tasks", names, hint, of="tasks"))))
 
 
 def _read_protocols(value: object) -> tuple[Protocol, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names:
-        raise MergeError(
-            f"protocols = {shown(value)} is not a list",
-            hint=f"protocols: [{', '.join(PROTOCOLS)}], or one of them",
-        )
-    for name in names:
-        if name not in PROTOCOLS:
-            raise unknown("protocol", str(name), PROTOCOLS)
+    hint = f"protocols: [{', '.join(PROTOCOLS)}], or one of them"
+    names = check_list("protocols", [value] if isinstance(value, str) else value, hint)
+    check_known("protocol", names, PROTOCOLS)
     return tuple(dict.fromkeys(names))

@@ -14,6 +14,7 @@ work, and changed inputs have another name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,23 @@ from ..tasks import PaperTask
 from .models import StudyModel
 
 _LOG = "answers.json"
+_SHOWN = 12  # digits of a hash in a name: 48 bits
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study's folder."""
+    """A study's folder, which need not exist."""
 
     out: Path
-    hashes: FileHashes
 
-    @classmethod
-    def at(cls, out: Path) -> StudyFolder:
-        """Return the folder at a path, which need not exist."""
-        return cls(out, FileHashes(out / "hashes.json"))
+    @cached_property
+    def hashes(self) -> FileHashes:
+        """The hashes of files in it and elsewhere."""
+        return FileHashes(self.out / "hashes.json")
 
     def merged(self, model: StudyModel) -> Path:
         """Return the folder of a merge, present or not."""
-        return _of_hash(self.out / "merged", model.merged_name)
+        return _of_hash(self.out / "merged", model.name, model.key)
 
     def is_merged(self, model: StudyModel) -> bool:
         """Return whether the merge is present; it is written whole or not at all."""
@@ -52,7 +53,7 @@ class StudyFolder:
 
     def answers(self, model: StudyModel) -> Path:
         """Return the folder of a model's answers."""
-        return _of_hash(self.out / "answers", model.answers_name)
+        return _of_hash(self.out / "answers", model.name, model.answers)
 
     def answers_to(self, model: StudyModel, task: PaperTask) -> Path:
         """Return the file of a model's answers to a task's questions."""
@@ -96,7 +97,7 @@ class StudyFolder:
         answers = self.hashes.file(self.answers_to(model, task))
         key = hash_of([answers, questions, references, protocol])
         folder = self.out / "scores" / self.answers(model).name
-        return folder / f"{task.name}-{protocol}-{key[:12]}.json"
+        return folder / f"{task.name}-{protocol}-{key[:_SHOWN]}.json"
 
     def _log(self, model: StudyModel) -> dict[str, Any]:
         path = self.answers(model) / _LOG
@@ -117,8 +118,7 @@ class StudyFolder:
         write_json(path, log)
 
 
-def _of_hash(folder: Path, name: str) -> Path:
-    """Return the folder whose name ends in the same hash, under any label."""
-    digits = name.rpartition("-")[2]
-    present = sorted(folder.glob(f"*-{digits}"))
-    return present[0] if present else folder / name
+def _of_hash(folder: Path, name: str, key: str) -> Path:
+    """Return the folder of a hash: the present one, under any label, or a new one of this name."""
+    present = sorted(folder.glob(f"*-{key[:_SHOWN]}"))
+    return present[0] if present else folder / f"{name}-{key[:_SHOWN]}"

@@ -41,15 +41,9 @@ def limit_questions(
     questions = questions_at(files.questions, task)[:limit]
     path = folder / "questions.json"
     path.write_text(json.dumps([dict(q.content) for q in questions]), encoding="utf-8")
-    references = files.references
-    if references is None:
-        return QuestionFiles(path)
-    if task.kind == "captions":
-        return QuestionFiles(path, _captions(references, questions, folder))
-    if task.kind == "problems":
-        return QuestionFiles(path, _problems(references, questions, folder))
-    if task.kind == "pope":
-        return QuestionFiles(path, _labels(references, questions, folder))
+    references, limit_references = files.references, _BY_KIND.get(task.kind)
+    if references is not None and limit_references is not None:
+        references = limit_references(references, questions, folder)
     return QuestionFiles(path, references)
 
 
@@ -97,3 +91,6 @@ def _labels(path: Path, questions: Sequence[Question], folder: Path) -> Path:
         lines = [json.dumps(dict(r.content)) for r in records(file)[: categories.count(name)]]
         (folder / file.name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+_BY_KIND = {"captions": _captions, "problems": _problems, "pope": _labels}

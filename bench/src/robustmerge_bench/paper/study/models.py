@@ -20,7 +20,6 @@ from ..tasks import PaperTask
 from .contenders import StudyContender
 from .file import Study
 
-_SHOWN = 12  # digits of a hash in a name: 48 bits
 _OF_FILES = ("adapters", "plugins", "data", "base", "modules")
 
 Locate = Callable[[str], Path]
@@ -54,16 +53,6 @@ class StudyModel:
     def name(self) -> str:
         """Its name in files and on servers."""
         return re.sub(r"[^A-Za-z0-9._=-]+", "-", self.label).strip("-.")[:60] or "model"
-
-    @property
-    def merged_name(self) -> str:
-        """The name of the folder that a merge is written to."""
-        return f"{self.name}-{self.key[:_SHOWN]}"
-
-    @property
-    def answers_name(self) -> str:
-        """The name of the folder that its answers are written to."""
-        return f"{self.name}-{self.answers[:_SHOWN]}"
 
 
 def models_of(

@@ -132,7 +132,7 @@ def make_plan(
             where=str(study.file),
             hint="--data FOLDER is the folder that holds all tasks; or data: folder in the file",
         )
-    folder = StudyFolder.at(out)
+    folder = StudyFolder(out)
     files = {}
     for task in study.tasks:
         with _needed(task in tasks):

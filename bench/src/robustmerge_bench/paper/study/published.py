@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 from robustmerge.engine.values import check_keys, check_table
-from robustmerge.errors import MergeError, few, shown, unknown, within
+from robustmerge.errors import MergeError, shown, within
 
 from ..score import Protocol
 from ..tasks import TASKS, PaperTask
+from .values import check_known, check_list, check_once
 
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 AVERAGED = ("seen", "unseen", "vision")
 """Groups of tasks whose scores are averaged; points and percents of general benchmarks are not."""
 
@@ -55,17 +57,12 @@ class PublishedRow:
         return fmean(self.values[name] for name in names)
 
 
-def read_published(blocks: object, *, where: str) -> tuple[PublishedRow, ...]:
+def read_published(blocks: object) -> tuple[PublishedRow, ...]:
     """Read the published rows of a study file: a list of tables with source, columns and rows."""
-    if not isinstance(blocks, list):
-        raise MergeError(
-            f"published = {shown(blocks)} is not a list",
-            where=where,
-            hint="published: [{source: a table, columns: [vqav2, …], rows: {ties: [66.7]}}]",
-        )
+    hint = "published: [{source: a table, columns: [vqav2, …], rows: {ties: [66.7]}}]"
     rows: list[PublishedRow] = []
-    for number, block in enumerate(blocks, 1):
-        with within(f"{where}, block {number} of published"):
+    for number, block in enumerate(check_list("published", blocks, hint, empty=True), 1):
+        with within(f"block {number} of published"):
             rows += _read_block(block)
     return tuple(rows)
 
@@ -76,50 +73,39 @@ def _read_block(block: object) -> list[PublishedRow]:
     source, protocol = table.get("source"), table.get("protocol", "official")
     if not isinstance(source, str) or not source:
         raise MergeError("the rows have no source", hint="source: authors and table")
-    if protocol not in ("official", "fixed"):
-        raise unknown("protocol", str(protocol), ("official", "fixed"))
-    columns = _columns(table.get("columns"))
+    check_known("protocol", [protocol], PROTOCOLS)
+    columns = _read_columns(table.get("columns"))
     rows = check_table("rows", table.get("rows"))
     note = str(table.get("note", "")).strip()
     return [
-        PublishedRow(label, source, _values(label, columns, values), protocol, note)
+        PublishedRow(label, source, _read_values(label, columns, values), protocol, note)
         for label, values in rows.items()
     ]
 
 
-def _columns(columns: object) -> list[str]:
-    if not isinstance(columns, list) or not columns:
-        raise MergeError(
-            f"columns = {shown(columns)} is not a list of tasks",
-            hint="columns: [scienceqa, imagenet, seen], names of tasks, and of groups for averages",
-        )
-    for name in columns:
-        if name not in TASKS and name not in AVERAGED:
-            raise unknown("column", str(name), [*TASKS, *AVERAGED])
-    if len(set(columns)) < len(columns):
-        twice = sorted({name for name in columns if columns.count(name) > 1})
-        raise MergeError(f"columns has {few(twice)} more than once", hint="name each once")
-    return [str(name) for name in columns]
+def _read_columns(value: object) -> list[str]:
+    hint = "columns: [scienceqa, imagenet, seen], names of tasks, and of groups for averages"
+    columns = check_list("columns", value, hint, of="tasks")
+    check_known("column", columns, [*TASKS, *AVERAGED])
+    check_once(columns, "columns has {} more than once", "name each once")
+    return columns
 
 
-def _values(label: str, columns: Sequence[str], values: Any) -> dict[str, float]:
+def _read_values(label: str, columns: Sequence[str], values: Any) -> dict[str, float]:
     """Return a row's values; null where nothing was printed."""
-    numbers = isinstance(values, list) and all(
-        value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-        for value in values
-    )
-    if not numbers:
+    hint = "one number for every column, null where nothing was printed"
+    if (
+        not isinstance(values, list)
+        or any(isinstance(v, bool) for v in values)
+        or not all(isinstance(v, int | float | None) for v in values)
+    ):
         raise MergeError(
-            f"{shown(values)} is not a list of numbers",
-            where=f"row {label}",
-            hint="one number for every column, null where nothing was printed",
+            f"{shown(values)} is not a list of numbers", where=f"row {label}", hint=hint
         )
     if len(values) != len(columns):
         raise MergeError(
             f"{len(values)} values for {len(columns)} columns",
             where=f"row {label}\ncolumns: {', '.join(columns)}",
-            hint="one number for every column, null where nothing was printed",
+            hint=hint,
         )
-    return {
-        name: float(value) for name, value in zip(columns, values, strict=True) if value is not None
-    }
+    return {k: float(v) for k, v in zip(columns, values, strict=True) if v is not None}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from robustmerge import __version__
@@ -20,7 +19,6 @@ from .published import PublishedRow
 
 FILE = "study.json"
 FORMAT = 1
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ListedContender:
     label: str
     kind: Kind
     tasks: tuple[str, ...]
-    how: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    how: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class StudyRecord:
         content = {
             "format": FORMAT,
             "robustmerge": __version__,
-            **_plain(self),
+            **asdict(self),
             "tasks": [task.name for task in self.tasks],
         }
         out.mkdir(parents=True, exist_ok=True)
@@ -83,15 +81,6 @@ class StudyRecord:
             )
         hint = "`robustmerge bench study` writes it again; what is done stays done"
         return read_stored(path, _read, kind="study", format=FORMAT, hint=hint)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: records and mappings as tables."""
-    if is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def _read(content: Mapping[str, Any]) -> StudyRecord:

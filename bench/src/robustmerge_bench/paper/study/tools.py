@@ -11,7 +11,7 @@ from robustmerge.adapter.source import locate
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.options import read_fields
 from robustmerge.engine.recipe import Recipe
-from robustmerge.errors import MergeError, shown, unknown, within
+from robustmerge.errors import MergeError, shown, within
 
 from ...metrics import java
 from ..answering.options import AnsweringOptions
@@ -21,6 +21,7 @@ from ..score import Protocol, Score
 from ..scoring import score
 from ..tasks import PaperTask
 from .limited import QuestionFiles, limit_questions
+from .values import check_known
 
 NAME = "{label}"
 """Stands for the server's name of a model: the contender's label."""
@@ -102,10 +103,8 @@ class StudyTools:
 
 def read_answering(entries: Mapping[str, Any], *, limit: int | None) -> AnsweringOptions:
     """Read the options under `answering` in a study file; a limit given here replaces theirs."""
-    known = {item.name for item in fields(AnsweringOptions)}
-    for name in entries:
-        if name not in known:
-            raise unknown("option of answering", name, known)
+    known = (item.name for item in fields(AnsweringOptions))
+    check_known("option of answering", entries, known)
     with within("answering"):
         options = AnsweringOptions(**read_fields(AnsweringOptions, entries))
     options = options if limit is None else replace(options, limit=limit)
