@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustmerge import MergeError
-from robustmerge_bench.paper.data.find import find, picture
+from robustmerge_bench.paper.data.find import find, find_image
 from robustmerge_bench.paper.data.questions import Question
 from robustmerge_bench.paper.tasks import TASKS
 
@@ -96,7 +96,7 @@ def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
 def test_pictures(tmp_path: Path, place: str, image: str) -> None:
     touch(tmp_path / "instructions/ImageNet/test.json", tmp_path / place)
     (tmp_path / "Seen_data").mkdir()
-    found = picture(find(tmp_path, TASKS["imagenet"]), asked(image))
+    found = find_image(find(tmp_path, TASKS["imagenet"]), asked(image))
     assert found is not None
     assert found.samefile(tmp_path / place)
 
@@ -108,23 +108,23 @@ def test_the_name_as_it_is_written_comes_first(tmp_path: Path) -> None:
         tmp_path / "ImageNet/a.png",
     )
     found = find(tmp_path, TASKS["imagenet"])
-    assert picture(found, asked("a.png")) == tmp_path / "ImageNet/a.png"
+    assert find_image(found, asked("a.png")) == tmp_path / "ImageNet/a.png"
 
 
 def test_an_absolute_path_and_none_at_all(tmp_path: Path) -> None:
     touch(tmp_path / "root/ImageNet/test.json", tmp_path / "elsewhere.png")
     found = find(tmp_path / "root", TASKS["imagenet"])
-    assert picture(found, asked(str(tmp_path / "elsewhere.png"))) == tmp_path / "elsewhere.png"
-    assert picture(found, asked(None)) is None
+    assert find_image(found, asked(str(tmp_path / "elsewhere.png"))) == tmp_path / "elsewhere.png"
+    assert find_image(found, asked(None)) is None
 
 
 @pytest.mark.parametrize("image", ["ImageNet/val/b.JPEG", "", ".", "x" * 5000, "a\0b"])
 def test_a_missing_picture_is_named_with_its_question(tmp_path: Path, image: str) -> None:
     touch(tmp_path / "instructions/ImageNet/test.json", tmp_path / "datasets/ImageNet/val/a.JPEG")
     with pytest.raises(MergeError) as caught:
-        picture(find(tmp_path, TASKS["imagenet"]), asked(image))
+        find_image(find(tmp_path, TASKS["imagenet"]), asked(image))
     if len(image) > 2 and "\0" not in image and len(image) < 1000:
-        assert "no picture ImageNet/val/b.JPEG" in str(caught.value)
+        assert "no image ImageNet/val/b.JPEG" in str(caught.value)
         assert str(tmp_path / "datasets") in str(caught.value)
         assert "record 4, question 17" in str(caught.value)
 

@@ -25,7 +25,7 @@ def test_the_mean() -> None:
     score = made([[100], [0], [0], [100], [50]])
     assert (score.n, score.value) == (5, 50)
     times = np.array([[2, 0, 0, 0, 0], [0, 1, 1, 0, 2]])
-    assert score.drawn(times).tolist() == [100, 25]
+    assert score.resampled(times).tolist() == [100, 25]
 
 
 def test_points_are_means_of_subtasks() -> None:
@@ -33,7 +33,7 @@ def test_points_are_means_of_subtasks() -> None:
     score = made([[200, 1, 0, 0], [100, 1, 0, 0], [0, 0, 50, 1]], "points")
     assert score.value == 150 + 50
     times = np.array([[2, 0, 1], [0, 3, 0], [0, 0, 1]])
-    assert score.drawn(times).tolist() == [250, 200, 100]
+    assert score.resampled(times).tolist() == [250, 200, 100]
 
 
 def test_f1_is_a_mean_of_categories() -> None:
@@ -41,7 +41,10 @@ def test_f1_is_a_mean_of_categories() -> None:
     rows = [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0]]
     score = made(rows, "f1")
     assert score.value == 100 * (1 / 2 + 1) / 2
-    assert score.drawn(np.array([[0, 1, 0, 1], [1, 1, 0, 0]])).tolist() == [50, 100 * (2 / 3) / 2]
+    assert score.resampled(np.array([[0, 1, 0, 1], [1, 1, 0, 0]])).tolist() == [
+        50,
+        100 * (2 / 3) / 2,
+    ]
 
 
 @given(st.lists(st.sampled_from([0.0, 100.0]), min_size=1, max_size=40))

@@ -57,10 +57,10 @@ def run(
     from robustmerge.files import expand_user
 
     from ..paper.answering.run import answer
-    from ..paper.tasks import chosen
+    from ..paper.tasks import select_tasks
 
     options = replace(options, device=device or default_device())
-    data, output, selected = expand_user(data), expand_user(output), chosen(tasks)
+    data, output, selected = expand_user(data), expand_user(output), select_tasks(tasks)
     try:
         with running("running a model", options) as progress:
             files = answer(

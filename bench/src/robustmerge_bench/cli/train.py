@@ -141,9 +141,9 @@ def train_clip(
         handling: What becomes of earlier work, and how the result is printed.
     """
     with needing("training", "robustmerge-bench"):
-        from ..paper.tasks import chosen
+        from ..paper.tasks import select_tasks
         from ..paper.training.clip.train import train as run
-    tasks = chosen(task)
+    tasks = select_tasks(task)
 
     def work(report: Report) -> Record:
         return run(

@@ -1,8 +1,8 @@
-"""The result of scoring one task: a value, its interval, and what it was made of.
+"""The result of scoring one task: a value, its interval, and its samples.
 
 Methods are compared on the same samples, so a score keeps a row for every sample. Most figures are
 means of one number a sample. Those of caption sets are not: BLEU divides sums by sums. So a row
-holds whatever a figure is computed from by sums over samples, and `drawn` computes the figure for
+holds numbers whose sums over samples give the figure, and `resampled` computes the figure for
 any number of resampled sets at once.
 """
 
@@ -33,7 +33,7 @@ _NONE: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Score:
-    """What predictions of one task are worth.
+    """The score of the predictions of one task.
 
     Attributes:
         task: Name of the task.
@@ -42,11 +42,11 @@ class Score:
         ids: The samples, as their file calls them.
         rows: What the figure is computed from [samples, columns]; columns depend on the figure.
         empty: Share of answers without a character, 0 to 1.
-        unparsable: Share of answers that are not what was asked for, such as no box, 0 to 1.
+        unparsable: Share of answers without the requested form, such as a box, 0 to 1.
         parts: Other figures of the same predictions, such as each caption metric, in percent.
         missing: Names of metrics that belong to the value, and that could not be computed: the
             value is of the others.
-        chance: What guessing gets, in percent; None where that is not known.
+        chance: The score of guessing, in percent; None where that is unknown.
     """
 
     task: str
@@ -68,22 +68,22 @@ class Score:
     @property
     def value(self) -> float:
         """The score, in percent but for MME's points."""
-        return float(self.drawn(np.ones((1, self.n), int))[0])
+        return float(self.resampled(np.ones((1, self.n), int))[0])
 
-    def drawn(self, times: Int[np.ndarray, "draws samples"]) -> Float[np.ndarray, " draws"]:
-        """The score of resampled sets, given how often each has every sample."""
+    def resampled(self, times: Int[np.ndarray, "draws samples"]) -> Float[np.ndarray, " draws"]:
+        """Return the score of resampled sets, from how often each has every sample."""
         return FIGURES[self.figure](times @ self.rows, times.sum(axis=1))
 
     def interval(self, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-        """The bootstrap interval of the value over samples."""
+        """Return the bootstrap interval of the value over samples."""
         random, step = np.random.default_rng(seed), max(1, _BLOCK // self.n)
         parts = [min(step, draws - done) for done in range(0, draws, step)]
-        values = np.concatenate([self.drawn(times_taken(random, n, self.n)) for n in parts])
+        values = np.concatenate([self.resampled(times_taken(random, n, self.n)) for n in parts])
         low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: everything, with value, n and interval for whoever reads it."""
+        """Return everything for JSON, with value, n and interval for readers of the file."""
         low, high = self.interval()
         return {
             "format": FORMAT,
@@ -110,26 +110,22 @@ class Score:
 
     @classmethod
     def read(cls, path: Path) -> Score:
-        """Read a score.
-
-        Raises:
-            MergeError: The file is not one of ours.
-        """
+        """Read a score."""
         hint = "`robustmerge bench score --json` and `bench study` write such files"
         return read_stored(path, _score, kind="score", format=FORMAT, hint=hint)
 
 
-def _score(found: Mapping[str, Any]) -> Score:
-    ids = tuple(found["ids"])
+def _score(content: Mapping[str, Any]) -> Score:
+    ids = tuple(content["ids"])
     return Score(
-        task=found["task"],
-        protocol=found["protocol"],
-        figure=found["figure"],
+        task=content["task"],
+        protocol=content["protocol"],
+        figure=content["figure"],
         ids=ids,
-        rows=np.array(found["rows"], float).reshape(len(ids), -1),
-        empty=found["empty"],
-        unparsable=found["unparsable"],
-        parts=found["parts"],
-        missing=tuple(found["missing"]),
-        chance=found["chance"],
+        rows=np.array(content["rows"], float).reshape(len(ids), -1),
+        empty=content["empty"],
+        unparsable=content["unparsable"],
+        parts=content["parts"],
+        missing=tuple(content["missing"]),
+        chance=content["chance"],
     )

@@ -26,7 +26,7 @@ from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.questions import read_prompts
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.data.predictions import read_predictions
-from robustmerge_bench.paper.tasks import TASKS, chosen
+from robustmerge_bench.paper.tasks import TASKS, select_tasks
 
 KEYS = ["question_id", "prompt", "text", "answer_id", "model_id", "metadata"]
 FEW = AnsweringOptions(batch=2, max_new_tokens=3)
@@ -54,11 +54,19 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Echo], Echo]:
     return put
 
 
+def unchecked(**values: object) -> AnsweringOptions:
+    """Return options with values that only a caller without type checks can give."""
+    options = AnsweringOptions()
+    for name, value in values.items():
+        object.__setattr__(options, name, value)
+    return options
+
+
 def go(root: Path, tasks: str = "vqav2", out: str = "out", **more: Any) -> list[Path]:
     arguments: dict[str, Any] = {"adapter": str(root / "one"), "options": FEW} | more
     adapter = arguments.pop("adapter")
     base = str(arguments.pop("base", root / "base"))
-    return answer(base, adapter, chosen(tasks), root / "data", root / out, **arguments)
+    return answer(base, adapter, select_tasks(tasks), root / "data", root / out, **arguments)
 
 
 def test_what_is_written(root: Path, use: Callable[[Echo], Echo]) -> None:
@@ -218,16 +226,16 @@ def test_what_does_not_matter_may_change(
 
 
 def test_a_folder_of_a_base_with_a_relative_path_is_the_same(
-    place: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
+    root: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(Echo())
-    go(place)
-    monkeypatch.chdir(place)
-    record.rebase(place / "out", "base")
-    assert read_json(place / "out" / "run.json")["base"] == str(place / "base")
-    go(place, "scienceqa", base="base")
-    record.rebase(place / "out", "owner/base")  # on the Hub
-    assert read_json(place / "out" / "run.json")["base"] == "owner/base"
+    go(root)
+    monkeypatch.chdir(root)
+    record.rebase(root / "out", "base")
+    assert read_json(root / "out" / "run.json")["base"] == str(root / "base")
+    go(root, "scienceqa", base="base")
+    record.rebase(root / "out", "owner/base")  # on the Hub
+    assert read_json(root / "out" / "run.json")["base"] == "owner/base"
 
 
 def test_a_model_that_fails_to_load_leaves_no_record(
@@ -298,7 +306,7 @@ def edit(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     [
         (lambda r: r[4].update(question_id="102"), ["two questions have the id '102'", "record 5"]),
         (lambda r: r[6].pop("image"), ["without an image", "record 7", "question 106"]),
-        (lambda r: r[3].update(image="no/such.png"), ["no picture no/such.png", "record 4"]),
+        (lambda r: r[3].update(image="no/such.png"), ["no image no/such.png", "record 4"]),
         (lambda r: r[2].pop("text"), ["no text", "record 3"]),
         (lambda r: r[1].update(text="<image>\nWhat?"), ["holds <image>", "record 2"]),
         (lambda r: r[1].update(image=7), ["image is 7", "record 2"]),
@@ -328,7 +336,7 @@ def test_bad_questions_are_found_before_a_model_is_loaded(
         (AnsweringOptions(engine="server"), "has a --url"),
         (AnsweringOptions(url="http://localhost:1/v1"), "has a --url"),
         (AnsweringOptions(engine="server", url="http://localhost:1/v1"), "several models"),
-        (AnsweringOptions(dtype="float8"), "unknown dtype"),
+        (unchecked(dtype="float8"), "unknown dtype"),
         (
             AnsweringOptions(
                 engine="server", url="http://localhost:1/v1", model="m", prompt="vicuna"
@@ -408,7 +416,7 @@ from pathlib import Path
 from bench_factories.echo_engine import Echo
 from robustmerge_bench.paper.answering import run
 from robustmerge_bench.paper.answering.options import AnsweringOptions
-from robustmerge_bench.paper.tasks import chosen
+from robustmerge_bench.paper.tasks import select_tasks
 
 place, engine = Path(sys.argv[1]), Echo()
 real = engine.answer
@@ -422,7 +430,7 @@ def slowly(questions):
 engine.answer = slowly
 run.open_engine = lambda *_: engine
 run.answer(
-    str(place / "base"), str(place / "one"), chosen("vqav2"), place / "data", place / "out",
+    str(place / "base"), str(place / "one"), select_tasks("vqav2"), place / "data", place / "out",
     options=AnsweringOptions(batch=2, max_new_tokens=3),
 )
 """

@@ -25,7 +25,7 @@ from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.prompts import vicuna
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.data.predictions import read_predictions
-from robustmerge_bench.paper.tasks import chosen
+from robustmerge_bench.paper.tasks import select_tasks
 
 LLAVA = {"model_type": "llava", "text_config": {"model_type": "llama"}}
 QWEN = {"model_type": "qwen2_vl"}
@@ -247,7 +247,7 @@ def test_a_run(server: Vllm, tmp_path: Path) -> None:
         arguments = (
             str(tmp_path / "base"),
             None,
-            chosen("vqav2"),
+            select_tasks("vqav2"),
             tmp_path / "data",
             tmp_path / out,
         )

@@ -80,7 +80,7 @@ def test_its_images_are_opened_like_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("image", "problem"),
-    [("", "no picture"), ("999", "no picture"), ("???not base64", "not base64"), ("242", "base64")],
+    [("", "no image"), ("999", "no image"), ("???not base64", "not base64"), ("242", "base64")],
 )
 def test_a_image_that_is_none(tmp_path: Path, image: str, problem: str) -> None:
     root = table(tmp_path, coded(draw(tmp_path / "0.png", 0)), image)

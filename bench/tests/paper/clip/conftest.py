@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench_factories import tiny_clip
-from robustmerge_bench.paper.tasks import chosen
+from robustmerge_bench.paper.tasks import select_tasks
 from robustmerge_bench.paper.training.clip.train import train
 
 
@@ -32,5 +32,5 @@ def experts(base: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """One for each task."""
     folder = tmp_path_factory.mktemp("experts")
     for task in ("cars", "dtd"):
-        train(str(base), chosen(task), root, folder / task, recipe=tiny_clip.QUICK)
+        train(str(base), select_tasks(task), root, folder / task, recipe=tiny_clip.QUICK)
     return {task: folder / task for task in ("cars", "dtd")}

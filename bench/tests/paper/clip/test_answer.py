@@ -17,7 +17,7 @@ from robustmerge_bench.paper.answering.clip.templates import sentences
 from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.run import answer
 from robustmerge_bench.paper.scoring import score
-from robustmerge_bench.paper.tasks import TASKS, chosen
+from robustmerge_bench.paper.tasks import TASKS, select_tasks
 
 QUICK = AnsweringOptions(batch=3, workers=2)
 
@@ -30,7 +30,9 @@ def answered(
     out: Path,
     options: AnsweringOptions = QUICK,
 ) -> dict[str, list[dict[str, object]]]:
-    files = answer(str(base), adapter and str(adapter), chosen(tasks), root, out, options=options)
+    files = answer(
+        str(base), adapter and str(adapter), select_tasks(tasks), root, out, options=options
+    )
     return {f.stem: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
 
 
@@ -85,7 +87,7 @@ def test_a_stopped_run_goes_on_to_the_same_file(
             raise KeyboardInterrupt
 
     options = AnsweringOptions(batch=1, workers=1)
-    arguments = (str(base), str(experts["cars"]), chosen("cars"), root, stopped)
+    arguments = (str(base), str(experts["cars"]), select_tasks("cars"), root, stopped)
     with pytest.raises(KeyboardInterrupt):
         answer(*arguments, options=options, progress=stop)
     with (stopped / "cars.jsonl").open("ab") as file:

@@ -10,9 +10,10 @@ import pytest
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering.clip.templates import TEMPLATES, sentences
-from robustmerge_bench.paper.data.pictures import questions_at, read_pictures
+from robustmerge_bench.paper.data.image_folders import read_image_folder
+from robustmerge_bench.paper.data.read import load_questions
 from robustmerge_bench.paper.study.limited import QuestionFiles, limit_questions
-from robustmerge_bench.paper.tasks import TASKS, VISION, chosen
+from robustmerge_bench.paper.tasks import TASKS, VISION, select_tasks
 from robustmerge_bench.paper.tasks.labels import label
 
 
@@ -26,7 +27,7 @@ def touched(root: Path, *names: str) -> Path:
 
 def test_the_tables_columns() -> None:
     columns = ["Cars", "MNIST", "SUN397", "GTSRB", "RESISC45", "DTD", "EuroSAT", "SVHN"]
-    assert [task.column for task in chosen("vision")] == columns
+    assert [task.column for task in select_tasks("vision")] == columns
     assert {TASKS[task.name] for task in VISION} == set(VISION)
     assert {task.name for task in VISION} == set(TEMPLATES)
     assert {task.kind for task in VISION} == {"label"}
@@ -42,7 +43,7 @@ def test_every_image_is_a_question_and_classes_take_turns(tmp_path: Path) -> Non
         ".thumbs/1.png",
         "Audi_TT/.hidden/1.png",
     )
-    result = read_pictures(test, "cars")
+    result = read_image_folder(test, "cars")
     assert [(q.id, q.content["answer"]) for q in result] == [
         ("Audi_TT/10.jpeg", "Audi TT"),
         ("BMW/deeper/1.ppm", "BMW deeper"),
@@ -56,7 +57,7 @@ def test_every_image_is_a_question_and_classes_take_turns(tmp_path: Path) -> Non
 def test_a_image_is_found_wherever_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched(tmp_path / "here", "test/a/1.png")
     monkeypatch.chdir(tmp_path)
-    (question,) = read_pictures(Path("here/test"), "cars")
+    (question,) = read_image_folder(Path("here/test"), "cars")
     monkeypatch.chdir(tmp_path / "here")
     assert question.image is not None
     assert Path(question.image).is_file()
@@ -64,9 +65,9 @@ def test_a_image_is_found_wherever_one_is(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_first_images_as_a_question_file(tmp_path: Path) -> None:
     test = touched(tmp_path / "Cars/test", *(f"{name}/{n}.png" for name in "abc" for n in range(4)))
-    task, wanted = TASKS["cars"], read_pictures(test, "cars")[:5]
+    task, wanted = TASKS["cars"], read_image_folder(test, "cars")[:5]
     some = limit_questions(task, QuestionFiles(test), 5, tmp_path / "some").questions
-    result = questions_at(some, task)
+    result = load_questions(some, task)
     assert [(q.id, q.image, q.content) for q in result] == [
         (q.id, q.image, q.content) for q in wanted
     ]
@@ -85,7 +86,7 @@ def as_text(place: Path, names: dict[str, str]) -> None:
 def test_names_lie_beside(tmp_path: Path, write: Callable[[Path, dict[str, str]], None]) -> None:
     test = touched(tmp_path / "test", "n01/1.png", "n02/1.png")
     write(tmp_path, {"n01": "tench", "n02": "great white shark", "n03": "not in this split"})
-    assert [q.content["answer"] for q in read_pictures(test, "gtsrb")] == [
+    assert [q.content["answer"] for q in read_image_folder(test, "gtsrb")] == [
         "tench",
         "great white shark",
     ]
@@ -98,14 +99,14 @@ def test_names_lie_beside(tmp_path: Path, write: Callable[[Path, dict[str, str]]
         ({"n01": "tench", "n02": "tench"}, "two classes are called 'tench': n01 and n02"),
         ({"n01": "tench", "n02": 3}, "'n02' is called 3"),
         ({"n01": "tench", "n02": " "}, "'n02' is called ' '"),
-        (["tench", "shark"], "is no object"),
+        (["tench", "shark"], "is not an object"),
     ],
 )
 def test_wrong_names_are_refused(tmp_path: Path, names: object, words: str) -> None:
     test = touched(tmp_path / "test", "n01/1.png", "n02/1.png")
     as_json(tmp_path, names)
     with pytest.raises(MergeError) as caught:
-        read_pictures(test, "cars")
+        read_image_folder(test, "cars")
     assert words in caught.value.problem
     assert str(tmp_path) in caught.value.where
 
@@ -114,28 +115,28 @@ def test_files_of_names_that_cannot_be_read(tmp_path: Path) -> None:
     test = touched(tmp_path / "test", "a/1.png")
     (tmp_path / "classes.txt").write_text("a\tb\tc\n")
     with pytest.raises(MergeError, match="not a folder, a tab and a name: a"):
-        read_pictures(test, "cars")
+        read_image_folder(test, "cars")
     (tmp_path / "classes.json").write_text('{"a": ')
     with pytest.raises(MergeError, match="not JSON"):
-        read_pictures(test, "cars")
+        read_image_folder(test, "cars")
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
         ((), "cannot read the file"),
-        (("a/notes.txt",), "a class has no pictures"),
-        (("a/1.png", "b/notes.txt"), "a class has no pictures"),
-        (("a/1.png", "2.png"), "1 pictures belong to no class, such as 2.png"),
-        (("2.png",), "1 pictures belong to no class"),
-        (("notes.txt",), "there are no pictures"),
+        (("a/notes.txt",), "a class has no images"),
+        (("a/1.png", "b/notes.txt"), "a class has no images"),
+        (("a/1.png", "2.png"), "1 images belong to no class, such as 2.png"),
+        (("2.png",), "1 images belong to no class"),
+        (("notes.txt",), "there are no images"),
         (("polka_dotted/1.png", "polka dotted/1.png"), "two classes are called 'polka dotted'"),
     ],
 )
 def test_wrong_folders_are_refused(tmp_path: Path, files: tuple[str, ...], words: str) -> None:
     test = touched(tmp_path / "test", *files)
     with pytest.raises(MergeError) as caught:
-        read_pictures(test, "dtd")
+        read_image_folder(test, "dtd")
     assert words in caught.value.problem
     assert str(tmp_path) in caught.value.where
 

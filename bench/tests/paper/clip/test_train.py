@@ -25,7 +25,7 @@ from robustmerge.cli.app import run as command
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.answering.clip.model import ClipModel
 from robustmerge_bench.paper.answering.clip.templates import sentences
-from robustmerge_bench.paper.tasks import chosen
+from robustmerge_bench.paper.tasks import select_tasks
 from robustmerge_bench.paper.training.batches import Collator, OrderedExamples
 from robustmerge_bench.paper.training.clip.images import ClassImages, ImageEncoder
 from robustmerge_bench.paper.training.clip.recipe import ClipRecipe
@@ -162,7 +162,7 @@ def test_the_recipe_is_passed_to_the_trainer(tmp_path: Path) -> None:
 
 
 def test_images_of_several_tasks(root: Path, base: Path) -> None:
-    data = ClassImages.read(chosen("cars,dtd"), root)
+    data = ClassImages.read(select_tasks("cars,dtd"), root)
     assert data.tasks == ("cars", "dtd")
     assert data.classes == (("blue", "green", "red"), ("black", "white", "yellow"))
     assert data.counts == (36, 36)
@@ -189,20 +189,20 @@ def test_a_question_file_teaches_as_well(root: Path, tmp_path: Path) -> None:
     place = tmp_path / "Cars" / "train.json"
     place.parent.mkdir()
     place.write_text(json.dumps([request]))
-    data = ClassImages.read(chosen("cars"), tmp_path)
+    data = ClassImages.read(select_tasks("cars"), tmp_path)
     assert data.classes == (("crimson",),)
     assert data.images[0].path == image_file
     del request["image"]
     place.write_text(json.dumps([request]))
     with pytest.raises(MergeError, match="a question without an image"):
-        ClassImages.read(chosen("cars"), tmp_path)
+        ClassImages.read(select_tasks("cars"), tmp_path)
 
 
 def test_other_tasks_are_refused(root: Path) -> None:
     with pytest.raises(MergeError, match="CLIP cannot learn ScienceQA"):
-        ClassImages.read(chosen("cars,scienceqa"), root)
+        ClassImages.read(select_tasks("cars,scienceqa"), root)
     with pytest.raises(MergeError, match=r"no train or train\.json of MNIST"):
-        ClassImages.read(chosen("mnist"), root)
+        ClassImages.read(select_tasks("mnist"), root)
 
 
 def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
@@ -236,8 +236,8 @@ def test_what_an_expert_is(base: Path, experts: dict[str, Path]) -> None:
 
 def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: Path) -> None:
     recipe = replace(BRIEF, steps=1, batch=9, dropout=0.0, warmup=0.0)
-    reported = train(str(base), chosen("dtd"), root, tmp_path / "x", recipe=recipe)
-    data, clip = ClassImages.read(chosen("dtd"), root), ClipModel.load(str(base))
+    reported = train(str(base), select_tasks("dtd"), root, tmp_path / "x", recipe=recipe)
+    data, clip = ClassImages.read(select_tasks("dtd"), root), ClipModel.load(str(base))
     head = clip.head([sentences("dtd", name) for name in data.classes[0]])
     losses = []
     for row in recipe.rows(data.counts):
@@ -249,7 +249,7 @@ def test_the_first_loss_is_the_zero_shot_one(base: Path, root: Path, tmp_path: P
 
 def test_all_linear_layers(base: Path, root: Path, tmp_path: Path) -> None:
     recipe = replace(BRIEF, targets="all-linear", steps=1, warmup=0.0)
-    train(str(base), chosen("cars"), root, tmp_path / "x", recipe=recipe)
+    train(str(base), select_tasks("cars"), root, tmp_path / "x", recipe=recipe)
     assert {name.split(".")[-3] for name in tensors(tmp_path / "x")} == {
         "q_proj",
         "k_proj",
@@ -267,7 +267,7 @@ def test_where_A_starts(base: Path, root: Path, tmp_path: Path) -> None:
         for task in ("cars", "dtd"):
             folder = tmp_path / init / task
             recipe = replace(BRIEF, init=init, steps=1, warmup=0.0)
-            train(str(base), chosen(task), root, folder, recipe=recipe)
+            train(str(base), select_tasks(task), root, folder, recipe=recipe)
             starts[init, task] = record(folder)["start_sha256"]
     assert starts["shared", "cars"] == starts["shared", "dtd"]
     assert len(set(starts.values())) == 3
@@ -278,7 +278,9 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
 ) -> None:
     recipe = ClipRecipe(rank=2, steps=7, batch=6, dropout=0.3, learning_rate=1e-2)
     device = DeviceConfig("cpu", 3, gradient_checkpointing=False, save_every=2)
-    train(str(base), chosen("cars,dtd"), root, tmp_path / "whole", recipe=recipe, device=device)
+    train(
+        str(base), select_tasks("cars,dtd"), root, tmp_path / "whole", recipe=recipe, device=device
+    )
     first: list[int] = []
 
     def stop(step: TrainingProgress) -> None:
@@ -286,7 +288,7 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
         if step.done == 5:
             raise KeyboardInterrupt
 
-    arguments = (str(base), chosen("cars,dtd"), root, tmp_path / "stopped")
+    arguments = (str(base), select_tasks("cars,dtd"), root, tmp_path / "stopped")
     with pytest.raises(KeyboardInterrupt):
         train(*arguments, recipe=recipe, device=device, report=stop)
     assert not (tmp_path / "stopped").exists()
@@ -303,7 +305,7 @@ def test_a_stopped_training_goes_on_to_the_same_adapter(
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(base: Path, root: Path, tmp_path: Path) -> None:
     recipe = ClipRecipe(rank=2, steps=4, batch=8, dropout=0.0, learning_rate=1e-2)
-    train(str(base), chosen("cars,dtd"), root, tmp_path / "one", recipe=recipe)
+    train(str(base), select_tasks("cars,dtd"), root, tmp_path / "one", recipe=recipe)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     verb = ["-m", "robustmerge", "bench", "train-clip", "--base", str(base), "--data", str(root)]
     options = [
@@ -337,7 +339,7 @@ def test_another_training_does_not_go_on(base: Path, root: Path, tmp_path: Path)
         if step.done == 2:
             raise KeyboardInterrupt
 
-    arguments = (str(base), chosen("cars"), root, tmp_path / "x")
+    arguments = (str(base), select_tasks("cars"), root, tmp_path / "x")
     with pytest.raises(KeyboardInterrupt):
         train(*arguments, recipe=BRIEF, device=DeviceConfig(save_every=1), report=stop)
     with pytest.raises(MergeError, match="with 1 other settings was started here") as caught:

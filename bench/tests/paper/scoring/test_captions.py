@@ -279,4 +279,4 @@ def test_drawn_sets_are_scored_as_sets(desk: Any) -> None:
     f = precision * recall / (0.85 * precision + 0.15 * recall)
     cider = 100 * float(times[0] @ score.rows[:, 11]) / 3
     mean = (sum(exact.values()) + 40 * f + cider) / 7
-    assert score.drawn(times) == pytest.approx([mean], abs=1e-10)
+    assert score.resampled(times) == pytest.approx([mean], abs=1e-10)

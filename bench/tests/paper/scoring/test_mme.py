@@ -78,7 +78,7 @@ def test_points(desk: Any, protocol: str, source: str) -> None:
 def test_a_perfect_model_has_no_interval(desk: Any) -> None:
     score = desk.score("mme", questions(True), answers(*["Yes", "No"] * 4), "fixed")
     assert score.interval() == (400, 400)
-    drawn = score.drawn(np.array([[1, 1, 0], [0, 0, 3]]))
+    drawn = score.resampled(np.array([[1, 1, 0], [0, 0, 3]]))
     assert drawn.tolist() == [400, 400]  # a subtask that is not drawn counts as the others
 
 

@@ -9,9 +9,9 @@ import pytest
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.study.published import PublishedRow, read_published
 from robustmerge_bench.paper.study.tables.sources import SourceNotes
-from robustmerge_bench.paper.tasks import SEEN, TASKS, chosen
+from robustmerge_bench.paper.tasks import SEEN, TASKS, select_tasks
 
-TWO = chosen("vqav2,rec")
+TWO = select_tasks("vqav2,rec")
 
 
 def row(**values: float) -> PublishedRow:
@@ -22,9 +22,9 @@ def test_a_printed_average_stands_for_the_tasks_it_is_of() -> None:
     both = row(vqav2=60.0, rec=41.0, seen=50.4)
     assert both.average(TWO, "seen") == 50.4
     # Of one of the two tasks, ours is the mean of one, and the printed one is of both.
-    assert both.average(chosen("rec"), "seen") == 41.0
+    assert both.average(select_tasks("rec"), "seen") == 41.0
     # Of three tasks there is none, as one was not printed.
-    assert both.average(chosen("vqav2,rec,ocrvqa"), "seen") is None
+    assert both.average(select_tasks("vqav2,rec,ocrvqa"), "seen") is None
     assert row(vqav2=60.0, rec=41.0).average(TWO, "seen") == 50.5
     assert row(vqav2=60.0, seen=60.0).average(TWO, "seen") is None
 

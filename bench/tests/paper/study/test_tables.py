@@ -128,7 +128,7 @@ def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
     )
     times = times_taken(np.random.default_rng(5), 900, 1500)
     for label, of_label in scores.items():
-        expected = of_label["vizwiz"].drawn(times)
+        expected = of_label["vizwiz"].resampled(times)
         np.testing.assert_allclose(drawn[label].draws["vizwiz"], expected, rtol=1e-12)
         assert drawn[label].values["vizwiz"] == of_label["vizwiz"].value
 

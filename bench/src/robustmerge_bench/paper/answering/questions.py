@@ -11,10 +11,10 @@ from typing import Any
 
 from robustmerge.errors import MergeError
 
-from ..data.embedded import embedded
-from ..data.find import LocatedTask, find, picture
-from ..data.pictures import digest, questions_at
+from ..data.embedded import decode_images
+from ..data.find import LocatedTask, find, find_image
 from ..data.questions import Question, text_of
+from ..data.read import hash_questions, load_questions
 from ..data.records import JsonRecord
 from ..tasks import PaperTask
 from .engine import Request
@@ -62,7 +62,7 @@ def read_prompts(root: Path, task: PaperTask, options: AnsweringOptions) -> Task
         MergeError: A file is missing or wrong; the message names the question.
     """
     located = find(root, task)
-    questions = questions_at(located.questions, task)
+    questions = load_questions(located.questions, task)
     if not questions:
         raise MergeError(
             "there are no questions in the file",
@@ -71,8 +71,8 @@ def read_prompts(root: Path, task: PaperTask, options: AnsweringOptions) -> Task
         )
     if not task.repeated_ids:
         _check_ids(questions)
-    sha, choices = digest(located.questions, questions), _choices(task, questions)
-    images = embedded(questions) if task.kind == "mmbench" else {}
+    sha, choices = hash_questions(located.questions, questions), _choices(task, questions)
+    images = decode_images(questions) if task.kind == "mmbench" else {}
     questions = questions[: options.limit]
     requests = (
         Request(
@@ -100,7 +100,7 @@ def _choices(task: PaperTask, questions: list[Question]) -> tuple[str, ...]:
 
 
 def _image_path(located: LocatedTask, task: PaperTask, question: Question) -> Path | None:
-    path = picture(located, question)
+    path = find_image(located, question)
     if path is None and not task.without_image:
         raise MergeError(
             f"a question of {task.title} without an image",

@@ -1,6 +1,6 @@
-"""Pictures that are within a question's record, in base64, as MMBench's tables have them.
+"""Images within a question's record, in base64, as in MMBench's tables.
 
-Where one picture belongs to several rows, some tables hold it once: the others have the index of
+Where one image belongs to several rows, some tables hold it once: the others have the index of
 that row instead.
 """
 
@@ -14,33 +14,29 @@ from robustmerge.errors import MergeError, shown
 
 from .questions import Id, Question
 
-_LONGEST_INDEX = 12
+_LONGEST_INDEX = 12  # digits; base64 of an image is longer
 
 
-def embedded(questions: Sequence[Question]) -> Mapping[Id, bytes]:
-    """The picture of every question, by its id.
-
-    Raises:
-        MergeError: A record has none, or something else; the message names the question.
-    """
-    rows = {one.id: one for one in questions}
-    return {one.id: _picture(one, rows) for one in questions}
+def decode_images(questions: Sequence[Question]) -> Mapping[Id, bytes]:
+    """Return the image of every question, by its id."""
+    rows = {question.id: question for question in questions}
+    return {question.id: _decode(question, rows) for question in questions}
 
 
-def _picture(one: Question, rows: Mapping[Id, Question]) -> bytes:
-    code = one.content.get("image")
+def _decode(question: Question, rows: Mapping[Id, Question]) -> bytes:
+    code = question.content.get("image")
     if isinstance(code, str) and code.isdigit() and len(code) <= _LONGEST_INDEX:
         other = rows.get(int(code))
         code = other.content.get("image") if other else None
     try:
         if isinstance(code, str) and code.strip():
             return base64.b64decode("".join(code.split()), validate=True)
-        problem = "no picture"
+        problem = "no image"
     except binascii.Error as error:
-        problem = f"the picture {shown(code)} is not base64: {error}"
+        problem = f"the image {shown(code)} is not base64: {error}"
     raise MergeError(
         problem,
-        where=f"{one.where}, question {one.id}",
-        hint="the column image holds a picture in base64, or the index of a row that does; the "
+        where=f"{question.where}, question {question.id}",
+        hint="the column image holds an image in base64, or the index of a row that does; the "
         "table may be cut off",
     )

@@ -1,10 +1,10 @@
-"""Where a task's files are under one root, in any of the layouts that are about.
+"""Where a task's files are under one root, in any of the common layouts.
 
-ROOT/instructions/ImageNet/test.json             the released scripts, pictures in ROOT/datasets
-ROOT/Seen_data/ImageNet/test.json                the data set, pictures beside
+ROOT/instructions/ImageNet/test.json             the released scripts, images in ROOT/datasets
+ROOT/Seen_data/ImageNet/test.json                the data set, images next to it
 ROOT/instructions/Seen_data/ImageNet/test.json   both
 ROOT/ImageNet/test.json                          neither
-ROOT/Cars/test                                   pictures in a folder for each class
+ROOT/Cars/test                                   images in a folder for each class
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .questions import Question
 _HEADS = ("instructions", "", "datasets", "data", "eval", "playground/data/eval")
 _LEVELS = ("", "Seen_data", "Unseen_data")
 _IMAGES = ("", "images", "val2014", "MME_Benchmark_release_version")
-_MARK = "test_"
+_PREFIX = "test_"  # of images in some copies of the data
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class LocatedTask:
 
     Attributes:
         questions: Its questions.
-        references: Its references; None where it has none, or they are not there.
-        training: Its conversations for training, if they are there.
-        images: Folders that paths of pictures may start from.
+        references: Its references; None where it has none, or they are missing.
+        training: Its conversations for training, if they are present.
+        images: Folders that paths of images may start from.
     """
 
     questions: Path
@@ -43,16 +43,8 @@ class LocatedTask:
 
 
 def find(root: Path, task: PaperTask) -> LocatedTask:
-    """Find a task's files.
-
-    Args:
-        root: The folder that holds all tasks.
-        task: The task.
-
-    Raises:
-        MergeError: There are no questions of it; the message says what was looked for.
-    """
-    questions = located(root, task, task.questions)
+    """Find a task's files below the folder of all tasks."""
+    questions = find_file(root, task, task.questions)
     folder = questions.parent
     return LocatedTask(
         questions,
@@ -62,12 +54,8 @@ def find(root: Path, task: PaperTask) -> LocatedTask:
     )
 
 
-def located(root: Path, task: PaperTask, names: Sequence[str]) -> Path:
-    """A task's file of one of these names.
-
-    Raises:
-        MergeError: There is none.
-    """
+def find_file(root: Path, task: PaperTask, names: Sequence[str]) -> Path:
+    """Return a task's file of one of these names."""
     path = _first(root, task, names)
     if path is None:
         folders = [f"{f}/{name}" for f, name in product(task.folders, names)]
@@ -81,62 +69,58 @@ def located(root: Path, task: PaperTask, names: Sequence[str]) -> Path:
     return path
 
 
-def image_roots(root: Path, task: PaperTask, *beside: Path) -> tuple[Path, ...]:
-    """Folders that paths of a task's pictures may start from, the likely ones first.
+def image_roots(root: Path, task: PaperTask, *neighbors: Path) -> tuple[Path, ...]:
+    """Return folders that paths of a task's images may start from, the likely ones first.
 
     Args:
         root: The folder that holds all tasks.
         task: The task.
-        *beside: Folders of its files.
+        *neighbors: Folders of its files.
     """
     heads = [root / head / level for head, level in product(("datasets", *_HEADS), _LEVELS)]
     own = [head / folder for head, folder in product(heads, task.folders)]
     first = [root / "datasets", root, root / "images"]
-    within = [place / name for place in [*beside, *own] for name in _IMAGES]
+    within = [folder / name for folder in [*neighbors, *own] for name in _IMAGES]
     with reading(root):
         return tuple(p for p in dict.fromkeys([*first, *heads, *within]) if p.is_dir())
 
 
-def picture(found: LocatedTask, question: Question) -> Path | None:
-    """The file of a question's picture; None where it has none.
-
-    Raises:
-        MergeError: It is in none of the places where it may be.
-    """
+def find_image(located: LocatedTask, question: Question) -> Path | None:
+    """Return the file of a question's image; None where it has none."""
     if question.image is None:
         return None
-    for name, folder in product(_names(question.image), found.images):
+    for name, folder in product(_names(question.image), located.images):
         path = folder / name
         with reading(path):
             if path.is_file():
                 return path
     raise MergeError(
-        f"no picture {question.image}",
+        f"no image {question.image}",
         where=f"{question.where}, question {question.id}",
-        hint=f"looked for it in {few([str(p) for p in found.images], 8)}",
+        hint=f"looked for it in {few([str(p) for p in located.images], 8)}",
     )
 
 
 def _names(written: str) -> Iterator[str]:
-    """A picture's path as it is written, then with and without the mark some copies have."""
+    """Yield an image's path as it is written, then with the prefix added or removed."""
     path = PurePosixPath(written)
     yield str(path)
-    if not path.name:  # it names a folder
+    if not path.name:  # a folder
         return
-    marked = path.name.startswith(_MARK)
-    yield str(path.with_name(path.name.removeprefix(_MARK) if marked else _MARK + path.name))
+    prefixed = path.name.startswith(_PREFIX)
+    yield str(path.with_name(path.name.removeprefix(_PREFIX) if prefixed else _PREFIX + path.name))
 
 
 def _first(
     root: Path, task: PaperTask, names: Sequence[str], *before: Path, folders: bool = False
 ) -> Path | None:
-    """The first of these files that is there; also a folder, where it may be one."""
+    """Return the first of these files that exists; also a folder, where that is allowed."""
     folders = folders or task.kind == "label"
-    places = [
+    parents = [
         root / head / level / folder
         for head, level, folder in product(_HEADS, _LEVELS, task.folders)
     ]
-    for folder, name in product([*before, *places], names):
+    for folder, name in product([*before, *parents], names):
         path = folder / name
         with reading(path):
             if path.is_file() or (folders and path.is_dir()):

@@ -3,7 +3,7 @@
     {"question_id": "17", "prompt": "What is …?", "text": "Tub", "answer_id": "…",
      "model_id": "…", "metadata": {}}
 
-Only question_id and text are needed to score; ScienceQA's score over pictures reads the prompt.
+Only question_id and text are needed to score; ScienceQA's score over images reads the prompt.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .questions import Id, id_of, text_of, wrong_field
-from .records import JsonRecord, records
+from .records import JsonRecord, read_records
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Prediction:
         where: The file and the line.
         id: The question's, as the file writes it.
         text: The answer.
-        prompt: What was asked, if the file says.
+        prompt: The prompt, if the file has it.
     """
 
     where: str
@@ -33,12 +33,8 @@ class Prediction:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file, in its order.
-
-    Raises:
-        MergeError: The file is cut off, or a line is no prediction; the message names the line.
-    """
-    return [_prediction(record) for record in records(path)]
+    """Read the predictions of a file, in its order."""
+    return [_prediction(record) for record in read_records(path)]
 
 
 def _prediction(record: JsonRecord) -> Prediction:

@@ -1,4 +1,4 @@
-"""Question files: what is asked, about which picture, and what the answer is.
+"""Question files: prompt, image and right answer of every question.
 
     {"question_id": "17", "image": "ImageNet/val/x.JPEG", "text": "What is …?", "answer": "Tub"}
 
@@ -24,10 +24,10 @@ class Question:
     """One question.
 
     Attributes:
-        where: The file and the question's place in it.
+        where: The file and the question's location in it.
         id: As the file writes it.
         text: The prompt, with instruction.
-        image: The picture's path as the file writes it; None where there is none.
+        image: The image's path as the file writes it; None if it has none.
         content: The whole record.
     """
 
@@ -44,21 +44,17 @@ class Question:
 
 
 def keys(ids: Sequence[Id]) -> list[Hashable]:
-    """One key for every id, also where ids repeat: the id, and how often it came before."""
+    """Return a key for every id, also where ids repeat: the id, and how often it came before."""
     seen: Counter[Id] = Counter()
-    found: list[Hashable] = []
-    for one in ids:
-        found.append((one, seen[one]))
-        seen[one] += 1
-    return found
+    result: list[Hashable] = []
+    for id in ids:
+        result.append((id, seen[id]))
+        seen[id] += 1
+    return result
 
 
 def text_of(record: JsonRecord, field: str) -> str:
-    """A field that is text.
-
-    Raises:
-        MergeError: It is missing, or something else.
-    """
+    """Return a field that must be text."""
     value = record.content.get(field)
     if isinstance(value, str):
         return value
@@ -66,11 +62,7 @@ def text_of(record: JsonRecord, field: str) -> str:
 
 
 def id_of(record: JsonRecord) -> Id:
-    """The record's question_id.
-
-    Raises:
-        MergeError: It is missing, or neither text nor a whole number.
-    """
+    """Return the record's question_id, which must be text or a whole number."""
     value = record.content.get("question_id")
     if isinstance(value, str | int) and not isinstance(value, bool):
         return value
@@ -78,20 +70,18 @@ def id_of(record: JsonRecord) -> Id:
 
 
 def wrong_field(record: JsonRecord, field: str, wanted: str) -> MergeError:
-    """The error for a field that is missing or of another type."""
-    there = field in record.content
-    found = f"{field} is {shown(record.content[field])}, not {wanted}" if there else f"no {field}"
+    """Return the error for a field that is missing or of another type."""
+    content = record.content
+    problem = (
+        f"{field} is {shown(content[field])}, not {wanted}" if field in content else f"no {field}"
+    )
     return MergeError(
-        found, where=record.where, hint=f"every record has a {field}, which is {wanted}"
+        problem, where=record.where, hint=f"every record has a {field}, which is {wanted}"
     )
 
 
 def question_of(record: JsonRecord) -> Question:
-    """Read a question from a record.
-
-    Raises:
-        MergeError: A field is missing or of another type.
-    """
+    """Read a question from a record."""
     image = record.content.get("image")
     if image is not None and not isinstance(image, str):
         raise wrong_field(record, "image", "the path of a file")

@@ -1,4 +1,4 @@
-"""JSON files of many records: one list, or one object a line; every record knows where it is."""
+"""JSON files of many records: one list, or one object a line; every record has its location."""
 
 from __future__ import annotations
 
@@ -16,43 +16,41 @@ class JsonRecord:
     """One record of a file.
 
     Attributes:
-        where: The file and the record's place in it, for messages.
-        content: What it says.
+        where: The file and the record's location in it, for messages.
+        content: Its fields.
     """
 
     where: str
     content: Mapping[str, Any]
 
 
-def records(path: Path) -> list[JsonRecord]:
-    """All records of a file that is a JSON list of objects, or JSON lines.
-
-    Raises:
-        MergeError: The file cannot be read, is cut off, or holds something else than objects.
-    """
+def read_records(path: Path) -> list[JsonRecord]:
+    """Read all records of a file that is a JSON list of objects, or JSON lines."""
     with reading(path):
         text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     if not text.strip():
         raise MergeError(
             "the file is empty", where=str(path), hint="it was never filled, or is cut off"
         )
-    return list(_listed(path, text) if text.lstrip().startswith("[") else _lines(path, text))
+    return list(
+        _read_list(path, text) if text.lstrip().startswith("[") else _read_lines(path, text)
+    )
 
 
-def _listed(path: Path, text: str) -> Iterator[JsonRecord]:
-    for number, content in enumerate(_parsed(text, str(path)), 1):
+def _read_list(path: Path, text: str) -> Iterator[JsonRecord]:
+    for number, content in enumerate(_parse(text, str(path)), 1):
         yield _record(content, f"{path}, record {number}")
 
 
-def _lines(path: Path, text: str) -> Iterator[JsonRecord]:
+def _read_lines(path: Path, text: str) -> Iterator[JsonRecord]:
     # Not splitlines: a text may hold separators that are no ends of lines in JSON.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{path}, line {number}"
-            yield _record(_parsed(line, where), where)
+            yield _record(_parse(line, where), where)
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,8 @@
-"""MMBench's question files: tables of tab-separated columns, with the pictures in them.
+"""MMBench's question files: tables of tab-separated columns, with the images in them.
 
     index  question  hint  A  B  C  D  answer  category  image  source  l2-category  comment  split
 
-An option, a hint or an answer that is not there is empty, or `nan`. Pictures are base64 and stay in
+A missing option, hint or answer is empty, or `nan`. Images are base64 and stay in
 `content["image"]`: a question of these has no path.
 """
 
@@ -24,14 +24,10 @@ _NONE = ("", "nan", "none")
 
 
 def read_table(path: Path) -> list[Question]:
-    """The questions of a table, in its order; the prompt is hint, question and options.
-
-    Raises:
-        MergeError: A column is missing, or a row has no index; the message names the row.
-    """
+    """Read the questions of a table, in its order; the prompt is hint, question and options."""
     with reading(path):
         text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
-    csv.field_size_limit(sys.maxsize)  # a picture is longer than the 128 KB of csv
+    csv.field_size_limit(sys.maxsize)  # an image is longer than the 128 KB of csv
     rows = csv.DictReader(io.StringIO(text, newline=""), dialect="excel-tab")
     if missing := [name for name in _NEEDED if name not in (rows.fieldnames or ())]:
         raise MergeError(
@@ -43,14 +39,14 @@ def read_table(path: Path) -> list[Question]:
 
 
 def options(content: Mapping[str, object]) -> dict[str, str]:
-    """The options of a row by letter, up to the first that is not there."""
-    found: dict[str, str] = {}
+    """Return the options of a row by letter, up to the first missing one."""
+    by_letter: dict[str, str] = {}
     for letter in LETTERS:
         option = content.get(letter)
         if not isinstance(option, str) or option.strip().lower() in _NONE:
             break
-        found[letter] = option
-    return found
+        by_letter[letter] = option
+    return by_letter
 
 
 def _question(row: Mapping[str, str], where: str) -> Question:
@@ -60,7 +56,7 @@ def _question(row: Mapping[str, str], where: str) -> Question:
         raise MergeError(
             f"the index is {shown(row['index'])}, not a number",
             where=where,
-            hint="the table may be cut off, or a picture may have broken a line",
+            hint="the table may be cut off, or an image may have broken a line",
         ) from None
     hint = row.get("hint") or ""
     lines = [] if hint.strip().lower() in _NONE else [hint]

@@ -24,7 +24,7 @@ import numpy as np
 from robustmerge.errors import MergeError, shown
 
 from ..data.questions import Id, Question, text_of
-from ..data.records import JsonRecord, records
+from ..data.records import JsonRecord, read_records
 from ..score import Protocol, Score
 from .inputs import ScoringInput
 from .matching import match_answers, match_by_id
@@ -126,7 +126,7 @@ def _labels(inputs: ScoringInput) -> dict[str, list[bool]]:
             labels[category] = [is_yes(text_of(q.record, "label"), q.where) for q in questions]
         else:
             path = inputs.required_references() / f"coco_pope_{category}.json"
-            labels[category] = _check_labels(records(path), questions, str(path))
+            labels[category] = _check_labels(read_records(path), questions, str(path))
     return labels
 
 

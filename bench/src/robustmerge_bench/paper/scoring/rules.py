@@ -11,8 +11,8 @@ from typing import Literal
 
 from robustmerge.errors import MergeError
 
-from ..data.pictures import questions_at
 from ..data.predictions import read_predictions
+from ..data.read import load_questions
 from ..score import Protocol, Score
 from ..tasks import PaperTask
 from . import captions, fixed, mmbench, mme, official, pope, problems
@@ -165,7 +165,7 @@ def score(
     inputs = ScoringInput(
         task=task,
         file=questions,
-        questions=questions_at(questions, task),
+        questions=load_questions(questions, task),
         predictions=read_predictions(predictions),
         source=references,
         missing=missing,

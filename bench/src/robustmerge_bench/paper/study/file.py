@@ -34,7 +34,7 @@ from robustmerge.engine.yaml_file import read_yaml, relative_to
 from robustmerge.errors import MergeError, few, shown, within
 
 from ..score import Protocol
-from ..tasks import TASKS, PaperTask, chosen
+from ..tasks import TASKS, PaperTask, select_tasks
 from .contenders import RECIPE, StudyContender, read_contenders
 from .published import PROTOCOLS, PublishedRow, read_published
 from .values import check_known, check_list
@@ -134,7 +134,7 @@ def _read_adapters(table: object, file: Path) -> dict[str, str]:
 def _read_tasks(value: object) -> tuple[PaperTask, ...]:
     hint = "tasks: seen,unseen or a list such as [vqav2, rec]"
     names = value.split(",") if isinstance(value, str) else value
-    return chosen(",".join(map(str, check_list("tasks", names, hint, of="tasks"))))
+    return select_tasks(",".join(map(str, check_list("tasks", names, hint, of="tasks"))))
 
 
 def _read_protocols(value: object) -> tuple[Protocol, ...]:

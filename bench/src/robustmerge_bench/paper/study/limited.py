@@ -12,9 +12,9 @@ from typing import Any
 from robustmerge.errors import reading
 from robustmerge.files import read_json, write_json
 
-from ..data.pictures import questions_at
 from ..data.questions import Question
-from ..data.records import records
+from ..data.read import load_questions
+from ..data.records import read_records
 from ..tasks import PaperTask
 
 
@@ -38,7 +38,7 @@ def limit_questions(
     folder.mkdir(parents=True, exist_ok=True)
     if files.questions.suffix == ".tsv":
         return QuestionFiles(_table(files.questions, limit, folder), files.references)
-    questions = questions_at(files.questions, task)[:limit]
+    questions = load_questions(files.questions, task)[:limit]
     path = folder / "questions.json"
     path.write_text(json.dumps([dict(q.content) for q in questions]), encoding="utf-8")
     references, limit_references = files.references, _BY_KIND.get(task.kind)
@@ -88,7 +88,7 @@ def _labels(path: Path, questions: Sequence[Question], folder: Path) -> Path:
     categories = [str(question.content.get("category")) for question in questions]
     for name in dict.fromkeys(categories):
         file = path / f"coco_pope_{name}.json"
-        lines = [json.dumps(dict(r.content)) for r in records(file)[: categories.count(name)]]
+        lines = [json.dumps(dict(r.content)) for r in read_records(file)[: categories.count(name)]]
         (folder / file.name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from robustmerge.errors import MergeError
 
 from ...jobs.hashes import FileHashes
-from ..data.pictures import digest, questions_at
+from ..data.read import hash_questions, load_questions
 from ..score import Protocol
 from ..tasks import PaperTask
 from .file import Study
@@ -163,5 +163,5 @@ def _needed(needed: bool) -> Iterator[None]:
 def _hash_files(task: PaperTask, files: QuestionFiles, hashes: FileHashes) -> TaskFiles:
     path = files.questions
     images = path.is_dir()
-    questions = digest(path, questions_at(path, task)) if images else hashes.file(path)
+    questions = hash_questions(path, load_questions(path, task)) if images else hashes.file(path)
     return TaskFiles(files, questions, hashes.data(files.references))

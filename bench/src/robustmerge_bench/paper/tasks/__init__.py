@@ -1,7 +1,7 @@
 """The tasks, by name.
 
 SEEN      the eight that experts were trained on
-UNSEEN    the four that none was
+UNSEEN    the four without an expert
 GENERAL   the general benchmarks of table 3
 VISION    the eight vision tasks of tables 4 and 5
 TASKS     all of these, by name
@@ -29,7 +29,7 @@ __all__ = [
     "Framing",
     "Group",
     "PaperTask",
-    "chosen",
+    "select_tasks",
 ]
 
 TASKS: Mapping[str, PaperTask] = MappingProxyType(
@@ -44,16 +44,12 @@ _GROUPS = {
 }
 
 
-def chosen(names: str) -> tuple[PaperTask, ...]:
-    """The tasks of a list such as "seen,tabmwp", each once, in that order.
-
-    Raises:
-        MergeError: There is no such task or group.
-    """
-    found: dict[str, PaperTask] = {}
+def select_tasks(names: str) -> tuple[PaperTask, ...]:
+    """Return the tasks of a list such as "seen,tabmwp", each once, in that order."""
+    selected: dict[str, PaperTask] = {}
     for name in (part.strip() for part in names.split(",")):
         if name not in _GROUPS and name not in TASKS:
             raise unknown("task", name, [*TASKS, *_GROUPS])
         for task in _GROUPS.get(name) or (TASKS[name],):
-            found[task.name] = task
-    return tuple(found.values())
+            selected[task.name] = task
+    return tuple(selected.values())

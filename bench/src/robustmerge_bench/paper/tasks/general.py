@@ -26,7 +26,7 @@ GENERAL = (
         questions=("llava_mme.jsonl",),
         references=("MME_Benchmark_release_version",),
         training=(),
-        repeated_ids=True,  # two questions a picture, both under its name
+        repeated_ids=True,  # two questions an image, both under its name
     ),
     PaperTask(
         name="mmbench",

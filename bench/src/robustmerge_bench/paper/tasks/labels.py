@@ -1,8 +1,8 @@
-"""What the classes of the vision tasks are called, where their folders do not say it well.
+"""Names of the classes of the vision tasks, where the names of folders are not good prompts.
 
-CLIP compares a picture with a sentence about each class, so the names decide what it gets without
+CLIP compares an image with a sentence about each class, so the names decide its score without
 training. They are those that CLIP's authors published (data/prompts.md of openai/CLIP, spelling
-included), which those who merge CLIP models use, too.
+included), which papers on merging CLIP models use, too.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _GTSRB = (
 
 
 def label(task: str, folder: str) -> str:
-    """What the class of a folder is called.
+    """Return the name of the class of a folder.
 
     Args:
         task: Name of the task.

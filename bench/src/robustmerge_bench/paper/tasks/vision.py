@@ -20,7 +20,7 @@ def _vision(name: str, title: str, column: str, *folders: str) -> PaperTask:
         group="vision",
         kind="label",
         folders=folders,
-        questions=("test", "test.json"),  # a folder of pictures by class, or a question file
+        questions=("test", "test.json"),  # a folder of images by class, or a question file
         training=("train", "train.json"),
         framing="crop",
     )

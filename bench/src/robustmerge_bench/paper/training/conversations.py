@@ -19,7 +19,7 @@ from typing import Any
 from robustmerge.errors import MergeError, few, shown
 from robustmerge.files import sha256
 
-from ..data.records import JsonRecord, records
+from ..data.records import JsonRecord, read_records
 
 IMAGE = "<image>"
 _ROLES = ("human", "gpt")
@@ -99,7 +99,7 @@ class TrainingSet:
         counts: list[int] = []
         files: list[Mapping[str, Any]] = []
         for source in sources:
-            part = [_conversation(record, source.find) for record in records(source.path)]
+            part = [_conversation(record, source.find) for record in read_records(source.path)]
             conversations += part
             counts.append(len(part))
             files.append(_facts(source, part))

@@ -8,8 +8,8 @@ from pathlib import Path
 from robustmerge.errors import MergeError
 from robustmerge.files import expand_user
 
-from ..data.find import image_roots, located
-from ..tasks import chosen
+from ..data.find import find_file, image_roots
+from ..tasks import select_tasks
 from .conversations import Source
 
 JOINT = "joint"
@@ -26,7 +26,7 @@ def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
     Raises:
         MergeError: The task is unknown, or has no conversations.
     """
-    tasks = chosen("seen" if names == JOINT else names)
+    tasks = select_tasks("seen" if names == JOINT else names)
     sources = []
     for task in tasks:
         if task.kind == "label":
@@ -35,7 +35,7 @@ def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
                 where=f"--task {names}",
                 hint="robustmerge bench train-clip trains experts on it",
             )
-        path = located(expand_user(root), task, task.training)
+        path = find_file(expand_user(root), task, task.training)
         folders = image_roots(expand_user(root), task, path.parent)
         sources.append(Source(task.name, path, search(folders)))
     name = JOINT if names in (JOINT, "seen") else "+".join(task.name for task in tasks)

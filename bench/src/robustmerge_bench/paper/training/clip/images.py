@@ -15,9 +15,9 @@ from robustmerge.collect.processor import open_image
 from robustmerge.errors import MergeError
 
 from ...answering.clip.model import ClipModel
-from ...data.find import LocatedTask, image_roots, located, picture
-from ...data.pictures import digest, questions_at
+from ...data.find import LocatedTask, find_file, find_image, image_roots
 from ...data.questions import Question, text_of
+from ...data.read import hash_questions, load_questions
 from ...data.records import JsonRecord
 from ...tasks import PaperTask
 
@@ -76,14 +76,18 @@ class ClassImages:
                     where=f"--task {task.name}",
                     hint="it learns classes of images: the tasks of the group vision",
                 )
-            path = located(data, task, task.training)
-            questions = questions_at(path, task)
+            path = find_file(data, task, task.training)
+            questions = load_questions(path, task)
             location = LocatedTask(path, None, path, image_roots(data, task, path.parent))
             first = sum(map(len, classes))
             names = sorted({_class_of(question) for question in questions})
             images.append([_image(question, location, first, names) for question in questions])
             classes.append(tuple(names))
-            facts = {"task": task.name, "file": str(path), "sha256": digest(path, questions)}
+            facts = {
+                "task": task.name,
+                "file": str(path),
+                "sha256": hash_questions(path, questions),
+            }
             files.append({**facts, "pictures": len(questions), "classes": len(names)})
         return cls(
             tuple(task.name for task in tasks),
@@ -106,7 +110,7 @@ def _class_of(question: Question) -> str:
 def _image(
     question: Question, location: LocatedTask, first: int, names: Sequence[str]
 ) -> ClassImage:
-    path = picture(location, question)
+    path = find_image(location, question)
     if path is None:
         raise MergeError(
             "a question without an image",
