@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bench_factories.scripted_world import WORLD, trained
 from robustmerge.cli.app import run
-from robustmerge_bench.cli.duration import duration
+from robustmerge_bench.cli.screen import duration
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("bench", "mini", "run")

@@ -16,7 +16,7 @@ from robustmerge.cli.optional import needing
 from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError, few
 
-from .duration import duration
+from .screen import duration, open_screen, watch_jobs
 
 if TYPE_CHECKING:
     from ..jobs.run import JobProgress
@@ -125,7 +125,7 @@ def run(
     from ..mini.runs.plan import Comparison, make_jobs
     from ..mini.runs.world import built_in
 
-    screen = Console(stderr=True, soft_wrap=True, highlight=False)
+    screen = open_screen()
     contenders = parse_all(methods) if methods else every()
     if with_data := [each.label for each in contenders if each.statistics]:
         screen.print(
@@ -151,16 +151,8 @@ def run(
         world.ready()
     screen.print(f"{len(todo)} models to examine, on {items} items a task", markup=False)
     count = count_cores() if jobs is None else jobs
-    try:
-        outcome = evaluate(todo, out, world, workers=count, progress=partial(_show, screen))
-    except KeyboardInterrupt:
-        screen.print("interrupted; what is done is kept, and the same command goes on from there")
-        return 130
-    screen.print(f"{outcome.done} done, {outcome.skipped} were there", markup=False)
-    if outcome.failures:
-        raise outcome.error
-    print(f"next: robustmerge bench mini table --out {out}")
-    return 0
+    run = partial(evaluate, todo, out, world, workers=count, progress=partial(_show, screen))
+    return watch_jobs(run, screen, f"robustmerge bench mini table --out {out}")
 
 
 @mini.command

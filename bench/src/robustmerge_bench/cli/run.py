@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +21,7 @@ from rich.progress import (
 from robustmerge.cli.optional import needing
 
 from ..paper.answering.options import AnsweringOptions
+from .screen import open_screen
 
 if TYPE_CHECKING:
     from ..paper.answering.run import Progress
@@ -67,9 +67,8 @@ def run(
                 base, adapter, selected, data, output, options=options, progress=progress
             )
     except KeyboardInterrupt:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            "interrupted; answers so far are kept, and the same command goes on from there"
-        )
+        note = "interrupted; answers so far are kept, and the same command goes on from there"
+        open_screen().print(note)
         return 130
     for file in files:
         print(f"{file.read_bytes().count(bytes([10]))} answers in {file}")
@@ -113,7 +112,7 @@ def bars() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    screen = Console(stderr=True, soft_wrap=True, highlight=False)
+    screen = open_screen()
     rows: dict[str, TaskID] = {}
     with Bars(*columns, console=screen, disable=not screen.is_terminal) as bars:
 

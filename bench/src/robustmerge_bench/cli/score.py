@@ -88,14 +88,9 @@ def _print(task: PaperTask, scores: Sequence[Score], questions: int | None) -> N
         console.print(f"note: {note}", markup=False)
 
 
-def _interval(score: Score) -> str:
-    low, high = score.interval()
-    return f"{low:.2f} to {high:.2f}"
-
-
 _LINES: tuple[tuple[str, Callable[[Score], str]], ...] = (
     ("score", lambda s: f"{s.value:.2f}{' *' if s.missing else ''}"),
-    ("95% interval", _interval),
+    ("95% interval", lambda s: " to ".join(f"{end:.2f}" for end in s.interval())),
     ("samples", lambda s: str(s.n)),
     ("empty answers", lambda s: f"{s.empty:.1%}"),
     ("unparsable answers", lambda s: f"{s.unparsable:.1%}"),

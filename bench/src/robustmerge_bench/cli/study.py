@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from robustmerge.errors import few, unknown, writing
 from robustmerge.files import expand_user
 
 from .run import default_device, running
+from .screen import open_screen, watch_jobs
 
 if TYPE_CHECKING:
     from ..jobs.run import JobProgress
@@ -57,7 +59,7 @@ def study(
     from ..paper.study.run import run
     from ..paper.study.tools import StudyTools, read_answering
 
-    screen = Console(stderr=True, soft_wrap=True, highlight=False)
+    screen = open_screen()
     loaded = Study.load(expand_user(file), data=data and expand_user(data), base=base)
     answering = {"device": default_device(), **loaded.answering}
     options = read_answering(answering | ({"device": device} if device else {}), limit=limit)
@@ -71,16 +73,8 @@ def study(
             return 0
         todo = sum(not plan.work(model).done for model in plan.chosen)
         screen.print(f"{len(plan.chosen)} models, {todo} with something to do")
-        try:
-            outcome = run(plan, report=lambda step: _print_step(screen, step))
-        except KeyboardInterrupt:
-            screen.print("interrupted; what is done is kept, and the same command goes on there")
-            return 130
-    screen.print(f"{outcome.done} done, {outcome.skipped} were there")
-    if outcome.failures:
-        raise outcome.error
-    print(f"next: robustmerge bench table {output}")
-    return 0
+        work = partial(run, plan, report=partial(_print_step, screen))
+        return watch_jobs(work, screen, f"robustmerge bench table {output}")
 
 
 def table(

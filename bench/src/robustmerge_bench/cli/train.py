@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,11 +20,11 @@ from robustmerge.errors import MergeError
 from ..paper.training.clip.recipe import ClipRecipe
 from ..paper.training.device import ClipDeviceConfig, DeviceConfig
 from ..paper.training.recipe import TrainingRecipe
-from .duration import duration
+from .screen import duration, open_screen
 
 if TYPE_CHECKING:
     from ..paper.training.conversations import Source
-    from ..paper.training.progress import Report, TrainingProgress
+    from ..paper.training.progress import TrainingProgress
 
 Record = Mapping[str, Any]
 FLAT = Parameter(name="*")  # fields of a dataclass as options without a prefix
@@ -81,19 +82,7 @@ def train(
     with needing("training", "robustmerge-bench"):
         from ..paper.training.train import train as run
     name, sources = _sources(task, data, conversations, images)
-
-    def work(report: Report) -> Record:
-        return run(
-            base,
-            sources,
-            output,
-            task=name,
-            recipe=recipe,
-            device=config,
-            restart=handling.restart,
-            force=handling.force,
-            report=report,
-        )
+    work = partial(run, base, sources, output, task=name, recipe=recipe)
 
     def show(record: Record) -> None:
         data = [LabeledRow("data", f"{d['task']}: {d['records']} records") for d in record["data"]]
@@ -110,7 +99,7 @@ def train(
         )
         print(f"\nnext: robustmerge check {output} --base {record['base']}")
 
-    return _watch(work, show, config, output, as_json=handling.json)
+    return _watch(work, show, config, output, handling)
 
 
 def train_clip(
@@ -143,20 +132,7 @@ def train_clip(
     with needing("training", "robustmerge-bench"):
         from ..paper.tasks import select_tasks
         from ..paper.training.clip.train import train as run
-    tasks = select_tasks(task)
-
-    def work(report: Report) -> Record:
-        return run(
-            base,
-            tasks,
-            data,
-            output,
-            recipe=recipe,
-            device=config,
-            restart=handling.restart,
-            force=handling.force,
-            report=report,
-        )
+    work = partial(run, base, select_tasks(task), data, output, recipe=recipe)
 
     def show(record: Record) -> None:
         files = [
@@ -174,7 +150,7 @@ def train_clip(
         print(f"\nnext: robustmerge bench run --base {record['base']} --adapter {output} \\")
         print(f"        --tasks {names} --data {data} -o results/{output.name}")
 
-    return _watch(work, show, config, output, as_json=handling.json)
+    return _watch(work, show, config, output, handling)
 
 
 def _sources(
@@ -207,24 +183,28 @@ def _sources(
 
 
 def _watch(
-    work: Callable[[Report], Record],
+    work: Callable[..., Record],
     show: Callable[[Record], None],
     config: DeviceConfig,
     output: Path,
-    *,
-    as_json: bool,
+    handling: TrainingOutput,
 ) -> int:
     """Train with a line on stderr now and then, print the record, and return the exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise forks warn about it
-    screen = Console(stderr=True, soft_wrap=True, highlight=False)
+    screen = open_screen()
     if config.is_main:
         _note_idle_gpus(screen, config)
     try:
-        record = work(lambda step: screen.print(_line(step), markup=False))
+        record = work(
+            device=config,
+            restart=handling.restart,
+            force=handling.force,
+            report=lambda step: screen.print(_line(step), markup=False),
+        )
     except KeyboardInterrupt:
         screen.print("interrupted; the same command goes on from the last checkpoint")
         return 130
-    if config.is_main and as_json:
+    if config.is_main and handling.json:
         print(json.dumps({"output_folder": str(output), **record}, indent=2))
     elif config.is_main:
         show(record)

@@ -8,7 +8,7 @@ import pytest
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.paper.study.published import PublishedRow, read_published
-from robustmerge_bench.paper.study.tables.sources import SourceNotes
+from robustmerge_bench.paper.study.tables.score_tables import SourceNotes
 from robustmerge_bench.paper.tasks import SEEN, TASKS, select_tasks
 
 TWO = select_tasks("vqav2,rec")

@@ -3,6 +3,7 @@
 file.py         the study file, read and checked
 contenders.py   its contenders: the base, the experts, adapters, merges
 published.py    rows that others printed
+values.py       checks of the lists in that file
 folder.py       the folder that everything is written to
 models.py       the models of a contender, named by content hashes
 plan.py         the work that is left

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from robustmerge.errors import MergeError, few
@@ -73,8 +74,12 @@ class _StudyWorker:
         _record(self.plan, self.failures).write(self.folder.out)
 
     def _do(self, work: ModelWork) -> dict[str, str]:
-        if work.merge and (why := self._try(work.model, "merged", lambda: self._merge(work.model))):
-            return {"": why}
+        recipe = work.model.contender.recipe
+        if work.merge and recipe is not None:
+            merged = self.folder.merged(work.model)
+            merge = partial(self.plan.tools.merge, recipe, merged)
+            if why := self._try(work.model, "merged", merge):
+                return {"": why}
         failures = self._answer(work.model, work.answer) if work.answer else {}
         return failures | self._score_all(work, failures)
 
@@ -95,10 +100,6 @@ class _StudyWorker:
             self.report(JobProgress(label=work.model.label, what=what, seconds=seconds))
         return failures
 
-    def _merge(self, model: StudyModel) -> None:
-        assert model.contender.recipe is not None
-        self.plan.tools.merge(model.contender.recipe, self.folder.merged(model))
-
     def _answer(self, model: StudyModel, tasks: Sequence[PaperTask]) -> dict[str, str]:
         """Answer all tasks with one loading of the model; after a failure one by one."""
         why = self._try_answers(model, tasks)
@@ -109,7 +110,7 @@ class _StudyWorker:
 
     def _try_answers(self, model: StudyModel, tasks: Sequence[PaperTask]) -> str:
         what = "answered " + few([task.name for task in tasks], 12)
-        return self._try(model, what, lambda: self._write_answers(model, tasks))
+        return self._try(model, what, partial(self._write_answers, model, tasks))
 
     def _write_answers(self, model: StudyModel, tasks: Sequence[PaperTask]) -> None:
         study, files = self.plan.study, self.plan.files

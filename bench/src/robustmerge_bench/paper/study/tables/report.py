@@ -15,8 +15,7 @@ from ...tasks import TASKS
 from ..published import PublishedRow
 from ..record import StudyRecord
 from .board import ScoreBoard, read_board
-from .score_tables import averages, differences, scores
-from .sources import SourceNotes
+from .score_tables import SourceNotes, averages, differences, scores
 from .summary import ContenderSummary, StudySummary, summarize_study
 
 RULES = {"official": "released", "fixed": "corrected"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from string import ascii_lowercase
 
 from ....results.comparison import PairwiseComparison
 from ....results.table import (
@@ -23,10 +24,48 @@ from ....results.table import (
 from ...tasks import TASKS, PaperTask
 from ..published import PublishedRow
 from .board import ScoreBoard
-from .sources import SourceNotes
 from .summary import GROUPS_OF_EXPERTS, ContenderSummary, StudySummary
 
+_ROUNDING = 0.011  # what two decimals, in the mean and in its values, may make together
 TITLES = {"seen": "Seen tasks", "unseen": "Unseen tasks", "vision": "Vision tasks", "general": ""}
+
+
+class SourceNotes:
+    """Notes on where published rows come from and slips in them, with letters by first use."""
+
+    def __init__(self) -> None:
+        """Start without notes."""
+        self._notes: dict[str, str] = {}
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Every letter and its text."""
+        return [(letter, text) for text, letter in self._notes.items()]
+
+    def mark(self, row: PublishedRow) -> str:
+        """Return the letter of a row's source."""
+        text = row.source + (f". {row.note}" if row.note else "")
+        return self._letter(text)
+
+    def slip(self, row: PublishedRow, group: str, tasks: Sequence[PaperTask]) -> str:
+        """Return the letter of a remark, where a printed mean is not that of the printed values."""
+        average = row.printed_average(tasks, group)
+        if average is None or any(task.name not in row.values for task in tasks):
+            return ""
+        mean = row.mean([task.name for task in tasks])
+        decimals = len(f"{average!r}".rpartition(".")[2])
+        if abs(average - mean) < _ROUNDING * 10 ** (2 - min(2, decimals)):
+            return ""
+        return self._letter(
+            f"{row.label}: printed as {average}, though the values next to it have the mean "
+            f"{mean:.{max(2, decimals)}f}."
+        )
+
+    def _letter(self, text: str) -> str:
+        if text not in self._notes:
+            n = len(self._notes)
+            self._notes[text] = ascii_lowercase[n % 26] * (n // 26 + 1)
+        return self._notes[text]
 
 
 @dataclass(frozen=True)
@@ -70,7 +109,7 @@ def scores(summary: StudySummary, sources: SourceNotes) -> ResultTable:
     lead = f"{_sample_counts(board)} ± is half of a 95% bootstrap interval over samples."
     if board.published:
         lead += " Published rows were printed elsewhere and not measured here."
-    return ResultTable("scores", "Scores", lead, _heads(columns), tuple(rows))
+    return ResultTable("scores", "Scores", lead, tuple(c.column for c in columns), tuple(rows))
 
 
 def averages(summary: StudySummary, sources: SourceNotes) -> ResultTable:
@@ -100,14 +139,10 @@ def averages(summary: StudySummary, sources: SourceNotes) -> ResultTable:
         "averages",
         "Averages",
         lead,
-        (*_heads(columns), head),
+        (*(each.column for each in columns), head),
         tuple(rows),
         charts=tuple(_charts(summary)),
     )
-
-
-def _heads(columns: Sequence[CellsOfColumn]) -> tuple[TableColumn, ...]:
-    return tuple(each.column for each in columns)
 
 
 def _rows(
