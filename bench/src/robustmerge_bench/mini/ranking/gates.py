@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 
@@ -153,18 +154,17 @@ def _sizes(data: GateInput) -> tuple[str, bool]:
 
 
 def _arithmetic(data: GateInput) -> tuple[str, bool]:
-    kept = {
-        row.summary.kept.value: (ranking.rank, sorted(row.merge.factors))
+    kept = [
+        (row.summary.kept.value, ranking.rank, sorted(row.merge.factors))
         for ranking in data.summary.rankings
         if ranking.scale == "sweep"
         for row in ranking.rows
         if row.merge.label == "task-arithmetic" and row.summary.kept
         if math.isfinite(row.summary.kept.value)
-    }
+    ]
     if not kept:
         return "not run: --methods task-arithmetic --scale sweep", False
-    most = max(kept)
-    rank, factors = kept[most]
+    most, rank, factors = max(kept, key=itemgetter(0))  # the first rank, if two keep the same
     measured = f"{most:.0f}%, rank {rank}, factor {factors[0]:.3g} to {factors[-1]:.3g}"
     return measured, most >= KEPT
 
