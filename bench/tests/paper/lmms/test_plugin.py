@@ -36,7 +36,7 @@ NAMES = tuple(task.name for task in SEEN + UNSEEN)
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_lmms.install(monkeypatch)
     # METEOR takes half a minute, and is another file's to test.
-    monkeypatch.setattr(java, "missing_software", lambda: "Java is not asked here")
+    monkeypatch.setattr(java, "missing_software", lambda: "Java is not run here")
 
 
 @pytest.fixture
@@ -127,18 +127,18 @@ def test_documents_are_the_questions(name: str, root: Path) -> None:
     found = dataset(name)
     assert len(found) == 7
     for number, one in enumerate(found):
-        asked = docs.asked(one)
+        asked = docs.request_of(one)
         record = docs.questions_of(TASKS[name])[number]
         assert asked.id == record.id
         assert docs.text(one, {}) == one["text"] == asked.text
         assert (asked.image is None) == (record.image is None) == (one["image"] == "")
-        assert len(docs.pictures(one)) == (record.image is not None)
+        assert len(docs.images(one)) == (record.image is not None)
 
 
 def test_pictures_are_framed_where_asked_for(root: Path) -> None:
-    (vizwiz,) = docs.pictures(dataset("vizwiz")[0], {"framing": True})
-    (rec,) = docs.pictures(dataset("rec")[0], {"framing": True})
-    (plain,) = docs.pictures(dataset("vizwiz")[0], {"framing": False})
+    (vizwiz,) = docs.images(dataset("vizwiz")[0], {"framing": True})
+    (rec,) = docs.images(dataset("rec")[0], {"framing": True})
+    (plain,) = docs.images(dataset("vizwiz")[0], {"framing": False})
     assert (vizwiz.size, rec.size, plain.size) == ((60, 60), (60, 40), (60, 40))
 
 
@@ -149,11 +149,11 @@ def test_scores_are_those_of_bench_score(
     task, documents = TASKS[name], dataset(name)
     said = ["B", "b.", "", "The answer is B.", "a dog", "[0.1,0.2,0.5,0.75]", "a cat"]
     items = [scores.results(one, [text]) for one, text in zip(documents, said, strict=True)]
-    paper = docs.paper_of(task)
+    prompts = docs.prompts_of(task)
     predictions = tmp_path / "p.jsonl"
-    predictions.write_text("".join(paper.line(n, text, "m") for n, text in enumerate(said)))
+    predictions.write_text("".join(prompts.line(n, text, "m") for n, text in enumerate(said)))
     for protocol in ("official", "fixed"):
-        want = score(task, paper.path, predictions, protocol=protocol)
+        want = score(task, prompts.path, predictions, protocol=protocol)
         got = [item[protocol] for item in reversed(items)]  # several processes may mix them up
         assert getattr(scores, protocol)(got) == want.value
     assert [item["empty"] for item in items] == [0, 0, 1, 0, 0, 0, 0]
@@ -330,7 +330,7 @@ def test_refused(model: Path) -> None:
     base = f"base={model / 'base'},device=cpu"
     refused(lambda: loaded(f"{base},adaptor=x"), "unknown argument 'adaptor'", "adapter?")
     refused(lambda: loaded(f"{base},dtype=float23"), "unknown dtype")
-    refused(lambda: loaded(base, batch_size="auto"), "'auto' is no number of questions")
+    refused(lambda: loaded(base, batch_size="auto"), "'auto' is not a number of questions")
     refused(lambda: loaded(f"{base},adapter={model / 'q'}"), f"where: {model / 'q'}")
     live = loaded(base)
     turns = [conversation([], "Which?"), conversation([], "So?")]

@@ -1,6 +1,6 @@
-"""Conversations of lmms-eval's own tasks: any number of turns and pictures, by a chat template.
+"""Conversations of lmms-eval's own tasks: any number of turns and images, by a chat template.
 
-LLaVA-1.5 gets the conversation format and the padded pictures that it was trained on.
+LLaVA-1.5 gets the conversation format and the padded images that it was trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..answering import engines
 from ..answering.images import frame_image
 
 Turns = Sequence[Mapping[str, Any]]
-"""One conversation: roles, and contents that are lists of texts and pictures."""
+"""One conversation: roles, and contents that are lists of texts and images."""
 
 _VICUNA = Path(engines.__file__).parent / "vicuna_v1.jinja"
 
@@ -40,37 +40,30 @@ class Chat:
     vicuna: bool
 
     def answer(self, conversations: Sequence[Turns], most: int) -> list[str]:
-        """Answers to conversations that all have pictures, or none.
-
-        Args:
-            conversations: What was said.
-            most: Most tokens of an answer.
-
-        Raises:
-            MergeError: There is something else than texts and pictures in one.
-        """
+        """Answer conversations that all have images, or none, with this many tokens at most."""
         images = [self._images(turns) for turns in conversations]
-        written = [self._written(turns) for turns in conversations]
+        prompts = [self._prompt(turns) for turns in conversations]
         options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
         start = self.processor.tokenizer.bos_token
-        if start and written[0].startswith(start):
+        if start and prompts[0].startswith(start):
             options["add_special_tokens"] = False  # the template has written it
         if images[0]:
             options["images"] = images
-        inputs = self.processor(text=written, **options)
-        return self._generated(inputs, most)
+        inputs = self.processor(text=prompts, **options)
+        return self._generate(inputs, most)
 
     @torch.inference_mode()
-    def _generated(self, inputs: Mapping[str, Any], most: int) -> list[str]:
+    def _generate(self, inputs: Mapping[str, Any], most: int) -> list[str]:
         device, dtype = self.model.device, self.model.dtype
-        given = {
-            name: one.to(device, dtype if one.is_floating_point() else None)
-            for name, one in inputs.items()
+        arguments = {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+            for name, tensor in inputs.items()
         }
-        made = self.model.generate(**given, max_new_tokens=most)[:, given["input_ids"].shape[1] :]
-        return list(self.processor.tokenizer.batch_decode(made.cpu(), skip_special_tokens=True))
+        tokens = self.model.generate(**arguments, max_new_tokens=most)
+        tokens = tokens[:, arguments["input_ids"].shape[1] :]  # [conversations, tokens]
+        return list(self.processor.tokenizer.batch_decode(tokens.cpu(), skip_special_tokens=True))
 
-    def _written(self, turns: Turns) -> str:
+    def _prompt(self, turns: Turns) -> str:
         content = [
             {"role": turn["role"], "content": [_part(part) for part in turn["content"]]}
             for turn in turns
@@ -81,21 +74,21 @@ class Chat:
             for turn in content:
                 if turn["role"] != "user":  # the model's own turns are plain text there
                     turn["content"] = "".join(part["text"] for part in turn["content"])
-        written: str = self.processor.apply_chat_template(content, **options)
-        return written
+        prompt: str = self.processor.apply_chat_template(content, **options)
+        return prompt
 
     def _images(self, turns: Turns) -> list[Image.Image]:
-        found = [p["url"] for turn in turns for p in turn["content"] if p["type"] == "image"]
-        return [self._framed(_opened(one)) for one in found]
+        images = [p["url"] for turn in turns for p in turn["content"] if p["type"] == "image"]
+        return [self._frame(_open(image)) for image in images]
 
-    def _framed(self, image: Image.Image) -> Image.Image:
+    def _frame(self, image: Image.Image) -> Image.Image:
         if not self.vicuna:
             return image
         return frame_image(image, "pad", self.processor.image_processor.image_mean)
 
 
 def with_image(turns: Turns) -> bool:
-    """Whether there is a picture in a conversation."""
+    """Return whether a conversation has an image."""
     return any(part["type"] == "image" for turn in turns for part in turn["content"])
 
 
@@ -106,10 +99,10 @@ def _part(part: Mapping[str, Any]) -> dict[str, str]:
         return {"type": "text", "text": part["text"]}
     raise MergeError(
         f"a task with {part['type']}",
-        hint="this model answers texts and pictures; `robustmerge export --format full` makes a "
+        hint="this model answers texts and images; `robustmerge export --format full` makes a "
         "model for lmms-eval's own classes",
     )
 
 
-def _opened(image: Any) -> Image.Image:
+def _open(image: Any) -> Image.Image:
     return open_image(Path(image), str(image)) if isinstance(image, str) else image.convert("RGB")

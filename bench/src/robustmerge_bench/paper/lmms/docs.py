@@ -1,7 +1,7 @@
-"""The tasks' questions as lmms-eval wants them: one document each, read from $MM_MERGEBENCH.
+"""The tasks' questions as lmms-eval reads them: one document each, read from $MM_MERGEBENCH.
 
 A YAML file names its task by the split: the file that lmms-eval's loader reads first is a seed, and
-`documents` puts the task's own questions in its place. So ids of any type, missing pictures and
+`documents` puts the task's own questions in its place. So ids of any type, missing images and
 every layout of the data are read by the same code as in `bench run`, and errors name the question.
 """
 
@@ -38,82 +38,75 @@ _DEFAULT = AnsweringOptions()
 
 
 def documents(seed: Any) -> Any:
-    """The questions of the task that the seed's split names, as a data set.
-
-    Raises:
-        MergeError: The folder is not named, or a file in it is missing or wrong.
-    """
+    """Return the questions of the task that the seed's split names, as a data set."""
     from datasets import Dataset
 
     task = TASKS[str(seed.split).replace("_", "-")]
-    paper = paper_of(task)
+    prompts = prompts_of(task)
     if RULES[task.kind].counts == "references":  # checked before anything is answered
         inputs_of(task).required_references()
     rows = [
         {
             MARK: task.name,
-            "place": place,
-            "text": one.text,
-            "image": str(one.image or ""),
+            "place": number,
+            "text": request.text,
+            "image": str(request.image or ""),
             "answer": str(question.content.get("answer", "")),
         }
-        for place, (one, question) in enumerate(
-            zip(paper.questions, questions_of(task), strict=True)
+        for number, (request, question) in enumerate(
+            zip(prompts.questions, questions_of(task), strict=True)
         )
     ]
     return Dataset.from_list(rows, split=seed.split)
 
 
-def asked(document: Mapping[str, Any]) -> Request:
-    """The question that a document is."""
-    place: int = document["place"]
-    return paper_of(TASKS[document[MARK]]).questions[place]
+def request_of(document: Mapping[str, Any]) -> Request:
+    """Return the request for a document's question."""
+    number: int = document["place"]
+    return prompts_of(TASKS[document[MARK]]).questions[number]
 
 
 def text(document: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str:
-    """What is asked, with the instruction and without a mark for the picture."""
+    """Return the prompt, with the instruction and without a token for the image."""
     del options
-    return asked(document).text
+    return request_of(document).text
 
 
-def pictures(
+def images(
     document: Mapping[str, Any], options: Mapping[str, Any] | None = None
 ) -> list[Image.Image]:
-    """The question's picture, if it has one.
+    """Return the question's image, if it has one.
 
     Args:
         document: The question.
         options: lmms_eval_specific_kwargs; `framing: true` crops or pads as the released scripts
             do, which is for LLaVA-1.5.
-
-    Raises:
-        MergeError: It cannot be read.
     """
-    one = asked(document)
-    if one.image is None:
+    request = request_of(document)
+    if request.image is None:
         return []
-    image = open_image(one.image, one.where)
-    return [frame_image(image, one.framing) if (options or {}).get("framing") else image]
+    image = open_image(request.image, request.where)
+    return [frame_image(image, request.framing) if (options or {}).get("framing") else image]
 
 
-def paper_of(task: PaperTask) -> TaskPrompts:
-    """A task's questions, as a model is asked."""
-    return _paper(_root(), task.name)
+def prompts_of(task: PaperTask) -> TaskPrompts:
+    """Return a task's questions as requests to a model."""
+    return _prompts(_root(), task.name)
 
 
 def questions_of(task: PaperTask) -> list[Question]:
-    """A task's questions, with their right answers."""
-    return _questions(paper_of(task).path)
+    """Return a task's questions, with their right answers."""
+    return _questions(prompts_of(task).path)
 
 
 def inputs_of(task: PaperTask) -> ScoringInput:
-    """What answers of a task are scored by, without answers."""
-    paper = paper_of(task)
-    return ScoringInput(task, paper.path, questions_of(task), [])
+    """Return the inputs of a task's score, without answers."""
+    prompts = prompts_of(task)
+    return ScoringInput(task, prompts.path, questions_of(task), [])
 
 
 @cache
-def _paper(root: Path, name: str) -> TaskPrompts:
+def _prompts(root: Path, name: str) -> TaskPrompts:
     return read_prompts(root, TASKS[name], _DEFAULT)
 
 
@@ -126,7 +119,7 @@ def _root() -> Path:
     named = os.environ.get(ROOT)
     if not named or not Path(named).is_dir():
         raise MergeError(
-            f"${ROOT} is {named!r}, which is no folder" if named else f"${ROOT} is not set",
+            f"${ROOT} is {named!r}, which is not a folder" if named else f"${ROOT} is not set",
             hint=f"export {ROOT}=FOLDER names the folder that holds all tasks, as --data of "
             "`robustmerge bench run`",
         )

@@ -1,4 +1,4 @@
-"""What lmms-eval finds through the entry point `lmms_eval.models`; without it nobody calls this."""
+"""The entry point `lmms_eval.models`; a file of its own, which only lmms-eval imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def manifest() -> Any:
-    """How lmms-eval is to call the model, and where its class is."""
+    """Return the model's name in lmms-eval, and the path of its class."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return ModelManifest(

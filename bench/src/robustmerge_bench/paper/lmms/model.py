@@ -1,9 +1,9 @@
-"""The model `robustmerge` of lmms-eval: a base with an adapter, looked for in it tensor by tensor.
+"""The model `robustmerge` of lmms-eval: a base and an adapter, whose tensors are checked one by one.
 
     lmms-eval --model robustmerge --model_args base=MODEL,adapter=ADAPTER …
 
 The tasks of this benchmark are answered as `robustmerge bench run` answers them, with its prompts,
-pictures and batches; other tasks by the conversations that lmms-eval makes of them. Greedy only.
+images and batches; other tasks by lmms-eval's conversations. Greedy only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..answering.options import AnsweringOptions
 from . import docs
 from .chat import Chat, with_image
 
-Wanted = Literal["auto", "vicuna", "chat-template"]
+PromptOption = Literal["auto", "vicuna", "chat-template"]
 _ARGUMENTS = ("base", "adapter", "device", "dtype", "batch_size", "prompt")
 _MOST = 1024  # tokens of an answer where the task does not say
 
@@ -38,7 +38,7 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """A base model with an adapter, for lmms-eval's chat tasks.
 
     Attributes:
-        is_simple: That it takes conversations.
+        is_simple: False for a model that takes conversations.
     """
 
     is_simple = False
@@ -50,7 +50,7 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
         device: str | None = None,
         dtype: str | None = None,
         batch_size: int | str = 1,
-        prompt: Wanted = "auto",
+        prompt: PromptOption = "auto",
         max_batch_size: int | None = None,
         **others: object,
     ) -> None:
@@ -59,12 +59,12 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
         Args:
             base: Folder or Hub id.
             adapter: An adapter in any layout, folder or Hub id; None for the base alone.
-            device: Where it runs; a GPU if there is one unless given.
+            device: The device; by default a GPU if there is one.
             dtype: Type it runs in, as `--dtype` of `bench run`.
             batch_size: Questions at a time.
-            prompt: How this benchmark's questions are put, as `--prompt` of `bench run`.
-            max_batch_size: What lmms-eval passes on; of no use here.
-            **others: Refused, but that lmms-eval tells which.
+            prompt: Format of this benchmark's prompts, as `--prompt` of `bench run`.
+            max_batch_size: An argument of lmms-eval that is ignored.
+            **others: Unknown arguments, which are refused by name.
 
         Raises:
             MergeError: An argument is unknown or wrong, or something cannot be loaded.
@@ -82,103 +82,93 @@ class RobustMerge(lmms):  # type: ignore[misc]  # lmms-eval has no types
         options = AnsweringOptions(**read_fields(AnsweringOptions, entries))
         options.check()
         settings = settings_of(base)
-        asked = prompt_for(settings, options.prompt, base)
+        prompt_format = prompt_for(settings, options.prompt, base)
         self._engine = LocalEngine(
             base,
             adapter,
             settings=settings,
-            prompt=asked,
+            prompt=prompt_format,
             device=options.device,
             dtype=options.dtype_for(llava_15=is_llava_15(settings)),
             batch=options.batch,
         )
-        self._chat = Chat(self._engine.model, _padding_left(base), vicuna=asked == "vicuna")
+        self._chat = Chat(self._engine.model, _padding_left(base), vicuna=prompt_format == "vicuna")
         self.device = self._engine.model.device
 
     @classmethod
     def create_from_arg_string(
         cls, arg_string: str, additional_config: Mapping[str, Any] | None = None
     ) -> RobustMerge:
-        """Make the model of --model_args; what is given there wins over --batch_size and --device.
+        """Make the model of --model_args, which override --batch_size and --device.
 
-        lmms-eval's own way fails where both are given, and it always gives a batch size.
+        lmms-eval's own method fails where both are present, and it always passes a batch size.
         """
         more = {k: v for k, v in (additional_config or {}).items() if v is not None}
         return cls(**{**more, **simple_parse_args_string(arg_string)})
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """The answers, in the order of the requests."""
+        """Return the answers, in the order of the requests."""
         answers = [""] * len(requests)
         bar = tqdm(total=len(requests), desc="answering", disable=self.rank != 0)
 
-        def kind(place: int) -> Hashable:
-            _, _, settings, _, task, split = requests[place].args
+        def kind(number: int) -> Hashable:
+            _, _, settings, _, task, split = requests[number].args
             return task, split, repr(sorted(settings.items()))
 
-        places = sorted(range(len(requests)), key=lambda place: repr(kind(place)))
-        for _, group in groupby(places, key=kind):
-            together = list(group)
-            _, messages, settings, _, task, split = requests[together[0]].args
+        numbers = sorted(range(len(requests)), key=lambda number: repr(kind(number)))
+        for _, group in groupby(numbers, key=kind):
+            alike = list(group)
+            _, messages, settings, _, task, split = requests[alike[0]].args
             data = self.task_dict[task][split]
-            documents = [data[requests[place].args[3]] for place in together]
+            documents = [data[requests[number].args[3]] for number in alike]
             most = _most(settings, task)
-            for start in range(0, len(together), self._engine.window):
+            for start in range(0, len(alike), self._engine.window):
                 window = documents[start : start + self._engine.window]
                 if docs.MARK in window[0]:
-                    found = self._own(window, most)
+                    texts = self._answer_questions(window, most)
                 else:
-                    found = self._conversations([messages(one) for one in window], most)
-                for place, text in zip(together[start:], found, strict=False):
-                    answers[place] = _until(text, settings.get("until"))
-                bar.update(len(found))
+                    texts = self._answer_conversations([messages(doc) for doc in window], most)
+                for number, text in zip(alike[start:], texts, strict=False):
+                    answers[number] = _until(text, settings.get("until"))
+                bar.update(len(texts))
         bar.close()
         return answers
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Not answered.
-
-        Raises:
-            MergeError: Always.
-        """
+        """Refuse: this model only generates."""
         raise _refused("likelihoods of given answers")
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Not answered.
-
-        Raises:
-            MergeError: Always.
-        """
+        """Refuse: this model only generates."""
         raise _refused("several rounds")
 
-    def _own(self, documents: Sequence[Mapping[str, Any]], most: int | None) -> list[str]:
-        """Answers to this benchmark's questions, as `bench run` has them."""
-        questions = [docs.asked(one) for one in documents]
+    def _answer_questions(
+        self, documents: Sequence[Mapping[str, Any]], most: int | None
+    ) -> list[str]:
+        """Answer this benchmark's questions, as `bench run` does."""
+        questions = [docs.request_of(document) for document in documents]
         if most is not None:
-            questions = [replace(one, max_new_tokens=most) for one in questions]
+            questions = [replace(question, max_new_tokens=most) for question in questions]
         return self._engine.answer(questions)
 
-    def _conversations(self, conversations: Sequence[Any], most: int | None) -> list[str]:
-        found = [""] * len(conversations)
+    def _answer_conversations(self, conversations: Sequence[Any], most: int | None) -> list[str]:
+        answers = [""] * len(conversations)
         for kind in (True, False):
-            places = [n for n, turns in enumerate(conversations) if with_image(turns) == kind]
-            for start in range(0, len(places), self._engine.batch):
-                batch = places[start : start + self._engine.batch]
+            numbers = [n for n, turns in enumerate(conversations) if with_image(turns) == kind]
+            for start in range(0, len(numbers), self._engine.batch):
+                batch = numbers[start : start + self._engine.batch]
                 texts = self._chat.answer([conversations[n] for n in batch], most or _MOST)
-                for place, text in zip(batch, texts, strict=True):
-                    found[place] = text.strip()
-        return found
+                for number, text in zip(batch, texts, strict=True):
+                    answers[number] = text.strip()
+        return answers
 
 
 def _most(settings: Mapping[str, Any], task: str) -> int | None:
-    """Most tokens of an answer; the settings must ask for the likeliest one.
-
-    Raises:
-        MergeError: They ask for sampling or beams.
-    """
+    """Return the most tokens of an answer; settings for sampling or beams are refused."""
     sampled = settings.get("do_sample") or (settings.get("temperature") or 0) > 0
     if sampled or (settings.get("num_beams") or 1) > 1:
         raise MergeError(
-            f"the task wants other answers than greedy ones: {dict(settings)}",
+            f"the task requires other answers than greedy ones: {dict(settings)}",
             where=str(task),
             hint="--gen_kwargs temperature=0,do_sample=False,num_beams=1",
         )
@@ -186,14 +176,14 @@ def _most(settings: Mapping[str, Any], task: str) -> int | None:
 
 
 def _until(text: str, ends: object) -> str:
-    """The answer up to the first text that ends it."""
+    """Return the answer up to the first text that ends it."""
     for end in [ends] if isinstance(ends, str) else ends if isinstance(ends, list | tuple) else ():
         text = text.split(end)[0] if end else text
     return text
 
 
 def _device(named: str | None) -> str:
-    """The device; of several processes, each has the GPU of its number."""
+    """Return the device; of several processes, each has the GPU of its rank."""
     name = named or ("cuda" if torch.cuda.is_available() else "cpu")
     rank = os.environ.get("LOCAL_RANK")
     return f"cuda:{rank}" if name == "cuda" and rank else name
@@ -204,9 +194,9 @@ def _size(batch: int | str) -> int:
         return int(batch)
     except ValueError:
         raise MergeError(
-            f"{batch!r} is no number of questions",
+            f"{batch!r} is not a number of questions",
             where="--batch_size",
-            hint="such as 16; it is halved by itself where the memory does not suffice",
+            hint="such as 16; it is halved where memory does not suffice",
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""What answers are worth, by both protocols, for the YAML files.
+"""Scores by both protocols, for the YAML files.
 
-lmms-eval collects one item for every answer (`results`) and has a metric's function make one number
-of them. Scores are made of all answers together, as `bench score` makes them.
+lmms-eval collects one item for every answer (`results`) and calls a metric's function, which turns
+them into one number. Scores are computed from all answers together, as in `bench score`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 def results(document: Mapping[str, Any], answers: Sequence[str]) -> dict[str, Any]:
-    """What is kept of an answer: itself for the scores, and whether it is empty."""
+    """Return the item of an answer: its text for the scores, and whether it is empty."""
     name = document[docs.MARK]
     item = {"task": name, "place": document["place"], "text": answers[0]}
-    found = {"official": item, "fixed": item, "empty": float(not answers[0].strip())}
-    return found | {"metrics": item} if TASKS[name].kind == "captions" else found
+    items = {"official": item, "fixed": item, "empty": float(not answers[0].strip())}
+    return items | {"metrics": item} if TASKS[name].kind == "captions" else items
 
 
 def official(items: Sequence[Item]) -> float:
-    """The score as the released scripts have it, bug for bug.
+    """Return the score by the released scripts' rules, bug for bug.
 
     NaN for the first questions alone (--limit) of a task whose script needs all.
     """
@@ -40,35 +40,35 @@ def official(items: Sequence[Item]) -> float:
     if RULES[task.kind].counts == "references" and len(items) < len(docs.questions_of(task)):
         _log.warning("%s: the released script scores all answers or none", task.title)
         return math.nan
-    return _scored("official", items).value
+    return _score_items("official", items).value
 
 
 def fixed(items: Sequence[Item]) -> float:
-    """The score as it should be."""
-    return _scored("fixed", items).value
+    """Return the score by the corrected rules."""
+    return _score_items("fixed", items).value
 
 
 def metrics(items: Sequence[Item]) -> float:
-    """Of how many metrics a caption task's score is the mean: 7, or 6 where METEOR is missing."""
-    return 7.0 - len(_scored("fixed", items).missing)
+    """Return the number of metrics in a caption task's score: 7, or 6 where METEOR is missing."""
+    return 7.0 - len(_score_items("fixed", items).missing)
 
 
-def _scored(protocol: Protocol, items: Sequence[Item]) -> Score:
+def _score_items(protocol: Protocol, items: Sequence[Item]) -> Score:
     answers = tuple(sorted((item["place"], item["text"]) for item in items))
     return _score(protocol, items[0]["task"], answers)
 
 
 @lru_cache(maxsize=8)
 def _score(protocol: Protocol, name: str, answers: tuple[tuple[int, str], ...]) -> Score:
-    """The score of answers, each with the place of its question."""
+    """Score answers, each with the index of its question."""
     task = TASKS[name]
     questions = docs.questions_of(task)
     inputs = replace(
         docs.inputs_of(task),
-        questions=[questions[place] for place, _ in answers],
+        questions=[questions[number] for number, _ in answers],
         predictions=[
-            Prediction(f"answer {place + 1}", questions[place].id, text, prompt="")
-            for place, text in answers
+            Prediction(f"answer {number + 1}", questions[number].id, text, prompt="")
+            for number, text in answers
         ],
     )
     score = RULES[task.kind].apply(protocol, inputs)
