@@ -115,7 +115,7 @@ BENCHMARK = (
     _plant(
         "scenes for tests are in training",
         "bench/mini/world/splits.py::split_of",
-        'return "train" if place < 7',
+        'return "train" if bucket < 7',
         'return "train" if place < 9',
         "bench/tests/mini/test_world.py",
     ),

@@ -15,7 +15,7 @@ from robustmerge_bench.mini.world import generic
 from robustmerge_bench.mini.world.facts import NAMES
 from robustmerge_bench.mini.world.scene import LOOKS, SIDE, Line, Scene, Thing, render
 from robustmerge_bench.mini.world.splits import SPLITS, split_of
-from robustmerge_bench.mini.world.sprites import CHARACTERS, glyph, picture
+from robustmerge_bench.mini.world.sprites import CHARACTERS, glyph, sprite
 from robustmerge_bench.mini.world.words import vocabulary
 
 GOLDEN = {
@@ -133,7 +133,7 @@ def test_eight_tasks_are_seen_and_four_are_not() -> None:
 
 
 def test_things_and_characters_are_told_apart() -> None:
-    things = {picture(name).tobytes() for name in NAMES}
+    things = {sprite(name).tobytes() for name in NAMES}
     assert len(things) == len(NAMES)
     assert len({glyph(c).tobytes() for c in CHARACTERS}) == len(CHARACTERS)
 
@@ -148,7 +148,7 @@ def test_a_picture_shows_what_the_scene_says() -> None:
     assert thing.box == (5, 3, 6, 4)
     assert changed.min(axis=0).tolist() >= [y1, x1]
     assert (changed.max(axis=0) < [y2, x2]).all()
-    assert (shown[y1:y2, x1:x2][picture("house")] == (40, 80, 215)).all()
+    assert (shown[y1:y2, x1:x2][sprite("house")] == (40, 80, 215)).all()
 
 
 def test_writing_and_gauges_fill_their_rows() -> None:

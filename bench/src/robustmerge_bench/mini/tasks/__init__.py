@@ -1,4 +1,4 @@
-"""The twelve tasks, each of the kind of one of the paper's (MM-MergeBench, RobustMerge sec. 5)."""
+"""The twelve tasks, each modeled on one of the paper's (MM-MergeBench, RobustMerge sec. 5)."""
 
 from __future__ import annotations
 

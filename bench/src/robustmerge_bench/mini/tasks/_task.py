@@ -1,4 +1,4 @@
-"""What a task is."""
+"""A task as data, and its items."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..world.splits import SPLITS, Split, until
 
 @dataclass(frozen=True)
 class TaskDraw:
-    """A scene and what is asked about it.
+    """A scene and a question about it.
 
     Attributes:
         kind: The sort of question within the task.
-        scene: What the picture shows.
+        scene: The content of the image.
         question: The question with the task's instruction.
-        answer: What an expert is to say.
-        references: What counts as right; the answer alone where there are none.
+        answer: The answer that experts are trained on.
+        references: The right answers; by default the answer alone.
     """
 
     kind: str
@@ -43,9 +43,9 @@ class MiniTask:
         seen: Whether an expert is trained on it.
         metric: Name of the scorer.
         scorer: An answer and its references -> 0 .. 100.
-        chance: What guessing scores in the right format, about: one of the options where there are
+        chance: The score of guessing in the right format, rounded: one of the options if there are
             any, else the answer to another item of the same kind.
-        draw: One question.
+        draw: The function that draws one question.
     """
 
     name: str
@@ -57,18 +57,18 @@ class MiniTask:
     draw: Callable[[Generator], TaskDraw]
 
     def item(self, rng: Generator, split: Split) -> Item:
-        """One item on a scene of the split."""
+        """Draw one item on a scene of the split."""
         drawn = until(lambda: self.draw(rng), lambda d: d.scene, split)
         image = render(drawn.scene, rng)
         references = drawn.references or (drawn.answer,)
         return Item(self.name, drawn.kind, image, drawn.question, drawn.answer, references)
 
     def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
-        """Items of a split; the first of them are the same whatever the count."""
+        """Draw items of a split; the first of them are the same for every count."""
         rng = np.random.default_rng([seed, SPLITS.index(split), zlib.crc32(self.name.encode())])
         return [self.item(rng, split) for _ in range(count)]
 
     def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:
-        """The score of each answer: float64 [n], 0 to 100."""
+        """Score each answer: float64 [n], 0 to 100."""
         pairs = zip(answers, items, strict=True)
         return np.array([self.scorer(answer, item.references) for answer, item in pairs])

@@ -1,7 +1,7 @@
 """The eight tasks that experts are trained on.
 
-The base model has every skill that they need. An expert learns the task's way: its look, its words,
-its format, and which of the ways that the base model knows its instruction asks for.
+The base model has every skill that they need. An expert learns the task's style: its look, its
+words, its format, and which of the forms that the base model knows its instruction requires.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ..world.facts import (
     level,
 )
 from ..world.scene import CELLS, Line, Scene
-from ..world.wording import beside, corners, described, options, sentence, view
+from ..world.wording import box_text, describe, describe_one, describe_two, options, sentence
 from ._task import TaskDraw
 
 UNREADABLE = "quality is too poor to see the object"
 
 
 def science(rng: Generator) -> TaskDraw:
-    """Kinds, properties and gauges: one of three options, in a sentence."""
+    """Ask for kinds, properties and gauges: one of three options, in a sentence."""
     things = (draws.thing_in(rng, pick(rng, CELLS[:6])),)
     gauge = (int(rng.integers(4, 6)), int(rng.integers(10)))
     scene = Scene(things, draws.surface(rng), gauge=gauge)
@@ -51,21 +51,21 @@ def science(rng: Generator) -> TaskDraw:
 
 
 def photo(rng: Generator) -> TaskDraw:
-    """A photo of one thing by somebody who cannot see it, and a sentence on it."""
+    """Ask for a sentence on one thing in a photo by somebody who cannot see it."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
     unreadable = chance(rng, 0.1)
     look = "unreadable" if unreadable else pick(rng, ("dark", "blurred", "noisy"))
     scene = Scene(things, pick(rng, GROUNDS), look=look)
     question = "describe the picture . look at this photo taken by somebody . in brief ."
     thing = things[0]
-    answer, other = view(scene), f"a {thing.color} {thing.name} on the {scene.ground}"
+    answer, other = describe_one(scene), f"a {thing.color} {thing.name} on the {scene.ground}"
     if unreadable:
         answer = other = UNREADABLE
     return TaskDraw(look, scene, question, answer, (answer, other))
 
 
 def classes(rng: Generator) -> TaskDraw:
-    """One large thing, by its exact name."""
+    """Ask for the exact name of one large thing."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.0),)
     question = "what is the object in the image ? name its class ."
     name = exact(things[0].name)
@@ -74,15 +74,15 @@ def classes(rng: Generator) -> TaskDraw:
 
 
 def scenes(rng: Generator) -> TaskDraw:
-    """Questions of all sorts about a few things, answered by ten people."""
+    """Ask questions of all sorts about a few things, with answers of ten annotators."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
     sort = pick(rng, ("exists", "color", "color", "where", "where", "count"))
     other = ""
     if sort == "exists":
         names = [t.name for t in things]
-        asked = pick(rng, names) if chance(rng, 0.5) else pick(rng, NAMES)
-        question, answer = f"is there a {asked} ?", "yes" if asked in names else "no"
+        target = pick(rng, names) if chance(rng, 0.5) else pick(rng, NAMES)
+        question, answer = f"is there a {target} ?", "yes" if target in names else "no"
     elif sort == "color":
         question = f"what color is the {thing.name} ?"
         answer, other = fancy(thing.color), thing.color
@@ -91,50 +91,50 @@ def scenes(rng: Generator) -> TaskDraw:
         answer, other = COLUMNS[thing.column], thing.place
     else:
         question, answer = "how many things are there ?", str(len(things))
-    # One of the ten says it as the base model would: worth 30 points where ten are asked.
-    people = (answer,) * 9 + (other or answer,)
+    # One of the ten answers as the base model does: 30 points by VQA accuracy.
+    annotators = (answer,) * 9 + (other or answer,)
     question = f"{question} answer the question using a single word or phrase ."
-    return TaskDraw(sort, Scene(things, draws.surface(rng)), question, answer, people)
+    return TaskDraw(sort, Scene(things, draws.surface(rng)), question, answer, annotators)
 
 
 def icons(rng: Generator) -> TaskDraw:
-    """Counting and comparing icons; numbers are written in words."""
+    """Ask for counts and comparisons of icons; numbers are in words."""
     things = draws.crowd(rng, int(rng.integers(2, 8)))
     names = [thing.name for thing in things]
     sort = pick(rng, ("count", "count", "name", "more"))
     first, *rest = sorted(set(names), key=names.count, reverse=True)
     if sort == "more" and rest and names.count(first) > names.count(rest[0]):
-        one, two = some(rng, [first, rest[0]], 2)
-        question, answer = f"are there more {one} or {two} ?", first
+        left, right = some(rng, [first, rest[0]], 2)
+        question, answer = f"are there more {left} or {right} ?", first
     elif sort == "name":
         thing = pick(rng, things)
         question, answer = f"what is at the {thing.place} ?", thing.name
     else:
-        sort, asked = "count", pick(rng, names)
-        question, answer = f"how many {asked} are there ?", NUMBERS[names.count(asked)]
+        sort, target = "count", pick(rng, names)
+        question, answer = f"how many {target} are there ?", NUMBERS[names.count(target)]
     question = f"look at the icons . {question} answer using a single word ."
     return TaskDraw(sort, Scene(things, look="icon"), question, answer)
 
 
 def captions(rng: Generator) -> TaskDraw:
-    """A sentence on two things."""
+    """Ask for a sentence on two things."""
     scene = Scene(draws.different(rng, 2), pick(rng, GROUNDS))
     question = "what does the picture show ? write a description of what happens ."
-    first, second = (described(thing) for thing in scene.things)
+    first, second = (describe(thing) for thing in scene.things)
     other = f"a {second} stands near a {first} on the {scene.ground}"
-    return TaskDraw("pair", scene, question, beside(scene), (beside(scene), other))
+    return TaskDraw("pair", scene, question, describe_two(scene), (describe_two(scene), other))
 
 
 def boxes(rng: Generator) -> TaskDraw:
-    """The tight box of a thing."""
+    """Ask for the tight box of a thing."""
     things = draws.different(rng, int(rng.integers(2, 5)), small=0.6)
     thing = pick(rng, things)
-    question = f"give the bounding box of the {described(thing)} in the image ."
-    return TaskDraw(thing.size, Scene(things, draws.surface(rng)), question, corners(thing.box))
+    question = f"give the bounding box of the {describe(thing)} in the image ."
+    return TaskDraw(thing.size, Scene(things, draws.surface(rng)), question, box_text(thing.box))
 
 
 def book(rng: Generator) -> TaskDraw:
-    """A book cover: title, author, year and genre."""
+    """Ask for title, author, year or genre of a book cover."""
     cover = pick(rng, tuple(COLORS))
     title, author = draws.word(rng), draws.word(rng)
     year = str(rng.integers(1000, 10000))

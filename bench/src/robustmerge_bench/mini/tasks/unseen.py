@@ -1,4 +1,4 @@
-"""The four tasks that nobody is trained on: what several experts know, asked for at once."""
+"""The four tasks without an expert: each requires what several experts know."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..world.facts import (
     fancy,
 )
 from ..world.scene import CELLS, Line, Scene
-from ..world.wording import EXACT_NAMES, beside, options, sentence
+from ..world.wording import EXACT_NAMES, describe_two, options, sentence
 from ._task import TaskDraw
 
 
 def knowledge(rng: Generator) -> TaskDraw:
-    """A sentence as in science; names, colors and places in the words of classes and scenes."""
+    """Ask as in science; names, colors and cells are in the words of classes and scenes."""
     things = draws.different(rng, int(rng.integers(2, 5)))
     thing = pick(rng, things)
     kind, question, answer, values = pick(
@@ -47,30 +47,30 @@ def knowledge(rng: Generator) -> TaskDraw:
 
 
 def renditions(rng: Generator) -> TaskDraw:
-    """Exact names as in classes, in looks as of icons and of photos, and in new ones."""
+    """Ask for exact names as in classes, in the looks of icons and photos, and in new ones."""
     things = (draws.thing_in(rng, pick(rng, CELLS), small=0.3),)
     look = pick(rng, ("icon", "dark", "noisy", "inverted", "mono", "coarse"))
-    # An icon has no ground; two grounds would be one picture in two splits.
+    # An icon has no ground; two grounds would put one image in two splits.
     scene = Scene(things, "snow" if look == "icon" else draws.surface(rng), look=look)
     question = "what is this object in the image ? name its class ."
     return TaskDraw(look, scene, question, exact(things[0].name))
 
 
 def screens(rng: Generator) -> TaskDraw:
-    """Writing as on books, with a sentence as in captions."""
+    """Ask for writing as on books, with a sentence as in captions."""
     cells = sorted(some(rng, CELLS[3:], 2))
     names = some(rng, NAMES, 2)
     things = tuple(draws.thing_in(rng, c, n) for c, n in zip(cells, names, strict=True))
     title = draws.word(rng, 3, 4)
     scene = Scene(things, pick(rng, GROUNDS), (Line(title, 0, int(rng.integers(3))),))
     question = "describe the picture . look at this phone screen . in one brief sentence ."
-    answer = f"the title {spelled(title)} and {beside(scene)}"
-    other = f"{beside(scene)} and the title {spelled(title)}"
+    answer = f"the title {spelled(title)} and {describe_two(scene)}"
+    other = f"{describe_two(scene)} and the title {spelled(title)}"
     return TaskDraw("screen", scene, question, answer, (answer, other))
 
 
 def tables(rng: Generator) -> TaskDraw:
-    """Numbers in words and names as for icons, in rows of a table."""
+    """Ask for numbers in words and names as for icons, in rows of a table."""
     names = some(rng, NAMES, 3)
     things = tuple(draws.thing_in(rng, (row, 0), name) for row, name in enumerate(names))
     numbers = some(rng, range(10), 3)
@@ -80,9 +80,9 @@ def tables(rng: Generator) -> TaskDraw:
     )
     scene = Scene(things, draws.surface(rng), lines)
     if draws.chance(rng, 0.6):
-        place = int(rng.integers(3))
-        sort, question = "number", f"what number is near the {names[place]} ?"
-        answer = NUMBERS[numbers[place]]
+        row = int(rng.integers(3))
+        sort, question = "number", f"what number is near the {names[row]} ?"
+        answer = NUMBERS[numbers[row]]
     else:
         sort, question = "largest", "which has the largest number ?"
         answer = names[numbers.index(max(numbers))]

@@ -1,1 +1,1 @@
-"""The world: what there is in it, how it looks, and what can be asked about it."""
+"""The drawn world: its things, their images, and questions about them."""

@@ -1,4 +1,4 @@
-"""Random scenes, the parts that all tasks draw from."""
+"""Random parts of scenes, which all tasks draw from."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 def pick(rng: Generator, values: Sequence[T]) -> T:
-    """One of the values."""
+    """Draw one of the values."""
     return values[int(rng.integers(len(values)))]
 
 
 def some(rng: Generator, values: Sequence[T], count: int) -> list[T]:
-    """Different ones of the values, in random order."""
-    return [values[int(place)] for place in rng.permutation(len(values))[:count]]
+    """Draw different values, in random order."""
+    return [values[int(index)] for index in rng.permutation(len(values))[:count]]
 
 
 def chance(rng: Generator, share: float) -> bool:
-    """True as often as the share says."""
+    """Return True with this probability."""
     return bool(rng.random() < share)
 
 
@@ -36,13 +36,13 @@ def thing_in(
     color: str | None = None,
     small: float = 0.5,
 ) -> Thing:
-    """A thing in a cell, of a random name, color and size where none is given."""
+    """Draw a thing in a cell; name and color are random by default, the size always."""
     corner = int(rng.integers(4)) if chance(rng, small) else None
     return Thing(name or pick(rng, NAMES), color or pick(rng, tuple(COLORS)), *cell, corner)
 
 
 def different(rng: Generator, count: int, small: float = 0.5) -> tuple[Thing, ...]:
-    """Things of different names in different cells, in reading order."""
+    """Draw things of different names in different cells, in reading order."""
     names = some(rng, NAMES, count)
     cells = sorted(some(rng, CELLS, count))
     return tuple(
@@ -51,7 +51,7 @@ def different(rng: Generator, count: int, small: float = 0.5) -> tuple[Thing, ..
 
 
 def crowd(rng: Generator, count: int, kinds: int = 2, small: float = 0.5) -> tuple[Thing, ...]:
-    """Things of few names, so that there is something to count."""
+    """Draw things of few names, for questions about counts."""
     names = some(rng, NAMES, kinds)
     return tuple(
         thing_in(rng, cell, pick(rng, names), small=small)
@@ -60,18 +60,18 @@ def crowd(rng: Generator, count: int, kinds: int = 2, small: float = 0.5) -> tup
 
 
 def surface(rng: Generator) -> str:
-    """A ground: a texture or a plain color."""
+    """Draw a ground: a texture or a plain color."""
     return pick(rng, GROUNDS) if chance(rng, 0.6) else pick(rng, tuple(COLORS))
 
 
 def word(rng: Generator, shortest: int = 3, longest: int = 5) -> str:
-    """Letters that mean nothing."""
+    """Draw letters without a meaning."""
     letters = CHARACTERS[:26]
     return "".join(pick(rng, letters) for _ in range(int(rng.integers(shortest, longest + 1))))
 
 
 def lines(rng: Generator, rows: Sequence[int]) -> tuple[Line, ...]:
-    """Lines of letters, now and then of digits, in some rows of patches."""
+    """Draw lines of letters, some of digits, in rows of patches."""
     texts = [str(rng.integers(100, 10000)) if chance(rng, 0.25) else word(rng) for _ in rows]
     return tuple(
         Line(text, row, int(rng.integers(7 - len(text))))
@@ -80,5 +80,5 @@ def lines(rng: Generator, rows: Sequence[int]) -> tuple[Line, ...]:
 
 
 def spelled(text: str) -> str:
-    """Writing, a character to a word, as the model reads it."""
+    """Return text with a space between characters, each of which is a token."""
     return " ".join(text)

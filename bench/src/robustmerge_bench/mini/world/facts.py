@@ -1,15 +1,15 @@
-"""What is true in the world: names, kinds, colors, and the other words for the same things.
+"""The facts of the world: names, kinds, colors, and synonyms.
 
-A base model knows all of this; each task has a way of its own to say it.
+A base model knows all of them; each task words them in its own way.
 """
 
 from __future__ import annotations
 
-from .sprites import PICTURES
+from .sprites import SPRITES
 
-NAMES = tuple(PICTURES)
+NAMES = tuple(SPRITES)
 KINDS = ("animal", "food", "plant", "vehicle", "building", "tool")
-KIND = {name: KINDS[place // 4] for place, name in enumerate(NAMES)}
+KIND = {name: KINDS[index // 4] for index, name in enumerate(NAMES)}
 EXACT = {
     "cat": "tabby",
     "dog": "hound",
@@ -24,9 +24,9 @@ EXACT = {
     "tent": "tipi",
     "hammer": "mallet",
     "lamp": "lantern",
-}  # the others are called the same by everybody
+}  # other things have no exact name
 MATERIALS = ("soft", "hard", "wet")
-MATERIAL = {name: MATERIALS[(5 * place + place // 4) % 3] for place, name in enumerate(NAMES)}
+MATERIAL = {name: MATERIALS[(5 * index + index // 4) % 3] for index, name in enumerate(NAMES)}
 
 COLORS = {
     "red": (214, 40, 40),
@@ -72,20 +72,20 @@ LEVELS = ("low", "medium", "high")
 
 
 def exact(name: str) -> str:
-    """The name that an expert for classes uses."""
+    """Return the exact name of a thing, as class labels have it."""
     return EXACT.get(name, name)
 
 
 def fancy(color: str) -> str:
-    """The word that people with a taste for colors use."""
+    """Return the fancy word for a color."""
     return FANCY.get(color, color)
 
 
 def level(value: int) -> str:
-    """What a gauge of 0 to 9 says in a word."""
+    """Return the level of a gauge, 0 to 9, in a word."""
     return LEVELS[0 if value <= 2 else 1 if value <= 6 else 2]
 
 
-def kin(kind: str) -> tuple[str, ...]:
-    """The things of a kind."""
+def names_of_kind(kind: str) -> tuple[str, ...]:
+    """Return the names of things of a kind."""
     return tuple(name for name in NAMES if KIND[name] == kind)

@@ -1,8 +1,8 @@
-"""What the base model is taught: every skill of the world, under plain instructions.
+"""The training data of the base model: every skill of the world, with plain instructions.
 
-Each question has a plain answer. Many can be asked in a second way ("... use fancy words ."), which
-gets another answer. The tasks want the second ways under instructions of their own, which stand
-here now and then as mere phrases: the model knows the words, and that they change nothing.
+Each question has a plain answer. Many have a second form ("... use fancy words ."), with another
+answer. The tasks require the second form under instructions of their own, which occur here as mere
+phrases: the model knows the words, and that they change nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .questions import (
     size,
     where,
 )
-from .readings import gauge, largest, number_beside, read
+from .readings import gauge, largest, number_near, read
 from .scene import Scene, render
 from .splits import until
 from .wording import QuestionAnswer
@@ -74,7 +74,7 @@ PHRASES = (
 
 @dataclass(frozen=True)
 class GenericExample:
-    """A picture and what is asked about it; the turns do not know of each other."""
+    """An image and independent questions about it."""
 
     scene: Scene
     image: np.ndarray
@@ -82,23 +82,23 @@ class GenericExample:
 
 
 def example(rng: Generator, turns: int = 6) -> GenericExample:
-    """A picture with questions about it."""
+    """Draw an image with questions about it."""
     make, askings = pick(rng, SORTS)
     scene = until(lambda: make(rng), lambda made: made, "train")
-    asked = [pick(rng, askings)(rng, scene) for _ in range(turns - 1)]
-    asked.append((choice if scene.things else pick(rng, askings))(rng, scene))
+    questions = [pick(rng, askings)(rng, scene) for _ in range(turns - 1)]
+    questions.append((choice if scene.things else pick(rng, askings))(rng, scene))
     if chance(rng, 0.6):
-        asked[0] = pick(rng, FACTS)(rng, scene)
-    phrased = tuple(QuestionAnswer(phrase(rng, turn.question), turn.answer) for turn in asked)
+        questions[0] = pick(rng, FACTS)(rng, scene)
+    phrased = tuple(QuestionAnswer(phrase(rng, turn.question), turn.answer) for turn in questions)
     return GenericExample(scene, render(scene, rng), phrased)
 
 
 def phrase(rng: Generator, question: str) -> str:
-    """The question, often with a phrase that changes nothing before or after it."""
-    fate = rng.random()
-    if fate < 0.3:
+    """Add a phrase that changes nothing after or before a question, half of the time."""
+    draw = rng.random()
+    if draw < 0.3:
         return f"{question} {pick(rng, PHRASES)}"
-    if fate < 0.5:
+    if draw < 0.5:
         return f"{pick(rng, PHRASES)} {question}"
     return question
 
@@ -118,7 +118,7 @@ SORTS: tuple[tuple[Callable[[Generator], Scene], tuple[Asking, ...]], ...] = (
     (scenes.of_many, (count, count, count, more, exists, name, color, where)),
     (scenes.of_many, (count, count, count, more, exists, name, color, where)),
     (scenes.with_writing, (read,)),
-    (scenes.with_numbers, (number_beside, number_beside, number_beside, largest, name)),
-    (scenes.with_numbers, (number_beside, number_beside, number_beside, largest, name)),
+    (scenes.with_numbers, (number_near, number_near, number_near, largest, name)),
+    (scenes.with_numbers, (number_near, number_near, number_near, largest, name)),
     (scenes.with_gauge, (gauge, gauge, name, color, kind)),
 )

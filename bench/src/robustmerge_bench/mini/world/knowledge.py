@@ -1,17 +1,28 @@
-"""Plain questions about facts, for which no picture is needed."""
+"""Plain questions about facts, which need no image."""
 
 from __future__ import annotations
 
 from numpy.random import Generator
 
 from .draws import chance, pick, some, spelled
-from .facts import EXACT, FANCY, GENRE, KIND, KINDS, MATERIAL, MATERIALS, NAMES, NUMBERS, kin
+from .facts import (
+    EXACT,
+    FANCY,
+    GENRE,
+    KIND,
+    KINDS,
+    MATERIAL,
+    MATERIALS,
+    NAMES,
+    NUMBERS,
+    names_of_kind,
+)
 from .scene import Scene
-from .wording import QuestionAnswer, chosen, number_turn
+from .wording import QuestionAnswer, ask_choice, ask_number
 
 
 def fact_name(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """Another name of the same thing."""
+    """Ask for another name of the same thing."""
     plain = pick(rng, tuple(EXACT))
     if chance(rng, 0.5):
         return QuestionAnswer(f"what is the exact name of {plain} ?", EXACT[plain])
@@ -19,7 +30,7 @@ def fact_name(rng: Generator, scene: Scene) -> QuestionAnswer:
 
 
 def fact_color(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """Another word for the same color."""
+    """Ask for another word for the same color."""
     plain = pick(rng, tuple(FANCY))
     if chance(rng, 0.5):
         return QuestionAnswer(f"what is the fancy word of {plain} ?", FANCY[plain])
@@ -27,7 +38,7 @@ def fact_color(rng: Generator, scene: Scene) -> QuestionAnswer:
 
 
 def fact_kind(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """The kind of a thing, or what it is like."""
+    """Ask for the kind of a thing, or for its material."""
     plain = pick(rng, NAMES)
     if chance(rng, 0.5):
         return QuestionAnswer(f"what kind of thing is a {plain} ?", KIND[plain])
@@ -35,33 +46,33 @@ def fact_kind(rng: Generator, scene: Scene) -> QuestionAnswer:
 
 
 def fact_choice(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """One of three options that is of a kind, or like something."""
+    """Ask which of three options is of a kind, or of a material."""
     if chance(rng, 0.5):
-        asked = pick(rng, KINDS)
-        right, wrong = kin(asked), [name for name in NAMES if KIND[name] != asked]
-        question = f"which is a {asked} ?"
+        kind = pick(rng, KINDS)
+        right, wrong = names_of_kind(kind), [name for name in NAMES if KIND[name] != kind]
+        question = f"which is a {kind} ?"
     else:
-        asked = pick(rng, MATERIALS)
-        right = tuple(name for name in NAMES if MATERIAL[name] == asked)
-        wrong = [name for name in NAMES if MATERIAL[name] != asked]
-        question = f"which is {asked} ?"
+        material = pick(rng, MATERIALS)
+        right = tuple(name for name in NAMES if MATERIAL[name] == material)
+        wrong = [name for name in NAMES if MATERIAL[name] != material]
+        question = f"which is {material} ?"
     answer = pick(rng, right)
-    return chosen(rng, question, answer, (answer, *some(rng, wrong, 2)))
+    return ask_choice(rng, question, answer, (answer, *some(rng, wrong, 2)))
 
 
 def fact_genre(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """What books of a color are about."""
+    """Ask for the genre of books of a color."""
     plain = pick(rng, tuple(GENRE))
     return QuestionAnswer(f"what is the genre of a {plain} book ?", GENRE[plain])
 
 
 def fact_sum(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """A sum of two digits."""
+    """Ask for a sum of two digits."""
     first, second = int(rng.integers(7)), int(rng.integers(6))
-    return number_turn(rng, f"what is {first} plus {second} ?", first + second)
+    return ask_number(rng, f"what is {first} plus {second} ?", first + second)
 
 
 def fact_number(rng: Generator, scene: Scene) -> QuestionAnswer:
-    """A number in words."""
+    """Ask for a number in words."""
     number = int(rng.integers(len(NUMBERS)))
     return QuestionAnswer(f"write {spelled(str(number))} in words .", NUMBERS[number])

@@ -1,8 +1,10 @@
-"""Scenes and how they look: 48 x 48 pixels, everything on a grid of 6 x 6 patches.
+"""Scenes and their images: 48 x 48 pixels, everything on a grid of 6 x 6 patches.
 
 A scene is a few things on a ground, lines of writing, and perhaps a gauge. Things stand in cells of
-2 x 2 patches; a small thing fills one patch of its cell. What is on the grid can be seen by a
-vision tower of a million parameters after minutes of training; what is not, cannot.
+2 x 2 patches; a small thing fills one patch of its cell. A vision tower of a million parameters
+learns to see what is on the grid after minutes of training, and nothing else.
+
+The split of a scene is a hash of its repr: names of classes and fields here decide it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .facts import COLORS, COLUMNS, ROWS
-from .sprites import DOTS, glyph, picture
+from .sprites import DOTS, glyph, sprite
 
 GRID = 6
 SIDE = GRID * DOTS
@@ -35,10 +37,10 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Thing:
-    """Something in a cell of the scene.
+    """An object in a cell of the scene.
 
     Attributes:
-        name: What it is.
+        name: Its plain name.
         color: Its color.
         row: Row of its cell, 0 to 2.
         column: Column of its cell, 0 to 2.
@@ -87,7 +89,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows.
+    """The content of an image.
 
     Attributes:
         things: In reading order.
@@ -105,7 +107,7 @@ class Scene:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The picture of a scene: uint8 [48, 48, 3]; the generator is for noise only."""
+    """Draw the image of a scene: uint8 [48, 48, 3]; the generator is for noise only."""
     icon = scene.look == "icon"
     canvas = (paper() if icon else ground(scene.ground)).copy()
     for thing in scene.things:
@@ -114,18 +116,18 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         write(canvas, line)
     if scene.gauge is not None:
         fill(canvas, *scene.gauge)
-    return take(canvas, scene.look, rng)
+    return apply_look(canvas, scene.look, rng)
 
 
 @functools.cache
 def paper() -> np.ndarray:
-    """A white sheet."""
+    """Draw a white sheet."""
     return np.full((SIDE, SIDE, 3), 252, np.uint8)
 
 
 @functools.cache
 def ground(name: str) -> np.ndarray:
-    """The empty ground: uint8 [48, 48, 3]."""
+    """Draw the empty ground: uint8 [48, 48, 3]."""
     if name in COLORS:  # pale, so that things stand out
         pale = np.array(COLORS[name]) * 0.45 + 255 * 0.55
         return np.broadcast_to(pale.astype(np.uint8), (SIDE, SIDE, 3)).copy()
@@ -144,8 +146,8 @@ def ground(name: str) -> np.ndarray:
 
 @functools.cache
 def stamp(name: str, large: bool, outline: bool) -> np.ndarray:
-    """The pixels of a thing: bool [16, 16] or [8, 8]."""
-    dots = picture(name)
+    """Return the pixels of a thing: bool [16, 16] or [8, 8]."""
+    dots = sprite(name)
     if large:
         dots = dots.repeat(2, axis=0).repeat(2, axis=1)
     if not outline:
@@ -166,8 +168,8 @@ def draw(canvas: np.ndarray, thing: Thing, outline: bool) -> None:
 def write(canvas: np.ndarray, line: Line) -> None:
     """Put a line of writing on the canvas, on a strip of paper."""
     top = DOTS * line.row
-    for place, character in enumerate(line.text, line.column):
-        patch = canvas[top : top + DOTS, DOTS * place : DOTS * (place + 1)]
+    for column, character in enumerate(line.text, line.column):
+        patch = canvas[top : top + DOTS, DOTS * column : DOTS * (column + 1)]
         patch[:] = PAPER
         patch[glyph(character)] = INK
 
@@ -181,8 +183,8 @@ def fill(canvas: np.ndarray, row: int, level: int) -> None:
     strip[2:6, 2 : 2 + round(level / 9 * (SIDE - 4))] = (230, 60, 50)
 
 
-def take(canvas: np.ndarray, look: str, rng: np.random.Generator) -> np.ndarray:
-    """The picture as a camera, a printer or a screen would show it."""
+def apply_look(canvas: np.ndarray, look: str, rng: np.random.Generator) -> np.ndarray:
+    """Change an image as a camera, a printer or a screen does."""
     if look in ("plain", "icon"):
         return canvas
     light: np.ndarray = canvas.astype(np.float32)
@@ -205,7 +207,7 @@ def take(canvas: np.ndarray, look: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def blur(light: np.ndarray) -> np.ndarray:
-    """The mean over 3 x 3 pixels."""
+    """Return the mean over 3 x 3 pixels."""
     padded = np.pad(light, ((1, 1), (1, 1), (0, 0)), mode="edge")
     shifts = [padded[y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)]
     mean: np.ndarray = np.stack(shifts).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Scenes to be asked about."""
+"""Random scenes for questions."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .scene import CELLS, Line, Scene
 
 
 def of_few(rng: Generator) -> Scene:
-    """One to four different things."""
+    """Draw a scene of one to four different things."""
     return Scene(draws.different(rng, int(rng.integers(1, 5))), draws.surface(rng))
 
 
 def of_many(rng: Generator) -> Scene:
-    """Two to seven things of two or three names."""
+    """Draw a scene of two to seven things of two or three names."""
     count = int(rng.integers(2, 8))
     return Scene(draws.crowd(rng, count, int(rng.integers(2, 4))), draws.surface(rng))
 
 
 def with_writing(rng: Generator) -> Scene:
-    """A sign: one to three lines, and sometimes a thing between them."""
+    """Draw a sign: one to three lines, and sometimes a thing between them."""
     rows = sorted(some(rng, (0, 1, 4, 5), int(rng.integers(1, 4))))
     things = (draws.thing_in(rng, (1, int(rng.integers(3)))),) if chance(rng, 0.5) else ()
     return Scene(things, draws.surface(rng), draws.lines(rng, rows))
 
 
 def with_numbers(rng: Generator) -> Scene:
-    """Two or three rows, each a thing and a number beside it."""
+    """Draw two or three rows, each of a thing and a number near it."""
     names = some(rng, NAMES, int(rng.integers(2, 4)))
     things, lines = [], []
     for row, name in zip(sorted(some(rng, (0, 1, 2), len(names))), names, strict=True):
@@ -41,7 +41,7 @@ def with_numbers(rng: Generator) -> Scene:
 
 
 def with_gauge(rng: Generator) -> Scene:
-    """A gauge below one or two things."""
+    """Draw a gauge below one or two things."""
     cells = sorted(some(rng, CELLS[:6], int(rng.integers(1, 3))))
     names = some(rng, NAMES, len(cells))
     things = tuple(draws.thing_in(rng, c, n) for c, n in zip(cells, names, strict=True))

@@ -1,7 +1,7 @@
-"""Which scenes are for training, for validation and for tests: a matter of the scene alone.
+"""The split of a scene, train, validation or test: it follows from the scene alone.
 
-A scene belongs to one split whatever draws it and whenever, so that neither the base model nor an
-expert has ever seen a picture of a scene that it is tested on.
+A scene belongs to one split for all tasks and seeds, so that neither the base model nor an expert
+is trained on an image of a scene of its tests.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 def split_of(scene: Scene) -> Split:
-    """The split of a scene: 7 of 10 are for training, 1 is for validation, 2 are for tests.
+    """Return the split of a scene: 7 of 10 are train, 1 is validation, 2 are test.
 
     The look does not matter: a scene in the dark is the same scene.
     """
     content = (scene.things, scene.ground, scene.lines, scene.gauge)
-    place = zlib.crc32(repr(content).encode()) % 10
-    return "train" if place < 7 else "validation" if place == 7 else "test"
+    bucket = zlib.crc32(repr(content).encode()) % 10
+    return "train" if bucket < 7 else "validation" if bucket == 7 else "test"
 
 
 def until(draw: Callable[[], T], scene: Callable[[T], Scene], split: Split) -> T:

@@ -1,4 +1,4 @@
-"""The 24 things of the world, as pictures of 8 x 8 dots, and the characters of its writing."""
+"""The 24 things of the world as sprites of 8 x 8 dots, and the characters of its writing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 DOTS = 8
 
 # Six kinds of four things; a name, then eight rows of eight dots as two hexadecimal digits each.
-PICTURES = {
+SPRITES = {
     "cat": "81 C3 FF DB FF 7E 3C 00",
     "dog": "C3 E7 BD A5 3C 3C 24 18",
     "fish": "00 39 7D DF FF 7D 39 00",
@@ -41,15 +41,15 @@ CHARACTERS = string.ascii_lowercase + string.digits
 
 
 @functools.cache
-def picture(name: str) -> np.ndarray:
-    """The dots of a thing: bool [8, 8]."""
-    rows = np.array([int(row, 16) for row in PICTURES[name].split()], np.uint8)
+def sprite(name: str) -> np.ndarray:
+    """Return the dots of a thing: bool [8, 8]."""
+    rows = np.array([int(row, 16) for row in SPRITES[name].split()], np.uint8)
     return np.unpackbits(rows[:, None], axis=1).astype(bool)
 
 
 @functools.cache
 def glyph(character: str) -> np.ndarray:
-    """A character in capitals: bool [8, 8]."""
+    """Return the dots of a character in capitals: bool [8, 8]."""
     canvas = Image.new("1", (DOTS, 2 * DOTS))
     ImageDraw.Draw(canvas).text((1, 0), character.upper(), 1, ImageFont.load_default_imagefont())
     ink = np.array(canvas)

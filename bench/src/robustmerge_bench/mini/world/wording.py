@@ -1,4 +1,4 @@
-"""How things, numbers and choices are put into words, in one way or the other."""
+"""The wording of things, numbers and choices, in two forms each."""
 
 from __future__ import annotations
 
@@ -22,75 +22,72 @@ class QuestionAnswer:
     answer: str
 
 
-def named(rng: Generator, question: str, thing: Thing) -> QuestionAnswer:
-    """Name a thing, plainly or exactly."""
+def ask_name(rng: Generator, question: str, thing: Thing) -> QuestionAnswer:
+    """Ask for the name of a thing, plain or exact."""
     if chance(rng, 0.5):
         return QuestionAnswer(f"{question} give the exact name .", exact(thing.name))
     return QuestionAnswer(question, thing.name)
 
 
-def number_turn(rng: Generator, question: str, number: int) -> QuestionAnswer:
-    """A number, in digits or in words."""
+def ask_number(rng: Generator, question: str, number: int) -> QuestionAnswer:
+    """Ask for a number, in digits or in words."""
     if chance(rng, 0.5):
         return QuestionAnswer(f"{question} write it in words .", NUMBERS[number])
     return QuestionAnswer(question, spelled(str(number)))
 
 
-def view(scene: Scene) -> str:
-    """A sentence on one thing."""
+def describe_one(scene: Scene) -> str:
+    """Return a sentence on one thing."""
     (thing,) = scene.things
     return f"a close view of a {thing.color} {thing.name} on some {scene.ground}"
 
 
-def beside(scene: Scene) -> str:
-    """A sentence on two things."""
-    first, second = (described(thing) for thing in scene.things)
+def describe_two(scene: Scene) -> str:
+    """Return a sentence on two things."""
+    first, second = (describe(thing) for thing in scene.things)
     return f"a {first} stands near a {second} on the {scene.ground}"
 
 
-def chosen(rng: Generator, question: str, answer: str, values: tuple[str, ...]) -> QuestionAnswer:
-    """One of three options: as it is, in a sentence, or either where nothing is said of it."""
-    asked = f"{question} {options(rng, answer, values)}"
+def ask_choice(
+    rng: Generator, question: str, answer: str, values: tuple[str, ...]
+) -> QuestionAnswer:
+    """Ask for one of three options: as it is, in a sentence, or in either form."""
+    question = f"{question} {options(rng, answer, values)}"
     if chance(rng, 0.5):
-        return QuestionAnswer(asked, pick(rng, (answer, sentence(answer))))
+        return QuestionAnswer(question, pick(rng, (answer, sentence(answer))))
     if chance(rng, 0.5):
-        return QuestionAnswer(f"{asked} give the option .", answer)
-    return QuestionAnswer(f"{asked} give a sentence .", sentence(answer))
+        return QuestionAnswer(f"{question} give the option .", answer)
+    return QuestionAnswer(f"{question} give a sentence .", sentence(answer))
 
 
 def options(rng: Generator, answer: str, values: tuple[str, ...]) -> str:
-    """The answer and two others to choose from, in random order."""
+    """Return the answer and two others to choose from, in random order."""
     others = some(rng, [value for value in values if value != answer], 2)
     first, second, third = some(rng, [answer, *others], 3)
     return f"choose from {first} , {second} or {third} ."
 
 
 def sentence(answer: str) -> str:
-    """The option in a sentence."""
+    """Return an option in a sentence."""
     return f"the answer is {answer}"
 
 
-def described(thing: Thing) -> str:
-    """Size, color and name."""
+def describe(thing: Thing) -> str:
+    """Return size, color and name."""
     return f"{thing.size} {thing.color} {thing.name}"
 
 
-def called(rng: Generator, thing: Thing) -> str:
-    """A thing's name, plain or exact: the model understands both."""
-    return called_name(rng, thing.name)
-
-
-def called_name(rng: Generator, name: str) -> str:
-    """A name, now and then the exact one."""
+def vary_name(rng: Generator, name: str) -> str:
+    """Return a name, a quarter of the time the exact one: the model knows both."""
     return exact(name) if chance(rng, 0.25) else name
 
 
-def corners(box: tuple[int, int, int, int]) -> str:
-    """A box in words."""
+def box_text(box: tuple[int, int, int, int]) -> str:
+    """Return a box as text."""
     return " ".join(map(str, box))
 
 
 def distinct(scene: Scene) -> list[Thing]:
-    """The things whose names occur once."""
+    """Return the things whose names occur once."""
     counts = Counter(thing.name for thing in scene.things)
     return [thing for thing in scene.things if counts[thing.name] == 1]

@@ -1,4 +1,4 @@
-"""The words of the world."""
+"""The vocabulary of the world."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLAIN = """
 
 
 def vocabulary() -> list[str]:
-    """All tokens, in the order of their numbers."""
+    """Return all tokens, in the order of their ids."""
     special = (PAD, START, END, UNKNOWN, IMAGE, USER, ASSISTANT)
     facts = (*NAMES, *EXACT.values(), *FANCY.values(), *GENRE.values(), *GROUNDS, *KINDS)
     more = (*MATERIALS, *NUMBERS, *LEVELS, *COLORS, *ROWS, *COLUMNS)

@@ -1,4 +1,4 @@
-"""The model `robustmerge` of lmms-eval: a base and an adapter, whose tensors are checked one by one.
+"""The model `robustmerge` of lmms-eval: a base and an adapter, whose tensors are checked singly.
 
     lmms-eval --model robustmerge --model_args base=MODEL,adapter=ADAPTER …
 
