@@ -26,11 +26,7 @@ _LARGE = 1 << 20  # bytes; hashes of larger files are stored
 
 
 class FileHashes:
-    """Hashes of files, those of large files stored.
-
-    Attributes:
-        path: The file in which they are stored; None for none.
-    """
+    """Hashes of files, those of large files stored in the file `path`, if there is one."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Read the stored hashes; a damaged file counts as none."""
@@ -51,7 +47,9 @@ class FileHashes:
             key, state = str(path.resolve()), [status.st_size, status.st_mtime_ns]
             if self._known.get(key, [])[:2] != state:
                 self._known[key] = [*state, sha256(path)]
-                self._store()
+                if self.path is not None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(self.path, self._known)
         return str(self._known[key][2])
 
     def adapter(self, folder: Path) -> str:
@@ -75,11 +73,6 @@ class FileHashes:
         with reading(folder):
             files = sorted({p for pattern in patterns for p in folder.glob(pattern)})
         return hash_of([[path.name, self.file(path)] for path in files if path.is_file()])
-
-    def _store(self) -> None:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self._known)
 
 
 def hash_of(value: Mapping[str, Any] | Sequence[Any] | str) -> str:

@@ -54,11 +54,7 @@ class JobProgress:
 
 @dataclass(frozen=True)
 class JobFailure(Generic[J]):
-    """Why a job failed.
-
-    Attributes:
-        part: The part that failed, such as a task; '' for all of it.
-    """
+    """Why a job, or a part of it such as a task, failed; the part is '' for all of it."""
 
     job: J
     part: str
@@ -67,13 +63,7 @@ class JobFailure(Generic[J]):
 
 @dataclass(frozen=True)
 class Outcome(Generic[J]):
-    """The end of a run.
-
-    Attributes:
-        done: Jobs whose results were computed.
-        skipped: Jobs whose results were present.
-        failures: Failed jobs or parts of jobs.
-    """
+    """The end of a run: how many jobs were done and how many had results already."""
 
     done: int
     skipped: int
@@ -118,16 +108,11 @@ def run_jobs(
         failures += [JobFailure(job, part, reason) for part, reason in reasons.items()]
         failed += bool(reasons)
         left = (perf_counter() - begin) / done * (len(todo) - done)
-        progress(
-            JobProgress(
-                label=job.label,
-                seconds=seconds,
-                failure=next(iter(reasons.values()), ""),
-                done=done,
-                todo=len(todo),
-                left=left,
-            )
+        why = next(iter(reasons.values()), "")
+        ended = JobProgress(
+            label=job.label, seconds=seconds, failure=why, done=done, todo=len(todo), left=left
         )
+        progress(ended)
     return Outcome(len(todo) - failed, len(jobs) - len(todo), tuple(failures))
 
 

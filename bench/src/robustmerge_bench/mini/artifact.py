@@ -91,7 +91,10 @@ def pack(
         for adapter in adapters:
             halve_adapter(adapter, partial / "experts" / experts / adapter.name)
         write_json(partial / "training.json", read_json(root / "training.json"))
-        files = list_files(partial)
+        files: dict[str, dict[str, Any]] = {
+            name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for name, path in find_files(partial).items()
+        }
         manifest = {
             "format": FORMAT,
             "made_by": dict(made_by),
@@ -148,14 +151,6 @@ def halve(source: Path, target: Path) -> None:
                 hint="the training failed; this benchmark's weights are far below",
             )
     save_file(tensors, target, metadata={"format": "pt"})
-
-
-def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of every file but the manifest, by its path from the folder."""
-    return {
-        name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for name, path in find_files(folder).items()
-    }
 
 
 def find_files(folder: Path) -> dict[str, Path]:

@@ -108,8 +108,8 @@ class MiniModel:
     def features(self, items: Sequence[Item]) -> Tensor:
         """Return the vision tower's features of the items' images [n, 36, vision_width], cached."""
         keys = [item.image.tobytes() for item in items]
-        new = list({key: item.image for key, item in zip(keys, items, strict=True)}.items())
-        new = [(key, image) for key, image in new if key not in self._features]
+        images = {key: item.image for key, item in zip(keys, items, strict=True)}
+        new = [(key, image) for key, image in images.items() if key not in self._features]
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             rows = look(self.model, pixels([image for _, image in batch]).to(self.device))
@@ -122,9 +122,7 @@ class MiniModel:
     def using(self, adapter: Path | None, scale: float = 1.0) -> Iterator[None]:
         """Use an adapter in a block: its scaled LoRA updates, and its fully trained parameters.
 
-        Args:
-            adapter: A PEFT folder; None for the base alone.
-            scale: Factor on the LoRA updates.
+        It is a PEFT folder; None for the base alone.
         """
         changed = set() if adapter is None else self._add(adapter, scale)
         try:

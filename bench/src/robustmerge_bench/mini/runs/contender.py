@@ -34,13 +34,7 @@ _HINT = "such as ties:density=0.3,space=delta, or norms+tsv-m+svc with steps aro
 
 @dataclass(frozen=True)
 class Contender:
-    """A merge to evaluate.
-
-    Attributes:
-        settings: Its parameters that differ from the defaults, by name.
-        balance: Steps before it.
-        calibrate: Steps after it.
-    """
+    """A merge to evaluate; its settings are the parameters that differ from the defaults."""
 
     method: str
     settings: tuple[tuple[str, Any], ...] = ()
@@ -115,11 +109,9 @@ def _find_method(parts: list[str], text: str) -> int:
             return i
     for name in names:
         if name not in known | balance | calibrate:
-            alone = len(names) == 1
-            kind, choices = (
-                ("method", known) if alone else ("method or step", known | balance | calibrate)
-            )
-            raise unknown(kind, name, choices)
+            if len(names) == 1:
+                raise unknown("method", name, known)
+            raise unknown("method or step", name, known | balance | calibrate)
     raise MergeError(
         f"{text!r} is not a method with steps around it", where="--methods", hint=_HINT
     )

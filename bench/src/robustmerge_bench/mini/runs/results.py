@@ -29,7 +29,6 @@ class Result:
         factor: The update was multiplied by it when it was loaded; 1 without a sweep.
         sweep: Mean validation score by factor, and whether the best was the last one tried.
         seconds: Durations of merging, sweeping and answering.
-        notes: Remarks of the merge.
     """
 
     facts: Mapping[str, Any]
@@ -40,11 +39,7 @@ class Result:
     notes: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write the result, whole or not at all.
-
-        Raises:
-            ValueError: a score that is not a finite number.
-        """
+        """Write the result, whole or not at all; a score that is not finite is a ValueError."""
         content = {
             "format": FORMAT,
             "job": dict(self.facts),

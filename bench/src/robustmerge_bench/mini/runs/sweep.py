@@ -25,7 +25,6 @@ class SweepResult:
 
     Attributes:
         best: The factor with the highest score; the one nearest to 1 among equals.
-        tried: Score by factor.
         at_limit: The best is the last factor that is tried, so that better ones may lie beyond.
     """
 
@@ -35,11 +34,7 @@ class SweepResult:
 
 
 def sweep(score: Callable[[float], float]) -> SweepResult:
-    """Find the best factor.
-
-    Args:
-        score: Returns the score of a factor; called once for each.
-    """
+    """Find the best factor; `score` returns that of a factor, and is called once for each."""
     tried = {factor: score(factor) for factor in START}
     while (beyond := _beyond(tried)) is not None:
         tried[beyond] = score(beyond)

@@ -30,12 +30,7 @@ RECIPE = {item.name for item in fields(Recipe)} - {"adapters"}
 
 @dataclass(frozen=True)
 class StudyContender:
-    """A row of the study's tables.
-
-    Attributes:
-        source: The adapter, if it is one as it is.
-        recipe: The merge, if it is one.
-    """
+    """A row of the study's tables; `source` is of an adapter as it is, `recipe` of a merge."""
 
     label: str
     kind: Kind
@@ -46,13 +41,9 @@ class StudyContender:
 def read_contenders(
     entries: object, adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
 ) -> tuple[StudyContender, ...]:
-    """Read the methods of a study file.
+    """Read the list under `methods` of a study file.
 
-    Args:
-        entries: The list under `methods`.
-        adapters: Folder or Hub id of every task's expert.
-        common: Settings of all merges, as in a recipe.
-        file: The study file, which paths start from.
+    `adapters` are the experts by task, `common` settings of all merges; paths start from `file`.
     """
     hint = "methods: [zero-shot, individual, ties, {label: TA, method: task-arithmetic}]"
     entries = check_list("methods", entries, hint)

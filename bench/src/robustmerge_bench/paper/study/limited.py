@@ -20,12 +20,7 @@ from ..tasks import PaperTask
 
 @dataclass(frozen=True)
 class QuestionFiles:
-    """A task's files.
-
-    Attributes:
-        questions: Its questions, or a folder of images by class.
-        references: Its references; None without.
-    """
+    """A task's questions, or its folder of images by class, and its references, if any."""
 
     questions: Path
     references: Path | None = None

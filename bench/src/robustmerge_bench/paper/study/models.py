@@ -34,7 +34,7 @@ class StudyModel:
         key: Hash of its weights: the base's and the adapter's contents.
         answers: Hash of what determines its answers: the weights and the options.
         adapter: The folder of an adapter that is not merged by the study.
-        expert: The task whose expert it is, if it is one.
+        expert: The task whose expert it is; '' for all others.
     """
 
     contender: StudyContender

@@ -49,7 +49,6 @@ class StudyPlan:
     """A study and its state.
 
     Attributes:
-        data: The folder that holds all tasks.
         files: Files by task; those of tasks that are not run may be missing.
         models: The models of all contenders; those that are not run may be missing.
         labels: Contenders to run.
@@ -109,10 +108,9 @@ class StudyPlan:
             of_label = scores.setdefault(model.contender.label, {})
             for task in (task for task in model.tasks if self.is_answered(model, task)):
                 paths = {p: self.score(model, task, p) for p in self.study.protocols}
+                present = {p: path for p, path in paths.items() if path.is_file()}
                 of_label[task.name] = {
-                    protocol: path.relative_to(self.folder.out).as_posix()
-                    for protocol, path in paths.items()
-                    if path.is_file()
+                    p: path.relative_to(self.folder.out).as_posix() for p, path in present.items()
                 }
         return scores
 

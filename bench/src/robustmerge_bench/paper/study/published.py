@@ -23,11 +23,7 @@ _KEYS = {"source", "protocol", "columns", "rows", "note"}
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published row.
-
-    Attributes:
-        values: Scores by task, and printed averages by group.
-    """
+    """One published row; its values are scores by task, and printed averages by group."""
 
     label: str
     source: str

@@ -45,16 +45,11 @@ def _failures_of_others(plan: StudyPlan) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class _StudyWorker:
-    """Merges, answers and scores, one model after the other.
-
-    Attributes:
-        report: Called after every part of a model's work.
-        failures: Reasons by contender and task, as the record has them.
-    """
+    """Merges, answers and scores, one model after the other."""
 
     plan: StudyPlan
     report: Report
-    failures: dict[str, dict[str, str]]
+    failures: dict[str, dict[str, str]]  # reasons by contender and task, as the record has them
 
     @property
     def folder(self) -> StudyFolder:

@@ -35,12 +35,7 @@ class ContenderScores:
 
 @dataclass(frozen=True)
 class ScoreBoard:
-    """All scores of a study by one protocol.
-
-    Attributes:
-        entries: The contenders, in the study's order.
-        published: Rows that others printed by these rules.
-    """
+    """All scores of a study by one protocol, and the rows that others printed by it."""
 
     record: StudyRecord
     protocol: Protocol

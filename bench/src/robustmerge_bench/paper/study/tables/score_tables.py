@@ -44,8 +44,7 @@ class SourceNotes:
 
     def mark(self, row: PublishedRow) -> str:
         """Return the letter of a row's source."""
-        text = row.source + (f". {row.note}" if row.note else "")
-        return self._letter(text)
+        return self._letter(row.source + (f". {row.note}" if row.note else ""))
 
     def slip(self, row: PublishedRow, group: str, tasks: Sequence[PaperTask]) -> str:
         """Return the letter of a remark, where a printed mean is not that of the printed values."""
@@ -70,13 +69,7 @@ class SourceNotes:
 
 @dataclass(frozen=True)
 class CellsOfColumn:
-    """A column and how its cells are made.
-
-    Attributes:
-        measured: The cell of a contender.
-        published: The cell of a published row.
-        chance: What guessing gets, where that is known.
-    """
+    """A column and how its cells are made; `chance` is what guessing gets, where it is known."""
 
     column: TableColumn
     measured: Callable[[ContenderSummary], TableCell]
