@@ -37,7 +37,7 @@ TYPES: dict[str, tuple[dict[str, object], str, dict[str, object]]] = {
     "model_stock": ({}, "model-stock", {}),
     "karcher": ({}, "karcher", {}),
 }
-"""mergekit's methods with their parameters, and what they are here."""
+"""mergekit's methods with their parameters, and the same methods here."""
 
 
 def main() -> None:
@@ -49,9 +49,9 @@ def main() -> None:
     stack = Stack.of(updates, module=name)
     deltas = [update.dense() for update in updates]
     rows = []
-    for kind, (kit, own, given) in TYPES.items():
+    for kind, (kit, own, parameters) in TYPES.items():
         method = methods.get(own)
-        settings = method.configure(given)
+        settings = method.configure(parameters)
         start = perf_counter()
         ours = method(stack, **settings).dense()  # type: ignore[union-attr]
         seconds = perf_counter() - start
@@ -62,7 +62,7 @@ def main() -> None:
         rows.append(
             {
                 "type": kind,
-                "method": " ".join([own, *(str(v) for k, v in given.items() if k == "space")]),
+                "method": " ".join([own, *(str(v) for k, v in parameters.items() if k == "space")]),
                 "mergekit": perf_counter() - start,
                 "robustmerge": seconds,
                 "differ": "(random)"

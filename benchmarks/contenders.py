@@ -25,7 +25,7 @@ from robustmerge.engine.recipe import Recipe
 
 
 def limit(adapters: list[Path], output: Path) -> None:
-    """What any merge has to do: bring the inputs into memory, and an adapter to the disk."""
+    """Do what every merge has to: read the inputs into memory, write an adapter to the disk."""
     read = [(folder / "adapter_model.safetensors").read_bytes() for folder in adapters]
     with output.open("wb") as file:
         file.write(read[0])
@@ -50,7 +50,7 @@ def released(adapters: list[Path], output: Path) -> None:
 
 
 def prune(x: Tensor, density: float = 0.2) -> Tensor:
-    """Each task's largest entries."""
+    """Keep each task's largest entries."""
     magnitude = x.abs()
     flat = magnitude.flatten(1)
     threshold = flat.kthvalue(int(flat.shape[1] * (1 - density)), dim=1).values

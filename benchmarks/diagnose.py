@@ -2,10 +2,10 @@
 
     python benchmarks/diagnose.py [FOLDER] [--layers 32]
 
-Adapters alone, with a merge at input rank, and with one at full rank, beside reading the inputs and
-bringing each module's factors into memory, in turns on the same files. Only ratios mean something:
-absolute times depend on the machine and on what else runs on it. Memory is measured in a process
-of its own, for half of the layers and for all, since it must not grow with them by more than rows.
+Adapters alone, with a merge at input rank, and with one at full rank, compared with reading the
+inputs and bringing each module's factors into memory, in turns on the same files. Only ratios mean
+something: absolute times depend on the machine and its load. Memory is measured in a process of its
+own, for half of the layers and for all, since it must not grow with them by more than rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.table import Table
 
 import llava7b
 import robustmerge
-from processes import peak, started
+from processes import peak, start_ready
 
 REPEATS = 3
 
@@ -32,12 +32,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
     parser.add_argument("--layers", type=int, default=32, help="of 32, for a quicker run")
     parser.add_argument("--watched", nargs="+", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.watched:
-        watched(given.watched)
+    arguments = parser.parse_args()
+    if arguments.watched:
+        diagnose_watched(arguments.watched)
         return
-    adapters = llava7b.adapters(given.folder, layers=given.layers)
-    merges = merged(adapters, given.folder / f"diagnosed-{given.layers}")
+    adapters = llava7b.adapters(arguments.folder, layers=arguments.layers)
+    merges = make_merges(adapters, arguments.folder / f"diagnosed-{arguments.layers}")
     runs: dict[str, Callable[[], object]] = {
         "read the inputs": lambda: read(adapters),
         "adapters": lambda: robustmerge.diagnose(adapters),
@@ -49,25 +49,25 @@ def main() -> None:
     least: dict[str, tuple[float, float]] = {}
     for _ in range(REPEATS):
         for name, run in runs.items():
-            found = timed(run)
-            least[name] = min(least.get(name, found), found)
-    show(least, 7 * given.layers)
-    half = llava7b.adapters(given.folder, layers=given.layers // 2)
-    for folders, layers in ((half, given.layers // 2), (adapters, given.layers)):
-        with started("diagnose.py", "--watched", *map(str, folders)) as process:
+            seconds = timed(run)
+            least[name] = min(least.get(name, seconds), seconds)
+    show(least, 7 * arguments.layers)
+    half = llava7b.adapters(arguments.folder, layers=arguments.layers // 2)
+    for folders, layers in ((half, arguments.layers // 2), (adapters, arguments.layers)):
+        with start_ready("diagnose.py", "--watched", *map(str, folders)) as process:
             print(f"memory, {7 * layers} modules: {peak(process):.0f} MB")
 
 
-def merged(adapters: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """A merge at input rank and one at full rank."""
-    asked = {"a merge of rank 16": ("robustmerge", 16), "a merge of rank 128": ("tsv-m", "full")}
-    made = {}
-    for name, (method, rank) in asked.items():
-        made[name] = folder / method
-        if not made[name].is_dir():
+def make_merges(adapters: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """Return a merge at input rank and one at full rank."""
+    settings = {"a merge of rank 16": ("robustmerge", 16), "a merge of rank 128": ("tsv-m", "full")}
+    outputs = {}
+    for name, (method, rank) in settings.items():
+        outputs[name] = folder / method
+        if not outputs[name].is_dir():
             folder.mkdir(exist_ok=True)
-            robustmerge.merge(adapters, made[name], method=method, rank=rank)
-    return made
+            robustmerge.merge(adapters, outputs[name], method=method, rank=rank)
+    return outputs
 
 
 def read(adapters: Sequence[Path]) -> None:
@@ -80,15 +80,15 @@ def read(adapters: Sequence[Path]) -> None:
 
 
 def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Seconds by the clock, and of the processor."""
+    """Run it, and return seconds by the clock and of the processor."""
     start, cpu = perf_counter(), process_time()
     run()
     return perf_counter() - start, process_time() - cpu
 
 
-def watched(adapters: Sequence[str]) -> None:
-    """Diagnose when told to, for another process to watch."""
-    from robustmerge.diagnosis import run  # imports are no part of it
+def diagnose_watched(adapters: Sequence[str]) -> None:
+    """Diagnose after a line of input, while another process measures this one."""
+    from robustmerge.diagnosis import run  # not measured
 
     assert run
     print("ready", flush=True)

@@ -65,7 +65,7 @@ def _adapter(folder: Path, task: int, layers: int) -> Path:
 
 
 def _factors(shape: tuple[int, int], task: int, module: int) -> tuple[Tensor, Tensor]:
-    """A near an initialization that all tasks share, B of the task alone."""
+    """Draw A near an initialization that all tasks share, and B of the task alone."""
     d_out, d_in = shape
     shared, own = np.random.default_rng(module), np.random.default_rng((task, module))
     A = (2 * shared.random((RANK, d_in), np.float32) - 1) * np.float32(d_in**-0.5)
@@ -80,9 +80,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--adapters", type=int, default=8)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    made = adapters(given.folder, given.adapters, given.layers)
+    made = adapters(arguments.folder, arguments.adapters, arguments.layers)
     print(f"{len(made)} adapters of {size(made[0]) / 1e6:.0f} MB in {made[0].parent}")
 
 

@@ -1,4 +1,4 @@
-"""How fast adapters of LLaVA-7B's shapes are merged, and in how much memory: `make bench`.
+"""Time and memory of merging adapters of LLaVA-7B's shapes: `make bench`.
 
 Measured in turns on the same files, each time in a new process and with the files in the page
 cache: the least any merge has to do (read the inputs, write an adapter), the released arithmetic
@@ -26,7 +26,7 @@ from rich.table import Table
 
 import llava7b
 from contenders import remove
-from processes import peak, started
+from processes import peak, start_ready
 
 HERE = Path(__file__).parent
 COMMAND = "robustmerge merge"
@@ -46,8 +46,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=32, help="of 32, for a quicker run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "merge.json")
-    given = parser.parse_args()
-    adapters = llava7b.adapters(given.folder, layers=given.layers)
+    arguments = parser.parse_args()
+    adapters = llava7b.adapters(arguments.folder, layers=arguments.layers)
     for folder in adapters:  # into the page cache
         (folder / "adapter_model.safetensors").read_bytes()
         (folder / "adapter_model.bin").read_bytes()
@@ -56,13 +56,13 @@ def main() -> None:
         "command": " ".join(["benchmarks/merge.py", *sys.argv[1:]]),
         "adapters": len(adapters),
         "megabytes": sum(map(llava7b.size, adapters)) / 1e6,
-        "seconds": rounds(adapters, given.folder, given.repeats),
-        "memory_megabytes": memory(adapters, given.folder),
+        "seconds": run_rounds(adapters, arguments.folder, arguments.repeats),
+        "memory_megabytes": memory(adapters, arguments.folder),
         "one_module_seconds": per_module(adapters),
         "load_after": os.getloadavg(),
     }
-    given.results.parent.mkdir(exist_ok=True)
-    given.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    arguments.results.parent.mkdir(exist_ok=True)
+    arguments.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     show(results)
 
 
@@ -78,22 +78,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def rounds(adapters: list[Path], folder: Path, repeats: int) -> dict[str, list[Measured]]:
-    """Every contender in turn, several times over."""
-    found: dict[str, list[Measured]] = defaultdict(list)
+def run_rounds(adapters: list[Path], folder: Path, repeats: int) -> dict[str, list[Measured]]:
+    """Run every contender in turn, several times over."""
+    measured: dict[str, list[Measured]] = defaultdict(list)
     for _ in range(repeats):
         for name in ROWS:
             output = folder / f"merged-{name.replace(' ', '-')}"
             remove(output)
-            run = command if name == COMMAND else once
-            found[name].append(run(name, adapters, output))
+            run = run_command if name == COMMAND else run_once
+            measured[name].append(run(name, adapters, output))
             remove(output)
-    return dict(found)
+    return dict(measured)
 
 
-def once(name: str, adapters: list[Path], output: Path) -> Measured:
-    """One run of a contender, in a new process."""
-    with _started(name, adapters, output) as process:
+def run_once(name: str, adapters: list[Path], output: Path) -> Measured:
+    """Run a contender once, in a new process."""
+    with _start(name, adapters, output) as process:
         answer, _ = process.communicate("go\n")
     if process.returncode:
         raise SystemExit(f"{name} failed")
@@ -101,8 +101,8 @@ def once(name: str, adapters: list[Path], output: Path) -> Measured:
     return measured
 
 
-def command(name: str, adapters: list[Path], output: Path) -> Measured:
-    """One run of the command, imports included."""
+def run_command(name: str, adapters: list[Path], output: Path) -> Measured:
+    """Run the command once, imports included."""
     arguments = [sys.executable, "-m", *name.split(), *map(str, adapters), "-o", str(output)]
     before, start = _cpu_of_children(), perf_counter()
     subprocess.run(arguments, check=True, capture_output=True)
@@ -111,26 +111,26 @@ def command(name: str, adapters: list[Path], output: Path) -> Measured:
 
 
 def memory(adapters: list[Path], folder: Path) -> dict[str, float]:
-    """Peak anonymous memory beyond what the imports take, for several numbers of adapters."""
+    """Return peaks of memory beyond what the imports take, by contender and number of adapters."""
     if not Path("/proc/self/status").exists():
         return {}
-    asked = [("robustmerge", 2), ("robustmerge", 4), ("robustmerge", 8), ("task_arithmetic", 8)]
+    runs = [("robustmerge", 2), ("robustmerge", 4), ("robustmerge", 8), ("task_arithmetic", 8)]
     return {
         f"{name}, {count} adapters": _peak(name, adapters[:count], folder / "merged-memory")
-        for name, count in [*asked, ("released", 8)]
+        for name, count in [*runs, ("released", 8)]
     }
 
 
 def _peak(name: str, adapters: list[Path], output: Path) -> float:
     remove(output)
-    with _started(name, adapters, output) as process:
-        found = peak(process)
+    with _start(name, adapters, output) as process:
+        megabytes = peak(process)
     remove(output)
-    return found
+    return megabytes
 
 
-def _started(name: str, adapters: list[Path], output: Path) -> subprocess.Popen[str]:
-    return started("contenders.py", name, str(output), *map(str, adapters))
+def _start(name: str, adapters: list[Path], output: Path) -> subprocess.Popen[str]:
+    return start_ready("contenders.py", name, str(output), *map(str, adapters))
 
 
 def _cpu_of_children() -> float:
@@ -180,7 +180,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 def _best(runs: list[Measured], *, synced: bool = True) -> float:
-    """Least seconds, with or without those spent flushing to the disk."""
+    """Return the least seconds, with or without those spent flushing to the disk."""
     return min(run["wall"] - (0 if synced else run["sync"]) for run in runs)
 
 

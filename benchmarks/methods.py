@@ -1,10 +1,10 @@
-"""What every method costs on LLaVA-7B's shapes, 8 adapters of rank 16: `make bench-methods`.
+"""Cost of every method on LLaVA-7B's shapes, 8 adapters of rank 16: `make bench-methods`.
 
 Each method, in each of its spaces, merges the same files in a process of its own: first one layer
-of seven modules, and then, unless that tells it would take more than 45 seconds, the whole model of
-32 layers. What takes longer is the one layer times 32, marked with ~. Memory is the peak of
-anonymous memory beyond what the imports take. Absolute times depend on the machine; the unit beside
-them is task-arithmetic, which does the least a core-space method has to do. For methods that PEFT
+of seven modules, and then, if that should take less than 45 seconds, the whole model of 32 layers.
+Otherwise the time is that of one layer times 32, marked with ~. Memory is the peak of anonymous
+memory beyond what the imports take. Absolute times depend on the machine; the unit next to them is
+task-arithmetic, which does the least a core-space method has to do. For methods that PEFT
 or mergekit has too, one module of 4096 x 4096 is merged by both in the same run.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import llava7b
 from contenders import remove
 from merge import machine
-from processes import peak, started
+from processes import peak, start_ready
 
 HERE = Path(__file__).parent
 LAYERS = 32
@@ -34,63 +34,63 @@ Measured = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
-    parser.add_argument("--only", nargs="*", help="measure these anew, into the results there are")
+    parser.add_argument("--only", nargs="*", help="measure these again, into the present results")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
     parser.add_argument("--table", type=Path, default=HERE.parent / "docs" / "costs.md")
     parser.add_argument("--rivals", action="store_true", help="with --only: PEFT and mergekit, too")
-    given = parser.parse_args()
-    one = llava7b.adapters(given.folder, layers=1)
-    whole = llava7b.adapters(given.folder, layers=LAYERS)
+    arguments = parser.parse_args()
+    layer = llava7b.adapters(arguments.folder, layers=1)
+    whole = llava7b.adapters(arguments.folder, layers=LAYERS)
     for folder in whole:  # into the page cache
         (folder / "adapter_model.safetensors").read_bytes()
     rows: list[Measured] = []
-    for name, settings in entries(given.only):
-        row = measure(name, settings, one, whole, given.folder)
+    for name, settings in entries(arguments.only):
+        row = measure(name, settings, layer, whole, arguments.folder)
         rows.append({**row, "units": row["seconds"] / (rows or [row])[0]["seconds"]})
         print(json.dumps(rows[-1]), flush=True)
-    if given.only:
-        results = json.loads(given.results.read_text(encoding="utf-8"))
-        others = [row for row in results["rows"] if row["method"] not in given.only]
-        new = [row for row in rows if row["method"] in given.only]
+    if arguments.only:
+        results = json.loads(arguments.results.read_text(encoding="utf-8"))
+        others = [row for row in results["rows"] if row["method"] not in arguments.only]
+        new = [row for row in rows if row["method"] in arguments.only]
         first, *rest = others  # task-arithmetic, the unit
         results["rows"] = [first, *sorted(rest + new, key=lambda row: row["method"])]
     else:
         results = {"machine": machine(), "rows": rows}
-    if given.rivals or not given.only:
-        results["peft"] = rival("per_module.py", "--all", *map(str, whole))
-        results["mergekit"] = rival("against_mergekit.py", *map(str, whole))
-    given.results.parent.mkdir(exist_ok=True)
-    given.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    given.table.write_text(markdown(results), encoding="utf-8")
+    if arguments.rivals or not arguments.only:
+        results["peft"] = measure_rival("per_module.py", "--all", *map(str, whole))
+        results["mergekit"] = measure_rival("against_mergekit.py", *map(str, whole))
+    arguments.results.parent.mkdir(exist_ok=True)
+    arguments.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    arguments.table.write_text(markdown(results), encoding="utf-8")
 
 
 def entries(only: list[str] | None) -> list[Entry]:
-    """The unit first, then every method with its defaults, and in each other space."""
+    """Return the unit, then every method with its defaults, and in each other space."""
     from robustmerge import methods
 
-    found: list[Entry] = [("task-arithmetic", {})]
+    result: list[Entry] = [("task-arithmetic", {})]
     for method in methods.every():
         if method.needs or method.name == "task-arithmetic":
             continue
         if only and method.name not in only:
             continue
-        found.append((method.name, {}))
+        result.append((method.name, {}))
         if "space" in method.parameters:
             space = method.parameters["space"]
-            found += [
+            result += [
                 (method.name, {"space": choice})
                 for choice in space.choices
                 if choice not in (space.default, "core-paper")
             ]
-    return found
+    return result
 
 
 def measure(
-    name: str, settings: dict[str, str], one: list[Path], whole: list[Path], folder: Path
+    name: str, settings: dict[str, str], one_layer: list[Path], whole: list[Path], folder: Path
 ) -> Measured:
-    """One layer, and the whole model if that is bearable."""
+    """Measure one layer, and the whole model if that takes no longer than PATIENCE."""
     output = folder / "merged-method"
-    layer = run(name, settings, one, output)
+    layer = run(name, settings, one_layer, output)
     row = {"method": name, **settings, "exact": layer["seconds"] * LAYERS < PATIENCE}
     if row["exact"]:
         return {**row, **run(name, settings, whole, output)}
@@ -98,10 +98,10 @@ def measure(
 
 
 def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path) -> Measured:
-    """One merge in a new process, watched from outside."""
+    """Merge in a new process, and measure its memory from outside."""
     remove(output)
-    asked = json.dumps({"method": name, "parameters": settings})
-    with started("one_merge.py", asked, str(output), *map(str, adapters)) as process:
+    recipe = json.dumps({"method": name, "parameters": settings})
+    with start_ready("one_merge.py", recipe, str(output), *map(str, adapters)) as process:
         megabytes = peak(process)
         assert process.stdout is not None
         measured: Measured = json.loads(process.stdout.read())
@@ -109,8 +109,8 @@ def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path)
     return {**measured, "megabytes": megabytes}
 
 
-def rival(script: str, *arguments: str) -> list[Measured]:
-    """One module by another tool and by this package."""
+def measure_rival(script: str, *arguments: str) -> list[Measured]:
+    """Merge one module by another tool and by this package."""
     command = [sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     measured: list[Measured] = json.loads(done.stdout)
@@ -123,7 +123,7 @@ HEAD = """\
 Written by `make bench-methods`: 8 adapters of rank 16 with the shapes of LLaVA-7B (224 modules, 640
 MB), merged to rank 16 on {cores} cores; reading, writing and hashing included. ~ is one layer of
 32, times 32. Memory is beyond what the imports take. Times change with the machine, which is why
-the unit stands beside them; methods measured later are in units of their own run.
+the unit is next to them; methods measured later are in units of their own run.
 
 Memory does not grow with the model. In space delta a worker holds the merged delta of its module
 (180 MB for 4096 x 11008) and bands of 8 MB per adapter; in knots it holds T R d_in numbers (45 MB
@@ -152,7 +152,7 @@ neither cuts the result to a rank.
 
 
 def markdown(results: Measured) -> str:
-    """The table for docs/."""
+    """Return the table for docs/."""
     text = HEAD.format(cores=results["machine"]["cores"])
     for row in results["rows"]:
         about = "" if row["exact"] else "~"

@@ -1,4 +1,4 @@
-"""One merge in a process of its own, for `methods.py` to watch.
+"""One merge in a process of its own, which `methods.py` measures.
 
     python benchmarks/one_merge.py RECIPE OUTPUT ADAPTER...
 
@@ -17,8 +17,8 @@ from robustmerge.engine.recipe import Recipe
 
 
 def main() -> None:
-    asked, output, *adapters = sys.argv[1:]
-    recipe = Recipe.from_dict({**json.loads(asked), "adapters": adapters}, where="benchmark")
+    recipe_json, output, *adapters = sys.argv[1:]
+    recipe = Recipe.from_dict({**json.loads(recipe_json), "adapters": adapters}, where="benchmark")
     print("ready", flush=True)
     sys.stdin.readline()
     start, cpu = perf_counter(), process_time()

@@ -34,11 +34,11 @@ TYPES: dict[str, tuple[str, dict[str, object]]] = {
     "magnitude_prune": ("magnitude-prune", {"density": 0.2}),
     "magnitude_prune_svd": ("magnitude-prune", {"density": 0.2, "space": "delta"}),
 }
-"""PEFT's combination types, and what they are here."""
+"""PEFT's combination types, with the same methods here."""
 
 
 def with_peft(updates: list[Factors], kind: str = "svd") -> Callable[[], Factors]:
-    """A live model of one layer with all adapters; the call merges them."""
+    """Create a model of one layer with all adapters, and return the merge of them."""
     d_out, d_in = updates[0].shape
     layer = nn.Sequential(OrderedDict(layer=nn.Linear(d_in, d_out, bias=False)))
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["layer"])
@@ -55,20 +55,20 @@ def with_peft(updates: list[Factors], kind: str = "svd") -> Callable[[], Factors
 
     def merge() -> Factors:
         weights = [1.0] * len(names)
-        asked = {"svd_rank": RANK} if kind.endswith("svd") else {}
+        options = {"svd_rank": RANK} if kind.endswith("svd") else {}
         if density is not None:
-            asked["density"] = density
-        model.add_weighted_adapter(names, weights, "all", combination_type=kind, **asked)
+            options["density"] = density
+        model.add_weighted_adapter(names, weights, "all", combination_type=kind, **options)
         return Factors(lora.lora_A["all"].weight.detach(), lora.lora_B["all"].weight.detach())
 
     return merge
 
 
 def with_ours(updates: list[Factors], kind: str = "svd") -> Callable[[], Factors]:
-    """The same from factors."""
-    name, given = TYPES[kind]
+    """Return the same merge from factors."""
+    name, parameters = TYPES[kind]
     method = methods.get(name)
-    settings = method.configure(given)
+    settings = method.configure(parameters)
     stack = Stack.of(updates)
 
     def merge() -> Factors:
@@ -78,7 +78,7 @@ def with_ours(updates: list[Factors], kind: str = "svd") -> Callable[[], Factors
 
 
 def timed(merge: Callable[[], Factors], repeats: int) -> tuple[float, Tensor]:
-    """Best time of some, and the merged delta."""
+    """Return the best time of some, and the merged delta."""
     took = []
     for _ in range(repeats):
         start = perf_counter()
@@ -87,15 +87,15 @@ def timed(merge: Callable[[], Factors], repeats: int) -> tuple[float, Tensor]:
     return min(took), merged.dense().float()
 
 
-def compared(updates: list[Factors], kind: str) -> dict[str, object]:
-    """A combination type by both."""
+def compare(updates: list[Factors], kind: str) -> dict[str, object]:
+    """Merge by both, with one combination type."""
     seconds, ours = timed(with_ours(updates, kind), 1)
     theirs_seconds, theirs = timed(with_peft(updates, kind), 1)
     differ = float((ours - theirs).norm() / theirs.norm())
-    name, given = TYPES[kind]
+    name, parameters = TYPES[kind]
     return {
         "type": kind,
-        "method": " ".join([name, *(str(v) for k, v in given.items() if k == "space")]),
+        "method": " ".join([name, *(str(v) for k, v in parameters.items() if k == "space")]),
         "peft": theirs_seconds,
         "robustmerge": seconds,
         "differ": "(random)" if kind.startswith("dare") else f"{differ:.0e}",
@@ -108,7 +108,7 @@ def main() -> None:
     name = next(n for n, module in adapters[0].modules.items() if module.shape == (4096, 4096))
     updates = [adapter.factors(name) for adapter in adapters]
     if every:
-        print(json.dumps([compared(updates, kind) for kind in TYPES]))
+        print(json.dumps([compare(updates, kind) for kind in TYPES]))
         return
     seconds, ours = timed(with_ours(updates), 10)
     theirs_seconds, theirs = timed(with_peft(updates), 1)

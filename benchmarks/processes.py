@@ -1,4 +1,4 @@
-"""Work in a process of its own: a script that says "ready", waits for a line, and then works."""
+"""Work in a process of its own: a script that prints "ready", waits for a line, and then works."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from time import sleep
 HERE = Path(__file__).parent
 
 
-def started(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """The process, when it is ready."""
+def start_ready(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a script, and return its process when it is ready."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / script), *arguments],
         stdin=subprocess.PIPE,
@@ -25,7 +25,7 @@ def started(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def peak(process: subprocess.Popen[str]) -> float:
-    """Have it work; the most anonymous memory in megabytes, beyond what it had when ready."""
+    """Start the work, and return its peak of anonymous memory in MB, beyond that when ready."""
     assert process.stdin is not None
     status = Path(f"/proc/{process.pid}/status")
     before = most = _anonymous(status)
@@ -38,9 +38,9 @@ def peak(process: subprocess.Popen[str]) -> float:
 
 
 def _anonymous(status: Path) -> float:
-    """Megabytes of anonymous memory; 0 where there is no telling."""
+    """Return megabytes of anonymous memory; 0 where the system does not report it."""
     try:
-        found = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
+        lines = [line for line in status.read_text().splitlines() if line.startswith("RssAnon")]
     except OSError:
         return 0.0
-    return int(found[0].split()[1]) / 1e3 if found else 0.0
+    return int(lines[0].split()[1]) / 1e3 if lines else 0.0

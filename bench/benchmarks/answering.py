@@ -61,7 +61,7 @@ def main() -> None:
 def measure(
     base: str, arguments: argparse.Namespace, requests: Sequence[Request]
 ) -> dict[str, Any]:
-    """Questions a second one at a time and in batches, and how they compare."""
+    """Return questions a second one at a time and in batches, and their ratios."""
     settings = settings_of(base)
     options = AnsweringOptions(device=arguments.device, dtype=arguments.dtype)
     engine = LocalEngine(
@@ -90,9 +90,9 @@ def measure(
 
 
 def one_at_a_time(engine: LocalEngine, requests: Sequence[Request]) -> None:
-    """Read, generate, decode, and only then the next."""
-    for one in requests:
-        engine._texts(engine._generate(engine._encode([one]), one.max_new_tokens))
+    """Read, generate and decode each request before the next."""
+    for request in requests:
+        engine._texts(engine._generate(engine._encode([request]), request.max_new_tokens))
 
 
 def rate(work: Callable[[], object], requests: Sequence[Request]) -> float:
@@ -102,7 +102,7 @@ def rate(work: Callable[[], object], requests: Sequence[Request]) -> float:
 
 
 def questions(folder: Path, count: int, tokens: int) -> list[Request]:
-    """Questions about images of noise, 640 x 480."""
+    """Return questions about images of noise, 640 x 480."""
     result = []
     for number in range(count):
         path = folder / f"{number}.jpg"
@@ -114,7 +114,7 @@ def questions(folder: Path, count: int, tokens: int) -> list[Request]:
 
 
 def save_model(folder: Path, width: int, layers: int, tower: int) -> Path:
-    """A LLaVA-1.5 of random weights, with all that makes its inputs."""
+    """Write a LLaVA-1.5 of random weights with its processor."""
     text = {
         "model_type": "llama",
         "vocab_size": 320,
@@ -151,7 +151,7 @@ def save_model(folder: Path, width: int, layers: int, tower: int) -> Path:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte."""
+    """Return a tokenizer with one token per byte."""
     words = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "<image>"]
     words += [f"<unused{n}>" for n in range(320 - len(words))]
     bytewise = Tokenizer(models.BPE({word: n for n, word in enumerate(words)}, []))
