@@ -44,9 +44,7 @@ _WRITTEN = {"somebody'd": "somebodyd"} | {
 def vqa_accuracy(answer: str, references: tuple[str, ...]) -> float:
     """Return the agreement with annotators' answers, 0 to 100; 0 for an empty answer.
 
-    Args:
-        answer: The answer.
-        references: One answer of each annotator: ten in VQA and VizWiz.
+    There is one reference of each annotator: ten in VQA and VizWiz.
 
     Raises:
         MergeError: Fewer than four references, with which no answer can reach 100.

@@ -28,8 +28,6 @@ class PairwiseComparison:
     """How much better one model is than another.
 
     Attributes:
-        first: Label of one model.
-        second: Label of the other.
         difference: Score of the first minus score of the second.
         p: Twice the share of draws in which the sign is another (or there is no difference): how
             easily chance alone would do this. 0 to 1, two-sided.
@@ -65,14 +63,7 @@ def paired_difference(
 ) -> PairwiseComparison:
     """Compare two models on the same items, and the same seeds if there are several.
 
-    Args:
-        a: Scores of one model, in the order of the items: [items], [seeds, items], or by task.
-        b: Scores of the other.
-        draws: How often to draw.
-        seed: Of the draws.
-
-    Raises:
-        MergeError: scores are missing, not finite, or of unequal tasks, items or seeds.
+    Scores are in the order of the items: [items], [seeds, items], or by task.
     """
     values, drawn = resample_means({"the first": a, "the second": b}, draws, seed)
     return _compare(values, drawn, 0, 1, LEVEL)
@@ -86,13 +77,11 @@ def compare_all(
     Pairs are in the order of the models. Every p is Holm's, for all these comparisons together.
     Intervals are each pair's own.
 
-    Args:
-        models: Scores of every model, as in `paired_difference`.
-        draws: How often to draw; as often as so many pairs need, if not given.
-        seed: Of the draws.
+    Scores are as in `paired_difference`. Unless given, the draws are as many as the number of
+    pairs needs.
 
     Raises:
-        MergeError: as `paired_difference`; or too few draws for any p below 0.05.
+        MergeError: Too few draws for any p below 0.05.
     """
     if len(models) < 2:
         return ()
@@ -124,13 +113,11 @@ def compare_drawn(
 ) -> tuple[PairwiseComparison, ...]:
     """Compare every two models by any statistic, given its values in every draw.
 
-    Args:
-        values: The statistic of every model.
-        drawn: The same over resampled items, the same draw for all models.
-        level: Share of the drawn differences within each interval.
+    `drawn` has the same statistic over resampled items, the same draw for all models. `level` is
+    the share of the drawn differences within each interval.
 
     Raises:
-        MergeError: too few draws for any p below 1 - level.
+        MergeError: Too few draws for any p below 1 - level.
     """
     pairs = list(combinations(range(len(values)), 2))
     needed = _least_draws(len(values), level)

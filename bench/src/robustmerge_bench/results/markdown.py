@@ -31,12 +31,7 @@ def _section(section: ReportSection) -> list[str]:
 
 
 def table_lines(table: ResultTable, most: int | None = None) -> list[str]:
-    """Write one table.
-
-    Args:
-        table: The table.
-        most: Characters of a label; the rest is cut off.
-    """
+    """Write one table, with labels of `most` characters; the rest is cut off."""
     head = ["", *(escape(column.text) for column in table.columns)]
     rows = [[_label(row, most), *map(_cell, row.cells)] for row in table.rows]
     return aligned(head, rows)
@@ -55,10 +50,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def compact(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
     """Write texts as a table without padding, so that a change of one cell changes one line.
 
-    Args:
-        head: Names of the columns.
-        rows: Their cells.
-        left: Number of columns, from the first, that are aligned to the left.
+    The first `left` columns are aligned to the left.
     """
     rule = ["---" if i < left else "---:" for i in range(len(head))]
     return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)]

@@ -130,11 +130,8 @@ def resample_tasks(
 ) -> dict[Name, ResampledScores]:
     """Resample every task's score of all models at once.
 
-    Args:
-        models: Scores by model. The first model has all tasks. Others may have fewer, and have
-            one seed or as many as all others that have several.
-        draws: How often to draw.
-        seed: Of the draws; the same seed gives the same numbers.
+    The first model has all tasks. Others may have fewer, and have one seed or as many as all others
+    that have several. The same seed of the draws gives the same numbers.
     """
     random = np.random.default_rng(seed)
     sums: dict[Name, dict[str, np.ndarray]] = {name: {} for name in models}
@@ -162,13 +159,12 @@ def resample_tasks(
 def resample_means(
     models: Mapping[Name, Scores], draws: int, seed: int
 ) -> tuple[dict[Name, float], Float[np.ndarray, "draws models"]]:
-    """Resample the means over tasks of models that have all tasks, items and seeds in common.
+    """Resample means over tasks, and return them as measured and in every draw.
 
-    Returns:
-        The means as measured, and in every draw.
+    The models have all tasks, items and seeds in common.
 
     Raises:
-        MergeError: scores are missing, not finite, or of unequal tasks, items or seeds.
+        MergeError: Scores are missing, not finite, or of unequal tasks, items or seeds.
     """
     tasks = list(_stack(models).values())
     random = np.random.default_rng(seed)
@@ -184,11 +180,7 @@ def resample_means(
 
 
 def _stack(models: Mapping[Name, Scores]) -> dict[str, Float[np.ndarray, "models seeds items"]]:
-    """Stack the scores of all models, by task.
-
-    Raises:
-        MergeError: scores are missing, not finite, or of unequal tasks, items or seeds.
-    """
+    """Stack the scores of all models, by task."""
     by_task = {n: s if isinstance(s, Mapping) else {"": s} for n, s in models.items()}
     first = next(iter(by_task))
     names = list(by_task[first])

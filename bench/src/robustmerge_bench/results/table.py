@@ -21,7 +21,6 @@ class TableCell:
         detail: Half the value's interval, with a sign; or a word that goes with the value; or `*`
             at a difference that is significant.
         mark: Letters of notes.
-        best: Whether it is the best merge's.
     """
 
     text: str
@@ -66,7 +65,6 @@ class TableRow:
     """A row.
 
     Attributes:
-        label: Its name.
         kind: chance, zero-shot, individual, joint, merge, published (of the measured row above)
             or elsewhere (published of a model that is not measured).
         cells: One for every column.
@@ -84,7 +82,6 @@ class IntervalChart:
     """Values of several models with their intervals, on one scale.
 
     Attributes:
-        title: Its heading.
         bars: Label, kind of row, and value of every model.
     """
 
@@ -98,10 +95,8 @@ class ResultTable:
 
     Attributes:
         name: Its short name, such as scores or differences-seen.
-        title: Its heading.
         lead: What a reader needs to know first.
         columns: Its columns, without that of the labels.
-        rows: Its rows.
         notes: A mark and what it stands for; '' for remarks that have none.
         charts: Charts of the same values, on pages.
     """
@@ -120,10 +115,7 @@ class ReportSection:
     """Some tables of a report, such as those of one protocol.
 
     Attributes:
-        name: Its short name.
-        title: Its heading.
         rules: What captions say of it.
-        tables: The tables.
     """
 
     name: str
@@ -145,9 +137,7 @@ class ResultReport:
 def mark_best(rows: Sequence[TableRow], columns: int | None = None) -> list[TableRow]:
     """Mark the best merge of every column, where there are several merges.
 
-    Args:
-        rows: Of a table.
-        columns: How many columns are better the higher they are; all unless given.
+    The first `columns` columns are better the higher they are; all unless given.
     """
     merges = [row for row in rows if row.kind == "merge"]
     if len(merges) < 2:

@@ -22,8 +22,6 @@ class MergeScores:
 
     Attributes:
         label: Method, parameters and steps.
-        scale: The scale protocol.
-        rank: Rank of the result.
         scores: Per task the scores [seeds, items].
         factors: What the update was multiplied by, for every seed.
         at_limit: Whether a sweep ended at the last factor that it may try.
@@ -45,7 +43,6 @@ class ExpertFamily:
 
     Attributes:
         name: Such as shared or independent-frozen.
-        seeds: The seeds, in order.
         zero_shot: The base's scores; one row.
         experts: Every seen task's own expert.
         matrix: Scores of every expert on all tasks, by its own task, where they were measured.
@@ -77,12 +74,10 @@ class ExpertFamily:
 def group_results(results: Sequence[Result], items: int | None = None) -> list[ExpertFamily]:
     """Group results by family of expert sets.
 
-    Args:
-        results: All of one benchmark.
-        items: Only those over so many items per task.
+    The results are all of one benchmark. `items` selects those over so many items per task.
 
     Raises:
-        MergeError: results of different benchmarks, or none of the base or of an expert.
+        MergeError: Results of different benchmarks, or none of the base or of an expert.
     """
     results = [r for r in results if items in (None, r.facts["items"])]
     _check_alike(results)
@@ -161,11 +156,7 @@ def _stack(results: Sequence[Result], tasks: Sequence[str]) -> dict[str, np.ndar
 
 
 def _check_alike(results: Sequence[Result]) -> None:
-    """Check that all results are of one base, one world, and one set of experts per name.
-
-    Raises:
-        MergeError: results of several bases, worlds or experts, or several of one model.
-    """
+    """Check that all results are of one base, one world, and one set of experts per name."""
     values: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for result in results:
         f = result.facts

@@ -60,14 +60,7 @@ one T-th of the sum they are near zero-shot, and would make any spread look wide
 
 @dataclass(frozen=True)
 class Gate:
-    """One requirement.
-
-    Attributes:
-        name: What the requirement is about.
-        wanted: The requirement.
-        measured: The measured values.
-        passed: Whether they meet it.
-    """
+    """One requirement."""
 
     name: str
     wanted: str
@@ -80,7 +73,6 @@ class GateInput:
     """What gates look at.
 
     Attributes:
-        summary: The scores of a family.
         sizes: Relative size of every expert's update, by a readable name.
         merges: Sensible merges at their own scale and tuned, the best first.
     """
@@ -99,10 +91,8 @@ def check_gates(
 ) -> list[Gate]:
     """Check whether a trained benchmark meets all requirements.
 
-    Args:
-        summary: The scores of a family.
-        sizes: Relative size of every expert's update, by a readable name.
-        rank: Rank of the merges that are compared with each other; at full rank nothing is cut.
+    `sizes` are the relative sizes of all experts' updates, by a readable name. Merges of the given
+    rank are compared with each other; at full rank nothing is cut.
     """
     rankings = {
         "default": summary.ranking("default", rank),
@@ -262,11 +252,7 @@ def relative_sizes(sets: Iterable[ExpertSet], base: Path, tasks: Sequence[str]) 
 
 
 def relative_size(adapter: Path, base: Path) -> float:
-    """Return the median over modules of |Δ| / |W| in Frobenius norms; 0.02 is two percent.
-
-    Raises:
-        MergeError: one of the two cannot be read, or a module has no weight in the base.
-    """
+    """Return the median over modules of |Δ| / |W| in Frobenius norms; 0.02 is two percent."""
     with closing(load(adapter)) as updates, closing(Base(str(base))) as weights:
         ratios = []
         for name in updates.modules:

@@ -35,10 +35,8 @@ class ModelSummary:
     """What a model's scores come to.
 
     Attributes:
-        tasks: Score of every task, by name.
         seen: Average over seen tasks.
         worst: Score of the seen task that is worst.
-        worst_task: Name of that task.
         unseen: Average over unseen tasks; None where there are none, as with experts.
         kept: Share of the experts' gain kept, in percent; None without references.
         normalized: Mean ratio to the experts, in percent; None without references.
@@ -66,8 +64,6 @@ class Ranking:
     """Merges of one scale protocol and rank, which may be compared.
 
     Attributes:
-        scale: The protocol.
-        rank: The rank.
         rows: The merges, best seen average first.
         seen: The tasks that the average is over.
     """
@@ -85,15 +81,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class FamilySummary:
-    """A family's models.
-
-    Attributes:
-        family: Their scores.
-        zero_shot: The base.
-        experts: Every seen task's own expert.
-        joint: The adapter trained on all tasks.
-        rankings: The merges.
-    """
+    """A family's models."""
 
     family: ExpertFamily
     zero_shot: ModelSummary
@@ -157,12 +145,7 @@ def summarize(
 ) -> ModelSummary:
     """Sum up a model.
 
-    Args:
-        model: Its scores.
-        seen: The seen tasks.
-        unseen: The unseen tasks that it was examined on.
-        zero_shot: The base's scores, for the share kept.
-        experts: The score of every seen task's own expert, likewise.
+    The share kept needs the base's scores, and those of every seen task's own expert.
     """
     worst = min(seen, key=model.values.__getitem__)
     kept = normalized = None

@@ -98,10 +98,7 @@ def answer_scores(
 ) -> tuple[Tensor, Tensor]:
     """Return logits and labels of the answers' tokens: [tokens, vocabulary] and [tokens].
 
-    Args:
-        model: Any LLaVA of this benchmark, with or without adapters.
-        batch: The tokens.
-        features: The tower's features of the images, [rows, 36, vision_width].
+    Features are the tower's, [rows, 36, vision_width].
     """
     llava = model.model
     inner = llava.language_model

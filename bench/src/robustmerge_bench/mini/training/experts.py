@@ -40,12 +40,10 @@ class ExpertSettings:
     """How an expert is trained.
 
     Attributes:
-        rank: Of the LoRA.
         items: Training items of a task.
         epochs: Times that each item is seen.
         batch: Items of a step.
         rate: Highest learning rate; the projector's is a tenth of it.
-        projector: Whether the projector is trained, too.
     """
 
     rank: int

@@ -36,7 +36,6 @@ class TrainingSchedule:
         rate: Highest learning rate; it warms up, then falls to zero along a cosine.
         warmup: Share of the steps until the highest rate.
         muon: Orthogonalized updates for the matrices inside layers, which take half the steps.
-        decay: Weight decay.
         slow: Parameters with this in their names have a tenth of the rate.
     """
 
@@ -97,15 +96,9 @@ def fit(
     The random numbers of a step depend on the seed, the step and the worker only, so an interrupted
     training ends with the same weights as an uninterrupted one.
 
-    Args:
-        module: Holds the parameters.
-        loss: The mean loss on this worker's share of the next batch.
-        plan: Length and rates.
-        seed: Of the random numbers.
-        report: Called after every step with its number and the loss, in the main process.
-        device: cpu or cuda.
-        checkpoint: File of the state during the training.
-        every: Steps between two checkpoints.
+    The loss is the mean over this worker's share of the next batch. The main process reports every
+    step's number and loss. The file `checkpoint` holds the state during the training; it is written
+    after every so many steps.
     """
     state = PartialState(cpu=device == "cpu")
     weights = [weight for weight in module.parameters() if weight.requires_grad]

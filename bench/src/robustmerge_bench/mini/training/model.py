@@ -28,8 +28,6 @@ class Shape:
     """How large a model is.
 
     Attributes:
-        vision_width: Of the vision tower.
-        vision_layers: Of the vision tower.
         width: Of the language model.
         layers: Of the language model.
         mlp: Width inside the language model's MLPs.

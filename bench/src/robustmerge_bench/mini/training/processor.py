@@ -39,10 +39,7 @@ TEMPLATE = """{%- for message in messages -%}
 def make_processor(tokenizer: PreTrainedTokenizerFast, side: int, patch: int) -> LlavaProcessor:
     """Return the processor of images and texts, for plain transformers.
 
-    Args:
-        tokenizer: Of the model.
-        side: Pixels of an image's side; others are resized.
-        patch: Pixels of a patch's side.
+    `side` and `patch` are the sides of an image and of a patch in pixels; other images are resized.
     """
     from transformers import CLIPImageProcessor  # prints advice about torchvision when imported
 

@@ -16,7 +16,6 @@ class Size:
     The names are keys of training.json, which identifies a training.
 
     Attributes:
-        about: A line of description.
         shape: Of the model.
         sight: Vision pretraining.
         pictures: Images of a step of it.

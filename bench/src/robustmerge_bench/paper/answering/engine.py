@@ -24,7 +24,6 @@ class Request:
         framing: How the task's released script crops or pads it; for LLaVA-1.5 only.
         max_new_tokens: Most tokens of the answer.
         where: The question's file and its position there, for messages.
-        task: Name of the task.
         choices: The classes, for tasks of image classification.
     """
 
@@ -54,11 +53,7 @@ class Engine(Protocol):
     window: int
 
     def answer(self, requests: Sequence[Request]) -> list[str]:
-        """Return the answers in the requests' order, stripped of white space.
-
-        Raises:
-            MergeError: A request cannot be sent, or the model cannot answer.
-        """
+        """Return the answers in the requests' order, stripped of white space."""
         ...
 
     def facts(self) -> Mapping[str, Any]:

@@ -72,10 +72,8 @@ def check_tasks(base: str, settings: Mapping[str, Any], tasks: Sequence[TaskProm
 def prompt_for(settings: Mapping[str, Any], option: PromptOption, base: str) -> PromptFormat:
     """Return the prompt format that suits a base.
 
-    Args:
-        settings: The base's config.json.
-        option: vicuna, chat-template, or auto: vicuna for LLaVA-1.5, the template for others.
-        base: Its name in messages.
+    The option auto is vicuna for LLaVA-1.5, and the model's own chat template for others.
+    `settings` are those of the base's config.json.
 
     Raises:
         MergeError: Vicuna's prompt for another model.

@@ -26,10 +26,8 @@ def frame_image(
 ) -> Image.Image:
     """Return the image as the processor gets it.
 
-    Args:
-        image: In RGB.
-        framing: Whether the task's script crops or pads.
-        mean: The processor's mean of each color, 0 to 1.
+    The image is in RGB. `framing` is whether the task's script crops or pads, `mean` the
+    processor's mean of each color, 0 to 1.
     """
     width, height = image.size
     if framing == "crop" or width == height:

@@ -32,10 +32,7 @@ CLASS_LIST = f"Choose an answer from the choices below: {', '.join(IMAGENET_CLAS
 def vicuna(text: str, image: bool, answer: str | None = None) -> str:
     """Return the prompt in LLaVA-1.5's conversation format, up to the answer or with it.
 
-    Args:
-        text: The question with its instruction.
-        image: There is an image, which comes first.
-        answer: The assistant's answer.
+    The image, if there is one, comes first.
     """
     mark = f"{IMAGE}\n" if image else ""
     prompt = f"{SYSTEM} USER: {mark}{text} ASSISTANT:"

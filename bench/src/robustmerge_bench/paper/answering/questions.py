@@ -27,8 +27,7 @@ class TaskPrompts:
     """One task's questions.
 
     Attributes:
-        task: The task.
-        path: The file they are from.
+        path: The file of the questions.
         sha256: Its hash.
         questions: The requests to a model.
         prompts: The prompts as recorded next to the answers.
@@ -56,11 +55,7 @@ class TaskPrompts:
 
 
 def read_prompts(root: Path, task: PaperTask, options: AnsweringOptions) -> TaskPrompts:
-    """Read a task's questions, and find every image.
-
-    Raises:
-        MergeError: A file is missing or wrong; the message names the question.
-    """
+    """Read a task's questions, and find every image."""
     located = find(root, task)
     questions = load_questions(located.questions, task)
     if not questions:

@@ -44,6 +44,8 @@ def answer(
 ) -> list[Path]:
     """Have a model answer tasks, and add to the answers in the folder.
 
+    Earlier answers in the folder stay after an error.
+
     Args:
         base: The base model, a folder or Hub id.
         adapter: An adapter, a folder or Hub id; None for the base alone.
@@ -55,9 +57,6 @@ def answer(
 
     Returns:
         The files of answers, in the order of the tasks.
-
-    Raises:
-        MergeError: Input, model or folder is unusable. Earlier answers stay.
     """
     options.check()
     prompts = [read_prompts(data, task, options) for task in tasks]

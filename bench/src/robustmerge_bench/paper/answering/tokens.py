@@ -24,11 +24,7 @@ def llava_inputs(
 ) -> tuple[list[list[int]], dict[str, Tensor]]:
     """Return each prompt's token ids, and the pixels of all images.
 
-    Args:
-        processor: The model's.
-        config: The model's.
-        prompts: Texts, all with one <image> or all without.
-        images: One for each prompt that has one.
+    The prompts all have one <image>, or none has. Each prompt with one has its own image.
     """
     pixels: dict[str, Tensor] = {}
     token = count = 0
@@ -51,11 +47,8 @@ def count_image_tokens(config: Any, pixels: Tensor) -> int:
 def token_ids(tokenizer: Any, prompt: str, image_token: int, count: int) -> list[int]:
     """Return the prompt's token ids.
 
-    Args:
-        tokenizer: One of transformers.
-        prompt: Text with <image> where images are.
-        image_token: The id that stands for an image in this model.
-        count: How many of these each image has.
+    The prompt has <image> where images are. Each is replaced by `count` times the id that stands
+    for an image in this model.
     """
     ids: list[int] = []
     for number, piece in enumerate(prompt.split(IMAGE)):

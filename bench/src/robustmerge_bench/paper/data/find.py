@@ -30,7 +30,6 @@ class LocatedTask:
     """A task's files.
 
     Attributes:
-        questions: Its questions.
         references: Its references; None where it has none, or they are missing.
         training: Its conversations for training, if they are present.
         images: Folders that paths of images may start from.
@@ -72,10 +71,7 @@ def find_file(root: Path, task: PaperTask, names: Sequence[str]) -> Path:
 def image_roots(root: Path, task: PaperTask, *neighbors: Path) -> tuple[Path, ...]:
     """Return folders that paths of a task's images may start from, the likely ones first.
 
-    Args:
-        root: The folder that holds all tasks.
-        task: The task.
-        *neighbors: Folders of its files.
+    The root holds all tasks; the neighbors are folders of this task's files.
     """
     heads = [root / head / level for head, level in product(("datasets", *_HEADS), _LEVELS)]
     own = [head / folder for head, folder in product(heads, task.folders)]

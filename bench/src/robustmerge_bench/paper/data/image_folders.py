@@ -33,9 +33,7 @@ def read_image_folder(folder: Path, task: str) -> list[Question]:
     So the first few hundred are of all classes. The id is the path within the folder, the answer
     the name of the class. The text is empty: the model or its caller supplies the prompt.
 
-    Args:
-        folder: The folder with one of each class, such as `Cars/test`.
-        task: Name of the task, for its names of classes.
+    The folder has one folder of each class, such as `Cars/test`. The task gives names of classes.
 
     Raises:
         MergeError: No images, an image without a class, an empty class, or two classes of one

@@ -22,7 +22,6 @@ class Prediction:
     Attributes:
         where: The file and the line.
         id: The question's, as the file writes it.
-        text: The answer.
         prompt: The prompt, if the file has it.
     """
 

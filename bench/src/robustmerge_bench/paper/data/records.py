@@ -17,7 +17,6 @@ class JsonRecord:
 
     Attributes:
         where: The file and the record's location in it, for messages.
-        content: Its fields.
     """
 
     where: str

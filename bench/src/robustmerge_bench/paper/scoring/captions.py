@@ -48,7 +48,6 @@ class CaptionedImage:
     """An image and its reference captions.
 
     Attributes:
-        id: Its number.
         name: Of its file, without folders; '' if the references have no file names.
         captions: Those written by people, five or so.
     """

@@ -20,8 +20,6 @@ class ScoringInput:
     """The inputs of one score.
 
     Attributes:
-        task: The task.
-        file: The question file.
         questions: The questions, in the order of their file.
         predictions: The answers, in the order of theirs.
         source: The file or folder of references that the user named.
@@ -46,8 +44,7 @@ class ScoringInput:
     def required_references(self, otherwise: str = "") -> Path:
         """Return the references of a task that cannot be scored without.
 
-        Args:
-            otherwise: Another way out, for the hint of the error.
+        `otherwise` is another way out, for the hint of the error.
         """
         if path := self.references:
             return path

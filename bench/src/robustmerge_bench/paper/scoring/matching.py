@@ -21,10 +21,8 @@ def match_by_id(inputs: ScoringInput, key: Callable[[Id], Hashable] = lambda id:
     Of questions with one id the last is taken. A repeated answer counts each time, and a question
     without an answer does not count.
 
-    Args:
-        inputs: Questions and answers.
-        key: What is compared of an id. The scripts mostly compare ids as JSON has them, where 3
-            is not "3".
+    The key is what is compared of an id. The scripts mostly compare ids as JSON has them, where 3
+    is not "3".
 
     Raises:
         MergeError: An answer without a question; the scripts end with a KeyError.

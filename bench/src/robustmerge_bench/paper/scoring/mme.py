@@ -45,7 +45,6 @@ class QuestionPair:
     """Both questions about one image.
 
     Attributes:
-        id: Theirs.
         category: The subtask.
         samples: The scores of both answers.
     """

@@ -36,9 +36,6 @@ class YesNoAnswer:
     """One answer with the right one.
 
     Attributes:
-        id: The question's.
-        category: The question's.
-        text: The answer.
         yes: The answer as the rule reads it; None where it is neither yes nor no.
         right: Whether yes is right.
     """

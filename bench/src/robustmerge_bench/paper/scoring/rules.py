@@ -151,10 +151,6 @@ def score(
             with their usual name next to the questions.
         missing: What the fixed rules do about questions without an answer: refuse, or count them
             as wrong.
-
-    Raises:
-        MergeError: A file is malformed, or the files do not belong together; the message names
-            the sample.
     """
     if references and not task.references:
         raise MergeError(

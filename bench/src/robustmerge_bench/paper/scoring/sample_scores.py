@@ -19,9 +19,7 @@ class SampleScore:
     """The score of one answer.
 
     Attributes:
-        id: The question's.
         score: 0 to 100.
-        text: The answer.
         parsable: Whether the answer has the requested form, such as a box, as far as the rule can
             detect.
     """
@@ -64,16 +62,10 @@ def score_from_rows(
 ) -> Score:
     """Return a score of any figure.
 
-    Args:
-        inputs: Questions and answers.
-        protocol: The protocol of the rule.
-        figure: How the value follows from the rows; one of `figures.FIGURES`.
-        samples: The answers, of which empty and unparsable ones are counted.
-        rows: The numbers from which the figure is computed [samples, columns].
-        ids: The samples' ids, where samples are not answers (images of MME).
-        parts: Other figures.
-        missing: Metrics that could not be computed.
-        chance: The score of guessing.
+    The figure, one of `figures.FIGURES`, is computed from the rows [samples, columns]. Empty and
+    unparsable samples are counted. `ids` are those of samples that are not answers (images of MME),
+    `parts` other figures, `missing` metrics that could not be computed, and `chance` is the score
+    of guessing.
     """
     if not samples:
         raise MergeError("there is nothing to score", where=str(inputs.file))

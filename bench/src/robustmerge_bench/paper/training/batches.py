@@ -56,11 +56,7 @@ class OrderedExamples(Dataset[Example], Generic[Item]):
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes one batch of examples.
-
-    Attributes:
-        pad_token: The token that sequences are padded with.
-    """
+    """Collator of examples into one padded batch."""
 
     pad_token: int = 0
 
@@ -94,10 +90,8 @@ def answer_loss(
 ) -> Tensor:
     """Return the answers' summed cross entropy, divided by the number of their tokens in the step.
 
-    Args:
-        outputs: The model's, with logits [batch, tokens, vocabulary].
-        labels: [batch, tokens].
-        num_items_in_batch: Tokens of answers of the whole step; None for those of these labels.
+    Logits are [batch, tokens, vocabulary], labels [batch, tokens]. `num_items_in_batch` counts the
+    tokens of answers in the whole step; None stands for those of these labels.
     """
     targets = labels[:, 1:]
     learned = targets != IGNORED

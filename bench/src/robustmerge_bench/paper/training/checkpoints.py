@@ -28,15 +28,10 @@ def checkpoint_folder(output: Path) -> Path:
 
 
 def prepare(folder: Path, settings: Mapping[str, Any], *, restart: bool) -> Path | None:
-    """Prepare a folder for a training, and find the checkpoint to resume from.
+    """Prepare a folder for a training, and return its last complete checkpoint, if any.
 
-    Args:
-        folder: From `checkpoint_folder`.
-        settings: Everything that decides the result, as JSON.
-        restart: Remove an earlier training.
-
-    Returns:
-        The last complete checkpoint, or None.
+    The folder is that of `checkpoint_folder`. `settings` holds everything that decides the result,
+    as JSON. With `restart` an earlier training is removed.
 
     Raises:
         MergeError: An earlier training in the folder has other settings.

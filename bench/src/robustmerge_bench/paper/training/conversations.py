@@ -28,12 +28,7 @@ _SHAPE = 'conversations: [{"from": "human", "value": "…"}, {"from": "gpt", "va
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its answer.
-
-    Attributes:
-        question: Without the image's mark.
-        answer: The model's answer.
-    """
+    """A question, without the image's mark, and the model's answer."""
 
     question: str
     answer: str
@@ -59,8 +54,6 @@ class Source:
     """The location of a task's conversations.
 
     Attributes:
-        task: Its name.
-        path: The file of conversations.
         find: Finds the file of an image, from its path in a record.
     """
 
@@ -90,11 +83,7 @@ class TrainingSet:
 
     @classmethod
     def read(cls, sources: Sequence[Source]) -> TrainingSet:
-        """Read and check the files of some tasks.
-
-        Raises:
-            MergeError: A record is no conversation, or its image does not exist.
-        """
+        """Read and check the files of some tasks."""
         conversations: list[Conversation] = []
         counts: list[int] = []
         files: list[Mapping[str, Any]] = []

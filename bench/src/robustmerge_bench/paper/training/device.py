@@ -80,9 +80,8 @@ class DeviceConfig:
     def portion(self, batch: int, most: int = MOST) -> int:
         """Return how many examples one device gets at once.
 
-        Args:
-            batch: Examples of a step, on all devices together.
-            most: The upper limit where no device batch is set.
+        The batch is that of a step, on all devices together. `most` is the upper limit where no
+        device batch is set.
         """
         count = self.processes
         if batch % count:

@@ -41,12 +41,10 @@ Example = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ConversationEncoder:
-    """Makes examples of conversations.
+    """Encoder of conversations as examples.
 
     Attributes:
         processor: The model's; its tokenizer where it takes no images.
-        config: The model's.
-        wording: Writes a conversation's text.
         as_llava: Tokens as in LLaVA's code, each piece around an image by itself.
         max_length: Most tokens.
         mean: Color of the square that images are put on, 0 to 1; None for no square.
@@ -153,11 +151,7 @@ def _overlaps(token: Span, spans: Sequence[Span]) -> bool:
 
 
 def encoder_for(base: str, recipe: TrainingRecipe) -> ConversationEncoder:
-    """Load the processor of a base, and choose its prompt and frame.
-
-    Raises:
-        MergeError: The processor cannot be loaded, or does not suit the recipe.
-    """
+    """Load the processor of a base, and choose its prompt and frame."""
     settings = settings_of(base)
     prompt = prompt_for(settings, recipe.prompt, base)
     padded = recipe.framing == "pad" or (recipe.framing == "auto" and is_llava_15(settings))

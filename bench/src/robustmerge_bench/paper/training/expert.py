@@ -38,13 +38,7 @@ def with_lora(model: Any, recipe: TrainingRecipe, task: str) -> PeftModel:
     Trained parameters are in float32, whatever the base is in: rates of 2e-5 change nothing in
     bfloat16.
 
-    Args:
-        model: The base, of transformers.
-        recipe: Rank, dropout, projector, and the start of A.
-        task: The task's name, which matters for independent starts.
-
-    Raises:
-        MergeError: The model's family is unknown.
+    The task's name matters for independent starts of A.
     """
     targets = language_layers(model)
     trained = recipe.projector == "trained"

@@ -42,12 +42,7 @@ def last_parts(names: list[str]) -> list[str]:
 def projector_modules(model: nn.Module, family: str) -> list[str]:
     """Return PEFT's `modules_to_save` for a fully trained projector.
 
-    Args:
-        model: The base.
-        family: Its name in transformers.
-
-    Raises:
-        MergeError: The family is unknown, or the model has no projector of that name.
+    The family is the model's name in transformers.
     """
     if family not in BY_NAME:
         raise MergeError(

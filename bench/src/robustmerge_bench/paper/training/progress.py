@@ -18,7 +18,6 @@ class TrainingProgress:
     """How far a training is.
 
     Attributes:
-        done: Steps done.
         todo: Steps in all.
         loss: Mean over the steps since the last report, in nats per token or image.
         rate: The LoRA's learning rate.

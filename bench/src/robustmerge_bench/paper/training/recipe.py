@@ -26,12 +26,7 @@ DType = Literal["auto", "bfloat16", "float32"]
 
 @dataclass(frozen=True)
 class NumberRange:
-    """Numbers that an option may have.
-
-    Attributes:
-        words: The range in words.
-        contains: Whether a number is in it.
-    """
+    """Numbers that an option may have, and their range in words."""
 
     words: str
     contains: Callable[[float], bool]
@@ -87,8 +82,7 @@ class ExpertRecipe:
 
         It is the same for any number of devices, and depends on nothing but the seed.
 
-        Args:
-            counts: How many examples each task has.
+        There is one count of examples for each task.
         """
         import numpy as np  # not by the command line's help, which reads a recipe's options
 

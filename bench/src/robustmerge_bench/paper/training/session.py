@@ -44,10 +44,7 @@ class ExpertTraining(ABC, Generic[Recipe]):
 
     Attributes:
         unit: The examples' name in the record.
-        base: The base model, a folder or Hub id.
         task: Name of the task, or of several.
-        recipe: How the expert is trained.
-        device: Where it is trained.
         rows: The order of the examples.
         files: For the record: the files of each task, with hashes.
         portion: Examples that one device gets at once.
@@ -89,8 +86,7 @@ class ExpertTraining(ABC, Generic[Recipe]):
     def trainer_options(self, portion: int) -> Mapping[str, Any]:
         """Return examples, collator and loss for a loaded model.
 
-        Args:
-            portion: Examples that all devices get at once.
+        The portion is the number of examples that all devices get at once.
         """
 
     @abstractmethod
@@ -98,18 +94,14 @@ class ExpertTraining(ABC, Generic[Recipe]):
         """Return the model card."""
 
     def run(self, target: Path, *, restart: bool, force: bool, report: Report) -> dict[str, Any]:
-        """Train, write the adapter's folder, and remove the checkpoints.
+        """Train, write the adapter's folder, remove the checkpoints, and return the record.
 
         Every process takes part.
 
-        Args:
-            target: The folder to write.
-            restart: Discard an earlier training instead of resuming it.
-            force: Replace an adapter in the folder.
-            report: Called with every step that is logged, in the main process.
+        With `restart` an earlier training is discarded instead of resumed; with `force` an adapter
+        in the folder is replaced. The main process reports every step that is logged.
 
-        Returns:
-            The record, which is the content of training.json.
+        The record is the content of training.json.
 
         Raises:
             MergeError: An earlier training has other settings, the device is out of memory, the

@@ -22,9 +22,6 @@ def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
     Args:
         root: The folder that holds all tasks.
         names: Tasks such as "scienceqa" or "vqav2,rec", or "joint" for the eight seen ones.
-
-    Raises:
-        MergeError: The task is unknown, or has no conversations.
     """
     tasks = select_tasks("seen" if names == JOINT else names)
     sources = []
@@ -45,10 +42,8 @@ def of_tasks(root: Path, names: str) -> tuple[str, list[Source]]:
 def of_file(path: Path, images: Path | None, task: str | None) -> tuple[str, list[Source]]:
     """Return a name for the conversations of one file, and the file as a source.
 
-    Args:
-        path: The file.
-        images: Folder that paths of images are relative to; None for the file's own.
-        task: A name; None for the file's.
+    Paths of images are relative to the folder `images`, by default the file's own. The name is the
+    task's, by default the file's.
     """
     path = expand_user(path)
     name = task or path.stem

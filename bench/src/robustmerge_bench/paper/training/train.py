@@ -42,6 +42,8 @@ def train(
     A training that was stopped resumes from its last checkpoint when it is called again. Under
     `accelerate launch` every process calls it.
 
+    After an error, only checkpoints were written.
+
     Args:
         base: The base model, a folder or Hub id.
         sources: The conversations of each task.
@@ -55,9 +57,6 @@ def train(
 
     Returns:
         The record, which is the content of training.json.
-
-    Raises:
-        MergeError: The input or the machine does not allow it; only checkpoints were written.
     """
     target = check_output(output, base, force=force)
     training = ConversationTraining(

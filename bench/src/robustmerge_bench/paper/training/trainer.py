@@ -80,12 +80,7 @@ class ExpertTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
     """The Trainer, on examples that are in their order already, and without printing."""
 
     def __init__(self, *, projector_rate: float | None = None, **options: Any) -> None:
-        """Keep the options.
-
-        Args:
-            projector_rate: Highest rate of fully trained parameters; None where there are none.
-            **options: The Trainer's own.
-        """
+        """Keep the Trainer's options, and the highest rate of fully trained parameters, if any."""
         super().__init__(**options)
         self.optimizer: Any
         self._projector_rate = projector_rate

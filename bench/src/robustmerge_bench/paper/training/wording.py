@@ -52,7 +52,6 @@ class Template:
     """A model's chat template.
 
     Attributes:
-        processor: The processor that has it.
         end: End of an answer, for templates that do not write it.
         ends: Tokens that end an answer in templates that do.
     """

@@ -49,11 +49,7 @@ class ClipEngine:
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[str]:
-        """Return the class of each request's image, among the request's choices.
-
-        Raises:
-            MergeError: An image cannot be read.
-        """
+        """Return the class of each request's image, among the request's choices."""
         pixels = self._readers.map(self._pixels, requests)
         answers: list[str] = []
         while some := requests[len(answers) : len(answers) + self.batch]:

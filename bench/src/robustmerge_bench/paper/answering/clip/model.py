@@ -37,13 +37,7 @@ _TOWER = "encoder.layers."
 
 @dataclass(frozen=True)
 class ClipModel:
-    """A CLIP model with its processors.
-
-    Attributes:
-        model: The model.
-        images: Its image processor.
-        tokenizer: Its tokenizer.
-    """
+    """A CLIP model with its processors."""
 
     model: CLIPModel
     images: Any
@@ -53,16 +47,7 @@ class ClipModel:
     def load(
         cls, base: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> ClipModel:
-        """Load a frozen model.
-
-        Args:
-            base: Folder or Hub id, such as openai/clip-vit-base-patch32.
-            device: Where it computes.
-            dtype: Type of weights and arithmetic.
-
-        Raises:
-            MergeError: The model cannot be loaded, or is no CLIP.
-        """
+        """Load a frozen model from a folder or the Hub, such as openai/clip-vit-base-patch32."""
         source = str(expand_user(base))
         try:
             kind = AutoConfig.from_pretrained(source).model_type
@@ -94,8 +79,7 @@ class ClipModel:
     def load_adapter(self, folder: str | Path) -> None:
         """Load an adapter, and check that the model has all of its modules.
 
-        Args:
-            folder: A PEFT folder, trained on the whole model or on its vision encoder.
+        The folder is in PEFT's format, trained on the whole model or on its vision encoder.
 
         Raises:
             MergeError: The adapter is no LoRA, does not fit, or changes the text encoder.

@@ -48,11 +48,7 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def sentences(task: str, name: str) -> list[str]:
-    """Return the sentences about a class.
-
-    Args:
-        task: Name of the task; one without sentences of its own gets those about a photo.
-        name: Name of the class.
+    """Return the sentences about a class; a task without its own gets those about a photo.
 
     >>> sentences("svhn", "7"), sentences("resisc45", "golf course")[-1]
     (['a photo of the number: "7".'], 'aerial view of the golf course.')

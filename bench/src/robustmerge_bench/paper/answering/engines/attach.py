@@ -31,14 +31,7 @@ def load(base: str, adapter: str | None, *, device: torch.device, dtype: torch.d
 
     The adapter is added to the weights as in the released scripts, or stays separate: `folds`.
 
-    Args:
-        base: Folder or Hub id.
-        adapter: Folder or Hub id; None for the base alone.
-        device: Where the model runs.
-        dtype: Type it runs in.
-
-    Raises:
-        MergeError: Base or adapter cannot be loaded, or the adapter does not fit the base.
+    Base and adapter are folders or Hub ids. Without an adapter, the base alone is loaded.
     """
     with catch_warnings():
         simplefilter("ignore", FutureWarning)  # of the libraries' calls to each other
@@ -69,8 +62,7 @@ def _with_adapter(model: Any, base: str, source: str, *, fold: bool) -> Any:
 def current_layout(source: str) -> Iterator[Path]:
     """Yield the adapter's folder, or a rewritten one where PEFT would not know its names.
 
-    Args:
-        source: Folder or Hub id.
+    The source is a folder or Hub id.
     """
     folder = locate(source)
     with closing(Adapter(folder, dora=True)) as adapter:

@@ -24,8 +24,6 @@ class RequestEncoder:
     """A model's processor, and the prompt format of its requests.
 
     Attributes:
-        processor: The model's.
-        config: The model's.
         prompt: LLaVA-1.5's conversation word for word, or the model's own template.
         frames: Images are cropped or padded as in the tasks' scripts, which is for LLaVA-1.5.
     """

@@ -34,7 +34,6 @@ class LocalEngine:
     """A model in this process, with an adapter or without.
 
     Attributes:
-        model: The model, with the adapter in it.
         batch: Requests at a time; halved when the device's memory is too small.
         window: Requests among which those of similar length are put together.
     """

@@ -42,12 +42,7 @@ class ServerEngine:
     """
 
     def __init__(self, *, settings: Mapping[str, Any], options: AnsweringOptions) -> None:
-        """Connect to the server.
-
-        Args:
-            settings: The base's config.json.
-            options: With url and model.
-        """
+        """Connect to the server of the options, given the content of the base's config.json."""
         assert options.url is not None
         assert options.model is not None
         self._options, self._model, self._url = options, options.model, options.url

@@ -28,7 +28,6 @@ class ClassImage:
 
     Attributes:
         where: Its record, for messages.
-        path: Its file.
         label: Its class: the row among the classes of all tasks.
     """
 
@@ -42,8 +41,6 @@ class ClassImages:
     """The images of some tasks.
 
     Attributes:
-        tasks: Names of the tasks.
-        classes: Names of each task's classes.
         counts: Number of each task's images.
         images: Of all tasks, in their order.
         files: For the record: every task's file or folder, and its hash.
@@ -57,15 +54,7 @@ class ClassImages:
 
     @classmethod
     def read(cls, tasks: Sequence[PaperTask], data: Path) -> ClassImages:
-        """Find the training images of tasks.
-
-        Args:
-            tasks: The tasks.
-            data: The folder that holds all tasks.
-
-        Raises:
-            MergeError: A task is not one of images and classes, or its files are missing.
-        """
+        """Find the training images of tasks in the folder that holds all tasks."""
         classes: list[tuple[str, ...]] = []
         images: list[list[ClassImage]] = []
         files: list[Mapping[str, Any]] = []
@@ -122,11 +111,7 @@ def _image(
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """Makes examples of images.
-
-    Attributes:
-        clip: The model whose processor makes pixels.
-    """
+    """Encoder of images as examples."""
 
     clip: ClipModel
 

@@ -45,8 +45,7 @@ def train(
     Each image is classified among the classes of its own task. `data` is the folder that holds all
     tasks; the other arguments are those of `paper.training.train.train`.
 
-    Raises:
-        MergeError: The input or the machine does not allow it; only checkpoints were written.
+    After an error, only checkpoints were written.
     """
     target = check_output(output, base, force=force)
     training = ClassTraining(
