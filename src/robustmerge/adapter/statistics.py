@@ -224,7 +224,7 @@ def _is_list(value: object, known: Callable[[object], bool]) -> TypeGuard[list[A
 
 
 def _is_entry(item: object) -> bool:
-    """Whether this has the fields that are read here."""
+    """Return whether this has the fields of an entry."""
     if not isinstance(item, dict):
         return False
     words = [item.get(field) for field in ("adapter", "weights", "file")]

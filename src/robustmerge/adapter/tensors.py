@@ -218,7 +218,7 @@ def _is_name(key: object) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether this is a tensor whose entries are all there, one by one, in memory."""
+    """Return whether this is a dense tensor with all its entries in memory."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

@@ -52,15 +52,15 @@ def is_clip(settings: Mapping[str, Any]) -> bool:
 
 def check_tasks(base: str, settings: Mapping[str, Any], tasks: Sequence[TaskPrompts]) -> None:
     """Check that the base can answer these tasks."""
-    for one in tasks:
-        title, first = one.task.title, one.questions[0]
-        if is_clip(settings) and one.task.kind != "label":
+    for prompts in tasks:
+        title, first = prompts.task.title, prompts.questions[0]
+        if is_clip(settings) and prompts.task.kind != "label":
             raise MergeError(
                 f"CLIP cannot answer {title}",
                 where=base,
                 hint="--tasks vision are the tasks for it",
             )
-        if not is_clip(settings) and one.task.kind == "label" and not first.text.strip():
+        if not is_clip(settings) and prompts.task.kind == "label" and not first.text.strip():
             raise MergeError(
                 f"the questions of {title} have no text, and the base is "
                 f"{settings.get('model_type')}",

@@ -90,7 +90,7 @@ def _choices(task: PaperTask, questions: list[Question]) -> tuple[str, ...]:
     """Return the classes that occur among the answers to all questions, whatever the limit."""
     if task.kind != "label":
         return ()
-    records = (JsonRecord(one.where, one.content) for one in questions)
+    records = (JsonRecord(question.where, question.content) for question in questions)
     return tuple(sorted({text_of(record, "answer") for record in records}))
 
 

@@ -66,17 +66,19 @@ def answer(
     with record.lock(out):
         whole = record.merge_records(out, now)
         files = [out / f"{task.name}.jsonl" for task in tasks]
-        done = [_done(one, file) for one, file in zip(prompts, files, strict=True)]
-        for one, count in zip(prompts, done, strict=True):
-            progress(one.task.name, count, len(one.questions))
-        if done == [len(one.questions) for one in prompts]:
+        done = [
+            _done(task_prompts, file) for task_prompts, file in zip(prompts, files, strict=True)
+        ]
+        for task_prompts, count in zip(prompts, done, strict=True):
+            progress(task_prompts.task.name, count, len(task_prompts.questions))
+        if done == [len(task_prompts.questions) for task_prompts in prompts]:
             return files
         engine = open_engine(base, adapter, settings, options)
         record.write(out, {**whole, "facts": dict(engine.facts())})
         name = options.model or name_of(base, adapter)
-        for one, file, count in zip(prompts, files, done, strict=True):
-            for total in _write(engine, one, file, count, name):
-                progress(one.task.name, total, len(one.questions))
+        for task_prompts, file, count in zip(prompts, files, done, strict=True):
+            for total in _write(engine, task_prompts, file, count, name):
+                progress(task_prompts.task.name, total, len(task_prompts.questions))
     return files
 
 
@@ -134,8 +136,12 @@ def _record(
             "max_new_tokens": options.max_new_tokens,
         },
         "questions": {
-            one.task.name: {"file": str(one.path), "sha256": one.sha256, "n": len(one.questions)}
-            for one in prompts
+            task_prompts.task.name: {
+                "file": str(task_prompts.path),
+                "sha256": task_prompts.sha256,
+                "n": len(task_prompts.questions),
+            }
+            for task_prompts in prompts
         },
     }
 

@@ -59,7 +59,7 @@ def models_of(
     study: Study,
     contender: StudyContender,
     tasks: Sequence[PaperTask],
-    asked: Mapping[str, Any],
+    answering: Mapping[str, Any],
     base: str,
     hashes: FileHashes,
     locate: Locate,
@@ -71,7 +71,7 @@ def models_of(
 
     def model(key: str, folder: Path | None = None, expert: str = "") -> StudyModel:
         own = tuple(task for task in tasks if expert in ("", task.name))
-        answers = hash_of([base, key, dict(asked)])
+        answers = hash_of([base, key, dict(answering)])
         return StudyModel(contender, own, key, answers, folder, expert)
 
     if contender.recipe is not None:

@@ -55,8 +55,8 @@ class ClipEngine:
         while some := requests[len(answers) : len(answers) + self.batch]:
             features = self._clip.features(torch.cat(list(islice(pixels, len(some)))))
             answers += [
-                one.choices[int((self._head(one) @ row).argmax())]
-                for one, row in zip(some, features, strict=True)
+                request.choices[int((self._head(request) @ row).argmax())]
+                for request, row in zip(some, features, strict=True)
             ]
         return answers
 

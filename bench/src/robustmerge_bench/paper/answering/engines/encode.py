@@ -43,11 +43,11 @@ class RequestEncoder:
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, Tensor]:
         """Return a batch of requests, all of which have an image or none."""
-        images = [self._image(one) for one in requests if one.image is not None]
-        texts = [one.text for one in requests]
+        images = [self._image(request) for request in requests if request.image is not None]
+        texts = [request.text for request in requests]
         with processor_errors(
             "a question",
-            few([one.location for one in requests]),
+            few([request.location for request in requests]),
             "the question may hold a mark that means something to this model",
         ):
             if self.prompt == "vicuna":

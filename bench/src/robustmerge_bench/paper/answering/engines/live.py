@@ -122,8 +122,8 @@ class LocalEngine:
     @torch.inference_mode()
     def _generate(self, inputs: Mapping[str, Tensor], most: int) -> list[Tensor]:
         moved = {
-            name: one.to(self._device, self._dtype if one.is_floating_point() else None)
-            for name, one in inputs.items()
+            name: tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+            for name, tensor in inputs.items()
         }
         tokens: Tensor = self.model.generate(**moved, max_new_tokens=most)
         # [batch, prompt + answer] -> [batch, answer]
@@ -162,7 +162,7 @@ def device_name(device: torch.device) -> str:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that run the model."""
-    return {one.__name__: one.__version__ for one in (torch, transformers, peft)}
+    return {library.__name__: library.__version__ for library in (torch, transformers, peft)}
 
 
 def _find_device(name: str) -> torch.device:

@@ -117,7 +117,7 @@ class ServerEngine:
 
     def _check_model(self) -> None:
         try:
-            names = [one.id for one in self._client.models.list()]
+            names = [model.id for model in self._client.models.list()]
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
         except openai.NotFoundError:
