@@ -129,7 +129,7 @@ def test_obstacles_and_the_options_that_clear_them(capsys: Capture) -> None:
     other = adapter(Path("other"), modules=few, base_model_name_or_path="else/where")
     found = rows(printed(capsys, ["show", str(one), str(other)]), "together")
     assert found["merge"].startswith("only with options adapters disagree on the base model")
-    assert "misses 3 of 6" in found["merge"]
+    assert "3 of 6 missing" in found["merge"]
     command = f"robustmerge merge {one} {other} -o OUT"
     assert found["merge"].endswith(f"{command} --same-base --missing zero --base MODEL")
 

@@ -59,7 +59,7 @@ def test_different_kinds(tmp_path: Path) -> None:
 def test_missing_modules_are_refused_counted_as_zero_or_dropped(tmp_path: Path) -> None:
     whole, part = adapter(tmp_path / "whole"), adapter(tmp_path / "part", modules=without(Q))
     error = refused_merge(tmp_path, [whole, part], "the same modules", "--missing zero")
-    assert error.where == f"{part} misses 1 of {len(LLM)}: {Q}"
+    assert error.where == f"{part}: 1 of {len(LLM)} missing: {Q}"
     options: dict[str, Any] = {"method": "task-arithmetic", "rank": "full"}
     merge([whole, part], tmp_path / "zero", missing="zero", **options)
     merge([whole, part], tmp_path / "drop", missing="drop", **options)
@@ -88,7 +88,7 @@ def test_nothing_in_common_is_refused_whatever_is_missing(tmp_path: Path) -> Non
 def test_extras_that_one_lacks(tmp_path: Path) -> None:
     first, second = adapter(tmp_path / "one", extras=HEAD), adapter(tmp_path / "other")
     error = refused_merge(tmp_path, [first, second], "fully trained tensors", "lm_head.weight")
-    assert error.where.startswith(f"{second} misses 1 of 1")
+    assert error.where.startswith(f"{second}: 1 of 1 missing")
     merge([first, second], tmp_path / "drop", missing="drop")
     assert not any("lm_head" in name for name in load_file(tmp_path / "drop" / WEIGHTS))
 

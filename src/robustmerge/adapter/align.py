@@ -121,7 +121,8 @@ def _shared(
 
 def _lines(absent: Mapping[str, list[str]], union: list[str]) -> str:
     return "\n".join(
-        f"{label} misses {len(gone)} of {len(union)}: {few(gone)}" for label, gone in absent.items()
+        f"{label}: {len(gone)} of {len(union)} missing: {few(gone)}"
+        for label, gone in absent.items()
     )
 
 

@@ -42,7 +42,10 @@ def family_declares_lora(contents: Contents) -> Finding:
     candidates = guess_family(contents).candidates
     if not candidates or not all(map(_is_undeclared, candidates)):
         return OK
-    return note("SGLang's LLaVA is not made for LoRA", "compare its answers with PEFT's")
+    return note(
+        "SGLang's class for this model does not declare LoRA modules",
+        "compare its answers with PEFT's",
+    )
 
 
 def _in_block(lora: LoraPair) -> bool:
