@@ -116,7 +116,7 @@ def test_methods_lists_all_and_shows_one(capsys: Capture) -> None:
     assert sorted(names) == sorted(x.name for x in (*methods.every(), *steps.every()))
     assert run(["methods", "pico"]) == 0
     both = capsys.readouterr().out
-    assert "give the sum a fair norm" in both
+    assert "give the sum their mean norm" in both
     assert "before any merge" in both
     assert run(["methods"]) == 0
     assert "Steps before a merge" in capsys.readouterr().out

@@ -8,11 +8,10 @@ one in a copy of the project; a test keeps the list in step with the code.
 from __future__ import annotations
 
 from analyses import DIAGNOSIS
+from answering import ANSWERING
 from benchmark import BENCHMARK
 from mutant import Mutant, plant as _plant
 from scoring import SCORING
-
-from answers import ANSWERING
 
 __all__ = ["PLANTED", "Mutant"]
 

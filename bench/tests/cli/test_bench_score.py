@@ -68,7 +68,9 @@ def test_a_note_where_they_differ(rec: list[str], tmp_path: Path, capsys: Captur
     assert run(rec) == 0
     printed = capsys.readouterr().out
     assert row(printed, "score") == ["0.00", "83.33"]
-    assert "note: official gives 83.33 less than fixed: official cuts the last character" in printed
+    assert (
+        "note: official gives 83.33 less than fixed: official drops the last character" in printed
+    )
     assert printed.rstrip().endswith("fixed gives more for 10, such as '0'")
 
 
