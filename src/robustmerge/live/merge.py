@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -23,16 +23,20 @@ from ..engine.values import Parameters
 from ..errors import MergeError
 from ..factors import Factors, Stack
 
+if TYPE_CHECKING:
 
-@runtime_checkable
-class PeftLayer(Protocol):
-    """What a LoRA layer of PEFT keeps of each adapter, by the adapter's name."""
+    class PeftLayer(Protocol):
+        """What a LoRA layer of PEFT keeps of each adapter, by the adapter's name."""
 
-    lora_A: nn.ModuleDict
-    lora_B: nn.ModuleDict
-    lora_embedding_A: nn.ParameterDict
-    lora_embedding_B: nn.ParameterDict
-    scaling: dict[str, float]
+        lora_A: nn.ModuleDict
+        lora_B: nn.ModuleDict
+        lora_embedding_A: nn.ParameterDict
+        lora_embedding_B: nn.ParameterDict
+        scaling: dict[str, float]
+
+else:
+    # From Python 3.12 on, a protocol does not see the attributes that nn.Module keeps in tables.
+    PeftLayer = nn.Module
 
 
 class LiveRun(MergeRun):
