@@ -37,8 +37,10 @@ class Basis:
 
     def lift(self, X: Float[Tensor, "k n"]) -> Float[Tensor, "d n"]:
         """Q @ X: columns given in this basis, in full length; costs O(d k n)."""
-        below = torch.nn.functional.pad(X, (0, 0, 0, len(self.H) - len(X)))
-        return torch.ormqr(self.H[:, : len(self.tau)], self.tau, below)
+        # Not by pad(), which refuses tensors without columns in torch 2.6.
+        padded = X.new_zeros(len(self.H), X.shape[1])  # [d, n]
+        padded[: len(X)] = X
+        return torch.ormqr(self.H[:, : len(self.tau)], self.tau, padded)
 
     def project(self, x: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
         """Q^T x: a vector's coordinates in this basis, what is outside of it left out."""
