@@ -126,19 +126,10 @@ def file_of(module: str) -> str | None:
     return next((m for m in (module, f"{module}.__init__") if m in FILES), None)
 
 
-def imports(module: str) -> Iterator[str]:
-    """The files of both packages that a file imports when it is imported itself."""
-    yield from _imports(module, ast.parse(FILES[module].read_text()).body)
-
-
 def all_imports(module: str) -> Iterator[str]:
-    """The same, with imports inside functions and those for types alone."""
-    yield from _imports(module, ast.walk(ast.parse(FILES[module].read_text())))  # type: ignore[arg-type]
-
-
-def _imports(module: str, nodes: Iterator[ast.stmt]) -> Iterator[str]:
+    """The files of both packages that a file imports, also inside functions and for types alone."""
     package = module.split(".")[:-1]
-    for node in nodes:
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import):
             yield from filter(None, (file_of(alias.name) for alias in node.names))
         elif isinstance(node, ast.ImportFrom):

@@ -90,13 +90,19 @@ def _replace_file(path: Path, content: str | bytes) -> None:
     if isinstance(content, str):
         # A path in it need not be UTF-8; escaped, it is still the same path in JSON.
         content = content.encode("utf-8", "backslashreplace")
-    partial = path.with_name(f".{path.name[:40]}.partial-{secrets.token_hex(4)}")
+    partial = _hidden(path)
     try:
         partial.write_bytes(content)
         _sync(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> Path:
+    """Return a new hidden name next to a path, under which its content is written first."""
+    # Only a part of the name: with the suffix, all of it might be longer than the system allows.
+    return path.parent / f".{path.name[:40]}.partial-{secrets.token_hex(4)}"
 
 
 def check_target(
@@ -165,8 +171,7 @@ def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
             `force`, another process filled `target` meanwhile.
     """
     resolved = _place(target)
-    # Only a part of the name: with the suffix, all of it might be longer than the system allows.
-    partial = resolved.parent / f".{resolved.name[:40]}.partial-{secrets.token_hex(4)}"
+    partial = _hidden(resolved)
     made = [parent for parent in resolved.parents if not parent.exists()]
     try:
         with _writing(target):
