@@ -45,10 +45,12 @@ RESOLVE = printf '%s\n' $(1) $(BUILD) '-e .[dev]' '-e ./bench[dev]' | $(PY) -m u
 lock: $(VENV)/.dev
 	$(call RESOLVE,torch==2.13.0) constraints.txt --upgrade --universal --python-version 3.10
 
-# The same tests on the newest releases there are.
-newest:
+# The same tests on the newest releases there are. TORCH=torch==2.13.0 spares the CUDA builds.
+TORCH ?= torch
+newest: $(VENV)/.dev
 	rm -rf .venv-newest
-	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
+	$(call RESOLVE,$(TORCH)) .venv-newest.txt --upgrade
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=.venv-newest.txt
 
 # The same tests on the lowest versions that pyproject.toml allows.
 lowest: $(VENV)/.dev
@@ -88,4 +90,4 @@ mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest .venv-lowest.txt dist site demo
+	rm -rf .venv .venv-newest .venv-lowest .venv-newest.txt .venv-lowest.txt dist site demo
