@@ -45,7 +45,9 @@ def test_names_are_imported_when_used() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("function", [robustmerge.merge, robustmerge.diagnose, robustmerge.load])
+@pytest.mark.parametrize(
+    "function", [robustmerge.merge, robustmerge.resize, robustmerge.diagnose, robustmerge.load]
+)
 def test_examples_run(function: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(["vqa", "ocr"]):

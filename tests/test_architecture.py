@@ -225,6 +225,7 @@ def test_few_files_know_peft_and_transformers(module: str) -> None:
         ["collect", "--help"],
         ["diagnose", "--help"],
         ["export", "--help"],
+        ["resize", "--help"],
         ["bench", "lmms-tasks"],
         ["merge", "--nonsense"],
         ["bench", "mini", "run", "--help"],

@@ -1,6 +1,7 @@
 """Merge LoRA adapters of one model into one adapter.
 
     merge(adapters, output)   adapter folders in, one adapter folder and a MergeReport out
+    resize(adapter, output)   one adapter at a smaller rank
     load(source)              look into an adapter
     methods                   the merge methods, and how to register one
     MergeError                what goes wrong, where, and what to do
@@ -18,11 +19,20 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import diagnose, load, merge
+    from .api import diagnose, load, merge, resize
     from .engine.report import MergeReport
     from .errors import MergeError
 
-__all__ = ["MergeError", "MergeReport", "__version__", "diagnose", "load", "merge", "methods"]
+__all__ = [
+    "MergeError",
+    "MergeReport",
+    "__version__",
+    "diagnose",
+    "load",
+    "merge",
+    "methods",
+    "resize",
+]
 
 _HOMES = {
     "MergeError": "errors",
@@ -31,6 +41,7 @@ _HOMES = {
     "load": "api",
     "merge": "api",
     "methods": "methods",
+    "resize": "api",
 }
 
 

@@ -1,4 +1,4 @@
-"""The functions of the package itself: `robustmerge.merge`, `.diagnose` and `.load`."""
+"""The functions of the package itself: `robustmerge.merge`, `.resize`, `.diagnose`, `.load`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .engine.merge import merge_recipe
 from .engine.options import Dora, DType, ExtrasIn, ExtrasPolicy, Layout, Missing, ScaleOver
 from .engine.recipe import Recipe
 from .engine.report import MergeReport
+from .engine.resize import resize_adapter
 from .engine.values import read_paths, read_steps
 from .errors import MergeError, within
 from .threads import Progress, silent
@@ -119,6 +120,58 @@ def merge(
     return merge_recipe(
         recipe, output, device=device, workers=workers, force=force, progress=progress
     )
+
+
+def resize(
+    adapter: str | Path,
+    output: str | Path,
+    *,
+    rank: int | str,
+    dtype: DType | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> MergeReport:
+    """Write an adapter at a smaller rank, such as a server's limit.
+
+    Every module's update is cut to its best approximation of that rank, exactly and without forming
+    it. The folder has merge.json, with the share of energy that each module keeps.
+
+    Examples:
+        >>> import robustmerge
+        >>> report = robustmerge.resize("vqa", "small", rank=2)
+        >>> report.rank
+        2
+        >>> mean, least = report.energy
+        >>> 0 < least <= mean < 1
+        True
+
+    Args:
+        adapter: An adapter folder, or a Hub id owner/name[@revision][:subfolder].
+        output: The folder to write; it appears whole or not at all.
+        rank: The most that the result's rank may be, or energy:0.99, the smallest rank that keeps
+            this share of every module's update.
+        dtype: float32, float16 or bfloat16; that of the adapter where not given.
+        device: Where to compute: cpu or cuda.
+        workers: Modules computed at the same time; all cores where not given.
+        force: Replace an adapter that is already there.
+        progress: Called with the modules done and the modules in all.
+
+    Raises:
+        MergeError: anything the user can fix; nothing was written
+    """
+    with within("robustmerge.resize"):
+        return resize_adapter(
+            adapter,
+            output,
+            rank=rank,
+            dtype=dtype,
+            device=device,
+            workers=workers,
+            force=force,
+            progress=progress,
+        )
 
 
 def diagnose(

@@ -77,6 +77,13 @@ MERGING = (
         "base",
     ),
     _plant(
+        "a resize fills ranks up to the limit",
+        "engine/resize.py::resize_adapter",
+        "rank = min(int(rank), largest)",
+        "rank = int(rank)",
+        "tests/engine/test_resize.py",
+    ),
+    _plant(
         "an unknown scale rule is the geometric middle",
         "scale_rules.py::find_scale_rule",
         'raise unknown("scale rule", name, _RULES)',

@@ -24,6 +24,7 @@ from .diagnose import diagnose
 from .export import export
 from .merge import merge
 from .methods import methods
+from .resize import resize
 from .show import show
 
 app = App(
@@ -40,6 +41,7 @@ app.command(check)
 app.command(diagnose)
 app.command(collect)
 app.command(export)
+app.command(resize)
 app.command(methods)
 
 

@@ -27,9 +27,7 @@ def model_card(report: MergeReport) -> str:
 {yaml.safe_dump(metadata, sort_keys=False).strip()}
 ---
 
-# Merged adapter
-
-{len(plan.adapters)} LoRA adapters of `{base or "an unnamed base model"}` merged into one by \
+{_opening(len(plan.adapters), base or "an unnamed base model")} by \
 [RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, without training.
 
 | adapter | weight | rank |
@@ -47,6 +45,12 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "this folder or repository")
 ```
 """
+
+
+def _opening(adapters: int, base: str) -> str:
+    if adapters == 1:
+        return f"# Adapter\n\nMade of one LoRA adapter of `{base}`"
+    return f"# Merged adapter\n\n{adapters} LoRA adapters of `{base}` merged into one"
 
 
 def _scale(recipe: Recipe) -> str:
