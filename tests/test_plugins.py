@@ -47,7 +47,7 @@ def halves(stack: Stack, *, gain: float = 0.5) -> Factors:
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def _restore_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
     monkeypatch.setattr(_registry, "_METHODS", dict(_registry._METHODS))
 

@@ -23,7 +23,7 @@ def sessions() -> list[tuple[str, str]]:
     return [tuple(part.split("\n", 1)) for part in parts]  # type: ignore[misc]
 
 
-def is_shown(text: str, output: str) -> bool:
+def matches_readme(text: str, output: str) -> bool:
     """Return whether an output is what the README shows; a line of … stands for any lines."""
     lines = [line.rstrip() for line in output.strip().splitlines()]
     parts = [part.strip("\n").splitlines() for part in re.split(r"^…$", text, flags=re.MULTILINE)]
@@ -50,7 +50,7 @@ def test_the_quick_start_prints_what_it_shows(
         assert program == "robustmerge"
         run(arguments)
         output = capsys.readouterr().out
-        assert is_shown(shown, output), f"{command}\n{output}"
+        assert matches_readme(shown, output), f"{command}\n{output}"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def random(seed: int, rank: int = 4) -> Tensor:
 
 
 @pytest.fixture
-def group(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], FactorSimilarity]:
+def compare_starts(tmp_path: Path, load: Load) -> Callable[[Sequence[Make]], FactorSimilarity]:
     """Compare adapters with these A's."""
 
     def compare(makers: Sequence[Make]) -> FactorSimilarity:
@@ -84,34 +84,34 @@ def rotated(i: int) -> Tensor:
     return torch.linalg.qr(random(50 + i)[:, :4]).Q @ random(i)
 
 
-def test_shared_initialization(group: Group) -> None:
-    result = group([drifted(0.3, 1), drifted(0.3, 2), drifted(0.3, 3)])
+def test_shared_initialization(compare_starts: Group) -> None:
+    result = compare_starts([drifted(0.3, 1), drifted(0.3, 2), drifted(0.3, 3)])
     assert result.verdict == "shared"
     assert [(p.first, p.second) for p in result.pairs] == [(0, 1), (0, 2), (1, 2)]
     for pair in result.pairs:
         assert pair.cosine == pytest.approx(1 / 1.09, abs=0.03)
 
 
-def test_independent_initializations(group: Group) -> None:
-    result = group([random, lambda i: random(10 + i)])
+def test_independent_initializations(compare_starts: Group) -> None:
+    result = compare_starts([random, lambda i: random(10 + i)])
     assert result.verdict == "independent"
     assert result.pairs[0].chance == pytest.approx(math.sqrt(4 / 400))
     assert result.pairs[0].row_spaces == pytest.approx(result.pairs[0].chance, rel=0.3)
 
 
-def test_other_coordinates_of_the_same_rows(group: Group) -> None:
-    result = group([random, rotated])
+def test_other_coordinates_of_the_same_rows(compare_starts: Group) -> None:
+    result = compare_starts([random, rotated])
     assert result.verdict == "rotated"
     assert result.pairs[0].row_spaces == pytest.approx(1)
     assert abs(result.pairs[0].cosine or 0) < 0.5
 
 
-def test_between_the_thresholds_it_is_unclear(group: Group) -> None:
-    assert group([random, drifted(3, 1)]).verdict == "unclear"
+def test_between_the_thresholds_it_is_unclear(compare_starts: Group) -> None:
+    assert compare_starts([random, drifted(3, 1)]).verdict == "unclear"
 
 
-def test_a_stranger_among_relatives(group: Group) -> None:
-    result = group([drifted(0.3, 1), drifted(0.3, 2), lambda i: random(10 + i)])
+def test_a_stranger_among_relatives(compare_starts: Group) -> None:
+    result = compare_starts([drifted(0.3, 1), drifted(0.3, 2), lambda i: random(10 + i)])
     assert result.verdict == "mixed"
     assert [p.verdict for p in result.pairs] == ["shared", "independent", "independent"]
 
@@ -142,16 +142,16 @@ def test_ranks_that_differ(tmp_path: Path, load: Load) -> None:
     assert result.verdict == "independent"
 
 
-def test_directions_padded_with_zeros_are_no_directions(group: Group) -> None:
+def test_directions_padded_with_zeros_are_no_directions(compare_starts: Group) -> None:
     def padded(i: int) -> Tensor:
         return torch.cat([random(i)[:2], torch.zeros(2, 400)])
 
-    result = group([random, padded])
+    result = compare_starts([random, padded])
     assert result.pairs[0].row_spaces == pytest.approx(1)
 
 
-def test_a_zero_factor_is_like_nothing(group: Group) -> None:
-    result = group([random, lambda i: torch.zeros(4, 400)])
+def test_a_zero_factor_is_like_nothing(compare_starts: Group) -> None:
+    result = compare_starts([random, lambda i: torch.zeros(4, 400)])
     assert result.pairs[0].cosine == 0
     assert result.verdict == "independent"
 

@@ -20,7 +20,7 @@ from robustmerge.checks.summary import AdapterSummary, summarize
 VISION = {"model.vision_tower.encoder.layers.0.self_attn.q_proj": (16, 16)}
 
 
-def look(folder: Path) -> AdapterSummary:
+def summary_of(folder: Path) -> AdapterSummary:
     contents = Contents.open(folder)
     try:
         return summarize(contents)
@@ -29,7 +29,7 @@ def look(folder: Path) -> AdapterSummary:
 
 
 def remarks(folder: Path) -> str:
-    return "\n".join(look(folder).unusual)
+    return "\n".join(summary_of(folder).unusual)
 
 
 def edit(folder: Path, **settings: Any) -> Path:
@@ -46,7 +46,7 @@ def rename(folder: Path, old: str, new: str) -> Path:
 
 
 def test_a_plain_adapter(tmp_path: Path) -> None:
-    facts = look(adapter(tmp_path, dtype=torch.bfloat16))
+    facts = summary_of(adapter(tmp_path, dtype=torch.bfloat16))
     assert facts.base == "tiny/base"
     assert facts.layout == "hf"
     assert list(facts.towers) == ["language"]
@@ -64,7 +64,7 @@ def test_a_plain_adapter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_parts_of_every_family(family: str, tmp_path: Path) -> None:
-    facts = look(save_adapter(family, tmp_path, seed=1, targets="all-linear"))
+    facts = summary_of(save_adapter(family, tmp_path, seed=1, targets="all-linear"))
     assert set(facts.towers) == {"language", "vision"} | (
         set() if "qwen" in family else {"connector"}
     )
@@ -77,7 +77,7 @@ def test_all_parts_of_every_family(family: str, tmp_path: Path) -> None:
 def test_scalings_say_how_they_come_about(tmp_path: Path) -> None:
     ranks = dict.fromkeys([name for name in LLM if name.endswith("q_proj")], 2)
     patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}}
-    facts = look(adapter(tmp_path, ranks=ranks, use_rslora=True, **patterns))
+    facts = summary_of(adapter(tmp_path, ranks=ranks, use_rslora=True, **patterns))
     assert facts.ranks == {2: 2, 4: 4}
     assert facts.scalings == {
         "5.657 = alpha 8 / √2, rsLoRA": 2,
@@ -97,7 +97,7 @@ def test_extras_and_their_shapes(tmp_path: Path) -> None:
     name = "model.multi_modal_projector.linear_1.weight"
     extras = {name: torch.ones(3, 2)}
     saved = ["multi_modal_projector"]
-    facts = look(adapter(tmp_path / "named", extras=extras, modules_to_save=saved))
+    facts = summary_of(adapter(tmp_path / "named", extras=extras, modules_to_save=saved))
     assert facts.extras == {name: (3, 2)}
     assert facts.unusual == ()
     assert "modules_to_save does not name" in remarks(adapter(tmp_path / "loose", extras=extras))
@@ -140,7 +140,7 @@ def test_remarks_on_names_and_files(tmp_path: Path) -> None:
 
 def test_old_names_are_what_peft_loads_as_nothing(tmp_path: Path) -> None:
     folder = save_adapter("qwen2_vl", tmp_path / "qwen", seed=1)
-    assert look(rename(folder, "model.language_model.", "model.")).layout == "flat"
+    assert summary_of(rename(folder, "model.language_model.", "model.")).layout == "flat"
     assert "PEFT would load none of the tensors" in remarks(folder)
     mixed = save_adapter("llava", tmp_path / "llava", seed=1, targets="all-linear")
     rename(rename(mixed, "model.language_model", "language_model.model"), "model.multi_", "multi_")
@@ -154,14 +154,16 @@ def test_an_untrained_adapter(tmp_path: Path) -> None:
     tensors = load_file(path)
     zero = {n: torch.zeros_like(t) if "lora_B" in n else t for n, t in tensors.items()}
     save_file(zero, path)
-    assert look(tmp_path).norm == 0
-    assert look(tmp_path).unusual == ("the whole update is zero: the adapter was never trained",)
+    assert summary_of(tmp_path).norm == 0
+    assert summary_of(tmp_path).unusual == (
+        "the whole update is zero: the adapter was never trained",
+    )
     save_file(zero | {n: t for n, t in tensors.items() if "layers.0" in n}, path)
-    assert look(tmp_path).unusual == ("the update of 3 of 6 modules is zero",)
+    assert summary_of(tmp_path).unusual == ("the update of 3 of 6 modules is zero",)
 
 
 def test_a_refused_adapter_is_shown_all_the_same(tmp_path: Path) -> None:
-    facts = look(save_adapter("llava", tmp_path, seed=1, use_dora=True))
+    facts = summary_of(save_adapter("llava", tmp_path, seed=1, use_dora=True))
     assert facts.family == "llava (from the settings)"
     assert facts.towers["language"].modules == 14
     assert facts.ranks == {4: 14}
@@ -174,11 +176,11 @@ def test_every_reason_is_given_once(tmp_path: Path) -> None:
     folder = adapter(tmp_path)
     (folder / "adapter_config.json").write_text("{")
     (folder / "adapter_model.safetensors").write_bytes(b"short")
-    refusals = look(folder).refusals
+    refusals = summary_of(folder).refusals
     assert len(refusals) == 2
     assert "not valid JSON" in refusals[0]
     assert "safetensors file: it has only 5 bytes" in refusals[1]
-    assert look(tmp_path / "nowhere").refusals[0].startswith("no such folder")
+    assert summary_of(tmp_path / "nowhere").refusals[0].startswith("no such folder")
 
 
 def test_nan_refuses_what_its_headers_do_not(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_nan_refuses_what_its_headers_do_not(tmp_path: Path) -> None:
     tensors = load_file(path)
     tensors[min(tensors)][0, 0] = torch.nan
     save_file(tensors, path)
-    facts = look(tmp_path)
+    facts = summary_of(tmp_path)
     assert facts.norm is None
     assert "NaN" in facts.refusals[0]
 

@@ -97,7 +97,7 @@ def test_only_lists_of_names_are_entries() -> None:
     assert entries({"a": ["x", 3], "b": "xy"}, "b") == []
 
 
-def relabel(folder: Path, to: str) -> dict[str, str]:
+def rename_tensors(folder: Path, to: str) -> dict[str, str]:
     """Rename an adapter's tensors to another layout; returns new names by old ones."""
     path = folder / "adapter_model.safetensors"
     tensors = load_file(path)
@@ -121,7 +121,7 @@ def relabel(folder: Path, to: str) -> dict[str, str]:
 def test_peft_finds_the_same_tensors(family: str, to: str, tmp_path: Path) -> None:
     save_adapter(family, tmp_path, seed=1, targets="all-linear")
     before = load_file(tmp_path / "adapter_model.safetensors")
-    renamed = relabel(tmp_path, to)
+    renamed = rename_tensors(tmp_path, to)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found missing adapter keys")
         model = attach(build(family), tmp_path)
@@ -133,7 +133,7 @@ def test_peft_finds_the_same_tensors(family: str, to: str, tmp_path: Path) -> No
 
 def test_peft_finds_no_fully_trained_parameter_by_an_old_name(tmp_path: Path) -> None:
     save_adapter("llava", tmp_path, seed=1, modules_to_save=["language_model.norm"])
-    relabel(tmp_path, "hf-old")
+    rename_tensors(tmp_path, "hf-old")
     contents = Contents.open(tmp_path)
     (item,) = contents.fully_trained
     assert not lands(contents, item)

@@ -91,7 +91,7 @@ def test_errors(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["diagnose", "a", "b", "--merged", "gone"]) == 1
     assert "no such folder" in capsys.readouterr().err
 
-    without("scipy", monkeypatch)
+    hide_library("scipy", monkeypatch)
     assert run(["diagnose", "a", "b"]) == 0
     assert run(["diagnose", "gone", "--merged", "c"]) == 1  # before anything is read
     error = capsys.readouterr().err
@@ -119,7 +119,7 @@ def test_a_report_needs_the_plotting_library(
     trio(Path())
     for name in [n for n in sys.modules if n.startswith("robustmerge.diagnosis.report")]:
         monkeypatch.delitem(sys.modules, name)
-    without(library, monkeypatch)
+    hide_library(library, monkeypatch)
     assert run(["diagnose", "a", "b", "-o", "found.json"]) == 0
     capsys.readouterr()
     assert run(["diagnose", "gone", "-o", "found.html"]) == 1  # before anything is read
@@ -146,7 +146,7 @@ def test_reports(capsys: Capture) -> None:
     assert Path("both.html").exists()
 
 
-def without(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def hide_library(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a library one that is not installed."""
     real = builtins.__import__
 

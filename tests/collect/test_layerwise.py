@@ -42,7 +42,7 @@ def run_dense(make: Any, deltas: dict[str, Tensor], batches: list[Any]) -> dict[
     return {name: torch.cat(parts).double() for name, parts in seen.items()}
 
 
-def slowly(
+def collect_densely(
     make: Any, stacks: dict[str, tuple[Factors, ...]], order: list[list[str]], data: list[list[Any]]
 ) -> list[dict[str, Tensor]]:
     """Every adapter's Gram matrices: one dense model per adapter and group of modules."""
@@ -92,7 +92,7 @@ def test_a_language_model() -> None:
         model, batches, through="merged", progress=lambda done, of: steps.append((done, of))
     )
     assert steps == [(n, 9) for n in range(1, 10)]
-    assert_close(result, slowly(text_only, stacks, order, list(batches.values())))
+    assert_close(result, collect_densely(text_only, stacks, order, list(batches.values())))
     own = collect(model, batches)
     name = "model.language_model.layers.1.self_attn.q_proj.gram"
     assert not torch.allclose(result[0].tensors[name], own[0].tensors[name], rtol=0.01)
@@ -111,7 +111,7 @@ def test_an_image_model_vision_first() -> None:
     marks += ["multi_modal_projector", "language_model.layers.0.", "language_model.layers.1."]
     order = [[name for name in stacks if mark in name] for mark in marks]
     assert sum(map(len, order)) == len(stacks)
-    wanted = slowly(lambda: build("llava"), stacks, order, list(batches.values()))
+    wanted = collect_densely(lambda: build("llava"), stacks, order, list(batches.values()))
     assert_close(collect(model, batches, through="merged"), wanted)
 
 

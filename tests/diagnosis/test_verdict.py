@@ -63,7 +63,7 @@ def codes(verdict: Sequence[Sentence], subject: str) -> list[str]:
     return [s.code for s in verdict if s.subject == subject]
 
 
-def only(verdict: Sequence[Sentence], subject: str) -> Sentence:
+def sentence_about(verdict: Sequence[Sentence], subject: str) -> Sentence:
     (sentence,) = (s for s in verdict if s.subject == subject)
     return sentence
 
@@ -91,7 +91,7 @@ def test_orthogonal_adapters_with_unrelated_A(tmp_path: Path) -> None:
 
 def test_adapters_with_one_A_can_be_merged_factor_wise(tmp_path: Path) -> None:
     verdict = sentences(tmp_path, [with_shared_A(t) for t in range(3)])
-    factors = only(verdict, "factors")
+    factors = sentence_about(verdict, "factors")
     assert (factors.code, factors.level) == ("factor_wise_works", "good")
     assert INITIALIZATIONS["shared"] in factors.text
     assert "3 times too large" in factors.text
@@ -112,31 +112,37 @@ def test_one_A_in_other_coordinates(tmp_path: Path) -> None:
         c, z = math.cos(1.4 * t), math.sin(1.4 * t)
         G = torch.tensor([[c, -z], [z, c]], dtype=torch.float64)
         rotated.append(Factors(G @ f.A, f.B @ G.T))
-    assert INITIALIZATIONS["rotated"] in only(sentences(tmp_path, rotated), "factors").text
+    assert (
+        INITIALIZATIONS["rotated"] in sentence_about(sentences(tmp_path, rotated), "factors").text
+    )
 
 
 def test_A_after_drift(tmp_path: Path) -> None:
     near = [Factors(f.A + 2 * orthogonal(5 + t).A, f.B) for t, f in shared_start()]
-    factors = only(sentences(tmp_path, near), "factors")
+    factors = sentence_about(sentences(tmp_path, near), "factors")
     assert (factors.code, factors.level) == ("factor_wise_risky", "note")
 
 
 def test_opposing_and_duplicate_adapters(tmp_path: Path) -> None:
     first = orthogonal(0)
     opposite = Factors(-0.5 * first.A, first.B)
-    together = only(sentences(tmp_path / "x", [first, opposite, orthogonal(1)]), "together")
+    together = sentence_about(
+        sentences(tmp_path / "x", [first, opposite, orthogonal(1)]), "together"
+    )
     assert (together.code, together.level) == ("opposing_updates", "bad")
     assert together.text.startswith("0 and 1 ")
     assert together.evidence["least cosine"] == pytest.approx(-1)
     copies = [first, orthogonal(1), change_coordinates(first, 3)]
-    together = only(sentences(tmp_path / "y", copies), "together")
+    together = sentence_about(sentences(tmp_path / "y", copies), "together")
     assert (together.code, together.level) == ("duplicate_updates", "note")
     assert together.text.startswith("0 and 2 ")
     assert together.evidence["greatest cosine"] == pytest.approx(1)
 
 
 def test_uneven_norms(tmp_path: Path) -> None:
-    sizes = only(sentences(tmp_path / "x", [orthogonal(0), orthogonal(1, (6.0, 4.2))]), "sizes")
+    sizes = sentence_about(
+        sentences(tmp_path / "x", [orthogonal(0), orthogonal(1, (6.0, 4.2))]), "sizes"
+    )
     assert sizes.code == "uneven_norms"
     assert sizes.text.startswith("1 is 2.0 times as large as 0 ")
     even = sentences(tmp_path / "y", [orthogonal(0), orthogonal(1, (5.0, 4.0))])
@@ -148,7 +154,9 @@ def test_zero_updates(tmp_path: Path) -> None:
     verdict = sentences(tmp_path, [orthogonal(0), zero], {"out": zero})
     assert codes(verdict, "together") == ["at_most_one_update"]
     assert codes(verdict, "out") == ["zero_merge"]
-    assert only(verdict, "together").level == only(verdict, "out").level == "bad"
+    assert (
+        sentence_about(verdict, "together").level == sentence_about(verdict, "out").level == "bad"
+    )
 
 
 def test_scales_of_merges(tmp_path: Path) -> None:
@@ -156,15 +164,15 @@ def test_scales_of_merges(tmp_path: Path) -> None:
     merges = {f"x{scale}": add(updates, scale) for scale in (1.0, 0.5, 0.25)}
     verdict = sentences(tmp_path, updates, merges)
     assert codes(verdict, "x1.0") == ["too_large"]
-    assert "by 0.35 to 1." in only(verdict, "x1.0").text
+    assert "by 0.35 to 1." in sentence_about(verdict, "x1.0").text
     assert codes(verdict, "x0.5") == []
     assert codes(verdict, "x0.25") == ["too_small"]
-    assert "by 1.4 to 4.4." in only(verdict, "x0.25").text
+    assert "by 1.4 to 4.4." in sentence_about(verdict, "x0.25").text
 
 
 def test_a_merge_that_subtracts_its_adapters(tmp_path: Path) -> None:
     updates = [orthogonal(t) for t in range(4)]
-    sentence = only(sentences(tmp_path, updates, {"out": add(updates, -0.5)}), "out")
+    sentence = sentence_about(sentences(tmp_path, updates, {"out": add(updates, -0.5)}), "out")
     assert (sentence.code, sentence.level) == ("anti_correlated", "bad")
     assert sentence.evidence["mean coefficient"] == pytest.approx(-0.5)
 
@@ -174,10 +182,10 @@ def test_merges_with_unattributed_energy_and_without_an_adapter(tmp_path: Path) 
     half = [f.scaled(0.5) for f in updates]
     noisy = add([*half, planted(U[:, 20:21], [8.0], V[:, 20:21])])
     verdict = sentences(tmp_path, updates, {"noisy": noisy, "three": add(half[:3], 1.2)})
-    sentence = only(verdict, "noisy")
+    sentence = sentence_about(verdict, "noisy")
     assert (sentence.code, sentence.level) == ("unattributed_energy", "note")
     assert sentence.text.startswith("83% ")
-    sentence = only(verdict, "three")
+    sentence = sentence_about(verdict, "three")
     assert (sentence.code, sentence.level) == ("adapters_left_out", "bad")
     assert list(sentence.evidence) == ["3"]
 
@@ -186,7 +194,7 @@ def test_merges_are_ordered_by_their_answers(tmp_path: Path) -> None:
     updates = [with_shared_A(t) for t in range(3)]
     wrong = planted(U[:, 20:21], [3.0], V[:, :1])
     verdict = sentences(tmp_path / "two", updates, {"sum": add(updates), "wrong": wrong})
-    sentence = only(verdict, "merges")
+    sentence = sentence_about(verdict, "merges")
     assert sentence.code == "try_first"
     assert sentence.text.endswith("try first: sum.")
     alike = planted(torch.cat([U[:, 20:21], U[:, :1]], 1), [3.0, 1.0], V[:, :2])

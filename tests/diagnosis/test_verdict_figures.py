@@ -20,7 +20,7 @@ def changed(table: str, **figures: Any) -> Diagnosis:
     return replace(invented(), **{table: rows})
 
 
-def only(diagnosis: Diagnosis, subject: str) -> Sentence:
+def sentence_about(diagnosis: Diagnosis, subject: str) -> Sentence:
     (sentence,) = (s for s in make_verdict(diagnosis) if s.subject == subject)
     return sentence
 
@@ -51,21 +51,21 @@ def test_merges_whose_answers_are_close_come_together_the_best_first() -> None:
     rows = tuple(
         replace(row, answer=0.8 if row.merged == "sum" else 0.78) for row in invented().directions
     )
-    text = only(replace(invented(), directions=rows), "merges").text
+    text = sentence_about(replace(invented(), directions=rows), "merges").text
     assert text.endswith(f"try first: sum, {LONG}.")
 
 
 def test_an_anti_correlated_merge_is_neither_too_small_nor_without_an_adapter() -> None:
-    assert only(changed("kept", coefficient=-0.5), "sum").code == "anti_correlated"
+    assert sentence_about(changed("kept", coefficient=-0.5), "sum").code == "anti_correlated"
 
 
 def test_adapters_without_a_module_in_common() -> None:
     diagnosis = changed("pairs", inputs=None, inputs_chance=None, A_cosine=None)
-    assert INITIALIZATIONS[None] in only(diagnosis, "factors").text
+    assert INITIALIZATIONS[None] in sentence_about(diagnosis, "factors").text
 
 
 def test_factors_as_close_as_on_the_laptop_benchmark_can_be_merged() -> None:
-    assert only(changed("apart", cosine=0.88), "factors").code == "factor_wise_works"
+    assert sentence_about(changed("apart", cosine=0.88), "factors").code == "factor_wise_works"
 
 
 def test_with_one_adapter_only_its_merges_are_judged() -> None:

@@ -31,7 +31,7 @@ def load(folder: Path) -> Any:
     return AutoModelForImageTextToText.from_pretrained(folder).eval()
 
 
-def made(family: str, root: Path, shard: str = "1GB", **options: Any) -> None:
+def make_model_and_adapter(family: str, root: Path, shard: str = "1GB", **options: Any) -> None:
     build(family).save_pretrained(root / "base", max_shard_size=shard)
     save_adapter(family, root / "a", seed=1, **options)
 
@@ -44,7 +44,7 @@ def export(root: Path, kind: str, **options: Any) -> Path:
 @pytest.mark.parametrize("shard", ["1GB", "100KB"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_is_what_merge_and_unload_gives(family: str, shard: str, tmp_path: Path) -> None:
-    made(family, tmp_path, shard, targets="all-linear")
+    make_model_and_adapter(family, tmp_path, shard, targets="all-linear")
     got = load(export(tmp_path, "full")).state_dict()
     want = attach(build(family), tmp_path / "a").merge_and_unload().state_dict()
     assert got.keys() == want.keys()
@@ -58,7 +58,7 @@ def test_full_is_what_merge_and_unload_gives(family: str, shard: str, tmp_path: 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_embedded_is_the_base_with_the_adapter(family: str, tmp_path: Path) -> None:
-    made(family, tmp_path, "100KB", targets="all-linear")
+    make_model_and_adapter(family, tmp_path, "100KB", targets="all-linear")
     got = logits(family, load(export(tmp_path, "embedded")))
     want = logits(family, attach(build(family), tmp_path / "a"))
     assert torch.equal(got, want)
@@ -67,7 +67,7 @@ def test_embedded_is_the_base_with_the_adapter(family: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["embedded", "full"])
 def test_projectors_go_along(kind: str, tmp_path: Path) -> None:
-    made("llava", tmp_path, modules_to_save=["multi_modal_projector"])
+    make_model_and_adapter("llava", tmp_path, modules_to_save=["multi_modal_projector"])
     got = logits("llava", load(export(tmp_path, kind)))
     want = logits("llava", attach(build("llava"), tmp_path / "a"))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
@@ -75,7 +75,7 @@ def test_projectors_go_along(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["embedded", "full"])
 def test_a_part_of_a_projector_goes_along(kind: str, tmp_path: Path) -> None:
-    made("llava", tmp_path)
+    make_model_and_adapter("llava", tmp_path)
     name = "model.multi_modal_projector.linear_2.bias"
     save_file({name: torch.full((64,), 0.3)}, tmp_path / "a" / "non_lora.safetensors")
     model = attach(build("llava"), tmp_path / "a")
@@ -91,7 +91,7 @@ def test_a_part_of_a_projector_goes_along(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 def test_dora_is_baked(family: str, tmp_path: Path) -> None:
-    made(family, tmp_path, use_dora=True, targets="all-linear")
+    make_model_and_adapter(family, tmp_path, use_dora=True, targets="all-linear")
     got = logits(family, load(export(tmp_path, "full")))
     want = logits(family, attach(build(family), tmp_path / "a"))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
@@ -110,7 +110,7 @@ def test_dora_is_baked(family: str, tmp_path: Path) -> None:
 def test_unequal_ranks_and_scalings_go_along(
     kind: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    made("qwen2_vl", tmp_path, **options)
+    make_model_and_adapter("qwen2_vl", tmp_path, **options)
     got = logits("qwen2_vl", load(export(tmp_path, kind)))
     want = logits("qwen2_vl", attach(build("qwen2_vl"), tmp_path / "a"))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
@@ -139,7 +139,7 @@ def test_tied_embeddings_compute_what_the_adapter_does(
     monkeypatch.setitem(families._FAMILIES, "llava", replace(llava_family, more=tied))
     model = build("llava")
     assert model.lm_head.weight is model.get_input_embeddings().weight
-    made("llava", tmp_path, "100KB", **options)
+    make_model_and_adapter("llava", tmp_path, "100KB", **options)
     want = logits("llava", attach(build("llava"), tmp_path / "a"))
     got = logits("llava", load(export(tmp_path, "full")))
     assert (want - logits("llava", model)).abs().max() > 0.1
@@ -170,7 +170,7 @@ def test_the_processor_goes_along(kind: str, tmp_path: Path) -> None:
 
 
 def test_copies_do_not_need_the_base(tmp_path: Path) -> None:
-    made("llava", tmp_path)
+    make_model_and_adapter("llava", tmp_path)
     want = logits("llava", attach(build("llava"), tmp_path / "a"))
     export(tmp_path, "embedded", copy=True)
     (tmp_path / "base").rename(tmp_path / "gone")
@@ -180,7 +180,7 @@ def test_copies_do_not_need_the_base(tmp_path: Path) -> None:
 
 def test_the_closing_advice_is_true(tmp_path: Path) -> None:
     """What the command tells the user to call loads the adapter, whatever the versions here."""
-    made("llava", tmp_path)
+    make_model_and_adapter("llava", tmp_path)
     report = export_adapter(
         tmp_path / "a", tmp_path / "out", format="embedded", base=str(tmp_path / "base")
     )
@@ -196,7 +196,7 @@ def test_the_closing_advice_is_true(tmp_path: Path) -> None:
 
 def test_what_is_noted_about_the_versions_is_true(tmp_path: Path) -> None:
     """transformers' own adapter methods work unless the note says no; PeftModel's always do."""
-    made("llava", tmp_path)
+    make_model_and_adapter("llava", tmp_path)
     model = load(export(tmp_path, "embedded"))
     calls = [
         lambda: model.set_adapter("default"),

@@ -153,7 +153,7 @@ _PATCHES: dict[str, Callable[[Callable[..., None]], None]] = {
 }
 
 
-def together(children: Sequence[Child]) -> list[int]:
+def run_together(children: Sequence[Child]) -> list[int]:
     """Wait until all halt, let all go at once, and wait for their ends."""
     for child in children:
         child.reached()

@@ -19,7 +19,7 @@ HEAD = {"lm_head.weight": torch.ones(3, 2)}
 Q = "model.language_model.layers.0.self_attn.q_proj"
 
 
-def without(*names: str) -> dict[str, tuple[int, int]]:
+def modules_without(*names: str) -> dict[str, tuple[int, int]]:
     return {name: shape for name, shape in LLM.items() if name not in names}
 
 
@@ -57,7 +57,10 @@ def test_different_kinds(tmp_path: Path) -> None:
 
 
 def test_missing_modules_are_refused_counted_as_zero_or_dropped(tmp_path: Path) -> None:
-    whole, part = adapter(tmp_path / "whole"), adapter(tmp_path / "part", modules=without(Q))
+    whole, part = (
+        adapter(tmp_path / "whole"),
+        adapter(tmp_path / "part", modules=modules_without(Q)),
+    )
     error = refused_merge(tmp_path, [whole, part], "the same modules", "--missing zero")
     assert error.where == f"{part}: 1 of {len(LLM)} missing: {Q}"
     options: dict[str, Any] = {"method": "task-arithmetic", "rank": "full"}
@@ -66,7 +69,7 @@ def test_missing_modules_are_refused_counted_as_zero_or_dropped(tmp_path: Path) 
     first, zero, drop = (deltas(folder) for folder in (whole, tmp_path / "zero", tmp_path / "drop"))
     assert torch.allclose(zero[Q], first[Q])
     assert sorted(zero) == NAMES
-    assert sorted(drop) == sorted(without(Q))
+    assert sorted(drop) == sorted(modules_without(Q))
     assert all(torch.equal(zero[name], drop[name]) for name in drop)
 
 
@@ -78,8 +81,8 @@ def test_many_missing_modules_are_counted(tmp_path: Path) -> None:
 
 
 def test_nothing_in_common_is_refused_whatever_is_missing(tmp_path: Path) -> None:
-    first = adapter(tmp_path / "one", modules=without(*NAMES[:3]))
-    second = adapter(tmp_path / "other", modules=without(*NAMES[3:]))
+    first = adapter(tmp_path / "one", modules=modules_without(*NAMES[:3]))
+    second = adapter(tmp_path / "other", modules=modules_without(*NAMES[3:]))
     error = refused_merge(tmp_path, [first, second], "no module in common", missing="drop")
     assert str(first) in error.where
     assert str(second) in error.where

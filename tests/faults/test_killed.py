@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from factories.adapters import adapter, trio
-from faults.child import Child, together
+from faults.child import Child, run_together
 from faults.refuse import merge, tree
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -175,7 +175,7 @@ def test_two_at_once(
         )
         for n, weights in enumerate(["1,1,1", "1,2,3"])
     ]
-    codes = together(children)
+    codes = run_together(children)
     assert [path.name for path in location.iterdir()] == ["out"]
     result = tree(location / "out")
     assert result in wanted

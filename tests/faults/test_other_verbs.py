@@ -44,7 +44,7 @@ CHANGES: dict[str, Callable[[Tensors], object]] = {
 }
 
 
-def look(root: Path, *folders: Path) -> set[int]:
+def run_reading_verbs(root: Path, *folders: Path) -> set[int]:
     """Exit codes of looking at folders in every way, none of which may raise or write."""
     before = tree(root)
     codes = set()
@@ -75,7 +75,7 @@ def test_settings_of_any_kind(tmp_path: Path, good: Path, field: str) -> None:
     config = json.loads((bad / "adapter_config.json").read_text())
     for value in VALUES:
         (bad / "adapter_config.json").write_text(json.dumps(config | {field: value}))
-        assert look(tmp_path, good, bad) <= {0, 1}
+        assert run_reading_verbs(tmp_path, good, bad) <= {0, 1}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -85,7 +85,7 @@ def test_tensors_of_any_kind(tmp_path: Path, good: Path, change: str) -> None:
     tensors = load_file(file)
     CHANGES[change](tensors)
     save_file(tensors, file)
-    assert look(tmp_path, good, bad) <= {0, 1}
+    assert run_reading_verbs(tmp_path, good, bad) <= {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -103,17 +103,17 @@ def test_tensors_of_any_kind(tmp_path: Path, good: Path, change: str) -> None:
 def test_files_of_any_kind(tmp_path: Path, good: Path, name: str, content: bytes) -> None:
     bad = adapter(tmp_path / "bad", seed=1)
     (bad / name).write_bytes(content)
-    assert look(tmp_path, good, bad) <= {0, 1}
+    assert run_reading_verbs(tmp_path, good, bad) <= {0, 1}
 
 
 def test_a_base_of_any_kind(tmp_path: Path, good: Path) -> None:
     for content in (b"", b"[", b"[]", b'{"model_type": 5}', b'{"text_config": 5}', b"\xff"):
         (tmp_path / "base" / "config.json").write_bytes(content)
-        assert look(tmp_path, good) <= {0, 1}
+        assert run_reading_verbs(tmp_path, good) <= {0, 1}
     (tmp_path / "base" / "model.safetensors").write_bytes(b"")
-    assert 1 in look(tmp_path, good)
+    assert 1 in run_reading_verbs(tmp_path, good)
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    assert look(tmp_path, tmp_path / "nothing") == {1}
+    assert run_reading_verbs(tmp_path, tmp_path / "nothing") == {1}

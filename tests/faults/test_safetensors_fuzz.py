@@ -69,7 +69,7 @@ def ours(path: Path, whole: bytes) -> Meaning | None:
     return {n: (e.dtype, list(e.shape), whole[e.begin : e.end]) for n, e in entries.items()}
 
 
-def theirs(whole: bytes) -> Meaning | None:
+def read_by_safetensors(whole: bytes) -> Meaning | None:
     try:
         result = safetensors.deserialize(whole)
     except safetensors.SafetensorError:
@@ -83,7 +83,7 @@ def same(path: Path, text: bytes, length: int | None = None) -> bool:
     whole = length.to_bytes(8, "little") + text + DATA
     mine = ours(path, whole)
     if mine is not None:
-        assert mine == theirs(whole)
+        assert mine == read_by_safetensors(whole)
     return mine is not None
 
 
@@ -135,7 +135,7 @@ def test_nearly_good_headers(
     order.shuffle(header)
     text = json.dumps(dict(header)).encode()
     whole = len(text).to_bytes(8, "little") + text + bytes(max(position, 0))
-    mine, other = ours(path, whole), theirs(whole)
+    mine, other = ours(path, whole), read_by_safetensors(whole)
     assert (mine is None) == (other is None)
     assert mine is None or mine == other
 

@@ -31,7 +31,7 @@ def changed(folder: Path, change: Callable[[Tensors], object]) -> Path:
     return folder
 
 
-def put(name: str, *shape: int) -> Callable[[Tensors], object]:
+def add_tensor(name: str, *shape: int) -> Callable[[Tensors], object]:
     return lambda tensors: tensors.update({name: torch.ones(shape)})
 
 
@@ -40,20 +40,29 @@ def put(name: str, *shape: int) -> Callable[[Tensors], object]:
     [
         (lambda t: t.pop(A), [f"{MODULE} has lora_B only", B]),
         (lambda t: t.pop(B), [f"{MODULE} has lora_A only", A]),
-        (put(f"{PREFIX}{MODULE}.lora_embedding_A", 4, 9), ["lora_A, lora_B, lora_embedding_A", A]),
-        (put(A, 3, 16), ["A is [3, 16] and B is [12, 4]", A, B]),
-        (put(B, 12, 5), ["A is [4, 16] and B is [12, 5]", A, B]),
-        (put(A, 4, 0), ["A is [4, 0]", A, B]),
-        (put(A, 16), ["factors of shape [16] and [12, 4]", A]),
-        (put(B), ["factors of shape [4, 16] and []", A]),
-        (put(A, 4, 16, 1, 1), ["factors of shape [4, 16, 1, 1]", A]),
-        (put(A.replace(".weight", ".default.weight"), 4, 16), ["the same parameter", A]),
-        (put(A.removeprefix(PREFIX), 4, 16), ["the same parameter", A]),
-        (put(PREFIX + HEAD, 3, 2), ["the same parameter", "lm_head.weight"]),
-        (put(f"{PREFIX}{MODULE}.lora_C.weight", 4, 16), ["no place in a LoRA adapter", "lora_C"]),
-        (put(f"{PREFIX}{MODULE}.lora_A.bias", 4), ["no place in a LoRA adapter", "lora_A.bias"]),
-        (put(f"{PREFIX}{MODULE}.lora_B.bias", 12), ["a bias of lora_B", "lora_B.bias"]),
-        (put(f"{PREFIX}{MODULE}.lora_magnitude_vector.weight", 12), ["DoRA", "magnitude"]),
+        (
+            add_tensor(f"{PREFIX}{MODULE}.lora_embedding_A", 4, 9),
+            ["lora_A, lora_B, lora_embedding_A", A],
+        ),
+        (add_tensor(A, 3, 16), ["A is [3, 16] and B is [12, 4]", A, B]),
+        (add_tensor(B, 12, 5), ["A is [4, 16] and B is [12, 5]", A, B]),
+        (add_tensor(A, 4, 0), ["A is [4, 0]", A, B]),
+        (add_tensor(A, 16), ["factors of shape [16] and [12, 4]", A]),
+        (add_tensor(B), ["factors of shape [4, 16] and []", A]),
+        (add_tensor(A, 4, 16, 1, 1), ["factors of shape [4, 16, 1, 1]", A]),
+        (add_tensor(A.replace(".weight", ".default.weight"), 4, 16), ["the same parameter", A]),
+        (add_tensor(A.removeprefix(PREFIX), 4, 16), ["the same parameter", A]),
+        (add_tensor(PREFIX + HEAD, 3, 2), ["the same parameter", "lm_head.weight"]),
+        (
+            add_tensor(f"{PREFIX}{MODULE}.lora_C.weight", 4, 16),
+            ["no place in a LoRA adapter", "lora_C"],
+        ),
+        (
+            add_tensor(f"{PREFIX}{MODULE}.lora_A.bias", 4),
+            ["no place in a LoRA adapter", "lora_A.bias"],
+        ),
+        (add_tensor(f"{PREFIX}{MODULE}.lora_B.bias", 12), ["a bias of lora_B", "lora_B.bias"]),
+        (add_tensor(f"{PREFIX}{MODULE}.lora_magnitude_vector.weight", 12), ["DoRA", "magnitude"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -89,7 +98,7 @@ def test_infinities_that_cancel_are_seen(tmp_path: Path) -> None:
 
 
 def test_a_tensor_of_no_module_is_refused(tmp_path: Path) -> None:
-    folder = changed(tmp_path / "a", put("step", 1))
+    folder = changed(tmp_path / "a", add_tensor("step", 1))
     refused_merge(tmp_path, [folder], "step is a bare parameter", "adapter_model.safetensors  step")
 
 

@@ -18,7 +18,7 @@ FLAVORS = ("paper", "mergekit")
 TENTHS = [round(0.1 * i, 1) for i in range(1, 11)]
 
 
-def crumbs(inputs: Stack, **settings: Any) -> Tensor:
+def merge_breadcrumbs(inputs: Stack, **settings: Any) -> Tensor:
     return MethodCase.of("breadcrumbs", settings).merge(inputs)
 
 
@@ -33,7 +33,7 @@ def kept(tau: Sequence[float], density: float, gamma: float) -> list[float]:
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_worked_numbers(flavor: str) -> None:
     settings = {"density": 0.5, "gamma": 0.1, "space": "delta", "flavor": flavor}
-    result = crumbs(rows(TENTHS), **settings)[0]
+    result = merge_breadcrumbs(rows(TENTHS), **settings)[0]
     assert result.tolist() == [0, 0, 0, 0, 0.5, 0.6, 0.7, 0.8, 0.9, 0]
 
 
@@ -49,7 +49,7 @@ def test_deltas_by_the_definition(
         x = f.dense() if flavor == "paper" else f.dense().flatten()[None]
         left = torch.tensor([kept(row, density, 0.1) for row in x.tolist()], dtype=x.dtype)
         expected += w * left.view(11, 20)
-    result = crumbs(inputs, density=density, gamma=0.1, space="delta", flavor=flavor)
+    result = merge_breadcrumbs(inputs, density=density, gamma=0.1, space="delta", flavor=flavor)
     torch.testing.assert_close(result, expected)
 
 
@@ -66,26 +66,30 @@ def test_factors_at_each_adapters_own_rank(flavor: str) -> None:
         sign = 1 if merged else -1  # of the second adapter's weight, which A has
         merged.append(2 * torch.nn.functional.pad(left[0], (0, 0, 0, 2)) + sign * left[1])
     A, B = merged
-    whole = crumbs(inputs, density=0.4, gamma=0.1, flavor=flavor)
+    whole = merge_breadcrumbs(inputs, density=0.4, gamma=0.1, flavor=flavor)
     torch.testing.assert_close(whole, B.T @ A)
 
 
 def test_where_shares_do_not_fit_mergekit_leaves_fewer_outliers_out() -> None:
     inputs, settings = rows([1.0, 2, 3, 4]), {"gamma": 0.5, "space": "delta"}
-    assert crumbs(inputs, density=0.75, **settings).tolist() == [[1, 2, 0, 0]]
-    assert crumbs(inputs, density=0.75, flavor="mergekit", **settings).tolist() == [[1, 2, 3, 0]]
-    assert crumbs(inputs, density=1, flavor="mergekit", **settings).tolist() == [[1, 2, 3, 4]]
+    assert merge_breadcrumbs(inputs, density=0.75, **settings).tolist() == [[1, 2, 0, 0]]
+    assert merge_breadcrumbs(inputs, density=0.75, flavor="mergekit", **settings).tolist() == [
+        [1, 2, 3, 0]
+    ]
+    assert merge_breadcrumbs(inputs, density=1, flavor="mergekit", **settings).tolist() == [
+        [1, 2, 3, 4]
+    ]
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_less_than_one_entry_is_none(flavor: str) -> None:
-    assert not crumbs(rows([1.0, 2, 3]), density=0.3, space="delta", flavor=flavor).any()
+    assert not merge_breadcrumbs(rows([1.0, 2, 3]), density=0.3, space="delta", flavor=flavor).any()
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_equal_magnitudes_at_either_end_are_all_kept(flavor: str) -> None:
     inputs = rows([5.0, 3, -3, 2, 1, -1, 0.5, 0.1])
-    result = crumbs(inputs, density=0.375, gamma=0.25, space="delta", flavor=flavor)
+    result = merge_breadcrumbs(inputs, density=0.375, gamma=0.25, space="delta", flavor=flavor)
     assert result.tolist() == [[0, 3, -3, 2, 1, -1, 0, 0]]
 
 
@@ -93,8 +97,8 @@ def test_equal_magnitudes_at_either_end_are_all_kept(flavor: str) -> None:
 def test_signs_are_elected_with_weights_and_who_agrees_is_summed(flavor: str) -> None:
     inputs = rows([1.0, 1], [2.0, 1], [-4.0, 1], weights=(2, 2, 1))
     settings = {"density": 1, "gamma": 0, "space": "delta", "combine": "ties", "flavor": flavor}
-    assert crumbs(inputs, **settings).tolist() == [[6, 5]]
-    assert crumbs(inputs.reweighted((1.0, 1.0, 1.0)), **settings).tolist() == [[-4, 3]]
+    assert merge_breadcrumbs(inputs, **settings).tolist() == [[6, 5]]
+    assert merge_breadcrumbs(inputs.reweighted((1.0, 1.0, 1.0)), **settings).tolist() == [[-4, 3]]
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
@@ -103,7 +107,7 @@ def test_signs_are_elected_with_scalings_folded_in(flavor: str) -> None:
     first = Factors(torch.tensor([[3.0]]).double(), torch.tensor([[1.0]]).double())
     second = Factors(torch.tensor([[-2.0]]).double(), torch.tensor([[-4.0]]).double())
     inputs = Stack("module", (first, second), (1.0, 1.0), (1.0, 4.0))
-    result = crumbs(inputs, density=1, gamma=0, combine="ties", flavor=flavor)
+    result = merge_breadcrumbs(inputs, density=1, gamma=0, combine="ties", flavor=flavor)
     assert result.item() == (-2 * 2) * (-4 / 2)
 
 

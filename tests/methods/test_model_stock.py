@@ -21,7 +21,7 @@ def rows(*vectors: list[float], weights: list[float] | None = None) -> Stack:
     return Stack.of([Factors(torch.tensor([v]).double(), first) for v in vectors], weights)
 
 
-def alike(ranks: tuple[int, ...], **settings: object) -> Stack:
+def similar_stack(ranks: tuple[int, ...], **settings: object) -> Stack:
     """Random updates that have something in common."""
     common = random_stack(20, 30, (2,), seed=9).factors[0]
     stack = random_stack(20, 30, ranks, **settings)  # type: ignore[arg-type]
@@ -45,7 +45,7 @@ def test_worked_number() -> None:
 
 @pytest.mark.parametrize("ranks", [(3, 2), (3, 2, 4, 1)])
 def test_the_core_equals_the_dense_definition(ranks: tuple[int, ...]) -> None:
-    inputs = alike(ranks)
+    inputs = similar_stack(ranks)
     deltas = [f.dense() for f in inputs.factors]
     T, c = len(deltas), mean_cosine(deltas)
     expected = T * c / (1 + (T - 1) * c) * sum(deltas) / T
@@ -54,7 +54,7 @@ def test_the_core_equals_the_dense_definition(ranks: tuple[int, ...]) -> None:
 
 def test_weights_are_shares_of_the_runs() -> None:
     """T becomes 1 / Σ p^2, and pairs count by their weights."""
-    inputs = alike((3, 2, 4), weights=(2, 1, 0.5))
+    inputs = similar_stack((3, 2, 4), weights=(2, 1, 0.5))
     deltas = [f.dense() for f in inputs.factors]
     p = [2 / 3.5, 1 / 3.5, 0.5 / 3.5]
     pairs = list(combinations(range(3), 2))
@@ -67,7 +67,7 @@ def test_weights_are_shares_of_the_runs() -> None:
 
 
 def test_an_adapter_of_weight_zero_takes_no_part() -> None:
-    three, two = alike((3, 2, 4), weights=(1, 1, 0)), alike((3, 2))
+    three, two = similar_stack((3, 2, 4), weights=(1, 1, 0)), similar_stack((3, 2))
     torch.testing.assert_close(STOCK.merge(three), STOCK.merge(two))
 
 
@@ -93,7 +93,7 @@ def test_it_is_mergekits() -> None:
     from mergekit.merge_methods.base import TensorGroup
     from mergekit.merge_methods.model_stock import model_stock_merge_method
 
-    inputs = alike((3, 2, 4))
+    inputs = similar_stack((3, 2, 4))
     deltas = [f.dense() for f in inputs.factors]
     group = TensorGroup.from_tensors([torch.zeros_like(deltas[0]), *deltas], base_index=0)
     expected = model_stock_merge_method.merge_group(group, filter_wise=False)

@@ -17,7 +17,7 @@ def leading(delta: torch.Tensor, k: int) -> torch.Tensor:
     return U[:, :k] @ torch.diag(S[:k]) @ Vh[:k]
 
 
-def descended(deltas: torch.Tensor, flavor: str, k: int, steps: int, lr: float) -> torch.Tensor:
+def descend(deltas: torch.Tensor, flavor: str, k: int, steps: int, lr: float) -> torch.Tensor:
     mean = deltas.mean(0)
     cut = torch.stack([leading(d, k) for d in deltas])
     if flavor == "internvl":
@@ -43,7 +43,7 @@ def descended(deltas: torch.Tensor, flavor: str, k: int, steps: int, lr: float) 
 )
 def test_every_flavor_is_the_released_iteration(flavor: str, steps: int, lr: float) -> None:
     stacked = random_stack(12, 9, (5, 4, 4), weights=(1, 0.5, 2))
-    expected = descended(deltas_of(stacked), flavor, 3, steps, lr)
+    expected = descend(deltas_of(stacked), flavor, 3, steps, lr)
     merged = MethodCase.of("optmerge", {"flavor": flavor, "steps": steps, "lr": lr}).merge(stacked)
     torch.testing.assert_close(merged, expected, atol=1e-9, rtol=1e-9)
 

@@ -30,7 +30,7 @@ METHODS = {
 pytestmark = pytest.mark.filterwarnings("ignore:The density 1.0 is greater than or equal to 1")
 
 
-class Small(nn.Module):
+class TwoLinears(nn.Module):
     """Two linear layers and an embedding."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def model() -> peft.PeftModel:
             r=4, lora_alpha=alpha, target_modules=list(SHAPES), init_lora_weights=False
         )
         if adapted is None:
-            adapted = peft.get_peft_model(Small(), config, adapter_name=name)
+            adapted = peft.get_peft_model(TwoLinears(), config, adapter_name=name)
         else:
             adapted.add_adapter(name, config)
     assert adapted is not None
@@ -77,7 +77,7 @@ def stack(model: peft.PeftModel, module: str) -> Stack:
     return Stack(module, tuple(folded), WEIGHTS, scalings)
 
 
-def theirs(model: peft.PeftModel, kind: str, **settings: Any) -> None:
+def add_weighted(model: peft.PeftModel, kind: str, **settings: Any) -> None:
     model.base_model.add_weighted_adapter(
         list(ADAPTERS), list(WEIGHTS), "merged", combination_type=kind, **settings
     )
@@ -124,7 +124,7 @@ def test_factors_are_pefts(
 ) -> None:
     drawn = masks(model, settings["density"], 3, METHODS[name])
     feed(monkeypatch, drawn)
-    theirs(model, METHODS[name], **_in_their_words(settings))
+    add_weighted(model, METHODS[name], **_peft_settings(settings))
     seed = {"seed": 3} if name.startswith("dare") else {}
     for module in SHAPES:
         result = ours(model, name, module, **settings, **seed)
@@ -143,7 +143,7 @@ def test_deltas_are_pefts(
     """At a rank that loses nothing, PEFT's decomposition is the merged delta itself."""
     drawn = masks(model, settings["density"], 3, f"{METHODS[name]}_svd")
     feed(monkeypatch, drawn)
-    theirs(model, f"{METHODS[name]}_svd", svd_rank=9, **_in_their_words(settings))
+    add_weighted(model, f"{METHODS[name]}_svd", svd_rank=9, **_peft_settings(settings))
     seed = {"seed": 3} if name.startswith("dare") else {}
     for module in SHAPES:
         result = ours(model, name, module, space="delta", **settings, **seed)
@@ -174,6 +174,6 @@ def test_a_module_that_one_adapter_lacks_is_a_zero_update(adapter: str) -> None:
     torch.testing.assert_close(result.delta, expected)
 
 
-def _in_their_words(settings: dict[str, Any]) -> dict[str, Any]:
+def _peft_settings(settings: dict[str, Any]) -> dict[str, Any]:
     words = {"elect": "majority_sign_method"}
     return {words.get(name, name): value for name, value in settings.items()}

@@ -199,7 +199,7 @@ def test_without_normalization_the_scales_themselves_multiply_B() -> None:
     torch.testing.assert_close(merged.B, stacked.factors[0].B * 1.125)
 
 
-def individual(x: torch.Tensor, density: float) -> torch.Tensor:
+def prune_columns(x: torch.Tensor, density: float) -> torch.Tensor:
     """Columns of x pruned, and lifted by what each lost; written for dense test matrices."""
     threshold = x.abs().flatten().kthvalue(int(x.numel() * (1 - density))).values
     kept = x.where(x.abs() >= threshold, 0)
@@ -218,8 +218,8 @@ def test_individual_scales_of_table_7() -> None:
         "normalize": False,
     }
     plain = ablate(stacked, scaling=False, **settings)
-    own_A = individual(A, 0.5)
-    own_B = individual(B.T, 0.5).T
+    own_A = prune_columns(A, 0.5)
+    own_B = prune_columns(B.T, 0.5).T
     both = ablate(stacked, scale_from="both", **settings)
     torch.testing.assert_close(both.A, own_A)
     torch.testing.assert_close(both.B, own_B)

@@ -80,7 +80,7 @@ def model(base: Path) -> ScriptedModel:
     return ScriptedModel(base)
 
 
-def dies(base: Path) -> ScriptedModel:
+def exit_at_load(base: Path) -> ScriptedModel:
     os._exit(3)
 
 

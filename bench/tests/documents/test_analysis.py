@@ -156,7 +156,7 @@ def diagnosed(coefficient: float, norm: float = 1.0) -> DiagnosedMerge:
     return DiagnosedMerge({"size": norm}, tasks, 0.0)
 
 
-def swept(label: str, best: float, seen: float = 70) -> MeasuredMerge:
+def swept_merge(label: str, best: float, seen: float = 70) -> MeasuredMerge:
     tried = {best * 2.0**k: 60.0 - 10 * abs(k) for k in range(-3, 4)}
     averages = {"seen": [seen, seen - 1, seen + 1]}
     return MeasuredMerge(MergeId(label, "full", 4), "sweep", best, {}, averages, tried)
@@ -179,7 +179,7 @@ def test_a_factor_changes_sizes_and_nothing_else() -> None:
 
 
 def test_a_size_that_all_tuned_merges_share_gives_the_factor() -> None:
-    merges = [swept(str(c), best=0.5 / c) for c in (0.25, 0.5, 1, 2)]
+    merges = [swept_merge(str(c), best=0.5 / c) for c in (0.25, 0.5, 1, 2)]
     made = scale_rules.rules(merges, [diagnosed(c) for c in (0.25, 0.5, 1, 2)], ALONE[:4])
     by = {row["rule"]: row for row in made}
     assert by["mean coefficient"]["mean"] == pytest.approx(0)
@@ -200,8 +200,8 @@ def test_scores_between_factors_lie_on_a_line_over_the_logarithm() -> None:
 
 
 def test_zones_are_those_of_the_diagnosis() -> None:
-    tuned = [swept("a", 0.5), swept("b", 1), swept("c", 4)]
-    own = [swept("a", 1, seen=40), swept("b", 1), swept("c", 1, seen=67)]
+    tuned = [swept_merge("a", 0.5), swept_merge("b", 1), swept_merge("c", 4)]
+    own = [swept_merge("a", 1, seen=40), swept_merge("b", 1), swept_merge("c", 1, seen=67)]
     outcome = scale_rules.zones(
         tuned, own, [diagnosed(1.0), diagnosed(0.5), diagnosed(0.2)]
     )  # times √4
@@ -288,7 +288,7 @@ def test_a_figure_is_named_in_words() -> None:
     assert tables.named("size") == "`size`"
 
 
-def places_of(similarities: list[float]) -> dict[str, int]:
+def ranks_of(similarities: list[float]) -> dict[str, int]:
     diagnosed = [
         DiagnosedMerge(
             {"size": 2.0}, {n.rpartition(", ")[0]: [s] for n in paper_claims.PLACED}, 0.0
@@ -303,8 +303,8 @@ def places_of(similarities: list[float]) -> dict[str, int]:
 
 
 def test_a_place_counts_those_above() -> None:
-    assert set(places_of([0.3, 0.2, 0.1, 0.2]).values()) == {2}
-    assert set(places_of([0.1, 0.2, 0.1]).values()) == {1}
+    assert set(ranks_of([0.3, 0.2, 0.1, 0.2]).values()) == {2}
+    assert set(ranks_of([0.1, 0.2, 0.1]).values()) == {1}
 
 
 def test_a_template_with_a_slot_that_nothing_fills_is_an_error() -> None:

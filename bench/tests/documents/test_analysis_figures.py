@@ -88,15 +88,15 @@ def test_pictures_show_what_their_axes_say() -> None:
     assert point == {"merge": "ties", "seen": 70, "answer": 0.8, "similarity": 0.2, "rank": 3}
     higher = {**point, "merge": "x", "seen": 60, "answer": 0.4, "similarity": 0.1, "rank": 5}
     left, right = charts.prediction({"points": [point, higher]}).axes
-    assert dots(left) == [(0.4, 60), (0.8, 70)]
-    assert dots(right) == [(0.1, 60), (0.2, 70)]
+    assert scatter_points(left) == [(0.4, 60), (0.8, 70)]
+    assert scatter_points(right) == [(0.1, 60), (0.2, 70)]
     (axis,) = charts.size({"sizes": [{"merge": "ties", "size": 2.0, "factor": 0.5}]}).axes
-    assert dots(axis) == [(2, 0.5)]
+    assert scatter_points(axis) == [(2, 0.5)]
     bounds = {line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == "--"}
     assert bounds == {scale_rules.TOO_LARGE, scale_rules.TOO_SMALL}
 
 
-def dots(axis: Any) -> list[tuple[float, float]]:
+def scatter_points(axis: Any) -> list[tuple[float, float]]:
     return sorted((float(x), float(y)) for c in axis.collections for x, y in c.get_offsets())
 
 
@@ -112,7 +112,7 @@ def test_claims_about_adapters() -> None:
     assert about["chance"] == paper_claims.chance_spectra(invented().modules, 4)
 
 
-def fated(largest: float, rest: float) -> DiagnosedMerge:
+def diagnosed_merge(largest: float, rest: float) -> DiagnosedMerge:
     measures = (*paper_claims.SIDES, "both_matched", "answer")
     parts = (("largest", largest), ("rest", rest))
     tasks = {f"directions.{p}.{m}, mean": [x] for p, x in parts for m in measures}
@@ -121,7 +121,7 @@ def fated(largest: float, rest: float) -> DiagnosedMerge:
 
 def test_fates_are_each_merges_own() -> None:
     merges = [measured(label, 1) for label in ("robustmerge", "unknown", "ties")]
-    outcome = [fated(0.9, 0.3), fated(0.8, 0.2), fated(0.4, 0.5)]
+    outcome = [diagnosed_merge(0.9, 0.3), diagnosed_merge(0.8, 0.2), diagnosed_merge(0.4, 0.5)]
     rows = paper_claims.directions_kept(merges, outcome)
     drawn = [(row["merge"], row["largest left"], row["rest answer"]) for row in rows]
     assert drawn == [("ties", 0.4, 0.5), ("robustmerge", 0.9, 0.3)]

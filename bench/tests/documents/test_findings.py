@@ -21,13 +21,13 @@ def no_sizes(*_: object) -> dict[str, float]:
     return {"sqa of shared-0": 0.02}
 
 
-def made_up(*merges: Any) -> list[Data]:
+def condensed_views(*merges: Any) -> list[Data]:
     results = [*references(), *merges]
     return condense.condense_views(results, 200, no_sizes, draws=100)
 
 
 def test_a_table_has_the_merges_and_columns_that_were_run() -> None:
-    views = made_up(
+    views = condensed_views(
         merge("robustmerge", on(60, 40, 35), "sweep"),
         merge("ties", on(50, 20, 30), "sweep"),
         merge("dare", on(60, 40, 35), "sweep"),
@@ -47,7 +47,7 @@ def test_a_table_has_the_merges_and_columns_that_were_run() -> None:
 
 
 def test_the_best_is_bold_and_what_is_as_good_in_italics() -> None:
-    views = made_up(
+    views = condensed_views(
         merge("ace", on(60, 40, 35), "sweep", "full"),
         merge("tsv-m", on(60, 39.5, 35), "sweep", "full"),
         merge("ties", on(30, 20, 30), "sweep", "full"),

@@ -160,12 +160,12 @@ def test_changed_words_are_noticed(packed: Artifact, monkeypatch: pytest.MonkeyP
 
 def test_one_pixel_is_a_changed_world(monkeypatch: pytest.MonkeyPatch) -> None:
     before = module.fingerprints()
-    monkeypatch.setitem(TASKS, "sqa", Repainted(**vars(TASKS["sqa"])))
+    monkeypatch.setitem(TASKS, "sqa", ChangedPixel(**vars(TASKS["sqa"])))
     after = module.fingerprints()
     assert [name for name in before if before[name] != after[name]] == ["sqa"]
 
 
-class Repainted(type(TASKS["sqa"])):  # type: ignore[misc]
+class ChangedPixel(type(TASKS["sqa"])):  # type: ignore[misc]
     """A task with one pixel of one picture changed."""
 
     def items(self, split, count, seed=0):  # type: ignore[no-untyped-def]

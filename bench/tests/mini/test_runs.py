@@ -36,7 +36,7 @@ def jobs(
     return make_jobs(root, expert_sets(root, ["shared"], [0]), study, WORLD)
 
 
-def found(job: EvaluationJob, out: Path) -> dict[str, float]:
+def task_averages(job: EvaluationJob, out: Path) -> dict[str, float]:
     return {t: float(s.mean()) for t, s in Result.read(out / job.file).scores.items()}
 
 
@@ -48,11 +48,11 @@ def test_every_job_leaves_its_result(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(j.file for j in todo)
     assert [step.label for step in steps] == [job.label for job in todo]
     assert steps[-1].left == 0
-    assert found(todo[0], tmp_path / "out") == dict.fromkeys(
+    assert task_averages(todo[0], tmp_path / "out") == dict.fromkeys(
         ("sqa", "viz", "rec", "aok", "tab"), 20
     )
-    assert list(found(todo[1], tmp_path / "out")) == ["sqa"]
-    assert found(todo[1], tmp_path / "out")["sqa"] > 40  # an expert on its own task
+    assert list(task_averages(todo[1], tmp_path / "out")) == ["sqa"]
+    assert task_averages(todo[1], tmp_path / "out")["sqa"] > 40  # an expert on its own task
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
@@ -132,10 +132,9 @@ def test_one_failure_does_not_keep_the_others(tmp_path: Path) -> None:
 
 def test_a_worker_that_dies_is_reported(tmp_path: Path) -> None:
     todo = jobs(trained(tmp_path / "root"))
+    world = World(scripted_world.tasks, scripted_world.exit_at_load)
     with pytest.raises(MergeError, match="a worker died"):
-        evaluate(
-            todo, tmp_path / "out", World(scripted_world.tasks, scripted_world.dies), workers=2
-        )
+        evaluate(todo, tmp_path / "out", world, workers=2)
 
 
 def test_no_worker_at_all(tmp_path: Path) -> None:
@@ -165,7 +164,10 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
     tried = two.sweep["tried"]
     assert max(tried.values()) == tried[f"{two.factor:.4g}"]
     assert two.factor != 1
-    assert found(swept, tmp_path / "out")["sqa"] > found(default, tmp_path / "out")["sqa"]
+    assert (
+        task_averages(swept, tmp_path / "out")["sqa"]
+        > task_averages(default, tmp_path / "out")["sqa"]
+    )
 
 
 def test_a_sweep_never_looks_at_test_items_or_unseen_tasks(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ N = 4
 LEARNING = "--rank 4 --dropout 0 --batch 4 --epochs 60 --learning-rate 5e-3 --projector-rate 1e-3"
 
 
-def sure_of_itself(base: Path) -> Path:
+def enlarge_head(base: Path) -> Path:
     """Enlarge the head, which is frozen: as it is, no hidden state makes it sure of a token."""
     model = AutoModelForImageTextToText.from_pretrained(base)
     model.get_output_embeddings().weight.data *= 5
@@ -44,7 +44,7 @@ def lay_out(data: Path) -> Path:
 
 @pytest.mark.slow
 def test_from_training_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = str(sure_of_itself(save("llava", tmp_path / "base")))
+    base = str(enlarge_head(save("llava", tmp_path / "base")))
     data = str(lay_out(tmp_path / "data"))
     for task in TASKS:
         out = str(tmp_path / "adapters" / task)

@@ -22,13 +22,13 @@ LAYOUTS = [
 ]
 
 
-def touch(*paths: Path) -> None:
+def write_empty(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("[]")
 
 
-def asked(image: str | None) -> Question:
+def question_with(image: str | None) -> Question:
     return Question("val.json, record 4", "17", "What?", image, {})
 
 
@@ -37,8 +37,8 @@ def asked(image: str | None) -> Question:
 def test_every_layout_and_name(tmp_path: Path, layout: str, folder: str) -> None:
     place = tmp_path / layout / folder
     names = ("val_brief.json", "val_coco_type.json", "train.json")
-    touch(*(place / name for name in names))
-    touch(tmp_path / layout / "IconQA" / "val.json")
+    write_empty(*(place / name for name in names))
+    write_empty(tmp_path / layout / "IconQA" / "val.json")
     found = find(tmp_path, TASKS["flickr30k"])
     assert (found.questions, found.references, found.training) == tuple(place / n for n in names)
 
@@ -46,7 +46,7 @@ def test_every_layout_and_name(tmp_path: Path, layout: str, folder: str) -> None
 @pytest.mark.parametrize("task", [t for t in TASKS.values() if t.group != "vision"], ids=str)
 def test_every_task_has_names_to_be_found_by(tmp_path: Path, task: object) -> None:
     known = TASKS[task.name]  # type: ignore[attr-defined]
-    touch(tmp_path / known.folders[-1] / known.questions[-1])
+    write_empty(tmp_path / known.folders[-1] / known.questions[-1])
     found = find(tmp_path, known)
     assert found.questions.is_file()
     assert found.references is None
@@ -55,17 +55,17 @@ def test_every_task_has_names_to_be_found_by(tmp_path: Path, task: object) -> No
 
 def test_files_apart_from_the_questions(tmp_path: Path) -> None:
     """ScienceQA's problems lie with the pictures in the released scripts."""
-    touch(
+    write_empty(
         tmp_path / "instructions/ScienceQA/test.json", tmp_path / "datasets/ScienceQA/problems.json"
     )
     found = find(tmp_path, TASKS["scienceqa"])
     assert found.references == tmp_path / "datasets/ScienceQA/problems.json"
-    touch(tmp_path / "instructions/ScienceQA/problems.json")
+    write_empty(tmp_path / "instructions/ScienceQA/problems.json")
     assert find(tmp_path, TASKS["scienceqa"]).references == found.questions.parent / "problems.json"
 
 
 def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
-    touch(tmp_path / "instructions/VizWiz/test.json")
+    write_empty(tmp_path / "instructions/VizWiz/test.json")
     with pytest.raises(MergeError, match=r"no val\.json of VizWiz captions") as caught:
         find(tmp_path, TASKS["vizwiz"])
     said = str(caught.value)
@@ -94,35 +94,40 @@ def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
     ],
 )
 def test_pictures(tmp_path: Path, place: str, image: str) -> None:
-    touch(tmp_path / "instructions/ImageNet/test.json", tmp_path / place)
+    write_empty(tmp_path / "instructions/ImageNet/test.json", tmp_path / place)
     (tmp_path / "Seen_data").mkdir()
-    found = find_image(find(tmp_path, TASKS["imagenet"]), asked(image))
+    found = find_image(find(tmp_path, TASKS["imagenet"]), question_with(image))
     assert found is not None
     assert found.samefile(tmp_path / place)
 
 
 def test_the_name_as_it_is_written_comes_first(tmp_path: Path) -> None:
-    touch(
+    write_empty(
         tmp_path / "ImageNet/test.json",
         tmp_path / "datasets/test_a.png",
         tmp_path / "ImageNet/a.png",
     )
     found = find(tmp_path, TASKS["imagenet"])
-    assert find_image(found, asked("a.png")) == tmp_path / "ImageNet/a.png"
+    assert find_image(found, question_with("a.png")) == tmp_path / "ImageNet/a.png"
 
 
 def test_an_absolute_path_and_none_at_all(tmp_path: Path) -> None:
-    touch(tmp_path / "root/ImageNet/test.json", tmp_path / "elsewhere.png")
+    write_empty(tmp_path / "root/ImageNet/test.json", tmp_path / "elsewhere.png")
     found = find(tmp_path / "root", TASKS["imagenet"])
-    assert find_image(found, asked(str(tmp_path / "elsewhere.png"))) == tmp_path / "elsewhere.png"
-    assert find_image(found, asked(None)) is None
+    assert (
+        find_image(found, question_with(str(tmp_path / "elsewhere.png")))
+        == tmp_path / "elsewhere.png"
+    )
+    assert find_image(found, question_with(None)) is None
 
 
 @pytest.mark.parametrize("image", ["ImageNet/val/b.JPEG", "", ".", "x" * 5000, "a\0b"])
 def test_a_missing_picture_is_named_with_its_question(tmp_path: Path, image: str) -> None:
-    touch(tmp_path / "instructions/ImageNet/test.json", tmp_path / "datasets/ImageNet/val/a.JPEG")
+    write_empty(
+        tmp_path / "instructions/ImageNet/test.json", tmp_path / "datasets/ImageNet/val/a.JPEG"
+    )
     with pytest.raises(MergeError) as caught:
-        find_image(find(tmp_path, TASKS["imagenet"]), asked(image))
+        find_image(find(tmp_path, TASKS["imagenet"]), question_with(image))
     if len(image) > 2 and "\0" not in image and len(image) < 1000:
         assert "no image ImageNet/val/b.JPEG" in str(caught.value)
         assert str(tmp_path / "datasets") in str(caught.value)

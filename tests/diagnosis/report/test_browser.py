@@ -42,7 +42,7 @@ def text(diagnosis: Diagnosis) -> str:
     return render_page(diagnosis)
 
 
-def visit(
+def open_page(
     folder: Path, diagnosis: Diagnosis, width: int, *, dark: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what a script observed on the page, and the lines of the browser's console."""
@@ -76,7 +76,7 @@ def test_every_figure_is_drawn_and_interactive(
     tmp_path: Path, made: Callable[[], Diagnosis], width: int, theme: str
 ) -> None:
     diagnosis = made()
-    seen, console = visit(tmp_path, diagnosis, width, dark=theme == "dark")
+    seen, console = open_page(tmp_path, diagnosis, width, dark=theme == "dark")
     assert seen["drawn"] == seen["drawn_again"] == len(draw_figures(diagnosis))
     assert seen["empty"] == []
     assert seen["width"] == width

@@ -25,7 +25,7 @@ from robustmerge.diagnosis.verdict_texts import SUBJECTS, label_evidence
 LOADING = ("src", "href", "srcset", "data", "action", "poster", "background")
 
 
-class Outline(HTMLParser):
+class ParsedPage(HTMLParser):
     """Tags with their attributes, and the text of scripts and styles."""
 
     def __init__(self, text: str) -> None:
@@ -50,8 +50,8 @@ def made() -> str:
 
 
 @cache
-def outline() -> Outline:
-    return Outline(made())
+def outline() -> ParsedPage:
+    return ParsedPage(made())
 
 
 def test_nothing_is_loaded() -> None:
@@ -137,7 +137,7 @@ def test_names_cannot_break_out() -> None:
     text = render_page(renamed)
     assert text.count("<script") == made().count("<script")
     assert "alert(1)</" not in text
-    spec = json.loads(Outline(text).inside["specs"])["map-norm"]
+    spec = json.loads(ParsedPage(text).inside["specs"])["map-norm"]
     data = [spec["data"].get("values", ""), *spec.get("datasets", {}).values()]
     assert any(bad in table for table in data)  # as it is called, not cut or changed
 

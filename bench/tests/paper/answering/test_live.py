@@ -89,7 +89,7 @@ def separately(base: Path, adapter: Path | None, requests: list[Request]) -> lis
         model: Any = AutoModelForImageTextToText.from_pretrained(base).eval()
         model = attach(model, adapter) if adapter else model
     words = tokenizer(base.name)
-    return [_alone(model, words, base.name, inputs_of(base, one)) for one in requests]
+    return [_generate_alone(model, words, base.name, inputs_of(base, one)) for one in requests]
 
 
 def inputs_of(base: Path, one: Request) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def inputs_of(base: Path, one: Request) -> dict[str, Any]:
     return dict(processor(text=text, return_tensors="pt", add_special_tokens=False, **more))
 
 
-def _alone(model: Any, words: Any, family: str, inputs: Mapping[str, Any]) -> str:
+def _generate_alone(model: Any, words: Any, family: str, inputs: Mapping[str, Any]) -> str:
     arguments, chosen = dict(inputs), []
     for _ in range(MOST):
         with torch.no_grad():

@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Echo], Echo]:
+def use_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Echo], Echo]:
     def put(engine: Echo) -> Echo:
         monkeypatch.setattr(running, "open_engine", lambda *_: engine)
         return engine
@@ -62,17 +62,19 @@ def unchecked(**values: object) -> AnsweringOptions:
     return options
 
 
-def go(root: Path, tasks: str = "vqav2", out: str = "out", **more: Any) -> list[Path]:
+def answer_tasks(root: Path, tasks: str = "vqav2", out: str = "out", **more: Any) -> list[Path]:
     arguments: dict[str, Any] = {"adapter": str(root / "one"), "options": FEW} | more
     adapter = arguments.pop("adapter")
     base = str(arguments.pop("base", root / "base"))
     return answer(base, adapter, select_tasks(tasks), root / "data", root / out, **arguments)
 
 
-def test_what_is_written(root: Path, use: Callable[[Echo], Echo]) -> None:
-    use(Echo())
+def test_what_is_written(root: Path, use_engine: Callable[[Echo], Echo]) -> None:
+    use_engine(Echo())
     seen: list[tuple[str, int, int]] = []
-    files = go(root, "scienceqa,imagenet-r", progress=lambda *reported: seen.append(reported))
+    files = answer_tasks(
+        root, "scienceqa,imagenet-r", progress=lambda *reported: seen.append(reported)
+    )
     assert files == [root / "out" / "scienceqa.jsonl", root / "out" / "imagenet-r.jsonl"]
     lines = [json.loads(line) for line in files[0].read_text().splitlines()]
     assert [list(line) for line in lines] == [KEYS] * 11
@@ -91,9 +93,9 @@ def test_what_is_written(root: Path, use: Callable[[Echo], Echo]) -> None:
     assert seen[2:5] == [("scienceqa", n, 11) for n in (4, 8, 11)]
 
 
-def test_the_record(root: Path, use: Callable[[Echo], Echo]) -> None:
-    use(Echo())
-    go(root, "vqav2")
+def test_the_record(root: Path, use_engine: Callable[[Echo], Echo]) -> None:
+    use_engine(Echo())
+    answer_tasks(root, "vqav2")
     record = json.loads((root / "out" / "run.json").read_text())
     assert record["base"] == str(root / "base")
     assert record["adapter"]["source"] == str(root / "one")
@@ -102,7 +104,7 @@ def test_the_record(root: Path, use: Callable[[Echo], Echo]) -> None:
     assert record["settings"]["dtype"] == "float32"
     assert record["questions"]["vqav2"]["n"] == 11
     assert record["facts"] == {"device": "echo"}
-    go(root, "scienceqa")
+    answer_tasks(root, "scienceqa")
     both = json.loads((root / "out" / "run.json").read_text())
     assert both["questions"] == {**record["questions"], "scienceqa": both["questions"]["scienceqa"]}
     assert sorted(path.name for path in (root / "out").iterdir()) == [
@@ -113,42 +115,42 @@ def test_the_record(root: Path, use: Callable[[Echo], Echo]) -> None:
 
 
 def test_going_on_gives_the_same_bytes_in_the_same_windows(
-    root: Path, use: Callable[[Echo], Echo]
+    root: Path, use_engine: Callable[[Echo], Echo]
 ) -> None:
-    whole = use(Echo())
-    (file,) = go(root)
+    whole = use_engine(Echo())
+    (file,) = answer_tasks(root)
     wanted = file.read_bytes()
     for cut in [0, 1, *range(150, len(wanted), 90), len(wanted) - 1]:
         file.write_bytes(wanted[:cut])
-        engine = use(Echo())
-        go(root)
+        engine = use_engine(Echo())
+        answer_tasks(root)
         assert file.read_bytes() == wanted
         lines = wanted[:cut].count(b"\n")
         assert engine.windows == whole.windows[lines // 4 :]
 
 
-def test_an_interrupt_leaves_whole_windows(root: Path, use: Callable[[Echo], Echo]) -> None:
-    use(Echo())
-    (file,) = go(root)
+def test_an_interrupt_leaves_whole_windows(root: Path, use_engine: Callable[[Echo], Echo]) -> None:
+    use_engine(Echo())
+    (file,) = answer_tasks(root)
     wanted = file.read_bytes()
     for stop in range(3):
         file.unlink(missing_ok=True)
-        use(Echo(stop))
+        use_engine(Echo(stop))
         with pytest.raises(KeyboardInterrupt):
-            go(root)
+            answer_tasks(root)
         existing = file.read_bytes() if file.exists() else b""
         assert existing == b"".join(wanted.splitlines(keepends=True)[: 4 * stop])
-        use(Echo())
-        go(root)
+        use_engine(Echo())
+        answer_tasks(root)
         assert file.read_bytes() == wanted
 
 
 def test_what_is_finished_needs_no_model(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
-    (file,) = go(root)
+    (file,) = answer_tasks(root)
     before = file.stat()
     monkeypatch.setattr(running, "open_engine", lambda *_: pytest.fail("loaded"))
-    assert go(root) == [file]
+    assert answer_tasks(root) == [file]
     assert file.stat().st_mtime_ns == before.st_mtime_ns
 
 
@@ -195,15 +197,15 @@ def other_questions(root: Path) -> dict[str, Any]:
 )
 def test_a_folder_of_another_run_is_refused(
     root: Path,
-    use: Callable[[Echo], Echo],
+    use_engine: Callable[[Echo], Echo],
     change: Callable[[Path], dict[str, Any]],
     message: list[str],
 ) -> None:
-    use(Echo())
-    (file,) = go(root)
+    use_engine(Echo())
+    (file,) = answer_tasks(root)
     before = file.read_bytes(), (root / "out" / "run.json").read_bytes()
     with pytest.raises(MergeError, match="answers of another run") as caught:
-        go(root, **change(root))
+        answer_tasks(root, **change(root))
     for part in message:
         assert part in str(caught.value)
     assert (file.read_bytes(), (root / "out" / "run.json").read_bytes()) == before
@@ -213,27 +215,27 @@ def test_a_folder_of_another_run_is_refused(
     "change", [renamed, lambda _: {"options": replace(FEW, batch=7, device="cpu:0")}]
 )
 def test_what_does_not_matter_may_change(
-    root: Path, use: Callable[[Echo], Echo], change: Callable[[Path], dict[str, Any]]
+    root: Path, use_engine: Callable[[Echo], Echo], change: Callable[[Path], dict[str, Any]]
 ) -> None:
-    use(Echo())
-    (file,) = go(root)
+    use_engine(Echo())
+    (file,) = answer_tasks(root)
     wanted = file.read_bytes()
     file.write_bytes(wanted[:700])
-    go(root, **change(root))
+    answer_tasks(root, **change(root))
     assert [json.loads(x)["text"] for x in file.read_bytes().splitlines()] == [
         json.loads(x)["text"] for x in wanted.splitlines()
     ]
 
 
 def test_a_folder_of_a_base_with_a_relative_path_is_the_same(
-    root: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
+    root: Path, use_engine: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(Echo())
-    go(root)
+    use_engine(Echo())
+    answer_tasks(root)
     monkeypatch.chdir(root)
     record.rebase(root / "out", "base")
     assert read_json(root / "out" / "run.json")["base"] == str(root / "base")
-    go(root, "scienceqa", base="base")
+    answer_tasks(root, "scienceqa", base="base")
     record.rebase(root / "out", "owner/base")  # on the Hub
     assert read_json(root / "out" / "run.json")["base"] == "owner/base"
 
@@ -246,9 +248,9 @@ def test_a_model_that_fails_to_load_leaves_no_record(
 
     monkeypatch.setattr(running, "open_engine", fail)
     with pytest.raises(MergeError, match="no such model"):
-        go(root)
+        answer_tasks(root)
     monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
-    go(root, options=replace(FEW, dtype="bfloat16"))
+    answer_tasks(root, options=replace(FEW, dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
@@ -264,32 +266,34 @@ def test_a_model_that_fails_to_load_leaves_no_record(
 )
 def test_a_file_that_was_changed_by_hand(
     root: Path,
-    use: Callable[[Echo], Echo],
+    use_engine: Callable[[Echo], Echo],
     spoil: Callable[[list[str]], list[str]],
     problem: str,
 ) -> None:
-    use(Echo())
-    (file,) = go(root)
+    use_engine(Echo())
+    (file,) = answer_tasks(root)
     spoiled = "".join(spoil(file.read_text().splitlines(keepends=True)))
     file.write_text(spoiled)
     with pytest.raises(MergeError, match=problem) as caught:
-        go(root)
+        answer_tasks(root)
     assert str(file) in str(caught.value)
     assert file.read_text() == spoiled
 
 
-def test_answers_without_a_record_are_left_alone(root: Path, use: Callable[[Echo], Echo]) -> None:
-    use(Echo())
+def test_answers_without_a_record_are_left_alone(
+    root: Path, use_engine: Callable[[Echo], Echo]
+) -> None:
+    use_engine(Echo())
     (root / "out").mkdir()
     (root / "out" / "vqav2.jsonl").write_text("mine\n")
     with pytest.raises(MergeError, match=r"holds vqav2\.jsonl, but no run\.json"):
-        go(root)
+        answer_tasks(root)
     assert (root / "out" / "vqav2.jsonl").read_text() == "mine\n"
 
 
-def test_the_first_questions_only(root: Path, use: Callable[[Echo], Echo]) -> None:
-    engine = use(Echo())
-    (file,) = go(root, options=replace(FEW, limit=5))
+def test_the_first_questions_only(root: Path, use_engine: Callable[[Echo], Echo]) -> None:
+    engine = use_engine(Echo())
+    (file,) = answer_tasks(root, options=replace(FEW, limit=5))
     assert len(read_predictions(file)) == 5
     assert engine.windows == [["100", "101", "102", "103"], ["104"]]
 
@@ -322,7 +326,7 @@ def test_bad_questions_are_found_before_a_model_is_loaded(
     monkeypatch.setattr(running, "open_engine", lambda *_: pytest.fail("loaded"))
     edit(root, change)
     with pytest.raises(MergeError) as caught:
-        go(root)
+        answer_tasks(root)
     for part in message:
         assert part in str(caught.value)
     assert not (root / "out").exists()
@@ -347,7 +351,7 @@ def test_bad_questions_are_found_before_a_model_is_loaded(
 )
 def test_options_that_make_no_sense(root: Path, options: AnsweringOptions, problem: str) -> None:
     with pytest.raises(MergeError, match=problem):
-        go(root, options=options)
+        answer_tasks(root, options=options)
 
 
 def test_types_by_device_and_family() -> None:
@@ -357,30 +361,32 @@ def test_types_by_device_and_family() -> None:
     assert AnsweringOptions(device="cuda", dtype="float32").dtype_for(llava_15=False) == "float32"
 
 
-def test_general_benchmarks_come_by_the_same_path(root: Path, use: Callable[[Echo], Echo]) -> None:
+def test_general_benchmarks_come_by_the_same_path(
+    root: Path, use_engine: Callable[[Echo], Echo]
+) -> None:
     fill(root / "data", ("pope", "mme"), n=5, layout="eval")
-    use(Echo())
-    pope, mme = go(root, "pope,mme")
+    use_engine(Echo())
+    pope, mme = answer_tasks(root, "pope,mme")
     assert len(read_predictions(pope)) == 5
     assert [one.id for one in read_predictions(mme)] == [0, 0, 1, 1, 2]
 
 
-def test_a_place_that_cannot_be_written_to(root: Path, use: Callable[[Echo], Echo]) -> None:
-    use(Echo())
+def test_a_place_that_cannot_be_written_to(root: Path, use_engine: Callable[[Echo], Echo]) -> None:
+    use_engine(Echo())
     (root / "out").write_text("a file")
     with pytest.raises(MergeError, match="cannot write") as caught:
-        go(root)
+        answer_tasks(root)
     assert str(root / "out") in str(caught.value)
     (root / "taken" / "vqav2.jsonl").mkdir(parents=True)
     with pytest.raises(MergeError):
-        go(root, out="taken")
+        answer_tasks(root, out="taken")
 
 
 def test_a_disk_that_is_full(
-    root: Path, use: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
+    root: Path, use_engine: Callable[[Echo], Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(Echo())
-    (whole,) = go(root, out="whole")
+    use_engine(Echo())
+    (whole,) = answer_tasks(root, out="whole")
     real, left = Path.open, [2]
 
     def scarce(path: Path, *how: Any, **more: Any) -> Any:
@@ -392,22 +398,22 @@ def test_a_disk_that_is_full(
 
     monkeypatch.setattr(Path, "open", scarce)
     with pytest.raises(MergeError, match="No space left"):
-        go(root)
+        answer_tasks(root)
     monkeypatch.undo()
-    use(Echo())
+    use_engine(Echo())
     monkeypatch.setattr(running, "open_engine", lambda *_: Echo())
-    (file,) = go(root)
+    (file,) = answer_tasks(root)
     assert file.read_bytes() == whole.read_bytes()
 
 
 def test_two_runs_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def again(*_: Any) -> Any:
         with pytest.raises(MergeError, match="another run is writing"):
-            go(root)
+            answer_tasks(root)
         return Echo()
 
     monkeypatch.setattr(running, "open_engine", again)
-    assert len(go(root)) == 1
+    assert len(answer_tasks(root)) == 1
 
 
 CHILD = """
@@ -437,9 +443,9 @@ run.answer(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_killed_and_started_again(root: Path, use: Callable[[Echo], Echo]) -> None:
-    use(Echo())
-    (whole,) = go(root, out="whole")
+def test_killed_and_started_again(root: Path, use_engine: Callable[[Echo], Echo]) -> None:
+    use_engine(Echo())
+    (whole,) = answer_tasks(root, out="whole")
     paths = os.pathsep.join(sys.path)
     arguments = [sys.executable, "-c", CHILD, str(root)]
     with subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": paths}) as process:
@@ -453,8 +459,8 @@ def test_killed_and_started_again(root: Path, use: Callable[[Echo], Echo]) -> No
     assert file.read_bytes() == b"".join(whole.read_bytes().splitlines(keepends=True)[:8])
     with file.open("ab") as half:
         half.write(whole.read_bytes()[len(file.read_bytes()) :][:37])
-    engine = use(Echo())
-    go(root)
+    engine = use_engine(Echo())
+    answer_tasks(root)
     assert file.read_bytes() == whole.read_bytes()
     assert engine.windows == [["108", "109", "110"]]
 

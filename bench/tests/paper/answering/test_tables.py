@@ -40,13 +40,13 @@ def table(root: Path, *images: str) -> Path:
     return root
 
 
-def coded(path: Path) -> str:
+def base64_of(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
 def test_what_is_requested_is_what_llavas_script_asks(tmp_path: Path) -> None:
     files = [draw(tmp_path / f"{n}.jpg", n) for n in range(2)]
-    root = table(tmp_path, *map(coded, files), "241")
+    root = table(tmp_path, *map(base64_of, files), "241")
     paper = read_prompts(root, MMBENCH, AnsweringOptions())
     tail = (
         "Which?\nA. cat\nB. dog\nAnswer with the option's letter from the given choices directly."
@@ -83,7 +83,7 @@ def test_its_images_are_opened_like_files(tmp_path: Path) -> None:
     [("", "no image"), ("999", "no image"), ("???not base64", "not base64"), ("242", "base64")],
 )
 def test_a_image_that_is_none(tmp_path: Path, image: str, problem: str) -> None:
-    root = table(tmp_path, coded(draw(tmp_path / "0.png", 0)), image)
+    root = table(tmp_path, base64_of(draw(tmp_path / "0.png", 0)), image)
     with pytest.raises(MergeError, match=problem) as caught:
         read_prompts(root, MMBENCH, AnsweringOptions())
     assert "row 2, question 242" in str(caught.value)
@@ -97,7 +97,7 @@ def test_a_server_is_sent_the_image_too(tmp_path: Path) -> None:
     server._frames = True
     request = Request(1, "Which?", path.read_bytes(), "crop", 3, "here")
     assert request.image is not None
-    assert server._image_url(request, request.image) == f"data:image/jpeg;base64,{coded(path)}"
+    assert server._image_url(request, request.image) == f"data:image/jpeg;base64,{base64_of(path)}"
     padded = server._image_url(replace(request, framing="pad"), request.image)
     assert padded.startswith("data:image/png;base64,")
 

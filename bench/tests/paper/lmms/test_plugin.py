@@ -33,7 +33,7 @@ NAMES = tuple(task.name for task in SEEN + UNSEEN)
 
 
 @pytest.fixture(autouse=True)
-def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_lmms(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_lmms.install(monkeypatch)
     # METEOR takes half a minute, and is another file's to test.
     monkeypatch.setattr(java, "missing_software", lambda: "Java is not run here")

@@ -16,7 +16,7 @@ from robustmerge_bench.paper.tasks import TASKS
 Answer = tuple[str | int, str] | Mapping[str, Any]
 
 
-class Desk:
+class ScoringFolder:
     """Writes files into a folder and scores them."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,5 +63,5 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def scoring(tmp_path: Path) -> ScoringFolder:
+    return ScoringFolder(tmp_path)

@@ -36,15 +36,15 @@ def test_no_text_breaks_a_rule(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\n", ".", "?!"])
 @pytest.mark.parametrize("task", ["imagenet", "vqav2", "iconqa", "ocrvqa", "aokvqa"])
-def test_nothing_is_never_right(desk: Any, task: str, text: str) -> None:
+def test_nothing_is_never_right(scoring: Any, task: str, text: str) -> None:
     for answer in ("A", "the") if task == "imagenet" else ("A", "the", "", " ", "."):
         questions = [{"question_id": 1, "answer": answer}]
-        assert desk.scores(task, questions, [(1, text)], "fixed") == [0]
+        assert scoring.scores(task, questions, [(1, text)], "fixed") == [0]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(st.lists(st.tuples(*[st.integers(0, 50)] * 2, *[st.integers(10, 50)] * 2), min_size=1))
-def test_perfect_boxes_are_right_by_the_right_rule(desk: Any, corners: list[Any]) -> None:
+def test_perfect_boxes_are_right_by_the_right_rule(scoring: Any, corners: list[Any]) -> None:
     """The official rule cuts their last digit; what is left is never more."""
     texts = [f"[{x / 100:.2f}, {y / 100:.2f}, {(x + w) / 100:.2f}, {(y + h) / 100:.2f}]"
              for x, y, w, h in corners]  # fmt: skip
@@ -52,15 +52,15 @@ def test_perfect_boxes_are_right_by_the_right_rule(desk: Any, corners: list[Any]
         {"question_id": i, "answer_bbox": text, "size": [640, 480]} for i, text in enumerate(texts)
     ]
     answers = list(enumerate(texts))
-    assert desk.score("rec", questions, answers, "fixed").value == 100
-    for i, expected in enumerate(desk.scores("rec", questions, answers, "official")):
+    assert scoring.score("rec", questions, answers, "fixed").value == 100
+    for i, expected in enumerate(scoring.scores("rec", questions, answers, "official")):
         cut = official.cut_box(texts[i])
-        assert cut is None or cut[:3] == pytest.approx(boxes.right_box(read(desk, i))[:3])
+        assert cut is None or cut[:3] == pytest.approx(boxes.right_box(read(scoring, i))[:3])
         assert expected in (0, 100)
 
 
-def read(desk: Any, i: int) -> Any:
-    return read_questions(desk.folder / "questions.json")[i]
+def read(scoring: Any, i: int) -> Any:
+    return read_questions(scoring.folder / "questions.json")[i]
 
 
 @pytest.mark.parametrize("index", ["inf", "nan", "", "x"])

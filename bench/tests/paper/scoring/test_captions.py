@@ -49,7 +49,7 @@ def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def fake_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     pytest.importorskip("pycocoevalcap")
     path = tmp_path / "bin" / "java"
     path.parent.mkdir()
@@ -87,8 +87,8 @@ def expected() -> dict[str, float]:
 @pytest.mark.usefixtures("no_java")
 @pytest.mark.parametrize("task", ["vizwiz", "flickr30k", "screen2words"])
 @pytest.mark.parametrize("protocol", ["official", "fixed"])
-def test_without_java_it_is_said(desk: Any, task: str, protocol: str) -> None:
-    score = desk.score(task, questions(), ANSWERS, protocol, desk.write("refs.json", coco()))
+def test_without_java_it_is_said(scoring: Any, task: str, protocol: str) -> None:
+    score = scoring.score(task, questions(), ANSWERS, protocol, scoring.write("refs.json", coco()))
     assert score.missing == ("METEOR",)
     assert score.parts == pytest.approx(expected(), abs=1e-10)
     assert score.value == pytest.approx(np.mean(list(expected().values())), abs=1e-10)
@@ -97,18 +97,22 @@ def test_without_java_it_is_said(desk: Any, task: str, protocol: str) -> None:
         java.tokenize(["a"])
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_without_the_extra_it_is_said(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fake_java")
+def test_without_the_extra_it_is_said(scoring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "find_spec", lambda name: None)
-    score = desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco()))
+    score = scoring.score(
+        "vizwiz", questions(), ANSWERS, "fixed", scoring.write("refs.json", coco())
+    )
     assert score.missing == ("METEOR",)
     assert "robustmerge-bench[captions]" in java.missing_software()
 
 
-@pytest.mark.usefixtures("stand_in")
+@pytest.mark.usefixtures("fake_java")
 @pytest.mark.parametrize("protocol", ["official", "fixed"])
-def test_with_java_seven_metrics_count(desk: Any, protocol: str) -> None:
-    score = desk.score("vizwiz", questions(), ANSWERS, protocol, desk.write("refs.json", coco()))
+def test_with_java_seven_metrics_count(scoring: Any, protocol: str) -> None:
+    score = scoring.score(
+        "vizwiz", questions(), ANSWERS, protocol, scoring.write("refs.json", coco())
+    )
     assert score.missing == ()
     assert list(score.parts) == [*list(expected())[:4], "METEOR", *list(expected())[4:]]
     assert score.value == pytest.approx(np.mean(list(score.parts.values())), abs=1e-10)
@@ -130,13 +134,15 @@ def test_with_java_seven_metrics_count(desk: Any, protocol: str) -> None:
         ("for _ in '123': print('0 ' * 22)", "METEOR gave 3 lines of counts for 3 captions"),
     ],
 )
-def test_java_that_fails_is_an_error(desk: Any, stand_in: Path, script: str, message: str) -> None:
-    stand_in.write_text(f"#!{sys.executable}\n{script}\n")
+def test_java_that_fails_is_an_error(
+    scoring: Any, fake_java: Path, script: str, message: str
+) -> None:
+    fake_java.write_text(f"#!{sys.executable}\n{script}\n")
     with pytest.raises(MergeError, match=message):
-        desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco()))
+        scoring.score("vizwiz", questions(), ANSWERS, "fixed", scoring.write("refs.json", coco()))
 
 
-@pytest.mark.usefixtures("stand_in")
+@pytest.mark.usefixtures("fake_java")
 def test_punctuation_is_dropped_after_the_tokenizer() -> None:
     assert java.tokenize(["A dog , -LRB- red .", "", "\n.."]) == [
         ("a", "dog", "-lrb-", "red"),
@@ -145,81 +151,85 @@ def test_punctuation_is_dropped_after_the_tokenizer() -> None:
     ]
 
 
-def test_a_tokenizer_that_loses_lines(stand_in: Path) -> None:
-    stand_in.write_text(f"#!{sys.executable}\nprint('a')\n")
+def test_a_tokenizer_that_loses_lines(fake_java: Path) -> None:
+    fake_java.write_text(f"#!{sys.executable}\nprint('a')\n")
     with pytest.raises(MergeError, match="the tokenizer gave 1 lines for 2 captions"):
         java.tokenize(["a", "b"])
 
 
 @pytest.mark.usefixtures("no_java")
-def test_official_takes_line_k_for_image_k(desk: Any) -> None:
-    references = desk.write("refs.json", coco())
+def test_official_takes_line_k_for_image_k(scoring: Any) -> None:
+    references = scoring.write("refs.json", coco())
     turned = [ANSWERS[1], ANSWERS[0], ANSWERS[2]]
-    right = desk.score("vizwiz", questions(), ANSWERS, "official", references).value
-    wrong = desk.score("vizwiz", questions(), turned, "official", references).value
+    right = scoring.score("vizwiz", questions(), ANSWERS, "official", references).value
+    wrong = scoring.score("vizwiz", questions(), turned, "official", references).value
     assert wrong < right - 20
-    assert desk.score("vizwiz", questions(), turned, "fixed", references).value == right
+    assert scoring.score("vizwiz", questions(), turned, "fixed", references).value == right
     other = [("?", text) for text in SAID]
-    assert desk.score("vizwiz", questions(), other, "official", references).value == right
+    assert scoring.score("vizwiz", questions(), other, "official", references).value == right
 
 
 @pytest.mark.usefixtures("no_java")
 @pytest.mark.parametrize("n", [2, 4])
-def test_official_needs_all_captions(desk: Any, n: int) -> None:
+def test_official_needs_all_captions(scoring: Any, n: int) -> None:
     answers = [*ANSWERS, ("q4", "x")][:n]
     with pytest.raises(MergeError, match=f"{n} captions for 3 images") as caught:
-        desk.score("vizwiz", questions(), answers, "official", desk.write("refs.json", coco()))
+        scoring.score(
+            "vizwiz", questions(), answers, "official", scoring.write("refs.json", coco())
+        )
     assert f"predictions.jsonl, line {n}" in caught.value.where
 
 
 @pytest.mark.usefixtures("no_java")
-def test_official_needs_numbers_from_one(desk: Any) -> None:
-    references = desk.write("refs.json", coco((0, 1, 2)))
+def test_official_needs_numbers_from_one(scoring: Any) -> None:
+    references = scoring.write("refs.json", coco((0, 1, 2)))
     with pytest.raises(MergeError, match="not numbered 1 to 3: for 1 there is 0"):
-        desk.score("vizwiz", questions(), ANSWERS, "official", references)
-    references = desk.write("refs.json", coco((2, 3, 1)))
-    score = desk.score("vizwiz", questions(), [ANSWERS[2], *ANSWERS[:2]], "official", references)
+        scoring.score("vizwiz", questions(), ANSWERS, "official", references)
+    references = scoring.write("refs.json", coco((2, 3, 1)))
+    score = scoring.score("vizwiz", questions(), [ANSWERS[2], *ANSWERS[:2]], "official", references)
     assert score.parts == pytest.approx(expected(), abs=1e-10)
 
 
 @pytest.mark.usefixtures("no_java")
-def test_fixed_goes_by_file_name(desk: Any) -> None:
+def test_fixed_goes_by_file_name(scoring: Any) -> None:
     for content in coco((7, 5, 6)), coco((3, 1, 2)):
-        references = desk.write("refs.json", content)
-        score = desk.score("vizwiz", questions(), ANSWERS, "fixed", references)
+        references = scoring.write("refs.json", content)
+        score = scoring.score("vizwiz", questions(), ANSWERS, "fixed", references)
         assert score.parts == pytest.approx(expected(), abs=1e-10)
     prefixed = questions(("a/test_1.jpg", "a/test_2.jpg", "a/test_3.jpg"))
-    assert desk.score("vizwiz", prefixed, ANSWERS, "fixed", references).value == score.value
+    assert scoring.score("vizwiz", prefixed, ANSWERS, "fixed", references).value == score.value
 
 
 @pytest.mark.usefixtures("no_java")
-def test_fixed_goes_by_place_where_there_are_no_names(desk: Any) -> None:
-    references = desk.write("refs.json", coco(named=False))
-    score = desk.score("vizwiz", questions(), ANSWERS, "fixed", references)
+def test_fixed_goes_by_place_where_there_are_no_names(scoring: Any) -> None:
+    references = scoring.write("refs.json", coco(named=False))
+    score = scoring.score("vizwiz", questions(), ANSWERS, "fixed", references)
     assert score.parts == pytest.approx(expected(), abs=1e-10)
-    references = desk.write("refs.json", coco((4, 5, 6), named=False))
+    references = scoring.write("refs.json", coco((4, 5, 6), named=False))
     with pytest.raises(MergeError, match="not numbered 1 to 3"):
-        desk.score("vizwiz", questions(), ANSWERS, "fixed", references)
-    references = desk.write("refs.json", coco((1, 2), named=False))
+        scoring.score("vizwiz", questions(), ANSWERS, "fixed", references)
+    references = scoring.write("refs.json", coco((1, 2), named=False))
     with pytest.raises(MergeError, match="2 images for 3 questions"):
-        desk.score("vizwiz", questions(), ANSWERS, "fixed", references)
+        scoring.score("vizwiz", questions(), ANSWERS, "fixed", references)
 
 
 @pytest.mark.usefixtures("no_java")
-def test_references_of_other_images(desk: Any) -> None:
-    references = desk.write("refs.json", coco())
+def test_references_of_other_images(scoring: Any) -> None:
+    references = scoring.write("refs.json", coco())
     with pytest.raises(MergeError, match=r"no image './9.jpg'") as caught:
-        desk.score("vizwiz", questions(("1.jpg", "./9.jpg", "3.jpg")), ANSWERS, "fixed", references)
+        scoring.score(
+            "vizwiz", questions(("1.jpg", "./9.jpg", "3.jpg")), ANSWERS, "fixed", references
+        )
     assert "questions.json, record 2" in caught.value.where
 
 
 @pytest.mark.usefixtures("no_java")
-def test_a_missing_caption_is_an_empty_one(desk: Any) -> None:
-    references = desk.write("refs.json", coco())
+def test_a_missing_caption_is_an_empty_one(scoring: Any) -> None:
+    references = scoring.write("refs.json", coco())
     with pytest.raises(MergeError, match="1 of 3 questions have no answer: 'q3'"):
-        desk.score("vizwiz", questions(), ANSWERS[:2], "fixed", references)
-    less = desk.score("vizwiz", questions(), ANSWERS[:2], "fixed", references, missing="wrong")
-    empty = desk.score("vizwiz", questions(), [*ANSWERS[:2], ("q3", "")], "fixed", references)
+        scoring.score("vizwiz", questions(), ANSWERS[:2], "fixed", references)
+    less = scoring.score("vizwiz", questions(), ANSWERS[:2], "fixed", references, missing="wrong")
+    empty = scoring.score("vizwiz", questions(), [*ANSWERS[:2], ("q3", "")], "fixed", references)
     assert less.value == empty.value
     assert less.empty == empty.empty == pytest.approx(1 / 3)
 
@@ -233,43 +243,45 @@ def test_a_missing_caption_is_an_empty_one(desk: Any) -> None:
         {"images": [{"id": 1}], "annotations": [{"image_id": 1}]},
     ],
 )  # fmt: skip
-def test_what_is_no_reference_file(desk: Any, content: Any, protocol: str) -> None:
+def test_what_is_no_reference_file(scoring: Any, content: Any, protocol: str) -> None:
     with pytest.raises(MergeError, match="no references for captions") as caught:
-        desk.score("vizwiz", questions(), ANSWERS, protocol, desk.write("refs.json", content))
+        scoring.score("vizwiz", questions(), ANSWERS, protocol, scoring.write("refs.json", content))
     assert "refs.json" in caught.value.where
 
 
 @pytest.mark.usefixtures("no_java")
-def test_an_image_without_a_caption(desk: Any) -> None:
+def test_an_image_without_a_caption(scoring: Any) -> None:
     content = coco()
     content["annotations"][2]["caption"] = content["annotations"][3]["caption"] = "."
     with pytest.raises(MergeError, match="image 2 has no caption"):
-        desk.score("vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", content))
+        scoring.score("vizwiz", questions(), ANSWERS, "fixed", scoring.write("refs.json", content))
 
 
 @pytest.mark.usefixtures("no_java")
 @pytest.mark.parametrize("protocol", ["official", "fixed"])
-def test_captions_of_images_that_are_not_listed_do_not_count(desk: Any, protocol: str) -> None:
+def test_captions_of_images_that_are_not_listed_do_not_count(scoring: Any, protocol: str) -> None:
     content = coco()
     content["annotations"].append({"image_id": 9, "caption": "a red dog runs"})
-    score = desk.score("vizwiz", questions(), ANSWERS, protocol, desk.write("refs.json", content))
+    score = scoring.score(
+        "vizwiz", questions(), ANSWERS, protocol, scoring.write("refs.json", content)
+    )
     assert score.parts == pytest.approx(expected(), abs=1e-10)
 
 
 @pytest.mark.usefixtures("no_java")
-def test_references_beside_the_questions(desk: Any) -> None:
+def test_references_beside_the_questions(scoring: Any) -> None:
     with pytest.raises(MergeError, match="not in its questions") as caught:
-        desk.score("vizwiz", questions(), ANSWERS, "fixed")
+        scoring.score("vizwiz", questions(), ANSWERS, "fixed")
     assert "val_coco_type.json" in caught.value.where
-    desk.write("val_coco_type.json", coco())
-    assert desk.score("vizwiz", questions(), ANSWERS, "fixed").n == 3
+    scoring.write("val_coco_type.json", coco())
+    assert scoring.score("vizwiz", questions(), ANSWERS, "fixed").n == 3
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_drawn_sets_are_scored_as_sets(desk: Any) -> None:
+@pytest.mark.usefixtures("fake_java")
+def test_drawn_sets_are_scored_as_sets(scoring: Any) -> None:
     """The figure of drawn rows is the metrics of the drawn captions, but for CIDEr's weights."""
-    score: Score = desk.score(
-        "vizwiz", questions(), ANSWERS, "fixed", desk.write("refs.json", coco())
+    score: Score = scoring.score(
+        "vizwiz", questions(), ANSWERS, "fixed", scoring.write("refs.json", coco())
     )
     times = np.array([[2, 0, 1]])
     pairs = [(SAID[i], REFERENCES[i][1]) for i in (0, 0, 2)]

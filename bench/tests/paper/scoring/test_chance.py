@@ -21,12 +21,12 @@ def test_options_in_a_prompt(text: str, count: int) -> None:
     assert count_options(text) == count
 
 
-def test_chance_is_the_mean_over_questions(desk: Any) -> None:
+def test_chance_is_the_mean_over_questions(scoring: Any) -> None:
     two = {"question_id": 1, "answer": "A", "text": "x\nA. a\nB. b"}
     four = {"question_id": 2, "answer": "A", "text": "x\nA. a\nB. b\nC. c\nD. d"}
     none = {"question_id": 3, "answer": "A", "text": "x\nA. a"}
     answers = [(1, "A"), (2, "A"), (3, "A")]
     for protocol in "official", "fixed":
-        assert desk.score("aokvqa", [two, four], answers[:2], protocol).chance == 37.5
-        assert desk.score("aokvqa", [two, four, none], answers, protocol).chance is None
+        assert scoring.score("aokvqa", [two, four], answers[:2], protocol).chance == 37.5
+        assert scoring.score("aokvqa", [two, four, none], answers, protocol).chance is None
     assert chance_among_options([]) is None

@@ -56,14 +56,14 @@ def test_the_option_that_is_meant(text: str, official: str, fixed: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["official", "fixed"])
-def test_right_in_every_order(desk: Any, protocol: str) -> None:
-    path = table(desk.folder, *orders(7), *orders(8, category="plant"))
+def test_right_in_every_order(scoring: Any, protocol: str) -> None:
+    path = table(scoring.folder, *orders(7), *orders(8, category="plant"))
     right = [(index + k * 1_000_000, "BAC"[k]) for index in (7, 8) for k in range(3)]
-    score = desk.score("mmbench", path, right, protocol)
+    score = scoring.score("mmbench", path, right, protocol)
     assert (score.value, score.n, score.ids) == (100, 2, (7, 8))
     assert score.chance == pytest.approx(100 / 27)
     always_b = [(index, "B") for index, _ in right]
-    score = desk.score("mmbench", path, [*right[:3], *always_b[3:]], protocol)
+    score = scoring.score("mmbench", path, [*right[:3], *always_b[3:]], protocol)
     assert score.rows[:, 0].tolist() == [100, 0]
     assert score.parts == {
         "orders of a question": 3, "first order": 100, "every answer": pytest.approx(400 / 6),
@@ -71,17 +71,17 @@ def test_right_in_every_order(desk: Any, protocol: str) -> None:
     }  # fmt: skip
 
 
-def test_asked_once(desk: Any) -> None:
-    path = table(desk.folder, orders(7)[0], orders(8)[0])
-    score = desk.score("mmbench", path, [(7, "a dog"), (8, "zebra")], "fixed")
+def test_asked_once(scoring: Any) -> None:
+    path = table(scoring.folder, orders(7)[0], orders(8)[0])
+    score = scoring.score("mmbench", path, [(7, "a dog"), (8, "zebra")], "fixed")
     assert (score.value, score.unparsable, score.parts["orders of a question"]) == (50, 0.5, 1)
     assert score.chance == pytest.approx(100 / 3)
 
 
-def test_the_first_order_is_the_one_of_the_least_index(desk: Any) -> None:
-    path = table(desk.folder, *reversed(orders(7)))
+def test_the_first_order_is_the_one_of_the_least_index(scoring: Any) -> None:
+    path = table(scoring.folder, *reversed(orders(7)))
     answers = [(7, "B"), (1_000_007, "B"), (2_000_007, "B")]
-    assert desk.score("mmbench", path, answers, "fixed").parts["first order"] == 100
+    assert scoring.score("mmbench", path, answers, "fixed").parts["first order"] == 100
 
 
 def test_what_a_table_holds(tmp_path: Path) -> None:
@@ -94,15 +94,17 @@ def test_what_a_table_holds(tmp_path: Path) -> None:
     assert question.where.endswith("dev.tsv, row 1")
 
 
-def test_tables_that_are_none(desk: Any) -> None:
-    path = desk.folder / "dev.tsv"
+def test_tables_that_are_none(scoring: Any) -> None:
+    path = scoring.folder / "dev.tsv"
     path.write_text("question,answer\nx,A\n")
     with pytest.raises(MergeError, match="no column index, question, A, … and 1 more"):
-        desk.score("mmbench", path, [(7, "B")], "fixed")
+        scoring.score("mmbench", path, [(7, "B")], "fixed")
     with pytest.raises(MergeError, match="the index is 'x'") as caught:
-        desk.score("mmbench", table(desk.folder, orders(7)[0], {"index": "x"}), [(7, "B")], "fixed")
+        scoring.score(
+            "mmbench", table(scoring.folder, orders(7)[0], {"index": "x"}), [(7, "B")], "fixed"
+        )
     assert "row 2" in caught.value.where
     for answer in "", "D", "dog":
-        secret = table(desk.folder, orders(7)[0] | {"answer": answer})
+        secret = table(scoring.folder, orders(7)[0] | {"answer": answer})
         with pytest.raises(MergeError, match="none of the options A, B, C"):
-            desk.score("mmbench", secret, [(7, "B")], "fixed")
+            scoring.score("mmbench", secret, [(7, "B")], "fixed")

@@ -10,7 +10,7 @@ from robustmerge.errors import MergeError
 from robustmerge_bench.paper.scoring.official import cut_box
 
 
-def one(answer: str) -> list[dict[str, Any]]:
+def one_answer(answer: str) -> list[dict[str, Any]]:
     return [{"question_id": 1, "answer": answer}]
 
 
@@ -19,40 +19,40 @@ def one(answer: str) -> list[dict[str, Any]]:
     ("text", "expected"),
     [("B", 100), ("b", 100), ("B.", 0), (" B", 0), ("", 0), ("B, I think", 0), ("C", 0)],
 )
-def test_equal_but_for_case(desk: Any, task: str, text: str, expected: float) -> None:
-    assert desk.scores(task, one("B"), [(1, text)], "official") == [expected]
+def test_equal_but_for_case(scoring: Any, task: str, text: str, expected: float) -> None:
+    assert scoring.scores(task, one_answer("B"), [(1, text)], "official") == [expected]
 
 
-def test_upper_case_is_not_lower_case(desk: Any) -> None:
+def test_upper_case_is_not_lower_case(scoring: Any) -> None:
     """STRASSE is ß in capitals; OCR-VQA compares in lower case, the others in upper case."""
-    assert desk.scores("iconqa", one("STRASSE"), [(1, "straße")], "official") == [100]
-    assert desk.scores("ocrvqa", one("STRASSE"), [(1, "straße")], "official") == [0]
+    assert scoring.scores("iconqa", one_answer("STRASSE"), [(1, "straße")], "official") == [100]
+    assert scoring.scores("ocrvqa", one_answer("STRASSE"), [(1, "straße")], "official") == [0]
 
 
 @pytest.mark.parametrize("task", ["iconqa", "tabmwp", "aokvqa", "ocrvqa", "rec"])
-def test_ids_have_a_type(desk: Any, task: str) -> None:
+def test_ids_have_a_type(scoring: Any, task: str) -> None:
     questions = [{"question_id": 3, "answer": "x", "answer_bbox": "[0,0,1,1]", "size": [4, 4]}]
     with pytest.raises(MergeError, match="of id '3'") as caught:
-        desk.score(task, questions, [("3", "x")], "official")
+        scoring.score(task, questions, [("3", "x")], "official")
     assert "there is 3" in caught.value.hint
     assert "predictions.jsonl, line 1" in caught.value.where
 
 
-def test_but_not_in_vqav2(desk: Any) -> None:
+def test_but_not_in_vqav2(scoring: Any) -> None:
     questions = [{"question_id": 3, "answer": "x"}, {"question_id": "4", "answer": "y"}]
-    assert desk.scores("vqav2", questions, [("3", "x"), (4, "Y")], "official") == [100, 100]
+    assert scoring.scores("vqav2", questions, [("3", "x"), (4, "Y")], "official") == [100, 100]
 
 
-def test_the_denominator_is_the_lines_of_answers(desk: Any) -> None:
+def test_the_denominator_is_the_lines_of_answers(scoring: Any) -> None:
     questions = [{"question_id": i, "answer": "x"} for i in range(4)]
-    score = desk.score("iconqa", questions, [(0, "x"), (1, "y"), (0, "x")], "official")
+    score = scoring.score("iconqa", questions, [(0, "x"), (1, "y"), (0, "x")], "official")
     assert (score.n, score.value) == (3, pytest.approx(200 / 3))
     assert score.ids == (0, 1, 0)
 
 
-def test_of_questions_with_one_id_the_last_counts(desk: Any) -> None:
+def test_of_questions_with_one_id_the_last_counts(scoring: Any) -> None:
     questions = [{"question_id": 1, "answer": "old"}, {"question_id": 1, "answer": "new"}]
-    assert desk.scores("iconqa", questions, [(1, "new"), (1, "old")], "official") == [100, 0]
+    assert scoring.scores("iconqa", questions, [(1, "new"), (1, "old")], "official") == [100, 0]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_of_questions_with_one_id_the_last_counts(desk: Any) -> None:
         ("UNANSWERABLE", "unanswerable", 100),
     ],
 )  # fmt: skip
-def test_unanswerable_is_never_right(desk: Any, text: str, answer: str, expected: float) -> None:
-    assert desk.scores("ocrvqa", one(answer), [(1, text)], "official") == [expected]
+def test_unanswerable_is_never_right(scoring: Any, text: str, answer: str, expected: float) -> None:
+    assert scoring.scores("ocrvqa", one_answer(answer), [(1, text)], "official") == [expected]
 
 
 @pytest.mark.parametrize("task", ["imagenet", "imagenet-r"])
@@ -75,22 +75,22 @@ def test_unanswerable_is_never_right(desk: Any, text: str, answer: str, expected
         ("hit", 0), (" ", 0), ("p.", 0),
     ],
 )  # fmt: skip
-def test_one_within_the_other(desk: Any, task: str, text: str, expected: float) -> None:
-    assert desk.scores(task, one("Hip"), [(1, text)], "official") == [expected]
+def test_one_within_the_other(scoring: Any, task: str, text: str, expected: float) -> None:
+    assert scoring.scores(task, one_answer("Hip"), [(1, text)], "official") == [expected]
 
 
-def test_classes_are_matched_by_place(desk: Any) -> None:
+def test_classes_are_matched_by_place(scoring: Any) -> None:
     questions = [{"question_id": 1, "answer": "tub"}, {"question_id": 2, "answer": "fig"}]
     answers = [(2, "tub"), (1, "fig")]
-    score = desk.score("imagenet", questions, answers, "official")
+    score = scoring.score("imagenet", questions, answers, "official")
     assert score.rows[:, 0].tolist() == [100, 100]
     assert score.chance == 50
     many = [{"question_id": i, "answer": "tub" if i else "fig"} for i in range(5)]
-    assert desk.score("imagenet", many, answers, "official").chance == 50
-    assert desk.score("imagenet", many[1:], answers, "official").chance is None
-    assert desk.score("imagenet", questions, answers[:1], "official").n == 1
+    assert scoring.score("imagenet", many, answers, "official").chance == 50
+    assert scoring.score("imagenet", many[1:], answers, "official").chance is None
+    assert scoring.score("imagenet", questions, answers[:1], "official").n == 1
     with pytest.raises(MergeError, match="3 answers to 2 questions") as caught:
-        desk.score("imagenet", questions, [*answers, (3, "x")], "official")
+        scoring.score("imagenet", questions, [*answers, (3, "x")], "official")
     assert "predictions.jsonl, line 3" in caught.value.where
 
 
@@ -141,12 +141,12 @@ def rec(box: str, size: Any = (640, 480)) -> list[dict[str, Any]]:
         ("(0.25, 0.25, 0.25, 0.25)", 0),
     ],
 )
-def test_more_than_half(desk: Any, text: str, expected: float) -> None:
+def test_more_than_half(scoring: Any, text: str, expected: float) -> None:
     questions = rec("[0.25, 0.25, 0.75, 0.75]", (4, 2))
-    assert desk.scores("rec", questions, [(1, text)], "official") == [expected]
+    assert scoring.scores("rec", questions, [(1, text)], "official") == [expected]
 
 
-def test_empty_and_unparsable_boxes_are_counted_apart(desk: Any) -> None:
+def test_empty_and_unparsable_boxes_are_counted_apart(scoring: Any) -> None:
     answers = [(1, ""), (1, " "), (1, "left"), (1, "(0.2, 0.2, 0.6, 0.6)")]
-    score = desk.score("rec", rec("[0.2, 0.2, 0.6, 0.6]"), answers, "official")
+    score = scoring.score("rec", rec("[0.2, 0.2, 0.6, 0.6]"), answers, "official")
     assert (score.empty, score.unparsable, score.value) == (0.5, 0.25, 25)

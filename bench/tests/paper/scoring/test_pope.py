@@ -26,14 +26,14 @@ def questions(per: int = 4, labelled: bool = False) -> list[dict[str, Any]]:
     return made
 
 
-def labels(desk: Any, per: int = 4, **changes: Any) -> Any:
+def labels(scoring: Any, per: int = 4, **changes: Any) -> Any:
     for category in CATEGORIES:
         lines = [
             {"question_id": i + 1, "text": f"Is there a {category} thing {i}?", "label": label}
             for i, label in enumerate(["yes", "no"] * (per // 2))
         ]
-        desk.lines(f"coco/coco_pope_{category}.json", changes.get(category, lines))
-    return desk.folder / "coco"
+        scoring.lines(f"coco/coco_pope_{category}.json", changes.get(category, lines))
+    return scoring.folder / "coco"
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_yes_or_no(text: str, official: bool, fixed: bool | None) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["official", "fixed"])
-def test_the_mean_of_f1_over_categories(desk: Any, protocol: str) -> None:
+def test_the_mean_of_f1_over_categories(scoring: Any, protocol: str) -> None:
     """adversarial: all right; popular: always yes; random: always no."""
     said = ["yes", "no", "yes", "no", *["yes"] * 4, *["no"] * 4]
     answers = list(enumerate(said))
-    score = desk.score("pope", questions(), answers, protocol, labels(desk))
+    score = scoring.score("pope", questions(), answers, protocol, labels(scoring))
     always_yes = 100 * 2 * 2 / (2 * 2 + 2)
     assert score.value == pytest.approx((100 + always_yes + 0) / 3)
     assert score.n == 12
@@ -71,49 +71,51 @@ def test_the_mean_of_f1_over_categories(desk: Any, protocol: str) -> None:
         found = [score.parts[f"{category}, {name}"] for name in names]
         assert found == pytest.approx(values)
     assert score.chance == pytest.approx(50)
-    own = desk.score("pope", questions(labelled=True), answers, protocol)
+    own = scoring.score("pope", questions(labelled=True), answers, protocol)
     assert (own.value, own.parts) == (score.value, score.parts)
 
 
-def test_an_empty_answer_is_yes_or_wrong(desk: Any) -> None:
+def test_an_empty_answer_is_yes_or_wrong(scoring: Any) -> None:
     answers = [(i, "") for i in range(12)]
-    official = desk.score("pope", questions(), answers, "official", labels(desk))
+    official = scoring.score("pope", questions(), answers, "official", labels(scoring))
     assert official.value == pytest.approx(200 / 3)
-    fixed = desk.score("pope", questions(), answers, "fixed", labels(desk))
+    fixed = scoring.score("pope", questions(), answers, "fixed", labels(scoring))
     assert (fixed.value, fixed.empty) == (0, 1)
     assert fixed.parts["random, accuracy"] == fixed.parts["random, yes"] == 0
-    blunt = desk.score("pope", questions(), [(i, "dog") for i in range(12)], "fixed", labels(desk))
+    blunt = scoring.score(
+        "pope", questions(), [(i, "dog") for i in range(12)], "fixed", labels(scoring)
+    )
     assert (blunt.unparsable, blunt.value) == (1, 0)
     # neither is the wrong one: a false alarm where no is right
     half = [(i, "dog" if i % 2 else "yes") for i in range(12)]
-    score = desk.score("pope", questions(), half, "fixed", labels(desk))
+    score = scoring.score("pope", questions(), half, "fixed", labels(scoring))
     assert score.value == pytest.approx(200 / 3)
 
 
-def test_a_coin_among_many_yes(desk: Any) -> None:
+def test_a_coin_among_many_yes(scoring: Any) -> None:
     some = [q for q in questions(labelled=True) if q["question_id"] % 4 != 1]
     answers = [(q["question_id"], "yes") for q in some]
-    score = desk.score("pope", some, answers, "fixed")
+    score = scoring.score("pope", some, answers, "fixed")
     # two of three are yes: precision 2/3, recall 1/2
     assert score.chance == pytest.approx(100 * 2 * (2 / 3 * 1 / 2) / (2 / 3 + 1 / 2))
 
 
-def test_official_pairs_labels_by_their_order(desk: Any) -> None:
+def test_official_pairs_labels_by_their_order(scoring: Any) -> None:
     said = ["yes", "no", "yes", "no"] * 3
     answers = list(enumerate(said))
     later = [answers[1], answers[0], *answers[2:]]
-    references = labels(desk)
-    assert desk.score("pope", questions(), later, "fixed", references).value == 100
-    assert desk.score("pope", questions(), later, "official", references).value < 100
+    references = labels(scoring)
+    assert scoring.score("pope", questions(), later, "fixed", references).value == 100
+    assert scoring.score("pope", questions(), later, "official", references).value < 100
     # without its first answer, each is judged by the label of the one before
-    cut = desk.score("pope", questions(), answers[1:], "official", references)
+    cut = scoring.score("pope", questions(), answers[1:], "official", references)
     assert (cut.n, cut.parts["adversarial, accuracy"]) == (11, 0)
     with pytest.raises(MergeError, match="1 of 12 questions have no answer"):
-        desk.score("pope", questions(), answers[1:], "fixed", references)
+        scoring.score("pope", questions(), answers[1:], "fixed", references)
 
 
 @pytest.mark.parametrize("protocol", ["official", "fixed"])
-def test_labels_of_other_questions(desk: Any, protocol: str) -> None:
+def test_labels_of_other_questions(scoring: Any, protocol: str) -> None:
     answers = [(i, "yes") for i in range(12)]
     line = {"text": "Is there a popular thing 0?", "label": "yes"}
     for lines, message in (
@@ -123,22 +125,22 @@ def test_labels_of_other_questions(desk: Any, protocol: str) -> None:
         ([{"label": "yes"}] * 4, "no text"),
     ):
         with pytest.raises(MergeError, match=message):
-            desk.score("pope", questions(), answers, protocol, labels(desk, popular=lines))
+            scoring.score("pope", questions(), answers, protocol, labels(scoring, popular=lines))
     wrong = [{**q, "label": "maybe"} for q in questions()]
     with pytest.raises(MergeError, match="the right answer is 'maybe'"):
-        desk.score("pope", wrong, answers, protocol)
+        scoring.score("pope", wrong, answers, protocol)
     with pytest.raises(MergeError, match="no category"):
-        desk.score("pope", [{"question_id": 0, "label": "yes"}], answers[:1], protocol)
-    (desk.folder / "coco" / "coco_pope_random.json").unlink()
+        scoring.score("pope", [{"question_id": 0, "label": "yes"}], answers[:1], protocol)
+    (scoring.folder / "coco" / "coco_pope_random.json").unlink()
     with pytest.raises(MergeError, match="cannot read the file") as caught:
-        desk.score("pope", questions(), answers, protocol, labels(desk).parent / "none")
+        scoring.score("pope", questions(), answers, protocol, labels(scoring).parent / "none")
     assert "coco_pope_adversarial.json" in caught.value.where
 
 
-def test_where_labels_are_looked_for(desk: Any) -> None:
+def test_where_labels_are_looked_for(scoring: Any) -> None:
     answers = [(i, "yes") for i in range(12)]
     with pytest.raises(MergeError, match="not in its questions") as caught:
-        desk.score("pope", questions(), answers, "fixed")
+        scoring.score("pope", questions(), answers, "fixed")
     assert "no coco" in caught.value.where
-    labels(desk)
-    assert desk.score("pope", questions(), answers, "fixed").n == 12
+    labels(scoring)
+    assert scoring.score("pope", questions(), answers, "fixed").n == 12

@@ -23,10 +23,10 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def beside(desk: Any) -> Any:
-    desk.write("problems.json", PROBLEMS)
-    desk.write("pid_splits.json", {"test": ["3", "1", "2", "1"], "val": ["9"]})
-    return desk
+def scoring_with_problems(scoring: Any) -> Any:
+    scoring.write("problems.json", PROBLEMS)
+    scoring.write("pid_splits.json", {"test": ["3", "1", "2", "1"], "val": ["9"]})
+    return scoring
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_the_letter_that_the_script_finds(text: str, letter: str) -> None:
     assert official_letter(text) == letter
 
 
-def test_all_test_problems_count_and_the_last_answer(beside: Any) -> None:
+def test_all_test_problems_count_and_the_last_answer(scoring_with_problems: Any) -> None:
     answers = [("1", "A"), ("1", "B"), ("9", "A"), ("2", "F")]
-    score = beside.score("scienceqa", QUESTIONS, answers, "official")
+    score = scoring_with_problems.score("scienceqa", QUESTIONS, answers, "official")
     assert score.ids == ("3", "1", "2")
     assert score.rows[:, 0].tolist() == [0, 100, 0]
     assert score.empty == pytest.approx(1 / 3)
@@ -54,60 +54,68 @@ def test_all_test_problems_count_and_the_last_answer(beside: Any) -> None:
     assert score.chance == pytest.approx(100 * (1 / 3 + 1 / 2 + 1 / 5) / 3)
 
 
-def test_a_letter_beyond_the_options_is_wrong(beside: Any) -> None:
+def test_a_letter_beyond_the_options_is_wrong(scoring_with_problems: Any) -> None:
     answers = [("1", "The answer is C."), ("2", "The answer is F."), ("3", "A")]
-    score = beside.score("scienceqa", QUESTIONS, answers, "official")
+    score = scoring_with_problems.score("scienceqa", QUESTIONS, answers, "official")
     assert score.rows[:, 0].tolist() == [100, 0, 0]
     # the fourth of two options must not count as the last
-    beside.write("problems.json", PROBLEMS | {"1": {"choices": ["x"], "answer": 0}})
-    assert beside.scores("scienceqa", QUESTIONS, [("1", "B")], "official") == [0, 0, 0]
+    scoring_with_problems.write("problems.json", PROBLEMS | {"1": {"choices": ["x"], "answer": 0}})
+    assert scoring_with_problems.scores("scienceqa", QUESTIONS, [("1", "B")], "official") == [
+        0,
+        0,
+        0,
+    ]
 
 
-def test_ids_are_text(beside: Any) -> None:
-    assert beside.score("scienceqa", QUESTIONS, [(1, "B")], "official").value == 0
-    score = beside.score("scienceqa", QUESTIONS, [(1, "B"), (2, "E"), (3, "a")], "fixed")
+def test_ids_are_text(scoring_with_problems: Any) -> None:
+    assert scoring_with_problems.score("scienceqa", QUESTIONS, [(1, "B")], "official").value == 0
+    score = scoring_with_problems.score(
+        "scienceqa", QUESTIONS, [(1, "B"), (2, "E"), (3, "a")], "fixed"
+    )
     assert score.value == 100
 
 
-def test_pictures_are_told_by_the_prompt_and_by_the_question(beside: Any) -> None:
+def test_pictures_are_told_by_the_prompt_and_by_the_question(scoring_with_problems: Any) -> None:
     answers = [
         {"question_id": "1", "text": "B", "prompt": "<image>\nWhat?"},
         {"question_id": "2", "text": "E", "prompt": "What?"},
         {"question_id": "3", "text": "B", "prompt": "<image>\nWhat?"},
     ]
-    official = beside.score("scienceqa", QUESTIONS, answers, "official")
+    official = scoring_with_problems.score("scienceqa", QUESTIONS, answers, "official")
     assert official.parts == {"picture": 50}
-    fixed = beside.score("scienceqa", QUESTIONS, answers, "fixed")
+    fixed = scoring_with_problems.score("scienceqa", QUESTIONS, answers, "fixed")
     assert fixed.parts == {"picture": 50, "no picture": 100}
     assert fixed.chance == official.chance
     bare = [{**answer, "prompt": ""} for answer in answers]
-    assert beside.score("scienceqa", QUESTIONS, bare, "official").parts == {}
+    assert scoring_with_problems.score("scienceqa", QUESTIONS, bare, "official").parts == {}
 
 
-def test_letters_however_they_are_written(beside: Any) -> None:
+def test_letters_however_they_are_written(scoring_with_problems: Any) -> None:
     answers = [("1", "(B)"), ("2", "The answer is E"), ("3", "b")]
-    score = beside.score("scienceqa", QUESTIONS, answers, "fixed")
+    score = scoring_with_problems.score("scienceqa", QUESTIONS, answers, "fixed")
     assert score.rows[:, 0].tolist() == [100, 100, 0]
-    assert beside.score("scienceqa", QUESTIONS, answers, "official").value == 0
+    assert scoring_with_problems.score("scienceqa", QUESTIONS, answers, "official").value == 0
 
 
-def test_without_problems_the_questions_say(desk: Any) -> None:
+def test_without_problems_the_questions_say(scoring: Any) -> None:
     answers = [("1", "B"), ("2", "E"), ("3", "A")]
-    assert desk.score("scienceqa", QUESTIONS, answers, "fixed").value == 100
+    assert scoring.score("scienceqa", QUESTIONS, answers, "fixed").value == 100
     with pytest.raises(MergeError, match="not in its questions") as caught:
-        desk.score("scienceqa", QUESTIONS, answers, "official")
+        scoring.score("scienceqa", QUESTIONS, answers, "official")
     assert "no problems.json" in caught.value.where
     with pytest.raises(MergeError, match="no answer"):
-        desk.score("scienceqa", [{"question_id": "1"}], answers[:1], "fixed")
+        scoring.score("scienceqa", [{"question_id": "1"}], answers[:1], "fixed")
     with pytest.raises(MergeError, match="not a letter"):
-        desk.score("scienceqa", [{"question_id": "1", "answer": "cat"}], answers[:1], "fixed")
+        scoring.score("scienceqa", [{"question_id": "1", "answer": "cat"}], answers[:1], "fixed")
 
 
-def test_without_answers_the_problems_say(beside: Any) -> None:
+def test_without_answers_the_problems_say(scoring_with_problems: Any) -> None:
     questions = [{"question_id": "1"}]
-    assert beside.score("scienceqa", questions, [("1", "B")], "fixed").value == 100
+    assert scoring_with_problems.score("scienceqa", questions, [("1", "B")], "fixed").value == 100
     with pytest.raises(MergeError, match="'1' is A, or B by"):
-        beside.score("scienceqa", [{"question_id": "1", "answer": "a"}], [("1", "B")], "fixed")
+        scoring_with_problems.score(
+            "scienceqa", [{"question_id": "1", "answer": "a"}], [("1", "B")], "fixed"
+        )
 
 
 @pytest.mark.parametrize(
@@ -121,14 +129,16 @@ def test_without_answers_the_problems_say(beside: Any) -> None:
         ("pid_splits.json", {"test": [1]}, "the test split is"),
     ],
 )
-def test_references_that_are_none(beside: Any, name: str, content: Any, message: str) -> None:
-    beside.write(name, content)
+def test_references_that_are_none(
+    scoring_with_problems: Any, name: str, content: Any, message: str
+) -> None:
+    scoring_with_problems.write(name, content)
     with pytest.raises(MergeError, match=message):
-        beside.score("scienceqa", QUESTIONS, [("1", "B")], "official")
+        scoring_with_problems.score("scienceqa", QUESTIONS, [("1", "B")], "official")
 
 
-def test_no_splits(beside: Any) -> None:
-    (beside.folder / "pid_splits.json").unlink()
+def test_no_splits(scoring_with_problems: Any) -> None:
+    (scoring_with_problems.folder / "pid_splits.json").unlink()
     with pytest.raises(MergeError, match="cannot read the file") as caught:
-        beside.score("scienceqa", QUESTIONS, [("1", "B")], "official")
+        scoring_with_problems.score("scienceqa", QUESTIONS, [("1", "B")], "official")
     assert "pid_splits.json" in caught.value.where

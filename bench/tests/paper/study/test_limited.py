@@ -14,7 +14,7 @@ from robustmerge_bench.paper.study.limited import QuestionFiles, limit_questions
 from robustmerge_bench.paper.tasks import TASKS
 
 
-def put(path: Path, content: Any) -> Path:
+def write_json_file(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     return path
@@ -28,7 +28,7 @@ def answers(path: Path, texts: dict[str, str]) -> Path:
 
 def test_words(tmp_path: Path) -> None:
     requested = [{"question_id": str(i), "text": "?", "answer": "yes"} for i in range(9)]
-    questions = put(tmp_path / "val.json", requested)
+    questions = write_json_file(tmp_path / "val.json", requested)
     cut = limit_questions(TASKS["vqav2"], QuestionFiles(questions), 2, tmp_path / "cut")
     assert [q.id for q in read_questions(cut.questions)] == ["0", "1"]
     printed = answers(tmp_path / "a.jsonl", {"0": "yes", "1": "no"})
@@ -43,7 +43,7 @@ def test_captions_keep_the_images_of_their_questions(
 ) -> None:
     monkeypatch.setattr("robustmerge_bench.metrics.java.missing_software", lambda: "java")
     requested = [{"question_id": str(i), "text": "?", "image": f"x/{i}.jpg"} for i in range(5)]
-    questions = put(tmp_path / "val.json", requested)
+    questions = write_json_file(tmp_path / "val.json", requested)
     # By name the pictures stand in another order than the questions; without names, in the same.
     ids = [3, 1, 2, 5, 4] if named else [1, 2, 3, 4, 5]
     images = [
@@ -53,7 +53,7 @@ def test_captions_keep_the_images_of_their_questions(
         {"id": k, "image_id": k, "caption": f"picture number {i} of a dog"}
         for i, k in enumerate(ids)
     ]
-    references = put(tmp_path / "coco.json", {"images": images, "annotations": printed})
+    references = write_json_file(tmp_path / "coco.json", {"images": images, "annotations": printed})
     cut = limit_questions(
         TASKS["vizwiz"], QuestionFiles(questions, references), 2, tmp_path / "cut"
     )
@@ -76,10 +76,10 @@ def test_captions_keep_the_images_of_their_questions(
 def test_problems(tmp_path: Path) -> None:
     task = TASKS["scienceqa"]
     problems = {str(i): {"choices": ["a", "b"], "answer": 1, "split": "test"} for i in range(6)}
-    references = put(tmp_path / "problems.json", problems)
-    put(tmp_path / "pid_splits.json", {"test": list(problems)})
+    references = write_json_file(tmp_path / "problems.json", problems)
+    write_json_file(tmp_path / "pid_splits.json", {"test": list(problems)})
     requested = [{"question_id": str(i), "text": "?"} for i in range(6)]
-    files = QuestionFiles(put(tmp_path / "test.json", requested), references)
+    files = QuestionFiles(write_json_file(tmp_path / "test.json", requested), references)
     cut = limit_questions(task, files, 3, tmp_path / "cut")
     printed = answers(tmp_path / "a.jsonl", {"0": "B", "1": "B", "2": "A"})
     for protocol in ("official", "fixed"):
@@ -100,7 +100,7 @@ def test_labels_of_pope(tmp_path: Path) -> None:
         path = tmp_path / "coco" / f"coco_pope_{kind}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(lines))
-    files = QuestionFiles(put(tmp_path / "pope.json", requested), tmp_path / "coco")
+    files = QuestionFiles(write_json_file(tmp_path / "pope.json", requested), tmp_path / "coco")
     cut = limit_questions(task, files, 3, tmp_path / "cut")
     printed = tmp_path / "a.jsonl"
     printed.write_text("\n".join(json.dumps({"question_id": i, "text": "Yes"}) for i in range(3)))

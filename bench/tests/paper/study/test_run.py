@@ -31,7 +31,7 @@ from robustmerge_bench.paper.study.record import StudyRecord
 from robustmerge_bench.paper.study.run import run
 
 
-def go(file: Path, tools: ScriptedTools, **options: Any) -> Outcome[StudyModel]:
+def run_study(file: Path, tools: ScriptedTools, **options: Any) -> Outcome[StudyModel]:
     """Run a study into the folder next to it."""
     return run(plan(file, tools, **options))
 
@@ -43,14 +43,14 @@ def plan(file: Path, tools: ScriptedTools, only: tuple[str, ...] = ()) -> StudyP
 def run_again(file: Path, **options: Any) -> list[str]:
     """Run the study again; return what it does."""
     tools = ScriptedTools(**options)
-    go(file, tools)
+    run_study(file, tools)
     return tools.calls
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = studies.write(tmp_path_factory.mktemp("example") / "study.yaml")
-    outcome = go(file, ScriptedTools())
+    outcome = run_study(file, ScriptedTools())
     assert (outcome.done, outcome.skipped, outcome.failures) == (5, 0, ())
     return file.parent
 
@@ -202,7 +202,7 @@ def test_a_merge_is_not_needed_once_it_has_answered(done: Path) -> None:
 def test_only_what_is_named_is_run(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     tools = ScriptedTools()
-    go(file, tools, only=("ties", "rec"))
+    run_study(file, tools, only=("ties", "rec"))
     assert tools.calls == ["merge ties", "answer ties rec 20", "score ties rec official"]
     # The record is of the whole study, and what is missing is missing.
     record = StudyRecord.read(tmp_path / "out")
@@ -217,10 +217,10 @@ def test_what_is_not_run_may_be_missing(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "experts/rec")
     tools = ScriptedTools()
     with pytest.raises(MergeError, match="no questions of TabMWP"):
-        go(file, tools)
+        run_study(file, tools)
     with pytest.raises(MergeError, match="no such folder"):
-        go(file, tools, only=("seen",))
-    go(file, tools, only=("zero-shot", "seen"))
+        run_study(file, tools, only=("seen",))
+    run_study(file, tools, only=("zero-shot", "seen"))
     assert len(tools.calls) == 4
 
 
@@ -263,7 +263,7 @@ def test_a_merge_that_fails_costs_no_other(tmp_path: Path) -> None:
         tmp_path / "study.yaml", methods=[{"method": "regmean", "data": "none"}, "ties"]
     )
     tools = ScriptedTools()
-    outcome = go(file, tools)
+    outcome = run_study(file, tools)
     assert [(failure.job.label, failure.part) for failure in outcome.failures] == [("regmean", "")]
     assert StudyRecord.read(tmp_path / "out").failures["regmean"].keys() == {""}
     assert "score ties tabmwp official" in tools.calls
@@ -272,7 +272,7 @@ def test_a_merge_that_fails_costs_no_other(tmp_path: Path) -> None:
 def test_a_run_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
     with pytest.raises(KeyboardInterrupt):
-        go(file, ScriptedTools(die_after=31))
+        run_study(file, ScriptedTools(die_after=31))
     calls = run_again(file)
     # 20 of the first task and 11 of the second were there.
     assert calls[:3] == [
@@ -358,7 +358,7 @@ def test_a_damaged_record_of_answers_is_named(done: Path) -> None:
     (log,) = (done.parent / "out/answers").glob("ties-*/answers.json")
     log.write_text("[")
     with pytest.raises(MergeError, match="not the record of answers") as caught:
-        go(done, ScriptedTools())
+        run_study(done, ScriptedTools())
     assert str(log) in str(caught.value)
 
 
@@ -400,10 +400,10 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_failed_before_is_remembered_of_those_that_are_not_run(tmp_path: Path) -> None:
     file = studies.write(tmp_path / "study.yaml")
-    go(file, ScriptedTools(fail={"rec"}), only=("ties",))
-    go(file, ScriptedTools(), only=("zero-shot",))
+    run_study(file, ScriptedTools(fail={"rec"}), only=("ties",))
+    run_study(file, ScriptedTools(), only=("zero-shot",))
     assert "no image a.png" in StudyRecord.read(tmp_path / "out").failures["ties"]["rec"]
-    go(file, ScriptedTools(), only=("ties",))
+    run_study(file, ScriptedTools(), only=("ties",))
     assert StudyRecord.read(tmp_path / "out").failures == {}
 
 

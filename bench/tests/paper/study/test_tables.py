@@ -31,16 +31,18 @@ SEEN = ("vqav2", "rec")
 TASKS = (*SEEN, "tabmwp")
 
 
-def coins(share: float, n: int = 400, seed: int = 0) -> np.ndarray:
+def sample_scores(share: float, n: int = 400, seed: int = 0) -> np.ndarray:
     """Scores of samples of which this share, in percent, is right; the easy ones first."""
     hard = np.random.default_rng(seed).permutation(n)
     return np.where(hard < round(share * n / 100), 100.0, 0.0)
 
 
-def level(*shares: float, n: int = 400) -> dict[str, Score]:
+def task_scores(*shares: float, n: int = 400) -> dict[str, Score]:
     """Scores of vqav2, rec and tabmwp; methods are right on the same samples, as far as they go."""
     values = zip(TASKS, shares, strict=False)
-    return {task: answers(task, coins(share, n, i)) for i, (task, share) in enumerate(values)}
+    return {
+        task: answers(task, sample_scores(share, n, i)) for i, (task, share) in enumerate(values)
+    }
 
 
 def summarized(
@@ -78,7 +80,12 @@ def texts(table: ResultTable, label: str, kind: str | None = None) -> list[str]:
 
 def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
     result = summarized(
-        tmp_path, {"experts": level(80, 50), "base": level(40, 40, 10), "a": level(60, 45, 30)}
+        tmp_path,
+        {
+            "experts": task_scores(80, 50),
+            "base": task_scores(40, 40, 10),
+            "a": task_scores(60, 45, 30),
+        },
     )
     experts, base, a = result.contenders
     assert a.averages["seen"].value == pytest.approx(52.5)
@@ -95,14 +102,14 @@ def test_averages_shares_and_the_worst_task(tmp_path: Path) -> None:
 
 def test_shares_are_of_the_same_samples(tmp_path: Path) -> None:
     """Whoever answers as the experts do has all of their score, whatever samples are drawn."""
-    result = summarized(tmp_path, {"experts": level(80, 50), "same": level(80, 50, 30)})
+    result = summarized(tmp_path, {"experts": task_scores(80, 50), "same": task_scores(80, 50, 30)})
     shares = result.contenders[1].normalized
     assert shares is not None
     assert (shares.low, shares.value, shares.high) == pytest.approx((100, 100, 100), abs=1e-9)
 
 
 def test_intervals_are_those_of_the_textbook(tmp_path: Path) -> None:
-    (a,) = summarized(tmp_path, {"a": level(60, 30, 50, n=900)}).contenders
+    (a,) = summarized(tmp_path, {"a": task_scores(60, 30, 50, n=900)}).contenders
     error = {share: (share * (100 - share) / 900) ** 0.5 for share in (60, 30, 50)}
     for task, share in zip(TASKS, (60, 30, 50), strict=True):
         assert a.tasks[task].half == pytest.approx(1.96 * error[share], rel=0.06)
@@ -137,7 +144,11 @@ def test_what_is_drawn_is_what_scores_draw(tmp_path: Path, figure: str) -> None:
 
 
 def test_a_planted_difference_is_found(tmp_path: Path) -> None:
-    scores = {"worse": level(50, 50, 50), "better": level(53, 52, 50), "base": level(20, 20, 20)}
+    scores = {
+        "worse": task_scores(50, 50, 50),
+        "better": task_scores(53, 52, 50),
+        "base": task_scores(20, 20, 20),
+    }
     result = summarized(tmp_path, scores)
     seen = pair(result, "seen", "worse", "better")
     assert seen.difference.value == pytest.approx(-2.5)
@@ -165,8 +176,12 @@ def test_equal_methods_are_not_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_mirrored_comparison_is_the_same(tmp_path: Path) -> None:
-    one = summarized(tmp_path / "1", {"a": level(50, 50), "b": level(53, 52)}, tasks=SEEN)
-    two = summarized(tmp_path / "2", {"b": level(53, 52), "a": level(50, 50)}, tasks=SEEN)
+    one = summarized(
+        tmp_path / "1", {"a": task_scores(50, 50), "b": task_scores(53, 52)}, tasks=SEEN
+    )
+    two = summarized(
+        tmp_path / "2", {"b": task_scores(53, 52), "a": task_scores(50, 50)}, tasks=SEEN
+    )
     ab, ba = pair(one, "seen", "a", "b"), pair(two, "seen", "b", "a").reversed()
     assert ab.p == pytest.approx(ba.p)
     for end in ("value", "low", "high"):
@@ -174,7 +189,7 @@ def test_a_mirrored_comparison_is_the_same(tmp_path: Path) -> None:
 
 
 def test_differences_as_they_are_shown(tmp_path: Path) -> None:
-    result = section(tmp_path, {"a": level(50, 50, 50), "b": level(60, 52, 50)})
+    result = section(tmp_path, {"a": task_scores(50, 50, 50), "b": task_scores(60, 52, 50)})
     grid = next(g for g in result.tables if g.name == "differences-seen")
     assert [column.text for column in grid.columns] == ["a", "b"]
     assert texts(grid, "a") == ["", "-6.00"]
@@ -190,10 +205,10 @@ def test_differences_as_they_are_shown(tmp_path: Path) -> None:
 
 
 def test_missing_scores_are_shown_and_averages_over_fewer_tasks_are_not(tmp_path: Path) -> None:
-    part = {task: score for task, score in level(90, 90, 90).items() if task != "rec"}
+    part = {task: score for task, score in task_scores(90, 90, 90).items() if task != "rec"}
     result = section(
         tmp_path,
-        {"experts": level(80, 50), "whole": level(60, 45, 30), "part": part},
+        {"experts": task_scores(80, 50), "whole": task_scores(60, 45, 30), "part": part},
         failures={"part": {"rec": "no image a.png\n  where: b"}},
     )
     scores, averages, seen = result.tables[:3]
@@ -218,13 +233,13 @@ def test_nothing_is_scored_yet(tmp_path: Path) -> None:
 
 
 def test_an_expert_worth_nothing_gives_no_shares(tmp_path: Path) -> None:
-    result = summarized(tmp_path, {"experts": level(0, 50), "a": level(60, 45, 30)})
+    result = summarized(tmp_path, {"experts": task_scores(0, 50), "a": task_scores(60, 45, 30)})
     assert result.contenders[1].normalized is None
 
 
 def test_scores_of_other_samples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="not of the same samples") as caught:
-        summarized(tmp_path, {"a": level(50, 50), "b": level(50, 50, n=300)})
+        summarized(tmp_path, {"a": task_scores(50, 50), "b": task_scores(50, 50, n=300)})
     assert "a: 400 samples" in str(caught.value)
     assert "b: 300 samples" in str(caught.value)
 
@@ -252,7 +267,7 @@ def test_scores_by_other_metrics_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_a_protocol_that_was_not_scored(tmp_path: Path) -> None:
-    record(tmp_path, {"a": level(50, 50, 50)})
+    record(tmp_path, {"a": task_scores(50, 50, 50)})
     with pytest.raises(MergeError, match="not scored by the protocol fixed"):
         make_report(tmp_path, ["fixed"])
 
@@ -274,7 +289,7 @@ PAPER = {
 
 
 def test_published_rows_stand_beside_the_measured_ones(tmp_path: Path) -> None:
-    scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
+    scores = {"experts": task_scores(80, 50), "a": task_scores(60, 45, 30)}
     result = section(tmp_path, scores, published=list(PAPER.values()))
     grid, averages = result.tables[:2]
     sorts = [(x.label, x.kind, x.mark) for x in grid.rows]
@@ -310,7 +325,7 @@ def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) 
         for source, values in (("one", (80.0, 40.0)), ("two", (50.0, 40.0)))
         for label, value in zip(("experts", "a"), values, strict=True)
     ]
-    scores = {"experts": level(80, 50), "a": level(60, 45, 30)}
+    scores = {"experts": task_scores(80, 50), "a": task_scores(60, 45, 30)}
     averages = section(tmp_path, scores, published=rows).tables[1]
     shares = [x.cells[2].text for x in averages.rows if (x.label, x.kind) == ("a", "published")]
     assert shares == ["50.0", "80.0"]
@@ -318,7 +333,7 @@ def test_published_shares_are_of_the_experts_of_the_same_source(tmp_path: Path) 
 
 def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: Path) -> None:
     fixed = PublishedRow("a", "elsewhere", {"vqav2": 1.0}, protocol="fixed")
-    result = section(tmp_path, {"a": level(50, 50, 50)}, published=[fixed])
+    result = section(tmp_path, {"a": task_scores(50, 50, 50)}, published=[fixed])
     assert [x.kind for x in result.tables[0].rows] == ["merge"]
 
 
@@ -326,7 +341,11 @@ def test_published_rows_are_shown_with_the_rules_they_were_scored_by(tmp_path: P
 
 
 def test_the_best_merge_is_marked_and_nothing_else(tmp_path: Path) -> None:
-    scores = {"experts": level(99, 99), "a": level(60, 45, 30), "b": level(50, 45, 31)}
+    scores = {
+        "experts": task_scores(99, 99),
+        "a": task_scores(60, 45, 30),
+        "b": task_scores(50, 45, 31),
+    }
     grid, averages = section(tmp_path, scores).tables[:2]
     assert [c.best for c in row(grid, "a").cells] == [True, True, True, False]
     assert [c.best for c in row(grid, "b").cells] == [False, True, False, True]
@@ -335,8 +354,8 @@ def test_the_best_merge_is_marked_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_answers_that_are_none_and_what_guessing_gets(tmp_path: Path) -> None:
-    poor = answers("vqav2", coins(50), empty=0.01, unparsable=0.04, chance=25.0)
-    result = section(tmp_path, {"a": {**level(50, 50, 50), "vqav2": poor}})
+    poor = answers("vqav2", sample_scores(50), empty=0.01, unparsable=0.04, chance=25.0)
+    result = section(tmp_path, {"a": {**task_scores(50, 50, 50), "vqav2": poor}})
     averages = result.tables[1]
     assert row(averages, "a").cells[-1].text == "4.0"
     assert row(averages, "a").cells[-1].detail == "VQA"
@@ -347,7 +366,7 @@ def test_benchmarks_in_points_are_not_averaged(tmp_path: Path) -> None:
     ids = tuple(range(200))
     scores = {
         label: {
-            "pope": answers("pope", coins(right, 200)),
+            "pope": answers("pope", sample_scores(right, 200)),
             "mme": Score("mme", "official", "points", ids, points(total, 200)),
         }
         for label, right, total in (("a", 80, 1400.0), ("b", 90, 1500.0))
@@ -378,7 +397,11 @@ def points(total: float, n: int) -> np.ndarray:
 
 
 def test_everything_as_data(tmp_path: Path) -> None:
-    scores = {"experts": level(80, 50), "a": level(60, 45, 30), "b": level(50, 45)}
+    scores = {
+        "experts": task_scores(80, 50),
+        "a": task_scores(60, 45, 30),
+        "b": task_scores(50, 45),
+    }
     kinds = {"experts": "individual"}
     record(tmp_path, scores, kinds=kinds, published=[PAPER["a"]])  # type: ignore[arg-type]
     data = json.loads(json.dumps(as_data(make_report(tmp_path)), allow_nan=False))

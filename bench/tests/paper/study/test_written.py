@@ -125,7 +125,7 @@ def test_signs_of_latex() -> None:
     )
 
 
-class Tags(HTMLParser):
+class TagChecker(HTMLParser):
     """Checks that tags are closed in order, and gathers what the page says and loads."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class Tags(HTMLParser):
 
 def test_the_page_is_whole_and_stands_alone(report: StudyReport) -> None:
     page = report_as_page(report)
-    tags = Tags()
+    tags = TagChecker()
     tags.feed(page)
     assert tags.open == []
     assert tags.loads == []

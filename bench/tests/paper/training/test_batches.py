@@ -19,7 +19,7 @@ from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 
 @pytest.fixture(scope="module")
-def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Conversation]:
+def sample_conversations(tmp_path_factory: pytest.TempPathFactory) -> list[Conversation]:
     """Images of unequal shapes, answers of unequal lengths, and one without an image."""
     folder = tmp_path_factory.mktemp("pictures")
     sizes = [(60, 40), (40, 110), (50, 50)]
@@ -33,13 +33,13 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Conversation]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_loss_of_a_batch_is_that_of_its_parts(
-    family: str, tmp_path: Path, talks: list[Conversation]
+    family: str, tmp_path: Path, sample_conversations: list[Conversation]
 ) -> None:
     base = save(family, tmp_path / "base")
     encoder = encoder_for(str(base), TrainingRecipe())
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
     collate = Collator(encoder.pad_token)
-    examples = [encoder(talk) for talk in talks]
+    examples = [encoder(talk) for talk in sample_conversations]
     counts = [int((example["labels"] != IGNORED).sum()) for example in examples]
     assert counts == [3, 4, 5, 6]  # a space, the letters, the end
     total = torch.tensor(float(sum(counts)))
@@ -56,11 +56,13 @@ def test_the_loss_of_a_batch_is_that_of_its_parts(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_loss_is_the_models_own(family: str, tmp_path: Path, talks: list[Conversation]) -> None:
+def test_the_loss_is_the_models_own(
+    family: str, tmp_path: Path, sample_conversations: list[Conversation]
+) -> None:
     base = save(family, tmp_path / "base")
     encoder = encoder_for(str(base), TrainingRecipe())
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
-    batch = Collator(encoder.pad_token)([encoder(talk) for talk in talks])
+    batch = Collator(encoder.pad_token)([encoder(talk) for talk in sample_conversations])
     with torch.no_grad():
         outputs = model(**batch)
     assert float(answer_loss(outputs, batch["labels"])) == pytest.approx(float(outputs.loss))
@@ -110,8 +112,8 @@ def numbered(talk: Conversation) -> dict[str, Tensor]:
 def test_what_fills_up_a_portion_does_not_count(
     rows: list[int], portion: int, seen: list[int]
 ) -> None:
-    talks = [Conversation(str(n), None, ()) for n in range(3)]
-    examples = OrderedExamples(talks, rows, portion, numbered)
+    sample_conversations = [Conversation(str(n), None, ()) for n in range(3)]
+    examples = OrderedExamples(sample_conversations, rows, portion, numbered)
     assert len(examples) == len(seen)
     assert [int(examples[n]["labels"]) for n in range(len(seen))] == seen
     with pytest.raises(IndexError):

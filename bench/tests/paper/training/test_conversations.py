@@ -70,7 +70,7 @@ def test_lines_are_read_as_a_list_is(tmp_path: Path) -> None:
     ]
 
 
-def turns(*message: Any) -> dict[str, Any]:
+def record_with(*message: Any) -> dict[str, Any]:
     return {"conversations": list(message)}
 
 
@@ -82,26 +82,30 @@ HUMAN, GPT = {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
     [
         ({"id": 1}, "no conversations"),
         ({"conversations": "Q"}, "conversations is 'Q'"),
-        (turns(), r"conversations is \[\]"),
-        (turns(GPT, HUMAN), "turn 1 is .* not one from 'human'"),
-        (turns(HUMAN, HUMAN), "turn 2 is .* not one from 'gpt'"),
-        (turns(HUMAN, GPT, HUMAN), "turn 3, a question, has no answer"),
-        (turns(HUMAN, "A"), "turn 2 is 'A'"),
-        (turns(HUMAN, {"from": "gpt", "value": 3}), "turn 2 is .* with a text as value"),
-        (turns(HUMAN, {"from": "gpt"}), "turn 2 is "),
-        (turns(HUMAN, {"from": "gpt", "value": " \n"}), "turn 2, an answer, is empty"),
-        (turns({"from": "human", "value": "<image>Q"}, GPT), "no image, but <image> in turn 1"),
-        (turns(HUMAN, GPT) | {"image": "a.png"}, "one image, but <image> nowhere"),
+        (record_with(), r"conversations is \[\]"),
+        (record_with(GPT, HUMAN), "turn 1 is .* not one from 'human'"),
+        (record_with(HUMAN, HUMAN), "turn 2 is .* not one from 'gpt'"),
+        (record_with(HUMAN, GPT, HUMAN), "turn 3, a question, has no answer"),
+        (record_with(HUMAN, "A"), "turn 2 is 'A'"),
+        (record_with(HUMAN, {"from": "gpt", "value": 3}), "turn 2 is .* with a text as value"),
+        (record_with(HUMAN, {"from": "gpt"}), "turn 2 is "),
+        (record_with(HUMAN, {"from": "gpt", "value": " \n"}), "turn 2, an answer, is empty"),
         (
-            turns({"from": "human", "value": "<image><image>"}, GPT) | {"image": "a.png"},
+            record_with({"from": "human", "value": "<image>Q"}, GPT),
+            "no image, but <image> in turn 1",
+        ),
+        (record_with(HUMAN, GPT) | {"image": "a.png"}, "one image, but <image> nowhere"),
+        (
+            record_with({"from": "human", "value": "<image><image>"}, GPT) | {"image": "a.png"},
             "one image, but <image> in turn 1, 1",
         ),
         (
-            turns(HUMAN, GPT, {"from": "human", "value": "<image>"}, GPT) | {"image": "a.png"},
+            record_with(HUMAN, GPT, {"from": "human", "value": "<image>"}, GPT)
+            | {"image": "a.png"},
             "one image, but <image> in turn 3",
         ),
-        (turns(HUMAN, GPT) | {"image": ["a.png"]}, "image is .* not the path"),
-        (turns(HUMAN, GPT) | {"image": ""}, "image is '', not the path"),
+        (record_with(HUMAN, GPT) | {"image": ["a.png"]}, "image is .* not the path"),
+        (record_with(HUMAN, GPT) | {"image": ""}, "image is '', not the path"),
     ],
 )
 def test_a_bad_record_is_named(tmp_path: Path, record: dict[str, Any], problem: str) -> None:

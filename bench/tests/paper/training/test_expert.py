@@ -40,7 +40,7 @@ def expert_of(family: str, dtype: torch.dtype = torch.float32, **settings: objec
     return with_lora(build(family).to(dtype), TrainingRecipe(rank=4, **settings), "toy")  # type: ignore[arg-type]
 
 
-def trained_whole(expert: PeftModel) -> set[str]:
+def fully_trained(expert: PeftModel) -> set[str]:
     """Parameters without a LoRA that are trained, as the base names them."""
     return {
         name.removeprefix("base_model.model.").replace("modules_to_save.default.", "")
@@ -58,13 +58,13 @@ def test_lora_on_the_language_model_and_the_projector_whole(family: str) -> None
     assert all(LANGUAGE.fullmatch(name) for name in positions)
     wanted = {name for name in names if name.startswith(tuple(PROJECTORS[family]))}
     assert wanted
-    assert trained_whole(expert) == wanted
+    assert fully_trained(expert) == wanted
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_frozen_projector_is_not_in_the_adapter(family: str) -> None:
     expert = expert_of(family, projector="frozen")
-    assert not trained_whole(expert)
+    assert not fully_trained(expert)
     assert expert.peft_config["default"].modules_to_save is None
 
 

@@ -183,7 +183,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["robustmerge_bench.paper.training.train"])
 
 
-def halting(pipe: Connection, base: Path, path: Path, out: Path, moment: str) -> None:
+def train_until(pipe: Connection, base: Path, path: Path, out: Path, moment: str) -> None:
     """A training that says when it is at a moment of its fourth step, and waits there."""
     import torch
 
@@ -224,7 +224,7 @@ def test_killed_it_goes_on_to_the_same_adapter(
 ) -> None:
     out = tmp_path / "out"
     ours, theirs = CONTEXT.Pipe()
-    child = CONTEXT.Process(target=halting, args=(theirs, llava, source.path, out, moment))
+    child = CONTEXT.Process(target=train_until, args=(theirs, llava, source.path, out, moment))
     child.start()
     assert ours.poll(120)
     assert ours.recv() == moment

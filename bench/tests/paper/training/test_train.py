@@ -49,7 +49,7 @@ def trained(
     return load_file(folder / WEIGHTS)
 
 
-def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     assert one.keys() == other.keys()
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
@@ -76,7 +76,7 @@ def test_every_family_trains_and_its_adapter_lands(
             assert not torch.equal(weight, whole[name.removeprefix("base_model.model.")]), name
 
 
-def slowly(base: Path, source: Source, recipe: TrainingRecipe) -> dict[str, Tensor]:
+def train_step_by_step(base: Path, source: Source, recipe: TrainingRecipe) -> dict[str, Tensor]:
     """The recipe step by step: token means, clipping, AdamW at two rates, warm-up and cosine."""
     records = TrainingSet.read([source])
     encoder = encoder_for(str(base), recipe)
@@ -133,8 +133,11 @@ def test_it_learns_what_the_recipe_says(
 ) -> None:
     recipe = TrainingRecipe(**{**FAST, "dropout": 0.0, "learning_rate": 1e-3, **settings})
     train(str(llava), [source], tmp_path / "out", task="toy", recipe=recipe, device=DeviceConfig())
-    result, wanted = load_file(tmp_path / "out" / WEIGHTS), slowly(llava, source, recipe)
-    assert furthest(result, wanted) < 2e-5
+    result, wanted = (
+        load_file(tmp_path / "out" / WEIGHTS),
+        train_step_by_step(llava, source, recipe),
+    )
+    assert largest_difference(result, wanted) < 2e-5
     assert max(float(w.abs().max()) for n, w in wanted.items() if "lora_B" in n) > 1e-3
 
 
@@ -158,7 +161,10 @@ def plain(
 def test_portions_and_checkpointing_change_nothing(
     llava: Path, source: Source, tmp_path: Path, plain: dict[str, Tensor], device: DeviceConfig
 ) -> None:
-    assert furthest(plain, trained(llava, source, tmp_path / "out", device, dropout=0.0)) < 1e-5
+    assert (
+        largest_difference(plain, trained(llava, source, tmp_path / "out", device, dropout=0.0))
+        < 1e-5
+    )
 
 
 def test_the_projector_has_a_rate_of_its_own(llava: Path, source: Source, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ANSWERS = ("Cat", "[.1]", "so")
 QUESTIONS = ("Who?", "A", "2+2 = x")
 
 
-def sure_of_itself(base: Path) -> Path:
+def enlarge_head(base: Path) -> Path:
     """Enlarge the head, which is frozen: as it is, no hidden state makes it sure of a token."""
     model = AutoModelForImageTextToText.from_pretrained(base)
     model.get_output_embeddings().weight.data *= 5
@@ -31,7 +31,7 @@ def sure_of_itself(base: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "idefics3"])
 def test_an_expert_answers_as_it_was_trained(family: str, tmp_path: Path) -> None:
-    base = sure_of_itself(save(family, tmp_path / "base"))
+    base = enlarge_head(save(family, tmp_path / "base"))
     images = [draw(tmp_path / "0.png", 0), draw(tmp_path / "1.png", 1), None]
     records = [
         entry(question, answer, path and path.name)

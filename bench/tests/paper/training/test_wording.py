@@ -19,7 +19,7 @@ SYSTEM = (
 )
 
 
-def talk(*turns: tuple[str, str], image: bool = True) -> Conversation:
+def dialog_of(*turns: tuple[str, str], image: bool = True) -> Conversation:
     image_file = Path("a.png") if image else None
     return Conversation("here", image_file, tuple(Turn(*turn) for turn in turns))
 
@@ -29,7 +29,7 @@ def learned(worded: ConversationText) -> list[str]:
 
 
 def test_vicuna_is_llavas_letter_by_letter() -> None:
-    worded = vicuna(talk(("Q1", "A1"), ("Q2", "A2")))
+    worded = vicuna(dialog_of(("Q1", "A1"), ("Q2", "A2")))
     assert worded.text == (
         f"{SYSTEM} USER: <image>\nQ1 ASSISTANT: A1</s>USER: Q2 ASSISTANT: A2</s>"
     )
@@ -38,12 +38,12 @@ def test_vicuna_is_llavas_letter_by_letter() -> None:
 
 @pytest.mark.parametrize("image", [True, False])
 def test_one_turn_is_the_prompt_that_is_requested_and_its_answer(image: bool) -> None:
-    worded = vicuna(talk(("Where?", "There"), image=image))
+    worded = vicuna(dialog_of(("Where?", "There"), image=image))
     assert worded.text == prompts.vicuna("Where?", image, "There")
     assert worded.text[: worded.answers[0][0]] == prompts.vicuna("Where?", image)
 
 
-class Written:
+class FunctionTemplate:
     """A processor with a chat template, as a function."""
 
     chat_template = "as a function"
@@ -70,31 +70,31 @@ class Written:
 
 
 def template(answer: str, *, parts: bool = True, **options: Any) -> Template:
-    written = Written(answer, **options)
+    written = FunctionTemplate(answer, **options)
     written.tokenizer = object() if parts else written  # a tokenizer is its own
     return Template(ModelProcessor(written), "<e>", ("<e>", "<end>"))
 
 
 def test_a_template_that_ends_its_answers() -> None:
-    worded = template("B: {}<end>\n")(talk(("Q1", "A1"), ("Q2", "A2")))
+    worded = template("B: {}<end>\n")(dialog_of(("Q1", "A1"), ("Q2", "A2")))
     assert worded.text == "A:<image>Q1\nB: A1<end>\nA:Q2\nB: A2<end>\n"
     assert learned(worded) == [" A1<end>", " A2<end>"]
 
 
 def test_the_last_answer_is_ended_where_the_template_does_not() -> None:
-    worded = template("B: {} ")(talk(("Q1", "A1"), ("Q2", "A2"), image=False))
+    worded = template("B: {} ")(dialog_of(("Q1", "A1"), ("Q2", "A2"), image=False))
     assert worded.text == "A:Q1\nB: A1 A:Q2\nB: A2<e>"
     assert learned(worded) == [" A1", " A2<e>"]
 
 
 def test_a_tokenizers_template_gets_plain_text() -> None:
     made = template("B: {}<end>", parts=False)
-    assert made(talk(("Q", "A"), image=False)).text == "A:Q\nB: A<end>"
+    assert made(dialog_of(("Q", "A"), image=False)).text == "A:Q\nB: A<end>"
     assert made.processor.processor.turns[0] == {"role": "user", "content": "Q"}
 
 
 @pytest.mark.parametrize("options", [{"ask": "B:<think>"}, {"keep": False}])
 def test_a_template_that_asks_otherwise_than_it_writes_is_refused(options: Any) -> None:
     with pytest.raises(MergeError, match="the chat template asks for an answer with") as caught:
-        template("B: {}<end>", **options)(talk(("Q1", "A1"), ("Q2", "A2")))
+        template("B: {}<end>", **options)(dialog_of(("Q1", "A1"), ("Q2", "A2")))
     assert caught.value.where == "here"
