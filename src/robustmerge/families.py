@@ -2,7 +2,8 @@
 
 A family is called as transformers calls it (`model_type`). Everything that differs between them and
 matters to an adapter is in its row: where the language model, the vision tower and the connector
-are, what their modules were called in older layouts, what PEFT renames, which runtimes refuse LoRA.
+are, what their modules were called in older layouts, what PEFT renames. What runtimes do with a
+family is in `checks/runtimes`.
 
     hf      model.language_model.layers.0 …    what transformers and PEFT write now
     hf-old  language_model.model.layers.0 …    LLaVA, OneVision, InternVL before transformers 4.52
@@ -58,8 +59,6 @@ class Family:
         anatomy: Its parts.
         projector: What `modules_to_save` names for the projector to be trained.
         also: Families whose models may bear such a name, too.
-        refused_by: Runtimes that take no LoRA on it.
-        undeclared_by: Runtimes whose model class does not say which modules take LoRA.
     """
 
     name: str
@@ -68,8 +67,6 @@ class Family:
     anatomy: Anatomy
     projector: tuple[str, ...]
     also: tuple[str, ...] = ()
-    refused_by: frozenset[str] = frozenset()
-    undeclared_by: frozenset[str] = frozenset()
 
 
 _FLAT_LANGUAGE = (("model.language_model", "model"),)
@@ -124,7 +121,6 @@ _QWEN_LIKE = Anatomy(
 _IDEFICS_LIKE = Anatomy(language="text_model", vision="vision_model", connector="connector")
 
 _PROJECTOR, _MERGER = ("multi_modal_projector",), ("visual.merger",)
-_VLLM, _SGLANG = frozenset({"vllm"}), frozenset({"sglang"})
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -133,8 +129,6 @@ FAMILIES: tuple[Family, ...] = (
         r"llava-?(onevision|.*\bov\b)",
         _LLAVA_LIKE,
         _PROJECTOR,
-        refused_by=_VLLM,
-        undeclared_by=_SGLANG,
     ),
     Family(
         "llava_next",
@@ -142,7 +136,6 @@ FAMILIES: tuple[Family, ...] = (
         r"llava-?(next|v?1-6)",
         _LLAVA_LIKE,
         _PROJECTOR,
-        undeclared_by=_SGLANG,
     ),
     Family("qwen2_5_vl", "Qwen2.5-VL", r"qwen-?2-5-vl", _QWEN_LIKE, _MERGER),
     Family(
@@ -157,7 +150,7 @@ FAMILIES: tuple[Family, ...] = (
     # The first SmolVLM is an idefics3.
     Family("smolvlm", "SmolVLM", r"smolvlm", _IDEFICS_LIKE, ("connector",), also=("idefics3",)),
     Family("idefics3", "Idefics3", r"idefics-?3", _IDEFICS_LIKE, ("connector",)),
-    Family("llava", "LLaVA", r"llava", _LLAVA_LIKE, _PROJECTOR, undeclared_by=_SGLANG),
+    Family("llava", "LLaVA", r"llava", _LLAVA_LIKE, _PROJECTOR),
 )
 """All families, from the most specific `base_name` to the least: the first that matches counts."""
 

@@ -69,7 +69,13 @@ def test_a_plain_adapter_keeps_all_limits(runtime: str, tmp_path: Path) -> None:
             {"modules_to_save": ["norm"]},
             {"vllm fully trained parameters", "sglang fully trained parameters"},
         ),
-        ({"extras": NORM}, {"vllm fully trained parameters", "sglang fully trained parameters"}),
+        (
+            {"extras": NORM},
+            {
+                *("vllm fully trained parameters", "sglang fully trained parameters"),
+                "llama.cpp tensors",
+            },
+        ),
         ({"extras": HEAD}, set()),
         ({"init_lora_weights": "pissa_niter_4"}, {"vllm initialization"}),
         ({"init_lora_weights": "gaussian"}, set()),
@@ -77,7 +83,7 @@ def test_a_plain_adapter_keeps_all_limits(runtime: str, tmp_path: Path) -> None:
             {"modules": LLM | TOWER},
             {"vllm modules", "sglang modules", "llama.cpp modules"},
         ),
-        ({"modules": LLM | {"lm_head": (16, 8)}}, {"sglang modules"}),
+        ({"modules": LLM | {"lm_head": (16, 8)}}, set()),
         ({"target_modules": r".*_proj"}, {"sglang target_modules"}),
         ({"target_modules": "all-linear"}, set()),
         ({"use_rslora": True}, {"sglang scaling", "llama.cpp scaling"}),
@@ -119,6 +125,8 @@ def test_conditions_are_notes(tmp_path: Path) -> None:
     assert noted("vllm", adapter(tmp_path / "b", use_rslora=True)) == set()
     llava = adapter(tmp_path / "c", base_model_name_or_path="llava-hf/llava-1.5-7b-hf")
     assert noted("sglang", llava) == {"family"}
+    vocabulary = adapter(tmp_path / "d", modules=LLM | {"lm_head": (16, 8)})
+    assert noted("llama.cpp", vocabulary) == {"vocabulary"}
     assert failing("sglang", llava) == set()
 
 

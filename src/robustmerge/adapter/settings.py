@@ -25,6 +25,9 @@ def plain_lora(
 ) -> dict[str, Any]:
     """Make an adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
 
+    A setting without a value is left out: PEFT refuses names that it does not know yet, such as
+    `exclude_modules` before 0.14, whatever their value.
+
     Args:
         first: The first adapter, whose task type and wiring are kept.
         modules: The merged modules.
@@ -39,7 +42,7 @@ def plain_lora(
     # PEFT would overwrite the embedding's factors by the head's; merged, each has its own.
     if not any(m.part is Part.EMBEDDING_A for m in modules):
         kept.append("ensure_weight_tying")
-    return {
+    settings = {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),
         "base_model_name_or_path": base or None,
@@ -59,6 +62,7 @@ def plain_lora(
         "use_dora": first.config.dora,
         **{field: raw[field] for field in kept if raw.get(field)},
     }
+    return {field: value for field, value in settings.items() if value is not None}
 
 
 def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..adapter import layout
 from ..adapter.base import Base
@@ -150,6 +151,26 @@ class Contents:
         if kind.endswith(("ForCausalLM", "ForConditionalGeneration")):
             return kind.endswith("ForCausalLM")
         return None if self.layout == layout.FLAT and not self.outside_language() else False
+
+    @cached_property
+    def base_settings(self) -> Mapping[str, Any]:
+        """The base's config.json; empty where there is no base or no such file.
+
+        Raises:
+            MergeError: the file is no JSON table.
+        """
+        path = self.base.folder / "config.json" if self.base is not None else None
+        return read_json(path) if path is not None and path.is_file() else {}
+
+    @property
+    def base_is_tied(self) -> bool | None:
+        """Whether the base's embeddings and head are one weight; None where that is unknown."""
+        if self.base is None:
+            return None
+        text = self.base_settings.get("text_config")
+        tables = [self.base_settings, *([text] if isinstance(text, dict) else [])]
+        values = [t["tie_word_embeddings"] for t in tables if "tie_word_embeddings" in t]
+        return bool(values[0]) if values else "lm_head.weight" not in self.base.tensors
 
     def of(self, *parts: Part) -> tuple[NamedTensor, ...]:
         """Return the tensors of these parts."""

@@ -52,7 +52,7 @@ def write_embedded(changes: AdapterChanges, base: Base, folder: Path, *, copy: b
         changes, plain, modules, _siblings(settings, changes, base) | trained, folder / WEIGHTS
     )
     if base.text_only:
-        settings["exclude_modules"] = None  # PEFT warns where there is nothing to exclude
+        settings.pop("exclude_modules", None)  # PEFT warns where there is nothing to exclude
     write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
 
 

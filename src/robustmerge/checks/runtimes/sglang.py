@@ -1,14 +1,42 @@
-"""SGLang: one scaling, listed targets, and the language model's blocks alone."""
+"""SGLang: one scaling, listed targets, the language model's blocks, vocabulary, and whole groups.
+
+It fuses q, k and v of a block, and gate and up. What a fused layer is not complete for is an error
+or left out without a word.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from types import MappingProxyType
+
 from ...adapter import layout
-from ...families import FAMILIES
+from ...errors import few
 from ..contents import Contents, LoraPair
-from ..family import guess_family
 from ..findings import OK, Finding, fails, note
-from ..peft_rules import ALL_LINEAR
-from .shared import LANGUAGE_ONLY, REWRITE, SERVER, Runtime, as_configured
+from ..peft_rules import ALL_LINEAR, entries
+from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
+from .support import Evidence, FamilySupport, Rows, candidates, evidence, rows_of
+
+_READ = Evidence("read", "SGLang 0.5.23", "2026-11-29")
+_VOCABULARY = ("embed_tokens", "lm_head")
+
+
+FAMILIES: Rows = MappingProxyType(
+    {
+        **rows_of(
+            ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "gemma3"), FamilySupport(_READ)
+        ),
+        **rows_of(
+            ("llava", "llava_next", "llava_onevision", "internvl", "mllama"),
+            FamilySupport(_READ, why="its class does not say which modules take LoRA"),
+        ),
+        **rows_of(
+            ("idefics3", "smolvlm", "paligemma", "mistral3"),
+            FamilySupport(_READ, why="there is no class of its own for this family"),
+        ),
+    }
+)
+"""What SGLang does with each family: a class, and `should_apply_lora` in it."""
 
 
 def uniform_scaling(contents: Contents) -> Finding:
@@ -19,51 +47,92 @@ def uniform_scaling(contents: Contents) -> Finding:
 
 
 def listed_targets(contents: Contents) -> Finding:
-    """Check that target_modules is a list, by whose last parts of names modules are found."""
+    """Check that target_modules is a list, by whose last parts of names modules are matched."""
     targets = contents.config.raw.get("target_modules")
     if isinstance(targets, list) or targets in ("all", ALL_LINEAR):
         return OK
-    return fails("target_modules is a pattern", "start the server with --lora-target-modules")
+    problem = "target_modules is a pattern" if targets else "no target_modules"
+    return fails(f"{problem}, which SGLang refuses", REWRITE)
 
 
-def language_blocks_only(contents: Contents) -> Finding:
-    """Check that only linear layers of the language model's blocks are adapted."""
-    outside = [
-        x.name for x in contents.loras if layout.tower(x.name) != "language" or not _in_block(x)
-    ]
+def language_only(contents: Contents) -> Finding:
+    """Check that only blocks and vocabulary of the language model are adapted."""
+    outside = [x.name for x in contents.loras if not _is_taken(x)]
     if not outside:
         return OK
-    problem = f"{len(outside)} modules outside the language model's blocks, such as {outside[0]}"
-    return fails(problem, LANGUAGE_ONLY)
+    return fails(
+        f"{len(outside)} modules outside the language model's blocks and vocabulary, such as "
+        f"{outside[0]}",
+        leave_out(outside),
+    )
+
+
+def vocabulary_is_listed(contents: Contents) -> Finding:
+    """Check that LoRA on the vocabulary is in target_modules; it is left out silently if not."""
+    targets = contents.config.raw.get("target_modules")
+    if not isinstance(targets, list):
+        return OK
+    listed = {entry.rpartition(".")[2] for entry in entries(contents.config.raw, "target_modules")}
+    lost = [x.name for x in contents.loras if _leaf(x) in _VOCABULARY and _leaf(x) not in listed]
+    if not lost:
+        return OK
+    return fails(f"{few(lost)} is not in target_modules and is left out without a word", REWRITE)
+
+
+def fused_layers_are_complete(contents: Contents) -> Finding:
+    """Check the parts of every fused layer."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for lora in filter(_is_taken, contents.loras):
+        parts[lora.name.rpartition(".")[0]].add(_leaf(lora))
+    for parent, leaves in parts.items():
+        if problem := _incomplete(leaves):
+            return fails(f"{parent} has {problem}", BAKE)
+    return OK
 
 
 def family_declares_lora(contents: Contents) -> Finding:
-    """Check the family: SGLang's LLaVA does not declare which modules take LoRA."""
-    candidates = guess_family(contents).candidates
-    if not candidates or not all(map(_is_undeclared, candidates)):
+    """Check the family: some classes do not declare which modules take LoRA, and some are none."""
+    names = candidates(contents)
+    reasons = [FAMILIES[name].why for name in names if name in FAMILIES]
+    if not reasons or not all(reasons) or len(reasons) < len(names):
         return OK
     return note(
-        "SGLang's class for this model does not declare LoRA modules",
+        f"SGLang on {' or '.join(names)}: {reasons[0]}{evidence(contents, FAMILIES)}",
         "compare its answers with PEFT's",
     )
 
 
-def _in_block(lora: LoraPair) -> bool:
-    return any(part.isdigit() for part in lora.name.split("."))
+def _incomplete(leaves: set[str]) -> str:
+    """Say what a block's fused layers are missing, '' where nothing."""
+    if "q_proj" in leaves and "v_proj" not in leaves:
+        return "q_proj without v_proj: loading ends in a KeyError"
+    if "q_proj" not in leaves and (lost := sorted(leaves & {"k_proj", "v_proj"})):
+        return f"{few(lost)} without q_proj, which is left out without a word"
+    if "up_proj" in leaves and "gate_proj" not in leaves:
+        return "up_proj without gate_proj, which the fused layer does not take"
+    return ""
 
 
-def _is_undeclared(candidate: str) -> bool:
-    """Decide whether a family, or one that its name begins with, is undeclared."""
-    return any(candidate.startswith(f.name) and "sglang" in f.undeclared_by for f in FAMILIES)
+def _is_taken(lora: LoraPair) -> bool:
+    if _leaf(lora) in _VOCABULARY:
+        return True
+    in_block = any(part.isdigit() for part in lora.name.split("."))
+    return in_block and layout.tower(lora.name) == "language"
+
+
+def _leaf(lora: LoraPair) -> str:
+    return lora.name.rpartition(".")[2]
 
 
 SGLANG = Runtime(
     "sglang",
-    "SGLang 0.5",
+    "SGLang 0.5.23",
     {
         "scaling": uniform_scaling,
         "target_modules": listed_targets,
-        "modules": language_blocks_only,
+        "vocabulary": vocabulary_is_listed,
+        "modules": language_only,
+        "fused layers": fused_layers_are_complete,
         "family": family_declares_lora,
         **SERVER,
     },

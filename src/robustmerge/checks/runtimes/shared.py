@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...adapter import layout
@@ -14,8 +14,14 @@ from ..findings import OK, Finding, fails
 
 Limit = Callable[[Contents], Finding]
 
-LANGUAGE_ONLY = "train on the language model only"
-REWRITE = "rewrite it: robustmerge merge ADAPTER -m task-arithmetic"  # exact; one rank and alpha
+REWRITE = "rewrite it: robustmerge merge ADAPTER -o OUT -m task-arithmetic"  # exact; one alpha
+BAKE = "bake it into the base: robustmerge export ADAPTER -o OUT --format full --base MODEL"
+
+
+_FROM_DORA = (
+    "of these, DoRA can be baked into the base: robustmerge export ADAPTER -o OUT --format full "
+    "--base MODEL"
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Runtime:
 
     Attributes:
         name: What the user calls it.
-        read_in: The version whose code the limits were read in.
+        read_in: The version whose code the limits were read in, or that was run.
         limits: One small function for each limit, by what it checks.
         decides_exit_code: Whether its failures count where the user names no runtime.
     """
@@ -33,6 +39,19 @@ class Runtime:
     read_in: str
     limits: Mapping[str, Limit]
     decides_exit_code: bool = False
+
+
+def leave_out(outside: Sequence[str]) -> str:
+    """Return advice for modules that a program does not take: their patterns, or a whole base."""
+    parts = dict.fromkeys(_part_of_model(name) for name in outside)
+    patterns = " ".join(f"--leave-out '*{part}*'" for part in parts)
+    return f"to lose them knowingly: {REWRITE.partition(': ')[2]} {patterns}; or {BAKE}"
+
+
+def _part_of_model(name: str) -> str:
+    """Return the segment of a canonical name that the vision tower or connector is under."""
+    segments = [s for s in name.split(".") if s != "model" and layout.tower(s) != "language"]
+    return next((s for s in segments if layout.tower(s) in ("vision", "connector")), segments[0])
 
 
 def plain_lora(contents: Contents) -> Finding:
@@ -48,7 +67,7 @@ def plain_lora(contents: Contents) -> Finding:
     present = [field for field in fields if raw.get(field)]
     if not present and contents.of(Part.MAGNITUDE):
         present = ["a magnitude vector"]
-    return fails(f"not plain LoRA: {', '.join(present)}", "train plain LoRA") if present else OK
+    return fails(f"not plain LoRA: {', '.join(present)}", _FROM_DORA) if present else OK
 
 
 def no_bias(contents: Contents) -> Finding:
@@ -56,7 +75,7 @@ def no_bias(contents: Contents) -> Finding:
     raw = contents.config.raw
     bias = raw.get("bias") or "none"
     if bias != "none" or raw.get("lora_bias") or contents.of(Part.LORA_BIAS):
-        return fails("trained biases", "train with bias='none' and lora_bias=false")
+        return fails("trained biases", "add them to the base in PEFT: model.merge_and_unload()")
     return OK
 
 
@@ -67,10 +86,7 @@ def factors_only(contents: Contents) -> Finding:
     names = names or ([str(e) for e in listed] if isinstance(listed, list) else [])
     if not names:
         return OK
-    return fails(
-        f"fully trained parameters: {few(names, 1)}",
-        "merge with --extras-in beside, and put them into the base",
-    )
+    return fails(f"fully trained parameters: {few(names, 1)}", BAKE)
 
 
 def peft_keys(contents: Contents) -> Finding:

@@ -1,18 +1,79 @@
-"""vLLM: one rank from a list, the language model alone, and no LoRA on one family."""
+"""vLLM: one rank from a list, names by the family's own mapping, language modules unless asked.
+
+A name that vLLM's mapping puts nowhere is left out without a word, and the bare base is served.
+"""
 
 from __future__ import annotations
 
-from ...families import BY_NAME
+import re
+from types import MappingProxyType
+
+from ...adapter import layout
+from ...errors import few
 from ..contents import Contents
-from ..family import guess_family
 from ..findings import OK, Finding, fails, note
-from .shared import REWRITE, SERVER, Runtime, as_configured
+from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
+from .support import Evidence, FamilySupport, Rows, agreed, candidates, evidence, rows_of
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's --max-lora-rank may be."""
 
 _DEFAULT_RANK = 16
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+_REQUIRED = ("r", "lora_alpha", "target_modules")
+
+_READ = Evidence("read", "vLLM 0.32", "2026-11-29")
+_NEW_NAMES = (
+    ("model.language_model", "language_model.model"),
+    ("model.vision_tower", "vision_tower"),
+    ("model.multi_modal_projector", "multi_modal_projector"),
+    ("lm_head", "language_model.lm_head"),
+)
+_QWEN_NAMES = (
+    ("model.language_model", "language_model.model"),
+    ("model.visual", "visual"),
+    ("lm_head", "language_model.lm_head"),
+)
+_OLD_TOO = (("model", "language_model.model"),)  # `model.layers` of text modules trained alone
+_TOWER = "vision_tower.vision_model"
+
+
+FAMILIES: Rows = MappingProxyType(
+    {
+        "llava": FamilySupport(
+            Evidence("run", "vLLM 0.32", "2026-11-28"),
+            names=_NEW_NAMES,
+            towers="error",
+            vision=_TOWER,
+        ),
+        **rows_of(
+            ("llava_next", "gemma3", "paligemma"),
+            FamilySupport(_READ, names=_NEW_NAMES, towers="with a setting", vision=_TOWER),
+        ),
+        "internvl": FamilySupport(_READ, names=_NEW_NAMES, vision="vision_tower"),
+        "mistral3": FamilySupport(_READ, names=(*_NEW_NAMES, *_OLD_TOO), vision="vision_tower"),
+        **rows_of(
+            ("qwen2_vl", "qwen2_5_vl"),
+            FamilySupport(
+                _READ, names=(*_QWEN_NAMES, *_OLD_TOO), towers="with a setting", vision="visual"
+            ),
+        ),
+        **rows_of(
+            ("qwen3_vl", "qwen3_vl_moe"),
+            FamilySupport(_READ, names=_QWEN_NAMES, towers="with a setting", vision="visual"),
+        ),
+        **rows_of(
+            ("idefics3", "smolvlm"),
+            FamilySupport(_READ, towers="with a setting", vision="model.vision_model"),
+        ),
+        "llava_onevision": FamilySupport(_READ, lora=False, why="its class declares no LoRA"),
+        "mllama": FamilySupport(_READ, lora=False, why="the family was removed after 0.10.2"),
+    }
+)
+"""What vLLM does with each family: `hf_to_vllm_mapper`, `SupportsLoRA`, token counts of towers."""
+
+_CLIP_LIKE = ("llava", "llava_next", "llava_onevision", "gemma3", "paligemma")
+_UNWRAPPED = re.compile(r"(model\.)?vision_tower\.(embeddings|encoder\.layers)\b")
 
 
 def rank_is_allowed(contents: Contents) -> Finding:
@@ -27,10 +88,33 @@ def rank_is_allowed(contents: Contents) -> Finding:
 
 
 def uniform_scaling(contents: Contents) -> Finding:
-    """Check for patterns: releases before 0.33 silently took r and lora_alpha for all modules."""
+    """Check for patterns, which 0.32 takes and older releases did not."""
     if as_configured(contents):
         return OK
-    return note("vLLM before 0.33 takes one rank and alpha for all modules", REWRITE)
+    return note("vLLM before 0.32 takes one rank and alpha for all modules", REWRITE)
+
+
+def names_land(contents: Contents) -> Finding:
+    """Check that every name means a module of vLLM's model; others are left out silently."""
+    written = [lora.written for lora in contents.loras]
+    if contents.text_only:
+        lost = [name for name in written if name != contents.live(name)]
+        return _lost(lost, written, "the base is text-only", "--layout flat") if lost else OK
+    names = candidates(contents)
+    rows = [FAMILIES[name] for name in names if name in FAMILIES]
+    lost_by = [[name for name in written if not row.lands(name)] for row in rows if row.lora]
+    lost = min(lost_by, key=len, default=[])
+    if lost and len(lost_by) == len(names):
+        return _lost(lost, written, _title(names) + evidence(contents, FAMILIES), "--layout hf")
+    unsure = any(lost_by) or (len(rows) < len(names) or not names)
+    flat = [name for name in written if name.startswith(("model.layers", "model.embed_tokens"))]
+    if not flat or not unsure:
+        return OK
+    return note(
+        f"flat names such as {flat[0]} mean a module in a text-only model and in some families, "
+        "and are left out without a word in others",
+        "name the base, --base MODEL, or merge with --layout hf",
+    )
 
 
 def language_only(contents: Contents) -> Finding:
@@ -38,21 +122,54 @@ def language_only(contents: Contents) -> Finding:
     outside = contents.outside_language()
     if not outside:
         return OK
-    return fails(
-        f"{len(outside)} modules outside the language model are dropped silently, such as "
-        f"{outside[0]}",
-        "start the server with --enable-tower-connector-lora",
-    )
+    text = f"{len(outside)} modules outside the language model are dropped silently, such as "
+    text += outside[0]
+    towers = agreed(contents, FAMILIES, lambda row: row.towers)
+    known = evidence(contents, FAMILIES)
+    if towers == "left out":
+        return fails(f"{text}, whatever the server's settings{known}", leave_out(outside))
+    if towers == "error":
+        return fails(
+            f"{text}; with --enable-tower-connector-lora the server stops at the first image, "
+            f"since it does not count the tower's class token{known}",
+            leave_out(outside),
+        )
+    flag = "start the server with --enable-tower-connector-lora"
+    if towers is None:
+        return fails(text, f"{flag}, if the family takes it: --base MODEL checks it")
+    lost = _lost_in_tower(contents)
+    if lost:
+        return fails(
+            f"{text}; with {flag.rpartition(' ')[2]} {len(lost)} of them still are, since vLLM "
+            f"names them otherwise{known}",
+            leave_out(outside),
+        )
+    return fails(text, flag)
 
 
 def family_takes_lora(contents: Contents) -> Finding:
     """Check the family: some take no LoRA at all."""
-    candidates = guess_family(contents).candidates
-    if not candidates or not all(
-        c in BY_NAME and "vllm" in BY_NAME[c].refused_by for c in candidates
-    ):
+    if agreed(contents, FAMILIES, lambda row: row.lora) is not False:
         return OK
-    return fails(f"vLLM takes no LoRA on {BY_NAME[candidates[0]].title}", "merge it into the base")
+    names = candidates(contents)
+    why = FAMILIES[names[0]].why
+    return fails(
+        f"vLLM takes no LoRA on {_title(names)}: {why}{evidence(contents, FAMILIES)}",
+        BAKE,
+    )
+
+
+def base_loads(contents: Contents) -> Finding:
+    """Check the base's own names: towers saved by transformers 5 have a level less."""
+    if contents.base is None or contents.base.family not in _CLIP_LIKE:
+        return OK
+    new = [r.name for r in contents.base.tensors.values() if _UNWRAPPED.match(r.name)]
+    if not new:
+        return OK
+    return fails(
+        f"vLLM 0.32 does not load this base: it wants {_TOWER}, and transformers 5 saved {new[0]}",
+        "serve the original checkpoint of the Hub, or one that transformers 4 saved",
+    )
 
 
 def unchanged_base(contents: Contents) -> Finding:
@@ -64,15 +181,45 @@ def unchanged_base(contents: Contents) -> Finding:
     return fails(f"init_lora_weights = {start!r} changed the base", advice)
 
 
+def settings_are_complete(contents: Contents) -> Finding:
+    """Check for the settings without which vLLM refuses an adapter."""
+    missing = [field for field in _REQUIRED if field not in contents.config.raw]
+    if not missing:
+        return OK
+    return fails(f"adapter_config.json has no {few(missing)}, which vLLM requires", REWRITE)
+
+
+def _lost(lost: list[str], written: list[str], where: str, layout_option: str) -> Finding:
+    return fails(
+        f"{len(lost)} of {len(written)} modules have names that vLLM leaves out without a word, "
+        f"such as {lost[0]}: {where}",
+        f"merge with {layout_option}",
+    )
+
+
+def _lost_in_tower(contents: Contents) -> list[str]:
+    """Return the modules of the tower whose names lead nowhere in any candidate."""
+    rows = [FAMILIES[name] for name in candidates(contents)]
+    tower = [x.written for x in contents.loras if layout.tower(x.name) == "vision"]
+    return [n for n in tower if not any(r.program_name(n).startswith(r.vision) for r in rows)]
+
+
+def _title(names: tuple[str, ...]) -> str:
+    return " or ".join(names)
+
+
 VLLM = Runtime(
     "vllm",
-    "vLLM 0.33",
+    "vLLM 0.32",
     {
         "rank": rank_is_allowed,
         "patterns": uniform_scaling,
+        "names": names_land,
         "modules": language_only,
         "family": family_takes_lora,
+        "base": base_loads,
         "initialization": unchanged_base,
+        "settings": settings_are_complete,
         **SERVER,
     },
 )
