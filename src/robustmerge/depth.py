@@ -22,6 +22,11 @@ class Depth:
     layers: int
 
 
+def kind_of(name: str) -> str:
+    """Return what a module is called in every layer, such as layers.*.mlp.up_proj."""
+    return _LAYER.sub(r"\1.*.", name, count=1)
+
+
 def find_depths(names: Iterable[str]) -> dict[str, Depth]:
     """Return every module's layer, and how many layers its part of the model has.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from factories.adapters import deltas, trio
 from robustmerge import MergeError, methods, steps
 from robustmerge.cli.app import run
 from robustmerge.depth import Depth, find_depths
-from robustmerge.factors import Dense, Factors, Stack
+from robustmerge.factors import Dense, Factors, Stack, Update
 from robustmerge.linalg import concat, core, fit, svd
 from robustmerge.testing import random_stack
 from robustmerge.testing.cases import change_gauge, perturb
@@ -114,17 +115,24 @@ def test_calibration_of_any_update(name: str) -> None:
     """Factors, cores and dense updates are one update; gauge and rounding do not matter."""
     stack = random_stack()
     space, applied = core(stack), steps.parse(name, "calibrate")
-    where = Depth(1, 4)
-    forms = [concat(stack), space.lift(space.M.sum(0)), Dense(concat(stack).dense())]
-    results = [applied.calibrate(update, stack, where).dense() for update in forms]  # type: ignore[arg-type]
+
+    def calibrate(update: Update, stack: Stack) -> torch.Tensor:
+        measure = applied.step.measure
+        # As if there were another module of the same kind.
+        stack = replace(stack, module="layers.1.fc")
+        sizes = measure and {"layers.1.fc": measure(update, stack), "layers.2.fc": 70.0}
+        return applied.calibrate(update, stack, Depth(1, 4), sizes or None).dense()
+
+    forms: list[Update] = [concat(stack), space.lift(space.M.sum(0)), Dense(concat(stack).dense())]
+    results = [calibrate(update, stack) for update in forms]
     other = Stack.of([change_gauge(f, t) for t, f in enumerate(stack.factors)])
-    results.append(applied.calibrate(forms[0], other, where).dense())  # type: ignore[arg-type]
+    results.append(calibrate(forms[0], other))
     moved = perturb(stack)
-    results.append(applied.calibrate(concat(moved), moved, where).dense())
+    results.append(calibrate(concat(moved), moved))
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=1e-6, atol=1e-8)
     zero = Dense(torch.zeros(stack.shape).double())
-    assert not applied.calibrate(zero, stack, where).dense().any()
+    assert not calibrate(zero, stack).any()
 
 
 @pytest.mark.parametrize("name", BALANCE)

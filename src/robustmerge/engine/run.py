@@ -18,6 +18,7 @@ from ..errors import MergeError
 from ..factors import Factors, Stack, Update, noted
 from ..linalg import fit, rank_for_energy
 from ..scale_rules import Sizes
+from ..steps import Measure
 from ..steps.scale import measure
 from ..threads import Progress, count_cores, limit_threads, parse_device, run_side_by_side
 from .job import ModuleJob
@@ -63,11 +64,13 @@ class MergeRun:
         self.device = parse_device(device)
         self.workers = workers or count_cores()
         self._surveyed: dict[str, object] = {}
+        self._surveyed_by_steps: dict[int, dict[str, float]] = {}  # by the calibrate step's number
         self._factors_of_rules: dict[str, float] = {}
 
     def survey(self, progress: Progress) -> None:
-        """Take the first passes over all modules, where the method or the scale rule needs any."""
+        """Take the first passes over all modules, where method, steps or scale rule need any."""
         self._survey_updates(progress)
+        self._survey_merged(progress)
         self._survey_sizes(progress)
 
     def _survey_updates(self, progress: Progress) -> None:
@@ -86,6 +89,20 @@ class MergeRun:
             result = survey(stacks, parameters)
         if result is not None:
             self._surveyed = {"surveyed": result}
+
+    def _survey_merged(self, progress: Progress) -> None:
+        for number, step in enumerate(self.plan.calibrate):
+            if (measure_merged := step.step.measure) is None:
+                continue
+
+            def measured(
+                job: ModuleJob, before: int = number, of: Measure = measure_merged
+            ) -> tuple[str, float]:
+                stack = self._balanced(job, self.stack(job))
+                return job.name, of(self._merged(job, stack, before)[0], stack)
+
+            table = dict(self._each(measured, self.plan.jobs, progress))
+            self._surveyed_by_steps[number] = table
 
     def _survey_sizes(self, progress: Progress) -> None:
         jobs = [job for job in self.plan.jobs if isinstance(job.scale, str)]
@@ -168,7 +185,10 @@ class MergeRun:
 
     def _merge(self, job: ModuleJob, stack: Stack) -> tuple[Update, tuple[str, ...]]:
         """Balance, merge and calibrate one module, without scaling it."""
-        stack = self._balanced(job, stack)
+        return self._merged(job, self._balanced(job, stack), len(self.plan.calibrate))
+
+    def _merged(self, job: ModuleJob, stack: Stack, steps: int) -> tuple[Update, tuple[str, ...]]:
+        """Merge one module's balanced updates, and take the first so many calibrate steps."""
         result = noted(self.plan.method(stack, **job.parameters, **self._surveyed))
         update = result.update
         if update.shape != job.shape:
@@ -177,8 +197,9 @@ class MergeRun:
                 where=f"{job.name}, whose shape is {list(job.shape)}",
                 hint="robustmerge.testing.check_method tests a method",
             )
-        for step in self.plan.calibrate:
-            update = step.calibrate(update, stack, job.depth)
+        for number, step in enumerate(self.plan.calibrate[:steps]):
+            surveyed = self._surveyed_by_steps.get(number)
+            update = step.calibrate(update, stack, job.depth, surveyed)
         return update, result.notes
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:

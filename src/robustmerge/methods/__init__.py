@@ -6,14 +6,21 @@ What is not here, because it does not give one adapter that serves every task at
   share is here: `emr-unified`, `consensus`), Twin-Merging, SMILE, routers and mixtures of experts.
   They keep an adapter, or a part of one, per task.
 - coefficients learned on labels or on the test inputs: LoraHub, LoRA-Soups CAT, AdaMerging, TARA,
-  NSC, ENMP, evolutionary search. They are training, or need every adapter in memory with the model;
-  weights found that way can be given to `task-arithmetic`.
-- methods that need the base weights: OrthoMerge, LARV. The base is never loaded here.
+  NSC, Expert Merging, ENMP, evolutionary search. They are training, or need every adapter in memory
+  with the model, for up to 500 steps on unlabeled samples (TARA, NSC); weights found that way can be
+  given to `task-arithmetic`.
+- methods that need the base weights: OrthoMerge, LARV (a factor for every layer, from the effective
+  ranks of base and update and how far they commute), PACT (each update without what lies in the
+  base's leading subspace). The base is never loaded here.
+- SA-Merging: its saliency is the gradient of SynFlow's product of positive weights along a chain of
+  layers, which attention is not. To implement it would be to invent it.
 - two-model or layer-stacking tricks: SLERP (`karcher` is its form for any number), nearswap,
   arcee_fusion, passthrough, ZipLoRA, K-LoRA.
-- methods of which neither code nor formulas were to be had: FroM, ResMerge, SA-Merging, ESM,
-  TC-LoRA, means on the LoRA manifold. STF asks that every adapter's features come out on its own
-  right directions; as far as these are independent, that is what `wudi` solves.
+- methods that are another one here: SSR-Merge, LOT Merging and Chain of Merges are `regmean`, whose
+  page says with which settings. STF asks that every adapter's features come out on its own right
+  directions; as far as these are independent, that is what `wudi` solves.
+- methods of which code or formulas were not to be had, or not read: FroM, ResMerge, RESM, CORAM,
+  TC-LoRA, TaDA, SVD+CUR, OT-TIES, GeoMerge and other means on the LoRA manifold.
 """
 
 from __future__ import annotations

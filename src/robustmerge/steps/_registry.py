@@ -14,6 +14,9 @@ from ..factors import Stack, Update
 from ..parameters import Parameter, configure, read_settings, read_signature
 
 Stage = Literal["balance", "calibrate"]
+Measure = Callable[[Update, Stack], float]
+Surveyed = Mapping[str, float]
+"""A measured number of every module, by its name."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,6 +31,8 @@ class Step:
         paper: Its source, one line.
         checked: What the implementation was compared with.
         deep: It takes the module's position in the model, as keyword `depth`.
+        measure: What a first pass over all modules takes of every merged update, for a calibrate
+            step that looks at the whole model; the numbers by module are its keyword `surveyed`.
         parameters: What the user may set.
     """
 
@@ -37,6 +42,7 @@ class Step:
     paper: str
     checked: str
     deep: bool
+    measure: Measure | None
     parameters: Mapping[str, Parameter] = field(repr=False)
 
     @property
@@ -57,9 +63,21 @@ class ConfiguredStep:
         balanced: Stack = self.step.function(stack, **self._arguments(depth))
         return balanced
 
-    def calibrate(self, update: Update, stack: Stack, depth: Depth) -> Update:
-        """Return the merged update, calibrated by the updates as the method saw them."""
-        calibrated: Update = self.step.function(update, stack, **self._arguments(depth))
+    def calibrate(
+        self, update: Update, stack: Stack, depth: Depth, surveyed: Surveyed | None = None
+    ) -> Update:
+        """Return the merged update, calibrated by the updates as the method saw them.
+
+        Args:
+            update: The merged update.
+            stack: What it was merged from.
+            depth: The module's position in the model.
+            surveyed: What the first pass measured, where the step takes one.
+        """
+        arguments = self._arguments(depth)
+        if self.step.measure is not None:
+            arguments["surveyed"] = surveyed
+        calibrated: Update = self.step.function(update, stack, **arguments)
         return calibrated
 
     def _arguments(self, depth: Depth) -> dict[str, Any]:
@@ -69,13 +87,15 @@ class ConfiguredStep:
 _STEPS: dict[str, Step] = {}
 
 
-def step(name: str, *, stage: Stage, paper: str, checked: str) -> Callable[[F], F]:
-    """Register a function as the step `name`."""
+def step(
+    name: str, *, stage: Stage, paper: str, checked: str, measure: Measure | None = None
+) -> Callable[[F], F]:
+    """Register a function as the step `name`; `Step` says what the arguments mean."""
 
     def register(function: F) -> F:
         parameters = read_signature(function, "depth")
         deep = "depth" in inspect.signature(function).parameters
-        _STEPS[name] = Step(name, stage, function, paper, checked, deep, parameters)
+        _STEPS[name] = Step(name, stage, function, paper, checked, deep, measure, parameters)
         return function
 
     return register

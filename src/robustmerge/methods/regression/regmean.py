@@ -17,7 +17,15 @@ no sample shows, and rows that depend on others, get the least Δ that agrees wi
 
 With `per_token` each G_t is divided by the number of its tokens, so that tasks with long samples do
 not count more. RegMean++ (Nguyen et al., 2025) is the same formula on activations of
-the merged model: `robustmerge collect --through merged`.
+the merged model: `robustmerge collect --through merged`. So are LOT Merging (arXiv:2505.23859) and
+Chain of Merges (arXiv:2508.21421).
+
+SSR-Merge (arXiv:2606.10617), made for diffusion models, is this method with off_diagonal 1: the
+merged B is [B_1 ... B_T] Q (G + λ)^-1 on all A, with G = Σ_t G_t and Q's rows of adapter t those of
+G_t, which solves the same equations where λ is 0. Its λ of 1e-4 is added to moments of z = A x, so
+that its effect depends on how the size of an update is split between B and A: an A a hundred times
+smaller, with a B as much larger, is another merge. Here nothing is added; what no sample shows is
+left out instead.
 
 Cost: O((d_out + d_in) R^2 + T d_in R^2) for the sum of ranks R.
 
