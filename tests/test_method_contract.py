@@ -19,6 +19,7 @@ SELECTORS = (
     "inner",
     "start",
     "smoothing",
+    "sign",
 )
 """Parameters whose values are methods of their own."""
 

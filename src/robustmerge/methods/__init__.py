@@ -7,8 +7,8 @@ What is not here, because it does not give one adapter that serves every task at
   They keep an adapter, or a part of one, per task.
 - coefficients learned on labels or on the test inputs: LoraHub, LoRA-Soups CAT, AdaMerging, TARA,
   NSC, Expert Merging, ENMP, evolutionary search. They are training, or need every adapter in memory
-  with the model, for up to 500 steps on unlabeled samples (TARA, NSC); weights found that way can be
-  given to `task-arithmetic`.
+  with the model, for up to 500 steps on unlabeled samples (TARA, NSC); weights found that way can
+  be given to `task-arithmetic`, and `output-fit` finds some without steps.
 - methods that need the base weights: OrthoMerge, LARV (a factor for every layer, from the effective
   ranks of base and update and how far they commute), PACT (each update without what lies in the
   base's leading subspace). The base is never loaded here.

@@ -43,11 +43,12 @@ class MethodCase:
     def merge(self, stack: Stack, **changed: Any) -> Delta:
         """Return the merged delta in float64."""
         settings = {**self.settings, **changed}
+        stack = self._with_data(stack)
         surveyed = {}
         if self.method.survey is not None:
             statistic = self.method.survey(lambda: iter([stack]), [settings])
             surveyed = {} if statistic is None else {"surveyed": statistic}
-        update = noted(self.method(self._with_data(stack), **settings, **surveyed)).update
+        update = noted(self.method(stack, **settings, **surveyed)).update
         if isinstance(update, Factors):
             return update.B.double() @ update.A.double()
         return update.dense().double()

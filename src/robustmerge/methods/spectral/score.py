@@ -94,9 +94,11 @@ def sum_in_axes(
 
 def _trim(M: Float[Tensor, "n n"], width: float, flavor: Flavor) -> Float[Tensor, "n n"]:
     """Return the diagonal, and the other entries that are within so many standard deviations."""
+    if len(M) < 2:
+        return M
     diagonal = torch.diag(M.diagonal())
     rest = M - diagonal
     if flavor == "paper":
         return diagonal + rest.where((rest - rest.mean()).abs() <= width * rest.std(), 0)
-    count = max(rest.numel() - len(rest), 1)
+    count = rest.numel() - len(rest)
     return diagonal + rest.where(rest.abs() <= width * rest.norm() / count**0.5, 0)
