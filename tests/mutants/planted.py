@@ -546,8 +546,8 @@ MERGING = (
     _plant(
         "calibration before balancing is lost",
         "engine/run.py::MergeRun._merge",
-        "stack = self._balanced(job, stack)",
-        "",
+        "self._balanced(job, stack)",
+        "stack",
         "tests/steps/test_stages.py",
     ),
     # RobustMerge

@@ -34,7 +34,8 @@ def collect(
 ) -> None:
     """Run the base model with each adapter on samples of its task and gather statistics.
 
-    RegMean and Fisher merging need them: robustmerge merge … --method regmean --data FOLDER.
+    RegMean, Fisher merging and others need them: robustmerge merge … --method regmean --data
+    FOLDER.
 
     Args:
         sources: Adapter folders or Hub ids owner/name[@revision][:subfolder].
@@ -42,7 +43,7 @@ def collect(
         samples: One file per adapter. JSON lines with "text", or "prompt" and optional "answer";
             optional "image" or "images", paths relative to the file.
         output: Folder to write. It appears whole or not at all.
-        what: gram (for regmean), fisher, or both.
+        what: gram (for regmean, output-fit and esm), fisher, or both.
         through: The inputs of a layer come through the adapter's own layers below it, or through
             merged ones (RegMean++, a pass per layer).
         limit: Samples used of each file, the first ones.

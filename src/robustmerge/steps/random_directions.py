@@ -5,7 +5,7 @@ r"""Random directions: a control whose updates have the right sizes and mean not
 
 Every update keeps its norm and its singular values in every module, and loses what was learned. A
 merge of these shows what of a score is owed to size alone: a method that is not clearly above it
-has merged nothing. Nobody would use the result; it belongs next to the base and the mean in a
+has merged nothing. The result is of no use otherwise; it belongs next to base and mean in a
 comparison. Fully trained parameters (`--extras`) are not touched.
 
 Directions are drawn for each module and position in the list, the same in every run. Adapters that
