@@ -14,7 +14,7 @@ from .engine.options import Dora, DType, ExtrasIn, ExtrasPolicy, Layout, Missing
 from .engine.recipe import Recipe
 from .engine.report import MergeReport
 from .engine.resize import resize_adapter
-from .engine.values import read_paths, read_steps
+from .engine.values import read_names, read_paths, read_steps
 from .errors import MergeError, within
 from .threads import Progress, silent
 
@@ -37,6 +37,8 @@ def merge(
     base: str | Path | None = None,
     same_base: bool = False,
     missing: Missing = "refuse",
+    leave_out: str | Sequence[str] = (),
+    accept_settings: str | Sequence[str] = (),
     layout: Layout | None = None,
     extras: ExtrasPolicy = "mean",
     extras_in: ExtrasIn = "adapter",
@@ -80,6 +82,10 @@ def merge(
             parameters.
         same_base: The adapters' different base names mean the same model.
         missing: Modules that are missing in some adapters: refuse, count as zero, or drop.
+        leave_out: Modules and fully trained parameters to leave out, as shell patterns of their
+            names such as "*vision_tower*"; the report's warnings say what that loses.
+        accept_settings: Settings that this version does not know, and that change nothing the
+            adapters compute.
         layout: How modules are named in the output: hf, hf-old, flat or llava; as in the first
             adapter where not given.
         extras: Fully trained parameters: mean, or sum of changes to the base.
@@ -110,6 +116,8 @@ def merge(
             missing=missing,
             base=None if base is None else str(base),
             same_base=same_base,
+            leave_out=read_names("leave_out", leave_out),
+            accept_settings=read_names("accept_settings", accept_settings),
             layout=layout,
             extras=extras,
             extras_in=extras_in,

@@ -37,6 +37,8 @@ VALUES: dict[str, Any] = {
     "missing": "drop",
     "base": "tiny/other",
     "same_base": True,
+    "leave_out": ["*vision_tower*", "lm_head"],
+    "accept_settings": ["swift_version"],
     "layout": "flat",
     "extras": "sum",
     "extras_in": "beside",
@@ -79,7 +81,8 @@ def recipe_of(action: Callable[[], object]) -> Recipe:
 
 def flags(name: str) -> list[str]:
     value = VALUES[name]
-    flag = "--plugin" if name == "plugins" else f"--{name.replace('_', '-')}"
+    single = {"plugins": "plugin", "accept_settings": "accept-setting"}
+    flag = f"--{single.get(name, name.replace('_', '-'))}"
     if value is True:
         return [flag]
     if name == "weights":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MergeError
+from ..errors import MergeError, few, shown
 from ..files import read_json
 
 FILE = "adapter_config.json"
@@ -19,20 +19,27 @@ NO_SETTINGS = "an adapter folder has one next to its weights"
 """The hint of an error about a folder without settings."""
 _LARGEST = 1e38  # about the largest value of float32
 
+_IN_PEFT = "PEFT bakes it into the base: PeftModel.from_pretrained(base, FOLDER).merge_and_unload()"
+_ONLY_PEFT = "serve it by itself with PEFT, or train plain LoRA"
+
 # Settings that change what the adapter computes without any tensor that shows it.
 _REFUSED: Mapping[str, str] = {
     "use_dora": "DoRA also rescales the base weight's rows, which no sum of LoRA updates does; "
     "--dora mean merges the updates and averages the scales, or train without use_dora",
-    "lora_bias": "the bias of lora_B has no place in a plain LoRA; train with lora_bias=false",
-    "use_qalora": "QALoRA pools the layer's input; train with use_qalora=false",
-    "alora_invocation_tokens": "an activated LoRA acts on some tokens only; merge it with none",
-    "layer_replication": "the adapter was trained on a model with replicated layers",
-    "target_parameters": "LoRA on bare parameters (experts of a MoE) is not supported; target the "
-    "linear modules instead",
-    "use_bdlora": "block-diagonal LoRA is not supported; train plain LoRA",
+    "lora_bias": f"the bias of lora_B has no place in a plain LoRA; {_IN_PEFT}",
+    "use_qalora": f"QALoRA pools the layer's input; {_ONLY_PEFT}",
+    "use_qa_lora": "QA-LoRA pools the layer's input; serve it with ms-swift, or train plain LoRA",
+    "use_merged_linear": "its factors are those of fused layers, some of them off; write it as "
+    "plain LoRA with the trainer's own export",
+    "alora_invocation_tokens": f"an activated LoRA acts on some tokens only; {_ONLY_PEFT}",
+    "layer_replication": "the adapter was trained on a model with replicated layers; save that "
+    f"model as a base of its own: {_IN_PEFT}",
+    "target_parameters": "LoRA on bare parameters (experts of a MoE) is not supported; "
+    f"{_IN_PEFT}, or target the linear modules instead",
+    "use_bdlora": f"block-diagonal LoRA is not supported; {_ONLY_PEFT}",
     "arrow_config": "Arrow routes between adapters at inference; merge the experts themselves",
-    "kasa_config": "KaSA changes the base weights; train plain LoRA",
-    "monteclora_config": "MonteCLoRA samples its factors; train plain LoRA",
+    "kasa_config": f"KaSA changes the base weights; {_ONLY_PEFT}",
+    "monteclora_config": f"MonteCLoRA samples its factors; {_ONLY_PEFT}",
     "megatron_config": "Megatron adapters split tensors over ranks; export to plain PEFT first",
 }
 
@@ -48,6 +55,15 @@ _PLAIN = frozenset(
     }
 )
 """Settings that leave the forward pass a plain LoRA's, or that are read here."""
+
+_OF_TRAINERS = frozenset(
+    {
+        # ms-swift's LoRAConfig: LoRA+'s rates belong to the optimizer, the others to its own files.
+        *("lorap_lr_ratio", "lorap_emb_lr", "lr_ratio", "swift_type", "lora_dtype"),
+        *("model_key_mapping", "loraplus_lr_ratio", "loraplus_lr_embedding"),
+    }
+)
+"""Settings of trainers that end with the training run."""
 
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initializations that replace the base weights by a residual."""
@@ -66,18 +82,32 @@ class AdapterConfig:
     raw: Mapping[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, *, dora: bool = False) -> AdapterConfig:
+    def read(
+        cls, folder: Path, *, dora: bool = False, accepted: Collection[str] = ()
+    ) -> AdapterConfig:
         """Read the settings of an adapter folder; those of DoRA if asked for.
+
+        Args:
+            folder: The adapter.
+            dora: Accept a DoRA adapter, too.
+            accepted: Unknown settings that the user says change nothing.
 
         Raises:
             MergeError: the file is missing or not JSON, or has settings that no plain LoRA has.
         """
         path = folder / FILE
         raw = read_json(path, if_missing=NO_SETTINGS)
-        return cls.of(raw, path, dora=dora)
+        return cls.of(raw, path, dora=dora, accepted=accepted)
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any], path: Path, *, dora: bool = False) -> AdapterConfig:
+    def of(
+        cls,
+        raw: Mapping[str, Any],
+        path: Path,
+        *,
+        dora: bool = False,
+        accepted: Collection[str] = (),
+    ) -> AdapterConfig:
         """Check settings that were read already; `path` says where, in errors.
 
         Raises:
@@ -85,6 +115,7 @@ class AdapterConfig:
         """
         config = cls(path, raw)
         config._refuse(allowed="use_dora" if dora else "")
+        config._refuse_unknown(accepted)
         return config
 
     @property
@@ -158,8 +189,7 @@ class AdapterConfig:
             raise MergeError(
                 f"bias = {bias!r}: trained biases of the base model are part of this adapter",
                 where=str(self.path),
-                hint="servers refuse such adapters and PEFT loads no second one; "
-                "train with bias='none'",
+                hint=f"servers refuse such adapters and PEFT loads no second one; {_IN_PEFT}",
             )
         for field in ("use_rslora", "fan_in_fan_out"):
             if not isinstance(self.raw.get(field) or False, bool):
@@ -173,14 +203,22 @@ class AdapterConfig:
                 hint="save it as plain LoRA: PEFT's save_pretrained with "
                 "path_initial_model_for_weight_conversion",
             )
-        unknown = sorted(k for k, v in self.raw.items() if v and k not in _PLAIN | _REFUSED.keys())
-        if unknown:
-            raise MergeError(
-                f"unknown setting {unknown[0]} = {self.raw[unknown[0]]!r:.80}, which may change "
-                "what the adapter computes",
-                where=str(self.path),
-                hint="if a plain LoRA computes the same, delete the line from the file",
-            )
+
+    def _refuse_unknown(self, accepted: Collection[str]) -> None:
+        """Refuse settings that may change what the adapter computes, all of them at once."""
+        known = _PLAIN | _OF_TRAINERS | _REFUSED.keys() | set(accepted)
+        unknown = sorted(k for k, v in self.raw.items() if v and k not in known)
+        if not unknown:
+            return
+        values = few([f"{k} = {shown(self.raw[k])}" for k in unknown], 8)
+        options = " ".join(f"--accept-setting {name}" for name in unknown)
+        raise MergeError(
+            f"unknown setting{'s' * bool(unknown[1:])} {values}, which may change what the adapter "
+            "computes",
+            where=str(self.path),
+            hint=f"where the trainer's documentation says that they do not: merge with {options}; "
+            "a merge of this adapter alone (-m task-arithmetic) is then plain for all commands",
+        )
 
     def _positive(self, field: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:

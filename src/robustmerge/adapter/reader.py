@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..factors import Factors
 from . import layout
 from .config import AdapterConfig
 from .keys import FACTORS, Key, Part, parse
+from .not_an_adapter import WEIGHTS, explain
 from .source import locate
 from .tensors import DTYPES, TensorFile, TensorSpec, open_tensors, wrong_type
 
@@ -100,26 +102,39 @@ class Adapter:
         extras: Fully trained parameters (projector, modules_to_save, magnitude vectors), by
             canonical name.
         bases: Copies of base weights that PEFT saves together with embedding LoRA.
+        left_out: Tensors of modules and parameters that the user leaves out.
     """
 
-    def __init__(self, source: str | Path, *, dora: bool = False) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        dora: bool = False,
+        accepted: Collection[str] = (),
+        leave_out: Sequence[str] = (),
+    ) -> None:
         """Read settings and headers; no tensor is read.
 
         Args:
             source: Folder or Hub id.
             dora: Accept a DoRA adapter, too: its magnitude vectors are among the extras.
+            accepted: Unknown settings that the user says change nothing.
+            leave_out: Shell patterns of canonical names whose tensors are not read.
 
         Raises:
             MergeError: the folder is not a complete, plain LoRA adapter.
         """
         self.label = str(source)
         self.folder = locate(self.label)
-        self.config = AdapterConfig.read(self.folder, dora=dora)
+        if (error := explain(self.folder, self.label)) is not None:
+            raise error
+        self.config = AdapterConfig.read(self.folder, dora=dora, accepted=accepted)
         self.weights = weights_file(self.folder, self.label)
         self.files = [open_tensors(self.weights)]
         if (self.folder / NON_LORA).is_file():
             self.files.append(open_tensors(self.folder / NON_LORA))
-        parsed = self._parse()
+        self.left_out: list[tuple[Key, TensorRef]] = []
+        parsed = self._parse(leave_out)
         self.modules: Mapping[str, LoraModule] = self._pair(parsed)
         self.extras: Mapping[str, TensorRef] = self._whole(
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
@@ -151,7 +166,7 @@ class Adapter:
         for file in self.files:
             file.close()
 
-    def _parse(self) -> list[tuple[Key, TensorRef]]:
+    def _parse(self, leave_out: Sequence[str]) -> list[tuple[Key, TensorRef]]:
         """Take the names of all tensors apart."""
         parsed = []
         seen: dict[tuple[str, Part, str], str] = {}
@@ -165,6 +180,9 @@ class Adapter:
                         where=str(ref),
                         hint="remove it, or save the adapter with PEFT's save_pretrained",
                     )
+                if is_left_out(key, leave_out):
+                    self.left_out.append((key, ref))
+                    continue
                 identity = (layout.canonical(key.module), key.part, key.leaf)
                 if identity in seen:
                     raise MergeError(
@@ -224,7 +242,9 @@ class Adapter:
             raise MergeError(
                 f"factors of shape {list(a)} and {list(b)}; those of a linear layer have two axes",
                 where=str(A),
-                hint="LoRA on convolutions is not supported; leave those layers out of training",
+                hint="LoRA on convolutions is not supported: merging with --leave-out "
+                f"'{layout.canonical(written)}' loses this layer's update, and says how much that "
+                "is; PEFT's merge_and_unload() bakes it into the base",
             )
         if a[0] != b[1] or 0 in (*a, *b):
             raise MergeError(
@@ -251,17 +271,20 @@ class Adapter:
         }
 
 
+def is_left_out(key: Key, patterns: Sequence[str]) -> bool:
+    """Decide whether a shell pattern matches a module, or a parameter, by its canonical name."""
+    module = layout.canonical(key.module)
+    names = (module, f"{module}.{key.leaf}")
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
 def weights_file(folder: Path, label: str) -> Path:
     """Find the file of an adapter folder that holds its tensors.
 
     Raises:
         MergeError: the folder has none.
     """
-    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+    for name in WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    raise MergeError(
-        "no adapter_model.safetensors or adapter_model.bin",
-        where=label,
-        hint="an adapter folder is what PEFT's save_pretrained writes",
-    )
+    raise MergeError(f"no {' or '.join(WEIGHTS)}", where=label, hint="check the folder")

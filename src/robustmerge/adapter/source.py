@@ -12,6 +12,8 @@ from ..files import expand_user
 _HUB_ID = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<subfolder>[\w./-]+))?"
 )
+_REPOSITORY = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,95}\b", re.ASCII)
+"""What `huggingface_hub.utils.validate_repo_id` takes with an owner; it has two more rules."""
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _BESIDE = ("adapter_config.json", "non_lora_trainables.bin", "config.json")
 
@@ -44,6 +46,13 @@ def locate(source: str, *, fetch: bool = True) -> Path:
                 hint="name a revision or a folder of the repository itself",
             )
     return _download(source, match["repo"], match["revision"], subfolder, fetch=fetch)
+
+
+def is_hub_id(name: str) -> bool:
+    """Decide whether a name can be that of a repository on the Hub, and is no folder here."""
+    if not _REPOSITORY.fullmatch(name) or name.endswith(".git"):
+        return False
+    return "--" not in name and ".." not in name and not expand_user(name).exists()
 
 
 def local_folder(source: str) -> Path | None:

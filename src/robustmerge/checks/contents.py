@@ -10,8 +10,9 @@ from typing import Any
 
 from ..adapter import layout
 from ..adapter.base import Base
-from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig
+from ..adapter.config import FILE, AdapterConfig
 from ..adapter.keys import FACTORS, Key, Part, parse
+from ..adapter.not_an_adapter import WEIGHTS
 from ..adapter.reader import NON_LORA, Adapter, TensorRef, weights_file
 from ..adapter.source import locate
 from ..adapter.tensors import TensorFile, open_tensors
@@ -205,14 +206,17 @@ def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[Me
     except MergeError as error:
         return AdapterConfig(Path(label) / FILE, {}), (), [error]
     raw = {}
-    try:
-        raw = read_json(folder / FILE, if_missing=NO_SETTINGS)
-    except MergeError as error:
-        refusals.append(error)
-    try:
-        files.append(open_tensors(weights_file(folder, label)))
-    except MergeError as error:
-        refusals.append(error)
+    # Where one of the two is missing, the adapter's own error says so.
+    if (folder / FILE).exists():
+        try:
+            raw = read_json(folder / FILE)
+        except MergeError as error:
+            refusals.append(error)
+    if any((folder / name).is_file() for name in WEIGHTS):
+        try:
+            files.append(open_tensors(weights_file(folder, label)))
+        except MergeError as error:
+            refusals.append(error)
     if (folder / NON_LORA).is_file():
         try:
             files.append(open_tensors(folder / NON_LORA))

@@ -1,25 +1,28 @@
-"""The model card of a merged adapter, with the metadata the Hub reads."""
+"""The model card of a merged adapter, with the metadata the Hub reads.
+
+A card is published: paths of this machine stay out of it, and only a name that can be a Hub id and
+is no folder here becomes `base_model`. `merge.json` has the sources as they were given.
+"""
 
 from __future__ import annotations
 
-import re
+from pathlib import PurePath
 
 import yaml
 
+from ..adapter.source import is_hub_id
 from .recipe import Recipe
 from .report import MergeReport
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def model_card(report: MergeReport) -> str:
     """Return README.md: what was merged and how, and how to load it."""
     plan, recipe, base = report.plan, report.recipe, report.plan.base_name
     metadata = {"library_name": "peft", "tags": ["lora", "merge", "robustmerge"]}
-    if _HUB_ID.fullmatch(base):
+    if is_hub_id(base):
         metadata = {"base_model": base, **metadata}
     rows = "\n".join(
-        f"| {a.label} | {w:g} | {max(m.rank for m in a.modules.values())} |"
+        f"| {_public(a.label)} | {w:g} | {max(m.rank for m in a.modules.values())} |"
         for a, w in zip(plan.adapters, recipe.coefficients, strict=True)
     )
     mean, least = report.energy
@@ -27,7 +30,7 @@ def model_card(report: MergeReport) -> str:
 {yaml.safe_dump(metadata, sort_keys=False).strip()}
 ---
 
-{_opening(len(plan.adapters), base or "an unnamed base model")} by \
+{_opening(len(plan.adapters), _public(base) or "an unnamed base model")} by \
 [RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, without training.
 
 | adapter | weight | rank |
@@ -45,6 +48,11 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "this folder or repository")
 ```
 """
+
+
+def _public(source: str) -> str:
+    """Return a Hub id as it is, and of a folder its own name."""
+    return source if is_hub_id(source.split("@")[0].split(":")[0]) else PurePath(source).name
 
 
 def _opening(adapters: int, base: str) -> str:

@@ -18,6 +18,7 @@ from cyclopts import Parameter, Token
 from ..errors import MergeError, unknown
 from ..scale_rules import scale_rules
 from .values import (
+    read_names,
     read_numbers,
     read_path,
     read_paths,
@@ -87,6 +88,10 @@ class MergeOptions:
         base: The base model, a folder or Hub id: named in the result, and read for fully
             trained parameters.
         same_base: The adapters' different base names mean the same model.
+        leave_out: Modules and fully trained parameters to leave out, as a shell pattern of their
+            names such as '*vision_tower*'; may be given several times. What that loses is shown.
+        accept_settings: A setting that this version does not know, and that changes nothing the
+            adapter computes; may be given several times.
         layout: How modules are named in the result; as in the first adapter unless given.
         extras: Fully trained parameters: mean, or sum of changes to the base.
         extras_in: Write those into the adapter, or to a file next to it.
@@ -118,6 +123,16 @@ class MergeOptions:
     missing: Missing = "refuse"
     base: Annotated[str | None, Read(read_path)] = None
     same_base: Annotated[bool, _FLAG] = False
+    leave_out: Annotated[
+        tuple[str, ...],
+        Read(read_names),
+        Parameter(name="--leave-out", negative="", show_default=False),
+    ] = ()
+    accept_settings: Annotated[
+        tuple[str, ...],
+        Read(read_names),
+        Parameter(name="--accept-setting", negative="", show_default=False),
+    ] = ()
     layout: Layout | None = None
     extras: ExtrasPolicy = "mean"
     extras_in: ExtrasIn = "adapter"

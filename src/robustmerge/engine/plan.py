@@ -13,11 +13,12 @@ from ..adapter import align, layout
 from ..adapter.reader import Adapter
 from ..adapter.statistics import Selection
 from ..adapter.tensors import TensorSpec
-from ..errors import MergeError
+from ..errors import MergeError, unknown
 from .data import data_notes, find_data
 from .dora import check_dora, dora_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
 from .job import ModuleJob, factor_names, make_jobs
+from .left_out import LeftOut, left_out_warnings, measure_left_out
 from .recipe import Recipe
 
 
@@ -38,6 +39,7 @@ class MergePlan:
         base_name: The base model's name in the output.
         layout: How modules are named in the output.
         dtype: Safetensors name of the output's type.
+        left_out: What every adapter loses by `leave_out`; empty where nothing is left out.
         warnings: What a careful user should know.
         data: What was collected of the adapters' tasks, if the method needs it.
     """
@@ -55,6 +57,7 @@ class MergePlan:
     layout: str
     dtype: str
     warnings: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
     data: Selection | None = None
 
     def close(self) -> None:
@@ -84,7 +87,8 @@ def make_plan(recipe: Recipe) -> MergePlan:
     for plugin in recipe.plugins:
         methods.load_plugin(plugin)
     method = methods.get(recipe.method)
-    adapters = tuple(Adapter(s, dora=recipe.dora == "mean") for s in recipe.adapters)
+    adapters = tuple(_open(source, recipe) for source in recipe.adapters)
+    left_out = measure_left_out(adapters, recipe.leave_out)
     names = _check_adapters(adapters, recipe)
     target = recipe.layout or adapters[0].layout
     check_dora(adapters, recipe, target)
@@ -111,11 +115,22 @@ def make_plan(recipe: Recipe) -> MergePlan:
         dtype=output_dtype(recipe.dtype, [m.A.spec for a in adapters for m in a.modules.values()]),
         warnings=(
             *_warnings(adapters, recipe),
+            *left_out_warnings(adapters, left_out),
             *dora_notes(adapters),
             *cautions,
             *data_notes(recipe, method),
         ),
+        left_out=left_out,
         data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
+    )
+
+
+def _open(source: str, recipe: Recipe) -> Adapter:
+    return Adapter(
+        source,
+        dora=recipe.dora == "mean",
+        accepted=recipe.accept_settings,
+        leave_out=recipe.leave_out,
     )
 
 
@@ -134,6 +149,10 @@ def _check_adapters(adapters: Sequence[Adapter], recipe: Recipe) -> list[str]:
     """Check that the adapters go together, and return the modules to merge."""
     if not recipe.same_base:
         align.check_same_base(adapters)
+    settings = {name for adapter in adapters for name in adapter.config.raw}
+    for name in recipe.accept_settings:
+        if name not in settings:
+            raise unknown("setting of these adapters", name, settings, where="--accept-setting")
     for field in ("fan_in_fan_out", "trainable_token_indices", "use_dora"):
         align.check_same_setting(adapters, field)
     return align.select_modules(adapters, recipe.missing)

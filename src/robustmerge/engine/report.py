@@ -112,6 +112,7 @@ class MergeReport:
                 {"source": a.label, "base": a.config.base, "sha256": hashes}
                 for a, hashes in zip(plan.adapters, self.inputs, strict=True)
             ],
+            **({"left_out": [loss.record() for loss in plan.left_out]} if plan.left_out else {}),
             **({"data": data} if data else {}),
             "output": {
                 "layout": plan.layout,

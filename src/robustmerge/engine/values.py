@@ -94,6 +94,14 @@ def read_steps(name: str, value: object) -> tuple[str, ...]:
     return tuple(steps)
 
 
+def read_names(name: str, value: object) -> tuple[str, ...]:
+    """Return a name or pattern, or a list of them, as a tuple."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
+        raise MergeError(f"{name} = {shown(value)} is not a list of names", hint=f"{name}: [a, b]")
+    return tuple(names)
+
+
 def read_path(name: str, value: object) -> str:
     """Return a folder, file or Hub id as text."""
     return str(read_plain(name, str(value) if isinstance(value, Path) else value, str))

@@ -1,0 +1,90 @@
+"""Answer for a folder that is no adapter, from what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import MergeError, few, reading
+from .config import FILE
+from .header import read_header
+
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_INDEX = "adapter_model.safetensors.index.json"
+_TENSORS = (".safetensors", ".bin", ".pt", ".pth")
+_MODEL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_OPTIMIZER = ("optimizer", "scheduler", "rng_state", "training_args", "scaler")
+_JOIN = (
+    'join them in that folder: python -c "from glob import glob; from safetensors.torch import '
+    "load_file, save_file; save_file({k: v for f in sorted(glob('adapter_model-*.safetensors')) "
+    "for k, v in load_file(f).items()}, 'adapter_model.safetensors')\""
+)
+
+
+def explain(folder: Path, label: str) -> MergeError | None:
+    """Return the error for a folder without settings or weights, None where it has both."""
+    with reading(folder):
+        names = sorted(path.name for path in folder.iterdir())
+        runs = sorted((p.parent.name for p in folder.glob(f"*/{FILE}")), key=_by_number)
+    has_settings, weights = FILE in names, [name for name in WEIGHTS if name in names]
+    if has_settings and weights:
+        return None
+    missing = f"no {FILE}" if not has_settings else f"no {' or '.join(WEIGHTS)}"
+    if not names:
+        problem, hint = "the folder is empty", "check the path, and whether a download stopped"
+    elif _INDEX in names:
+        problem, hint = f"{missing}: the weights are in the files that {_INDEX} names", _JOIN
+    elif runs:
+        problem = f"{missing}: a run's folder, with adapters in {few(runs, 4)}"
+        hint = f"name one of them, such as the last: {Path(label) / runs[-1]}"
+    elif not has_settings and any(name in names for name in _MODEL):
+        problem = f"{missing}: the folder holds a whole model"
+        hint = "an adapter is a change of a model: name the whole model with --base"
+    elif tensors := [name for name in names if _holds_tensors(name)]:
+        return _of_tensors(folder, missing, tensors, has_settings=has_settings)
+    else:
+        problem = f"{missing}: the folder holds {few(names, 4)}"
+        hint = "an adapter folder is what PEFT's save_pretrained writes"
+    return MergeError(problem, where=str(folder), hint=hint)
+
+
+def _of_tensors(
+    folder: Path, missing: str, tensors: list[str], *, has_settings: bool
+) -> MergeError:
+    """Answer where only settings are missing, or weights have another name."""
+    if has_settings:
+        suffix = Path(tensors[0]).suffix
+        name = WEIGHTS[0] if suffix == ".safetensors" else WEIGHTS[1]
+        hint = f"if {tensors[0]} holds the adapter, rename it to {name}"
+    elif (folder.parent / FILE).is_file():
+        hint = f"if {folder.parent / FILE} belongs to these weights, copy it next to them"
+    else:
+        rank = _rank(folder / tensors[0])
+        hint = (
+            f'write one: {{"peft_type": "LORA", "r": {rank or "RANK"}, "lora_alpha": ALPHA, '
+            '"target_modules": ["q_proj", …]}; the script of the training run has the alpha'
+        )
+    return MergeError(f"{missing} next to {few(tensors, 3)}", where=str(folder), hint=hint)
+
+
+def _rank(path: Path) -> int | None:
+    """Read the rank from the shapes of A; None where the header does not show one."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with path.open("rb") as file:
+            entries = read_header(file, path)
+    except (MergeError, OSError):
+        return None
+    shapes = [entry.shape for name, entry in entries.items() if ".lora_A" in name]
+    ranks = {shape[0] for shape in shapes if len(shape) > 1}
+    return ranks.pop() if len(ranks) == 1 else None
+
+
+def _holds_tensors(name: str) -> bool:
+    return name.endswith(_TENSORS) and not name.startswith(_OPTIMIZER)
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """Sort checkpoint-1000 after checkpoint-200."""
+    digits = name.rpartition("-")[2]
+    return (int(digits) if digits.isdecimal() and len(digits) < 10 else -1, name)
