@@ -24,6 +24,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
             "families",
             "files",
             "parameters",
+            "quadratic",
             "scale_rules",
             "statistic_kinds",
             "threads",

@@ -17,6 +17,7 @@ from robustmerge.families import (
     NOT_LANGUAGE,
     ORIGINAL,
     Family,
+    ModuleInput,
 )
 
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -59,3 +60,28 @@ def test_a_prefix_is_read_in_one_way() -> None:
     read = {(new, old) for old, new in written if new != "model"}
     read |= {pair for family in FAMILIES for pair in family.anatomy.read}
     assert len({old for old, _ in read}) == len(read)
+
+
+@pytest.mark.parametrize(
+    ("module", "alike", "other"),
+    [
+        ("model.language_model.layers.3.self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"),
+        ("model.language_model.layers.3.mlp.gate_proj", "mlp.up_proj", "self_attn.k_proj"),
+        ("model.language_model.layers.3.mlp.experts.5.up_proj", "mlp.experts.5.gate_proj", "fc1"),
+        ("model.vision_tower.encoder.layers.3.self_attn.k_proj", "self_attn.q_proj", "mlp.fc1"),
+    ],
+)
+def test_modules_that_read_one_input(module: str, alike: str, other: str) -> None:
+    layer = module[: module.index(".3.") + 2]
+    read = ModuleInput.of(module)
+    assert ModuleInput.of(f"{layer}.{alike}") == read
+    assert ModuleInput.of(f"{layer}.{other}").name != read.name
+    assert ModuleInput.of(f"{layer}.{other}").stream == read.stream == layer
+    elsewhere = ModuleInput.of(f"{layer.replace('.3', '.4')}.{alike}")
+    assert elsewhere.stream != read.stream
+
+
+@pytest.mark.parametrize("leaf", ["self_attn.o_proj", "mlp.down_proj", "mlp.fc2", "unknown"])
+def test_others_read_an_input_of_their_own(leaf: str) -> None:
+    module = f"model.language_model.layers.0.{leaf}"
+    assert ModuleInput.of(module) == ModuleInput(module, module)

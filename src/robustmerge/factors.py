@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .basis import Basis
 from .errors import MergeError
+from .quadratic import Quadratic
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,14 @@ class Lifted:
         B: Basis of output directions.
         M: The core, float64.
         A: Basis of input directions.
+        measure: How much an error counts when the update is cut to a lower rank, where the method
+            knows that; all errors count alike where it is None.
     """
 
     B: Basis
     M: Float[Tensor, "p q"]
     A: Basis
+    measure: Quadratic | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,7 +106,7 @@ class Lifted:
 
     def scaled(self, by: float) -> Lifted:
         """Return the update multiplied by a number."""
-        return self if by == 1.0 else Lifted(self.B, self.M * by, self.A)
+        return self if by == 1.0 else replace(self, M=self.M * by)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ family is in `checks/runtimes`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -37,6 +38,8 @@ class Anatomy:
         read: Prefixes of other spellings, which are only read, and the canonical ones.
         peft_renames: Old prefixes that PEFT renames for LoRA tensors, and only for those.
         peft_unwraps: Old prefixes that PEFT renames for any tensor.
+        readers: Modules of a layer that read the residual stream, by the last segment of their
+            names; those of one group read it at one place, and so the same input.
     """
 
     language: str
@@ -46,6 +49,11 @@ class Anatomy:
     read: Prefixes = ()
     peft_renames: tuple[str, ...] = ()
     peft_unwraps: tuple[str, ...] = ()
+    readers: tuple[tuple[str, ...], ...] = (
+        ("q_proj", "k_proj", "v_proj"),
+        ("gate_proj", "up_proj"),
+        ("fc1",),
+    )
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ _QWEN_LIKE = Anatomy(
     vision="visual",
     written=MappingProxyType({FLAT: (*_FLAT_LANGUAGE, ("model.visual", "visual"))}),
     read=_READ_FLAT_LANGUAGE,
+    readers=(("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("qkv",), ("linear_fc1",)),
 )
 _IDEFICS_LIKE = Anatomy(language="text_model", vision="vision_model", connector="connector")
 
@@ -174,6 +183,34 @@ BY_MODULE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"model\.(vision_tower|multi_modal_projector)\b", HF_OLD_NAMES),
 )
 """Patterns of canonical module names that only some families have; the first match counts."""
+
+_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {leaf: group for family in FAMILIES for group in family.anatomy.readers for leaf in group}
+)
+_LAYER = re.compile(r".*?\.\d+(?=\.)")
+
+
+@dataclass(frozen=True)
+class ModuleInput:
+    """What a module reads.
+
+    Attributes:
+        name: The same for all modules that read one input.
+        stream: The same for all that read the residual stream of one layer.
+    """
+
+    name: str
+    stream: str
+
+    @classmethod
+    def of(cls, module: str) -> ModuleInput:
+        """Return what a module reads, from its canonical name; its own where no row knows it."""
+        parent, _, leaf = module.rpartition(".")
+        layer = _LAYER.match(module)
+        if leaf not in _GROUPS or layer is None:
+            return cls(module, module)
+        return cls(f"{parent}.{'|'.join(_GROUPS[leaf])}", layer[0])
+
 
 NOT_LANGUAGE = (
     r".*(vision_tower|vision_model|visual|multi_modal_projector|mm_projector|connector).*"

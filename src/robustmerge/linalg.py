@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .basis import Basis
 from .factors import Dense, Factors, Lifted, Stack, Update
+from .quadratic import Quadratic
 
 _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
@@ -82,9 +83,9 @@ class Core:
         """The cores of w_t delta_t."""
         return self.M * self.weights[:, None, None]
 
-    def lift(self, M: Float[Tensor, "p q"]) -> Lifted:
-        """Return the update whose core is M."""
-        return Lifted(self.B, M, self.A)
+    def lift(self, M: Float[Tensor, "p q"], measure: Quadratic | None = None) -> Lifted:
+        """Return the update whose core is M, with the measure that it is cut by."""
+        return Lifted(self.B, M, self.A, measure)
 
 
 def core(stack: Stack) -> Core:
@@ -174,10 +175,13 @@ def fit(update: Update, rank: int) -> tuple[Factors, float]:
     """Return the update as factors of exactly this rank, and the share of its energy they keep.
 
     Factors that fit are returned as they are, zero-padded; others are cut to the best
-    approximation.
+    approximation. What is best, and the share kept, is by the update's own measure if it has one,
+    otherwise by energy.
     """
     if isinstance(update, Factors) and update.rank <= rank:
         return update.pad(rank), 1.0
+    if isinstance(update, Lifted) and update.measure and rank < min(update.M.shape):
+        return _fit_by_measure(update, update.measure, rank)
     factors, kept = svd(update, rank).cut(rank)
     return factors.pad(rank), kept
 
@@ -189,6 +193,14 @@ def rank_for_energy(update: Update, energy: float, most: int) -> int:
     # Rounding in the sum must not ask for one direction more than there are.
     wanted = energy * decomposed.energy * (1 - 1e-12)
     return min(int((kept < wanted).sum()) + 1, most, max(len(decomposed.S), 1))
+
+
+def _fit_by_measure(update: Lifted, measure: Quadratic, rank: int) -> tuple[Factors, float]:
+    U, V = measure.fit(update.M, rank)
+    left, S, turn = torch.linalg.svd(U, full_matrices=False)
+    whole, lost = measure(update.M), measure(U @ V.T - update.M)
+    decomposed = SVD(update.B.lift(left), S, update.A.lift(V @ turn.T).T, float(S.square().sum()))
+    return decomposed.cut(rank)[0], _share(max(whole - lost, 0.0), whole)
 
 
 def _svd_of_product(update: Factors, rank: int | None) -> SVD:

@@ -148,9 +148,10 @@ def energy_kept(modules: Sequence[ModuleReport]) -> tuple[float, float]:
 
 
 def remarks(modules: Sequence[ModuleReport], rank: int) -> tuple[str, ...]:
-    """Return warnings about a finished merge."""
-    warnings = []
-    noted = [m.name for m in modules if m.notes]
+    """Return warnings about a finished merge: what all modules remark, and where more is."""
+    everywhere = [note for note in modules[0].notes if all(note in m.notes for m in modules)]
+    warnings = everywhere.copy()
+    noted = [m.name for m in modules if set(m.notes) - set(everywhere)]
     if noted:
         warnings.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
     if (kept := energy_kept(modules)[0]) < _LITTLE:

@@ -79,6 +79,14 @@ def random_stack(
     return Stack.of(made, [float(w) for w in weights] if weights is not None else None)
 
 
+def alike_stack(seed: int = 0) -> Stack:
+    """Random updates whose A drifted a third of its length from one start, as PEFT draws it."""
+    g = torch.Generator().manual_seed(seed)
+    start = (2 * torch.rand(4, 25, generator=g, dtype=torch.float64) - 1) / 5  # ± 1 / √d_in
+    apart = random_stack(ranks=(4, 4, 4), seed=seed + 1)
+    return Stack.of([Factors(start + 0.04 * f.A, f.B) for f in apart.factors])
+
+
 def statistics(stack: Stack, samples: int = 50) -> tuple[dict[str, Tensor], ...]:
     """Make up the statistics that `robustmerge collect` takes of inputs and gradients.
 

@@ -1,0 +1,184 @@
+r"""Second moments of each task's inputs, estimated from the adapters alone.
+
+    C_t = Σ_k D_t^k^T D_t^k                      D_t^k the drift of A, k over modules of one input
+
+for an adapter whose start others share. Where each A has a start of its own, drift is known too
+badly to distinguish tasks, but well enough for what all share, read off the *other*
+modules of the layer's residual stream, so that no A speaks for itself:
+
+    C̄ = Σ_t Σ_k D_t^k^T D_t^k                    eigenvalues less their median, at least 0
+    C_t = C̄ / tr C̄ + own Σ_k Δ_t^k^T Δ_t^k / tr
+
+Modules that share their input with no other, such as those after attention, use their own drift in
+both. All of it is in coordinates of the module's core, Q_A.
+
+Cost: O(d_in R^2) per module and member of its stream for the sum of ranks R, in a pass of its own;
+it keeps Σ_k R q numbers per module of a core of width q.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...basis import Basis
+from ...errors import MergeError
+from ...factors import Factors, Stack
+from ...families import ModuleInput
+from ...linalg import compact_svd
+from ._starts import AssumedStart, Starts, drifts
+
+Proxy = Literal["drift", "rows", "none"]
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """Rows whose second moments stand for the inputs of one module, in coordinates of its core.
+
+    Attributes:
+        rows: Of each adapter: the drift of its A where others share its start, or its update's.
+        known: Whether they are the drift.
+        common: C̄, not normalized, where drift counts and some of it is not known.
+        width: How many input directions the updates have.
+    """
+
+    rows: tuple[Float[Tensor, "_ q"], ...]
+    known: tuple[bool, ...]
+    common: Float[Tensor, "q q"] | None
+    width: int
+
+    def moments(self, own: float) -> Float[Tensor, "task q q"]:
+        """Return C_t for every adapter."""
+        C = torch.stack([_unit(rows.T @ rows) for rows in self.rows])
+        if self.common is not None:
+            guessed = ~torch.tensor(self.known)
+            C[guessed] = _unit(self.common) + own * C[guessed]
+        return C
+
+
+@dataclass(frozen=True)
+class SurveySettings:
+    """The parameters that the first pass depends on."""
+
+    start: AssumedStart
+    proxy: Proxy
+    pool: bool
+
+
+@dataclass(frozen=True)
+class ModelSurvey:
+    """What a first pass over all modules finds: starts and norms, and each module's inputs."""
+
+    starts: Starts
+    inputs: Mapping[str, InputRows]
+
+
+def survey(
+    stacks: Callable[[], Iterator[Stack]], parameters: Sequence[Mapping[str, Any]]
+) -> ModelSurvey:
+    """Look at all modules twice: at the adapters as wholes, then at what modules read."""
+    settings = _common_settings(parameters)
+    streams: Counter[str] = Counter()
+
+    def counted() -> Iterator[Stack]:
+        for stack in stacks():
+            streams[ModuleInput.of(stack.module).stream] += 1
+            yield stack
+
+    starts = Starts.of(counted(), settings.start)
+    waiting: dict[str, list[Stack]] = defaultdict(list)
+    inputs: dict[str, InputRows] = {}
+    for stack in stacks():
+        stream = ModuleInput.of(stack.module).stream
+        waiting[stream].append(stack)
+        if len(waiting[stream]) == streams[stream]:
+            inputs |= _rows_of_stream(waiting.pop(stream), starts, settings)
+    return ModelSurvey(starts, inputs)
+
+
+def _common_settings(parameters: Sequence[Mapping[str, Any]]) -> SurveySettings:
+    """Return what the first pass needs to know.
+
+    Raises:
+        MergeError: modules with different settings of it.
+    """
+    names = [field.name for field in fields(SurveySettings)]
+    first, *others = {tuple(each[name] for name in names): None for each in parameters}
+    if others:
+        raise MergeError(
+            f"{', '.join(names)} are about whole adapters, and modules differ in them: "
+            f"{first} and {others[0]}",
+            where="modules",
+            hint=f"give all modules the same {', '.join(names)}",
+        )
+    return SurveySettings(*first)
+
+
+def _rows_of_stream(
+    stacks: Sequence[Stack], starts: Starts, settings: SurveySettings
+) -> dict[str, InputRows]:
+    """Return the rows of all modules that read one residual stream."""
+    drift = {stack.module: drifts(stack, starts) for stack in stacks}
+    update = {stack.module: tuple(map(_rows_of_update, stack.factors)) for stack in stacks}
+    names = {module: ModuleInput.of(module).name for module in drift}
+    result = {}
+    for stack in stacks:
+        module = stack.module
+        inside, width = _span(stack)
+        alike = [m for m in drift if names[m] == names[module]] if settings.pool else [module]
+        others = [m for m in drift if m != module] or [module]
+        rows: list[tuple[Tensor, bool]] = []
+        for t, kind in enumerate(starts.kinds):
+            moved = torch.cat([drift[m][t] for m in alike])
+            known = settings.proxy == "drift" and kind == "shared" and bool(moved.any())
+            rows.append((moved if known else torch.cat([update[m][t] for m in alike]), known))
+        common = None
+        if settings.proxy == "drift" and not all(known for _, known in rows):
+            every = torch.cat([*chain(*(drift[m] for m in others))])
+            common = _above_median(every @ inside, width)
+        result[module] = InputRows(
+            tuple(of @ inside for of, _ in rows), tuple(known for _, known in rows), common, width
+        )
+    return result
+
+
+def _span(stack: Stack) -> tuple[Float[Tensor, "d_in q"], int]:
+    """Return what takes rows to the core's coordinates, and how many directions A has there.
+
+    Parts of rows outside these directions are left out: where the A's depend on each other, the
+    other directions of the core are arbitrary.
+    """
+    basis = Basis.of(torch.cat([f.A for f in stack.factors]).T)  # of [d_in, R]
+    W = compact_svd(basis.R)[0]  # [q, k]
+    return basis.Q @ (W @ W.T), W.shape[1]
+
+
+def _rows_of_update(f: Factors) -> Float[Tensor, "rank d_in"]:
+    """Return rows with the second moments of the update's own."""
+    rows: Tensor = Basis.of(f.B).R @ f.A.double()
+    return rows
+
+
+def _above_median(rows: Float[Tensor, "rows q"], width: int) -> Float[Tensor, "q q"]:
+    """Return second moments whose eigenvalues are lowered by their median, to 0 at least.
+
+    The median is over the `width` largest; the others are of directions that there are not.
+    """
+    L, V = torch.linalg.eigh(rows.T @ rows)
+    if not width:
+        return rows.T @ rows
+    lowered: Tensor = V * (L - L[-width:].quantile(0.5)).clamp_min(0) @ V.T
+    return lowered
+
+
+def _unit(C: Float[Tensor, "q q"]) -> Float[Tensor, "q q"]:
+    """Return a matrix of trace 1, or zero as it is."""
+    trace = C.trace()
+    return C / trace.where(trace > 0, 1)

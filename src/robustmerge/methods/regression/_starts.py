@@ -1,0 +1,132 @@
+r"""How the adapters' A began, told apart from what training made of them.
+
+    cos_ij = Σ <A_i, A_j> / Σ ‖A_i‖ ‖A_j‖                      over all modules where ranks agree
+
+A LoRA's A begins at random and moves by sums of the inputs it is trained on. Adapters trained from
+one seed share the beginning A_0, and then the mean of their A's stands for it: cos is about 0.9
+between them, and 0 otherwise. An A of its own beginning is compared with PEFT's distribution,
+uniform in ±b with b = 1/√d_in: what reaches out of it has moved for sure.
+
+    s² = 4b mean(max(|A| - b, 0))
+    E(D | A) = s (φ(l) - φ(h)) / (Φ(h) - Φ(l)),    l = (A - b) / s,    h = (A + b) / s
+
+is the drift that is expected of an entry, if it is normal with deviation s.
+
+Both need the A as it was trained. Written in other coordinates, G A and B G^-1, as by a singular
+value decomposition, it is neither near the others' A nor of PEFT's size, ‖A‖² = r/3 at the
+beginning; then its row space stands for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...factors import Stack
+from ...linalg import ROUNDING, compact_svd, norm
+
+Kind = Literal["shared", "independent", "unknown"]
+AssumedStart = Literal["auto", "shared", "independent", "unknown"]
+
+_ALIKE = 0.5
+"""Cosine above which two A began alike; those measured are near 0 or above 0.85."""
+_SIZES = (0.8, 3.0)
+"""Squared norms that an A from PEFT's start can have, in units of that at the start. Training adds
+a tenth on the laptop benchmark."""
+_LEAST_DRIFT = 0.04  # of b; far below what training does, and l stays where erfcx is finite
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What a pass over all modules shows of the adapters as wholes.
+
+    Attributes:
+        norms: Frobenius norms of the updates.
+        groups: A number per adapter, the same for those that began at one A.
+        kinds: Whether an adapter shares its start, has PEFT's, or another that is not known.
+    """
+
+    norms: tuple[float, ...]
+    groups: tuple[int, ...]
+    kinds: tuple[Kind, ...]
+
+    @classmethod
+    def of(cls, stacks: Iterable[Stack], assumed: AssumedStart = "auto") -> Starts:
+        """Measure all modules; kinds follow from that, or are assumed of all adapters."""
+        energies, products, lengths, sizes = (torch.zeros(1, dtype=torch.float64),) * 4
+        for stack in stacks:
+            energies = energies + torch.tensor([norm(f) ** 2 for f in stack.factors]).double()
+            A = stack.A.double().flatten(1)  # [task, rank·d_in]
+            ranks = torch.tensor(stack.ranks)
+            same = ranks[:, None] == ranks
+            squares = A.square().sum(1)
+            products = products + (A @ A.T).cpu() * same
+            lengths = lengths + (squares[:, None] * squares).sqrt().cpu() * same
+            sizes = sizes + torch.stack([squares.cpu(), ranks.double() / 3])
+        cosines = products / lengths.clamp_min(1e-300)
+        groups = _find_groups(cosines)
+        ratios = (sizes[0] / sizes[1].clamp_min(1e-300)).tolist()
+        kinds = [_kind(groups.count(g), ratio) for g, ratio in zip(groups, ratios, strict=True)]
+        if assumed != "auto":
+            kinds = [assumed] * len(kinds)
+            groups = (0,) * len(kinds) if assumed == "shared" else groups
+        return cls(tuple(energies.sqrt().tolist()), groups, tuple(kinds))
+
+
+def _kind(members: int, size: float) -> Kind:
+    if members > 1:
+        return "shared"
+    return "independent" if _SIZES[0] <= size <= _SIZES[1] else "unknown"
+
+
+def _find_groups(cosines: Float[Tensor, "task task"]) -> tuple[int, ...]:
+    """Return the first adapter that each one began alike with, directly or over others."""
+    groups = list(range(len(cosines)))
+    for i in range(len(cosines)):
+        for j in range(i):
+            if cosines[i, j] > _ALIKE and groups[i] != groups[j]:
+                low, high = sorted((groups[i], groups[j]))
+                groups = [low if group == high else group for group in groups]
+    return tuple(groups)
+
+
+def drifts(stack: Stack, starts: Starts) -> tuple[Float[Tensor, "rank d_in"], ...]:
+    """Return what training added to each A of a module, as far as it can be known."""
+    rows: list[Tensor] = []
+    for t, f in enumerate(stack.factors):
+        A = f.A.double()
+        if starts.kinds[t] == "shared":
+            moved = A - _mean_start(stack, starts.groups, t)
+            rows.append(moved if moved.norm() > ROUNDING * A.norm() else torch.zeros_like(A))
+        elif starts.kinds[t] == "independent":
+            rows.append(expected_drift(A))
+        else:
+            rows.append(compact_svd(A)[2])
+    return tuple(rows)
+
+
+def _mean_start(stack: Stack, groups: Sequence[int], t: int) -> Float[Tensor, "rank d_in"]:
+    pairs = zip(stack.factors, groups, strict=True)
+    alike = [f.A for f, g in pairs if g == groups[t] and f.rank == stack.factors[t].rank]
+    return torch.stack(alike).double().mean(0)
+
+
+def expected_drift(A: Float[Tensor, "rank d_in"]) -> Float[Tensor, "rank d_in"]:
+    """Return the expected drift of every entry from PEFT's start."""
+    if not A.numel():
+        return A
+    b = 1 / math.sqrt(A.shape[1])
+    s = (4 * b * (A.abs() - b).clamp_min(0).mean()).sqrt().clamp_min(_LEAST_DRIFT * b)
+    low, high = (A.abs() - b) / s, (A.abs() + b) / s
+    # φ and 1 - Φ times exp(low² / 2), so that entries far out do not divide 0 by 0.
+    fall = torch.exp((low.square() - high.square()) / 2)
+    erfcx = torch.special.erfcx
+    mass = (erfcx(low / math.sqrt(2)) - fall * erfcx(high / math.sqrt(2))) / 2
+    drift: Tensor = A.sign() * s * (1 - fall) / (math.sqrt(2 * math.pi) * mass)
+    return drift
