@@ -36,7 +36,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("engine", "export"),
         ("diagnosis", "live"),
         ("collect",),
-        ("relay",),
+        ("prompted",),
         ("api", "peft"),
         ("cli",),
         ("__init__", "__main__"),
@@ -109,7 +109,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
 APART = ("adapter", "methods")
 """Units of one floor that must not know each other."""
 MODELS = {
-    "robustmerge": ("collect", "live", "peft", "relay"),
+    "robustmerge": ("collect", "live", "peft", "prompted"),
     "robustmerge_bench": ("training", "student", "engines", "lmms", "clip", "quiet"),
 }
 """Units, or folders and files of the benchmark, that may import PEFT and transformers."""

@@ -1,6 +1,7 @@
 """Merge LoRA adapters of one model into one adapter.
 
     merge(adapters, output)   adapter folders in, one adapter folder and a MergeReport out
+    relay(adapters, output, base, samples)   merge with a few prompts of every task
     resize(adapter, output)   one adapter at a smaller rank
     load(source)              look into an adapter
     methods                   the merge methods, and how to register one
@@ -19,7 +20,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import diagnose, load, merge, resize
+    from .api import diagnose, load, merge, relay, resize
     from .engine.report import MergeReport
     from .errors import MergeError
 
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "merge",
     "methods",
+    "relay",
     "resize",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "load": "api",
     "merge": "api",
     "methods": "methods",
+    "relay": "api",
     "resize": "api",
 }
 

@@ -45,6 +45,8 @@ def merge(
     dora: Dora = "refuse",
     plugins: Sequence[str | Path] = (),
     data: str | Path | None = None,
+    samples: Sequence[str | Path] = (),
+    work: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
     **parameters: Any,
@@ -93,6 +95,9 @@ def merge(
         dora: DoRA adapters: refuse, or merge their updates and average their magnitudes.
         plugins: Python files or modules that register methods of your own.
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
+        samples: One file of JSON lines per adapter, for methods that run the base model.
+        work: Folder for unfinished work of such a method: stopped, the same call goes on from
+            there.
         force: Replace an adapter that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
@@ -124,10 +129,46 @@ def merge(
             dora=dora,
             plugins=read_paths("plugins", plugins if isinstance(plugins, str) else list(plugins)),
             data=None if data is None else str(data),
+            samples=read_paths("samples", samples if isinstance(samples, str) else list(samples)),
         )
     return merge_recipe(
-        recipe, output, device=device, workers=workers, force=force, progress=progress
+        recipe,
+        output,
+        device=device,
+        workers=workers,
+        work=work,
+        force=force,
+        progress=progress,
     )
+
+
+def relay(
+    adapters: Sequence[str | Path],
+    output: str | Path,
+    base: str | Path,
+    samples: Sequence[str | Path],
+    *,
+    rank: int | str = "input",
+    **options: Any,
+) -> MergeReport:
+    """Merge adapters by RELAY: one walk through the base model with a few prompts of every task.
+
+    It is `merge` with method="relay", whose page has all parameters. The report's `facts` have, for
+    every adapter, how far it diverges from the base on its prompts and how much of that is left.
+
+    Args:
+        adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
+        output: The folder to write; it appears whole or not at all.
+        base: The base model, a folder or Hub id.
+        samples: One file of JSON lines per adapter: "prompt", and "image" or "images" where the
+            task has them. Answers are not needed.
+        rank: input (the largest of the inputs), full (sum of ranks), or a number.
+        **options: Options of `merge`, and parameters of the method such as prompts=32.
+
+    Raises:
+        MergeError: anything the user can fix; nothing was written
+    """
+    return merge(adapters, output, method="relay", base=base, samples=samples, rank=rank, **options)
 
 
 def resize(

@@ -184,7 +184,7 @@ BENCHMARK = (
     ),
     _plant(
         "statistics are of other experts' items",
-        "bench/mini/runs/examine.py::Examiner._collect",
+        "bench/mini/runs/examine.py::Examiner._options",
         "dict(zip(job.seen, job.adapters, strict=True))",
         "dict(zip(job.seen, job.adapters[::-1], strict=True))",
         "bench/tests/mini/test_unlabeled.py",

@@ -101,3 +101,32 @@ def test_results_of_other_methods_keep_their_names(trained: Path) -> None:
     assert plain.unlabeled == 0
     assert "unlabeled" not in plain.facts()
     assert job(trained, "regmean").facts()["unlabeled"] == SHOWN
+
+
+def test_relay_gets_the_base_and_samples_of_every_task(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeenError(Exception):
+        pass
+
+    def merged(adapters: object, contender: Contender, output: Path, **options: object) -> None:
+        assert list(adapters) == list(requested.adapters)  # type: ignore[call-overload]
+        assert options["base"] == requested.base
+        files = options["samples"]
+        assert isinstance(files, list)
+        assert [file.parent.name for file in files] == list(SEEN)
+        for task, file in zip(SEEN, files, strict=True):
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            items = TASKS[task].items("validation", 3)
+            assert [row["prompt"] for row in rows] == [item.prompt for item in items]
+            assert not any("answer" in row for row in rows)
+        raise SeenError
+
+    monkeypatch.setattr("robustmerge_bench.mini.runs.examine.merge_adapters", merged)
+    study = Comparison(
+        (Contender.parse("relay:prompts=2,held_out=1"),), ("input",), ("default",), ITEMS, SHOWN
+    )
+    requested = make_jobs(trained, expert_sets(trained, ["shared"], [0]), study, built_in())[-1]
+    assert requested.unlabeled == 3
+    with pytest.raises(SeenError):
+        Examiner(built_in(), requested.base).examine(requested)

@@ -48,6 +48,7 @@ def merge(
     options: Annotated[CommandOptions, Parameter(name="*")] = _DEFAULTS,
     device: str = "cpu",
     workers: int | None = None,
+    work: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -63,6 +64,8 @@ def merge(
         options: Options that a recipe has, too.
         device: Where to compute: cpu or cuda.
         workers: Modules computed side by side; all cores unless given.
+        work: Folder for unfinished work of a method that runs the base model: stopped, the same
+            command goes on from there.
         dry_run: Check and show the plan; read headers only, write nothing.
         json: Print the result as JSON.
         force: Replace an adapter that is already there.
@@ -76,7 +79,9 @@ def merge(
         return
     if target is None:
         raise MergeError("no output", hint="-o FOLDER says where to write the merged adapter")
-    show_merge.run(recipe, target, device=device, workers=workers, force=force, as_json=json)
+    show_merge.run(
+        recipe, target, device=device, workers=workers, work=work, force=force, as_json=json
+    )
 
 
 def _read_recipe(

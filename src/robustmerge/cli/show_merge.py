@@ -24,13 +24,20 @@ def run(
     *,
     device: str,
     workers: int | None,
+    work: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Merge, with a progress bar on stderr, and print what was done."""
     with progress_bar(f"merging {len(recipe.adapters)} adapters") as progress:
         report = merge_recipe(
-            recipe, output, device=device, workers=workers, force=force, progress=progress
+            recipe,
+            output,
+            device=device,
+            workers=workers,
+            work=work,
+            force=force,
+            progress=progress,
         )
     if as_json:
         head = {"output_folder": str(output), "seconds": report.seconds}
@@ -94,7 +101,7 @@ def _print_report(report: MergeReport) -> None:
     }
     if extras := report.plan.extras.parameters:
         facts["extras"] = f"{len(extras)} fully trained tensors, {report.plan.extras.policy}"
-    _print_facts(facts)
+    _print_facts({**facts, **report.facts.lines})
     _print_warnings(report.warnings)
     print(f"\nnext: robustmerge check {report.output} --base BASE_MODEL")
     print(f"      PeftModel.from_pretrained(base_model, {str(report.output)!r})")

@@ -19,7 +19,7 @@ from ..methods._registry import Trait
 from ..parameters import Parameter
 from ..steps import Step
 
-_FAMILIES = ("robust", "sums", "entrywise", "spectral", "regression")
+_FAMILIES = ("robust", "sums", "entrywise", "spectral", "regression", "live")
 _STAGES = {
     "balance": "Steps before a merge, `--balance NAME`: they change the updates the method sees.",
     "calibrate": "Steps after a merge, `--calibrate NAME`: they change the merged update.",
@@ -60,7 +60,10 @@ class ReferencePage:
 def pages() -> list[ReferencePage]:
     """Return the pages of every method by family, then of the steps."""
     order = {name: number for number, name in enumerate(_FAMILIES)}
-    by_family = sorted(methods.every(), key=lambda m: (order.get(m.family, len(order)), m.name))
+    by_family = sorted(
+        (*methods.every(), *methods.with_model()),
+        key=lambda m: (order.get(m.family, len(order)), m.name),
+    )
     return [*map(_of_method, by_family), *map(_of_step, steps.every())]
 
 
@@ -157,7 +160,8 @@ def _of_method(method: Method) -> ReferencePage:
         "twice the updates, twice the merge": _claim(method.scale_equivariant),
         "stable under rounding": _claim(method.stable),
         "random": _claim(method.stochastic),
-        "needs data": ", ".join(method.needs) or "no",
+        "needs data": ", ".join(method.needs)
+        or ("the base model and samples" if method.run else "no"),
         **{f"caution, {when}": text for when, text in method.cautions.items()},
         "checked against": method.checked,
     }

@@ -114,11 +114,16 @@ class Fisher:
         drawn = drawn.to(batch["input_ids"].device)  # of a model on several devices
         ids, mask = batch["input_ids"][0], mask_of(batch)
         fixed = torch.zeros_like(ids, dtype=torch.bool) if mask is None else ~mask[0].bool()
-        for field in _IMAGES:  # no model is trained to predict these
-            token = getattr(self._model.get_base_model().config, field, None)
-            if isinstance(token, int):
-                fixed |= ids == token
+        for token in image_tokens(self._model):  # no model is trained to predict these
+            fixed |= ids == token
         return drawn.masked_fill(fixed, IGNORED)
+
+
+def image_tokens(model: PeftModel) -> frozenset[int]:
+    """Return the tokens that stand for images and videos."""
+    config = model.get_base_model().config
+    tokens = (getattr(config, field, None) for field in _IMAGES)
+    return frozenset(token for token in tokens if isinstance(token, int))
 
 
 def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

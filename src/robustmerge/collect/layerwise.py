@@ -155,7 +155,7 @@ def replace_update(layer: LoraLayer, factors: Factors) -> Iterator[None]:
         if X.is_floating_point():
             update = (X.to(A.dtype) @ A.T) @ B.T
         else:
-            update = torch.nn.functional.embedding(X, A.T) @ B.T * _embed_scale(layer)
+            update = torch.nn.functional.embedding(X, A.T) @ B.T * embed_scale(layer)
         changed: Tensor = output + update.to(output.dtype)
         return changed
 
@@ -171,7 +171,7 @@ def replace_update(layer: LoraLayer, factors: Factors) -> Iterator[None]:
         layer.enable_adapters(True)
 
 
-def _embed_scale(layer: nn.Module) -> float | Tensor:
+def embed_scale(layer: nn.Module) -> float | Tensor:
     """Return the number by which Gemma multiplies embeddings, and so their updates; else 1."""
     scale = getattr(layer, "_get_embed_scale", lambda: None)()
     return 1.0 if scale is None else scale

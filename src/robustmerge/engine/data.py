@@ -41,6 +41,45 @@ def data_notes(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
     return (f"method {method.name} needs no data; {recipe.data} was not read",)
 
 
+def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
+    """Check that a method that runs the base has what it needs; warn of samples nothing reads.
+
+    Raises:
+        MergeError: no base, no samples, or steps and scales that a method with a model has not
+    """
+    if not method.run:
+        if not recipe.samples:
+            return ()
+        return (f"method {method.name} runs no model; no samples were read",)
+    if recipe.base is None:
+        raise MergeError(
+            f"method {method.name!r} runs the base model",
+            where="--base",
+            hint="--base MODEL, the folder or Hub id that the adapters were trained on",
+        )
+    if len(recipe.samples) != len(recipe.adapters):
+        raise MergeError(
+            f"{len(recipe.samples)} files of samples for {len(recipe.adapters)} adapters",
+            where="--samples",
+            hint="one file of JSON lines per adapter, in their order; answers are not needed",
+        )
+    unfit = {
+        "steps around the method": recipe.balance or recipe.calibrate,
+        "a scale rule": isinstance(recipe.scale, str),
+        "a rank by energy": recipe.energy is not None,
+        "other settings for some modules": recipe.modules,
+        "merging DoRA adapters": recipe.dora != "refuse",
+    }
+    for what, used in unfit.items():
+        if used:
+            raise MergeError(
+                f"method {method.name!r} does not go with {what}",
+                hint="leave it out: sizes are fitted to the model, at a rank that has to be known "
+                "before",
+            )
+    return ()
+
+
 def _advice(method: methods.Method, labels: Sequence[str]) -> str:
     return (
         f"robustmerge collect {' '.join(labels)} --base MODEL --samples FILE.jsonl … "

@@ -32,6 +32,7 @@ from .plan import MergePlan, make_plan
 from .recipe import Recipe
 from .report import MergeReport, ModuleReport
 from .run import MergedModule, MergeRun
+from .runner import start_run
 
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "merge.json"
@@ -43,6 +44,7 @@ def merge_recipe(
     *,
     device: str = "cpu",
     workers: int | None = None,
+    work: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> MergeReport:
@@ -53,6 +55,8 @@ def merge_recipe(
         output: The folder to write; it appears whole or not at all.
         device: Where to compute.
         workers: Modules computed at the same time; all cores where not given.
+        work: Folder in which a method that runs the base model keeps what it has finished, so
+            that a merge that was stopped goes on from there.
         force: Replace an adapter that is already there.
         progress: Called after every module.
 
@@ -67,7 +71,7 @@ def merge_recipe(
         check_target(
             output, [*(a.folder for a in plan.adapters), *data], force=force, holds=ADAPTER
         )
-        run = MergeRun(plan, device=device, workers=workers)
+        run = start_run(recipe, plan, device=device, workers=workers, work=work)
         with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
             run.survey(progress)
             rank = run.rank(progress)
@@ -76,7 +80,9 @@ def merge_recipe(
             modules = _write_tensors(run, rank, folder, progress)
             write_json(folder / FILE, _settings(plan, rank))
             inputs = [future.result() for future in hashes]
-            report = MergeReport.of(recipe, plan, rank, modules, inputs, _outputs(folder))
+            report = MergeReport.of(
+                recipe, plan, rank, modules, inputs, _outputs(folder), run.facts()
+            )
             write_json(folder / RECORD, report.record())
             card = model_card(report).encode(errors="backslashreplace")
             (folder / "README.md").write_bytes(card)

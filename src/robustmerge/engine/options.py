@@ -99,6 +99,8 @@ class MergeOptions:
         plugins: A Python file or module that registers methods of your own; may be given several
             times.
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
+        samples: One file of JSON lines per adapter, for methods that run the base model: "prompt"
+            or "text", optional "image" or "images" and "answer".
     """
 
     method: Annotated[str, Parameter(name=["--method", "-m"])] = "robustmerge"
@@ -143,6 +145,11 @@ class MergeOptions:
         Parameter(name="--plugin", negative="", show_default=False),
     ] = ()
     data: Annotated[str | None, Read(read_path)] = None
+    samples: Annotated[
+        tuple[str, ...],
+        Read(read_paths),
+        Parameter(negative="", show_default=False, consume_multiple=True),
+    ] = ()
 
     def __post_init__(self) -> None:
         """Check every value."""

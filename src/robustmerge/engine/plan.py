@@ -14,7 +14,7 @@ from ..adapter.reader import Adapter
 from ..adapter.statistics import Selection
 from ..adapter.tensors import TensorSpec
 from ..errors import MergeError, unknown
-from .data import data_notes, find_data
+from .data import check_model_needs, data_notes, find_data
 from .dora import check_dora, dora_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
 from .job import ModuleJob, factor_names, make_jobs
@@ -119,6 +119,7 @@ def make_plan(recipe: Recipe) -> MergePlan:
             *dora_notes(adapters),
             *cautions,
             *data_notes(recipe, method),
+            *check_model_needs(recipe, method),
         ),
         left_out=left_out,
         data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),

@@ -150,6 +150,7 @@ class Recipe(MergeOptions):
             base=relative_to(path, recipe.base) if recipe.base else None,
             plugins=tuple(relative_to(path, plugin) for plugin in recipe.plugins),
             data=relative_to(path, recipe.data) if recipe.data else None,
+            samples=tuple(relative_to(path, file) for file in recipe.samples),
         )
         return recipe, output and str(path.parent / expand_user(output))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from .._version import __version__
 from .plan import MergePlan
 from .recipe import Recipe
-from .run import MergedModule
+from .run import MergedModule, RunFacts
 
 FORMAT = 1
 """Format of merge.json; a higher number when a reader of the old one would misread the new."""
@@ -59,6 +59,7 @@ class MergeReport:
         modules: One line per module.
         inputs: SHA-256 of each adapter's files.
         files: SHA-256 of the output's files.
+        facts: What the run reports beyond its modules.
         output: Where it was written.
         seconds: How long it took.
     """
@@ -69,6 +70,7 @@ class MergeReport:
     modules: tuple[ModuleReport, ...]
     inputs: tuple[dict[str, str], ...]
     files: dict[str, str]
+    facts: RunFacts = field(default_factory=RunFacts)
     output: Path | None = None
     seconds: float = 0.0
 
@@ -81,9 +83,10 @@ class MergeReport:
         modules: Sequence[ModuleReport],
         inputs: Sequence[dict[str, str]],
         files: dict[str, str],
+        facts: RunFacts,
     ) -> MergeReport:
         """Gather what was done."""
-        return cls(recipe, plan, rank, tuple(modules), tuple(inputs), files)
+        return cls(recipe, plan, rank, tuple(modules), tuple(inputs), files, facts)
 
     def finished(self, output: Path, seconds: float) -> MergeReport:
         """Return the report with the output's folder and the time it took."""
@@ -96,8 +99,8 @@ class MergeReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The plan's warnings, how many modules have remarks, whether little is left."""
-        return (*self.plan.warnings, *remarks(self.modules, self.rank))
+        """The plan's and the run's warnings, how many modules have remarks, if little is left."""
+        return (*self.plan.warnings, *self.facts.warnings, *remarks(self.modules, self.rank))
 
     def record(self) -> dict[str, Any]:
         """Return the content of merge.json; the same inputs give the same record."""
@@ -114,6 +117,7 @@ class MergeReport:
             ],
             **({"left_out": [loss.record() for loss in plan.left_out]} if plan.left_out else {}),
             **({"data": data} if data else {}),
+            **({plan.method.name: dict(self.facts.record)} if self.facts.record else {}),
             "output": {
                 "layout": plan.layout,
                 "dtype": plan.dtype,

@@ -7,8 +7,8 @@ workers. Memory: a few modules' factors per worker, whatever the number of modul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -45,6 +45,21 @@ class MergedModule:
     scale: float
     energy: float
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run reports beyond its modules.
+
+    Attributes:
+        record: For merge.json, under the method's name; plain data.
+        lines: What is printed, by name.
+        warnings: What a careful user should know.
+    """
+
+    record: Mapping[str, Any] = field(default_factory=dict)
+    lines: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class MergeRun:
@@ -139,6 +154,10 @@ class MergeRun:
             return MergedModule(job, factors, scale, energy, notes)
 
         return self._each(merge, self.plan.jobs, progress)
+
+    def facts(self) -> RunFacts:
+        """Return what a finished run has to report beyond its modules."""
+        return RunFacts()
 
     def stack(self, job: ModuleJob) -> Stack:
         """Read one module's updates."""

@@ -25,7 +25,7 @@ Density = Annotated[float, Interval(gt=0, le=1)]
 Quantile = Annotated[float, Interval(ge=0, lt=1)]
 """A position in a sorted list, as a share of its length."""
 
-F = TypeVar("F", bound=Callable[..., Result])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Method:
         needs: What `robustmerge collect` must have gathered: names of statistics.
         cautions: Settings that a careful user should know something about, and what.
         survey: An optional first pass over all modules; its result is passed as `surveyed`.
+        run: For a method that is no function of one module's stack: what carries it out, as
+            MODULE:CLASS, a `MergeRun` that is imported when it is needed.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Method:
     needs: tuple[str, ...]
     cautions: Mapping[When, str]
     survey: Callable[..., object] | None
+    run: str
     parameters: Mapping[str, Parameter] = field(repr=False)
 
     @property
@@ -150,6 +153,7 @@ def method(
     needs: tuple[str, ...] = (),
     cautions: Mapping[When, str] = MappingProxyType({}),
     survey: Callable[..., object] | None = None,
+    run: str = "",
 ) -> Callable[[F], F]:
     """Register a function as the merge method `name`.
 
@@ -183,6 +187,7 @@ def method(
             needs=needs,
             cautions=cautions,
             survey=survey,
+            run=run,
             parameters=parameters,
         )
         return function
@@ -202,5 +207,10 @@ def get(name: str) -> Method:
 
 
 def every() -> tuple[Method, ...]:
-    """Return all registered methods, by name."""
-    return tuple(_METHODS[name] for name in sorted(_METHODS))
+    """Return all registered methods that merge a module's stack, by name."""
+    return tuple(m for name, m in sorted(_METHODS.items()) if not m.run)
+
+
+def with_model() -> tuple[Method, ...]:
+    """Return the methods that run the base model, by name."""
+    return tuple(m for name, m in sorted(_METHODS.items()) if m.run)

@@ -59,6 +59,22 @@ class Contender:
         """Statistics that the method needs, by their names in `robustmerge collect`."""
         return tuple(sorted(kinds_of(methods.get(self.method).needs)))
 
+    @property
+    def runs_model(self) -> bool:
+        """Whether the method runs the base model on samples."""
+        return bool(methods.get(self.method).run)
+
+    def unlabeled(self, validation: int) -> int:
+        """Return how many items of each seen task the merge is made with, without answers.
+
+        Args:
+            validation: How many there are for methods that need statistics.
+        """
+        if self.runs_model:
+            parameters = self.parameters
+            return int(parameters["prompts"]) + int(parameters["held_out"])
+        return validation if self.statistics else 0
+
     @classmethod
     def parse(cls, text: str) -> Contender:
         """Read a contender from a text; scale and rank are left at their defaults."""
@@ -77,7 +93,7 @@ class Contender:
 
 
 def every() -> tuple[Contender, ...]:
-    """Return every method at its defaults."""
+    """Return every method that merges from files at its defaults."""
     return tuple(Contender(method.name) for method in methods.every())
 
 
@@ -101,7 +117,7 @@ def parse_all(texts: Iterable[str]) -> tuple[Contender, ...]:
 def _find_method(parts: list[str], text: str) -> int:
     """Return the position of the method: with balance steps before it and calibrate steps after."""
     names = [part.partition(":")[0] for part in parts]
-    known = {method.name for method in methods.every()}
+    known = {method.name for method in (*methods.every(), *methods.with_model())}
     balance = {step.name for step in steps.every() if step.stage == "balance"}
     calibrate = {step.name for step in steps.every() if step.stage == "calibrate"}
     for i, name in enumerate(names):

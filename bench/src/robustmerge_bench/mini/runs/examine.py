@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -70,10 +71,10 @@ class Examiner:
             output = Path(folder) / "merged"
             seconds = {}
             start = perf_counter()
-            data = self._collect(job, job.merge, Path(folder)) if job.unlabeled else None
-            if data:
+            options = self._options(job, job.merge, Path(folder)) if job.unlabeled else {}
+            if "data" in options:
                 seconds["statistics"] = perf_counter() - start
-            report = merge_adapters(job.adapters, job.merge, output, data)
+            report = merge_adapters(job.adapters, job.merge, output, **options)
             seconds["merge"] = report.seconds
             start = perf_counter()
             swept = self._sweep(job, output) if job.merge.scale == "sweep" else None
@@ -101,13 +102,18 @@ class Examiner:
             notes,
         )
 
-    def _collect(self, job: EvaluationJob, merge: Contender, folder: Path) -> Path:
-        """Collect statistics of the adapters on validation items of their tasks."""
-        from .unlabeled import collect_statistics  # imports transformers
+    def _options(self, job: EvaluationJob, merge: Contender, folder: Path) -> dict[str, Any]:
+        """Return what a merge with validation items of its tasks needs, without their answers.
+
+        That is statistics of the adapters, or base and samples for a method that runs the model.
+        """
+        from .unlabeled import collect_statistics, write_all_samples  # imports transformers
 
         experts = dict(zip(job.seen, job.adapters, strict=True))
         items = {task: self._load(task, "validation", job.unlabeled) for task in experts}
-        return collect_statistics(job.base, experts, items, merge.statistics, folder)
+        if merge.runs_model:
+            return {"base": job.base, "samples": write_all_samples(items, experts, folder)}
+        return {"data": collect_statistics(job.base, experts, items, merge.statistics, folder)}
 
     def _sweep(self, job: EvaluationJob, adapter: Path) -> SweepResult:
         """Choose the factor on validation items of the seen tasks."""
@@ -138,9 +144,9 @@ class Examiner:
 
 
 def merge_adapters(
-    adapters: Sequence[Path], contender: Contender, output: Path, data: Path | None = None
+    adapters: Sequence[Path], contender: Contender, output: Path, **options: Any
 ) -> MergeReport:
-    """Merge adapters by `robustmerge.merge`, on one thread; `data` are statistics of them."""
+    """Merge adapters by `robustmerge.merge` on one thread; `options` are further ones of it."""
     return merge(
         adapters,
         output,
@@ -150,8 +156,8 @@ def merge_adapters(
         scale=SCALES[contender.scale],
         rank=contender.rank,
         extras="mean",
-        data=data,
         workers=1,
+        **options,
         **dict(contender.settings),
     )
 

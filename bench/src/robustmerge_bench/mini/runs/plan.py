@@ -53,7 +53,7 @@ def make_jobs(
         for rank in comparison.ranks:
             for contender in comparison.contenders:
                 merge = replace(contender, scale=scale, rank=rank)
-                unlabeled = comparison.validation if contender.statistics else 0
+                unlabeled = contender.unlabeled(comparison.validation)
                 jobs += [
                     replace(job, merge=merge, validation=validation, unlabeled=unlabeled)
                     for job in merges

@@ -7,7 +7,7 @@ take about 10 s of one thread for gram, 15 s for fisher.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -32,11 +32,18 @@ def collect_statistics(
     `experts` are folders by task, in the order in which they are merged. Images and prompts are
     written into `folder`, too.
     """
-    files = [_write_samples(items[task], folder / "samples" / task) for task in experts]
+    files = write_all_samples(items, experts, folder)
     most = max(len(some) for some in items.values())
     output = folder / "statistics"
     collect_folders(list(experts.values()), base, files, output, what=statistics, limit=most)
     return output
+
+
+def write_all_samples(
+    items: Mapping[str, Sequence[Item]], tasks: Iterable[str], folder: Path
+) -> list[Path]:
+    """Write a file of samples for each task; return the files in the tasks' order."""
+    return [_write_samples(items[task], folder / "samples" / task) for task in tasks]
 
 
 def _write_samples(items: Sequence[Item], folder: Path) -> Path:

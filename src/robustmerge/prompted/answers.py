@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
-from ..collect.encode import SampleEncoder
 from ..collect.gradients import IGNORED
 from ..collect.model import Batch
 from ..collect.samples import Sample
@@ -30,6 +30,33 @@ from ..errors import MergeError
 
 Done = Callable[[], None]
 """Called after every sample."""
+
+Encoder = Callable[[Sample], dict[str, Any]]
+"""Makes a sample inputs of the model, a batch of one: a `SampleEncoder`, or one around it."""
+
+
+@dataclass(frozen=True)
+class NoiseEncoder:
+    """Puts noise in the place of images, with the mean and deviation of their pixels.
+
+    Attributes:
+        encoder: Encodes the sample with its images.
+        seed: For the noise, which depends on the sample's line and text, too.
+    """
+
+    encoder: Encoder
+    seed: int
+
+    def __call__(self, sample: Sample) -> dict[str, Any]:
+        """Return a batch of one sample."""
+        batch = self.encoder(sample)
+        if isinstance(pixels := batch.get("pixel_values"), Tensor):
+            line = sample.where.rpartition(" ")[2]
+            seed = self.seed + crc32(f"{line} {sample.text}".encode(errors="surrogateescape"))
+            drawn = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed))
+            noise = pixels.float().mean() + drawn * pixels.float().std()
+            batch["pixel_values"] = noise.to(pixels.dtype)
+        return batch
 
 
 @dataclass(frozen=True)
@@ -95,11 +122,12 @@ def answer_task(
     model: PeftModel,
     adapter: str,
     samples: Sequence[Sample],
-    encoder: SampleEncoder,
+    encoder: Encoder,
     *,
     fitted: int,
     longest: int,
     answers_known: bool = False,
+    tokens: Sequence[Sequence[int]] | None = None,
     done: Done = lambda: None,
 ) -> AnsweredTask:
     """Let an adapter answer its samples, the first `fitted` of which are for the merge.
@@ -112,6 +140,7 @@ def answer_task(
         fitted: How many are fitted; the others are held out.
         longest: Most tokens of an answer.
         answers_known: Take the samples' own answers where they have one, rather than the adapter's.
+        tokens: The answers' tokens where they are known from before.
         done: Called after every sample.
 
     Raises:
@@ -119,8 +148,12 @@ def answer_task(
     """
     model.set_adapter(adapter)
     answered = []
-    for sample in samples:
-        answered.append(_answer(model, sample, encoder, longest, answers_known=answers_known))
+    for number, sample in enumerate(samples):
+        if tokens is not None:
+            prompt = continued(_prompt(sample, encoder), torch.tensor(tokens[number]), sample.where)
+        else:
+            prompt = _answer(model, sample, encoder, longest, answers_known=answers_known)
+        answered.append(prompt)
         done()
     return AnsweredTask(adapter, tuple(answered[:fitted]), tuple(answered[fitted:]))
 
@@ -152,17 +185,22 @@ def continued(inputs: Batch, answer: Tensor, where: str = "") -> AnsweredPrompt:
 
 
 def _answer(
-    model: PeftModel, sample: Sample, encoder: SampleEncoder, longest: int, *, answers_known: bool
+    model: PeftModel, sample: Sample, encoder: Encoder, longest: int, *, answers_known: bool
 ) -> AnsweredPrompt:
     if answers_known and sample.answer is not None:
         return _given_answer(encoder(sample), sample.where, longest)
-    prompt = Sample(sample.where, sample.text, sample.is_prompt, None, sample.images)
-    inputs = encoder(prompt)
+    inputs = _prompt(sample, encoder)
+    return continued(inputs, greedy(model, inputs, longest), sample.where)
+
+
+def _prompt(sample: Sample, encoder: Encoder) -> dict[str, Any]:
+    """Return a sample's prompt as inputs of the model, without an answer."""
+    inputs = encoder(replace(sample, answer=None))
     if not inputs["input_ids"].shape[1]:
         raise MergeError(
             "a sample without any token", where=sample.where, hint="take it out of the file"
         )
-    return continued(inputs, greedy(model, inputs, longest), sample.where)
+    return inputs
 
 
 def _given_answer(batch: dict[str, Any], where: str, longest: int) -> AnsweredPrompt:

@@ -14,7 +14,7 @@ from factories.families import FAMILIES, _quiet, attach, build, inputs, save_ada
 from robustmerge.collect.encode import SampleEncoder
 from robustmerge.collect.load import load_processor
 from robustmerge.collect.samples import Samples
-from robustmerge.relay.answers import answer_task, continued, greedy, hold_out
+from robustmerge.prompted.answers import answer_task, continued, greedy, hold_out
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Methods that run the base model; what runs them is imported when they are used."""

@@ -1,0 +1,1 @@
+"""Merges that are made with the base model and a few unlabeled prompts of every task."""

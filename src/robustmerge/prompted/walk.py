@@ -1,0 +1,255 @@
+r"""One walk through the model: every merged module makes up for what those before it broke.
+
+Two streams run next to each other through the blocks: the adapters', each on its own prompts with
+its own answers, and the merged model's, on the same prompts. For every set of modules that read one
+input, in the order in which they run,
+
+    x_i   the input in the merged model, with all modules before it merged
+    y_i   what the module gives in the adapter's own run;
+          for one that writes to the residual stream, the adapter's stream after it less the merged
+          stream before it
+    r_i   = y_i - (W0 x_i + b0)
+
+`solve` finds the update with Σ c_i ‖r_i - Δ x_i‖² least at the output's rank, which is put into the
+merged model before the next set is reached. The targets are asymmetric: what the first blocks
+cannot do, since word embeddings do not distinguish tasks, is asked of the later ones. A rank cut
+after the walk would undo that, so that the rank is part of the walk.
+
+Cost: about 3 forward passes over all prompts in all adapters' models and as many in the merged one,
+the sums S and P, and one solve per module. Memory: two streams of hidden states, [tokens, width]
+for all prompts, and the targets of one adapter in one set of modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..factors import Factors
+from .anatomy import STREAM, BlockAnatomy, ModuleSet, observe
+from .answers import AnsweredTask
+from .blocks import BlockStart, LanguageBlocks
+from .solve import Regression, Solution
+from .switch import SwitchedModel
+from .taps import Tap
+from .weights import TokenWeights
+
+Kept = Callable[[int], Mapping[str, Solution] | None]
+"""Returns the solutions of a block that an interrupted walk had finished."""
+
+
+@dataclass(frozen=True)
+class WalkSettings:
+    """What a walk is made with.
+
+    Attributes:
+        rank: The output's rank.
+        ridge: As a share of the mean eigenvalue of the inputs' moments.
+        shares: One weight per adapter.
+        round_factors: Rounds factors to the type in which they are written, so that later modules
+            make up for that, too.
+    """
+
+    rank: int
+    ridge: float
+    shares: Sequence[float]
+    round_factors: Callable[[Factors], Factors]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Hidden states of prompts on their way through the blocks, on the host.
+
+    Attributes:
+        states: The next block's input of every prompt. [1, tokens, width]
+        starts: What the blocks are called with.
+    """
+
+    states: list[Tensor]
+    starts: Sequence[BlockStart]
+
+    @classmethod
+    def of(cls, starts: Sequence[BlockStart]) -> Stream:
+        """Begin at the first block."""
+        return cls([start.hidden for start in starts], starts)
+
+    @torch.no_grad()
+    def step(self, blocks: LanguageBlocks, index: int) -> None:
+        """Take all states through a block."""
+        for i, start in enumerate(self.starts):
+            self.states[i] = blocks.step(index, self.states[i], start.calls[index]).cpu()
+
+
+class Walk:
+    """The streams of all adapters' prompts, and what is solved so far."""
+
+    def __init__(
+        self,
+        model: SwitchedModel,
+        blocks: LanguageBlocks,
+        tasks: Sequence[AnsweredTask],
+        weights: Sequence[TokenWeights],
+        settings: WalkSettings,
+        starts: Sequence[Sequence[BlockStart]],
+    ) -> None:
+        """Bring all prompts to the first block of the merged model.
+
+        Args:
+            model: The model, with what is merged outside of the blocks.
+            blocks: Its blocks.
+            tasks: The adapters' prompts with answers.
+            weights: Their tokens' weights.
+            settings: What the walk is made with.
+            starts: Every adapter's prompts at the first block of its own model.
+        """
+        self.model, self.blocks, self.tasks = model, blocks, tasks
+        self.weights, self.settings = weights, settings
+        self.own = [Stream.of(own) for own in starts]
+        self.model.merged()
+        self.merged = [
+            Stream.of([blocks.start(prompt.inputs) for prompt in task.fitted]) for task in tasks
+        ]
+        self.notes: dict[str, None] = {}
+
+    def run(
+        self, kept: Kept, done: Callable[[], None]
+    ) -> Iterator[tuple[int, dict[str, Solution]]]:
+        """Yield every block's solutions; the next block is reached when they are taken.
+
+        Args:
+            kept: Solutions of blocks that are there already.
+            done: Called after every block.
+        """
+        for index in range(len(self.blocks)):
+            with self.blocks.at(index):
+                solutions = dict(kept(index) or {})
+                for name, solution in solutions.items():
+                    self.model.put(name, solution.factors)
+                if not solutions:
+                    solutions = self._solve_block(index)
+                yield index, solutions
+                self._step(index)
+            done()
+
+    def _step(self, index: int) -> None:
+        for task, own in zip(self.tasks, self.own, strict=True):
+            self.model.adapter(task.adapter)
+            own.step(self.blocks, index)
+        self.model.merged()
+        for merged in self.merged:
+            merged.step(self.blocks, index)
+
+    def _solve_block(self, index: int) -> dict[str, Solution]:
+        prefix = f"{self.blocks.stem}.{index}."
+        if not any(name.startswith(prefix) for name in self.model.layers):
+            return {}
+        self.model.adapter(self.tasks[0].adapter)
+        first = self.own[0]
+        anatomy = observe(
+            self.blocks, index, self.model.layers, first.states[0], first.starts[0].calls[index]
+        )
+        solutions: dict[str, Solution] = {}
+        self._note(anatomy)
+        for each in anatomy.sets:
+            solved = _SetOfModules(self, index, anatomy, each).solve()
+            for name, solution in solved.items():
+                self.model.put(name, solution.factors)
+            solutions |= solved
+        return solutions
+
+    def _note(self, anatomy: BlockAnatomy) -> None:
+        if anatomy.irregular:
+            self.notes[
+                "experts or other modules that do not get every token are merged by mean"
+            ] = None
+        if not any(each.residuals for each in anatomy.sets):
+            self.notes["no module adds to the residual stream as it is"] = None
+
+
+class _SetOfModules:
+    """The regressions of modules that read one input."""
+
+    def __init__(self, walk: Walk, index: int, anatomy: BlockAnatomy, modules: ModuleSet) -> None:
+        self.walk, self.index, self.anatomy, self.set = walk, index, anatomy, modules
+
+    def solve(self) -> dict[str, Solution]:
+        walk, device = self.walk, self.walk.blocks.device_of(self.index)
+        sums = {}
+        for name in self.set.names:
+            base = walk.model.layers[name].get_base_layer()
+            tokens = sum(int((w > 0).sum()) for each in walk.weights for w in each[name])
+            sums[name] = Regression(base.out_features, base.in_features, tokens, device)
+        for number in range(len(walk.tasks)):
+            self._add(sums, number)
+        settings = walk.settings
+        return {
+            name: self._rounded(each.solve(settings.ridge, settings.rank))
+            for name, each in sums.items()
+        }
+
+    def _rounded(self, solution: Solution) -> Solution:
+        return Solution(self.walk.settings.round_factors(solution.factors), solution.kept)
+
+    @torch.no_grad()
+    def _add(self, sums: Mapping[str, Regression], number: int) -> None:
+        """Count one adapter's prompts."""
+        walk, share = self.walk, self.walk.settings.shares[number]
+        walk.model.adapter(walk.tasks[number].adapter)
+        targets = [self._targets(number, i) for i in range(len(walk.own[number].states))]
+        walk.model.merged()
+        for i, wanted in enumerate(targets):
+            inputs, before = self._inputs(number, i)
+            for name in self.set.names:
+                c = walk.weights[number][name][i].to(inputs.device)
+                used = c.nonzero()[:, 0]
+                if not len(used):
+                    continue
+                X, y = inputs[0, used].float(), wanted[name].to(inputs.device)
+                if name in self.set.residuals:
+                    y = y - before[name][0, used].float()
+                base = walk.model.layers[name].get_base_layer()
+                sums[name].add(X, y - _linear(base, X), c[used] * share)
+
+    def _targets(self, number: int, i: int) -> dict[str, Tensor]:
+        """Return what the modules are to give at tokens with a weight, in an adapter's own run."""
+        after = {name: r.after for name, r in self.set.residuals.items()}
+        plain = [name for name in self.set.names if name not in after]
+        tap = self._tap({a for a in after.values() if a != STREAM}, plain, STREAM in after.values())
+        output = self._run(tap, self.walk.own[number], i)
+        values = {}
+        for name in self.set.names:
+            where = after.get(name)
+            value = tap.values[name] if where is None else tap.inputs.get(where, output)
+            used = self.walk.weights[number][name][i].nonzero()[:, 0]
+            values[name] = value[0, used.to(value.device)].float().cpu()
+        return values
+
+    def _inputs(self, number: int, i: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the modules' input in the merged model, and the stream before those that write."""
+        stream = self.walk.merged[number]
+        before = {name: r.before for name, r in self.set.residuals.items()}
+        tap = self._tap({self.set.names[0], *before.values()} - {STREAM}, (), False)
+        self._run(tap, stream, i)
+        inputs = tap.inputs[self.set.names[0]]
+        start = stream.states[i].to(inputs.device)
+        return inputs, {name: tap.inputs.get(where, start) for name, where in before.items()}
+
+    def _tap(self, inputs: set[str], outputs: Sequence[str], whole: bool) -> Tap:
+        return Tap(self.anatomy.modules, sorted(inputs), outputs, whole=whole)
+
+    def _run(self, tap: Tap, stream: Stream, i: int) -> Tensor:
+        call = stream.starts[i].calls[self.index]
+        return tap.run(self.walk.blocks, self.index, stream.states[i], call)
+
+
+def _linear(base: nn.Module, X: Tensor) -> Tensor:
+    """Return W0 X + b0 in float32; a quantized layer computes in its own way."""
+    weight = base.weight
+    if isinstance(weight, Tensor) and weight.is_floating_point() and type(base) is nn.Linear:
+        bias = None if base.bias is None else base.bias.float()
+        return nn.functional.linear(X, weight.float(), bias)
+    result: Tensor = base(X.to(torch.get_default_dtype()))
+    return result.float()
