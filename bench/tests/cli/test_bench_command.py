@@ -104,7 +104,8 @@ def test_without_methods_every_one_and_a_word_on_data(
     assert run([*RUN, *folders]) == 130
     printed = capsys.readouterr().err
     assert (
-        "fisher, regmean need data, and are given 100 validation items of each seen task" in printed
+        "esm, fisher, output-fit, … and 1 more need data, and are given 100 validation items of "
+        "each seen task" in printed
     )
     assert "what is done is kept" in printed
     assert "nothing was written" not in printed

@@ -104,8 +104,8 @@ def run(
         out: Folder of the results.
         methods: What to merge by, separated by commas: names of methods, with parameters as in
             ties:density=0.3,space=delta, and with steps around them as in norms+tsv-m+svc. Every
-            method that merges from files unless given; relay runs the base on validation items
-            without their answers.
+            method that merges from files unless given, and a control: the sum of updates with
+            random directions. relay runs the base on validation items without their answers.
         seeds: Seeds of the experts, such as 0,1,2.
         init: How the experts' A began: shared, independent, or both.
         frozen: The experts whose projector was not trained.

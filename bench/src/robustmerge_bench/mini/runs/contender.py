@@ -92,9 +92,13 @@ class Contender:
         return cls(name, tuple((key, values[key]) for key in sorted(settings)), before, after)
 
 
+CONTROL = Contender("task-arithmetic", balance=("random-directions",))
+"""Updates of the right sizes that mean nothing, summed: what a score owes to size alone."""
+
+
 def every() -> tuple[Contender, ...]:
-    """Return every method that merges from files at its defaults."""
-    return tuple(Contender(method.name) for method in methods.every())
+    """Return every method that merges from files at its defaults, and the control."""
+    return (*(Contender(method.name) for method in methods.every()), CONTROL)
 
 
 def split(text: str) -> list[str]:
