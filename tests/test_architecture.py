@@ -23,6 +23,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
             "depth",
             "families",
             "files",
+            "outputs",
             "parameters",
             "quadratic",
             "scale_rules",
@@ -76,6 +77,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
         "robustmerge.errors",
         "robustmerge.families",
         "robustmerge.files",
+        "robustmerge.outputs",
         "robustmerge.parameters",
         "robustmerge.statistic_kinds",
         "robustmerge.threads",
@@ -202,6 +204,39 @@ def libraries(module: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add((node.module or "").split(".")[0])
     return names
+
+
+WRITES = {"rmtree", "unlink", "rmdir", "rename", "write_text", "write_bytes", "copyfile"}
+WRITERS = {
+    "robustmerge.files": "single files",
+    "robustmerge.outputs": "folders",
+    "robustmerge.engine.merge": "inside a new folder",
+    "robustmerge.export.companions": "inside a new folder",
+    "robustmerge.diagnosis.report.files": "inside a new folder",
+    "robustmerge_bench.paper.training.record": "inside a new folder",
+    "robustmerge_bench.mini.artifact": "inside a new folder",
+    "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
+    "robustmerge_bench.mini.training.train": "training.json where there is none",
+    "robustmerge_bench.mini.training.language": "the new base, where there is none",
+    "robustmerge_bench.mini.training.experts": "a new expert, where there is none",
+    "robustmerge_bench.paper.training.session": "checkpoints that this training wrote",
+    "robustmerge_bench.paper.training.checkpoints": "checkpoints, after a check",
+    "robustmerge_bench.paper.answering.engines.attach": "inside a temporary folder",
+    "robustmerge_bench.paper.study.limited": "inside the study's own folder",
+    "robustmerge_bench.paper.study.folder": "answers that the study's record names",
+}
+"""The files that write, rename or remove by themselves; all others ask `files` and `outputs`."""
+
+
+def test_few_files_write_or_remove() -> None:
+    calls = {
+        (module, node.func.attr)
+        for module, file in FILES.items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in WRITES
+    }
+    assert {module for module, _ in calls} == WRITERS.keys(), sorted(calls)
 
 
 def test_only_the_report_draws() -> None:

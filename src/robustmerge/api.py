@@ -98,7 +98,7 @@ def merge(
         samples: One file of JSON lines per adapter, for methods that run the base model.
         work: Folder for unfinished work of such a method: stopped, the same call goes on from
             there.
-        force: Replace an adapter that is already there.
+        force: Replace a merge that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
 

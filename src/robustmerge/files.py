@@ -1,20 +1,14 @@
-"""Paths, hashes, JSON, and writing files and folders whole or not at all.
-
-A result is filled under a hidden name, synced and renamed into place, so that it appears whole or
-not at all.
-"""
+"""Paths, hashes, JSON, and writing single files whole or not at all."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,167 +79,65 @@ def write_whole(path: Path, content: str | bytes) -> None:
         _replace_file(path, content)
 
 
+def write_report(path: Path, content: str, mark: str) -> None:
+    """Write a file that a user names, whole or not at all; it replaces none but its like.
+
+    Args:
+        path: The file; folders above it are made.
+        content: Its text.
+        mark: A piece of the text that every file of this kind has, and hardly any other.
+
+    Raises:
+        MergeError: another file is there, or the file cannot be written.
+        ValueError: the mark is missing in the content, so that it could never be replaced.
+    """
+    if mark not in content:
+        raise ValueError(f"no {mark!r} in the content of {path.name}")
+    with writing(path):
+        check_report(path, mark)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace_file(path, content)
+
+
+def check_report(path: Path, mark: str) -> None:
+    """Check before any work that `write_report` may write a file.
+
+    Raises:
+        MergeError: something is there that is no earlier file of this kind.
+    """
+    with writing(path):
+        if not path.exists():
+            return
+        own = path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace")
+    if not own:
+        raise MergeError(
+            "the output exists and is not such a report",
+            where=str(path),
+            hint="choose another name; only an earlier report of the same kind is replaced",
+        )
+
+
 def _replace_file(path: Path, content: str | bytes) -> None:
     """Write a file under a hidden name, then rename it into place."""
     if isinstance(content, str):
         # A path in it need not be UTF-8; escaped, it is still the same path in JSON.
         content = content.encode("utf-8", "backslashreplace")
-    partial = _hidden(path)
+    partial = hidden(path)
     try:
         partial.write_bytes(content)
-        _sync(partial)
+        flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _hidden(path: Path) -> Path:
+def hidden(path: Path) -> Path:
     """Return a new hidden name next to a path, under which its content is written first."""
     # Only a part of the name: with the suffix, all of it might be longer than the system allows.
     return path.parent / f".{path.name[:40]}.partial-{secrets.token_hex(4)}"
 
 
-def check_target(
-    target: Path,
-    inputs: Sequence[Path],
-    *,
-    force: bool,
-    holds: tuple[str, str],
-) -> None:
-    """Check before any work that the result may be written to `target`.
-
-    Args:
-        target: The folder to write.
-        inputs: Folders that are read.
-        force: Whether an older result may be replaced.
-        holds: The name of such a result in messages, and the file that marks one.
-
-    Raises:
-        MergeError: `target` is or holds an input, exists without `force`, can never be replaced, or
-            holds something else than an older result.
-    """
-    resolved = _place(target)
-    for folder in inputs:
-        if resolved == folder.resolve() or resolved in folder.resolve().parents:
-            raise MergeError(
-                "the output would replace an input",
-                where=f"{target}\n{folder}",
-                hint="choose another folder; inputs are never overwritten",
-            )
-    with _writing(target):
-        if not resolved.exists():
-            return
-        if not resolved.is_dir() or resolved.is_mount():
-            kind = "a mounted one" if resolved.is_dir() else "not a folder"
-            raise MergeError(
-                f"the output exists and is {kind}",
-                where=str(target),
-                hint="choose a folder that can be made or replaced",
-            )
-        if not any(resolved.iterdir()):
-            return
-    if not force:
-        raise MergeError(
-            "the output exists",
-            where=str(target),
-            hint="choose another folder, or --force to replace it",
-        )
-    kind, file = holds
-    if not (resolved / file).is_file():
-        raise MergeError(
-            f"the output exists and is not {kind}",
-            where=str(target),
-            hint=f"--force replaces nothing but {kind}; remove the folder yourself if it may go",
-        )
-
-
-@contextmanager
-def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a hidden folder next to `target` that replaces it when the block ends well.
-
-    On an error or an interrupt the hidden folder is removed, and so are parents made for it. A
-    killed process leaves it behind under its hidden name; `target` is never half written.
-
-    Raises:
-        MergeError: the folder cannot be made or filled, such as on a full disk; or, without
-            `force`, another process filled `target` meanwhile.
-    """
-    resolved = _place(target)
-    partial = _hidden(resolved)
-    made = [parent for parent in resolved.parents if not parent.exists()]
-    try:
-        with _writing(target):
-            partial.mkdir(parents=True)
-            yield partial
-            for file in partial.iterdir():
-                _sync(file)
-            _sync(partial)
-            _exchange(partial, resolved, force=force)
-        with suppress(OSError):  # the result exists, if not yet durably
-            _sync(resolved.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):  # the folder is not empty when all went well
-                parent.rmdir()
-
-
-def _place(target: Path) -> Path:
-    """Resolve links: the folder behind a link is replaced, not the link."""
-    try:
-        return Path(os.path.realpath(target))
-    except ValueError as error:  # a null byte, which no path has
-        raise MergeError(
-            f"cannot write the output: {error}", where=repr(str(target)), hint="check the path"
-        ) from None
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise MergeError(
-            f"cannot write the output: {error.strerror or error}",
-            where=str(target),
-            hint="nothing was left behind; check the path, the free space and the permissions",
-        ) from error
-
-
-def _exchange(partial: Path, target: Path, *, force: bool) -> None:
-    """Rename `partial` to `target`; what that replaces is left as `partial`, or removed."""
-    if not force or not target.exists():
-        with suppress(FileNotFoundError):
-            target.rmdir()  # refuses what is not empty: another process was faster
-        partial.rename(target)
-    elif not _swap(partial, target):
-        _replace(partial, target)
-
-
-def _swap(first: Path, second: Path) -> bool:
-    """Exchange two folders in one step; False where the system cannot, as only Linux can."""
-    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
-    if renameat2 is None:
-        return False
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    status: int = renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange)
-    return status == 0
-
-
-def _replace(partial: Path, target: Path) -> None:
-    """Rename in two steps; a process killed between them leaves the old folder set aside."""
-    aside = partial.with_name(partial.name.replace(".partial-", ".replaced-"))
-    try:
-        target.rename(aside)
-        partial.rename(target)
-    finally:
-        if target.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.rename(target)
-
-
-def _sync(path: Path) -> None:
+def flush(path: Path) -> None:
     """Flush a file or folder to the disk; a folder, where the system can."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
     try:

@@ -10,11 +10,9 @@ from hypothesis import given as cases, strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from robustmerge.adapter.config import ADAPTER
 from robustmerge.adapter.tensors import DTYPES, SafetensorsFile, TensorSpec
 from robustmerge.adapter.writer import SafetensorsWriter
 from robustmerge.errors import MergeError
-from robustmerge.files import check_target, whole_folder
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 tensors = st.dictionaries(
@@ -104,51 +102,3 @@ def test_tensors_read_stay_as_they_were_when_more_are_read(tmp_path: Path) -> No
     file.read("b")
     assert torch.equal(first, made["a"])
     file.close()
-
-
-def fail_halfway(target: Path) -> None:
-    with whole_folder(target, force=True) as folder:
-        (folder / "file").write_text("half")
-        raise RuntimeError
-
-
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError):
-        fail_halfway(tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("old")
-    with pytest.raises(RuntimeError):
-        fail_halfway(tmp_path / "out")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["old"]
-    with whole_folder(tmp_path / "out", force=True) as folder:
-        (folder / "new").write_text("new")
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["new"]
-
-
-def test_targets(tmp_path: Path) -> None:
-    item, held, other = tmp_path / "one", tmp_path / "parent" / "held", tmp_path / "other"
-    for folder in (item, held, other):
-        folder.mkdir(parents=True)
-        (folder / "adapter_config.json").write_text("{}")
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "plain" / "thesis.txt").write_text("precious")
-    (tmp_path / "empty").mkdir()
-    inputs = [item, held]
-    (tmp_path / "link").symlink_to(item)
-    for target in (item, tmp_path / "link", tmp_path / "parent", tmp_path / "one" / "..", held):
-        with pytest.raises(MergeError, match="would replace an input"):
-            check_target(target, inputs, force=True, holds=ADAPTER)
-    with pytest.raises(MergeError, match="exists"):
-        check_target(other, inputs, force=False, holds=ADAPTER)
-    check_target(other, inputs, force=True, holds=ADAPTER)
-    with pytest.raises(MergeError, match="not an adapter"):
-        check_target(tmp_path / "plain", inputs, force=True, holds=ADAPTER)
-    check_target(tmp_path / "empty", inputs, force=False, holds=ADAPTER)
-    check_target(item / "merged", inputs, force=False, holds=ADAPTER)
-    with pytest.raises(MergeError, match="not a folder"):
-        check_target(other / "adapter_config.json", inputs, force=True, holds=ADAPTER)

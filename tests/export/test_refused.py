@@ -164,9 +164,10 @@ def test_only_an_older_export_is_replaced(kind: str, tmp_path: Path) -> None:
     refused(lambda: export("mine", force=True), "is not an export")
     export("out")
     refused(lambda: export("out"), "the output exists")
-    (tmp_path / "out" / "old").write_text("")
     export("out", force=True)
-    assert not (tmp_path / "out" / "old").exists()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    refused(lambda: export("out", force=True), "notes.txt")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +227,8 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     assert printed["modules"] == 6
     assert printed["output_folder"] == out
     recorded = json.loads((tmp_path / "again" / "export.json").read_text())
+    written = {path.name for path in (tmp_path / "again").iterdir()}
+    assert {*recorded.pop("files"), "export.json"} == written
     assert {k: printed[k] for k in recorded} == recorded
     assert run([*arguments[:-1], out + "2", "--copy"]) == 1
     assert "nothing is linked in the format full" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +97,14 @@ def adapter(
         **settings,
     }
     (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def older_merge(folder: Path, **options: Any) -> Path:
+    """Write an adapter with the record of a merge, which --force may replace."""
+    adapter(folder, seed=9, **options)
+    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    (folder / "merge.json").write_text(json.dumps({"format": 1, "output": {"sha256": hashes}}))
     return folder
 
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from robustmerge import files
+from robustmerge import outputs
 from robustmerge.adapter import writer
 from robustmerge.cli import app
 
@@ -102,7 +102,7 @@ def _work(
             pipe.recv()
 
     if two_steps:
-        files._swap = lambda first, second: False
+        outputs._swap = lambda first, second: False
     _PATCHES[halt](wait)
     app.main()
 
@@ -147,7 +147,7 @@ def _slowly_cleaning(wait: Callable[..., None]) -> None:
 _PATCHES: dict[str, Callable[[Callable[..., None]], None]] = {
     "": lambda wait: None,
     "writing": lambda wait: _after(writer.SafetensorsWriter, "write", wait),
-    "replacing": lambda wait: _before(files, "_exchange", wait),
+    "replacing": lambda wait: _before(outputs, "_exchange", wait),
     "between": lambda wait: _after(Path, "rename", wait),
     "cleaning": _slowly_cleaning,
 }

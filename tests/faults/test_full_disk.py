@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from factories.adapters import adapter, trio
+from factories.adapters import older_merge, trio
 from faults.refuse import merge, refused, refused_merge, tree
-from robustmerge import files
+from robustmerge import outputs
 from robustmerge.adapter import writer
 from robustmerge.engine import merge as engine
 
@@ -54,7 +54,7 @@ def test_a_disk_that_is_fuller_than_it_said(
 ) -> None:
     monkeypatch.setattr(engine, "check_space", lambda *of: None)
     if old:
-        adapter(small / "out", seed=9)
+        older_merge(small / "out")
     before = tree(small)
     messages = "cannot write the output: No space left on device"
     refused(lambda: merge(sources, small / "out", force=old), messages)
@@ -97,8 +97,8 @@ def test_calls_that_fail(
 
     sources = trio(tmp_path / "in")
     if old:
-        adapter(tmp_path / "new" / "merged", seed=9)
-        monkeypatch.setattr(files, "_swap", lambda first, second: False)
+        older_merge(tmp_path / "new" / "merged")
+        monkeypatch.setattr(outputs, "_swap", lambda first, second: False)
     before = tree(tmp_path)
     monkeypatch.setattr(*((Path, call) if call == "rename" else (os, call)), fail)
     messages = f"cannot write the output: {os.strerror(error)}"
@@ -111,7 +111,7 @@ def test_a_rename_that_fails_puts_the_old_adapter_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, position: int
 ) -> None:
     """The first sets the old adapter aside, the second brings the new one, the third may undo."""
-    sources, old = trio(tmp_path / "in"), adapter(tmp_path / "out", seed=9)
+    sources, old = trio(tmp_path / "in"), older_merge(tmp_path / "out")
     rename, calls = Path.rename, []
 
     def fail(path: Path, target: Path) -> Path:
@@ -120,7 +120,7 @@ def test_a_rename_that_fails_puts_the_old_adapter_back(
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         return rename(path, target)
 
-    monkeypatch.setattr(files, "_swap", lambda first, second: False)
+    monkeypatch.setattr(outputs, "_swap", lambda first, second: False)
     monkeypatch.setattr(Path, "rename", fail)
     before = tree(tmp_path)
     if position == 3:  # there is no third
@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_flushed_for_a_reason(
 def test_a_small_file_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    sources, old = trio(tmp_path / "in"), adapter(tmp_path / "out", seed=9)
+    sources, old = trio(tmp_path / "in"), older_merge(tmp_path / "out")
     before, opened = tree(tmp_path), Path.open
 
     def fail(path: Path, *of: Any, **options: Any) -> Any:

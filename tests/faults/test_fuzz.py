@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from factories.adapters import adapter
 from faults.refuse import merge
-from robustmerge import files
+from robustmerge import files, outputs
 from robustmerge.adapter.config import _PLAIN, _REFUSED
 from robustmerge.adapter.reader import Adapter
 from robustmerge.engine.recipe import Recipe
@@ -56,7 +56,8 @@ edits = st.lists(
 @pytest.fixture(scope="module")
 def root() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_sync", lambda path: None)  # a disk is slow, and not the question
+        for module in (files, outputs):  # a disk is slow, and not the question
+            patch.setattr(module, "flush", lambda path: None)
         adapter(Path(folder) / "a", modules={"model.layers.0.q_proj": (6, 8)})
         yield Path(folder)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from factories.adapters import adapter, trio
+from factories.adapters import older_merge, trio
 from faults.child import Child, run_together
 from faults.refuse import merge, tree
 
@@ -41,7 +41,7 @@ def test_told_to_stop(
     tmp_path: Path, sources: list[str], location: Path, name: str, code: int, old: bool, halt: str
 ) -> None:
     if old:
-        adapter(location / "out", seed=9)
+        older_merge(location / "out")
     before = tree(location)
     options = ["--force"] if old else []
     child = Child(tmp_path / "log", "merge", *sources, "-o", location / "out", *options, halt=halt)
@@ -92,7 +92,7 @@ def test_nohup(tmp_path: Path, sources: list[str], location: Path) -> None:
 @pytest.mark.parametrize("old", [False, True], ids=["new", "forced"])
 def test_killed(tmp_path: Path, sources: list[str], location: Path, old: bool, halt: str) -> None:
     if old:
-        adapter(location / "out", seed=9)
+        older_merge(location / "out")
     before = tree(location)
     options = ["--force"] if old else []
     child = Child(tmp_path / "log", "merge", *sources, "-o", location / "out", *options, halt=halt)
@@ -112,7 +112,7 @@ def test_killed(tmp_path: Path, sources: list[str], location: Path, old: bool, h
 def test_told_to_stop_between_two_renames(
     tmp_path: Path, sources: list[str], location: Path, name: str, code: int
 ) -> None:
-    adapter(location / "out", seed=9)
+    older_merge(location / "out")
     before = tree(location)
     arguments = ["merge", *sources, "-o", location / "out", "--force"]
     child = Child(tmp_path / "log", *arguments, halt="between", two_steps=True)
@@ -125,7 +125,7 @@ def test_told_to_stop_between_two_renames(
 
 def test_killed_between_two_renames(tmp_path: Path, sources: list[str], location: Path) -> None:
     """Where a system cannot exchange folders in one step, the old one is aside, and whole."""
-    old = tree(adapter(location / "out", seed=9))
+    old = tree(older_merge(location / "out"))
     arguments = ["merge", *sources, "-o", location / "out", "--force"]
     child = Child(tmp_path / "log", *arguments, halt="between", two_steps=True)
     child.reached()
@@ -140,7 +140,7 @@ def test_killed_between_two_renames(tmp_path: Path, sources: list[str], location
 def test_linux_needs_no_second_rename(
     sources: list[str], location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapter(location / "out", seed=9)
+    older_merge(location / "out")
     monkeypatch.delattr(Path, "rename")
     merge(sources, location / "out", force=True)
     assert [path.name for path in location.iterdir()] == ["out"]
@@ -157,7 +157,7 @@ def test_two_at_once(
         merge(sources, tmp_path / str(n), weights=[float(w) for w in weights.split(",")])
         wanted.append(tree(tmp_path / str(n)))
     if old:
-        adapter(location / "out", seed=9)
+        older_merge(location / "out")
     children = [
         Child(
             *(

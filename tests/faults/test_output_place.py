@@ -1,4 +1,4 @@
-"""Where the output may go: a new place, or an adapter's with --force, but never an input's."""
+"""Where the output may go: a new place, or an older merge's with --force, but never an input's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from factories.adapters import adapter, deltas, trio
+from factories.adapters import adapter, deltas, older_merge, trio
 from faults.refuse import command, merge, refused, tree
-from robustmerge import files
+from robustmerge import outputs
 
 MADE = ["README.md", "adapter_config.json", "adapter_model.safetensors", "merge.json"]
 
@@ -22,7 +22,7 @@ def sources(tmp_path: Path) -> list[str]:
 @pytest.fixture(params=["in one step", "in two steps"])
 def _both_exchanges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "in two steps":
-        monkeypatch.setattr(files, "_swap", lambda item, other: False)
+        monkeypatch.setattr(outputs, "_swap", lambda item, other: False)
 
 
 def refused_output(
@@ -47,28 +47,27 @@ def test_a_new_place_gets_its_parents(tmp_path: Path, sources: list[str]) -> Non
     assert names(tmp_path / "new" / "deep") == ["out"]
 
 
-def test_an_adapter_is_kept_without_force(tmp_path: Path, sources: list[str]) -> None:
-    old = adapter(tmp_path / "out", seed=9)
+def test_a_merge_is_kept_without_force(tmp_path: Path, sources: list[str]) -> None:
+    old = older_merge(tmp_path / "out")
     refused_output(tmp_path, sources, old, "the output exists", "--force")
 
 
 @pytest.mark.usefixtures("_both_exchanges")
-def test_an_adapter_is_replaced_with_force(tmp_path: Path, sources: list[str]) -> None:
-    old = adapter(tmp_path / "out", seed=9)
-    (old / "checkpoint").mkdir()
-    (old / "checkpoint" / "optimizer.pt").write_bytes(b"state")
+def test_a_merge_is_replaced_with_force(tmp_path: Path, sources: list[str]) -> None:
+    old = older_merge(tmp_path / "out")
     merge(sources, old, force=True)
     merge(sources, tmp_path / "fresh")
     assert tree(old) == tree(tmp_path / "fresh")
     assert names(tmp_path) == ["fresh", "in", "out"]
 
 
-def test_only_an_adapter_is_replaced(tmp_path: Path, sources: list[str]) -> None:
+def test_only_a_merge_is_replaced(tmp_path: Path, sources: list[str]) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter1.tex").write_text("years of work")
     refused_output(tmp_path, sources, folder, "the output exists")
-    refused_output(tmp_path, sources, folder, "is not an adapter", force=True)
+    refused_output(tmp_path, sources, folder, "is not a merge", force=True)
+    refused_output(tmp_path, sources, adapter(tmp_path / "trained"), "is not a merge", force=True)
 
 
 @pytest.mark.parametrize("options", [{}, {"force": True}])
@@ -131,8 +130,8 @@ def test_an_output_inside_an_input_leaves_the_input_as_it_is(
 
 
 @pytest.mark.usefixtures("_both_exchanges")
-def test_a_link_to_an_adapter_stays_a_link(tmp_path: Path, sources: list[str]) -> None:
-    adapter(tmp_path / "real" / "out", seed=9)
+def test_a_link_to_a_merge_stays_a_link(tmp_path: Path, sources: list[str]) -> None:
+    older_merge(tmp_path / "real" / "out")
     (tmp_path / "out").symlink_to(tmp_path / "real" / "out")
     merge(sources, tmp_path / "out", force=True)
     assert (tmp_path / "out").is_symlink()

@@ -11,10 +11,9 @@ from typing import Any
 
 from ..errors import MergeError, few, shown
 from ..files import read_json
+from .patterns import matches
 
 FILE = "adapter_config.json"
-ADAPTER = ("an adapter", FILE)
-"""What a folder that `files.check_target` may replace is called, and the file that marks it."""
 NO_SETTINGS = "an adapter folder has one next to its weights"
 """The hint of an error about a folder without settings."""
 _LARGEST = 1e38  # about the largest value of float32
@@ -166,7 +165,7 @@ class AdapterConfig:
             raise self._wrong(field, patterns, "a table of patterns")
         for pattern, value in patterns.items():
             try:
-                if re.match(rf"(.*\.)?({pattern})$", module):
+                if matches(rf"(.*\.)?({pattern})$", module):
                     return value
             except (re.error, OverflowError, RecursionError) as error:
                 raise self._wrong(field, pattern, f"a regular expression ({error})") from None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..adapter.patterns import match_ends, matches_whole
 from ..errors import MergeError
 from ..families import FAMILIES
 from .contents import LORA, Contents, NamedTensor
@@ -91,15 +92,16 @@ def _layer_is_selected(raw: Mapping[str, Any], name: str) -> bool:
     # Any numbered list of layers counts where none is named, and the first number in the name.
     starts = [rf"(?:.*?\.)?{p}" for p in patterns] or [r".*?\.[^.]*"]
     for start in starts:
-        if match := re.match(rf"{start}\.(\d+)\.", name):
-            return int(match[1]) in (layers if isinstance(layers, list) else [layers])
+        for end in match_ends(start, name):
+            if match := re.match(r"\.(\d+)\.", name[end:]):
+                return int(match[1]) in (layers if isinstance(layers, list) else [layers])
     return False
 
 
 def _matches(pattern: str, name: str) -> bool:
     try:
-        return re.fullmatch(pattern, name) is not None
-    except re.error as error:
+        return matches_whole(pattern, name)
+    except (re.error, OverflowError, RecursionError) as error:
         raise MergeError(
             f"{pattern!r} is no regular expression: {error}", hint="fix the settings"
         ) from None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..adapter import layout
 from ..adapter.keys import PREFIX, Part
+from ..adapter.patterns import matches
 from ..adapter.reader import BESIDE, NON_LORA
 from ..errors import MergeError, few
 from .contents import Contents
@@ -148,9 +149,9 @@ def _matching(patterns: dict[str, object], name: str) -> list[str]:
     matching = []
     for pattern in patterns:
         try:
-            if re.match(rf"(.*\.)?({pattern})$", name):
+            if matches(rf"(.*\.)?({pattern})$", name):
                 matching.append(pattern)
-        except re.error:  # the reason why the adapter is refused
+        except (re.error, OverflowError, RecursionError):  # the reason why the adapter is refused
             continue
     return matching
 

@@ -68,7 +68,7 @@ def merge(
             command goes on from there.
         dry_run: Check and show the plan; read headers only, write nothing.
         json: Print the result as JSON.
-        force: Replace an adapter that is already there.
+        force: Replace a merge that is already there.
     """
     from . import show_merge
 

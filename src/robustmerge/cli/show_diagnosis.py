@@ -14,13 +14,16 @@ from ..api import diagnose
 from ..diagnosis.tables import Diagnosis
 from ..diagnosis.verdict import make_verdict
 from ..diagnosis.verdict_texts import SUBJECTS
-from ..errors import writing
+from ..files import check_report, expand_user, write_report
 from .diagnosis_tables import LEGENDS, adapter_table, merge_table, overlap_table
 from .diagnosis_words import describe_adapters
 from .rows import LabeledRow, print_rows
 from .show_merge import progress_bar
 
 Write = Callable[[Diagnosis], str]
+_MARK = '{"verdict": ['
+"""Beginning of all tables as JSON."""
+
 _COLORS = {"good": "green", "note": "", "bad": "yellow"}
 
 
@@ -40,9 +43,13 @@ def make_writer(output: Path | None, kind: str | None) -> Write | None:
     """
     if output is None:
         return None
+    output = expand_user(output)
     if kind == "json":
+        check_report(output, _MARK)
         return lambda diagnosis: _write_tables(diagnosis, output)
     from ..diagnosis.report import files
+
+    files.check_output(output, cast(files.Format, kind))
 
     def write(diagnosis: Diagnosis) -> str:
         files.write_report(diagnosis, output, cast(files.Format, kind))
@@ -68,8 +75,7 @@ def _record(diagnosis: Diagnosis) -> str:
 
 
 def _write_tables(diagnosis: Diagnosis, output: Path) -> str:
-    with writing(output):
-        output.write_text(_record(diagnosis) + "\n", encoding="utf-8")
+    write_report(output, _record(diagnosis) + "\n", _MARK)
     return f"all tables: {output}"
 
 

@@ -11,14 +11,15 @@ import torch
 
 from ..adapter.reader import Adapter
 from ..errors import MergeError, first_line
-from ..files import check_target, expand_user
+from ..files import expand_user
+from ..outputs import check_target
 from ..statistic_kinds import KindName
 from ..threads import Progress, parse_device, silent
 from .encode import EncodedSamples, SampleEncoder
 from .live import Through, gather
 from .load import load_model, load_processor
 from .samples import Samples
-from .write import HOLDS, write
+from .write import KIND, write
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -71,7 +72,8 @@ def collect_folders(
     target = parse_device(device)
     opened = [Adapter(source) for source in adapters]
     try:
-        check_target(expand_user(output), [a.folder for a in opened], force=force, holds=HOLDS)
+        read = [*(a.folder for a in opened), *map(expand_user, (base, *samples))]
+        check_target(expand_user(output), KIND, read, force=force)
         files = [Samples.read(path, limit) for path in samples]
         facts = [{"samples_file": str(f.path), "samples_sha256": f.sha256} for f in files]
         more = {"base": str(base), "through": through, "seed": seed, "limit": limit, "dtype": dtype}

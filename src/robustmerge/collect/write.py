@@ -18,11 +18,17 @@ from ..adapter.statistics import FILE, FORMAT
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter
 from ..errors import MergeError, few
-from ..files import check_target, expand_user, sha256, whole_folder, write_json
+from ..files import expand_user, sha256, write_json
+from ..outputs import ResultKind, check_target, whole_folder
 from ..statistic_kinds import KINDS
 from .live import AdapterStatistics
 
-HOLDS = ("a folder of statistics", FILE)
+
+def _listed_files(record: Mapping[str, Any]) -> Mapping[str, str]:
+    return {entry["file"]: entry["sha256"] for entry in record["adapters"]}
+
+
+KIND = ResultKind("a folder of statistics", FILE, _listed_files)
 
 
 def save(
@@ -71,10 +77,11 @@ def write(
         MergeError: the statistics are of other adapters; nothing was written.
     """
     target = expand_user(output)
-    check_target(target, [a.folder for a in adapters], force=force, holds=HOLDS)
+    inputs = [*(a.folder for a in adapters), *_local(facts, more or {})]
+    check_target(target, KIND, inputs, force=force)
     entries: list[dict[str, Any]] = []
     kinds: set[str] = set()
-    with whole_folder(target, force=force) as folder:
+    with whole_folder(target, KIND, inputs, force=force) as folder:
         for n, statistics in enumerate(gathered):
             if n == len(adapters):
                 raise MergeError(
@@ -94,6 +101,12 @@ def write(
         record = _record([k for k in KINDS if k in kinds], entries, more or {})
         write_json(folder / FILE, record)
     return record
+
+
+def _local(facts: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> list[Path]:
+    """Return the base and the files of samples, as far as they are on this machine."""
+    names = [more.get("base"), *(fact.get("samples_file") for fact in facts)]
+    return [path for path in map(expand_user, filter(None, names)) if path.exists()]
 
 
 def _record(

@@ -104,7 +104,7 @@ def _job(
     for override in recipe.modules:
         if override.covers(name):
             weights = override.weights or weights
-            scale = recipe.scale if override.scale is None else override.scale
+            scale = scale if override.scale is None else override.scale
             parameters.update(override.parameters)
     return ModuleJob(
         name=name,

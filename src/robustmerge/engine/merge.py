@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,14 +17,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..adapter import layout
-from ..adapter.config import ADAPTER, FILE
+from ..adapter.config import FILE
 from ..adapter.keys import full_name
 from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter, round_to_dtype
 from ..errors import MergeError
-from ..files import check_space, check_target, expand_user, sha256, whole_folder, write_json
+from ..files import check_space, expand_user, sha256, write_json
+from ..outputs import ResultKind, check_target, whole_folder
 from ..threads import Progress, silent
 from .card import model_card
 from .extras import ExtrasPlan
@@ -35,7 +37,16 @@ from .run import MergedModule, MergeRun
 from .runner import start_run
 
 WEIGHTS = "adapter_model.safetensors"
+CARD = "README.md"
 RECORD = "merge.json"
+
+
+def _listed_files(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the hashes of a merge's files; earlier records had none of the model card."""
+    return {CARD: "", **record["output"]["sha256"]}
+
+
+KIND = ResultKind("a merge", RECORD, _listed_files)
 
 
 def merge_recipe(
@@ -57,7 +68,7 @@ def merge_recipe(
         workers: Modules computed at the same time; all cores where not given.
         work: Folder in which a method that runs the base model keeps what it has finished, so
             that a merge that was stopped goes on from there.
-        force: Replace an adapter that is already there.
+        force: Replace a merge that is already there.
         progress: Called after every module.
 
     Raises:
@@ -67,12 +78,16 @@ def merge_recipe(
     output = expand_user(output)
     plan = make_plan(recipe)
     try:
-        data = [plan.data.statistics.folder] if plan.data else []
-        check_target(
-            output, [*(a.folder for a in plan.adapters), *data], force=force, holds=ADAPTER
-        )
+        inputs_read = [
+            *plan.inputs(),
+            *map(expand_user, (*recipe.samples, *([work] if work else []))),
+        ]
+        check_target(output, KIND, inputs_read, force=force)
         run = start_run(recipe, plan, device=device, workers=workers, work=work)
-        with whole_folder(output, force=force) as folder, _hashes(plan) as hashes:
+        with (
+            whole_folder(output, KIND, inputs_read, force=force) as folder,
+            _hashes(plan) as hashes,
+        ):
             run.survey(progress)
             rank = run.rank(progress)
             specs = plan.lora_specs(rank) | plan.extras.specs()
@@ -80,12 +95,11 @@ def merge_recipe(
             modules = _write_tensors(run, rank, folder, progress)
             write_json(folder / FILE, _settings(plan, rank))
             inputs = [future.result() for future in hashes]
-            report = MergeReport.of(
-                recipe, plan, rank, modules, inputs, _outputs(folder), run.facts()
-            )
-            write_json(folder / RECORD, report.record())
+            report = MergeReport.of(recipe, plan, rank, modules, inputs, {}, run.facts())
             card = model_card(report).encode(errors="backslashreplace")
-            (folder / "README.md").write_bytes(card)
+            (folder / CARD).write_bytes(card)
+            report = replace(report, files=_outputs(folder))
+            write_json(folder / RECORD, report.record())
     finally:
         plan.close()
     return report.finished(output, perf_counter() - started)

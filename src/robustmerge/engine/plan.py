@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .. import methods, steps
 from ..adapter import align, layout
@@ -14,6 +15,7 @@ from ..adapter.reader import Adapter
 from ..adapter.statistics import Selection
 from ..adapter.tensors import TensorSpec
 from ..errors import MergeError, unknown
+from ..files import expand_user
 from .data import check_model_needs, data_notes, find_data
 from .dora import check_dora, dora_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
@@ -41,6 +43,7 @@ class MergePlan:
         dtype: Safetensors name of the output's type.
         left_out: What every adapter loses by `leave_out`; empty where nothing is left out.
         warnings: What a careful user should know.
+        plugins: Files or modules that registered methods.
         data: What was collected of the adapters' tasks, if the method needs it.
     """
 
@@ -58,6 +61,7 @@ class MergePlan:
     dtype: str
     warnings: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    plugins: tuple[str, ...] = ()
     data: Selection | None = None
 
     def close(self) -> None:
@@ -67,6 +71,14 @@ class MergePlan:
         self.extras.close()
         if self.data is not None:
             self.data.statistics.close()
+
+    def inputs(self) -> list[Path]:
+        """Return every file and folder that the merge reads, and the bases that adapters name."""
+        bases = {self.base_name, *(adapter.config.base for adapter in self.adapters)}
+        names = [*filter(None, bases), *self.plugins]
+        data = [self.data.statistics.folder] if self.data is not None else []
+        local = [path for path in map(expand_user, names) if path.exists()]
+        return [*(adapter.folder for adapter in self.adapters), *data, *local]
 
     def lora_specs(self, rank: int) -> dict[str, TensorSpec]:
         """Return types and shapes of the output's LoRA tensors."""
@@ -122,6 +134,7 @@ def make_plan(recipe: Recipe) -> MergePlan:
             *check_model_needs(recipe, method),
         ),
         left_out=left_out,
+        plugins=recipe.plugins,
         data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
     )
 

@@ -17,7 +17,8 @@ from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
 from ..adapter.source import locate
 from ..errors import MergeError, unknown
-from ..files import check_target, expand_user, sha256, whole_folder, write_json
+from ..files import expand_user, sha256, write_json
+from ..outputs import ResultKind, check_target, list_files, whole_folder
 from ..threads import Progress, silent
 from . import full, original
 from .changes import AdapterChanges, open_changes
@@ -25,7 +26,7 @@ from .companions import open_base
 from .embedded import write_embedded
 
 RECORD = "export.json"
-_KIND = ("an export", RECORD)
+KIND = ResultKind("an export", RECORD)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def export_adapter(
 def _export_embedded(job: ExportJob) -> ExportReport:
     with _open_inputs(job) as (base, changes):
         changes.check_fit(base)
-        with whole_folder(job.output, force=job.force) as folder:
+        with whole_folder(job.output, KIND, _inputs(changes, base), force=job.force) as folder:
             write_embedded(changes, base, folder, copy=job.copy)
             return _record(folder, "embedded", changes, base.label, text_only=base.text_only)
 
@@ -141,7 +142,7 @@ def _export_embedded(job: ExportJob) -> ExportReport:
 def _export_full(job: ExportJob) -> ExportReport:
     with _open_inputs(job) as (base, changes):
         edits = full.plan(changes, base)
-        with whole_folder(job.output, force=job.force) as folder:
+        with whole_folder(job.output, KIND, _inputs(changes, base), force=job.force) as folder:
             full.write_full(changes, base, edits, folder, job.progress)
             untied, text_only = edits.head is not None, base.text_only
             return _record(folder, "full", changes, base.label, untied=untied, text_only=text_only)
@@ -150,9 +151,10 @@ def _export_full(job: ExportJob) -> ExportReport:
 def _export_original(job: ExportJob) -> ExportReport:
     original.check_name(job.output)
     with open_changes(job.source, None) as changes:
-        check_target(job.output, [changes.adapter.folder], force=job.force, holds=_KIND)
+        inputs = _inputs(changes, None, job.base)
+        check_target(job.output, KIND, inputs, force=job.force)
         settings = original.plan(changes, job.base)
-        with whole_folder(job.output, force=job.force) as folder:
+        with whole_folder(job.output, KIND, inputs, force=job.force) as folder:
             original.write_original(changes, settings, job.base, folder)
             base = job.base or changes.adapter.config.base
             return _record(folder, "original", changes, base)
@@ -164,11 +166,17 @@ def _open_inputs(job: ExportJob) -> Iterator[tuple[Base, AdapterChanges]]:
     base = _open_base(job.source, job.base)
     try:
         with open_changes(job.source, base) as changes:
-            folders = [changes.adapter.folder, base.folder]
-            check_target(job.output, folders, force=job.force, holds=_KIND)
+            check_target(job.output, KIND, _inputs(changes, base), force=job.force)
             yield base, changes
     finally:
         base.close()
+
+
+def _inputs(changes: AdapterChanges, base: Base | None, original: str | None = None) -> list[Path]:
+    """Return every folder that is read, and the base that the adapter names."""
+    names = filter(None, (changes.adapter.config.base, original))
+    local = [path for path in map(expand_user, names) if path.exists()]
+    return [changes.adapter.folder, *([base.folder] if base else []), *local]
 
 
 def _open_base(source: str | Path, base: str | None) -> Base:
@@ -210,7 +218,7 @@ def _record(
         {file.name: sha256(file) for file in files},
         text_only,
     )
-    write_json(folder / RECORD, report.record())
+    write_json(folder / RECORD, {**report.record(), "files": list_files(folder)})
     return report
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_markdown_has_everything_and_its_images(tmp_path: Path) -> None:
 def test_images_are_sharp_and_alone(tmp_path: Path) -> None:
     files.write_report(small(), tmp_path, "png")
     wide = {f"{figure.name}.png": figure.wide for figure in draw_figures(small())}
-    assert {p.name for p in tmp_path.iterdir()} == set(wide)
+    assert {p.name for p in tmp_path.iterdir()} == {*wide, "report.json"}
     for name in wide:
         head = (tmp_path / name).read_bytes()[:24]
         assert head.startswith(b"\x89PNG")
@@ -59,3 +60,17 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="cannot write"):
         files.write_report(small(), tmp_path / "file" / "report.html", "html")
     assert (tmp_path / "file").read_text() == "a file"
+
+
+@pytest.mark.parametrize("form", ["html", "md", "png"])
+def test_only_an_earlier_report_is_replaced(tmp_path: Path, form: files.Format) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        files.write_report(small(), out, form)
+    mine = out if form == "html" else out / "figure-1.png"
+    mine.write_text("mine")
+    for action in (files.check_output, partial(files.write_report, small())):
+        with pytest.raises(MergeError, match="the output"):
+            action(out, form)
+    assert mine.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

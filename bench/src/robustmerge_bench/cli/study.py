@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from robustmerge.cli.rows import LabeledRow, print_rows
-from robustmerge.errors import few, unknown, writing
-from robustmerge.files import expand_user
+from robustmerge.errors import few, unknown
+from robustmerge.files import expand_user, write_report
 
 from .run import default_device, running
 from .screen import open_screen, watch_jobs
@@ -101,10 +101,17 @@ def table(
         print(text, end="")
         return
     output = expand_user(output)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+    write_report(output, text, _MARKS[kind])
     print(f"written to {output}")
+
+
+_MARKS = {
+    "markdown": "<!-- written by robustmerge -->",
+    "latex": "% written by robustmerge",
+    "html": '<p class="brand">robustmerge</p>',
+    "json": '"asked": {',
+}
+"""What the tables of a format have and other files have not, so that these stay."""
 
 
 def _writer(kind: str) -> Callable[[StudyReport], str]:

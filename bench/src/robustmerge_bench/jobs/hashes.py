@@ -29,14 +29,19 @@ class FileHashes:
     """Hashes of files, those of large files stored in the file `path`, if there is one."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read the stored hashes; a damaged file counts as none."""
+        """Read the stored hashes; a file of anything else stays, and nothing is stored."""
         self.path = path
         self._known: dict[str, list[Any]] = {}
         if path is not None and path.is_file():
-            try:
-                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError):
-                self._known = {}
+            with reading(path):
+                try:
+                    content = json.loads(path.read_text(encoding="utf-8"))
+                except (ValueError, RecursionError):
+                    content = None
+            if isinstance(content, dict) and all(map(_is_entry, content.values())):
+                self._known = content
+            else:
+                self.path = None
 
     def file(self, path: Path) -> str:
         """Return the hash of a file."""
@@ -73,6 +78,11 @@ class FileHashes:
         with reading(folder):
             files = sorted({p for pattern in patterns for p in folder.glob(pattern)})
         return hash_of([[path.name, self.file(path)] for path in files if path.is_file()])
+
+
+def _is_entry(value: object) -> bool:
+    """Return whether this is what is stored of a file: size, time and hash."""
+    return isinstance(value, list) and [type(part) for part in value] == [int, int, str]
 
 
 def hash_of(value: Mapping[str, Any] | Sequence[Any] | str) -> str:

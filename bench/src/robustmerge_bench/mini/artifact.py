@@ -25,7 +25,8 @@ from safetensors.torch import load_file, save_file
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError, few, reading, shown
-from robustmerge.files import check_target, read_json, sha256, whole_folder, write_json
+from robustmerge.files import read_json, sha256, write_json
+from robustmerge.outputs import ResultKind, check_target, whole_folder
 
 from .tasks import SEEN, TASKS
 from .training.experts import JOINT
@@ -70,6 +71,13 @@ class Artifact:
 # --- Writing --------------------------------------------------------------------------------------
 
 
+def _listed_files(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: file["sha256"] for name, file in manifest["files"].items()}
+
+
+KIND = ResultKind("an artifact", MANIFEST, _listed_files)
+
+
 def pack(
     root: Path,
     out: Path,
@@ -85,8 +93,9 @@ def pack(
     its command, seed and notes. Weights beyond float16 and more than `largest` bytes are refused.
     """
     base, adapters = root / "base", [root / "experts" / experts / name for name in (*SEEN, JOINT)]
-    check_target(out, [base, *adapters], force=force, holds=("an artifact", MANIFEST))
-    with whole_folder(out, force=force) as partial:
+    inputs = [root, base, *adapters]
+    check_target(out, KIND, inputs, force=force)
+    with whole_folder(out, KIND, inputs, force=force) as partial:
         halve_model(base, partial / "base")
         for adapter in adapters:
             halve_adapter(adapter, partial / "experts" / experts / adapter.name)

@@ -18,8 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from robustmerge.errors import writing
-from robustmerge.files import write_whole
+from robustmerge.files import write_report
 
 from ..jobs.stored import read_stored
 from ..results.resampling import DRAWS, LEVEL, times_taken
@@ -103,10 +102,9 @@ class Score:
         }
 
     def write(self, path: Path) -> None:
-        """Write the score, whole or not at all."""
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(self.as_dict(), ensure_ascii=False) + "\n")
+        """Write the score, whole or not at all; it replaces none but an earlier score."""
+        text = json.dumps(self.as_dict(), ensure_ascii=False) + "\n"
+        write_report(path, text, f'{{"format": {FORMAT}, "task": ')
 
     @classmethod
     def read(cls, path: Path) -> Score:

@@ -47,6 +47,7 @@ def report_as_latex(report: ResultReport) -> str:
     """Write a whole report: a table environment for every table."""
     lines = [
         f"% {_one_line(report.title)}; base model: {_one_line(report.base)}",
+        "% written by robustmerge",
         r"% \usepackage{booktabs,graphicx}",
         "",
     ]

@@ -18,7 +18,7 @@ def report_as_markdown(report: ResultReport) -> str:
     lines += [f"Base model: `{report.base}`.", ""]
     for section in report.sections:
         lines += _section(section)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines).rstrip() + "\n\n<!-- written by robustmerge -->\n"
 
 
 def _section(section: ReportSection) -> list[str]:

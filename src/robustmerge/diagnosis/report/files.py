@@ -8,7 +8,9 @@ from typing import Literal
 
 import vl_convert
 
-from ...errors import MergeError, writing
+from ... import files
+from ..._version import __version__
+from ...outputs import ResultKind, check_target, list_files, whole_folder
 from ..tables import Diagnosis
 from ..verdict import make_verdict
 from .chart import Chart
@@ -24,6 +26,10 @@ from .page import (
 from .style import make_config
 
 Format = Literal["html", "md", "png"]
+KIND = ResultKind("a report", "report.json")
+_MARK = '<p class="brand">robustmerge diagnose</p>'
+"""What every page has."""
+
 _WIDTH, _WIDE = 520, 760  # of images, in points
 _SCALE = 3
 """Pixels per point, which is 216 pixels per inch: enough for print."""
@@ -40,21 +46,29 @@ def write_report(diagnosis: Diagnosis, output: Path, form: Format) -> None:
     Raises:
         MergeError: `output` cannot be written.
     """
-    with writing(output):
-        if form == "html":
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(render_page(diagnosis), encoding="utf-8")
-            return
-        if output.exists() and not output.is_dir():
-            raise MergeError(
-                "not a folder", where=str(output), hint=f"{form} writes several files to a folder"
-            )
-        output.mkdir(parents=True, exist_ok=True)
-        charts = draw_figures(diagnosis)
+    if form == "html":
+        files.write_report(output, render_page(diagnosis), _MARK)
+        return
+    charts = draw_figures(diagnosis)
+    with whole_folder(output, KIND, [], force=True) as folder:
         for chart in charts:
-            (output / f"{chart.name}.png").write_bytes(render_png(chart))
+            (folder / f"{chart.name}.png").write_bytes(render_png(chart))
         if form == "md":
-            (output / "report.md").write_text(_markdown(diagnosis, charts), encoding="utf-8")
+            (folder / "report.md").write_text(_markdown(diagnosis, charts), encoding="utf-8")
+        record = {"robustmerge": __version__, "files": list_files(folder)}
+        files.write_json(folder / KIND.record, record)
+
+
+def check_output(output: Path, form: Format) -> None:
+    """Check before any work that a report may be written; it replaces an earlier one alone.
+
+    Raises:
+        MergeError: something else is there.
+    """
+    if form == "html":
+        files.check_report(output, _MARK)
+    else:
+        check_target(output, KIND, [], force=True)
 
 
 def render_png(chart: Chart) -> bytes:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from robustmerge.errors import MergeError, writing
-from robustmerge.files import write_whole
+from robustmerge.errors import MergeError
+from robustmerge.files import write_report
 
 from ...jobs.stored import read_stored
 from .job import EvaluationJob
@@ -39,7 +39,10 @@ class Result:
     notes: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write the result, whole or not at all; a score that is not finite is a ValueError."""
+        """Write the result, whole or not at all; a score that is not finite is a ValueError.
+
+        It replaces none but an earlier result.
+        """
         content = {
             "format": FORMAT,
             "job": dict(self.facts),
@@ -50,9 +53,7 @@ class Result:
             "scores": {task: _compact(values) for task, values in self.scores.items()},
         }
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text + "\n")
+        write_report(path, text + "\n", f'{{"format":{FORMAT},"job":')
 
     @classmethod
     def read(cls, path: Path) -> Result:

@@ -7,9 +7,9 @@ warm-up and a cosine.
 
 from __future__ import annotations
 
-import shutil
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -20,6 +20,8 @@ from numpy.random import Generator
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
+
+from robustmerge.errors import writing
 
 from ...item import Item
 from ..tasks import SEEN, TASKS
@@ -119,9 +121,10 @@ def save(expert: PeftModel, folder: Path) -> None:
     for settings in expert.peft_config.values():
         settings.base_model_name_or_path = BASE_NAME
     expert.save_pretrained(new, save_embedding_layers=False)  # "auto" asks the Hub for the base
-    if folder.exists():
-        shutil.rmtree(folder)
-    new.rename(folder)
+    with writing(folder, hint="move what is in it elsewhere; the next run goes on"):
+        with suppress(FileNotFoundError):
+            folder.rmdir()  # refuses what is not empty
+        new.rename(folder)
 
 
 def encode_images(model: LlavaForConditionalGeneration, items: Sequence[Item]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError
-from robustmerge.files import write_json
+from robustmerge.files import write_report
 
 from ...jobs.stored import read_stored
 from ..score import Protocol
@@ -59,15 +60,15 @@ class StudyRecord:
     failures: Mapping[str, Mapping[str, str]]
 
     def write(self, out: Path) -> None:
-        """Write the record into the study's folder."""
+        """Write the record into the study's folder; it replaces none but an earlier record."""
         content = {
             "format": FORMAT,
             "robustmerge": __version__,
             **asdict(self),
             "tasks": [task.name for task in self.tasks],
         }
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / FILE, content)
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_report(out / FILE, text, f'{{\n  "format": {FORMAT},\n  "robustmerge": ')
 
     @classmethod
     def read(cls, out: Path) -> StudyRecord:

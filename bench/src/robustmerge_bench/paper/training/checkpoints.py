@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from robustmerge.errors import MergeError, shown
+from robustmerge.errors import MergeError, few, shown
 from robustmerge.files import read_json, write_json
 
 SETTINGS = "settings.json"
@@ -39,12 +39,29 @@ def prepare(folder: Path, settings: Mapping[str, Any], *, restart: bool) -> Path
     file = folder / SETTINGS
     last = latest(folder) if file.is_file() and not restart else None
     if last is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         folder.mkdir(parents=True)
         write_json(file, settings)
     else:
         _check_same(read_json(file), settings, folder)
     return last
+
+
+def _remove(folder: Path) -> None:
+    """Remove an earlier training's folder, which holds settings, checkpoints and logs alone.
+
+    Raises:
+        MergeError: The folder holds anything else.
+    """
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    alien = [n for n in names if n not in (SETTINGS, "runs") and not n.startswith(_PREFIX)]
+    if alien or (names and SETTINGS not in names):
+        raise MergeError(
+            f"the folder of checkpoints holds what no training wrote: {few(alien or names)}",
+            where=str(folder),
+            hint="move it elsewhere, or choose another output",
+        )
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def latest(folder: Path) -> Path | None:

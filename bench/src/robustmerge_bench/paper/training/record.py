@@ -14,12 +14,14 @@ import peft
 import torch
 import transformers
 
-from robustmerge.files import read_json, whole_folder, write_json
+from robustmerge.files import expand_user, read_json, write_json
+from robustmerge.outputs import ResultKind, list_files, whole_folder
 
 from .trainer import ExpertTrainer
 
 FILE = "training.json"
 FORMAT = 1
+KIND = ResultKind("a trained adapter", FILE)
 
 
 def versions() -> dict[str, str]:
@@ -39,17 +41,19 @@ def write_adapter(
     if plugin is not None:  # otherwise each process would save its own part
         plugin.set_state_dict_type("FULL_STATE_DICT")
     main = trainer.is_world_process_zero()
-    with whole_folder(target, force=force) if main else nullcontext(target) as folder:
+    inputs = [base] if (base := expand_user(record["base"])).is_dir() else []
+    whole = whole_folder(target, KIND, inputs, force=force) if main else nullcontext(target)
+    with whole as folder:
         trainer.save_model(str(folder))
         if main:
             (folder / "training_args.bin").unlink(missing_ok=True)
             (folder / "README.md").write_text(card, encoding="utf-8")
-            write_json(folder / FILE, record)
             settings = read_json(folder / "adapter_config.json")
             if isinstance(settings["target_modules"], list):
                 # PEFT keeps a set, whose order differs from process to process.
                 settings["target_modules"].sort()
                 write_json(folder / "adapter_config.json", settings)
+            write_json(folder / FILE, {**record, "files": list_files(folder)})
 
 
 def model_card(record: Mapping[str, Any], description: str, *tags: str) -> str:

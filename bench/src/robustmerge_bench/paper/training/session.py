@@ -17,7 +17,8 @@ from peft import PeftModel
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError, first_line
-from robustmerge.files import check_target, expand_user
+from robustmerge.files import expand_user
+from robustmerge.outputs import check_target
 
 from ...quiet import quiet
 from .checkpoints import CheckpointMarker, checkpoint_folder, prepare
@@ -25,7 +26,7 @@ from .device import DeviceConfig
 from .expert import LORA, hash_A
 from .progress import ProgressReporter, Report, losses
 from .recipe import ExpertRecipe
-from .record import FILE, FORMAT, versions, write_adapter
+from .record import FORMAT, KIND, versions, write_adapter
 from .trainer import ExpertTrainer, arguments
 
 Recipe = TypeVar("Recipe", bound=ExpertRecipe)
@@ -35,7 +36,7 @@ def check_output(output: str | Path, base: str, *, force: bool) -> Path:
     """Return the folder to write, which is refused where it holds something else."""
     target, home = expand_user(output), expand_user(base)
     inputs = [home] if home.is_dir() else []
-    check_target(target, inputs, force=force, holds=("a trained adapter", FILE))
+    check_target(target, KIND, inputs, force=force)
     return target
 
 
