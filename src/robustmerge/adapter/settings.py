@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import layout
@@ -37,11 +37,38 @@ def plain_lora(
         extras: Names of the fully trained parameters that go into the adapter, as written.
     """
     raw = first.config.raw
-    targets, exclude = _targets([m.name for m in modules], names)
     kept = ["auto_mapping", "revision", "trainable_token_indices"]
     # PEFT would overwrite the embedding's factors by the head's; merged, each has its own.
     if not any(m.part is Part.EMBEDDING_A for m in modules):
         kept.append("ensure_weight_tying")
+    canonical = [m.name for m in modules]
+    saved = saved_modules(first.config.names("modules_to_save"), extras)
+    return {
+        **lora_settings(raw, canonical, names, rank, base, saved),
+        "use_dora": first.config.dora,
+        **{field: raw[field] for field in kept if raw.get(field)},
+    }
+
+
+def lora_settings(
+    raw: Mapping[str, Any],
+    canonical: Sequence[str],
+    written: Sequence[str],
+    rank: int,
+    base: str,
+    saved: Sequence[str],
+) -> dict[str, Any]:
+    """Make the settings of plain LoRA for modules that need not come from an adapter.
+
+    Args:
+        raw: Settings whose task type and wiring are kept.
+        canonical: The modules' canonical names.
+        written: Their names in the layout that is written.
+        rank: The uniform rank, which alpha is equal to.
+        base: Base model.
+        saved: The `modules_to_save`.
+    """
+    targets, exclude = _targets(canonical, written)
     settings = {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),
@@ -55,12 +82,11 @@ def plain_lora(
         "init_lora_weights": True,
         "target_modules": targets,
         "exclude_modules": exclude,
-        "modules_to_save": saved_modules(first.config.names("modules_to_save"), extras) or None,
+        "modules_to_save": list(saved) or None,
         "rank_pattern": {},
         "alpha_pattern": {},
         "use_rslora": False,
-        "use_dora": first.config.dora,
-        **{field: raw[field] for field in kept if raw.get(field)},
+        "use_dora": False,
     }
     return {field: value for field, value in settings.items() if value is not None}
 
