@@ -3,6 +3,7 @@
     merge(adapters, output)   adapter folders in, one adapter folder and a MergeReport out
     relay(adapters, output, base, samples)   merge with a few prompts of every task
     resize(adapter, output)   one adapter at a smaller rank
+    extract(tuned, output)    an adapter out of a full fine-tune
     load(source)              look into an adapter
     methods                   the merge methods, and how to register one
     MergeError                what goes wrong, where, and what to do
@@ -20,7 +21,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import diagnose, load, merge, relay, resize
+    from .api import diagnose, extract, load, merge, relay, resize
     from .engine.report import MergeReport
     from .errors import MergeError
 
@@ -29,6 +30,7 @@ __all__ = [
     "MergeReport",
     "__version__",
     "diagnose",
+    "extract",
     "load",
     "merge",
     "methods",
@@ -40,6 +42,7 @@ _HOMES = {
     "MergeError": "errors",
     "MergeReport": "engine.report",
     "diagnose": "api",
+    "extract": "api",
     "load": "api",
     "merge": "api",
     "methods": "methods",

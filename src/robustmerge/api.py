@@ -1,4 +1,4 @@
-"""The functions of the package itself: `robustmerge.merge`, `.resize`, `.diagnose`, `.load`."""
+"""The functions of the package itself: `merge`, `resize`, `extract`, `diagnose` and `load`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .adapter.reader import Adapter
+from .derive.extract import extract_adapter
+from .derive.report import DerivedReport
 from .diagnosis.run import run_diagnosis
 from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
@@ -217,6 +219,57 @@ def resize(
             rank=rank,
             dtype=dtype,
             device=device,
+            workers=workers,
+            force=force,
+            progress=progress,
+        )
+
+
+def extract(
+    tuned: str | Path,
+    output: str | Path,
+    *,
+    base: str | Path,
+    rank: int | str,
+    dtype: DType = "float32",
+    layout: Layout | None = None,
+    extras_in: ExtrasIn = "adapter",
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> DerivedReport:
+    """Write a LoRA adapter out of a fully fine-tuned model, which takes part in merges.
+
+    Every linear layer that changed gets the leading directions of its change; norms, embeddings,
+    the head and the projector are fully trained parameters where they changed. The folder has
+    extract.json, with the share of energy that each module keeps. Both models are read shard by
+    shard; memory is one module per worker.
+
+    Args:
+        tuned: The fine-tuned model, a folder or Hub id.
+        output: The folder to write; it appears whole or not at all.
+        base: The model that it was trained from, likewise.
+        rank: How many directions: a number, energy:0.95 (the fewest that hold this share in a
+            module), marchenko-pastur or gavish-donoho (those above noise).
+        dtype: Type of the low-rank factors.
+        layout: How modules are named in the result; hf where not given.
+        extras_in: Write fully trained parameters into the adapter, or to a file next to it.
+        workers: Modules computed at the same time; all cores where not given.
+        force: Replace an adapter that is already there.
+        progress: Called with the modules done and the modules in all.
+
+    Raises:
+        MergeError: anything the user can fix; nothing was written
+    """
+    with within("robustmerge.extract"):
+        return extract_adapter(
+            tuned,
+            output,
+            base=base,
+            rank=rank,
+            dtype=dtype,
+            layout_name=layout,
+            beside=extras_in == "beside",
             workers=workers,
             force=force,
             progress=progress,

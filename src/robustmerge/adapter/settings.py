@@ -69,7 +69,7 @@ def lora_settings(
         saved: The `modules_to_save`.
     """
     targets, exclude = _targets(canonical, written)
-    settings = {
+    settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),
         "base_model_name_or_path": base or None,

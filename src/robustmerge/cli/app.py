@@ -22,6 +22,7 @@ from .check import check
 from .collect import collect
 from .diagnose import diagnose
 from .export import export
+from .extract import extract
 from .merge import merge
 from .methods import methods
 from .resize import resize
@@ -42,6 +43,7 @@ app.command(diagnose)
 app.command(collect)
 app.command(export)
 app.command(resize)
+app.command(extract)
 app.command(methods)
 
 

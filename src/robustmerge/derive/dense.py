@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..linalg import SVD
-from .ranks import Number, RankRule, Spectrum
+from .ranks import Number, RankRule, SingularValues
 
 _EXACT = 512
 """Smaller side up to which the Gram matrix is faster."""
@@ -74,7 +74,7 @@ def _decide(
         decomposed = _krylov(D, most, energy, tolerance)
         if decomposed is None:
             return None
-        rank = rule.choose(Spectrum(decomposed.S, energy, (D.shape[0], D.shape[1])))
+        rank = rule.choose(SingularValues(decomposed.S, energy, (D.shape[0], D.shape[1])))
         if rank is None:
             return None
         result = decomposed, rank
@@ -157,7 +157,7 @@ def _by_gram(D: Float[Tensor, "m n"], rule: RankRule, energy: float) -> tuple[SV
         gram.addmm_(wide, wide.T)
     values, vectors = torch.linalg.eigh(gram)
     S = values.flip(0).clamp(min=0).sqrt()
-    rank = rule.choose(Spectrum(S, energy, (D.shape[0], D.shape[1])))
+    rank = rule.choose(SingularValues(S, energy, (D.shape[0], D.shape[1])))
     assert rank is not None, "all values determine a rank"
     U = vectors.flip(1)[:, :rank]
     bands = [U.T @ band.double() for band in torch.split(D, _BAND, dim=1)]

@@ -7,7 +7,8 @@ r"""How many directions of a full-rank change are kept: by number, by energy, or
 
 Marchenko-Pastur: noise of variance s² per entry in an m x n matrix has singular values up to
 s (√m + √n), and the largest exceeds this by what the Tracy-Widom law says. The variance is that of
-the energy that the kept directions leave, and both are determined in turns until they agree.
+the energy that the kept directions leave in the (m - r) (n - r) entries outside of them, and both
+are determined in turns until they agree.
 
 Sources: Johnstone, Annals of Statistics 2001 (centering, scaling and the 99 % point of the largest
 eigenvalue); Gavish and Donoho, The optimal hard threshold for singular values is 4/√3, IEEE
@@ -34,7 +35,7 @@ _FIRST = 32
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class SingularValues:
     """Singular values of one change, largest first.
 
     Attributes:
@@ -62,7 +63,7 @@ class RankRule(ABC):
         return _FIRST
 
     @abstractmethod
-    def choose(self, spectrum: Spectrum) -> int | None:
+    def choose(self, spectrum: SingularValues) -> int | None:
         """Return the rank; None where the leading values do not determine it."""
 
 
@@ -77,7 +78,7 @@ class Number(RankRule):
         """The number itself."""
         return self.rank
 
-    def choose(self, spectrum: Spectrum) -> int:
+    def choose(self, spectrum: SingularValues) -> int:
         """Return the number, or that of all directions if they are fewer."""
         return min(self.rank, *spectrum.shape)
 
@@ -88,7 +89,7 @@ class Energy(RankRule):
 
     share: float
 
-    def choose(self, spectrum: Spectrum) -> int | None:
+    def choose(self, spectrum: SingularValues) -> int | None:
         """Return the smallest rank that holds the share."""
         held = spectrum.S.square().cumsum(0)
         # Rounding in the sum must not ask for one direction more than there are.
@@ -101,13 +102,15 @@ class Energy(RankRule):
 class MarchenkoPastur(RankRule):
     """What is above the largest singular value of noise."""
 
-    def choose(self, spectrum: Spectrum) -> int | None:
+    def choose(self, spectrum: SingularValues) -> int | None:
         """Return how many values are above the edge of the noise that they leave."""
-        rank, entries = 0, math.prod(spectrum.shape)
-        squares = spectrum.S.square()
+        rank, squares = 0, spectrum.S.square()
         while True:
             left = max(spectrum.energy - float(squares[:rank].sum()), 0.0)
-            above = int((squares > left / entries * _largest_of_noise(spectrum.shape)).sum())
+            # What is outside of r directions on either side has (m - r) (n - r) free entries.
+            m, n = (side - rank for side in spectrum.shape)
+            edge = left / (m * n) * _largest_of_noise((m, n)) if min(m, n) else left
+            above = int((squares > edge).sum())
             if above <= rank:
                 return rank
             if above == len(squares):
@@ -123,7 +126,7 @@ class GavishDonoho(RankRule):
         """All: the median is in the middle of them."""
         return None
 
-    def choose(self, spectrum: Spectrum) -> int | None:
+    def choose(self, spectrum: SingularValues) -> int | None:
         """Return how many values are above ω(β) times the median."""
         if not spectrum.complete:
             return None
@@ -135,7 +138,7 @@ class GavishDonoho(RankRule):
 CUTS: Mapping[str, type[RankRule]] = MappingProxyType(
     {"marchenko-pastur": MarchenkoPastur, "gavish-donoho": GavishDonoho}
 )
-"""Rules that tell directions from noise, by name."""
+"""Rules that separate directions from noise, by name."""
 
 
 def parse_rank(rank: int | str) -> RankRule:
