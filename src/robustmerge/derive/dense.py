@@ -62,6 +62,14 @@ def decompose(D: Float[Tensor, "d_out d_in"], rule: RankRule) -> tuple[SVD, int]
     return _by_gram(D, rule, energy)
 
 
+def decompose_exactly(D: Float[Tensor, "d_out d_in"], rule: RankRule) -> tuple[SVD, int]:
+    """Do as `decompose` does, by all eigenvalues, so that single directions are exact, too."""
+    if D.shape[0] > D.shape[1]:
+        turned, rank = decompose_exactly(D.T, rule)
+        return SVD(turned.Vh.T, turned.S, turned.U.T, turned.energy), rank
+    return _by_gram(D, rule, energy_of(D))
+
+
 def _decide(
     D: Float[Tensor, "m n"], rule: RankRule, most: int, energy: float
 ) -> tuple[SVD, int] | None:

@@ -18,18 +18,17 @@ from pathlib import Path
 
 from ..adapter import layout
 from ..adapter.base import Base
-from ..adapter.config import ADAPTER
 from ..adapter.tensors import DTYPES
 from ..errors import MergeError, few, unknown
-from ..files import check_target, expand_user, sha256, whole_folder, write_json
+from ..files import expand_user, sha256
+from ..outputs import check_target, whole_folder
 from ..threads import Progress, count_cores, run_side_by_side, silent
 from .dense import decompose
 from .folder import PassedOn, StagedUpdate, staging, write_adapter
 from .pairs import WeightPair, pair_models
 from .ranks import RankRule, parse_rank
-from .report import DerivedReport, ModuleEnergy
+from .report import EXTRACTION, DerivedReport, ModuleEnergy
 
-RECORD = "extract.json"
 TYPES = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
 """Safetensors names of the types that a user may ask for."""
 _BARE = ("", "model")
@@ -76,11 +75,12 @@ def extract_adapter(
         models = [Base(str(source)), Base(str(base))]
         for model in models:
             stack.callback(model.close)
-        check_target(output, [m.folder for m in models], force=force, holds=ADAPTER)
+        inputs = [model.folder for model in models]
+        check_target(output, EXTRACTION, inputs, force=force)
         target = layout_name or (layout.FLAT if models[1].text_only else layout.HF)
         changes = _find_changes(pair_models(*models), models, target, beside=beside)
         hashes = stack.enter_context(_hashes(models))
-        folder = stack.enter_context(whole_folder(output, force=force))
+        folder = stack.enter_context(whole_folder(output, EXTRACTION, inputs, force=force))
         inside = stack.enter_context(staging(folder))
         work = partial(_cut, rule=rule, target=target, folder=inside)
         done = list(run_side_by_side(work, changes.linear, workers or count_cores(), progress))
@@ -93,8 +93,8 @@ def extract_adapter(
             dtype=TYPES[dtype],
             beside=beside,
         )
-        report = DerivedReport(
-            verb="extract",
+        return DerivedReport(
+            kind=EXTRACTION,
             source=models[0].label,
             base=models[1].label,
             rule=str(rank),
@@ -104,12 +104,8 @@ def extract_adapter(
             modules=tuple(line for line, _ in done),
             extras=tuple(extra.written for extra in changes.extras),
             inputs=dict(zip(("tuned", "base"), [h.result() for h in hashes], strict=True)),
-            files={f.name: sha256(f) for f in sorted(folder.iterdir()) if f.is_file()},
             output=output,
-        )
-        write_json(folder / RECORD, report.record())
-        _write_card(folder, report)
-    return report
+        ).written(folder)
 
 
 def _kept(updates: Sequence[StagedUpdate | None], rank: str) -> list[StagedUpdate]:
@@ -225,23 +221,3 @@ def _hashes(models: Sequence[Base]) -> Iterator[list[Future[dict[str, str]]]]:
         yield [pool.submit(hashed, model) for model in models]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _write_card(folder: Path, report: DerivedReport) -> None:
-    share, least = report.energy
-    text = f"""---
-library_name: peft
-tags: [lora, robustmerge]
----
-
-# Extracted adapter
-
-A LoRA adapter of `{report.base}`, extracted from the fully fine-tuned `{report.source}` by \
-[RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, without training.
-
-Rank {report.rank} (`--rank {report.rule}`), {len(report.modules)} modules; {share:.1%} of the \
-energy of all changes of linear layers is kept, {least:.1%} at least in a module. \
-{len(report.extras)} other tensors that changed are fully trained parameters. `{RECORD}` has every \
-module's share.
-"""
-    (folder / "README.md").write_bytes(text.encode(errors="backslashreplace"))

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..files import sha256, write_json, write_whole
+from ..outputs import ResultKind
 
 FORMAT = 1
 """Format of the records; a higher number when a reader of the old one would misread the new."""
+
+
+CARD = "README.md"
+
+
+def _listed_files(record: Mapping[str, Any]) -> Mapping[str, str]:
+    files: Mapping[str, str] = record["output"]["sha256"]
+    return files
+
+
+EXTRACTION = ResultKind("an extraction", "extract.json", _listed_files)
+CONVERSION = ResultKind("a conversion", "convert.json", _listed_files)
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class DerivedReport:
     """A finished extraction or conversion.
 
     Attributes:
-        verb: Which of the two, as the record's file is called.
+        kind: Which of the two.
         source: What the user called the input.
         base: The base model.
         rule: How the rank was chosen, '' where nothing was cut.
@@ -47,12 +61,12 @@ class DerivedReport:
         modules: One line per module, those of rank 0 included, which are not in the result.
         extras: Names of the fully trained parameters.
         inputs: SHA-256 of the files that were read, by role.
-        files: SHA-256 of the result's files.
         output: Where it was written.
+        files: SHA-256 of the result's files.
         notes: What a careful user should know.
     """
 
-    verb: str
+    kind: ResultKind
     source: str
     base: str
     rule: str
@@ -62,8 +76,8 @@ class DerivedReport:
     modules: tuple[ModuleEnergy, ...]
     extras: tuple[str, ...]
     inputs: Mapping[str, Mapping[str, str]]
-    files: Mapping[str, str]
     output: Path
+    files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -72,6 +86,33 @@ class DerivedReport:
         whole = sum(m.norm**2 for m in self.modules)
         kept = sum(m.energy * m.norm**2 for m in self.modules)
         return (kept / whole if whole else 1.0), min(m.energy for m in self.modules)
+
+    def written(self, folder: Path) -> DerivedReport:
+        """Write the model card and the record; return the report with the hashes of all files."""
+        write_whole(folder / CARD, self._card())
+        files = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+        report = replace(self, files=files)
+        write_json(folder / self.kind.record, report.record())
+        return report
+
+    def _card(self) -> str:
+        share, least = self.energy
+        cut = f" (`--rank {self.rule}`)" if self.rule else ""
+        return f"""---
+library_name: peft
+tags: [lora, robustmerge]
+---
+
+# LoRA adapter
+
+{self.kind.name.capitalize()} of `{self.source}` to a LoRA of \
+`{self.base or "an unnamed base model"}` by [RobustMerge](https://arxiv.org/abs/2502.17159)'s tool \
+`robustmerge`, without training.
+
+Rank {self.rank}{cut}, {sum(m.rank > 0 for m in self.modules)} modules; {share:.1%} of the energy \
+of all changes of linear layers is kept, {least:.1%} at least in a module. {len(self.extras)} \
+other tensors are fully trained parameters. `{self.kind.record}` has every module's share.
+"""
 
     def record(self) -> dict[str, Any]:
         """Return the content of the record; the same inputs give the same record."""
