@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -42,20 +45,58 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> M
     return MergeError(f"unknown {kind} {name!r}", where=where, hint=hint)
 
 
+_FILES = "this system lets a process open few files: raise the limit with `ulimit -n 4096`"
+_LIMITS = {errno.EMFILE: _FILES, errno.ENFILE: _FILES}
+"""Hints where the system is at a limit."""
+
+
+@contextmanager
+def enough_memory(where: str = "") -> Iterator[None]:
+    """Turn the libraries' several errors of an exhausted memory into one.
+
+    Raises:
+        MergeError: the memory of the machine or of its accelerator did not suffice in the block.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, MemoryError) and not _MEMORY.search(text):
+            raise
+        raise MergeError(
+            f"out of memory{': ' if text else ''}{first_line(error) if text else ''}",
+            where=where,
+            hint="fewer --workers or a smaller --rank need less, or take a machine with more",
+        ) from None
+
+
+_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+"""What torch says of memory, on processors and on accelerators."""
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn the system's refusal to read a file into an error that names the file.
 
     Raises:
-        MergeError: the system refused in the block.
+        MergeError: the system refused in the block; or the path is a pipe or a device, which may
+            have no end.
     """
     try:
+        mode = path.stat().st_mode if path.exists() else 0
+        if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise MergeError(
+                "neither a file nor a folder, but a pipe or a device",
+                where=str(path),
+                hint="write its content to a file, and name that",
+            )
         yield
     except OSError as error:
+        hint = "check that the file exists, is not removed meanwhile, and may be read"
         raise MergeError(
             f"cannot read the file: {error.strerror or error}",
             where=str(path),
-            hint="check that the file exists, is not removed meanwhile, and may be read",
+            hint=_LIMITS.get(error.errno or 0, hint),
         ) from None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from .errors import MergeError, reading, writing
 
 _FIX = "fix the file or download it again"
+_LARGEST = 256_000_000  # bytes
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems that do not support an operation at all."""
 
@@ -48,6 +49,7 @@ def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, An
         MergeError: the file is missing, unreadable, not JSON, or holds no object.
     """
     with reading(path):
+        check_size(path)
         try:
             # Editors on Windows add a byte order mark.
             content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -58,6 +60,20 @@ def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, An
     if not isinstance(content, dict):
         raise MergeError("does not hold a JSON object", where=str(path), hint=_FIX)
     return content
+
+
+def check_size(path: Path) -> None:
+    """Check that a file of settings is not larger than any, before it is read whole.
+
+    Raises:
+        MergeError: the file has more than 256 MB; the largest indices of models have some 20 MB.
+    """
+    if path.is_file() and (size := path.stat().st_size) > _LARGEST:
+        raise MergeError(
+            f"{size / 1e6:.0f} MB of settings, which no program writes",
+            where=str(path),
+            hint=_FIX,
+        )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from .errors import MergeError
+from .errors import MergeError, enough_memory, first_line
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,9 +29,28 @@ def run_side_by_side(
     """Yield results in the order of the items, each computed by a thread of its own."""
     _keep_freed_memory()
     with limit_threads(), ThreadPoolExecutor(workers, initializer=_single) as pool:
-        for done, result in enumerate(_ordered(pool, work, items, 2 * workers), 1):
+        for done, result in enumerate(_ordered(pool, _guarded(work), items, 2 * workers), 1):
             progress(done, len(items))
             yield result
+
+
+def _guarded(work: Callable[[T], R]) -> Callable[[T], R]:
+    """Return the same work, in which what libraries say of memory and numbers names the item."""
+
+    def guarded(item: T) -> R:
+        name = str(getattr(item, "name", item))
+        with enough_memory(name):
+            try:
+                return work(item)
+            except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+                raise MergeError(
+                    f"the numbers cannot be decomposed: {first_line(error)}",
+                    where=name,
+                    hint="the factors or statistics of this module are out of range, or not of "
+                    "this module; leave the module out, or use another checkpoint",
+                ) from None
+
+    return guarded
 
 
 def _ordered(

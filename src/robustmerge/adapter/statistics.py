@@ -178,7 +178,7 @@ class Selection:
         for n in self.positions:
             shapes = self._shapes(name, ranks, n, shape)
             table = {
-                need: entries[n].file.read(f"{name}.{need}") if 0 not in size else torch.zeros(size)
+                need: _finite(entries[n].file, f"{name}.{need}") if all(size) else torch.zeros(size)
                 for need, size in shapes.items()
             }
             for need in table:
@@ -217,6 +217,22 @@ class Selection:
         """Return the shapes of an entry's tensors of a module."""
         sizes = ModuleSizes(*shape, rank=ranks[n], ranks=sum(ranks))
         return {need: TENSORS[need].shape(sizes) for need in self.needs if need in TENSORS}
+
+
+def _finite(file: SafetensorsFile, name: str) -> Tensor:
+    """Read a tensor of numbers.
+
+    Raises:
+        MergeError: some of them are NaN or infinite.
+    """
+    tensor = file.read(name)
+    if not tensor.isfinite().all():
+        raise MergeError(
+            f"{int((~tensor.isfinite()).sum())} of {tensor.numel()} values are NaN or infinite",
+            where=f"{file.path}  {name}",
+            hint=f"{_AGAIN}; with --dtype float32, if the model's outputs are not finite",
+        )
+    return tensor
 
 
 def _is_list(value: object, known: Callable[[object], bool]) -> TypeGuard[list[Any]]:

@@ -7,7 +7,8 @@ import math
 import os
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -15,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..errors import MergeError, first_line, reading, shown
+from ..errors import MergeError, enough_memory, first_line, reading, shown
 from .header import LONGEST_NAME, read_header
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -27,6 +28,21 @@ DTYPES: Mapping[str, torch.dtype] = {
 """The types an adapter may have, by their safetensors names."""
 
 _scratch = threading.local()
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+
+def _most_open() -> int:
+    """Return how many files may stay open: a quarter of what the system allows, 256 at most."""
+    try:
+        import resource
+    except ImportError:  # Windows, which allows 512 and more
+        return 100
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 256 if soft == resource.RLIM_INFINITY else max(min(soft // 4, 256), 1)
+
+
+_kept_open = threading.BoundedSemaphore(_most_open())
+_seeking = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -81,8 +97,8 @@ class SafetensorsFile:
             self._entries = read_header(file, path)
             self._state = _state(os.fstat(file.fileno()))
         self.specs = {name: TensorSpec(e.dtype, e.shape) for name, e in self._entries.items()}
-        self._mine = threading.local()
-        self._opened: list[io.FileIO] = []
+        self._handle: int | None = None
+        self._opening = threading.Lock()
 
     def read(self, name: str) -> Tensor:
         """Read the tensor in float32 (float64 stays), into memory of its own.
@@ -102,22 +118,41 @@ class SafetensorsFile:
         return _working(stored)
 
     def _read_into(self, view: memoryview, position: int) -> None:
-        file: io.FileIO | None = getattr(self._mine, "file", None)
-        if file is None or file.closed:
-            file = self._mine.file = io.FileIO(self.path)
-            self._opened.append(file)
-        file.seek(position)
-        done = 0
-        while done < len(view) and (got := file.readinto(view[done:])):
-            done += got
-        if done < len(view) or _state(os.fstat(file.fileno())) != self._state:
+        with self._open() as handle:
+            done = 0
+            while done < len(view) and (got := _read_at(handle, view[done:], position + done)):
+                done += got
+            changed = _state(os.fstat(handle)) != self._state
+        if done < len(view) or changed:
             raise _changed(self.path)
+
+    @contextmanager
+    def _open(self) -> Iterator[int]:
+        """Yield a handle: one for all threads, or, where many files are open, for this read."""
+        with self._opening:
+            if self._handle is None and _kept_open.acquire(blocking=False):
+                try:
+                    self._handle = os.open(self.path, _READ)
+                except BaseException:
+                    _kept_open.release()
+                    raise
+            kept = self._handle
+        if kept is not None:
+            yield kept
+            return
+        handle = os.open(self.path, _READ)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
 
     def close(self) -> None:
         """Release the file; the next read opens it again."""
-        for file in self._opened:
-            file.close()
-        self._opened.clear()
+        with self._opening:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+                _kept_open.release()
 
 
 class TorchFile:
@@ -130,11 +165,14 @@ class TorchFile:
             MergeError: the file holds anything but named tensors, or is damaged.
         """
         self.path = path
-        try:
+        with reading(path):
             self._state = _state(path.stat())
-            loaded = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+            packed = _check_stored(path)
+        try:
+            with reading(path), enough_memory():
+                loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+        except MergeError:
+            raise
         except Exception as error:
             raise MergeError(
                 f"cannot be loaded as plain weights: {first_line(error)}",
@@ -167,9 +205,44 @@ class TorchFile:
         self._tensors = {}
 
 
+def _check_stored(path: Path) -> bool:
+    """Return whether a file is an archive, as torch writes them: nothing in it is compressed.
+
+    Raises:
+        MergeError: a part is compressed, which may unpack to any size.
+    """
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return True  # torch says what is wrong with it
+    size = path.stat().st_size
+    packed = [part for part in parts if part.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(part.file_size for part in parts) > size:
+        raise MergeError(
+            f"an archive of {size / 1e6:.1f} MB that unpacks to "
+            f"{sum(part.file_size for part in parts) / 1e6:.1f} MB; torch compresses nothing",
+            where=str(path),
+            hint="do not trust it; or load it where you do, and save it as safetensors",
+        )
+    return True
+
+
 def open_tensors(path: Path) -> TensorFile:
     """Open a file of named tensors by its suffix."""
     return SafetensorsFile(path) if path.suffix == ".safetensors" else TorchFile(path)
+
+
+def _read_at(handle: int, view: memoryview, position: int) -> int:
+    """Read into memory from a position, as several threads do with one handle."""
+    if hasattr(os, "preadv"):
+        return os.preadv(handle, [view], position)
+    with _seeking:
+        file = io.FileIO(handle, closefd=False)
+        file.seek(position)
+        return file.readinto(view) or 0
 
 
 def _working(stored: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import entry_points
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -17,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from .._version import __version__
-from ..errors import MergeError
+from ..errors import MergeError, enough_memory
 from .check import check
 from .collect import collect
 from .diagnose import diagnose
@@ -84,13 +85,14 @@ def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        code = app(
-            arguments,
-            exit_on_error=False,
-            print_error=True,
-            error_console=errors,
-            result_action="return_value",
-        )
+        with enough_memory():
+            code = app(
+                arguments,
+                exit_on_error=False,
+                print_error=True,
+                error_console=errors,
+                result_action="return_value",
+            )
         if sys.stdout is not None:  # as in a shell's >&-
             sys.stdout.flush()
     except CycloptsError:
@@ -108,9 +110,23 @@ def run(arguments: list[str]) -> int:
             error.__context__, BrokenPipeError
         ):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # those of files are MergeErrors
+        with suppress(OSError):
+            problem = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+            errors.print("error: ", style="bold red", end="")
+            errors.print(f"cannot write to standard output: {problem}", markup=False)
+            errors.print("  hint: files that the command wrote are whole; free some space")
+        _drop_output()
+        return 1
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed to nowhere, so that the end of Python finds no error."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -18,7 +18,7 @@ from ..adapter.base import Base
 from ..adapter.reader import Adapter
 from ..adapter.tensors import DTYPES
 from ..depth import find_depths
-from ..errors import MergeError, few
+from ..errors import MergeError, enough_memory, few
 from ..factors import Factors, Stack
 from ..threads import Progress, count_cores, run_side_by_side
 from .direction import match_directions
@@ -27,6 +27,7 @@ from .survey import ModuleInputs, Row, survey_module
 from .tables import Diagnosis
 
 
+@enough_memory()
 def run_diagnosis(
     sources: Sequence[str],
     merges: Sequence[str],

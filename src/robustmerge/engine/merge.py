@@ -23,7 +23,7 @@ from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter, round_to_dtype
-from ..errors import MergeError
+from ..errors import MergeError, enough_memory
 from ..files import check_space, expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, whole_folder
 from ..threads import Progress, silent
@@ -49,6 +49,7 @@ def _listed_files(record: Mapping[str, Any]) -> Mapping[str, str]:
 KIND = ResultKind("a merge", RECORD, _listed_files)
 
 
+@enough_memory()
 def merge_recipe(
     recipe: Recipe,
     output: str | Path,

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import MergeError, first_line, reading
-from ..files import expand_user
+from ..files import check_size, expand_user
 from .values import check_table
 
 
@@ -24,6 +24,7 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
     """
     try:
         with reading(path):
+            check_size(path)
             content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except MergeError:
         raise

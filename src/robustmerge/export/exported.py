@@ -16,7 +16,7 @@ from .._version import __version__
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
 from ..adapter.source import locate
-from ..errors import MergeError, unknown
+from ..errors import MergeError, enough_memory, unknown
 from ..files import expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, list_files, whole_folder
 from ..threads import Progress, silent
@@ -96,6 +96,7 @@ class Exporter:
     links: bool = False
 
 
+@enough_memory()
 def export_adapter(
     source: str | Path,
     output: str | Path,
