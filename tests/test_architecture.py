@@ -38,6 +38,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("diagnosis", "live"),
         ("collect",),
         ("prompted",),
+        ("polish",),
         ("api", "peft"),
         ("cli",),
         ("__init__", "__main__"),
@@ -111,7 +112,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
 APART = ("adapter", "methods")
 """Units of one floor that must not know each other."""
 MODELS = {
-    "robustmerge": ("collect", "live", "peft", "prompted"),
+    "robustmerge": ("collect", "live", "peft", "polish", "prompted"),
     "robustmerge_bench": ("training", "student", "engines", "lmms", "clip", "quiet"),
 }
 """Units, or folders and files of the benchmark, that may import PEFT and transformers."""

@@ -49,6 +49,7 @@ def merge(
     data: str | Path | None = None,
     samples: Sequence[str | Path] = (),
     work: str | Path | None = None,
+    polish: int | str | None = None,
     force: bool = False,
     progress: Progress = silent,
     **parameters: Any,
@@ -100,6 +101,8 @@ def merge(
         samples: One file of JSON lines per adapter, for methods that run the base model.
         work: Folder for unfinished work of such a method: stopped, the same call goes on from
             there.
+        polish: Gradient steps after the merge, towards the adapters' own answers to the prompts in
+            samples, such as 300 or "300:rate=2e-4,prompts=64".
         force: Replace a merge that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
@@ -132,6 +135,7 @@ def merge(
             plugins=read_paths("plugins", plugins if isinstance(plugins, str) else list(plugins)),
             data=None if data is None else str(data),
             samples=read_paths("samples", samples if isinstance(samples, str) else list(samples)),
+            polish=polish,
         )
     return merge_recipe(
         recipe,

@@ -84,6 +84,7 @@ def _plan_facts(recipe: Recipe, planned: MergePlan) -> dict[str, str | int]:
         "type": planned.dtype,
         "layout": planned.layout,
         "extras": ", ".join(e.name for e in planned.extras.parameters) or "none",
+        **({} if recipe.polish is None else {"polish": str(recipe.polish)}),
     }
 
 
@@ -101,7 +102,7 @@ def _print_report(report: MergeReport) -> None:
     }
     if extras := report.plan.extras.parameters:
         facts["extras"] = f"{len(extras)} fully trained tensors, {report.plan.extras.policy}"
-    _print_facts({**facts, **report.facts.lines})
+    _print_facts({**facts, **report.facts.lines, **report.polished.lines})
     _print_warnings(report.warnings)
     print(f"\nnext: robustmerge check {report.output} --base BASE_MODEL")
     print(f"      PeftModel.from_pretrained(base_model, {str(report.output)!r})")

@@ -31,7 +31,7 @@ def model_card(report: MergeReport) -> str:
 ---
 
 {_opening(len(plan.adapters), _public(base) or "an unnamed base model")} by \
-[RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, without training.
+[RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, {_training(report)}.
 
 | adapter | weight | rank |
 | --- | --- | --- |
@@ -59,6 +59,13 @@ def _opening(adapters: int, base: str) -> str:
     if adapters == 1:
         return f"# Adapter\n\nMade of one LoRA adapter of `{base}`"
     return f"# Merged adapter\n\n{adapters} LoRA adapters of `{base}` merged into one"
+
+
+def _training(report: MergeReport) -> str:
+    if not report.polished.record:
+        return "without training"
+    steps = report.polished.record["kept"]
+    return f"and polished by {steps} gradient steps towards the adapters' own answers"
 
 
 def _scale(recipe: Recipe) -> str:

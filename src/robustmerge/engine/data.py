@@ -42,18 +42,19 @@ def data_notes(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
 
 
 def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]:
-    """Check that a method that runs the base has what it needs; warn of samples nothing reads.
+    """Check that what runs the base has what it needs; warn of samples that nothing reads.
 
     Raises:
         MergeError: no base, no samples, or steps and scales that a method with a model has not
     """
-    if not method.run:
+    user = f"method {method.name!r}" if method.run else "polishing" if recipe.polish else ""
+    if not user:
         if not recipe.samples:
             return ()
         return (f"method {method.name} runs no model; no samples were read",)
     if recipe.base is None:
         raise MergeError(
-            f"method {method.name!r} runs the base model",
+            f"{user} runs the base model",
             where="--base",
             hint="--base MODEL, the folder or Hub id that the adapters were trained on",
         )
@@ -63,6 +64,13 @@ def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]
             where="--samples",
             hint="one file of JSON lines per adapter, in their order; answers are not needed",
         )
+    if method.run:
+        _check_fitted(recipe, method)
+    return ()
+
+
+def _check_fitted(recipe: Recipe, method: methods.Method) -> None:
+    """Check that no option changes what a method has fitted to the model."""
     unfit = {
         "steps around the method": recipe.balance or recipe.calibrate,
         "a scale rule": isinstance(recipe.scale, str),
@@ -77,7 +85,6 @@ def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]
                 hint="leave it out: sizes are fitted to the model, at a rank that has to be known "
                 "before",
             )
-    return ()
 
 
 def _advice(method: methods.Method, labels: Sequence[str]) -> str:

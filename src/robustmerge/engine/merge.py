@@ -34,7 +34,7 @@ from .plan import MergePlan, make_plan
 from .recipe import Recipe
 from .report import MergeReport, ModuleReport
 from .run import MergedModule, MergeRun
-from .runner import start_run
+from .runner import polish_merge, start_run
 
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
@@ -94,9 +94,13 @@ def merge_recipe(
             specs = plan.lora_specs(rank) | plan.extras.specs()
             check_space(folder, sum(spec.nbytes for spec in specs.values()))
             modules = _write_tensors(run, rank, folder, progress)
+            polished = polish_merge(
+                recipe, plan, folder / WEIGHTS, rank=rank, device=device, progress=progress
+            )
+            _write_more(plan, folder)
             write_json(folder / FILE, _settings(plan, rank))
             inputs = [future.result() for future in hashes]
-            report = MergeReport.of(recipe, plan, rank, modules, inputs, {}, run.facts())
+            report = MergeReport.of(recipe, plan, rank, modules, inputs, {}, run.facts(), polished)
             card = model_card(report).encode(errors="backslashreplace")
             (folder / CARD).write_bytes(card)
             report = replace(report, files=_outputs(folder))
@@ -122,11 +126,15 @@ def _write_tensors(
             reports.append(ModuleReport.of(merged))
         for extra in extras.in_adapter:
             writer.write(full_name(extra.written), extras.merge(extra))
-    if extras.parameters and extras.location == "beside":
-        _write_beside(extras, folder)
+    return reports
+
+
+def _write_more(plan: MergePlan, folder: Path) -> None:
+    """Write the files next to the adapter's, some of which have its tensors, too."""
+    if plan.extras.parameters and plan.extras.location == "beside":
+        _write_beside(plan.extras, folder)
     elif plan.layout == layout.LLAVA:
         _write_original(plan, folder)
-    return reports
 
 
 def _write_beside(extras: ExtrasPlan, folder: Path) -> None:

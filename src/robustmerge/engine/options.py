@@ -17,6 +17,7 @@ from cyclopts import Parameter, Token
 
 from ..errors import MergeError, unknown
 from ..scale_rules import scale_rules
+from .polishing import read_polish
 from .values import (
     read_names,
     read_numbers,
@@ -101,6 +102,8 @@ class MergeOptions:
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         samples: One file of JSON lines per adapter, for methods that run the base model: "prompt"
             or "text", optional "image" or "images" and "answer".
+        polish: Gradient steps after the merge, such as 300, which need --base and --samples; with
+            settings as in 300:rate=2e-4,prompts=64.
     """
 
     method: Annotated[str, Parameter(name=["--method", "-m"])] = "robustmerge"
@@ -150,6 +153,7 @@ class MergeOptions:
         Read(read_paths),
         Parameter(negative="", show_default=False, consume_multiple=True),
     ] = ()
+    polish: Annotated[int | str | None, Read(read_polish), Parameter(converter=_text)] = None
 
     def __post_init__(self) -> None:
         """Check every value."""

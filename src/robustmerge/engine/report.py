@@ -60,6 +60,7 @@ class MergeReport:
         inputs: SHA-256 of each adapter's files.
         files: SHA-256 of the output's files.
         facts: What the run reports beyond its modules.
+        polished: What gradient steps after the merge report.
         output: Where it was written.
         seconds: How long it took.
     """
@@ -71,6 +72,7 @@ class MergeReport:
     inputs: tuple[dict[str, str], ...]
     files: dict[str, str]
     facts: RunFacts = field(default_factory=RunFacts)
+    polished: RunFacts = field(default_factory=RunFacts)
     output: Path | None = None
     seconds: float = 0.0
 
@@ -84,9 +86,10 @@ class MergeReport:
         inputs: Sequence[dict[str, str]],
         files: dict[str, str],
         facts: RunFacts,
+        polished: RunFacts,
     ) -> MergeReport:
         """Gather what was done."""
-        return cls(recipe, plan, rank, tuple(modules), tuple(inputs), files, facts)
+        return cls(recipe, plan, rank, tuple(modules), tuple(inputs), files, facts, polished)
 
     def finished(self, output: Path, seconds: float) -> MergeReport:
         """Return the report with the output's folder and the time it took."""
@@ -100,7 +103,8 @@ class MergeReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The plan's and the run's warnings, how many modules have remarks, if little is left."""
-        return (*self.plan.warnings, *self.facts.warnings, *remarks(self.modules, self.rank))
+        own = remarks(self.modules, self.rank)
+        return (*self.plan.warnings, *self.facts.warnings, *own, *self.polished.warnings)
 
     def record(self) -> dict[str, Any]:
         """Return the content of merge.json; the same inputs give the same record."""
@@ -118,6 +122,7 @@ class MergeReport:
             **({"left_out": [loss.record() for loss in plan.left_out]} if plan.left_out else {}),
             **({"data": data} if data else {}),
             **({plan.method.name: dict(self.facts.record)} if self.facts.record else {}),
+            **({"polish": dict(self.polished.record)} if self.polished.record else {}),
             "output": {
                 "layout": plan.layout,
                 "dtype": plan.dtype,

@@ -1,16 +1,24 @@
-"""What carries out a method: a pass over all modules, or what the method itself names."""
+"""What carries out a method, and what comes after it: the parts that run a model among them.
+
+Methods that run the base model, and polishing, are imported when they are used: the engine does not
+know them, and their libraries are not part of the base installation.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ..errors import MergeError
+from ..threads import Progress
 from .plan import MergePlan
+from .polishing import parse_polish
 from .recipe import Recipe
-from .run import MergeRun
+from .run import MergeRun, RunFacts
 
 _LIBRARIES = ("transformers", "peft", "accelerate", "PIL", "tokenizers")
+_POLISH = "robustmerge.polish.folder:polish_folder"
 
 
 def start_run(
@@ -23,8 +31,7 @@ def start_run(
 ) -> MergeRun:
     """Return the run of a plan.
 
-    A method that runs the base model names its own, which is imported here: the engine does not
-    know such methods, and their libraries are not part of the base installation.
+    A method that runs the base model names its own.
 
     Raises:
         MergeError: a library is not installed, a device that does not exist, or a folder for
@@ -38,16 +45,52 @@ def start_run(
                 hint="leave it out",
             )
         return MergeRun(plan, device=device, workers=workers)
-    module, _, name = plan.method.run.partition(":")
+    kind = _load(plan.method.run, f"method {plan.method.name!r}")
+    run: MergeRun = kind(recipe, plan, device=device, work=work)
+    return run
+
+
+def polish_merge(
+    recipe: Recipe,
+    plan: MergePlan,
+    weights: Path,
+    *,
+    rank: int,
+    device: str,
+    progress: Progress,
+) -> RunFacts:
+    """Take gradient steps from a merge that is being written, if the recipe says so.
+
+    Args:
+        recipe: What is merged, and how.
+        plan: What followed from it.
+        weights: The merged adapter's file, in a folder that is being filled.
+        rank: Its rank.
+        device: Where to compute.
+        progress: Called with the steps done and the steps in all.
+
+    Raises:
+        MergeError: a library is not installed, or what a model or its samples are refused for
+    """
+    if recipe.polish is None:
+        return RunFacts()
+    polish = _load(_POLISH, "polishing")
+    settings = parse_polish(recipe.polish)
+    facts: RunFacts = polish(
+        recipe, plan, weights, settings, rank=rank, device=device, progress=progress
+    )
+    return facts
+
+
+def _load(path: str, user: str) -> Any:
+    """Import what runs a model, by a path MODULE:NAME."""
+    module, _, name = path.partition(":")
     try:
-        kind = getattr(import_module(module), name)
+        return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name not in _LIBRARIES:
             raise
         raise MergeError(
-            f"method {plan.method.name!r} runs a model and needs {error.name}, which is not "
-            "installed",
+            f"{user} runs a model and needs {error.name}, which is not installed",
             hint="pip install 'robustmerge[collect]'",
         ) from None
-    run: MergeRun = kind(recipe, plan, device=device, work=work)
-    return run
