@@ -45,6 +45,8 @@ VALUES: dict[str, Any] = {
     "dora": "mean",
     "plugins": ["plugin.py"],
     "data": "statistics",
+    "samples": ["a.jsonl", "b.jsonl"],
+    "polish": "20:rate=0.01",
 }
 """A value for every option that is not its default."""
 
