@@ -86,6 +86,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
     "recipes, and YAML files in their style": (
         "robustmerge.engine.merge",
         "robustmerge.engine.options",
+        "robustmerge.engine.polishing",
         "robustmerge.engine.recipe",
         "robustmerge.engine.values",
         "robustmerge.engine.yaml_file",

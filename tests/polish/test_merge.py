@@ -99,6 +99,32 @@ def test_no_step_that_helps_leaves_the_merge_as_it_is(root: Path, tmp_path: Path
     assert one == two
 
 
+@pytest.mark.parametrize("start", ["task-arithmetic", "scratch"])
+def test_distill_is_a_method(root: Path, tmp_path: Path, start: str) -> None:
+    options = {"steps": 8, "rate": 0.02, "longest": 4, "start": start}
+    merge(root, tmp_path / "out", None, method="distill", **options)
+    record = json.loads((tmp_path / "out" / "merge.json").read_text())
+    entry = record["distill"]
+    assert record["parameters"]["start"] == start
+    assert entry["kept"] > 0
+    before, after = (sum(t[k] for t in entry["tasks"]) for k in ("before", "after"))
+    assert after < before
+    if start == "scratch":  # the base, but for fully trained parameters
+        updates = [t for n, t in load_file(tmp_path / "out" / "adapter_model.safetensors").items()]
+        assert all(t.isfinite().all() for t in updates)
+    else:  # the same as polishing after it
+        merge(root, tmp_path / "two", "8:rate=0.02,longest=4", scale="norm-matched")
+        other = json.loads((tmp_path / "two" / "merge.json").read_text())["polish"]
+        for one, two in zip(entry["tasks"], other["tasks"], strict=True):
+            assert one["after"] == pytest.approx(two["after"], rel=1e-2)
+
+
+def test_distill_with_what_it_has_no_use_for(root: Path, tmp_path: Path) -> None:
+    for options in ({"work": tmp_path / "work"}, {"polish": 3}, {"scale": "mean"}):
+        with pytest.raises(MergeError, match="does not go with"):
+            merge(root, tmp_path / "out", **({"polish": None, "method": "distill"} | options))
+
+
 def arguments(root: Path, output: Path, *more: str) -> list[str]:
     return ["merge", str(root / "vqa"), str(root / "ocr"), "-o", str(output), *more]
 

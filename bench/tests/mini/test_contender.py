@@ -18,7 +18,11 @@ def test_a_method_with_parameters_and_steps_around_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ties", "ties:density=0.3,space=delta", "norms+tsv-m+svc", "pico+pico", "pico+svc"]
+    "text",
+    [
+        *("ties", "ties:density=0.3,space=delta", "norms+tsv-m+svc", "pico+pico", "pico+svc"),
+        *("relay+polish:steps=100", "norms+ties+svc+polish:steps=20,prompts=8,rate=0.01"),
+    ],
 )
 def test_a_label_reads_as_itself(text: str) -> None:
     assert Contender.parse(text).label == text
@@ -79,3 +83,21 @@ def test_what_is_no_contender(text: str, words: str) -> None:
     with pytest.raises(MergeError) as caught:
         Contender.parse(text)
     assert words in str(caught.value)
+
+
+def test_gradient_steps_come_last_and_need_prompts() -> None:
+    plain = Contender.parse("ties+polish")
+    assert (plain.method, plain.polish, plain.label) == ("ties", "300", "ties+polish:steps=300")
+    own = Contender.parse("ties+polish:rate=1e-2,steps=20,prompts=8,held_out=2")
+    assert own.polish == "20:held_out=2,prompts=8,rate=0.01"
+    assert own.polishing is not None
+    assert own.polishing.rate == 0.01
+    assert own.runs_model
+    assert own.unlabeled(100) == 10
+    assert Contender.parse("regmean+polish").unlabeled(100) == 100
+    assert Contender.parse("relay:prompts=64+polish").unlabeled(100) == 72
+    assert Contender.parse("distill").unlabeled(100) == 40
+    assert not Contender.parse("ties").runs_model
+    for text in ("polish+ties", "ties+polish:pace=1", "ties+polish:steps=0", "ties+polished"):
+        with pytest.raises(MergeError):
+            Contender.parse(text)

@@ -66,6 +66,8 @@ def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]
         )
     if method.run:
         _check_fitted(recipe, method)
+    if recipe.polish is not None:
+        _check_polish(recipe)
     return ()
 
 
@@ -85,6 +87,24 @@ def _check_fitted(recipe: Recipe, method: methods.Method) -> None:
                 hint="leave it out: sizes are fitted to the model, at a rank that has to be known "
                 "before",
             )
+
+
+def _check_polish(recipe: Recipe) -> None:
+    """Check that gradient steps can be taken from the merge."""
+    if recipe.dora != "refuse":
+        raise MergeError(
+            "polishing does not train DoRA's magnitude vectors",
+            where=f"--dora {recipe.dora}",
+            hint="leave --polish out",
+        )
+    weights = recipe.coefficients
+    if min(weights) < 0 or max(weights) == 0:
+        raise MergeError(
+            "the weights are those of the tasks' divergences in polishing, and these are not "
+            "possible",
+            where=f"weights {list(weights)}",
+            hint="weights from 0 on, such as --weights 1,1,0.5",
+        )
 
 
 def _advice(method: methods.Method, labels: Sequence[str]) -> str:

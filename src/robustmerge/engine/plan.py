@@ -21,7 +21,6 @@ from .dora import check_dora, dora_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
 from .job import ModuleJob, factor_names, make_jobs
 from .left_out import LeftOut, left_out_warnings, measure_left_out
-from .polishing import check_polish
 from .recipe import Recipe
 
 
@@ -105,7 +104,6 @@ def make_plan(recipe: Recipe) -> MergePlan:
     names = _check_adapters(adapters, recipe)
     target = recipe.layout or adapters[0].layout
     check_dora(adapters, recipe, target)
-    check_polish(recipe, adapters)
     _check_patterns(names, recipe)
     jobs = make_jobs(names, adapters, method, recipe)
     extras = plan_extras(adapters, recipe, target)

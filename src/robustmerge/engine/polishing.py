@@ -1,4 +1,4 @@
-"""The option `--polish`: its settings, and which merges it goes with.
+"""The option `--polish`: gradient steps after a merge, and their settings.
 
     300                         steps
     300:rate=2e-4,prompts=64    with settings
@@ -6,18 +6,13 @@
 Nothing here imports torch, so that the command line can use it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 
 from ..errors import MergeError, shown, within
 from ..parameters import configure, read_settings, read_signature
-
-if TYPE_CHECKING:
-    from ..adapter.reader import Adapter
-    from .recipe import Recipe
 
 _HINT = "such as 300, or 300:rate=2e-4,prompts=64"
 
@@ -75,26 +70,3 @@ def read_polish(name: str, value: object) -> int | str:
         raise MergeError(f"{name} = {shown(value)} is no number of steps", hint=_HINT)
     parse_polish(value)
     return value
-
-
-def check_polish(recipe: "Recipe", adapters: "Sequence[Adapter]") -> None:
-    """Check before any work that gradient steps can be taken from these adapters.
-
-    Raises:
-        MergeError: DoRA adapters, or weights below zero
-    """
-    if recipe.polish is None:
-        return
-    if adapters[0].config.dora:
-        raise MergeError(
-            "polishing does not train DoRA's magnitude vectors",
-            where=adapters[0].label,
-            hint="leave --polish out",
-        )
-    if any(weight < 0 for weight in recipe.coefficients) or not any(recipe.coefficients):
-        raise MergeError(
-            "the weights are those of the tasks' divergences in polishing, and these are not "
-            "possible",
-            where=f"weights {list(recipe.coefficients)}",
-            hint="weights from 0 on, such as --weights 1,1,0.5",
-        )

@@ -5,6 +5,7 @@ A user writes the first three as one text:
     ties
     ties:density=0.3,space=delta
     norms:exponent=1+tsv-m+svc        balance steps, the method, calibrate steps
+    relay+polish:steps=100            gradient steps after all that
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from robustmerge import methods, steps
+from robustmerge.engine.polishing import PolishSettings, parse_polish
 from robustmerge.errors import MergeError, unknown
 from robustmerge.parameters import read_settings
 from robustmerge.statistic_kinds import KindName, kinds_of
@@ -29,6 +31,9 @@ SCALES: Mapping[Protocol, float | str] = {
 }
 """The merge's scale by protocol; a sweep multiplies the merge of scale 1 afterwards."""
 
+_POLISH, _STEPS = "polish", "300"
+"""The part of a text that stands for gradient steps, and how many there are unless it says."""
+
 _HINT = "such as ties:density=0.3,space=delta, or norms+tsv-m+svc with steps around the method"
 
 
@@ -42,12 +47,15 @@ class Contender:
     calibrate: tuple[str, ...] = ()
     scale: Protocol = "default"
     rank: Rank = "input"
+    polish: str = ""
 
     @property
     def label(self) -> str:
         """Method, parameters and steps as a user writes them."""
         own = ",".join(f"{name}={value}" for name, value in self.settings)
-        return "+".join((*self.balance, self.method + (f":{own}" if own else ""), *self.calibrate))
+        method = self.method + (f":{own}" if own else "")
+        last = (f"{_POLISH}:steps={self.polish.replace(':', ',')}",) if self.polish else ()
+        return "+".join((*self.balance, method, *self.calibrate, *last))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -60,9 +68,14 @@ class Contender:
         return tuple(sorted(kinds_of(methods.get(self.method).needs)))
 
     @property
+    def polishing(self) -> PolishSettings | None:
+        """All settings of the gradient steps after the merge, if there are any."""
+        return parse_polish(self.polish) if self.polish else None
+
+    @property
     def runs_model(self) -> bool:
-        """Whether the method runs the base model on samples."""
-        return bool(methods.get(self.method).run)
+        """Whether the merge runs the base model on samples."""
+        return bool(methods.get(self.method).run or self.polish)
 
     def unlabeled(self, validation: int) -> int:
         """Return how many items of each seen task the merge is made with, without answers.
@@ -70,15 +83,18 @@ class Contender:
         Args:
             validation: How many there are for methods that need statistics.
         """
-        if self.runs_model:
-            parameters = self.parameters
-            return int(parameters["prompts"]) + int(parameters["held_out"])
-        return validation if self.statistics else 0
+        counts = [validation if self.statistics else 0]
+        if methods.get(self.method).run:
+            counts.append(int(self.parameters["prompts"]) + int(self.parameters["held_out"]))
+        if polishing := self.polishing:
+            counts.append(polishing.prompts + polishing.held_out)
+        return max(counts)
 
     @classmethod
     def parse(cls, text: str) -> Contender:
         """Read a contender from a text; scale and rank are left at their defaults."""
         parts = text.split("+")
+        polish = _read_polish(parts.pop(), text) if parts[-1].startswith(_POLISH) else ""
         position = _find_method(parts, text)
         before, after = tuple(parts[:position]), tuple(parts[position + 1 :])
         for part in before:
@@ -89,7 +105,8 @@ class Contender:
         pairs = filter(None, rest.split(","))
         settings = read_settings(pairs, where=f"--methods {text}", hint=_HINT)
         values = methods.get(name).configure(settings)
-        return cls(name, tuple((key, values[key]) for key in sorted(settings)), before, after)
+        own = tuple((key, values[key]) for key in sorted(settings))
+        return cls(name, own, before, after, polish=polish)
 
 
 CONTROL = Contender("task-arithmetic", balance=("random-directions",))
@@ -116,6 +133,19 @@ def split(text: str) -> list[str]:
 def parse_all(texts: Iterable[str]) -> tuple[Contender, ...]:
     """Read several contenders; one that is named twice counts once."""
     return tuple(dict.fromkeys(Contender.parse(part) for text in texts for part in split(text)))
+
+
+def _read_polish(part: str, text: str) -> str:
+    """Return a part such as polish:steps=100,rate=0.001 as the option of a merge has it."""
+    name, _, rest = part.partition(":")
+    if name != _POLISH:
+        raise unknown("step", name, [_POLISH])
+    pairs = filter(None, rest.split(","))
+    settings = read_settings(pairs, where=f"--methods {text}", hint=_HINT)
+    count = settings.pop("steps", _STEPS)
+    values = parse_polish(f"{count}:" + ",".join(f"{k}={v}" for k, v in settings.items()))
+    own = ",".join(f"{key}={getattr(values, key)}" for key in sorted(settings))
+    return f"{values.steps}:{own}" if own else str(values.steps)
 
 
 def _find_method(parts: list[str], text: str) -> int:

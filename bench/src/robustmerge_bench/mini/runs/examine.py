@@ -105,15 +105,20 @@ class Examiner:
     def _options(self, job: EvaluationJob, merge: Contender, folder: Path) -> dict[str, Any]:
         """Return what a merge with validation items of its tasks needs, without their answers.
 
-        That is statistics of the adapters, or base and samples for a method that runs the model.
+        That is statistics of the adapters, or base and samples for what runs the model.
         """
         from .unlabeled import collect_statistics, write_all_samples  # imports transformers
 
         experts = dict(zip(job.seen, job.adapters, strict=True))
         items = {task: self._load(task, "validation", job.unlabeled) for task in experts}
+        options: dict[str, Any] = {}
+        if merge.statistics:
+            data = collect_statistics(job.base, experts, items, merge.statistics, folder)
+            options["data"] = data
         if merge.runs_model:
-            return {"base": job.base, "samples": write_all_samples(items, experts, folder)}
-        return {"data": collect_statistics(job.base, experts, items, merge.statistics, folder)}
+            samples = write_all_samples(items, experts, folder / "prompts")
+            options |= {"base": job.base, "samples": samples}
+        return options
 
     def _sweep(self, job: EvaluationJob, adapter: Path) -> SweepResult:
         """Choose the factor on validation items of the seen tasks."""
@@ -155,6 +160,7 @@ def merge_adapters(
         calibrate=contender.calibrate,
         scale=SCALES[contender.scale],
         rank=contender.rank,
+        polish=contender.polish or None,
         extras="mean",
         workers=1,
         **options,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,6 +86,8 @@ class EvaluationJob:
                 "scale": self.merge.scale,
                 "rank": self.merge.rank,
             }
+            if polishing := self.merge.polishing:
+                facts["polish"] = asdict(polishing)
         return facts
 
     @property
