@@ -13,6 +13,8 @@ from benchmark import BENCHMARK
 from mutant import Mutant, plant as _plant
 from scoring import SCORING
 
+from prompted import PROMPTED
+
 __all__ = ["PLANTED", "Mutant"]
 
 CONTRACT = "tests/test_method_contract.py"
@@ -687,4 +689,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING)
+PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING, *PROMPTED)

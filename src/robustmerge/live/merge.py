@@ -52,6 +52,12 @@ class LiveRun(MergeRun):
             MergeError: an unknown method, one that needs data, or parameters it does not take
         """
         method = methods.get(recipe.method)
+        if method.run:
+            raise MergeError(
+                f"method {method.name!r} runs the model by itself, with samples",
+                where="add_merged_adapter",
+                hint="save the adapters, then robustmerge.merge with base= and samples=",
+            )
         if method.needs:
             raise MergeError(
                 f"method {method.name!r} needs statistics, which are matched with saved adapters",

@@ -213,7 +213,8 @@ def _forward(module: nn.Module, function: Callable[..., Any]) -> Iterator[None]:
 
 def _stem(names: Sequence[str]) -> str:
     """Return the name of the list of blocks that most of the adapted modules are in."""
-    groups = [g for g in group_by_block(names) if g.number is not None and g.tower == "language"]
+    elsewhere = ("vision", "connector")
+    groups = [g for g in group_by_block(names) if g.number is not None and g.tower not in elsewhere]
     by_stem = {
         stem: sum(len(g.modules) for g in gs) for stem, gs in groupby(groups, lambda g: g.stem)
     }
