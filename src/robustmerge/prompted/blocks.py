@@ -27,6 +27,7 @@ from ..collect.model import Batch
 from ..errors import MergeError, few
 
 CPU = torch.device("cpu")
+_ALL = -1
 _TEXT = ("input_ids", "attention_mask", "use_cache")
 
 
@@ -80,6 +81,9 @@ class LanguageBlocks:
         modules = {layout.canonical(n): m for n, m in model.get_base_model().named_modules()}
         self.modules: tuple[nn.Module, ...] = tuple(modules[self.stem].children())
         self._tuples: bool | None = None
+        self._held: int | None = None
+        if offload:
+            self._leave_blocks_on_host()
 
     def __len__(self) -> int:
         return len(self.modules)
@@ -147,9 +151,11 @@ class LanguageBlocks:
         block = self.modules[index]
         if self.offload:
             block.to(self.device)
+        self._held = index
         try:
             yield block
         finally:
+            self._held = None
             if self.offload:
                 block.to(CPU)
 
@@ -157,6 +163,25 @@ class LanguageBlocks:
         """Return the device that a block computes on, of a model on several."""
         weight: Tensor = next(self.modules[index].parameters())
         return weight.device
+
+    def _leave_blocks_on_host(self) -> None:
+        """Move all but the blocks to the device, and each block there for as long as it runs."""
+        inside = {id(module) for block in self.modules for module in block.modules()}
+        for module in self.model.modules():
+            if id(module) not in inside:
+                for own in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                    own.data = own.data.to(self.device)
+
+        def moving(index: int, device: torch.device) -> Callable[..., None]:
+            def move(block: nn.Module, *_: Any) -> None:
+                if self._held not in (index, _ALL):
+                    block.to(device)
+
+            return move
+
+        for index, block in enumerate(self.modules):
+            block.register_forward_pre_hook(moving(index, self.device))
+            block.register_forward_hook(moving(index, CPU))
 
     def _call(self, inputs: Batch) -> Any:
         device = self.device if self.offload else next(self.model.parameters()).device
@@ -168,7 +193,9 @@ class LanguageBlocks:
     ) -> Iterator[None]:
         """Put a function in the place of every block's forward pass; `inputs` are any."""
         tuples = self._returns_tuples(inputs) if self._tuples is None else self._tuples
+        held, self._held = self._held, _ALL  # no block runs, so that none has to come
         with ExitStack() as stack:
+            stack.callback(setattr, self, "_held", held)
             for index, block in enumerate(self.modules):
 
                 def forward(*args: Any, _index: int = index, **kwargs: Any) -> Any:
