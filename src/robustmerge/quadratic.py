@@ -42,7 +42,7 @@ class Quadratic:
 
     Attributes:
         E: What every error counts.
-        P: Orthonormal output directions of each task, padded with zeros.
+        P: Output directions of each task: orthonormal and padded with zeros, or a projector.
         G: What errors in these count in addition.
     """
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Interval
 
@@ -24,6 +24,9 @@ Density = Annotated[float, Interval(gt=0, le=1)]
 
 Quantile = Annotated[float, Interval(ge=0, lt=1)]
 """A position in a sorted list, as a share of its length."""
+
+Cut = Literal["energy", "objective"]
+"""What a cut to a lower rank keeps: the most energy, or the least of the method's objective."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

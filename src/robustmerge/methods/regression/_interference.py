@@ -21,8 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...factors import Dense
+from ...factors import Dense, Lifted
 from ...linalg import Core, compact_svd
+from ...quadratic import Quadratic
+from .._registry import Cut
 
 Start = Literal["sum", "mean", "zero"]
 
@@ -64,6 +66,25 @@ class Interference:
         way = self.Y * (f / self.S) - (start @ self.V) * f
         solution: Tensor = start + way @ self.V.T
         return solution
+
+    def lifted(
+        self, space: Core, start: Float[Tensor, "p q"], f: Float[Tensor, " k"], cut: Cut
+    ) -> Lifted:
+        """Return the solution as an update, which is cut by what the filter makes of the sum.
+
+        A part f of the way to the minimum is all the way to that of the sum plus a hold on the
+        start, in which direction k counts λ / f. Directions that are left as the start has them
+        count as the weakest of the others.
+        """
+        M = self.solution(start, f)
+        if cut == "energy" or not f.any():
+            return space.lift(M)
+        counts = (self.eigenvalues / f)[f > 0]
+        weakest = counts.min()
+        V = self.V[:, f > 0]
+        E = (V * (counts - weakest)) @ V.T
+        E.diagonal().add_(weakest)
+        return space.lift(M, Quadratic.one_sided(E, len(M)))
 
 
 def norms(M: Float[Tensor, "task p q"]) -> Float[Tensor, "task 1 1"]:

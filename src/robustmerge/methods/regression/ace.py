@@ -42,7 +42,8 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from ...linalg import core, numerical_rank
-from .._registry import Density, method
+from ...quadratic import Quadratic
+from .._registry import Cut, Density, method
 
 _TINY = 1e-12  # against divisions by 0
 
@@ -60,6 +61,7 @@ def ace(
     ridge: Annotated[float, Interval(gt=0)] = 1e-2,
     threshold: Annotated[float, Interval(ge=0)] = 0.3,
     density: Density = 0.3,
+    cut: Cut = "energy",
 ) -> Update:
     """Merge by least squares on estimated covariances.
 
@@ -68,6 +70,7 @@ def ace(
         ridge: Added to the eigenvalues of each covariance.
         threshold: How heterogeneous norms are when covariances are normalized.
         density: Share of the directions of the refinement that is kept, strongest first.
+        cut: At a lower rank, keep the most energy, or the least of the ridged sum of squares.
     """
     space = core(stack)
     M = space.weighted
@@ -92,7 +95,9 @@ def ace(
     if mixed:
         residual = (M @ (S - total / len(M))).sum(0)
         merged = merged + _level_directions(merged + residual, density)
-    return space.lift(merged)
+    return space.lift(
+        merged, Quadratic.one_sided(total, len(merged)) if cut == "objective" else None
+    )
 
 
 def _heterogeneity(norms: Float[Tensor, " task"]) -> float:

@@ -24,7 +24,7 @@ from annotated_types import Interval
 
 from ...factors import Stack, Update
 from ...linalg import core
-from .._registry import When, method
+from .._registry import Cut, When, method
 from ._interference import Interference, start_of
 
 
@@ -38,15 +38,18 @@ from ._interference import Interference, start_of
         "out and merged models break down; a ridge such as 0.1 holds it down"
     },
 )
-def act(stack: Stack, *, ridge: Annotated[float, Interval(ge=0)] = 0.0) -> Update:
+def act(
+    stack: Stack, *, ridge: Annotated[float, Interval(ge=0)] = 0.0, cut: Cut = "energy"
+) -> Update:
     """Merge by least squares on the updates' own rows.
 
     Args:
         stack: The module's updates.
         ridge: Added to the eigenvalues of Σ_t G_t, in units of the mean squared norm.
+        cut: At a lower rank, keep the most energy or the least objective.
     """
     space = core(stack)
     M = space.weighted
     least = Interference.of(M, M)
     f = least.eigenvalues / (least.eigenvalues + ridge * least.eigenvalues.sum() / len(M))
-    return space.lift(least.solution(start_of(M, "zero"), f))
+    return least.lifted(space, start_of(M, "zero"), f, cut)

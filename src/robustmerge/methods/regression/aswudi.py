@@ -34,7 +34,7 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from ...linalg import core
-from .._registry import method
+from .._registry import Cut, method
 from ._interference import Interference, Start, norms, start_of
 
 Filter = Literal["participation", "gavish-donoho", "entropy"]
@@ -46,20 +46,27 @@ Filter = Literal["participation", "gavish-donoho", "entropy"]
     checked="the dense definition",
     gauge_invariant=True,
 )
-def aswudi(stack: Stack, *, filter: Filter = "participation", start: Start = "sum") -> Update:
+def aswudi(
+    stack: Stack,
+    *,
+    filter: Filter = "participation",
+    start: Start = "sum",
+    cut: Cut = "energy",
+) -> Update:
     """Merge by resolving interference along as many directions as matter.
 
     Args:
         stack: The module's updates.
         filter: Rule for the number of directions.
         start: The point whose part in the other directions stays.
+        cut: At a lower rank, keep the most energy or the least objective.
     """
     space = core(stack)
     M = space.weighted
     least = Interference.of(M, M / norms(M))
     f = torch.zeros_like(least.S)
     f[: _effective_rank(least.S, filter)] = 1
-    return space.lift(least.solution(start_of(M, start), f))
+    return least.lifted(space, start_of(M, start), f, cut)
 
 
 def _effective_rank(s: Float[Tensor, " k"], by: Filter) -> int:

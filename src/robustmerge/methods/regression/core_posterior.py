@@ -34,7 +34,8 @@ from torch import Tensor
 
 from ...factors import Lifted, Stack
 from ...linalg import compact_svd, core
-from .._registry import method
+from ...quadratic import Quadratic
+from .._registry import Cut, method
 from ._statistics import importances
 
 Matrix = Float[Tensor, "p q"]
@@ -54,6 +55,7 @@ def core_posterior(
     *,
     tau: Annotated[float, Interval(gt=0)] = 1.0,
     start: Literal["mean", "sum", "zero"] = "mean",
+    cut: Cut = "energy",
 ) -> Lifted:
     """Merge by a two-sided least-squares problem.
 
@@ -61,6 +63,7 @@ def core_posterior(
         stack: The module's updates.
         tau: Precision of the prior, where an adapter of weight 1 has precision 1.
         start: Around what the prior is: the weighted mean, the weighted sum, or zero.
+        cut: At a lower rank, keep the most energy or the least objective.
     """
     space = core(stack)
     shares = space.M.new_tensor(importances(stack))
@@ -74,7 +77,12 @@ def core_posterior(
         image: Tensor = tau * X + (weights * (left @ X @ right)).sum(0)
         return image
 
-    return space.lift(_solve(apply, tau * prior + total, prior))
+    M = _solve(apply, tau * prior + total, prior)
+    if cut == "energy":
+        return space.lift(M)
+    prior_counts = tau * torch.eye(M.shape[1]).to(M)
+    # Ω_t is a projector: its columns have the span of Ω_t, and Ω_t = Ω_t Ω_t^T.
+    return space.lift(M, Quadratic(prior_counts, left, weights * right))
 
 
 def _projector(M: Float[Tensor, "m n"]) -> Float[Tensor, "m m"]:

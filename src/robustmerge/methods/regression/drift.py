@@ -35,7 +35,7 @@ Source: own.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from annotated_types import Interval
@@ -45,7 +45,7 @@ from torch import Tensor
 from ...factors import Factors, Lifted, Noted, Result, Stack
 from ...linalg import common_bases, compact_svd, concat
 from ...quadratic import Quadratic
-from .._registry import When, method
+from .._registry import Cut, When, method
 from ..entrywise._survey import check_surveyed
 from ._proxies import ModelSurvey, Proxy, survey
 from ._starts import AssumedStart, Kind, Starts
@@ -68,7 +68,7 @@ def drift(
     proxy: Proxy = "drift",
     pool: bool = True,
     start: AssumedStart = "auto",
-    cut: Literal["objective", "energy"] = "objective",
+    cut: Cut = "objective",
     surveyed: ModelSurvey | None = None,
 ) -> Result:
     """Merge by two-sided least squares on drift.

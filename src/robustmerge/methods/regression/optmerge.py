@@ -37,7 +37,7 @@ from torch import Tensor
 from ...errors import MergeError
 from ...factors import Stack, Update
 from ...linalg import core
-from .._registry import When, method
+from .._registry import Cut, When, method
 from ._interference import Interference, adam, norms, start_of
 
 _MOMENTUM = 0.9
@@ -62,6 +62,7 @@ def optmerge(
     flavor: Literal["lora", "modelcompose", "internvl"] = "lora",
     steps: Annotated[int, Interval(ge=0)] = 0,
     lr: Annotated[float, Interval(ge=0)] = 0.0,
+    cut: Cut = "energy",
 ) -> Update:
     """Merge by steps towards the least interference.
 
@@ -70,6 +71,7 @@ def optmerge(
         flavor: One of the released versions.
         steps: How many steps; 0 for as many as the flavor has.
         lr: Step size; 0 for that of the flavor.
+        cut: At a lower rank, keep the most energy or the least objective (not internvl).
     """
     steps, lr = steps or _OWN[flavor][0], lr or _OWN[flavor][1]
     space = core(stack)
@@ -82,9 +84,8 @@ def optmerge(
     if flavor == "internvl":
         dtype = reduce(torch.promote_types, (f.A.dtype for f in stack.factors))
         return adam(space, least, steps=steps, lr=lr, dtype=dtype)
-    return space.lift(
-        least.solution(mean, _descent_filter(least.eigenvalues, steps, lr, stack.module))
-    )
+    f = _descent_filter(least.eigenvalues, steps, lr, stack.module)
+    return least.lifted(space, mean, f, cut)
 
 
 def _leading(M: Float[Tensor, "task p q"], k: int) -> Float[Tensor, "task p q"]:

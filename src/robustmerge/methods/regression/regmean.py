@@ -43,7 +43,8 @@ from torch import Tensor
 
 from ...factors import Stack, Update
 from ...linalg import compact_svd, core
-from .._registry import method
+from ...quadratic import Quadratic
+from .._registry import Cut, method
 from ._statistics import importances, statistic_of
 
 _UNSEEN = 1e-13
@@ -62,6 +63,7 @@ def regmean(
     *,
     off_diagonal: Annotated[float, Interval(ge=0, le=1)] = 0.9,
     per_token: bool = False,
+    cut: Cut = "energy",
 ) -> Update:
     """Merge by least squares on activations.
 
@@ -69,6 +71,7 @@ def regmean(
         stack: The module's updates.
         off_diagonal: Factor of the entries of G_t off its diagonal.
         per_token: Divide each G_t by the number of tokens it was collected on.
+        cut: At a lower rank, keep the most energy or the least objective.
     """
     space = core(stack)
     rows = torch.cat([f.A for f in stack.factors]).double()
@@ -84,13 +87,14 @@ def regmean(
             G = G / statistic_of(stack, t, "count", 1).clamp_min(1)
         total += G
         wanted += space.B.R[:, at] @ G[at]
-    return space.lift(_smallest_solution(total, wanted, space.A.R.T))
+    M, E = _smallest_solution(total, wanted, space.A.R.T)
+    return space.lift(M, Quadratic.one_sided(E, len(M)) if cut == "objective" else None)
 
 
 def _smallest_solution(
     G: Float[Tensor, "R R"], wanted: Float[Tensor, "p R"], rows: Float[Tensor, "R q"]
-) -> Float[Tensor, "p q"]:
-    """Return the smallest M with C G = wanted, M = C rows.
+) -> tuple[Float[Tensor, "p q"], Float[Tensor, "q q"]]:
+    """Return the smallest M with C G = wanted, M = C rows, and the moments of inputs it answers.
 
     C itself is neither wanted nor unique. Rounding in G is of one size in the coordinates of the
     rows, so there it is separated from what the samples show; the smallest M is one of orthonormal
@@ -103,5 +107,5 @@ def _smallest_solution(
     P, E, Qt = compact_svd(rows)
     # Samples that have the same moments, seen in orthonormal coordinates.
     X = inputs @ P / E
-    M: Tensor = outputs @ torch.linalg.pinv(X.T, rtol=1e-7) @ Qt
-    return M
+    M = outputs @ torch.linalg.pinv(X.T, rtol=1e-7) @ Qt
+    return M, Qt.T @ X.T @ X @ Qt

@@ -28,7 +28,7 @@ from annotated_types import Interval
 
 from ...factors import Stack, Update
 from ...linalg import core
-from .._registry import Density, method
+from .._registry import Cut, Density, method
 from ._interference import Interference, Start, norms, start_of
 
 
@@ -45,6 +45,7 @@ def swudi(
     density: Density = 0.65,
     start: Start = "sum",
     flavor: Literal["rank", "paper"] = "rank",
+    cut: Cut = "energy",
 ) -> Update:
     """Merge by a filter on the spectrum of WUDI's problem.
 
@@ -54,6 +55,7 @@ def swudi(
         density: Share of the directions that are resolved, strongest first.
         start: The point whose part in the other directions stays.
         flavor: A share of the directions that the updates have, or of all d_in as published.
+        cut: At a lower rank, keep the most energy or the least objective.
     """
     space = core(stack)
     M = space.weighted
@@ -63,4 +65,4 @@ def swudi(
     K = math.ceil(density * of - 1e-9)
     f = -torch.expm1(-least.eigenvalues * time)
     f[K:] = 0
-    return space.lift(least.solution(start_of(M, start), f))
+    return least.lifted(space, start_of(M, start), f, cut)

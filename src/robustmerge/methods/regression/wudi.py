@@ -40,7 +40,7 @@ from annotated_types import Interval
 
 from ...factors import Stack, Update
 from ...linalg import core
-from .._registry import When, method
+from .._registry import Cut, When, method
 from ._interference import Interference, adam, norms, start_of
 
 
@@ -65,6 +65,7 @@ def wudi(
     time: Annotated[float, Interval(ge=0)] = 300.0,
     steps: Annotated[int, Interval(ge=0)] = 300,
     lr: Annotated[float, Interval(gt=0)] = 1e-5,
+    cut: Cut = "energy",
 ) -> Update:
     """Merge with the least interference.
 
@@ -76,6 +77,7 @@ def wudi(
         time: Time at which the flow stops (flow only).
         steps: Number of steps (adam only).
         lr: Step size (adam only).
+        cut: At a lower rank, keep the most energy or the least objective (not adam).
     """
     space = core(stack)
     M = space.weighted
@@ -85,6 +87,6 @@ def wudi(
         return adam(space, least, steps=steps, lr=lr, dtype=dtype)
     if solve == "flow":  # [k]: the part of the way gone after `time`
         f = -torch.expm1(-least.eigenvalues * time)
-        return space.lift(least.solution(start_of(M, "sum"), f))
+        return least.lifted(space, start_of(M, "sum"), f, cut)
     f = least.eigenvalues / (least.eigenvalues + ridge)
-    return space.lift(least.solution(start_of(M, "zero"), f))
+    return least.lifted(space, start_of(M, "zero"), f, cut)
