@@ -73,7 +73,7 @@ def merge(
         method: Merge method; `robustmerge.methods.every()` lists them.
         weights: One coefficient per adapter; 1 each where not given.
         scale: One factor on every merged update, or the rule that determines it: mean,
-            norm-matched or geometric-middle.
+            norm-matched, geometric-middle or kept.
         scale_over: Whether a rule determines one factor for the model, or one for every module.
         balance: Steps before the merge, such as "norms" or "norms:exponent=1"; `steps.every()`
             lists them.

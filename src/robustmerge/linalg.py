@@ -147,6 +147,15 @@ def norm(update: Update) -> float:
     return float(update.M.norm())
 
 
+def inner(update: Update, other: Factors) -> float:
+    """Inner product of a delta and that of factors, without forming either."""
+    A, B = other.A.double(), other.B.double()
+    if isinstance(update, Dense):
+        return float(((update.delta.double() @ A.T) * B).sum())
+    f = update if isinstance(update, Factors) else update.factors()
+    return float(((f.B.double().T @ B) * (f.A.double() @ A.T)).sum())
+
+
 def concat(stack: Stack) -> Factors:
     """Return the exact weighted sum of the updates, at the sum of their ranks."""
     A = torch.cat([f.A for f in stack.factors])

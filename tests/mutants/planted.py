@@ -121,6 +121,13 @@ MERGING = (
         "tests/engine/test_resize.py",
     ),
     _plant(
+        "kept forgets the weights",
+        "scale_rules.py::_kept",
+        "along / (w * square)",
+        "along / square",
+        "tests/steps/test_scale.py",
+    ),
+    _plant(
         "an unknown scale rule is the geometric middle",
         "scale_rules.py::find_scale_rule",
         'raise unknown("scale rule", name, _RULES)',

@@ -25,14 +25,19 @@ RULES = [rule.name for rule in scale_rules()]
 WEIGHTS = (1.0, -0.5, 2.0)
 
 
-def defined_norm(rule: str, updates: list[torch.Tensor], weights: tuple[float, ...]) -> float:
+def defined_norm(
+    rule: str, updates: list[torch.Tensor], weights: tuple[float, ...], merged: torch.Tensor
+) -> float:
     """Return the norm that a rule's definition demands."""
     total = sum(abs(w) for w in weights)
     pairs = list(zip(weights, updates, strict=True))
     mean = float(sum(w * x for w, x in pairs).norm()) / total  # type: ignore[union-attr]
     matched = sum(abs(w) * float(x.norm()) for w, x in pairs) / total
     middle = math.sqrt(mean * matched)
-    return {"mean": mean, "norm-matched": matched, "geometric-middle": middle}[rule]
+    shares = [float((merged * x).sum() / (w * x.square().sum())) for w, x in pairs]
+    share = sum(shares) / len(shares)
+    kept = 0.4 / share * float(merged.norm()) if share > 0 else matched
+    return {"mean": mean, "norm-matched": matched, "geometric-middle": middle, "kept": kept}[rule]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -40,8 +45,9 @@ def test_one_module(rule: str) -> None:
     stack = random_stack(weights=WEIGHTS)
     space = core(stack)
     merged = [space.lift(space.M.sum(0)), Dense(random_stack(seed=1).factors[0].dense())]
-    expected = defined_norm(rule, [f.dense() for f in stack.factors], WEIGHTS)
     for update in (*merged, merged[0].factors()):  # type: ignore[union-attr]
+        inputs = [f.dense() for f in stack.factors]
+        expected = defined_norm(rule, inputs, WEIGHTS, update.dense().double())
         factor = measure(update, stack).factor(rule)
         assert factor * float(update.dense().norm()) == pytest.approx(expected)
 
@@ -52,7 +58,7 @@ def test_orthogonal_adapters_of_one_size() -> None:
     parts = [Factors(eye[2 * t : 2 * t + 2], eye[:, 2 * t : 2 * t + 2]) for t in range(4)]
     stack = Stack.of(parts)
     sizes = measure(core(stack).lift(core(stack).M.mean(0)), stack)
-    assert [sizes.factor(rule) for rule in RULES] == pytest.approx([1, 2, math.sqrt(2)])
+    assert [sizes.factor(rule) for rule in RULES] == pytest.approx([1, 2, math.sqrt(2), 1.6])
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -112,13 +118,14 @@ def test_a_merge_has_the_size_of_its_rule(rule: str, over: str, tmp_path: Path) 
     record = json.loads((out / "merge.json").read_text())["modules"]
     if over == "module":
         for name, delta in merged.items():
-            expected = defined_norm(rule, [x[name] for x in inputs], WEIGHTS)
+            expected = defined_norm(rule, [x[name] for x in inputs], WEIGHTS, delta)
             assert float(delta.norm()) == pytest.approx(expected, rel=1e-5)
         assert len({m["scale"] for m in record.values()}) == len(record)
         return
     whole = [torch.cat([x[name].flatten() for name in merged]) for x in inputs]
-    size = float(torch.cat([x.flatten() for x in merged.values()]).norm())
-    assert size == pytest.approx(defined_norm(rule, whole, WEIGHTS), rel=1e-5)
+    all_merged = torch.cat([x.flatten() for x in merged.values()])
+    expected = defined_norm(rule, whole, WEIGHTS, all_merged)
+    assert float(all_merged.norm()) == pytest.approx(expected, rel=1e-4)
     assert len({m["scale"] for m in record.values()}) == 1
 
 

@@ -8,7 +8,7 @@ every module has a factor of its own, as in Pico. The rules are in `robustmerge.
 from __future__ import annotations
 
 from ..factors import Stack, Update
-from ..linalg import concat, norm
+from ..linalg import concat, inner, norm
 from ..scale_rules import Sizes
 
 
@@ -24,5 +24,6 @@ def measure(update: Update, stack: Stack) -> Sizes:
         norm(update) ** 2,
         (norm(concat(stack)) / total) ** 2,
         tuple(norm(f) ** 2 for f in stack.factors),
+        tuple(inner(update, f) for f in stack.factors),
         stack.weights,
     )
