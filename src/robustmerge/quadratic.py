@@ -27,8 +27,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 _STEPS = 200
-_STILL = 1e-11
-"""Norm of the residual at which conjugate gradients stop, as a share of the right-hand side's."""
+_STILL, _NEARLY = 1e-11, 1e-6
+"""Norms of the residual at which conjugate gradients stop, as shares of the right-hand side's: of a
+minimum, and of a step that other steps follow."""
 _ROUNDS = 20
 _ENOUGH = 1e-6
 """Relative gain of a round below which a fit is done."""
@@ -74,14 +75,17 @@ class Quadratic:
         return _power(self.E + self.G.sum(0), -1.0)
 
     def minimum(
-        self, wanted: Float[Tensor, "p q"], start: Float[Tensor, "p q"] | None = None
+        self,
+        wanted: Float[Tensor, "p q"],
+        start: Float[Tensor, "p q"] | None = None,
+        still: float = _STILL,
     ) -> Float[Tensor, "p q"]:
         """Solve H(X) = wanted by conjugate gradients, preconditioned from the right."""
         X = wanted @ self._inverse if start is None or not len(self.P) else start
         rest = wanted - self.gradient(X)
         ready = rest @ self._inverse
         way, size = ready, (rest * ready).sum()
-        enough = _STILL**2 * wanted.square().sum()
+        enough = still**2 * wanted.square().sum()
         for _ in range(_STEPS):  # Hestenes and Stiefel's recurrence
             if rest.square().sum() <= enough:
                 break
@@ -101,13 +105,13 @@ class Quadratic:
         U, best = M @ V, 0.0
         for _ in range(_ROUNDS):
             narrow = Quadratic(V.T @ self.E @ V, self.P, V.T @ self.G @ V)
-            U = narrow.minimum(wanted @ V, U)
+            U = narrow.minimum(wanted @ V, U, _NEARLY)
             gain = float((U * (wanted @ V)).sum())  # q(M) - q(U V^T - M)
             if gain - best <= _ENOUGH * gain or not len(self.P):
                 break
             best, Q = gain, torch.linalg.qr(U).Q
             flat = Quadratic(self.E, Q.T @ self.P, self.G)
-            V, R = torch.linalg.qr(flat.minimum(Q.T @ wanted, Q.T @ M).T)
+            V, R = torch.linalg.qr(flat.minimum(Q.T @ wanted, Q.T @ U @ V.T, _NEARLY).T)
             U = Q @ R.T
         return U, V
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -60,8 +61,6 @@ def unit(C: Tensor) -> Tensor:
 def minimize(stacks: list[Stack], at: int, C: list[Tensor]) -> Tensor:
     """Solve the normal equations on the full delta, given the moments of the inputs."""
     stack = stacks[at]
-    norms = torch.tensor([sum(s.dense()[t].square().sum() for s in stacks) for t in range(len(C))])
-    norms = norms.sqrt()
     axes = torch.linalg.svd(torch.cat([f.A for f in stack.factors]), full_matrices=False)[2]
     H, wanted = torch.zeros(D_OUT * D_IN, D_OUT * D_IN).double(), torch.zeros(D_OUT, D_IN).double()
     for t, delta in enumerate(stack.dense()):
@@ -69,7 +68,7 @@ def minimize(stacks: list[Stack], at: int, C: list[Tensor]) -> Tensor:
         L = 0.3 * torch.eye(D_OUT).double() + 0.7 * U @ U.T
         G = axes.T @ (axes @ C[t] @ axes.T) @ axes + 0.1 / len(axes) * axes.T @ axes
         H += torch.kron(L, G)
-        wanted += L @ (delta * norms.log().mean().exp() / norms[t]) @ G
+        wanted += L @ delta @ G  # three keep their norms
     return torch.linalg.lstsq(H, wanted.flatten()[:, None], driver="gelsd").solution.view(D_OUT, -1)
 
 
@@ -207,6 +206,42 @@ def test_the_rank_is_fitted_in_the_methods_own_measure() -> None:
     assert error(mine) < error(by_energy)
     assert kept == pytest.approx(1 - error(mine) / update.measure(core))
     assert mine.rank == 3
+
+
+def few(stacks: list[Stack], adapters: int) -> list[Stack]:
+    return [Stack.of(s.factors[:adapters], module=s.module) for s in stacks]
+
+
+def test_norms_are_made_equal_as_adapters_become_many() -> None:
+    norm = [
+        sum(float(s.dense()[t].square().sum()) for s in adapters(ranks=(2,) * 8)) for t in range(8)
+    ]
+    for number, power in ((4, 0.0), (6, 0.5), (8, 1.0)):
+        stacks = few(adapters(ranks=(2,) * 8), number)
+        mean = sum(math.log(n) / 2 for n in norm[:number]) / number
+        weights = tuple(math.exp(power * (mean - math.log(n) / 2)) for n in norm[:number])
+        balanced = [s.reweighted(weights) for s in stacks]
+        torch.testing.assert_close(
+            merge(stacks)[K].dense(), merge(balanced, equalize=0.0)[K].dense(), rtol=1e-6, atol=1e-8
+        )
+
+
+def test_two_count_a_sixth_of_the_crosstalk() -> None:
+    stacks = few(adapters(), 2)
+    parameters = DRIFT.configure({"crosstalk": 0.3})
+    assert DRIFT.survey is not None
+    surveyed = DRIFT.survey(lambda: iter(stacks), [parameters] * 3)
+    update = noted(DRIFT(stacks[0], **parameters, surveyed=surveyed)).update
+    assert isinstance(update, Lifted)
+    assert update.measure is not None
+    torch.testing.assert_close(update.measure.E, (update.measure.G.sum(0)) * 0.05 / 0.95)
+
+
+def test_caution_is_for_many_adapters_with_starts_of_their_own() -> None:
+    for shared, number, factor in ((False, 5, 0.5), (False, 4, 1.0), (True, 5, 1.0)):
+        stacks = adapters(shared, ranks=(2,) * number)
+        whole, cautious = merge(stacks, caution=1.0)[Q], merge(stacks, caution=0.5)[Q]
+        torch.testing.assert_close(cautious.dense(), factor * whole.dense())
 
 
 def test_settings_of_the_first_pass_are_the_same_everywhere() -> None:

@@ -509,8 +509,8 @@ MERGING = (
     _plant(
         "a fit is solved for one side only",
         "quadratic.py::Quadratic.fit",
-        "flat.minimum(Q.T @ wanted, Q.T @ M).T",
-        "(Q.T @ M).T",
+        "flat.minimum(Q.T @ wanted, Q.T @ U @ V.T, _NEARLY).T",
+        "(Q.T @ U @ V.T).T",
         "tests/test_quadratic.py",
     ),
     _plant(

@@ -1,17 +1,15 @@
 r"""DRIFT: two-sided least squares on inputs estimated from how far each A has moved.
 
     minimize Σ_t tr(L_t (X - D_t) G_t (X - D_t)^T)       over X, of the rank that is asked for
-    D_t = w_t Δ_t (g / n_t)^equalize                       n_t = ‖Δ_t‖ over all modules, g their
+    D_t = w_t Δ_t (g / n_t)^equalize                      n_t = ‖Δ_t‖ over all modules, g their
                                                           geometric mean
     L_t = crosstalk I + (1 - crosstalk) P_t               P_t: projector on Δ_t's output directions
     G_t = C_t + ridge I / q                               C_t: second moments of task t's inputs
 
 An error in what adapter t writes, on t's inputs, counts 1; what others write into other
 directions on t's inputs counts `crosstalk`. What a merge loses is less peace from the others than
-the adapters' own strength: asked with its own update at 0.4, an expert of the laptop benchmark
-loses 17 of 94 points without any other, and with its own update at 1 it bears seven others at 0.4
-with a loss of 2. One-sided regressions (RegMean, WUDI, ACE) count both alike, and so come out too
-small or in need of a factor. Here the size comes out of the problem.
+the adapters' own strength (docs/ours.md). One-sided regressions (RegMean, WUDI, ACE) count both
+alike, and so come out too small or in need of a factor. Here the size comes out of the problem.
 
 C_t is read off A: a row of A moves by sums of the inputs it is trained on, so what training added
 to it shows them better than the update's rows, in which the beginning of A counts as much. Where
@@ -21,7 +19,10 @@ was written in other coordinates, as by a singular value decomposition, is unkno
 not a function of the updates alone. Then its rows stand for drift, which a remark says.
 
 Weights multiply the targets D_t. One adapter is returned as it is; one that is zero or has weight 0
-takes no part, nor does one in a module that it does not have.
+takes no part, nor does one in a module that it does not have. Up to four adapters keep their
+norms, and two count each other's crosstalk for a sixth: few do each other little harm. Where each
+has a start of A of its own, more than four are merged a little smaller (`caution`): their inputs
+are known less well, and a merge that is somewhat too large can lose a task altogether.
 
 At a lower rank the minimum is that over updates of the rank, by alternating exact solutions, which
 keeps what a cut by singular values loses (`cut`).
@@ -29,12 +30,14 @@ keeps what a cut by singular values loses (`cut`).
 Cost: O((d_out + d_in) R^2) for the sum of ranks R, twice, R^3 per step of conjugate gradients, of
 which about 15 are needed, and a first pass over all modules that is about as long.
 
-Source: own.
+Source: own; docs/ours.md.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from math import exp, log
+from statistics import fmean
 from typing import Annotated
 
 import torch
@@ -49,6 +52,11 @@ from .._registry import Cut, When, method
 from ..entrywise._survey import check_surveyed
 from ._proxies import ModelSurvey, Proxy, survey
 from ._starts import AssumedStart, Kind, Starts
+
+_FEW = 4
+"""Adapters up to which none suffered from the largest, and no merge was too large."""
+_PAIR = 1 / 6
+"""Of `crosstalk` for two adapters: the sum of two at full strength loses next to nothing."""
 
 
 @method(
@@ -65,6 +73,7 @@ def drift(
     ridge: Annotated[float, Interval(gt=0)] = 0.1,
     own: Annotated[float, Interval(ge=0)] = 0.2,
     equalize: Annotated[float, Interval(ge=0)] = 1.0,
+    caution: Annotated[float, Interval(gt=0, le=1)] = 0.85,
     proxy: Proxy = "drift",
     pool: bool = True,
     start: AssumedStart = "auto",
@@ -78,7 +87,10 @@ def drift(
         crosstalk: What an error counts in output directions that the task does not write.
         ridge: Weight of inputs that no drift shows, next to 1 for those it shows.
         own: Weight of the update's own rows among the inputs, where A has a start of its own.
-        equalize: How far norms are made equal: 0 not at all, 1 to equal norms.
+        equalize: How far the norms of eight adapters or more are made equal: 0 not at all, 1 to
+            equal norms. Four or fewer keep theirs, and those between in part.
+        caution: Factor on the merge of more than four adapters that each have a start of A of
+            their own, whose inputs are known less well.
         proxy: Inputs read off the drift of A, off the updates' rows, or all alike.
         pool: Take together the drift of modules that read the same input.
         start: How A began: found in the files, or assumed of all adapters.
@@ -96,20 +108,33 @@ def drift(
     if len(parts) < 2:
         return Noted(concat(stack), _remarks(surveyed.starts))
     B, A, inside = common_bases(stack.factors)
-    mean = torch.tensor([norms[t] for t in parts]).double().log().mean().exp()
     inputs = surveyed.inputs[stack.module]
     C = inputs.moments(own)[parts]
     C = C if proxy != "none" else torch.zeros_like(C)
     G = C + ridge / inputs.width * torch.eye(C.shape[-1]).to(C)
-    targets = torch.stack(
-        [inside[t].dense() * stack.weights[t] * (mean / norms[t]) ** equalize for t in parts]
-    )
+    taking = [n for n, w in zip(norms, stack.weights, strict=True) if n and w]
+    size = _size(surveyed.starts, len(taking), caution)
+    mean, power = fmean(map(log, taking)), equalize * _share_equal(len(taking))
+    by = [size * stack.weights[t] * exp(power * (mean - log(norms[t]))) for t in parts]
+    targets = torch.stack([inside[t].dense() * b for t, b in zip(parts, by, strict=True)])
+    crosstalk = crosstalk * _PAIR if len(taking) == 2 else crosstalk
     P = _directions([inside[t] for t in parts])
     measure = Quadratic(crosstalk * G.sum(0), P, (1 - crosstalk) * G)
     # L_t D_t = D_t, as D_t has no other output directions.
     X = measure.minimum((targets @ G).sum(0))
     merged = Lifted(B, X, A, measure if cut == "objective" else None)
     return Noted(merged, _remarks(surveyed.starts))
+
+
+def _share_equal(tasks: int) -> float:
+    """Return how far norms are made equal: 0 for few adapters, 1 for twice as many."""
+    return min(max(tasks - _FEW, 0) / _FEW, 1.0)
+
+
+def _size(starts: Starts, tasks: int, caution: float) -> float:
+    """Return the factor on all targets."""
+    guessed = sum(kind != "shared" for kind in starts.kinds) / len(starts.kinds)
+    return float(caution**guessed) if tasks > _FEW else 1.0
 
 
 def _directions(inside: list[Factors]) -> Float[Tensor, "task p r"]:
