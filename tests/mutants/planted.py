@@ -549,10 +549,10 @@ MERGING = (
         "tests/methods/test_drift.py",
     ),
     _plant(
-        "norms are made equal to their sum",
+        "norms are made more unequal",
         "methods/regression/drift.py::drift",
-        "double().log().mean().exp()",
-        "double().sum()",
+        "power * (mean - log(norms[t]))",
+        "power * (log(norms[t]) - mean)",
         "tests/methods/test_drift.py",
     ),
     _plant(
