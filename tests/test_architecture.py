@@ -266,6 +266,7 @@ def test_few_files_know_peft_and_transformers(module: str) -> None:
         ["export", "--help"],
         ["resize", "--help"],
         ["extract", "--help"],
+        ["convert", "--help"],
         ["bench", "lmms-tasks"],
         ["merge", "--nonsense"],
         ["bench", "mini", "run", "--help"],

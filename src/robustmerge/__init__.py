@@ -4,6 +4,7 @@
     relay(adapters, output, base, samples)   merge with a few prompts of every task
     resize(adapter, output)   one adapter at a smaller rank
     extract(tuned, output)    an adapter out of a full fine-tune
+    convert(adapter, output)  another kind of PEFT adapter as plain LoRA
     load(source)              look into an adapter
     methods                   the merge methods, and how to register one
     MergeError                what goes wrong, where, and what to do
@@ -21,7 +22,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import diagnose, extract, load, merge, relay, resize
+    from .api import convert, diagnose, extract, load, merge, relay, resize
     from .engine.report import MergeReport
     from .errors import MergeError
 
@@ -29,6 +30,7 @@ __all__ = [
     "MergeError",
     "MergeReport",
     "__version__",
+    "convert",
     "diagnose",
     "extract",
     "load",
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "MergeError": "errors",
     "MergeReport": "engine.report",
+    "convert": "api",
     "diagnose": "api",
     "extract": "api",
     "load": "api",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .adapter.reader import Adapter
+from .derive.convert import convert_adapter
 from .derive.extract import extract_adapter
 from .derive.report import DerivedReport
 from .diagnosis.run import run_diagnosis
@@ -274,6 +275,53 @@ def extract(
             dtype=dtype,
             layout_name=layout,
             beside=extras_in == "beside",
+            workers=workers,
+            force=force,
+            progress=progress,
+        )
+
+
+def convert(
+    adapter: str | Path,
+    output: str | Path,
+    *,
+    base: str | Path | None = None,
+    initial: str | Path | None = None,
+    rank: int | str | None = None,
+    dtype: DType = "float32",
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> DerivedReport:
+    """Write another kind of PEFT adapter as plain LoRA, which merges take.
+
+    Exactly, from the file: AdaLoRA, LoHa, LoKr, GraLoRA; with the base's headers, VeRA and MiSS;
+    with the base or the adapter before training, PiSSA and OLoRA. DoRA, IA3 and HiRA change weights
+    by something of full rank, of which `rank` says how much is kept.
+
+    Args:
+        adapter: An adapter folder, or a Hub id owner/name[@revision][:subfolder].
+        output: The folder to write; it appears whole or not at all.
+        base: The base model, a folder or Hub id.
+        initial: The adapter's folder as it was before training, for PiSSA and related starts.
+        rank: A number, energy:0.99, marchenko-pastur or gavish-donoho; nothing is cut where it is
+            not given.
+        dtype: Type of the result.
+        workers: Modules computed at the same time; all cores where not given.
+        force: Replace a conversion that is already there.
+        progress: Called with the modules done and the modules in all.
+
+    Raises:
+        MergeError: anything the user can fix, also kinds that are no sum; nothing was written
+    """
+    with within("robustmerge.convert"):
+        return convert_adapter(
+            adapter,
+            output,
+            base=base,
+            initial=initial,
+            rank=rank,
+            dtype=dtype,
             workers=workers,
             force=force,
             progress=progress,

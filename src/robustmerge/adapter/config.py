@@ -177,7 +177,7 @@ class AdapterConfig:
             raise MergeError(
                 f"adapter of type {kind}",
                 where=str(self.path),
-                hint="only LoRA adapters are merged; PEFT can convert some types to LoRA",
+                hint="only LoRA adapters are merged; `robustmerge convert` makes LoRA of others",
             )
         for field, advice in _REFUSED.items():
             if self.raw.get(field) and field != allowed:
@@ -199,8 +199,8 @@ class AdapterConfig:
             raise MergeError(
                 f"init_lora_weights = {start!r}: the update belongs to changed base weights",
                 where=str(self.path),
-                hint="save it as plain LoRA: PEFT's save_pretrained with "
-                "path_initial_model_for_weight_conversion",
+                hint="`robustmerge convert` with --base or --initial makes plain LoRA of it, and "
+                "so does PEFT's save_pretrained with path_initial_model_for_weight_conversion",
             )
 
     def _refuse_unknown(self, accepted: Collection[str]) -> None:

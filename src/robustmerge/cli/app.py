@@ -21,6 +21,7 @@ from .._version import __version__
 from ..errors import MergeError, enough_memory
 from .check import check
 from .collect import collect
+from .convert import convert
 from .diagnose import diagnose
 from .export import export
 from .extract import extract
@@ -45,6 +46,7 @@ app.command(collect)
 app.command(export)
 app.command(resize)
 app.command(extract)
+app.command(convert)
 app.command(methods)
 
 
