@@ -96,6 +96,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
         "robustmerge.adapter.layout",
         "robustmerge.adapter.reader",
         "robustmerge.adapter.source",
+        "robustmerge.adapter.tensor_files",
         "robustmerge.adapter.tensors",
         "robustmerge.linalg",
     ),

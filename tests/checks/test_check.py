@@ -18,7 +18,7 @@ from torch import Tensor
 
 from factories.adapters import adapter, trio
 from factories.families import FAMILIES, build, save_adapter
-from robustmerge.adapter.reader import BESIDE
+from robustmerge.adapter.tensor_files import BESIDE
 from robustmerge.checks.check import CheckReport, check
 from robustmerge.checks.findings import CheckStatus, Finding
 from robustmerge.errors import MergeError

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from factories.adapters import LLM, adapter
 from factories.families import FAMILIES, save_adapter
-from robustmerge.adapter.reader import BESIDE
+from robustmerge.adapter.tensor_files import BESIDE
 from robustmerge.checks.contents import Contents
 from robustmerge.checks.family import FamilyGuess, guess_family
 from robustmerge.checks.summary import AdapterSummary, summarize

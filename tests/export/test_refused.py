@@ -93,7 +93,7 @@ BOTH: dict[str, tuple[Make, str]] = {
         "[4, 16] does not go with model.language_model.layers.0.mlp.down_proj.weight [16, 40]",
     ),
     "bias": (lambda root: adapter(root / "a", bias="all"), "bias = 'all'"),
-    "twice": (twice, "is in the folder twice"),
+    "twice": (twice, "two tensors are the same parameter"),
     "damaged": (lambda root: os.truncate(root / "base" / "model.safetensors", 900), "not a whole"),
 }
 FULL: dict[str, tuple[Make, str]] = {

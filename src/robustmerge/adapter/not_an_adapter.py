@@ -7,17 +7,11 @@ from pathlib import Path
 from ..errors import MergeError, few, reading
 from .config import FILE
 from .header import read_header
+from .tensor_files import INDEXES, WEIGHTS
 
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_INDEX = "adapter_model.safetensors.index.json"
 _TENSORS = (".safetensors", ".bin", ".pt", ".pth")
 _MODEL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _OPTIMIZER = ("optimizer", "scheduler", "rng_state", "training_args", "scaler")
-_JOIN = (
-    'join them in that folder: python -c "from glob import glob; from safetensors.torch import '
-    "load_file, save_file; save_file({k: v for f in sorted(glob('adapter_model-*.safetensors')) "
-    "for k, v in load_file(f).items()}, 'adapter_model.safetensors')\""
-)
 
 
 def explain(folder: Path, label: str) -> MergeError | None:
@@ -25,14 +19,12 @@ def explain(folder: Path, label: str) -> MergeError | None:
     with reading(folder):
         names = sorted(path.name for path in folder.iterdir())
         runs = sorted((p.parent.name for p in folder.glob(f"*/{FILE}")), key=_by_number)
-    has_settings, weights = FILE in names, [name for name in WEIGHTS if name in names]
+    has_settings, weights = FILE in names, [name for name in (*WEIGHTS, *INDEXES) if name in names]
     if has_settings and weights:
         return None
     missing = f"no {FILE}" if not has_settings else f"no {' or '.join(WEIGHTS)}"
     if not names:
         problem, hint = "the folder is empty", "check the path, and whether a download stopped"
-    elif _INDEX in names:
-        problem, hint = f"{missing}: the weights are in the files that {_INDEX} names", _JOIN
     elif runs:
         problem = f"{missing}: a run's folder, with adapters in {few(runs, 4)}"
         hint = f"name one of them, such as the last: {Path(label) / runs[-1]}"

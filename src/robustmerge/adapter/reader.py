@@ -20,15 +20,11 @@ from ..factors import Factors
 from . import layout
 from .config import AdapterConfig
 from .keys import FACTORS, Key, Part, parse
-from .not_an_adapter import WEIGHTS, explain
+from .not_an_adapter import explain
+from .promises import check_promises
 from .source import locate
-from .tensors import DTYPES, TensorFile, TensorSpec, open_tensors, wrong_type
-
-NON_LORA = "non_lora_trainables.bin"
-"""The file that the original LLaVA code puts fully trained parameters into."""
-
-BESIDE = "non_lora.safetensors"
-"""The file that a merge puts them into under `--extras-in beside`."""
+from .tensor_files import NON_LORA, AdapterFiles
+from .tensors import DTYPES, TensorFile, TensorSpec, wrong_type
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,9 @@ class Adapter:
         label: What the user called it.
         folder: Its folder on this machine.
         config: Its settings.
+        paths: Its tensor files.
+        files: Those that a runtime looks for, opened.
+        beside: The file that a merge put fully trained parameters into, opened; none or one.
         modules: The adapted modules by canonical name.
         extras: Fully trained parameters (projector, modules_to_save, magnitude vectors), by
             canonical name.
@@ -129,12 +128,13 @@ class Adapter:
         if (error := explain(self.folder, self.label)) is not None:
             raise error
         self.config = AdapterConfig.read(self.folder, dora=dora, accepted=accepted)
-        self.weights = weights_file(self.folder, self.label)
-        self.files = [open_tensors(self.weights)]
-        if (self.folder / NON_LORA).is_file():
-            self.files.append(open_tensors(self.folder / NON_LORA))
+        self.paths = AdapterFiles.find(self.folder, self.label)
+        self.files, self.beside = self.paths.open()
         self.left_out: list[tuple[Key, TensorRef]] = []
         parsed = self._parse(leave_out)
+        check_promises(
+            self.config, {key: ref.spec.shape for key, ref in (*parsed, *self.left_out)}
+        )
         self.modules: Mapping[str, LoraModule] = self._pair(parsed)
         self.extras: Mapping[str, TensorRef] = self._whole(
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
@@ -144,14 +144,15 @@ class Adapter:
         if not self.modules:
             raise MergeError(
                 "no LoRA tensors in the file",
-                where=str(self.weights),
+                where=str(self.paths.weights[0]),
                 hint="it may be a full checkpoint, or an adapter of another kind",
             )
 
     @cached_property
     def layout(self) -> str:
         """The layout of the names; folders of the original LLaVA code are known by their files."""
-        if len(self.files) > 1 or any(".mm_projector." in n for n in self.written.values()):
+        original = any(file.path.name == NON_LORA for file in self.files)
+        if original or any(".mm_projector." in n for n in self.written.values()):
             return layout.LLAVA
         return layout.detect(self.written.values())
 
@@ -163,14 +164,14 @@ class Adapter:
 
     def close(self) -> None:
         """Release the files."""
-        for file in self.files:
+        for file in (*self.files, *self.beside):
             file.close()
 
     def _parse(self, leave_out: Sequence[str]) -> list[tuple[Key, TensorRef]]:
         """Take the names of all tensors apart."""
         parsed = []
-        seen: dict[tuple[str, Part, str], str] = {}
-        for file in self.files:
+        seen: dict[tuple[str, Part, str], TensorRef] = {}
+        for file in (*self.files, *self.beside):
             for name, spec in file.specs.items():
                 ref = TensorRef(file, name, spec)
                 key = parse(name)
@@ -187,10 +188,10 @@ class Adapter:
                 if identity in seen:
                     raise MergeError(
                         "two tensors are the same parameter",
-                        where=f"{file.path}\n{seen[identity]}\n{name}",
+                        where=f"{seen[identity]}\n{ref}",
                         hint="keep one of them; a trained state may hold several adapters",
                     )
-                seen[identity] = name
+                seen[identity] = ref
                 self._refuse(key, ref)
                 parsed.append((key, ref))
         return parsed
@@ -276,15 +277,3 @@ def is_left_out(key: Key, patterns: Sequence[str]) -> bool:
     module = layout.canonical(key.module)
     names = (module, f"{module}.{key.leaf}")
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
-
-
-def weights_file(folder: Path, label: str) -> Path:
-    """Find the file of an adapter folder that holds its tensors.
-
-    Raises:
-        MergeError: the folder has none.
-    """
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    raise MergeError(f"no {' or '.join(WEIGHTS)}", where=label, hint="check the folder")

@@ -8,14 +8,14 @@ from typing import Any
 
 from ..errors import MergeError, first_line, reading
 from ..files import expand_user
+from .tensor_files import FULLY_TRAINED, WEIGHTS, check_names
 
 _HUB_ID = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<subfolder>[\w./-]+))?"
 )
 _REPOSITORY = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,95}\b", re.ASCII)
 """What `huggingface_hub.utils.validate_repo_id` takes with an owner; it has two more rules."""
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_BESIDE = ("adapter_config.json", "non_lora_trainables.bin", "config.json")
+_BESIDE = ("adapter_config.json", "config.json", *FULLY_TRAINED)
 
 
 def locate(source: str, *, fetch: bool = True) -> Path:
@@ -76,16 +76,32 @@ def _download(source: str, repo: str, revision: str | None, subfolder: str, *, f
     prefix = f"{subfolder}/" if subfolder else ""
     folder = Path()
     # The .bin twin of a safetensors file would double the download, so it comes second.
-    for weights in _WEIGHTS:
-        wanted = [prefix + name for name in (weights, *_BESIDE)]
+    for weights in WEIGHTS:
+        shards = weights.replace(".", "-*-of-*.")
+        names = (weights, f"{weights}.index.json", shards, *_BESIDE)
+        wanted = [prefix + name for name in names]
         folder = Path(snapshot(source, repo, revision, wanted, fetch=fetch)) / prefix
-        if (folder / weights).is_file():
+        if any((folder / name).is_file() for name in names[:2]):
+            if fetch:
+                check_names(source, _names_online(repo, revision, prefix))
             return folder
     raise MergeError(
-        f"the repository has neither {_WEIGHTS[0]} nor {_WEIGHTS[1]}",
+        f"the repository has neither {WEIGHTS[0]} nor {WEIGHTS[1]}",
         where=source,
         hint="name the folder that holds the adapter: owner/name:subfolder",
     )
+
+
+def _names_online(repo: str, revision: str | None, prefix: str) -> list[str]:
+    """List a repository's files in a folder, of which few are fetched; none without a network."""
+    from huggingface_hub import list_repo_files
+
+    try:
+        paths = list_repo_files(repo, revision=revision)
+    except Exception:  # as in `snapshot`; what is in the cache can be merged all the same
+        return []
+    names = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+    return [name for name in names if "/" not in name]
 
 
 def snapshot(

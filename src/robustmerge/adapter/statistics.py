@@ -22,6 +22,7 @@ from ..files import read_json, sha256
 from ..statistic_kinds import KINDS, TENSORS, ModuleSizes, Shape, kinds_of
 from .reader import Adapter
 from .source import local_folder
+from .tensor_files import hash_weights
 from .tensors import SafetensorsFile
 
 FILE = "statistics.json"
@@ -127,13 +128,13 @@ class Statistics:
         """Find the entry of each adapter; of equal adapters, the n-th is the n-th equal entry."""
         positions: list[int] = []
         for adapter in adapters:
-            weights = sha256(adapter.weights)
+            weights = hash_weights(adapter.paths.weights)
             alike = [n for n, entry in enumerate(self.entries) if entry.weights == weights]
             if not alike:
                 known = few([entry.label for entry in self.entries])
                 raise MergeError(
                     f"{adapter.label} is not among the adapters the statistics were collected from",
-                    where=f"{adapter.weights}\n{self.label}   {known}",
+                    where=f"{adapter.paths.weights[0]}\n{self.label}   {known}",
                     hint=f"{_AGAIN} with this adapter; adapters are recognized by their "
                     "weights file, wherever it is",
                 )
@@ -143,7 +144,7 @@ class Statistics:
             }:
                 raise MergeError(
                     "the statistics are of other ranks than the adapter has",
-                    where=f"{adapter.weights}\n{self.record}",
+                    where=f"{adapter.paths.weights[0]}\n{self.record}",
                     hint=_AGAIN,
                 )
             positions.append(position)

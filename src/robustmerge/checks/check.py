@@ -9,7 +9,7 @@ from typing import Any
 
 from ..adapter.base import Base
 from ..adapter.keys import Part
-from ..adapter.reader import BESIDE
+from ..adapter.tensor_files import BESIDE
 from ..adapter.tensors import SafetensorsFile
 from ..errors import MergeError, few, unknown
 from ..families import BY_NAME

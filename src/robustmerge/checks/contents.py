@@ -12,9 +12,9 @@ from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import FILE, AdapterConfig
 from ..adapter.keys import FACTORS, Key, Part, parse
-from ..adapter.not_an_adapter import WEIGHTS
-from ..adapter.reader import NON_LORA, Adapter, TensorRef, weights_file
+from ..adapter.reader import Adapter, TensorRef
 from ..adapter.source import locate
+from ..adapter.tensor_files import BESIDE, FULLY_TRAINED, has_weights, weight_files
 from ..adapter.tensors import TensorFile, open_tensors
 from ..errors import MergeError
 from ..files import read_json
@@ -212,14 +212,16 @@ def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[Me
             raw = read_json(folder / FILE)
         except MergeError as error:
             refusals.append(error)
-    if any((folder / name).is_file() for name in WEIGHTS):
+    paths: tuple[Path, ...] = ()
+    if has_weights(folder):
         try:
-            files.append(open_tensors(weights_file(folder, label)))
+            paths = weight_files(folder, label)
         except MergeError as error:
             refusals.append(error)
-    if (folder / NON_LORA).is_file():
+    trained = [folder / n for n in FULLY_TRAINED if n != BESIDE and (folder / n).is_file()]
+    for path in (*paths, *trained):
         try:
-            files.append(open_tensors(folder / NON_LORA))
+            files.append(open_tensors(path))
         except MergeError as error:
             refusals.append(error)
     return AdapterConfig(folder / FILE, raw), tuple(files), refusals

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..adapter import layout
-from ..adapter.reader import NON_LORA
+from ..adapter.tensor_files import NON_LORA
 from ..families import BY_MODULE, FAMILIES, HF_OLD_NAMES, ORIGINAL
 from .contents import Contents
 

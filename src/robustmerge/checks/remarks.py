@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..adapter import layout
 from ..adapter.keys import PREFIX, Part
 from ..adapter.patterns import matches
-from ..adapter.reader import BESIDE, NON_LORA
+from ..adapter.tensor_files import BESIDE, FULLY_TRAINED, NON_LORA
 from ..errors import MergeError, few
 from .contents import Contents
 from .peft_rules import entries, lands, saves, selects
@@ -123,6 +123,8 @@ def _files(contents: Contents) -> str:
         remarks.append("weights in a pickle (.bin)")
     if NON_LORA in names:
         remarks.append(f"fully trained parameters in {NON_LORA}, as the original LLaVA saves them")
+    if others := [n for n in names if n in FULLY_TRAINED and n != NON_LORA]:
+        remarks.append(f"fully trained parameters in {few(others)}")
     if (contents.folder / BESIDE).is_file():
         remarks.append(f"fully trained parameters next to it in {BESIDE}")
     return "; ".join(remarks)

@@ -15,6 +15,7 @@ import transformers
 from .._version import __version__
 from ..adapter.reader import Adapter
 from ..adapter.statistics import FILE, FORMAT
+from ..adapter.tensor_files import hash_weights
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter
 from ..errors import MergeError, few
@@ -143,7 +144,7 @@ def _entry(statistics: AdapterStatistics, adapter: Adapter, n: int, folder: Path
     writer.close()
     return {
         "adapter": adapter.label,
-        "weights": sha256(adapter.weights),
+        "weights": hash_weights(adapter.paths.weights),
         "file": path.name,
         "sha256": sha256(path),
         "samples": statistics.samples,

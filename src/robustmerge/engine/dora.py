@@ -35,7 +35,7 @@ def check_dora(adapters: Sequence[Adapter], recipe: Recipe, target: str) -> None
             raise MergeError(
                 f"{len(missing)} of {len(adapter.modules)} modules have no magnitude: "
                 f"{few(missing)}",
-                where=str(adapter.weights),
+                where=str(adapter.paths.weights[0]),
                 hint="the file is incomplete; save or download the adapter again",
             )
     impossible = {

@@ -19,8 +19,8 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import full_name
-from ..adapter.reader import BESIDE
 from ..adapter.settings import plain_lora
+from ..adapter.tensor_files import BESIDE, NON_LORA
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter, round_to_dtype
 from ..errors import MergeError, enough_memory
@@ -150,7 +150,7 @@ def _write_original(plan: MergePlan, folder: Path) -> None:
         full_name(e.written): round_to_dtype(plan.extras.merge(e), e.spec.dtype, e.name)
         for e in plan.extras.parameters
     }
-    _save(merged, folder / "non_lora_trainables.bin")
+    _save(merged, folder / NON_LORA)
     _save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
     for adapter in plan.adapters:
         if (adapter.folder / "config.json").is_file():
@@ -196,7 +196,7 @@ def _hashes(plan: MergePlan) -> Iterator[list[Future[dict[str, str]]]]:
     pool = ThreadPoolExecutor(1)
     try:
         yield [
-            pool.submit(hashed, [adapter.config.path, *(file.path for file in adapter.files)])
+            pool.submit(hashed, [adapter.config.path, *adapter.paths.own, *adapter.paths.beside])
             for adapter in plan.adapters
         ]
     finally:

@@ -10,11 +10,10 @@ from pathlib import Path
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.keys import Part
-from ..adapter.reader import BESIDE, Adapter, TensorRef
-from ..adapter.tensors import SafetensorsFile
+from ..adapter.reader import Adapter, TensorRef
 from ..checks.contents import Contents, NamedTensor
 from ..checks.tensor_locations import misfit, nearest
-from ..errors import MergeError, few
+from ..errors import MergeError
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,7 @@ def open_changes(source: str | Path, base: Base | None) -> Iterator[AdapterChang
         MergeError: the folder is not a complete LoRA or DoRA adapter.
     """
     adapter = Adapter(source, dora=True)
-    path = adapter.folder / BESIDE
-    more = [SafetensorsFile(path)] if path.is_file() else []
-    files = (*adapter.files, *more)
+    files = (*adapter.files, *adapter.beside)
     contents = Contents(adapter.label, adapter.config, files, adapter, (), base)
     try:
         yield AdapterChanges(contents, adapter, _replaced(contents), _magnitudes(contents))
@@ -89,14 +86,4 @@ def _magnitudes(contents: Contents) -> dict[str, TensorRef]:
 
 
 def _replaced(contents: Contents) -> dict[str, TensorRef]:
-    replaced: dict[str, TensorRef] = {}
-    for item in contents.fully_trained:
-        name = layout.canonical(item.written)
-        if name in replaced:
-            raise MergeError(
-                f"{few([name])} is in the folder twice",
-                where=f"{replaced[name]}\n{item.ref}",
-                hint=f"{BESIDE} belongs to another adapter; remove one of the two",
-            )
-        replaced[name] = item.ref
-    return replaced
+    return {layout.canonical(item.written): item.ref for item in contents.fully_trained}

@@ -20,9 +20,10 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
-from ..adapter.reader import NON_LORA, LoraModule
+from ..adapter.reader import LoraModule
 from ..adapter.settings import plain_lora
 from ..adapter.source import local_folder, snapshot
+from ..adapter.tensor_files import NON_LORA
 from ..adapter.tensors import DTYPES
 from ..checks.family import guess_family
 from ..errors import MergeError, few

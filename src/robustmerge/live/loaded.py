@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..adapter import layout
 from ..adapter.keys import Part, parse
-from ..adapter.reader import BESIDE, NON_LORA, weights_file
 from ..adapter.source import locate
+from ..adapter.tensor_files import AdapterFiles
 from ..adapter.tensors import open_tensors
 from ..errors import MergeError, few, unknown
 
@@ -39,8 +39,8 @@ def landed(model: PeftModel, folder: str | Path, adapter_name: str = "default") 
     live = _live_tensors(model, adapter_name)
     local, total = locate(str(folder)), 0
     absent, different = [], []
-    extra_files = [local / name for name in (NON_LORA, BESIDE) if (local / name).is_file()]
-    for path in (weights_file(local, str(folder)), *extra_files):
+    paths = AdapterFiles.find(local, str(folder))
+    for path in (*paths.own, *paths.beside):
         with closing(open_tensors(path)) as file:
             total += len(file.specs)
             for name in file.specs:

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustmerge.adapter.tensor_files import FULLY_TRAINED
 from robustmerge.errors import reading
 from robustmerge.files import sha256, write_json
 
 _ADAPTER = (
     "adapter_config.json",
     "adapter_model.*",
-    "non_lora_trainables.bin",
-    "non_lora.safetensors",
+    "adapter_model-*",
+    *FULLY_TRAINED,
 )
 _BASE = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt")
 _LARGE = 1 << 20  # bytes; hashes of larger files are stored

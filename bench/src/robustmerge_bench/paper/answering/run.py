@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from robustmerge import __version__
-from robustmerge.adapter.reader import BESIDE, NON_LORA, weights_file
 from robustmerge.adapter.source import locate
+from robustmerge.adapter.tensor_files import AdapterFiles
 from robustmerge.errors import MergeError, reading, writing
 from robustmerge.files import sha256
 
@@ -161,8 +161,8 @@ def _prompt(base: str, settings: Mapping[str, Any], options: AnsweringOptions) -
 
 def _hashes(adapter: str) -> dict[str, str]:
     folder = locate(adapter)
-    others = [folder / name for name in ("adapter_config.json", NON_LORA, BESIDE)]
-    files = [weights_file(folder, adapter), *(path for path in others if path.is_file())]
+    paths = AdapterFiles.find(folder, adapter)
+    files = [*paths.weights, folder / "adapter_config.json", *paths.trained, *paths.beside]
     return {path.name: sha256(path) for path in files}
 
 

@@ -7,7 +7,6 @@ into the model, and every tensor must be in the model.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,8 +18,9 @@ import torch
 
 from robustmerge import merge
 from robustmerge.adapter import layout
-from robustmerge.adapter.reader import BESIDE, NON_LORA, Adapter
+from robustmerge.adapter.reader import Adapter
 from robustmerge.adapter.source import locate
+from robustmerge.adapter.tensor_files import BESIDE, NON_LORA
 from robustmerge.adapter.tensors import open_tensors
 from robustmerge.collect.load import attach_adapters, load_base
 from robustmerge.errors import MergeError, few
@@ -80,10 +80,9 @@ def current_layout(source: str) -> Iterator[Path]:
             layout="hf",
             dtype="float32",
             dora="mean" if dora else "refuse",
+            extras_in="beside" if (folder / BESIDE).is_file() else "adapter",
             workers=1,
         )
-        if (folder / BESIDE).is_file():
-            shutil.copyfile(folder / BESIDE, rewritten / BESIDE)
         yield rewritten
 
 

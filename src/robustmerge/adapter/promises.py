@@ -1,0 +1,105 @@
+"""What an adapter's settings promise and what its files hold, compared both ways.
+
+PEFT loads a fully trained module whose tensors are missing with a KeyError at best, and rows of
+embeddings that no setting names not at all. A merge of such an adapter would have lost something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from ..errors import MergeError, few
+from .config import AdapterConfig
+from .keys import Key, Part
+
+_TOKENS = "trainable_token_indices"
+_HEADS = frozenset({"classifier", "score"})
+"""PEFT names both for a classifier, and a model has one of them."""
+Shape = tuple[int, ...]
+_AGAIN = "the folder is incomplete: save or fetch the adapter again"
+
+
+def check_promises(config: AdapterConfig, held: Mapping[Key, Shape]) -> None:
+    """Check that every promised module and row is there, and that rows belong to a setting.
+
+    Args:
+        config: The adapter's settings.
+        held: Shapes of its tensors, by the parts of their names.
+
+    Raises:
+        MergeError: something is promised and missing, or the other way round.
+    """
+    modules = {key.module for key in held if key.part in (Part.FULL, Part.TOKENS, Part.BASE)}
+    _check_modules(config, modules)
+    _check_rows(
+        config, {key.module: shape for key, shape in held.items() if key.part is Part.TOKENS}
+    )
+
+
+def token_rows(config: AdapterConfig, module: str) -> list[int]:
+    """Return the rows of a module's embeddings that were trained, none where no setting says so.
+
+    Raises:
+        MergeError: the setting is neither a list of rows nor a table of such lists.
+    """
+    rows: Any = config.raw.get(_TOKENS) or []
+    if isinstance(rows, dict):
+        entries = (value for name, value in rows.items() if _ends(module, name))
+        rows = next(entries, [])
+    elif module.rpartition(".")[2] == "lm_head":  # a bare list is about the embeddings
+        rows = []
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+        raise MergeError(
+            f"{_TOKENS} = {config.raw[_TOKENS]!r:.80} is not a list of rows",
+            where=str(config.path),
+            hint="fix the file",
+        )
+    return rows
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_modules(config: AdapterConfig, modules: Collection[str]) -> None:
+    listed = config.names("modules_to_save")
+    held = {name for module in modules for name in _parents(module)}
+    missing = [e for e in listed if not any(name.endswith(e) for name in held)]
+    classifies = str(config.raw.get("task_type")) in ("SEQ_CLS", "TOKEN_CLS")
+    if classifies and not set(listed) & _HEADS <= set(missing):
+        missing = [e for e in missing if e not in _HEADS]
+    if missing:
+        raise MergeError(
+            f"modules_to_save names {few(missing)}, of which no tensor is in the folder",
+            where=str(config.path),
+            hint=f"{_AGAIN}; or, if the model has no such module, take it out of modules_to_save",
+        )
+
+
+def _check_rows(config: AdapterConfig, held: Mapping[str, Shape]) -> None:
+    if config.raw.get(_TOKENS) and not held:
+        raise MergeError(
+            f"{_TOKENS} is set, and no rows of embeddings are in the folder",
+            where=str(config.path),
+            hint=_AGAIN,
+        )
+    for module, shape in held.items():
+        rows = token_rows(config, module) or token_rows(config, "embed_tokens")
+        if len(rows) != (shape[0] if shape else 0):
+            raise MergeError(
+                f"{module} has {shape[0] if shape else 0} trained rows in its tensor and "
+                f"{len(rows)} in {_TOKENS}",
+                where=str(config.path),
+                hint="the settings belong to another adapter; find the right file",
+            )
+
+
+def _parents(module: str) -> Iterator[str]:
+    """Yield a module and all modules that it lies in."""
+    parts = module.split(".")
+    yield from (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+
+
+def _ends(module: str, entry: str) -> bool:
+    return module == entry or module.endswith(f".{entry}")
