@@ -11,7 +11,8 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from ..adapter.reader import BESIDE, Adapter
+from ..adapter.reader import Adapter
+from ..adapter.tensor_files import BESIDE
 from ..errors import MergeError
 from ..files import expand_user
 from ..threads import Progress, silent
