@@ -40,6 +40,8 @@ class Anatomy:
         peft_unwraps: Old prefixes that PEFT renames for any tensor.
         readers: Modules of a layer that read the residual stream, by the last segment of their
             names; those of one group read it at one place, and so the same input.
+        earlier: Canonical prefixes and what transformers 4.52 to 4.57 called them, with which both
+            generations load a tensor.
     """
 
     language: str
@@ -54,6 +56,7 @@ class Anatomy:
         ("gate_proj", "up_proj"),
         ("fc1",),
     )
+    earlier: Prefixes = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,30 @@ _LLAVA_LIKE = Anatomy(
         ("vision_tower.vision_model", "model.vision_tower"),
     ),
     peft_renames=("language_model.model", "vision_tower.vision_model"),
-    peft_unwraps=("model.vision_tower.vision_model",),  # transformers 4.52 and soon after
+    peft_unwraps=("model.vision_tower.vision_model",),  # transformers 4.52 to 4.57
+    # CLIP and SigLIP towers; InternVL's and Pixtral's have none of these.
+    earlier=tuple(
+        (f"model.vision_tower.{part}", f"model.vision_tower.vision_model.{part}")
+        for part in (
+            *("encoder.layers", "head", "embeddings.patch_embedding", "pre_layrnorm"),
+            *("embeddings.position_embedding", "post_layernorm"),
+        )
+    ),
+)
+_MLLAMA = Anatomy(
+    language="language_model",
+    vision="vision_model",
+    connector="multi_modal_projector",
+    # Only the parts that no model of transformers has at the top now, as CLIP has an encoder.
+    read=tuple(
+        (f"vision_model.{part}", f"model.vision_model.{part}")
+        for part in (
+            *("transformer", "global_transformer", "patch_embedding", "layernorm_pre"),
+            *("gated_positional_embedding", "pre_tile_positional_embedding", "layernorm_post"),
+            "post_tile_positional_embedding",
+        )
+    ),
+    peft_renames=("language_model.model",),
 )
 _QWEN_LIKE = Anatomy(
     language="language_model",
@@ -128,6 +154,9 @@ _QWEN_LIKE = Anatomy(
     readers=(("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("qkv",), ("linear_fc1",)),
 )
 _IDEFICS_LIKE = Anatomy(language="text_model", vision="vision_model", connector="connector")
+
+ANATOMIES = (_LLAVA_LIKE, _QWEN_LIKE, _IDEFICS_LIKE, _MLLAMA)
+"""All of them; models of a family without a row may have one of them."""
 
 _PROJECTOR, _MERGER = ("multi_modal_projector",), ("visual.merger",)
 
@@ -167,6 +196,20 @@ BY_NAME: Mapping[str, Family] = MappingProxyType({family.name: family for family
 
 ORIGINAL = "llava"
 """The family whose models the original LLaVA code loads: LLaVA-1.5."""
+
+_PIXTRAL = ("language_model.model",)
+RENAMED_BY_PEFT: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **{name: family.anatomy.peft_renames for name, family in BY_NAME.items()},
+        **dict.fromkeys(("gemma3", "paligemma", "aya_vision"), _LLAVA_LIKE.peft_renames),
+        **dict.fromkeys(("mistral3", "internvl", "mllama"), _PIXTRAL),
+    }
+)
+"""Old prefixes of LoRA tensors that PEFT renames, by family.
+
+Tried with tiny models: transformers 5.24 and PEFT 0.21.2, November 2026 (tests/field). Older PEFT
+with transformers 4.52 to 4.57 renames more.
+"""
 
 _LLAVAS = ("llava", "llava_next", "llava_onevision")
 HF_OLD_NAMES = (*_LLAVAS, "internvl")

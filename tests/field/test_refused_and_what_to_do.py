@@ -6,15 +6,13 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from factories.adapters import LLM, adapter, deltas
 from robustmerge import MergeError, merge
@@ -168,19 +166,6 @@ def text_alone(folder: Path) -> None:
     (folder / "notes.txt").touch()
 
 
-def sharded(folder: Path) -> None:
-    tensors = load_file(adapter(folder) / "adapter_model.safetensors")
-    (folder / "adapter_model.safetensors").unlink()
-    files = {}
-    for part in (0, 1):
-        name = f"adapter_model-{part + 1:05}-of-00002.safetensors"
-        shard = {n: t for i, (n, t) in enumerate(sorted(tensors.items())) if i % 2 == part}
-        save_file(shard, folder / name)
-        files |= dict.fromkeys(shard, name)
-    index = folder / "adapter_model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": files}))
-
-
 @pytest.mark.parametrize(
     ("make", "problem", "hint"),
     [
@@ -191,7 +176,6 @@ def sharded(folder: Path) -> None:
         (settings_above, "no adapter_config.json next to adapter_model", "copy it next to them"),
         (other_name, "next to model.safetensors", "rename it to adapter_model.safetensors"),
         (text_alone, "the folder holds notes.txt", "save_pretrained"),
-        (sharded, "in the files that adapter_model.safetensors.index.json names", "python -c"),
     ],
 )
 def test_a_folder_that_is_no_adapter_is_answered_from_what_is_in_it(
@@ -224,13 +208,4 @@ def test_the_advice_for_missing_settings_works(tmp_path: Path) -> None:
     assert match
     text = match[0].replace("ALPHA", "8").replace(", …", "")
     (tmp_path / "a/adapter_config.json").write_text(text)
-    Adapter(tmp_path / "a").close()
-
-
-def test_the_advice_for_shards_works(tmp_path: Path) -> None:
-    sharded(tmp_path / "a")
-    command = shlex.split(refused(tmp_path / "a").hint.partition("folder: ")[2])
-    assert command[:2] == ["python", "-c"]
-    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path / "a", check=True)
-    assert same_updates(tmp_path / "a", adapter(tmp_path / "plain"))
     Adapter(tmp_path / "a").close()

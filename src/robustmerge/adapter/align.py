@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import Literal
 
 from ..errors import MergeError, few
@@ -112,11 +113,29 @@ def _shared(
                 hint="--missing zero merges them side by side, if they are of one model at all",
             )
         return common
+    if front := _other_front([set(table) for _, table in tables]):
+        raise MergeError(
+            f"the same {what} have other names in one adapter: {front!r} stands in front of them",
+            where=_lines(absent, union),
+            hint="something wrapped the model; save the adapter from the model itself, or rename "
+            "the tensors",
+        )
     raise MergeError(
         f"not all adapters have the same {what}",
         where=_lines(absent, union),
         hint="--missing zero treats them as no update, --missing drop leaves them out",
     )
+
+
+def _other_front(tables: Sequence[Collection[str]]) -> str:
+    """Return what stands in front of all names of one table and of none of another, or ''."""
+    for table, other in permutations(tables, 2):
+        name = next(iter(sorted(set(other) - set(table))), "")
+        longer = [n for n in table if name and n.endswith(f".{name}")]
+        front = longer[0].removesuffix(name) if longer else ""
+        if front and all(f"{front}{n}" in table for n in other):
+            return front
+    return ""
 
 
 def _lines(absent: Mapping[str, list[str]], union: list[str]) -> str:

@@ -94,6 +94,11 @@ class Base:
         return str(read_json(path).get("model_type") or "") if path.is_file() else ""
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Decide whether a folder holds a checkpoint that can be read."""
+    return any((folder / name).is_file() for name in (_INDEX, _SINGLE))
+
+
 def _check_id(source: str) -> None:
     if source.count("/") != 1 or source.startswith((".", "~", "/")):
         raise MergeError(

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import MergeError, few, shown
 from ..files import read_json
 from .patterns import matches
+from .wrappers import unwrap_pattern
 
 FILE = "adapter_config.json"
 NO_SETTINGS = "an adapter folder has one next to its weights"
@@ -165,7 +166,7 @@ class AdapterConfig:
             raise self._wrong(field, patterns, "a table of patterns")
         for pattern, value in patterns.items():
             try:
-                if matches(rf"(.*\.)?({pattern})$", module):
+                if matches(rf"(.*\.)?({unwrap_pattern(pattern)})$", module):
                     return value
             except (re.error, OverflowError, RecursionError) as error:
                 raise self._wrong(field, pattern, f"a regular expression ({error})") from None

@@ -3,8 +3,9 @@
     base_model.model.  model.language_model.layers.0.mlp.up_proj  .lora_A  .default  .weight
     prefix             module                                      part     adapter   leaf
 
-The prefix and the adapter's name are optional. Everything else is a full tensor: a fully
-trained parameter, such as one of a projector or of a module of `modules_to_save`.
+The prefix and the adapter's name are optional, and known wrappers are left out (`wrappers`).
+Everything else is a full tensor: a fully trained parameter, such as one of a projector or of a
+module of `modules_to_save`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-PREFIX = "base_model.model."
+from .wrappers import PREFIX, unknown_wrapper, unwrap
 
 
 class Part(Enum):
@@ -62,7 +63,9 @@ _SAVED = re.compile(
 
 def parse(name: str) -> Key | None:
     """Take a tensor name apart; return None for a name that no adapter has."""
-    name = name.removeprefix(PREFIX)
+    name, _ = unwrap(name)
+    if unknown_wrapper(name.partition(".lora_")[0]):
+        return None
     if match := _LORA.fullmatch(name):
         part, leaf = match["part"], match["leaf"]
         if leaf == "bias":

@@ -17,7 +17,7 @@ HF, HF_OLD, FLAT, LLAVA = families.HF, families.HF_OLD, families.FLAT, families.
 LAYOUTS = families.LAYOUTS
 NOT_LANGUAGE = families.NOT_LANGUAGE
 
-_ANATOMIES = tuple({id(f.anatomy): f.anatomy for f in families.FAMILIES}.values())
+_ANATOMIES = families.ANATOMIES
 _LANGUAGE = frozenset(a.language for a in _ANATOMIES)
 _VISION = frozenset(a.vision for a in _ANATOMIES)
 CONNECTORS = frozenset(a.connector for a in _ANATOMIES if a.connector)
@@ -44,6 +44,9 @@ _TO_CANONICAL = _longest_first(
 )
 
 
+_EARLIER = _longest_first(pair for a in _ANATOMIES for pair in a.earlier)
+
+
 def canonical(name: str) -> str:
     """Return the canonical name of a module or parameter named in any layout."""
     return _rewrite(name, _TO_CANONICAL)
@@ -58,6 +61,16 @@ def written(name: str, layout: str) -> str:
     if layout not in _FROM_CANONICAL:
         raise unknown("layout", layout, LAYOUTS)
     return _rewrite(name, _FROM_CANONICAL[layout])
+
+
+def live_names(name: str) -> tuple[str, ...]:
+    """Return a module's names in the models of every generation that loads a tensor of this name.
+
+    A tensor with a name of today is loaded by today's transformers; one with an older name by the
+    generation that it is of, and by those after it, under their own names.
+    """
+    now = canonical(name)
+    return (name,) if name == now else tuple(dict.fromkeys((name, _rewrite(now, _EARLIER), now)))
 
 
 def detect(names: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ from .promises import check_promises
 from .source import locate
 from .tensor_files import NON_LORA, AdapterFiles
 from .tensors import DTYPES, TensorFile, TensorSpec, wrong_type
+from .wrappers import unknown_wrapper, unwrap
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,7 @@ class Adapter:
         self.files, self.beside = self.paths.open()
         self.left_out: list[tuple[Key, TensorRef]] = []
         parsed = self._parse(leave_out)
-        check_promises(
-            self.config, {key: ref.spec.shape for key, ref in (*parsed, *self.left_out)}
-        )
+        check_promises(self.config, {key: ref.spec.shape for key, ref in (*parsed, *self.left_out)})
         self.modules: Mapping[str, LoraModule] = self._pair(parsed)
         self.extras: Mapping[str, TensorRef] = self._whole(
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
@@ -147,6 +146,12 @@ class Adapter:
                 where=str(self.paths.weights[0]),
                 hint="it may be a full checkpoint, or an adapter of another kind",
             )
+
+    @cached_property
+    def wrappers(self) -> tuple[str, ...]:
+        """What wraps names in the files, and is left out."""
+        names = [name for file in (*self.files, *self.beside) for name in file.specs]
+        return tuple(dict.fromkeys(wrapper for name in names for wrapper in unwrap(name)[1]))
 
     @cached_property
     def layout(self) -> str:
@@ -176,11 +181,7 @@ class Adapter:
                 ref = TensorRef(file, name, spec)
                 key = parse(name)
                 if key is None:
-                    raise MergeError(
-                        "a tensor that has no place in a LoRA adapter",
-                        where=str(ref),
-                        hint="remove it, or save the adapter with PEFT's save_pretrained",
-                    )
+                    raise _without_place(ref)
                 if is_left_out(key, leave_out):
                     self.left_out.append((key, ref))
                     continue
@@ -277,3 +278,19 @@ def is_left_out(key: Key, patterns: Sequence[str]) -> bool:
     module = layout.canonical(key.module)
     names = (module, f"{module}.{key.leaf}")
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def _without_place(ref: TensorRef) -> MergeError:
+    """Make the error for a tensor with a name that no adapter has."""
+    if wrapper := unknown_wrapper(unwrap(ref.name)[0].partition(".lora_")[0]):
+        return MergeError(
+            f"{wrapper!r} in a name, a wrapper that no rule here knows and no model has",
+            where=str(ref),
+            hint="save the adapter again from the model itself, not from what wraps it; or rename "
+            "the tensors",
+        )
+    return MergeError(
+        "a tensor that has no place in a LoRA adapter",
+        where=str(ref),
+        hint="remove it, or save the adapter with PEFT's save_pretrained",
+    )

@@ -22,6 +22,8 @@ def plain_lora(
     rank: int,
     base: str,
     extras: Iterable[str],
+    *,
+    vision: bool = False,
 ) -> dict[str, Any]:
     """Make an adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
 
@@ -35,6 +37,7 @@ def plain_lora(
         rank: The uniform rank.
         base: Base model.
         extras: Names of the fully trained parameters that go into the adapter, as written.
+        vision: The base is known to be a vision-language model.
     """
     raw = first.config.raw
     kept = ["auto_mapping", "revision", "trainable_token_indices"]
@@ -44,7 +47,7 @@ def plain_lora(
     canonical = [m.name for m in modules]
     saved = saved_modules(first.config.names("modules_to_save"), extras)
     return {
-        **lora_settings(raw, canonical, names, rank, base, saved),
+        **lora_settings(raw, canonical, names, rank, base, saved, vision=vision),
         "use_dora": first.config.dora,
         **{field: raw[field] for field in kept if raw.get(field)},
     }
@@ -57,6 +60,8 @@ def lora_settings(
     rank: int,
     base: str,
     saved: Sequence[str],
+    *,
+    vision: bool = False,
 ) -> dict[str, Any]:
     """Make the settings of plain LoRA for modules that need not come from an adapter.
 
@@ -67,8 +72,9 @@ def lora_settings(
         rank: The uniform rank, which alpha is equal to.
         base: Base model.
         saved: The `modules_to_save`.
+        vision: The base is known to be a vision-language model.
     """
-    targets, exclude = _targets(canonical, written)
+    targets, exclude = _targets(canonical, written, vision=vision)
     settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),
@@ -114,26 +120,48 @@ def _covers(entry: str, parts: list[str]) -> bool:
     return any(parts[i : i + len(wanted)] == wanted for i in range(len(parts)))
 
 
-def _targets(canonical: Sequence[str], written: Sequence[str]) -> tuple[list[str], str | None]:
+def _targets(
+    canonical: Sequence[str], written: Sequence[str], *, vision: bool
+) -> tuple[list[str], str | None]:
     """Return the `target_modules` and `exclude_modules` that select exactly these modules.
 
     Servers want short names. They are used where every block of the language model has the same
     modules and nothing outside is adapted; vision towers with the same leaf names are excluded by
-    pattern. Otherwise modules are named in full.
+    pattern. Otherwise modules are named in full, by their names in every generation of transformers
+    that loads the tensors.
+
+    Args:
+        canonical: Canonical names.
+        written: The same modules' names in the result.
+        vision: The base is known to be a vision-language model.
     """
-    if any(layout.tower(name) != "language" for name in canonical):
+    short = _short_targets(canonical, written)
+    if short and not any(re.fullmatch(layout.NOT_LANGUAGE, name) for name in written):
+        return short, layout.NOT_LANGUAGE
+    outside = any(layout.tower(name) != "language" for name in canonical)
+    text_only = all(
+        name == layout.written(canon, layout.FLAT)
+        for canon, name in zip(canonical, written, strict=True)
+    )
+    if text_only and not vision and not outside:  # names of a language model, in all generations
         return list(written), None
+    return list(dict.fromkeys(n for name in written for n in layout.live_names(name))), None
+
+
+def _short_targets(canonical: Sequence[str], written: Sequence[str]) -> list[str]:
+    """Return the last parts of names, where they select the same modules in every block."""
+    if any(layout.tower(name) != "language" for name in canonical):
+        return []
     blocks: dict[tuple[str, int], set[str]] = defaultdict(set)
     leaves: set[str] = set()
     for name in written:
         match = _BLOCK.fullmatch(name)
         if match is None:
-            return list(written), None
+            return []
         blocks[match["stem"], int(match["number"])].add(match["rest"])
         leaves.add(name.rpartition(".")[2])
     stems = {stem for stem, _ in blocks}
     numbers = sorted(number for _, number in blocks)
     complete = len(stems) == 1 and numbers == list(range(len(numbers)))
-    if not complete or len({frozenset(rest) for rest in blocks.values()}) > 1:
-        return list(written), None
-    return sorted(leaves), layout.NOT_LANGUAGE
+    uneven = len({frozenset(rest) for rest in blocks.values()}) > 1
+    return [] if uneven or not complete else sorted(leaves)

@@ -54,6 +54,13 @@ def guess_family(contents: Contents) -> FamilyGuess:
     return _by_modules(contents)
 
 
+def candidates(contents: Contents) -> tuple[str, ...]:
+    """Return the family of the base, where one is given and says so, or the guessed ones."""
+    if contents.base is not None and contents.base.family:
+        return (contents.base.family,)
+    return guess_family(contents).candidates
+
+
 def _by_modules(contents: Contents) -> FamilyGuess:
     source = "module names"
     if any(file.path.name == NON_LORA for file in contents.files):

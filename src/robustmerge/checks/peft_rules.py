@@ -11,13 +11,13 @@ from typing import Any
 
 from ..adapter.patterns import match_ends, matches_whole
 from ..errors import MergeError
-from ..families import FAMILIES
+from ..families import ANATOMIES, RENAMED_BY_PEFT
 from .contents import LORA, Contents, NamedTensor
+from .family import candidates
 
 ALL_LINEAR = "all-linear"
 
-_RENAMED = frozenset(old for family in FAMILIES for old in family.anatomy.peft_renames)
-_UNWRAPPED = frozenset(old for family in FAMILIES for old in family.anatomy.peft_unwraps)
+_UNWRAPPED = frozenset(old for anatomy in ANATOMIES for old in anatomy.peft_unwraps)
 
 
 def selects(raw: Mapping[str, Any], name: str) -> bool | None:
@@ -55,7 +55,16 @@ def lands(contents: Contents, item: NamedTensor) -> bool:
         return False
     if any(under(item.written, old) for old in _UNWRAPPED):
         return True
-    return item.key.part in LORA and any(under(item.written, old) for old in _RENAMED)
+    return item.key.part in LORA and any(under(item.written, old) for old in _renamed(contents))
+
+
+def _renamed(contents: Contents) -> frozenset[str]:
+    """Return the old prefixes that PEFT renames for the adapter's family.
+
+    All candidates must have one; of an unknown family it is not known.
+    """
+    rows = [frozenset(RENAMED_BY_PEFT.get(name, ())) for name in candidates(contents)]
+    return frozenset.intersection(*rows) if rows else frozenset()
 
 
 def entries(raw: Mapping[str, Any], field: str) -> Sequence[str]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 
 from ..adapter import layout
-from ..adapter.keys import PREFIX, Part
+from ..adapter.keys import Part
 from ..adapter.patterns import matches
 from ..adapter.tensor_files import BESIDE, FULLY_TRAINED, NON_LORA
+from ..adapter.wrappers import PREFIX, unwrap
 from ..errors import MergeError, few
 from .contents import Contents
 from .peft_rules import entries, lands, saves, selects
@@ -78,6 +79,8 @@ def _patterns(contents: Contents) -> str:
 def _names(contents: Contents) -> str:
     raw = [i.ref.name for i in contents.items]
     remarks = []
+    if wrappers := sorted({w for name in raw for w in unwrap(name)[1]}):
+        remarks.append(f"wrappers of training tools in names, which are left out: {few(wrappers)}")
     if any(re.search(r"\.lora_[AB]\.(?!weight$)[^.]+\.weight$", name) for name in raw):
         remarks.append("an adapter's name in the keys (such as .default.), as trainers save them")
     if raw and not any(name.startswith(PREFIX) for name in raw):

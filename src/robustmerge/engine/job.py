@@ -77,8 +77,8 @@ def configure_method(method: methods.Method, parameters: Parameters, seed: int) 
 def written_name(name: str, adapters: Sequence[Adapter], target: str | None) -> str:
     """Return a canonical name as the output has it.
 
-    That is the first adapter's own name for it, since an old layout has several spellings. Current
-    names, which have one, and names of another layout than the first adapter's are rewritten.
+    Where the recipe names no layout, it is the adapters' own name, so that the result loads
+    wherever they load. Another layout than the first adapter's has names of its own.
 
     Args:
         name: The canonical name.
@@ -86,8 +86,10 @@ def written_name(name: str, adapters: Sequence[Adapter], target: str | None) -> 
         target: The layout that the recipe names, if any.
     """
     first = adapters[0]
-    if target in (None, first.layout) and target != layout.HF and name in first.written:
-        return first.written[name]
+    if target is None or (target == first.layout and target != layout.HF):
+        own = (a.written[name] for a in adapters if a.layout == first.layout and name in a.written)
+        if (written := next(own, None)) is not None:
+            return written
     return layout.written(name, target or first.layout)
 
 

@@ -179,6 +179,7 @@ def _settings(plan: MergePlan, rank: int) -> dict[str, Any]:
         rank,
         plan.base_name,
         [extra.written for extra in plan.extras.in_adapter],
+        vision=plan.vision,
     )
 
 

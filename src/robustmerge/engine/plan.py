@@ -14,13 +14,14 @@ from ..adapter import align, layout
 from ..adapter.reader import Adapter
 from ..adapter.statistics import Selection
 from ..adapter.tensors import TensorSpec
-from ..errors import MergeError, unknown
+from ..errors import MergeError, few, unknown
 from ..files import expand_user
 from .data import check_model_needs, data_notes, find_data
 from .dora import check_dora, dora_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
 from .job import ModuleJob, factor_names, make_jobs
 from .left_out import LeftOut, left_out_warnings, measure_left_out
+from .naming import plan_names
 from .recipe import Recipe
 
 
@@ -45,6 +46,7 @@ class MergePlan:
         warnings: What a careful user should know.
         plugins: Files or modules that registered methods.
         data: What was collected of the adapters' tasks, if the method needs it.
+        vision: The base is known to be a vision-language model.
     """
 
     adapters: tuple[Adapter, ...]
@@ -63,6 +65,7 @@ class MergePlan:
     left_out: tuple[LeftOut, ...] = ()
     plugins: tuple[str, ...] = ()
     data: Selection | None = None
+    vision: bool = False
 
     def close(self) -> None:
         """Release the inputs."""
@@ -102,6 +105,8 @@ def make_plan(recipe: Recipe) -> MergePlan:
     adapters = tuple(_open(source, recipe) for source in recipe.adapters)
     left_out = measure_left_out(adapters, recipe.leave_out)
     names = _check_adapters(adapters, recipe)
+    naming = plan_names(adapters, names, recipe)
+    recipe = naming.recipe
     target = recipe.layout or adapters[0].layout
     check_dora(adapters, recipe, target)
     _check_patterns(names, recipe)
@@ -136,6 +141,7 @@ def make_plan(recipe: Recipe) -> MergePlan:
         left_out=left_out,
         plugins=recipe.plugins,
         data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
+        vision=naming.vision,
     )
 
 
@@ -191,6 +197,11 @@ def _warnings(adapters: Sequence[Adapter], recipe: Recipe) -> tuple[str, ...]:
     if recipe.same_base and len({a.config.base for a in adapters}) > 1:
         names = ", ".join(sorted({a.config.base or "(none)" for a in adapters}))
         warnings.append(f"the adapters name different base models, taken as one: {names}")
+    warnings += [
+        f"{a.label}: names have wrappers of training tools, which are left out: {few(a.wrappers)}"
+        for a in adapters
+        if a.wrappers
+    ]
     if old := _old_names(recipe, adapters):
         warnings.append(old)
     return tuple(warnings)

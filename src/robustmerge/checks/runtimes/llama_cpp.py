@@ -13,9 +13,10 @@ from ...adapter import layout
 from ...adapter.keys import Part
 from ...errors import few
 from ..contents import Contents
+from ..family import candidates
 from ..findings import OK, Finding, fails, note
 from .shared import BAKE, REWRITE, Runtime, is_close, leave_out, peft_keys, plain_lora, scaling
-from .support import Evidence, FamilySupport, Rows, agreed, candidates, evidence, rows_of
+from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
 _RUN = Evidence("run", "llama.cpp of October 2026", "2026-11-28")
 _READ = Evidence("read", "llama.cpp of October 2026", "2026-11-29")

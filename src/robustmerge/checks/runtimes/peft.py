@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...adapter.keys import Part
+from ...adapter.wrappers import unwrap
 from ...errors import few
-from ..contents import Contents
+from ..contents import LORA, Contents
+from ..family import candidates
 from ..findings import OK, Finding, fails, note
 from ..peft_rules import lands, selects
-from .shared import Runtime
+from .shared import REWRITE, Runtime
 
 
 def tensors_find_modules(contents: Contents) -> Finding:
@@ -21,6 +23,12 @@ def tensors_find_modules(contents: Contents) -> Finding:
     lost = [i for i in loaded if not lands(contents, i)]
     if not lost:
         return OK
+    if not candidates(contents) and all(i.key.part in LORA for i in lost):
+        return note(
+            f"{len(lost)} of {len(loaded)} tensors have names that PEFT renames for some families "
+            f"and drops for others, such as {lost[0].written}",
+            "name the base, --base MODEL, or merge with --layout hf",
+        )
     kind = fails if contents.text_only is False else note
     where = (
         "" if contents.text_only is False else " (fine if the base is text-only: --base checks it)"
@@ -29,6 +37,19 @@ def tensors_find_modules(contents: Contents) -> Finding:
         f"with transformers since 4.52, {len(lost)} of {len(loaded)} tensors find no module, such "
         f"as {lost[0].written}{where}",
         "merge with --layout hf",
+    )
+
+
+def names_are_unwrapped(contents: Contents) -> Finding:
+    """Check for wrappers in names, with which PEFT finds no module."""
+    wrapped = {i.ref.name: w for i in contents.items if (w := unwrap(i.ref.name)[1])}
+    if not wrapped:
+        return OK
+    first = next(iter(wrapped))
+    return fails(
+        f"{len(wrapped)} of {len(contents.items)} names have {', '.join(wrapped[first])} in them, "
+        f"which wrapped the model in training and is in no model: {first}",
+        REWRITE,
     )
 
 
@@ -85,6 +106,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 PEFT = Runtime(
     "peft",
     "PEFT 0.21",
-    {"names": tensors_find_modules, "settings": settings_select_modules},
+    {
+        "wrappers": names_are_unwrapped,
+        "names": tensors_find_modules,
+        "settings": settings_select_modules,
+    },
     decides_exit_code=True,
 )

@@ -12,10 +12,11 @@ from types import MappingProxyType
 from ...adapter import layout
 from ...errors import few
 from ..contents import Contents, LoraPair
+from ..family import candidates
 from ..findings import OK, Finding, fails, note
 from ..peft_rules import ALL_LINEAR, entries
 from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
-from .support import Evidence, FamilySupport, Rows, candidates, evidence, rows_of
+from .support import Evidence, FamilySupport, Rows, evidence, rows_of
 
 _READ = Evidence("read", "SGLang 0.5.23", "2026-11-29")
 _VOCABULARY = ("embed_tokens", "lm_head")

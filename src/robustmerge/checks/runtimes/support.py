@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from ...adapter import layout
 from ...families import Prefixes
 from ..contents import Contents
-from ..family import guess_family
+from ..family import candidates
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,6 @@ Rows = Mapping[str, FamilySupport]
 """A program's rows by family."""
 
 Result = TypeVar("Result")
-
-
-def candidates(contents: Contents) -> tuple[str, ...]:
-    """Return the family of the base, where one is given and says so, or the guessed ones."""
-    if contents.base is not None and contents.base.family:
-        return (contents.base.family,)
-    return guess_family(contents).candidates
 
 
 def agreed(contents: Contents, rows: Rows, of: Callable[[FamilySupport], Result]) -> Result | None:

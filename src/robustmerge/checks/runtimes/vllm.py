@@ -11,9 +11,10 @@ from types import MappingProxyType
 from ...adapter import layout
 from ...errors import few
 from ..contents import Contents
+from ..family import candidates
 from ..findings import OK, Finding, fails, note
 from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
-from .support import Evidence, FamilySupport, Rows, agreed, candidates, evidence, rows_of
+from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's --max-lora-rank may be."""
