@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,14 @@ from .family import guess_family
 from .findings import CheckStatus, Finding, fails, note, ok
 from .peft_rules import entries, saves, selects, under
 from .runtimes import RUNTIMES, judge
-from .tensor_locations import misfit, nearest, unknown_shapes
+from .tensor_locations import misfit, nearest, other_vocabulary, unknown_shapes
 
 RECORD = "merge.json"
 _OTHER_BASE = "name the base model that the adapter was trained on"
+_OTHER_NAMES = (
+    "the others fit, so that it may be the right base: these modules have other names or shapes in "
+    "it, or it is another version of the model"
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,16 @@ class CheckReport:
         return not any(x.counts and x.finding.verdict is CheckStatus.FAILS for x in self.lines)
 
 
-def check(source: str | Path, base: str | None = None, runtimes: Sequence[str] = ()) -> CheckReport:
+Trial = Callable[[Contents], Finding | None]
+"""Loads an adapter into the model that its base describes; None where that is impossible."""
+
+
+def check(
+    source: str | Path,
+    base: str | None = None,
+    runtimes: Sequence[str] = (),
+    trial: Trial | None = None,
+) -> CheckReport:
     """Check an adapter; reads headers only, and whole files where a merge recorded their hashes.
 
     Args:
@@ -72,6 +85,7 @@ def check(source: str | Path, base: str | None = None, runtimes: Sequence[str] =
         base: Base model folder or Hub id, of which headers are read.
         runtimes: Names of the runtimes that are to load it. Without any, all are checked, and those
             that decide the exit code count.
+        trial: Loads the adapter as PEFT does; not called where the files are wrong already.
 
     Raises:
         MergeError: the adapter, the base or a runtime is unknown.
@@ -84,6 +98,9 @@ def check(source: str | Path, base: str | None = None, runtimes: Sequence[str] =
         if not contents.items:
             raise contents.refusals[0]
         lines = [*_own(contents), *_of_base(contents)]
+        if trial is not None and (not runtimes or "peft" in runtimes) and _complete(lines):
+            tried = trial(contents)
+            lines += [CheckLine("peft", "tried", tried)] if tried is not None else []
         for name in runtimes or RUNTIMES:
             counts = bool(runtimes) or RUNTIMES[name].decides_exit_code
             for limit, function in RUNTIMES[name].limits.items():
@@ -92,6 +109,10 @@ def check(source: str | Path, base: str | None = None, runtimes: Sequence[str] =
         return CheckReport(contents.label, len(contents.loras), ranks, tuple(lines))
     finally:
         contents.close()
+
+
+def _complete(lines: Sequence[CheckLine]) -> bool:
+    return not any(line.finding.verdict is CheckStatus.FAILS for line in lines)
 
 
 def _own(contents: Contents) -> list[CheckLine]:
@@ -110,7 +131,7 @@ def _of_base(contents: Contents) -> list[CheckLine]:
     wrong = [(item, text) for item in items if (text := misfit(item, contents, base))]
     lines = [
         CheckLine("base", "family", _same_family(contents, base)),
-        CheckLine("base", "tensors", _fit(items, wrong, base)),
+        CheckLine("base", "tensors", _fit(contents, items, wrong)),
     ]
     if len(wrong) == len(items):  # another model: further checks say nothing
         return lines
@@ -188,16 +209,26 @@ def _same_family(contents: Contents, base: Base) -> Finding:
 
 
 def _fit(
-    items: Sequence[NamedTensor], wrong: Sequence[tuple[NamedTensor, str]], base: Base
+    contents: Contents, items: Sequence[NamedTensor], wrong: Sequence[tuple[NamedTensor, str]]
 ) -> Finding:
     """Check that every tensor changes a parameter of the base, of the right shape."""
+    base = contents.base
+    assert base is not None
     if wrong:
+        sizes = [other_vocabulary(item, contents, base) for item, _ in wrong]
+        if all(sizes) and (rows := max(size[0] for size in sizes if size)):
+            return fails(
+                f"{len(wrong)} of {len(items)} tensors are of another vocabulary: {wrong[0][1]}",
+                f"base_model.resize_token_embeddings({rows}) before PEFT loads it, or robustmerge "
+                "export --format full",
+            )
         first, why = wrong[0]
         near = nearest(first, base)
         if near not in why:
             why += f"; the nearest is {near}"
         return fails(
-            f"{len(wrong)} of {len(items)} tensors do not fit {base.label}: {why}", _OTHER_BASE
+            f"{len(wrong)} of {len(items)} tensors do not fit {base.label}: {why}",
+            _OTHER_BASE if len(wrong) == len(items) else _OTHER_NAMES,
         )
     text = f"all {len(items)} tensors have a place in it"
     if hidden := unknown_shapes(items, base):

@@ -8,12 +8,15 @@ from difflib import get_close_matches
 from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.layout import canonical
+from ..adapter.promises import token_rows
 from ..adapter.reader import TensorRef
 from ..adapter.tensors import DTYPES
 from .contents import LORA, Contents, NamedTensor
 
 _EMBEDDING = (Part.EMBEDDING_A, Part.EMBEDDING_B)
 _FIRST = (Part.A, Part.EMBEDDING_A)
+VOCABULARY = ("embed_tokens.weight", "lm_head.weight")
+"""Ends of the names of parameters with one row for each token."""
 
 
 def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
@@ -22,6 +25,8 @@ def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     ref = _find(item, contents, base)
     if ref is None:
         return f"there is no {name}"
+    if sizes := other_vocabulary(item, contents, base):
+        return f"{item.ref.name} is of a vocabulary of {sizes[0]}, the base has {sizes[1]}"
     if not _shape_is_known(ref):
         return ""
     theirs = ref.spec.shape
@@ -29,6 +34,26 @@ def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     if _fits(item, theirs) or (transposed and _fits(item, theirs[::-1])):
         return ""
     return f"{item.ref.name} {list(item.shape)} does not go with {name} {list(theirs)}"
+
+
+def other_vocabulary(item: NamedTensor, contents: Contents, base: Base) -> tuple[int, int] | None:
+    """Return the sizes of the vocabulary in a tensor and in the base, where nothing else differs.
+
+    Of single rows, the size is the least that has them. None where the tensor is about no
+    vocabulary, fits, or does not fit for another reason.
+    """
+    name, part = parameter(item), item.key.part
+    ref = _find(item, contents, base)
+    if ref is None or not name.endswith(VOCABULARY) or not item.shape:
+        return None
+    theirs = ref.spec.shape
+    if part is Part.TOKENS:
+        rows = max(token_rows(contents.config, item.key.module), default=-1) + 1
+        return (rows, theirs[0]) if rows > theirs[0] and item.shape[1:] == theirs[1:] else None
+    ours = item.shape[-1] if part is Part.EMBEDDING_A else item.shape[0]
+    if ours == theirs[0] or part in (Part.A, Part.EMBEDDING_B):
+        return None
+    return (ours, theirs[0]) if _fits(item, (ours, *theirs[1:])) else None
 
 
 def nearest(item: NamedTensor, base: Base) -> str:

@@ -43,8 +43,9 @@ def check(
         json: Print as JSON.
     """
     from ..checks.check import check as check_adapter
+    from ..live.landing import try_landing
 
-    report = check_adapter(output, base, for_ or [])
+    report = check_adapter(output, base, for_ or [], try_landing)
     if json:
         print(json_format.dumps(_record(report), indent=2))
     else:

@@ -11,18 +11,18 @@ from __future__ import annotations
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..adapter.base import Base
-from ..adapter.keys import Part, parse
 from ..adapter.layout import canonical
 from ..checks.contents import Contents
 from ..checks.findings import Finding, fails, note, ok
 from ..errors import first_line
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 
@@ -57,7 +57,8 @@ def _build(folder: Path) -> PreTrainedModel | None:
                 built: PreTrainedModel = architecture(config)
                 return built
             auto = next(kind for kind in kinds if type(config) in kind._model_mapping)
-            return auto.from_config(config)  # type: ignore[no-any-return]
+            headed: PreTrainedModel = auto.from_config(config)
+            return headed
     except Exception:  # code of its own, settings of another version: nothing to try
         return None
 
@@ -76,23 +77,22 @@ def _count(model: PreTrainedModel, contents: Contents) -> Finding:
 
     tried = f"tried with transformers {transformers.__version__} and PEFT {peft.__version__}"
     try:
-        attached = peft.PeftModel.from_pretrained(
-            model, str(contents.folder), low_cpu_mem_usage=True
-        )
-        live = peft.get_peft_model_state_dict(attached, save_embedding_layers=False)
+        lost = _unexpected(peft.PeftModel.from_pretrained(model, str(contents.folder)), contents)
     except Exception as error:  # what PEFT makes of settings and models that do not go together
         return note(f"{tried}, which stopped: {first_line(error)}")
-    loaded = {_identity(name) for name, tensor in live.items() if not tensor.is_meta}
-    names = [i.ref.name for i in contents.items if i.key.part is not Part.BASE]
-    lost = [name for name in names if _identity(name) not in loaded]
     if lost:
         return fails(
-            f"{tried}: {len(lost)} of {len(names)} tensors are not in the model, such as {lost[0]}",
+            f"{tried}: {len(lost)} of {len(contents.items)} tensors find no place in the model, "
+            f"such as {lost[0]}",
             "merge with --layout hf, and check that",
         )
-    return ok(f"{tried}: all {len(names)} tensors are in the model")
+    return ok(f"{tried}: all {len(contents.items)} tensors find their place in the model")
 
 
-def _identity(name: str) -> Any:
-    key = parse(name)
-    return name if key is None else (canonical(key.module), key.part, key.leaf)
+def _unexpected(attached: PeftModel, contents: Contents) -> list[str]:
+    """Load an attached adapter once more, for PEFT to say which tensors it leaves out."""
+    mapping = getattr(attached.get_base_model(), "_checkpoint_conversion_mapping", None)
+    result = attached.load_adapter(
+        str(contents.folder), "default", **({"key_mapping": mapping} if mapping else {})
+    )
+    return list(result.unexpected_keys)
