@@ -224,7 +224,6 @@ WRITERS = {
     "robustmerge_bench.mini.training.experts": "a new expert, where there is none",
     "robustmerge_bench.paper.training.session": "checkpoints that this training wrote",
     "robustmerge_bench.paper.training.checkpoints": "checkpoints, after a check",
-    "robustmerge_bench.paper.answering.engines.attach": "inside a temporary folder",
     "robustmerge_bench.paper.study.limited": "inside the study's own folder",
     "robustmerge_bench.paper.study.folder": "answers that the study's record names",
 }

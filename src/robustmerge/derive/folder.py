@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
-from ..adapter.reader import BESIDE
 from ..adapter.settings import lora_settings, saved_modules
+from ..adapter.tensor_files import BESIDE
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter
 from ..factors import Factors
