@@ -12,7 +12,7 @@ from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter, TensorRef
 from ..checks.contents import Contents, NamedTensor
-from ..checks.tensor_locations import misfit, nearest
+from ..checks.tensor_locations import misfit, nearest, other_vocabulary
 from ..errors import MergeError
 
 
@@ -46,15 +46,30 @@ class AdapterChanges:
         if tensors := self.contents.of(part):
             raise MergeError(problem, where=str(tensors[0].ref), hint=hint)
 
-    def check_fit(self, base: Base) -> None:
+    def check_fit(self, base: Base, *, grows: bool = False) -> None:
         """Check that the base has a parameter for every tensor, with the right shape.
+
+        Args:
+            base: The base.
+            grows: A larger vocabulary than the base's is a change like others.
 
         Raises:
             MergeError: a tensor does not fit.
         """
         wrong = [(i, why) for i in self.items if (why := misfit(i, self.contents, base))]
+        sizes = [other_vocabulary(item, self.contents, base) for item, _ in wrong]
+        if grows and all(size and size[0] > size[1] for size in sizes):
+            return
         if not wrong:
             return
+        if all(sizes):
+            raise MergeError(
+                f"{len(wrong)} of {len(self.items)} tensors are of another vocabulary: "
+                f"{wrong[0][1]}",
+                where=f"{self.adapter.label}\n{base.label}",
+                hint="--format full grows the base with the adapter; or save the base after "
+                f"resize_token_embeddings({max(size[0] for size in sizes if size)}) and name that",
+            )
         first, why = wrong[0]
         near = nearest(first, base)
         more = f"; the nearest is {near}" if near and near not in why else ""

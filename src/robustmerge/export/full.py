@@ -13,9 +13,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,16 +22,24 @@ from torch import Tensor
 from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter, LoraModule, TensorRef
-from ..adapter.tensors import DTYPES
+from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError
 from ..files import check_space, read_json, write_json
 from ..threads import Progress
 from .changes import AdapterChanges
 from .companions import INDEX, SETTINGS, copy_all, other_files, read_settings, weight_files
 from .rewrite import NewTensor, rewrite
-
-_HEAD = "lm_head.weight"
-_EMBEDDINGS = "embed_tokens.weight"
+from .vocabulary import (
+    EMBEDDINGS,
+    HEAD,
+    TrainedRows,
+    VocabularyChanges,
+    grow_settings,
+    is_copy,
+    is_rows,
+    plan_vocabulary,
+    text_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,26 @@ class TensorEdit:
         updates: The modules whose updates are added to it.
         target: The tensor of the base that it replaces.
         magnitude: The norms that its rows are scaled to, where the adapter is a DoRA.
+        rows: Single rows that are replaced.
+        size: How many rows it has then, 0 where as many as before.
     """
 
     start: TensorRef
     updates: tuple[LoraModule, ...]
     target: TensorRef
     magnitude: TensorRef | None = None
+    rows: TrainedRows | None = None
+    size: int = 0
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Type and shape of the new tensor."""
+        old = self.target.spec
+        return TensorSpec(old.dtype, (self.size, *old.shape[1:])) if self.size else old
 
     def compute(self, adapter: Adapter) -> Tensor:
         """Return the new values, in float32, or in float64 where an input is."""
-        tensor = self.start.read()
+        tensor = self._first_value()
         for module in self.updates:
             factors = adapter.factors(module.name)
             A, B = factors.A, factors.B
@@ -67,6 +84,16 @@ class TensorEdit:
             tensor.mul_(scales[:, None])
         return tensor
 
+    def _first_value(self) -> Tensor:
+        """Return the values before the updates, with replaced and new rows."""
+        tensor = self.start.read()
+        if self.size > tensor.shape[0]:
+            more = tensor.new_zeros(self.size - len(tensor), *tensor.shape[1:])
+            tensor = torch.cat([tensor, more])
+        if self.rows is not None:
+            tensor[list(self.rows.rows)] = self.rows.values.read().to(tensor.dtype)
+        return tensor
+
 
 @dataclass(frozen=True)
 class BaseEdits:
@@ -76,11 +103,25 @@ class BaseEdits:
         edits: The new tensors, by the base's own names.
         unties: Whether embeddings and head differ afterwards, even if they were tied.
         head: An output head of its own, where it was the embeddings until now: name and edit.
+        vocabulary: What becomes of the rows of embeddings and head.
     """
 
     edits: Mapping[str, TensorEdit]
     unties: bool
     head: tuple[str, TensorEdit] | None
+    vocabulary: VocabularyChanges
+
+    @property
+    def growth(self) -> tuple[int, int]:
+        """By how many bytes and entries the checkpoint grows, a head of its own included."""
+        edits = self.edits.values()
+        pairs = [(e.spec, e.target.spec) for e in edits if e.size]
+        new = [self.head[1].spec] if self.head else []
+        return (
+            sum(a.nbytes - b.nbytes for a, b in pairs) + sum(s.nbytes for s in new),
+            sum(math.prod(a.shape) - math.prod(b.shape) for a, b in pairs)
+            + sum(math.prod(s.shape) for s in new),
+        )
 
 
 def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
@@ -90,25 +131,38 @@ def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
         MergeError: a tensor does not fit the base, or the base cannot be changed.
     """
     _refuse(changes, base)
-    changes.check_fit(base)
+    changes.check_fit(base, grows=True)
+    vocabulary = plan_vocabulary(changes, base)
+    _check_copies(changes, base, vocabulary)
     updates: dict[str, list[LoraModule]] = defaultdict(list)
     for module in changes.adapter.modules.values():
         updates[_parameter(module, base)].append(module)
     edits = {}
-    for name in sorted({*updates, *changes.replaced}):
+    replaced = {name: ref for name, ref in changes.replaced.items() if not is_rows(name)}
+    grown = [n for n in base.tensors if vocabulary.size and n.endswith((HEAD, EMBEDDINGS))]
+    for name in sorted({*updates, *replaced, *vocabulary.rows, *grown}):
+        if name == HEAD and vocabulary.one_weight:
+            continue
         # A head that is not stored is the embeddings, which stay as they are for its sake.
-        tied = base.weight("lm_head") if name == _HEAD else None
+        tied = base.weight("lm_head") if name == HEAD else None
         ref = _checked(base.tensors.get(name) or tied, name)
-        start = changes.replaced.get(name, ref)
+        start = replaced.get(name) or vocabulary.starts.get(name, ref)
         magnitudes = [
             changes.magnitudes[m.name] for m in updates[name] if m.name in changes.magnitudes
         ]
         edits[name] = TensorEdit(
-            start, tuple(updates[name]), ref, magnitudes[0] if magnitudes else None
+            start,
+            tuple(updates[name]),
+            ref,
+            magnitudes[0] if magnitudes else None,
+            vocabulary.rows.get(name),
+            vocabulary.size if name.endswith((HEAD, EMBEDDINGS)) else 0,
         )
     stored = {edit.target.name: edit for name, edit in edits.items() if name in base.tensors}
-    unties = any(name == _HEAD or name.endswith(_EMBEDDINGS) for name in edits)
-    return BaseEdits(stored, unties, _own_head(changes, base, edits) if unties else None)
+    changed = any(name == HEAD or name.endswith(EMBEDDINGS) for name in edits)
+    unties = changed and not vocabulary.one_weight
+    head = _own_head(base, edits, vocabulary) if unties else None
+    return BaseEdits(stored, unties, head, vocabulary)
 
 
 def write_full(
@@ -120,7 +174,7 @@ def write_full(
         MergeError: the disk is full, a value does not fit the base's type, or a file is damaged.
     """
     needed = sum(path.stat().st_size for path in [*weight_files(base), *other_files(base)])
-    check_space(folder, needed + (changed.head[1].target.spec.nbytes if changed.head else 0))
+    check_space(folder, needed + changed.growth[0])
     done, total = 0, len(changed.edits) + (changed.head is not None)
 
     def new(edit: TensorEdit) -> NewTensor:
@@ -130,7 +184,7 @@ def write_full(
             progress(done := done + 1, total)
             return tensor
 
-        return NewTensor(edit.target.spec, compute)
+        return NewTensor(edit.spec, compute)
 
     for path in weight_files(base):
         here = {n: new(e) for n, e in changed.edits.items() if e.target.file.path == path}
@@ -141,8 +195,10 @@ def write_full(
     copy_all([*index, *other_files(base)], folder)
     if changed.unties:
         _untie(folder)
-    if changed.head and index:
-        _add_to_index(folder / INDEX, *changed.head)
+    if changed.vocabulary.size:
+        grow_settings(folder / SETTINGS, changed.vocabulary.size)
+    if index and any(changed.growth):
+        _update_index(folder / INDEX, changed)
 
 
 def _parameter(module: LoraModule, base: Base) -> str:
@@ -168,27 +224,22 @@ def _refuse(changes: AdapterChanges, base: Base) -> None:
         )
     if changes.magnitudes:
         changes.refuse(Part.EMBEDDING_A, "DoRA on embeddings", "PEFT's merge_and_unload bakes it")
-    changes.refuse(
-        Part.TOKENS,
-        "single rows of the embeddings were trained (trainable_token_indices)",
-        "PEFT's merge_and_unload bakes these",
-    )
+
+
+def _check_copies(changes: AdapterChanges, base: Base, vocabulary: VocabularyChanges) -> None:
+    """Check that the adapter's copies of base weights are the base's."""
     for name, copy in changes.adapter.bases.items():
         module = name.removesuffix(".base_layer.weight")
+        if f"{module}.weight" in vocabulary.starts:
+            continue
         theirs = base.weight(module)
-        if theirs is None or not _equal(copy, theirs):
+        if theirs is None or not is_copy(copy, theirs):
             raise MergeError(
                 f"the adapter carries a copy of {module}.weight with other values than the base's",
                 where=f"{copy}\n{theirs or base.label}",
                 hint="the vocabulary was resized or the weights trained; save the base with them "
                 "and name that",
             )
-
-
-def _equal(copy: TensorRef, weight: TensorRef) -> bool:
-    if copy.spec.shape != weight.spec.shape or weight.spec.dtype not in DTYPES:
-        return False
-    return torch.equal(copy.read(), weight.read().to(DTYPES[copy.spec.dtype]).float())
 
 
 def _checked(ref: TensorRef | None, name: str) -> TensorRef:
@@ -203,51 +254,36 @@ def _checked(ref: TensorRef | None, name: str) -> TensorRef:
 
 
 def _own_head(
-    changes: AdapterChanges, base: Base, edits: Mapping[str, TensorEdit]
+    base: Base, edits: Mapping[str, TensorEdit], vocabulary: VocabularyChanges
 ) -> tuple[str, TensorEdit] | None:
-    """Return the head that a base with tied embeddings needs once one of the two is changed.
-
-    Raises:
-        MergeError: the adapter asks for tied embeddings.
-    """
+    """Return the head that a base with tied embeddings needs once one of the two is changed."""
     tied = base.weight("lm_head")
-    if changes.adapter.config.raw.get("ensure_weight_tying"):
-        raise MergeError(
-            "ensure_weight_tying is set, and the adapter changes the tied embeddings",
-            where=str(changes.adapter.config.path),
-            hint="PEFT's merge_and_unload bakes these",
-        )
-    if _HEAD in base.tensors or tied is None:
+    if HEAD in base.tensors or tied is None:
         return None
-    name = "language_model.lm_head.weight" if tied.name.startswith("language_model.") else _HEAD
-    return name, edits.get(_HEAD, TensorEdit(tied, (), tied))
+    name = "language_model.lm_head.weight" if tied.name.startswith("language_model.") else HEAD
+    grown = next((c for n, c in vocabulary.starts.items() if n.endswith(EMBEDDINGS)), tied)
+    edit = edits.get(HEAD) or TensorEdit(grown, (), tied, size=vocabulary.size)
+    return name, replace(edit, start=grown) if edit.start is tied else edit
 
 
 def _untie(folder: Path) -> None:
     """Set in the settings that the head has a weight of its own."""
     settings = read_json(folder / SETTINGS)
-    for part in (settings, *_text_settings(settings)):
+    for part in (settings, *text_settings(settings)):
         part["tie_word_embeddings"] = False
     write_json(folder / SETTINGS, settings)
 
 
-def _add_to_index(path: Path, name: str, edit: TensorEdit) -> None:
-    """Put a new tensor into the index."""
+def _update_index(path: Path, changed: BaseEdits) -> None:
+    """Put a head of its own into the index, and the new sizes."""
     index = read_json(path)
-    index["weight_map"][name] = edit.target.file.path.name
+    if changed.head is not None:
+        name, edit = changed.head
+        index["weight_map"][name] = edit.target.file.path.name
     metadata = index.get("metadata")
     if isinstance(metadata, dict):
-        more = {
-            "total_size": edit.target.spec.nbytes,
-            "total_parameters": math.prod(edit.target.spec.shape),
-        }
+        more = dict(zip(("total_size", "total_parameters"), changed.growth, strict=True))
         metadata |= {
             k: metadata[k] + n for k, n in more.items() if isinstance(metadata.get(k), int)
         }
     write_json(path, index)
-
-
-def _text_settings(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        v for k, v in settings.items() if k in ("text_config", "llm_config") and isinstance(v, dict)
-    ]

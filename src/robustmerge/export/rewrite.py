@@ -45,7 +45,7 @@ def rewrite(
         entries = read_header(old, source)
         before = os.fstat(old.fileno())
         with target.open("wb") as new:
-            start = _write_header(old, new, entries, added)
+            start = _write_header(old, new, entries, changed, added)
             for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
                 if name in changed:
                     _copy(old, new, start, entry.begin, source)
@@ -60,15 +60,27 @@ def rewrite(
 
 
 def _write_header(
-    old: BinaryIO, new: BinaryIO, entries: Mapping[str, HeaderEntry], added: Mapping[str, NewTensor]
+    old: BinaryIO,
+    new: BinaryIO,
+    entries: Mapping[str, HeaderEntry],
+    changed: Mapping[str, NewTensor],
+    added: Mapping[str, NewTensor],
 ) -> int:
-    """Write the header, with the added tensors in it; return where the old tensors begin."""
+    """Write the header, with added and larger tensors in it; return where the old ones begin."""
     old.seek(0)
     length = int.from_bytes(old.read(8), "little")
     text = old.read(length)
-    if added:
+    larger = {n: t for n, t in changed.items() if t.spec.shape != entries[n].shape}
+    if added or larger:
         header: dict[str, Any] = json.loads(text)
-        position = max((e.end for e in entries.values()), default=8 + length) - 8 - length
+        shift, data = 0, 8 + length
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
+            start = entry.begin - data + shift
+            if name in larger:
+                header[name]["shape"] = list(larger[name].spec.shape)
+                shift += larger[name].spec.nbytes - (entry.end - entry.begin)
+            header[name]["data_offsets"] = [start, entry.end - data + shift]
+        position = max((e.end for e in entries.values()), default=data) - data + shift
         for name, tensor in added.items():
             end = position + tensor.spec.nbytes
             header[name] = {
