@@ -82,12 +82,12 @@ def plan_vocabulary(changes: AdapterChanges, base: Base) -> VocabularyChanges:
         for name, copy in changes.adapter.bases.items()
         if size and copy.spec.shape[0] == size
     }
-    one = _is_one_weight(changes, base, rows, grows=size > 0)
-    found = VocabularyChanges(size, rows, starts, one)
+    is_one = _is_one_weight(changes, base, rows, grows=size > 0)
+    planned = VocabularyChanges(size, rows, starts, is_one)
     if size:
-        for name in _parameters(base, one_weight=one):
-            _check_rows(name, changes, base, found)
-    return found
+        for name in _parameters(base, one_weight=is_one):
+            _check_rows(name, changes, base, planned)
+    return planned
 
 
 def _parameters(base: Base, *, one_weight: bool) -> Iterator[str]:
@@ -133,19 +133,21 @@ def _is_transposed(head: LoraModule, embedding: LoraModule) -> bool:
     """Decide whether a head's B A is the transpose of an embedding's, factor by factor."""
     pairs = ((head.A, embedding.B), (head.B, embedding.A))
     same_scaling = head.scaling == embedding.scaling
-    return same_scaling and all(torch.equal(one.read(), two.read().T) for one, two in pairs)
+    return same_scaling and all(
+        torch.equal(first.read(), second.read().T) for first, second in pairs
+    )
 
 
-def _check_rows(name: str, changes: AdapterChanges, base: Base, found: VocabularyChanges) -> None:
+def _check_rows(name: str, changes: AdapterChanges, base: Base, planned: VocabularyChanges) -> None:
     ref = base.tensors.get(name) or base.weight("lm_head")
     assert ref is not None
-    before, size = ref.spec.shape[0], found.size
-    copy = found.starts.get(name)
+    before, size = ref.spec.shape[0], planned.size
+    copy = planned.starts.get(name)
     if copy is None and name == HEAD and HEAD not in base.tensors:
         # A head that was the embeddings starts as they do.
-        copy = next((c for n, c in found.starts.items() if n.endswith(EMBEDDINGS)), None)
+        copy = next((c for n, c in planned.starts.items() if n.endswith(EMBEDDINGS)), None)
     held = changes.replaced.get(name) or copy
-    rows = found.rows.get(name)
+    rows = planned.rows.get(name)
     if held is not None and held.spec.shape[0] == size:
         if copy is not None and not is_copy(copy, ref, before):
             raise MergeError(
