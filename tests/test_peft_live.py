@@ -39,8 +39,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[PeftModel, list[str
         pytest.param("task-arithmetic", {"rank": rank}, id=rank)
         for rank in ("input", "full", "energy:0.9")
     ]
-    # This one takes a pass over the whole model first.
-    + [pytest.param("ties", {"flavor": "paper", "weights": None}, id="ties-paper")],
+    # These take a pass over the whole model first.
+    + [
+        pytest.param("ties", {"flavor": "paper", "weights": None}, id="ties-paper"),
+        pytest.param("task-arithmetic", {"calibrate": "layer-polarization"}, id="polarized"),
+    ],
 )
 def test_same_as_merging_folders(
     name: str, more: Mapping[str, Any], saved: tuple[PeftModel, list[str]], tmp_path: Path
