@@ -535,6 +535,8 @@ MERGING = (
         "v[:, None] * A * by",
         "A * by",
         "tests/methods/test_esm.py",
+    ),
+    _plant(
         "errors in other tasks' output directions count as much as in the own",
         "quadratic.py::Quadratic.gradient",
         "self.P.mT @ X @ self.G",
