@@ -15,10 +15,11 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig
-from ..adapter.keys import PREFIX
-from ..adapter.reader import Adapter, TensorRef, weights_file
+from ..adapter.reader import Adapter, TensorRef
 from ..adapter.source import locate
+from ..adapter.tensor_files import weight_files
 from ..adapter.tensors import TensorFile, open_tensors
+from ..adapter.wrappers import PREFIX
 from ..errors import MergeError
 from ..factors import Factors
 from ..files import read_json
@@ -66,7 +67,14 @@ class KindAdapter:
         kind = find_kind(AdapterConfig(folder / FILE, raw))
         alpha = {"lora_alpha": raw["alpha"]} if "alpha" in raw else {}
         config = AdapterConfig(folder / FILE, {**raw, **alpha})
-        file = open_tensors(weights_file(folder, str(source)))
+        path, *shards = weight_files(folder, str(source))
+        if shards:
+            raise MergeError(
+                f"the weights are in {1 + len(shards)} shards, and one file is converted",
+                where=str(folder),
+                hint="load and save the adapter with PEFT, which writes one file",
+            )
+        file = open_tensors(path)
         modules: dict[str, dict[str, TensorRef]] = defaultdict(dict)
         shared, extras = {}, []
         pattern = re.compile(rf"(.+)\.({'|'.join(kind.parameters)})(?:\.weight)?")
