@@ -113,7 +113,8 @@ def test_methods_lists_all_and_shows_one(capsys: Capture) -> None:
     assert "arXiv:2502.17159" in page
     assert run(["methods", "--json"]) == 0
     names = [page["name"] for page in json.loads(capsys.readouterr().out)]
-    assert sorted(names) == sorted(x.name for x in (*methods.every(), *steps.every()))
+    every = (*methods.every(), *methods.with_model(), *steps.every())
+    assert sorted(names) == sorted(x.name for x in every)
     assert run(["methods", "pico"]) == 0
     both = capsys.readouterr().out
     assert "give the sum their mean norm" in both

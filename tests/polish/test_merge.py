@@ -148,7 +148,7 @@ BASE, SAMPLES = ["--base", "BASE"], ["--samples", "vqa.jsonl", "ocr.jsonl"]
         (SAMPLES, ["polishing runs the base model", "--base MODEL"]),
         (BASE, ["0 files of samples for 2 adapters", "one file of JSON lines per adapter"]),
         ([*BASE, *SAMPLES[:2]], ["1 files of samples for 2 adapters"]),
-        ([*BASE, *SAMPLES, "--weights", "1,-1"], ["weights [1.0, -1.0]", "weights from 0 on"]),
+        ([*BASE, *SAMPLES, "--weights", "2,-1"], ["weights [2.0, -1.0]", "weights from 0 on"]),
         ([*BASE, "--samples", "vqa.jsonl", "none.jsonl"], ["none.jsonl"]),
     ],
 )
