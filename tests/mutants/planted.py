@@ -13,6 +13,7 @@ from benchmark import BENCHMARK
 from mutant import Mutant, plant as _plant
 from scoring import SCORING
 
+from polish import POLISH
 from prompted import PROMPTED
 
 __all__ = ["PLANTED", "Mutant"]
@@ -733,4 +734,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING, *PROMPTED)
+PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING, *POLISH, *PROMPTED)

@@ -103,14 +103,18 @@ def test_results_of_other_methods_keep_their_names(trained: Path) -> None:
     assert job(trained, "regmean").facts()["unlabeled"] == SHOWN
 
 
-def test_relay_gets_the_base_and_samples_of_every_task(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "text", ["relay:prompts=2,held_out=1", "ties+polish:steps=5,prompts=2,held_out=1"]
+)
+def test_what_runs_the_model_gets_the_base_and_samples_of_every_task(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     class SeenError(Exception):
         pass
 
-    def merged(adapters: object, contender: Contender, output: Path, **options: object) -> None:
+    def merged(adapters: object, output: Path, **options: object) -> None:
         assert list(adapters) == list(requested.adapters)  # type: ignore[call-overload]
+        assert options["polish"] == ("5:held_out=1,prompts=2" if "polish" in text else None)
         assert options["base"] == requested.base
         files = options["samples"]
         assert isinstance(files, list)
@@ -122,10 +126,8 @@ def test_relay_gets_the_base_and_samples_of_every_task(
             assert not any("answer" in row for row in rows)
         raise SeenError
 
-    monkeypatch.setattr("robustmerge_bench.mini.runs.examine.merge_adapters", merged)
-    study = Comparison(
-        (Contender.parse("relay:prompts=2,held_out=1"),), ("input",), ("default",), ITEMS, SHOWN
-    )
+    monkeypatch.setattr("robustmerge_bench.mini.runs.examine.merge", merged)
+    study = Comparison((Contender.parse(text),), ("input",), ("default",), ITEMS, SHOWN)
     requested = make_jobs(trained, expert_sets(trained, ["shared"], [0]), study, built_in())[-1]
     assert requested.unlabeled == 3
     with pytest.raises(SeenError):

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import find_executable_batch_size
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from ..errors import MergeError
@@ -137,7 +136,6 @@ class _Training:
     ) -> None:
         self._merge, self._tasks, self._settings = merge, tasks, settings
         self._device, self._portion = device, portion
-        self._accelerator = Accelerator(cpu=device.type == "cpu")
         self._optimizer = torch.optim.AdamW(
             merge.parameters, settings.rate, weight_decay=0.0, foreach=True
         )
@@ -178,10 +176,10 @@ class _Training:
                 task, number = chosen[n]
                 share = self._tasks[task].weight / positions[task]
                 loss = loss + share * self._tasks[task].targets[number].divergence(row).sum()
-            self._accelerator.backward(loss)
+            loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         self._check_finite(total)
-        self._accelerator.clip_grad_norm_(self._merge.parameters, _CLIP)
+        nn.utils.clip_grad_norm_(self._merge.parameters, _CLIP)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
