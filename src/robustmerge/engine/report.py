@@ -103,7 +103,8 @@ class MergeReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The plan's and the run's warnings, how many modules have remarks, if little is left."""
-        own = remarks(self.modules, self.rank)
+        # A walk's later modules make up for what the rank takes from earlier ones.
+        own = remarks(self.modules, self.rank, cut_is_loss=not self.plan.method.run)
         return (*self.plan.warnings, *self.facts.warnings, *own, *self.polished.warnings)
 
     def record(self) -> dict[str, Any]:
@@ -156,14 +157,22 @@ def energy_kept(modules: Sequence[ModuleReport]) -> tuple[float, float]:
     return sum(kept) / len(kept), min(kept)
 
 
-def remarks(modules: Sequence[ModuleReport], rank: int) -> tuple[str, ...]:
-    """Return warnings about a finished merge: what all modules remark, and where more is."""
+def remarks(
+    modules: Sequence[ModuleReport], rank: int, *, cut_is_loss: bool = True
+) -> tuple[str, ...]:
+    """Return warnings about a finished merge: what all modules remark, and where more is.
+
+    Args:
+        modules: The modules' lines.
+        rank: The output's rank.
+        cut_is_loss: Whether what the rank takes is lost.
+    """
     everywhere = [note for note in modules[0].notes if all(note in m.notes for m in modules)]
     warnings = everywhere.copy()
     noted = [m.name for m in modules if set(m.notes) - set(everywhere)]
     if noted:
         warnings.append(f"{len(noted)} modules have remarks, such as {noted[0]}")
-    if (kept := energy_kept(modules)[0]) < _LITTLE:
+    if cut_is_loss and (kept := energy_kept(modules)[0]) < _LITTLE:
         warnings.append(
             f"rank {rank} keeps {kept:.0%} of the merged updates' energy; what is left may not be "
             "what the method is about: rank full or energy:0.9 keeps more"

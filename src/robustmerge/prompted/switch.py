@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from ..adapter import layout
@@ -41,6 +43,8 @@ class SwitchedModel:
         self.model, self.layers = model, layers
         self._updates: dict[str, tuple[Tensor, Tensor]] = {}
         self._extras = _places(model, extras)
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        self._switches: list[Any] = [m for m in model.modules() if isinstance(m, kinds)]
         self._state: str | None = None
 
     @contextmanager
@@ -63,13 +67,17 @@ class SwitchedModel:
 
     def adapter(self, name: str) -> None:
         """Compute with an adapter, its fully trained parameters included."""
-        if self._state != name:
-            if self._state in (_MERGED, _BASE, None):
-                self.model.base_model.enable_adapter_layers()
-            self._swap(_BASE)
-            self.model.set_adapter(name)
-            self.model.requires_grad_(False)
-            self._state = name
+        if self._state == name:
+            return
+        self._swap(_BASE)
+        # What PEFT's own set_adapter does, without a look at every module and parameter.
+        for module in self._switches:
+            saved = getattr(module, "modules_to_save", None)
+            has = saved is None or name in saved
+            module.enable_adapters(has)
+            if has:
+                module.set_adapter(name)
+        self._state = name
 
     def base(self) -> None:
         """Compute without any adapter."""
@@ -91,7 +99,8 @@ class SwitchedModel:
     def _off(self, state: str) -> None:
         if self._state != state:
             if self._state not in (_BASE, _MERGED):
-                self.model.base_model.disable_adapter_layers()
+                for module in self._switches:
+                    module.enable_adapters(False)
             self._swap(state)
             self._state = state
 
