@@ -5,6 +5,7 @@
 A merge is made from the first validation items of every seen task (at most 40) and scored on the
 validation items from 100 to 179, which no merge is made from. One JSON file is written per case.
 
+    own           32 prompts of each expert's task, at the rank of one expert and at full rank
     few           4, 8 and 16 prompts of each task, at the rank of one expert and at full rank
     masses        token weights without gradients
     noise         noise in the place of images
@@ -53,6 +54,7 @@ class Case:
 
 
 CASES: Mapping[str, Sequence[Case]] = {
+    "own": [Case("own-input"), Case("own-full", "full")],
     "few": [
         Case(f"few-{n}-{rank}", rank, {"prompts": n, "held_out": 4})
         for n in (8, 4, 16)

@@ -19,7 +19,7 @@ It merges by distinguishing tasks by their prompts: prompts of another task ruin
 tasks with the same prompts. The report has the share of each adapter's divergence from the base
 that is left on prompts that were held out.
 
-Source: this package; formulas, measurements and limits are in the documentation.
+Source: this package; docs/ours-relay.md has formulas, measurements and limits.
 """
 
 from __future__ import annotations
