@@ -64,10 +64,11 @@ def test_options_of_the_run_arrive(tmp_path: Path) -> None:
     report = robustmerge.merge(
         [Path(folder) for folder in folders],
         tmp_path / "out",
+        method="task-arithmetic",
         workers=1,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert report.recipe == Recipe(tuple(folders))
+    assert report.recipe == Recipe(tuple(folders), method="task-arithmetic")
     assert calls == [(n, 6) for n in range(1, 7)]
     with pytest.raises(MergeError, match="the output exists"):
         robustmerge.merge(folders, tmp_path / "out")

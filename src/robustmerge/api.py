@@ -13,7 +13,16 @@ from .derive.report import DerivedReport
 from .diagnosis.run import run_diagnosis
 from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
-from .engine.options import Dora, DType, ExtrasIn, ExtrasPolicy, Layout, Missing, ScaleOver
+from .engine.options import (
+    DEFAULT_METHOD,
+    Dora,
+    DType,
+    ExtrasIn,
+    ExtrasPolicy,
+    Layout,
+    Missing,
+    ScaleOver,
+)
 from .engine.recipe import Recipe
 from .engine.report import MergeReport
 from .engine.resize import resize_adapter
@@ -26,7 +35,7 @@ def merge(
     adapters: Sequence[str | Path],
     output: str | Path,
     *,
-    method: str = "robustmerge",
+    method: str = DEFAULT_METHOD,
     weights: Sequence[float] | None = None,
     scale: float | str = 1.0,
     scale_over: ScaleOver = "model",
@@ -71,7 +80,8 @@ def merge(
     Args:
         adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
         output: The folder to write; it appears whole or not at all.
-        method: Merge method; `robustmerge.methods.every()` lists them.
+        method: Merge method; `robustmerge.methods.every()` lists them. `robustmerge` is the
+            paper's; `drift`, the default, has no scale to choose.
         weights: One coefficient per adapter; 1 each where not given.
         scale: One factor on every merged update, or the rule that determines it: mean,
             norm-matched, geometric-middle or kept.
@@ -90,8 +100,7 @@ def merge(
         missing: Modules that are missing in some adapters: refuse, count as zero, or drop.
         leave_out: Modules and fully trained parameters to leave out, as shell patterns of their
             names such as "*vision_tower*"; the report's warnings say what that loses.
-        accept_settings: Settings that this version does not know, and that change nothing the
-            adapters compute.
+        accept_settings: Unknown settings that change nothing the adapters compute.
         layout: How modules are named in the output: hf, hf-old, flat or llava; as in the first
             adapter where not given.
         extras: Fully trained parameters: mean, or sum of changes to the base.
@@ -100,8 +109,7 @@ def merge(
         plugins: Python files or modules that register methods of your own.
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         samples: One file of JSON lines per adapter, for methods that run the base model.
-        work: Folder for unfinished work of such a method: stopped, the same call goes on from
-            there.
+        work: Folder for unfinished work of such a method, from which the same call goes on.
         polish: Gradient steps after the merge, towards the adapters' own answers to the prompts in
             samples, such as 300 or "300:rate=2e-4,prompts=64".
         force: Replace a merge that is already there.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .adapter.config import AdapterConfig
 from .collect.live import collect
-from .engine.options import ScaleOver
+from .engine.options import DEFAULT_METHOD, ScaleOver
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept, remarks
 from .engine.run import MergedModule
@@ -63,7 +63,7 @@ def add_merged_adapter(
     adapters: Sequence[str],
     adapter_name: str,
     *,
-    method: str = "robustmerge",
+    method: str = DEFAULT_METHOD,
     weights: Sequence[float] | None = None,
     scale: float | str = 1.0,
     scale_over: ScaleOver = "model",

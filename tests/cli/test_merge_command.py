@@ -29,7 +29,7 @@ def test_merge_prints_a_short_table(tmp_path: Path, capsys: Capture) -> None:
 def test_options_reach_the_recipe(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     arguments = [
-        *("merge", *trio(tmp_path), "-o", str(out), "--json"),
+        *("merge", *trio(tmp_path), "-o", str(out), "--json", "--method", "robustmerge"),
         *("--set", "density=0.5", "--set", "gain-A=1.5", "--weights", "1,2,0.5"),
         *("--scale", "0.7", "--rank", "6", "--dtype", "float16", "--seed", "3", "--workers", "1"),
     ]
@@ -69,8 +69,9 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: Capture) -> None:
     ("arguments", "words"),
     [
         (["--method", "robustmrge", "-o", "out"], "did you mean robustmerge?"),
-        (["--set", "densty=1", "-o", "out"], "did you mean density?"),
-        (["--set", "density=2", "-o", "out"], "it is float > 0 and <= 1"),
+        (["--set", "rigde=1", "-o", "out"], "did you mean ridge?"),
+        (["--set", "crosstalk=2", "-o", "out"], "it is float > 0 and <= 1"),
+        (["--set", "gain-A=2", "-o", "out"], "it is a parameter of robustmerge"),
         (["--set", "density", "-o", "out"], "name=value"),
         (["--weights", "1,x", "-o", "out"], "--weights 1,1,0.5"),
         (["--weights", "1,1", "-o", "out"], "2 weights for 3 adapters"),

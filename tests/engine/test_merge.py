@@ -46,9 +46,9 @@ def assert_close(
         assert (got[name] - tensor).norm() <= tolerance * tensor.norm(), name
 
 
-def test_the_default_method_on_folders(tmp_path: Path) -> None:
+def test_a_method_on_folders(tmp_path: Path) -> None:
     sources = trio(tmp_path)
-    report = merge(sources, tmp_path / "out")
+    report = merge(sources, tmp_path / "out", method="robustmerge")
     merged = deltas(tmp_path / "out")
     files = [load_file(Path(s) / "adapter_model.safetensors") for s in sources]
     method = methods.get("robustmerge")
@@ -157,9 +157,9 @@ def test_overrides_by_pattern_and_the_last_one_wins(tmp_path: Path) -> None:
 
 def test_overrides_change_parameters_of_the_method(tmp_path: Path) -> None:
     sources = trio(tmp_path)
-    merge(sources, tmp_path / "plain")
+    merge(sources, tmp_path / "plain", method="robustmerge")
     overrides = (Override("*.mlp.*", parameters={"gain_A": 6}),)
-    merge(sources, tmp_path / "out", modules=overrides)
+    merge(sources, tmp_path / "out", method="robustmerge", modules=overrides)
     got, plain = deltas(tmp_path / "out"), deltas(tmp_path / "plain")
     for name, tensor in plain.items():
         factor = 3 if ".mlp." in name else 1

@@ -55,7 +55,8 @@ def merge(
 ) -> None:
     """Merge adapters into one adapter.
 
-    The default method is robustmerge. `robustmerge methods` lists all methods and their parameters.
+    The default method is drift, which needs nothing but the adapters and has no scale to choose;
+    --method robustmerge is the paper's. `robustmerge methods` lists all methods and parameters.
 
     Args:
         sources: Adapter folders or Hub ids owner/name[@revision][:subfolder], or one recipe.yaml.

@@ -13,9 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.merge import merge_recipe
+from ..engine.options import DEFAULT_METHOD
 from ..engine.plan import MergePlan, make_plan
 from ..engine.recipe import Recipe
 from ..engine.report import MergeReport
+
+_WHY_DEFAULT = "the default: best from files alone, nothing to tune (docs/ours.md)"
 
 
 def run(
@@ -110,7 +113,9 @@ def _print_report(report: MergeReport) -> None:
 
 def _method(recipe: Recipe) -> str:
     parameters = ", ".join(f"{k}={v}" for k, v in recipe.parameters.items())
-    return f"{recipe.method} ({parameters})" if parameters else recipe.method
+    if parameters:
+        return f"{recipe.method} ({parameters})"
+    return f"{recipe.method}, {_WHY_DEFAULT}" if recipe.method == DEFAULT_METHOD else recipe.method
 
 
 def _stages(recipe: Recipe, factors: Sequence[float] = ()) -> dict[str, str]:

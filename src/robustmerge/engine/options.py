@@ -37,6 +37,9 @@ ExtrasPolicy = Literal["mean", "sum"]
 ExtrasIn = Literal["adapter", "beside"]
 Dora = Literal["refuse", "mean"]
 
+DEFAULT_METHOD = "drift"
+"""The best from files alone on the benchmark, with nothing to tune: docs/ours.md."""
+
 Reader = Callable[[str, object], object]
 """Takes a field's name and a value; returns the value in the field's type or raises MergeError."""
 
@@ -106,7 +109,7 @@ class MergeOptions:
             settings as in 300:rate=2e-4,prompts=64.
     """
 
-    method: Annotated[str, Parameter(name=["--method", "-m"])] = "robustmerge"
+    method: Annotated[str, Parameter(name=["--method", "-m"])] = DEFAULT_METHOD
     weights: Annotated[
         tuple[float, ...] | None,
         Read(read_numbers),

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Interval
 
-from ..errors import MergeError, unknown
+from ..errors import MergeError, few, unknown
 from ..factors import Result, Stack
 from ..parameters import Parameter, configure, read_signature
 
@@ -122,13 +122,15 @@ class Method:
             MergeError: unknown parameter, or a value out of its bounds.
         """
         for name in set(settings) - set(self.parameters):
-            if variants := [
-                m.name for m in every() if m.is_variant_of(self) and name in m.parameters
+            having = [m for m in every() if name in m.parameters]
+            if variants := [m.name for m in having if m.is_variant_of(self)] or [
+                m.name for m in having
             ]:
                 raise MergeError(
                     f"unknown parameter of method {self.name!r} {name!r}",
                     where=where,
-                    hint=f"it is a parameter of {' and '.join(variants)}",
+                    hint=f"it is a parameter of {few(variants)}; {self.name} has: "
+                    f"{', '.join(sorted(self.parameters)) or 'none'}",
                 )
         return configure(self.parameters, settings, f"method {self.name!r}", where=where)
 
