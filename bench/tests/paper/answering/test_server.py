@@ -120,10 +120,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vllm]:
     made.server_close()
 
 
-def engine(server: Vllm, settings: Mapping[str, Any] = LLAVA, **more: Any) -> ServerEngine:
+def engine(
+    server: Vllm, settings: Mapping[str, Any] = LLAVA, base: str = ".", **more: Any
+) -> ServerEngine:
     arguments = {"model": "merged", "workers": 3} | more
     options = AnsweringOptions(engine="server", url=server.url, **arguments)
-    return ServerEngine(settings=settings, options=options)
+    return ServerEngine(base=base, settings=settings, options=options)
 
 
 def questions(folder: Path, n: int = 5) -> list[Request]:
@@ -150,6 +152,41 @@ def test_what_the_server_is_sent(server: Vllm, tmp_path: Path) -> None:
     assert server.keys == {"Bearer none"}
     assert "stream" not in server.requests[0]
     assert {one["repetition_penalty"] for one in server.requests} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "adds"),
+    [
+        (LLAVA, {"chat_template.jinja": "{{ bos_token }}"}, True),  # not the one that is served
+        (QWEN, {}, True),
+        (QWEN, {"chat_template.jinja": "<|im_start|>{{ x }}"}, True),
+        (QWEN, {"chat_template.jinja": "{{ bos_token }}{{ x }}"}, False),
+        (QWEN, {"chat_template.json": json.dumps({"chat_template": "{{bos_token}}"})}, False),
+        (
+            QWEN,
+            {
+                "tokenizer_config.json": json.dumps(
+                    {"chat_template": "<s>{{x}}", "bos_token": "<s>"}
+                )
+            },
+            False,
+        ),
+        (QWEN, {"tokenizer_config.json": json.dumps({"bos_token": {"content": "<s>"}})}, True),
+    ],
+)
+def test_the_token_that_begins_a_text_is_sent_once(
+    settings: Mapping[str, Any],
+    files: Mapping[str, str],
+    adds: bool,
+    server: Vllm,
+    tmp_path: Path,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    asked = engine(server, settings, str(tmp_path))
+    asked.answer(questions(tmp_path, 1))
+    assert server.requests[0]["add_special_tokens"] is adds
+    assert asked.facts()["add_special_tokens"] is adds
 
 
 def test_other_families_get_images_as_they_are(server: Vllm, tmp_path: Path) -> None:
@@ -207,7 +244,7 @@ def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
     options = AnsweringOptions(engine="server", url="http://127.0.0.1:9/v1", model="m")
     with pytest.raises(MergeError, match="does not answer") as caught:
-        ServerEngine(settings=LLAVA, options=options)
+        ServerEngine(base=".", settings=LLAVA, options=options)
     assert "127.0.0.1:9" in str(caught.value)
 
 

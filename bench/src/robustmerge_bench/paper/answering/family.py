@@ -15,6 +15,7 @@ from .options import PromptOption
 from .questions import TaskPrompts
 
 _SETTINGS = "config.json"
+_TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
 def settings_of(base: str) -> Mapping[str, Any]:
@@ -43,6 +44,24 @@ def is_llava_15(settings: Mapping[str, Any]) -> bool:
     return settings.get("model_type") == "llava" and all(
         (settings.get(part) or {}).get("model_type", kind) == kind for part, kind in parts.items()
     )
+
+
+def template_begins_text(base: str) -> bool:
+    """Return whether a base's own chat template writes the token that begins a text.
+
+    A server that puts questions into the template adds no such token of its own unless asked.
+    """
+    folder = local_folder(base)
+    if folder is None:
+        folder = Path(snapshot(base, base, None, list(_TEMPLATES)))
+    jinja = folder / _TEMPLATES[0]
+    tables = [read_json(folder / name) for name in _TEMPLATES[1:] if (folder / name).is_file()]
+    templates = [str(table.get("chat_template") or "") for table in tables]
+    templates += [jinja.read_text(encoding="utf-8")] if jinja.is_file() else []
+    tokens = [table.get("bos_token") for table in tables]
+    texts = [token.get("content") if isinstance(token, dict) else token for token in tokens]
+    marks = ["bos_token", *(str(text) for text in texts if text)]
+    return any(mark in template for template in templates for mark in marks)
 
 
 def is_clip(settings: Mapping[str, Any]) -> bool:

@@ -93,7 +93,7 @@ def open_engine(
     if options.engine == "server":
         from .engines.server import ServerEngine
 
-        return ServerEngine(settings=settings, options=options)
+        return ServerEngine(base=base, settings=settings, options=options)
     from .engines.live import LocalEngine
 
     return LocalEngine(

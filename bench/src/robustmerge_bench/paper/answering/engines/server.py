@@ -2,9 +2,10 @@
 
     vllm serve BASE --enable-lora --lora-modules merged=OUT --max-lora-rank 64
 
-The server puts the question into its own chat template and tokenizes it. `--chat-template` with the
-file `vicuna_v1.jinja` in this folder gives LLaVA-1.5's prompt word for word; tokens right after an
-image may still differ from the original code's.
+The server puts the question into its own chat template and tokenizes it. It is asked to add the
+token that begins a text, as transformers does, unless the base's template writes that itself.
+`--chat-template` with the file `vicuna_v1.jinja` in this folder gives LLaVA-1.5's prompt word for
+word; tokens right after an image may still differ from the original code's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from robustmerge.collect.processor import open_image
 from robustmerge.errors import MergeError, unknown
 
 from ..engine import Request
-from ..family import is_llava_15
+from ..family import is_llava_15, template_begins_text
 from ..images import frame_image
 from ..options import AnsweringOptions
 
@@ -41,12 +42,16 @@ class ServerEngine:
         window: Requests that are sent before answers are written.
     """
 
-    def __init__(self, *, settings: Mapping[str, Any], options: AnsweringOptions) -> None:
+    def __init__(
+        self, *, base: str, settings: Mapping[str, Any], options: AnsweringOptions
+    ) -> None:
         """Connect to the server of the options, given the content of the base's config.json."""
         assert options.url is not None
         assert options.model is not None
         self._options, self._model, self._url = options, options.model, options.url
         self._frames = is_llava_15(settings)
+        # For LLaVA-1.5 the server has the template of this folder, which does not begin the text.
+        self._adds_special_tokens = self._frames or not template_begins_text(base)
         self.window = 4 * options.workers
         self._client = openai.OpenAI(
             base_url=options.url,
@@ -61,6 +66,7 @@ class ServerEngine:
         return {
             "url": self._url,
             "pictures": "as the task's script" if self._frames else "as they are",
+            "add_special_tokens": self._adds_special_tokens,
             "versions": {"openai": openai.__version__},
         }
 
@@ -79,7 +85,10 @@ class ServerEngine:
                 messages=[{"role": "user", "content": self._content(request)}],
                 max_tokens=request.max_new_tokens,
                 temperature=0,
-                extra_body={"repetition_penalty": 1.0},  # overrides generation_config.json
+                extra_body={
+                    "repetition_penalty": 1.0,  # overrides generation_config.json
+                    "add_special_tokens": self._adds_special_tokens,
+                },
             )
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
