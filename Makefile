@@ -9,7 +9,7 @@ CODE := src tests benchmarks bench conftest.py
 BUILD := 'pip>=25' 'hatchling>=1.25' 'editables>=0.5'
 
 .PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
-	analysis mutants clean
+	analysis clients mutants clean
 
 $(VENV)/.dev: $(CONSTRAINTS) pyproject.toml bench/pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -86,8 +86,13 @@ minibench: $(VENV)/.dev
 analysis: $(VENV)/.dev
 	$(PY) bench/documents/analysis.py $(ARGS)
 
+# The programs that load adapters, each in an environment under .clients; writes docs/clients.md.
+clients: $(VENV)/.dev
+	$(PY) -m pytest -q -m clients tests/clients
+	PYTHONPATH=tests $(PY) -m clients.matrix
+
 mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest .venv-newest.txt .venv-lowest.txt dist site demo
+	rm -rf .clients .venv .venv-newest .venv-lowest .venv-newest.txt .venv-lowest.txt dist site demo

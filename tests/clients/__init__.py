@@ -1,0 +1,1 @@
+"""Real programs that load adapters, each in an environment of its own: `make clients`."""
