@@ -367,7 +367,11 @@ def diagnose(
             the diagnosis of merges needs, is not installed
     """
     if isinstance(adapters, str) or isinstance(merged, str):
-        raise MergeError("a single name where a list is needed", where="robustmerge.diagnose")
+        raise MergeError(
+            "a single name where a list is needed",
+            where="robustmerge.diagnose",
+            hint='diagnose(["a", "b"], ["merged"])',
+        )
     return run_diagnosis(
         [str(a) for a in adapters],
         [str(m) for m in merged],

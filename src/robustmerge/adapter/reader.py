@@ -210,7 +210,8 @@ class Adapter:
             raise MergeError(
                 "a bias of lora_B, which plain LoRA does not have",
                 where=str(ref),
-                hint="train with lora_bias=false",
+                hint="PEFT bakes it into the base: PeftModel.from_pretrained(base, FOLDER)"
+                ".merge_and_unload(); or train with lora_bias=false",
             )
 
     def _pair(self, parsed: list[tuple[Key, TensorRef]]) -> dict[str, LoraModule]:

@@ -22,6 +22,7 @@ from .runtimes import RUNTIMES, judge
 from .tensor_locations import misfit, nearest, other_vocabulary, unknown_shapes
 
 RECORD = "merge.json"
+_AGAIN = "copy the folder again, or merge again"
 _OTHER_BASE = "name the base model that the adapter was trained on"
 _OTHER_NAMES = (
     "the others fit, so that it may be the right base: these modules have other names or shapes in "
@@ -153,17 +154,16 @@ def _readable(contents: Contents) -> Finding:
 
 def _unchanged(folder: Path) -> Finding:
     """Check that the files are those the merge wrote."""
-    again = "copy the folder again, or merge again"
     try:
         recorded = _recorded(folder)
     except MergeError as error:
-        return fails(error.problem, again)
+        return fails(error.problem, _AGAIN)
     missing = [name for name in recorded if not (folder / name).is_file()]
     if missing:
-        return fails(f"missing, though {RECORD} records it: {few(missing)}", again)
+        return fails(f"missing, though {RECORD} records it: {few(missing)}", _AGAIN)
     changed = [name for name, digest in recorded.items() if sha256(folder / name) != digest]
     if changed:
-        return fails(f"not what the merge wrote: {few(changed)}", again)
+        return fails(f"not what the merge wrote: {few(changed)}", _AGAIN)
     return ok(f"the {len(recorded)} files are what the merge wrote")
 
 
@@ -173,10 +173,14 @@ def _recorded(folder: Path) -> dict[str, str]:
     try:
         hashes = dict(record["output"]["sha256"])
     except (KeyError, TypeError, ValueError):
-        raise MergeError(f"{RECORD} records no hashes", where=str(folder / RECORD)) from None
+        raise MergeError(
+            f"{RECORD} records no hashes", where=str(folder / RECORD), hint=_AGAIN
+        ) from None
     odd = [name for name in hashes if Path(name).name != name]
     if odd:
-        raise MergeError(f"{RECORD} names files elsewhere: {few(odd)}", where=str(folder / RECORD))
+        raise MergeError(
+            f"{RECORD} names files elsewhere: {few(odd)}", where=str(folder / RECORD), hint=_AGAIN
+        )
     return hashes
 
 
