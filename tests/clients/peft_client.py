@@ -195,6 +195,8 @@ def compare(job: dict[str, Any]) -> list[str]:
     except Exception as error:
         return [f"input: {type(error).__name__}"] * len(job["outputs"])
     moved = {name for name in bare if differ(bare[name], wanted[name])}
+    if not moved:
+        return ["input: loads nothing"] * len(job["outputs"])
     return [judge(base, bare, wanted, moved, Path(output)) for output in job["outputs"]]
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from factories.adapters import LLM, adapter, deltas, trio
 from robustmerge import methods
+from robustmerge.adapter.layout import written
 from robustmerge.adapter.source import is_hub_id
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Override, Recipe
@@ -186,9 +187,21 @@ def test_the_settings_are_those_of_a_plain_lora(tmp_path: Path) -> None:
     assert config["use_rslora"] is False
     assert config["rank_pattern"] == config["alpha_pattern"] == {}
     assert config["base_model_name_or_path"] == "tiny/base"
+    assert sorted(config["target_modules"]) == sorted(LLM)
+    assert None not in config.values()
+    # PEFT 0.13 knows these, and refuses any other name.
+    assert config.keys() <= {
+        *("peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout"),
+        *("bias", "fan_in_fan_out", "inference_mode", "init_lora_weights", "target_modules"),
+        *("rank_pattern", "alpha_pattern", "use_rslora", "use_dora"),
+    }
+
+
+def test_short_names_select_the_modules_of_a_language_model(tmp_path: Path) -> None:
+    flat = {written(name, "flat"): shape for name, shape in LLM.items()}
+    merge([str(adapter(tmp_path / "a", modules=flat))], tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["target_modules"] == ["down_proj", "q_proj", "v_proj"]
-    assert "vision_tower" in config["exclude_modules"]
-    assert "modules_to_save" not in config
 
 
 def test_modules_that_no_short_name_selects_are_named_in_full(tmp_path: Path) -> None:

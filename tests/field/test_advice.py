@@ -17,7 +17,7 @@ VERBS = ("merge", "show", "check", "export", "diagnose", "collect", "resize", "m
 OF_PROGRAMS = {
     *("--max-lora-rank", "--enable-tower-connector-lora"),  # vLLM
     *("--chat-template", "--lora-modules", "--enable-lora"),
-    *("--load-options", "--no-deps"),
+    *("--include", "--local-dir"),  # hf download
 }
 """Options of other programs that advice may name."""
 ADVICE = {"hint", "advice"}

@@ -27,8 +27,8 @@ def plain_lora(
 ) -> dict[str, Any]:
     """Make an adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
 
-    A setting without a value is left out: PEFT refuses names that it does not know yet, such as
-    `exclude_modules` before 0.14, whatever their value.
+    A setting without a value is left out: PEFT refuses names that it does not know yet, whatever
+    their value.
 
     Args:
         first: The first adapter, whose task type and wiring are kept.
@@ -74,7 +74,7 @@ def lora_settings(
         saved: The `modules_to_save`.
         vision: The base is known to be a vision-language model.
     """
-    targets, exclude = _targets(canonical, written, vision=vision)
+    targets = _targets(canonical, written, vision=vision)
     settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),
@@ -87,7 +87,6 @@ def lora_settings(
         "inference_mode": True,
         "init_lora_weights": True,
         "target_modules": targets,
-        "exclude_modules": exclude,
         "modules_to_save": list(saved) or None,
         "rank_pattern": {},
         "alpha_pattern": {},
@@ -120,32 +119,27 @@ def _covers(entry: str, parts: list[str]) -> bool:
     return any(parts[i : i + len(wanted)] == wanted for i in range(len(parts)))
 
 
-def _targets(
-    canonical: Sequence[str], written: Sequence[str], *, vision: bool
-) -> tuple[list[str], str | None]:
-    """Return the `target_modules` and `exclude_modules` that select exactly these modules.
+def _targets(canonical: Sequence[str], written: Sequence[str], *, vision: bool) -> list[str]:
+    """Return the `target_modules` that select exactly these modules.
 
-    Servers want short names. They are used where every block of the language model has the same
-    modules and nothing outside is adapted; vision towers with the same leaf names are excluded by
-    pattern. Otherwise modules are named in full, by their names in every generation of transformers
-    that loads the tensors.
+    Short names are used in a language model, where every block has the same modules. A vision tower
+    may have modules of the same short names, and PEFT excludes modules only since 0.14, so that
+    those of a vision-language model are named in full, by their names in every generation of
+    transformers that loads the tensors.
 
     Args:
         canonical: Canonical names.
         written: The same modules' names in the result.
         vision: The base is known to be a vision-language model.
     """
-    short = _short_targets(canonical, written)
-    if short and not any(re.fullmatch(layout.NOT_LANGUAGE, name) for name in written):
-        return short, layout.NOT_LANGUAGE
     outside = any(layout.tower(name) != "language" for name in canonical)
     text_only = all(
         name == layout.written(canon, layout.FLAT)
         for canon, name in zip(canonical, written, strict=True)
     )
     if text_only and not vision and not outside:  # names of a language model, in all generations
-        return list(written), None
-    return list(dict.fromkeys(n for name in written for n in layout.live_names(name))), None
+        return _short_targets(canonical, written) or list(written)
+    return list(dict.fromkeys(n for name in written for n in layout.live_names(name)))
 
 
 def _short_targets(canonical: Sequence[str], written: Sequence[str]) -> list[str]:

@@ -132,7 +132,7 @@ def find_kind(config: AdapterConfig) -> Kind:
         raise MergeError(
             f"{name} puts tokens before the input and changes no weight, so there is no update",
             where=str(config.path),
-            hint="train a LoRA on the same data",
+            hint="serve it by itself with PEFT; to merge it, train a LoRA on the same data",
         )
     if name not in KINDS:
         raise MergeError(

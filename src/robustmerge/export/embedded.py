@@ -51,8 +51,6 @@ def write_embedded(changes: AdapterChanges, base: Base, folder: Path, *, copy: b
     _write_tensors(
         changes, plain, modules, _siblings(settings, changes, base) | trained, folder / WEIGHTS
     )
-    if base.text_only:
-        settings.pop("exclude_modules", None)  # PEFT warns where there is nothing to exclude
     write_json(folder / FILE, {**settings, "lora_alpha": plain.setting})
 
 
