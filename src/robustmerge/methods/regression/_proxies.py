@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -53,6 +53,12 @@ class InputRows:
     known: tuple[bool, ...]
     common: Float[Tensor, "q q"] | None
     width: int
+
+    def copy(self) -> InputRows:
+        """Return the same in memory of its own."""
+        rows = tuple(of.clone() for of in self.rows)
+        common = None if self.common is None else self.common.clone()
+        return replace(self, rows=rows, common=common)
 
     def moments(self, own: float) -> Float[Tensor, "task q q"]:
         """Return C_t for every adapter."""
@@ -97,9 +103,11 @@ def survey(
     inputs: dict[str, InputRows] = {}
     for stack in stacks():
         stream = ModuleInput.of(stack.module).stream
-        waiting[stream].append(stack)
+        waiting[stream].append(_without_outputs(stack))
         if len(waiting[stream]) == streams[stream]:
-            inputs |= _rows_of_stream(waiting.pop(stream), starts, settings)
+            rows = _rows_of_stream(waiting.pop(stream), starts, settings)
+            # Copied when the long rows are gone: what stays must not lie between them in memory.
+            inputs |= {module: of.copy() for module, of in rows.items()}
     return ModelSurvey(starts, inputs)
 
 
@@ -126,7 +134,7 @@ def _rows_of_stream(
 ) -> dict[str, InputRows]:
     """Return the rows of all modules that read one residual stream."""
     drift = {stack.module: drifts(stack, starts) for stack in stacks}
-    update = {stack.module: tuple(map(_rows_of_update, stack.factors)) for stack in stacks}
+    factors = {stack.module: stack.factors for stack in stacks}
     names = {module: ModuleInput.of(module).name for module in drift}
     result = {}
     for stack in stacks:
@@ -138,7 +146,7 @@ def _rows_of_stream(
         for t, kind in enumerate(starts.kinds):
             moved = torch.cat([drift[m][t] for m in alike])
             known = settings.proxy == "drift" and kind == "shared" and bool(moved.any())
-            rows.append((moved if known else torch.cat([update[m][t] for m in alike]), known))
+            rows.append((moved if known else _rows_of([factors[m][t] for m in alike]), known))
         common = None
         if settings.proxy == "drift" and not all(known for _, known in rows):
             every = torch.cat([*chain(*(drift[m] for m in others))])
@@ -149,6 +157,17 @@ def _rows_of_stream(
     return result
 
 
+def _without_outputs(stack: Stack) -> Stack:
+    """Return updates with the same second moments of rows, and as few outputs as they can have."""
+    narrow = tuple(Factors(f.A, Basis.of(f.B).R.clone()) for f in stack.factors)
+    return replace(stack, factors=narrow)
+
+
+def _rows_of(updates: Sequence[Factors]) -> Float[Tensor, "rows d_in"]:
+    """Return the rows of some updates, one below the other."""
+    return torch.cat([f.B @ f.A.double() for f in updates])
+
+
 def _span(stack: Stack) -> tuple[Float[Tensor, "d_in q"], int]:
     """Return what takes rows to the core's coordinates, and how many directions A has there.
 
@@ -157,13 +176,7 @@ def _span(stack: Stack) -> tuple[Float[Tensor, "d_in q"], int]:
     """
     basis = Basis.of(torch.cat([f.A for f in stack.factors]).T)  # of [d_in, R]
     W = compact_svd(basis.R)[0]  # [q, k]
-    return basis.Q @ (W @ W.T), W.shape[1]
-
-
-def _rows_of_update(f: Factors) -> Float[Tensor, "rank d_in"]:
-    """Return rows with the second moments of the update's own."""
-    rows: Tensor = Basis.of(f.B).R @ f.A.double()
-    return rows
+    return basis.lift(W @ W.T), W.shape[1]
 
 
 def _above_median(rows: Float[Tensor, "rows q"], width: int) -> Float[Tensor, "q q"]:
