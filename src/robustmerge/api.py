@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .adapter.reader import Adapter
 from .derive.convert import convert_adapter
@@ -296,6 +296,7 @@ def convert(
     base: str | Path | None = None,
     initial: str | Path | None = None,
     rank: int | str | None = None,
+    layout: Literal["experts", "fused"] | None = None,
     dtype: DType = "float32",
     workers: int | None = None,
     force: bool = False,
@@ -314,6 +315,8 @@ def convert(
         initial: The adapter's folder as it was before training, for PiSSA and related starts.
         rank: A number, energy:0.99, marchenko-pastur or gavish-donoho; nothing is cut where it is
             not given.
+        layout: For LoRA on a mixture of experts: experts makes a module of every expert, which
+            merges take; fused writes them back as PEFT's target_parameters.
         dtype: Type of the result.
         workers: Modules computed at the same time; all cores where not given.
         force: Replace a conversion that is already there.
@@ -330,6 +333,7 @@ def convert(
             initial=initial,
             rank=rank,
             dtype=dtype,
+            target=layout,
             workers=workers,
             force=force,
             progress=progress,

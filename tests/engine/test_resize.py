@@ -85,11 +85,14 @@ def test_other_ranks_are_refused(tmp_path: Path, rank: int | str) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_next_to_the_adapter_is_not_left_behind(tmp_path: Path) -> None:
+def test_a_file_next_to_the_adapter_is_passed_on(tmp_path: Path) -> None:
     source = adapter(tmp_path / "a")
-    save_file({"model.norm.weight": torch.ones(3)}, source / "non_lora.safetensors")
-    with pytest.raises(MergeError, match="belongs to the adapter"):
-        robustmerge.resize(source, tmp_path / "out", rank=2)
+    extras = {"model.language_model.norm.weight": torch.randn(3)}
+    save_file(extras, source / "non_lora.safetensors")
+    robustmerge.resize(source, tmp_path / "out", rank=2)
+    written = load_file(tmp_path / "out" / "non_lora.safetensors")
+    assert written.keys() == extras.keys()
+    assert all(torch.equal(written[name], extras[name]) for name in extras)
 
 
 def test_the_command(tmp_path: Path, capsys: Capture) -> None:

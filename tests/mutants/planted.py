@@ -115,6 +115,20 @@ MERGING = (
         "tests/derive/test_extract.py",
     ),
     _plant(
+        "B of fused experts is read in blocks",
+        "derive/experts.py::FusedParameter.updates",
+        "B[:, e :: self.experts]",
+        "B[:, e * self.rank : (e + 1) * self.rank]",
+        "tests/derive/test_experts.py",
+    ),
+    _plant(
+        "A and B of fused experts are in one order",
+        "derive/experts.py::fuse",
+        "dim=2).flatten(1)",
+        "dim=1).flatten(1)",
+        "tests/derive/test_experts.py",
+    ),
+    _plant(
         "LoHa's inputs and outputs are paired in different orders",
         "derive/products.py::loha",
         '"pi,qi->pqi"',

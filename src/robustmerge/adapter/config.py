@@ -34,8 +34,8 @@ _REFUSED: Mapping[str, str] = {
     "alora_invocation_tokens": f"an activated LoRA acts on some tokens only; {_ONLY_PEFT}",
     "layer_replication": "the adapter was trained on a model with replicated layers; save that "
     f"model as a base of its own: {_IN_PEFT}",
-    "target_parameters": "LoRA on bare parameters (experts of a MoE) is not supported; "
-    f"{_IN_PEFT}, or target the linear modules instead",
+    "target_parameters": "`robustmerge convert A -o B --layout experts` makes a module of every "
+    "expert; merge those, and --layout fused writes them back",
     "use_bdlora": f"block-diagonal LoRA is not supported; {_ONLY_PEFT}",
     "arrow_config": "Arrow routes between adapters at inference; merge the experts themselves",
     "kasa_config": f"KaSA changes the base weights; {_ONLY_PEFT}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -20,6 +20,7 @@ def convert(
     base: str | None = None,
     initial: str | None = None,
     rank: str | None = None,
+    layout: Literal["experts", "fused"] | None = None,
     dtype: DType = "float32",
     workers: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -37,6 +38,8 @@ def convert(
         base: The base model, a folder or Hub id.
         initial: The adapter's folder as it was before training, for PiSSA and related starts.
         rank: A number, energy:0.99, marchenko-pastur or gavish-donoho; nothing is cut unless given.
+        layout: For LoRA on a mixture of experts: experts makes a module of every expert, which
+            merges take; fused writes them back as PEFT's target_parameters.
         dtype: Type of the result.
         workers: Modules computed side by side; all cores unless given.
         json: Print the result as JSON.
@@ -53,6 +56,7 @@ def convert(
             initial=initial,
             rank=rank,
             dtype=dtype,
+            target=layout,
             workers=workers,
             force=force,
             progress=progress,

@@ -6,6 +6,7 @@ the change depends on it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from .dense import decompose
 from .extract import TYPES
 from .folder import StagedUpdate, staging, write_adapter
 from .ranks import RankRule, SingularValues, parse_rank
+from .relayout import change_layout
 from .report import CONVERSION, DerivedReport, ModuleEnergy
 from .source import KindAdapter
 
@@ -37,6 +39,7 @@ def convert_adapter(
     initial: str | Path | None = None,
     rank: int | str | None = None,
     dtype: str = "float32",
+    target: str | None = None,
     workers: int | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -50,6 +53,7 @@ def convert_adapter(
         initial: The adapter as it was before training, for PiSSA and related starts.
         rank: A number, energy:SHARE or a cut; nothing is cut where it is not given.
         dtype: Type of the result.
+        target: For LoRA on a mixture of experts, instead of all above: experts or fused.
         workers: Modules computed at the same time; all cores where not given.
         force: Replace a conversion that is already there.
         progress: Called after every module.
@@ -60,6 +64,12 @@ def convert_adapter(
     rule, output = parse_rank(rank) if rank is not None else None, expand_user(output)
     if dtype not in TYPES:
         raise unknown("type", dtype, TYPES)
+    if target is not None:
+        _check_alone({"--base": base, "--initial": initial, "--rank": rank})
+        kind = TYPES[dtype]
+        return change_layout(
+            source, output, target=target, dtype=kind, force=force, progress=progress
+        )
     if workers is not None and workers < 1:
         raise MergeError(f"{workers} workers cannot work", hint="--workers 1 or more")
     with ExitStack() as stack:
@@ -79,21 +89,12 @@ def convert_adapter(
         )
         names = sorted(adapter.modules, key=align.natural_key)
         done = list(run_side_by_side(work, names, workers or count_cores(), progress))
-        updates = [update for _, update in done if update is not None]
-        if not updates:
-            raise MergeError(
-                "every update is zero", where=str(adapter.file.path), hint="the base is the result"
-            )
-        named = adapter.config.base or (model.label if model else "")
-        size = write_adapter(
-            folder, updates, adapter.extras, raw=adapter.config.raw, base=named, dtype=TYPES[dtype]
-        )
-        return DerivedReport(
+        report = DerivedReport(
             kind=CONVERSION,
             source=adapter.label,
-            base=named,
+            base=adapter.config.base or (model.label if model else ""),
             rule="" if rank is None else str(rank),
-            rank=size,
+            rank=max(line.rank for line, _ in done),
             dtype=TYPES[dtype],
             layout=layout.detect(names),
             modules=tuple(line for line, _ in done),
@@ -102,8 +103,36 @@ def convert_adapter(
                 "adapter": {p.name: sha256(p) for p in (adapter.config.path, adapter.file.path)}
             },
             output=output,
-            notes=(f"{adapter.kind.name} is plain LoRA now",),
-        ).written(folder)
+        )
+        _write(folder, adapter, [update for _, update in done if update is not None], report)
+        return report.written(folder)
+
+
+def _write(
+    folder: Path, adapter: KindAdapter, updates: list[StagedUpdate], report: DerivedReport
+) -> None:
+    if not updates:
+        raise MergeError(
+            "every update is zero", where=str(adapter.file.path), hint="the base is the result"
+        )
+    write_adapter(
+        folder,
+        updates,
+        adapter.extras,
+        raw=adapter.config.raw,
+        base=report.base,
+        dtype=report.dtype,
+    )
+
+
+def _check_alone(options: Mapping[str, object]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise MergeError(
+                "another layout of the same updates needs nothing of it",
+                where=f"--layout with {option}",
+                hint=f"leave {option} out; `robustmerge resize` changes a rank",
+            )
 
 
 def _convert(

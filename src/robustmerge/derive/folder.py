@@ -121,7 +121,7 @@ def write_adapter(
     others = {e.written if beside else full_name(e.written): e for e in extras}
     specs = {name: extra.spec for name, extra in others.items()}
     check_space(folder, sum(spec.nbytes for spec in (lora | specs).values()))
-    with _writer(folder / WEIGHTS, lora if beside else lora | specs) as writer:
+    with opened_writer(folder / WEIGHTS, lora if beside else lora | specs) as writer:
         for update in updates:
             factors = update.factors().pad(rank)
             for name, tensor in zip(update.names, (factors.A, factors.B), strict=True):
@@ -129,7 +129,7 @@ def write_adapter(
         if not beside:
             _pass_on(writer, others)
     if beside and others:
-        with _writer(folder / BESIDE, specs) as writer:
+        with opened_writer(folder / BESIDE, specs) as writer:
             _pass_on(writer, others)
     saved = [] if beside else saved_modules((), [extra.written for extra in extras])
     canonical, written = [u.name for u in updates], [u.written for u in updates]
@@ -143,7 +143,8 @@ def _pass_on(writer: SafetensorsWriter, extras: Mapping[str, PassedOn]) -> None:
 
 
 @contextmanager
-def _writer(path: Path, specs: Mapping[str, TensorSpec]) -> Iterator[SafetensorsWriter]:
+def opened_writer(path: Path, specs: Mapping[str, TensorSpec]) -> Iterator[SafetensorsWriter]:
+    """Yield a writer, and close it when every tensor is written."""
     writer = SafetensorsWriter(path, specs)
     try:
         yield writer

@@ -67,14 +67,7 @@ class KindAdapter:
         kind = find_kind(AdapterConfig(folder / FILE, raw))
         alpha = {"lora_alpha": raw["alpha"]} if "alpha" in raw else {}
         config = AdapterConfig(folder / FILE, {**raw, **alpha})
-        path, *shards = weight_files(folder, str(source))
-        if shards:
-            raise MergeError(
-                f"the weights are in {1 + len(shards)} shards, and one file is converted",
-                where=str(folder),
-                hint="load and save the adapter with PEFT, which writes one file",
-            )
-        file = open_tensors(path)
+        file = open_tensors(find_file(folder, str(source)))
         modules: dict[str, dict[str, TensorRef]] = defaultdict(dict)
         shared, extras = {}, []
         pattern = re.compile(rf"(.+)\.({'|'.join(kind.parameters)})(?:\.weight)?")
@@ -142,6 +135,22 @@ class KindAdapter:
             base_bias=base is not None and f"{canonical}.bias" in base.tensors,
             initial=_initial(initial, canonical),
         )
+
+
+def find_file(folder: Path, label: str) -> Path:
+    """Find the file that holds an adapter's tensors.
+
+    Raises:
+        MergeError: the folder has none, or several.
+    """
+    path, *shards = weight_files(folder, label)
+    if shards:
+        raise MergeError(
+            f"the weights are in {1 + len(shards)} shards, and one file is converted",
+            where=str(folder),
+            hint="load and save the adapter with PEFT, which writes one file",
+        )
+    return path
 
 
 def _initial(adapter: Adapter | None, module: str) -> Factors | None:

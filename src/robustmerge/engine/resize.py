@@ -12,12 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 from ..adapter.reader import Adapter
-from ..adapter.tensor_files import BESIDE
 from ..errors import MergeError
 from ..files import expand_user
 from ..threads import Progress, silent
 from .merge import merge_recipe
-from .options import Dora, DType
+from .options import Dora, DType, ExtrasIn
 from .recipe import Recipe
 from .report import MergeReport
 from .values import read_rank
@@ -54,13 +53,19 @@ def resize_adapter(
     if read_rank("rank", rank) in ("input", "full"):
         raise MergeError(f"rank {rank!r} cuts nothing", where="--rank", hint=_WAY_OUT)
     with closing(Adapter(source, dora=True)) as adapter:
-        _check_alone(adapter)
         largest = max(module.rank for module in adapter.modules.values())
         dora: Dora = "mean" if adapter.config.dora else "refuse"
+        extras_in: ExtrasIn = "beside" if adapter.beside else "adapter"
     if not str(rank).startswith("energy:"):
         rank = min(int(rank), largest)
     recipe = Recipe(
-        (str(source),), method="task-arithmetic", rank=rank, dtype=dtype, dora=dora, extras="mean"
+        (str(source),),
+        method="task-arithmetic",
+        rank=rank,
+        dtype=dtype,
+        dora=dora,
+        extras="mean",
+        extras_in=extras_in,
     )
     return merge_recipe(
         recipe,
@@ -70,17 +75,3 @@ def resize_adapter(
         force=force,
         progress=progress,
     )
-
-
-def _check_alone(adapter: Adapter) -> None:
-    """Check that no tensors lie next to the adapter, where its result would not have them.
-
-    Raises:
-        MergeError: the folder has a file of fully trained parameters of its own.
-    """
-    if (adapter.folder / BESIDE).is_file():
-        raise MergeError(
-            f"{BESIDE} belongs to the adapter, and a cut does not change it",
-            where=str(adapter.folder / BESIDE),
-            hint="move the file elsewhere, resize, and put it into the result",
-        )
