@@ -110,8 +110,7 @@ def merge(
         data: Folder that `robustmerge collect` wrote, for methods that need statistics.
         samples: One file of JSON lines per adapter, for methods that run the base model.
         work: Folder for unfinished work of such a method, from which the same call goes on.
-        polish: Gradient steps after the merge, towards the adapters' own answers to the prompts in
-            samples, such as 300 or "300:rate=2e-4,prompts=64".
+        polish: Gradient steps after it, such as 300 or "300:rate=2e-4", on base and samples.
         force: Replace a merge that is already there.
         progress: Called with the modules done and the modules in all.
         **parameters: Parameters of the method, such as density=0.3.
@@ -147,13 +146,7 @@ def merge(
             polish=polish,
         )
     return merge_recipe(
-        recipe,
-        output,
-        device=device,
-        workers=workers,
-        work=work,
-        force=force,
-        progress=progress,
+        recipe, output, device=device, workers=workers, work=work, force=force, progress=progress
     )
 
 
@@ -175,8 +168,7 @@ def relay(
         adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
         output: The folder to write; it appears whole or not at all.
         base: The base model, a folder or Hub id.
-        samples: One file of JSON lines per adapter: "prompt", and "image" or "images" where the
-            task has them. Answers are not needed.
+        samples: One file of JSON lines per adapter; answers are not needed.
         rank: input (the largest of the inputs), full (sum of ranks), or a number.
         **options: Options of `merge`, and parameters of the method such as prompts=32.
 
