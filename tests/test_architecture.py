@@ -21,6 +21,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         (
             "basis",
             "depth",
+            "escape",
             "families",
             "files",
             "outputs",
@@ -76,6 +77,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
     "public functions and registries": ("robustmerge", "robustmerge.methods", "robustmerge.steps"),
     "ground floor": (
         "robustmerge.errors",
+        "robustmerge.escape",
         "robustmerge.families",
         "robustmerge.files",
         "robustmerge.outputs",

@@ -15,6 +15,8 @@ from typing import Any
 from .errors import MergeError, reading, writing
 
 _FIX = "fix the file or download it again"
+_CACHE = "snapshots"
+"""The folder of a repository in the Hub's cache that holds its revisions."""
 _LARGEST = 256_000_000  # bytes
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems that do not support an operation at all."""
@@ -52,7 +54,8 @@ def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, An
         check_size(path)
         try:
             # Editors on Windows add a byte order mark.
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
+            content = json.loads(text, object_pairs_hook=_table)
         except FileNotFoundError:
             raise MergeError(f"no {path.name}", where=str(path.parent), hint=if_missing) from None
         except (ValueError, RecursionError) as error:
@@ -60,6 +63,36 @@ def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, An
     if not isinstance(content, dict):
         raise MergeError("does not hold a JSON object", where=str(path), hint=_FIX)
     return content
+
+
+def check_inside(path: Path, folder: Path) -> Path:
+    """Return a file of a folder that is to be copied, unless it is a link to somewhere else.
+
+    The links of the Hub's cache lead to the blobs of the same repository and are followed.
+
+    Raises:
+        MergeError: the link leads out of the folder.
+    """
+    with reading(path):
+        real, home = path.resolve(), folder.resolve()
+    caches = [p.parent.parent / "blobs" for p in (home, *home.parents) if p.parent.name == _CACHE]
+    if any(real.is_relative_to(root) for root in (home, *caches)):
+        return path
+    raise MergeError(
+        "a link leads out of the folder, and what it leads to would become part of the result",
+        where=f"{path}\n{real}",
+        hint="put a copy of the file there, if others may see it",
+    )
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a table, in which every key is once; programs differ in which of two they take."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.80} occurs twice")
+    return table
 
 
 def check_size(path: Path) -> None:

@@ -27,6 +27,9 @@ from dataclasses import dataclass
 
 from .errors import unknown
 
+_ROUNDING = 1e-6
+"""Ten times the precision of float32, in which scalings are folded into B."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -52,13 +55,20 @@ class Sizes:
         return Sizes(self.merged + other.merged, self.mean + other.mean, each, along, self.weights)
 
     def factor(self, rule: str) -> float:
-        """Return what the merged update is multiplied by under a rule; 1 where it is zero.
+        """Return what the merged update is multiplied by under a rule.
+
+        It is 1 where the update is zero, or only rounding, which a rule would blow up.
 
         Raises:
             MergeError: no rule of this name
         """
         norm = find_scale_rule(rule).norm
-        return norm(self) / math.sqrt(self.merged) if self.merged else 1.0
+        return 1.0 if self.merged == 0 or self.cancels else norm(self) / math.sqrt(self.merged)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the merged update is what rounding leaves where the updates cancel."""
+        return 0 < math.sqrt(self.merged) < _ROUNDING * _norm_matched(self)
 
 
 @dataclass(frozen=True)

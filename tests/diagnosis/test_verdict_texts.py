@@ -31,6 +31,8 @@ FIGURES = {
     "smallest": "vqa",
 }
 GOLDEN = {
+    "zero_updates": "No update at all: ocr, rec. It counts as an adapter all the same, so that a "
+    "mean shrinks the others; leave it out, or use another checkpoint.",
     "at_most_one_update": "All but one of the updates are zero.",
     "opposing_updates": "vqa and ocr oppose each other (cosine -0.25): a sum cancels part of both.",
     "duplicate_updates": "vqa and ocr are nearly the same update (cosine -0.25), so a sum contains "

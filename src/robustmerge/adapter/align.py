@@ -26,6 +26,38 @@ def check_same_base(adapters: Sequence[Adapter]) -> None:
             hint="adapters merge only on the model they were trained on; --same-base if these are "
             "names of the same model",
         )
+    revisions = [str(a.config.raw.get("revision") or "main") for a in adapters]
+    if len(set(revisions)) > 1:
+        raise MergeError(
+            "adapters disagree on the revision of the base model",
+            where="\n".join(
+                f"{a.label}/{FILE}   {a.config.base}@{revision}"
+                for a, revision in zip(adapters, revisions, strict=True)
+            ),
+            hint="adapters merge only on the weights they were trained on; --same-base if these "
+            "revisions have the same weights",
+        )
+
+
+def check_one_way(adapters: Sequence[Adapter], modules: Sequence[str]) -> None:
+    """Check that no weight is changed by LoRA in one adapter and trained fully in another.
+
+    The result would have both, and a model loads one of them.
+
+    Raises:
+        MergeError: a weight is.
+    """
+    for name in modules:
+        trained = [a.label for a in adapters if f"{name}.weight" in a.extras]
+        if trained:
+            low_rank = [a.label for a in adapters if name in a.modules]
+            raise MergeError(
+                f"{name} is changed by LoRA in one adapter and trained fully in another",
+                where="\n".join(
+                    [*(f"{a}   LoRA" for a in low_rank), *(f"{a}   fully" for a in trained)]
+                ),
+                hint="--missing drop leaves both out of the result; or train it in one way",
+            )
 
 
 def select_modules(adapters: Sequence[Adapter], missing: Missing) -> list[str]:

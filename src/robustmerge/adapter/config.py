@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MergeError, few, shown
+from ..escape import has_control
 from ..files import read_json
 from .patterns import matches
 from .wrappers import unwrap_pattern
@@ -65,6 +66,8 @@ _OF_TRAINERS = frozenset(
 )
 """Settings of trainers that end with the training run."""
 
+_STARTS = ("gaussian", "orthogonal", "eva")
+"""Initializations that leave the base weights as they are."""
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initializations that replace the base weights by a residual."""
 
@@ -113,8 +116,15 @@ class AdapterConfig:
         Raises:
             MergeError: the settings are not those of a plain LoRA.
         """
+        if has_control(raw):
+            raise MergeError(
+                "control characters in the settings, which a terminal would obey",
+                where=str(path),
+                hint="do not trust this adapter; no program writes them",
+            )
         config = cls(path, raw)
         config._refuse(allowed="use_dora" if dora else "")
+        config._refuse_start(accepted)
         config._refuse_unknown(accepted)
         return config
 
@@ -202,6 +212,19 @@ class AdapterConfig:
                 where=str(self.path),
                 hint="`robustmerge convert` with --base or --initial makes plain LoRA of it, and "
                 "so does PEFT's save_pretrained with path_initial_model_for_weight_conversion",
+            )
+
+    def _refuse_start(self, accepted: Collection[str]) -> None:
+        """Refuse initializations that nobody here knows: they may replace the base weights."""
+        start = self.raw.get("init_lora_weights")
+        known = start is None or isinstance(start, bool) or start in _STARTS
+        if not known and "init_lora_weights" not in accepted:
+            raise MergeError(
+                f"init_lora_weights = {shown(start)} is no initialization that is known here, and "
+                "some replace the base weights",
+                where=str(self.path),
+                hint="where the trainer's documentation says that this one does not: merge with "
+                "--accept-setting init_lora_weights",
             )
 
     def _refuse_unknown(self, accepted: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import MergeError
+from ..escape import has_control
 
 _BITS: Mapping[str, int] = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -88,6 +89,8 @@ def _parse(text: bytes) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise TypeError("__metadata__ is not a table of strings")
     "".join([*header, *metadata, *metadata.values()]).encode()  # no lone surrogates
+    if has_control(list(header)):
+        raise ValueError("a tensor has control characters in its name")
     if (longest := max(map(len, header), default=0)) > LONGEST_NAME:
         raise ValueError(f"a tensor has a name of {longest} characters")
     return header

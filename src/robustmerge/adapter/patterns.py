@@ -72,7 +72,10 @@ def match_ends(pattern: str, text: str) -> list[int]:
 def _parse(pattern: str) -> Any:
     if len(pattern) > _LONGEST:
         raise re.error(f"it has {len(pattern)} characters")
-    return parser.parse(pattern)
+    try:
+        return parser.parse(pattern)
+    except RecursionError:
+        raise re.error("it is nested too deeply") from None
 
 
 def _is_plain(tree: Any) -> bool:

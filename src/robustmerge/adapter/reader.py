@@ -200,6 +200,14 @@ class Adapter:
     def _refuse(self, key: Key, ref: TensorRef) -> None:
         if ref.spec.dtype not in DTYPES:
             raise wrong_type(ref.file.path, ref.name, ref.spec.dtype)
+        if 0 in ref.spec.shape:
+            raise MergeError(
+                f"an empty tensor {list(ref.spec.shape)}: it was saved before its values were "
+                "gathered, as DeepSpeed's ZeRO-3 leaves them",
+                where=str(ref),
+                hint="save it with stage3_gather_16bit_weights_on_model_save, or take the values "
+                "from the checkpoint with DeepSpeed's zero_to_fp32.py",
+            )
         if key.part is Part.MAGNITUDE and not self.config.dora:
             raise MergeError(
                 "a DoRA magnitude vector in an adapter whose settings do not say use_dora",

@@ -39,12 +39,27 @@ class StatisticsEntry:
         weights: SHA-256 of its weights file.
         ranks: Its rank in every module that it has.
         file: Its statistics.
+        sha256: Hash of that file when it was written, '' in records that have none.
     """
 
     label: str
     weights: str
     ranks: Mapping[str, int]
     file: SafetensorsFile
+    sha256: str = ""
+
+    def check_unchanged(self) -> None:
+        """Check that the statistics are those that were collected.
+
+        Raises:
+            MergeError: the file has another hash.
+        """
+        if self.sha256 and sha256(self.file.path) != self.sha256:
+            raise MergeError(
+                f"the file changed since it was collected: {FILE} has another SHA-256",
+                where=str(self.file.path),
+                hint=f"copy the folder again, or {_AGAIN}",
+            )
 
 
 class Statistics:
@@ -120,6 +135,8 @@ class Statistics:
                     hint=f"{_AGAIN} with --what {' '.join(dict.fromkeys((*self.what, kind)))}",
                 )
         selection = Selection(self, self._positions(adapters), tuple(needs))
+        for position in dict.fromkeys(selection.positions):
+            self.entries[position].check_unchanged()
         for name, shape in shapes.items():
             selection.check(name, shape)
         return selection
@@ -259,4 +276,5 @@ def _entry(folder: Path, item: Mapping[str, Any]) -> StatisticsEntry:
         file = SafetensorsFile(folder / item["file"])
     except MergeError as error:
         raise MergeError(error.problem, where=error.where, hint=_AGAIN) from None
-    return StatisticsEntry(item["adapter"], item["weights"], item["ranks"], file)
+    known = str(item.get("sha256") or "")
+    return StatisticsEntry(item["adapter"], item["weights"], item["ranks"], file, known)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MergeError, enough_memory, first_line, reading, shown
+from ..escape import has_control
 from .header import LONGEST_NAME, read_header
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -287,7 +288,7 @@ def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
 
 
 def _is_name(key: object) -> bool:
-    return isinstance(key, str) and len(key) <= LONGEST_NAME
+    return isinstance(key, str) and len(key) <= LONGEST_NAME and not has_control(key)
 
 
 def _is_plain(value: object) -> bool:

@@ -9,16 +9,18 @@ import io
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO, cast
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from .._version import __version__
 from ..errors import MergeError, enough_memory
+from ..escape import PrintableStream
 from .check import check
 from .collect import collect
 from .convert import convert
@@ -86,6 +88,22 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    with _printable():
+        return _run(arguments, errors)
+
+
+@contextmanager
+def _printable() -> Iterator[None]:
+    """Keep control characters in names off the screen."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (s and cast(TextIO, PrintableStream(s)) for s in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run(arguments: list[str], errors: Console) -> int:
     try:
         with enough_memory():
             code = app(

@@ -67,7 +67,8 @@ def merge(
         workers: Modules computed side by side; all cores unless given.
         work: Folder for unfinished work of a method that runs the base model: stopped, the same
             command goes on from there.
-        dry_run: Check and show the plan; read headers only, write nothing.
+        dry_run: Check and show the plan; read headers only, write nothing, run no plugins but
+            those of the command.
         json: Print the result as JSON.
         force: Replace a merge that is already there.
     """
@@ -76,7 +77,9 @@ def merge(
     recipe, recipe_output = _read_recipe(sources, options, set_ or [])
     target = output or (Path(recipe_output) if recipe_output else None)
     if dry_run:
-        show_merge.plan(recipe, as_json=json)
+        # Code that a recipe names is run by a merge; that of the command, by whoever typed it.
+        named = options.plugins if "plugins" in options.names else ()
+        show_merge.plan(recipe, named, as_json=json)
         return
     if target is None:
         raise MergeError("no output", hint="-o FOLDER says where to write the merged adapter")

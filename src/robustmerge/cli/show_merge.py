@@ -65,9 +65,9 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def plan(recipe: Recipe, *, as_json: bool) -> None:
+def plan(recipe: Recipe, plugins: Sequence[str], *, as_json: bool) -> None:
     """Check everything that can be checked without reading tensors, and print the plan."""
-    planned = make_plan(recipe)
+    planned = make_plan(recipe, plugins=plugins)
     facts = _plan_facts(recipe, planned)
     if as_json:
         print(json.dumps({"recipe": recipe.to_dict(), **facts}, indent=2))

@@ -83,9 +83,11 @@ class Sentence:
 def make_verdict(diagnosis: Diagnosis) -> tuple[Sentence, ...]:
     """Return every sentence that applies, the most important first."""
     merges = [s for merge in diagnosis.merged for s in _judge_merge(diagnosis, merge)]
+    zero = _judge_zero(diagnosis)
     if len(diagnosis.adapters) < 2:
-        return tuple(merges)
+        return (*zero, *merges)
     return (
+        *zero,
         *_judge_cosines(diagnosis),
         *_judge_factors(diagnosis),
         *_judge_norms(diagnosis),
@@ -133,6 +135,14 @@ def _sentence(
 ) -> Sentence:
     template = SENTENCES[code]
     return Sentence(code, subject, template.level, template.text.format(**figures), evidence)
+
+
+def _judge_zero(diagnosis: Diagnosis) -> Iterator[Sentence]:
+    norms = total_norms(diagnosis)
+    measured = {row.update for row in diagnosis.spectra}
+    if zero := [name for name in diagnosis.adapters if name in measured and not norms[name]]:
+        evidence = {f"norm of {name}": 0.0 for name in zero}
+        yield _sentence("zero_updates", "sizes", evidence, adapters=few(zero))
 
 
 def _judge_cosines(diagnosis: Diagnosis) -> Iterator[Sentence]:

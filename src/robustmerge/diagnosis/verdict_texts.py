@@ -28,6 +28,11 @@ class SentenceTemplate(NamedTuple):
 
 SENTENCES: Mapping[str, SentenceTemplate] = {
     # The updates together.
+    "zero_updates": SentenceTemplate(
+        "bad",
+        "No update at all: {adapters}. It counts as an adapter all the same, so that a mean "
+        "shrinks the others; leave it out, or use another checkpoint.",
+    ),
     "at_most_one_update": SentenceTemplate("bad", "All but one of the updates are zero."),
     "opposing_updates": SentenceTemplate(
         "bad", "{first} and {second} oppose each other (cosine {cosine:.2f}): a sum cancels part "

@@ -11,6 +11,7 @@ from pathlib import PurePath
 import yaml
 
 from ..adapter.source import is_hub_id
+from ..escape import code_span, markdown
 from .recipe import Recipe
 from .report import MergeReport
 
@@ -22,7 +23,7 @@ def model_card(report: MergeReport) -> str:
     if is_hub_id(base):
         metadata = {"base_model": base, **metadata}
     rows = "\n".join(
-        f"| {_public(a.label)} | {w:g} | {max(m.rank for m in a.modules.values())} |"
+        f"| {markdown(_public(a.label))} | {w:g} | {max(m.rank for m in a.modules.values())} |"
         for a, w in zip(plan.adapters, recipe.coefficients, strict=True)
     )
     mean, least = report.energy
@@ -57,8 +58,8 @@ def _public(source: str) -> str:
 
 def _opening(adapters: int, base: str) -> str:
     if adapters == 1:
-        return f"# Adapter\n\nMade of one LoRA adapter of `{base}`"
-    return f"# Merged adapter\n\n{adapters} LoRA adapters of `{base}` merged into one"
+        return f"# Adapter\n\nMade of one LoRA adapter of {code_span(base)}"
+    return f"# Merged adapter\n\n{adapters} LoRA adapters of {code_span(base)} merged into one"
 
 
 def _training(report: MergeReport) -> str:

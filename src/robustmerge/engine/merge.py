@@ -19,12 +19,13 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import full_name
+from ..adapter.precision import suit_float16
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_files import BESIDE, NON_LORA
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter, round_to_dtype
 from ..errors import MergeError, enough_memory
-from ..files import check_space, expand_user, sha256, write_json
+from ..files import check_inside, check_space, expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, whole_folder
 from ..threads import Progress, silent
 from .card import model_card
@@ -38,6 +39,8 @@ from .runner import polish_merge, start_run
 
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
+_LITTLE_LOST, _MOST_LOST = 0.01, 0.5
+_LOSS = "float16 loses more than 1 % of updates this small; --dtype float32 or bfloat16 keep them"
 RECORD = "merge.json"
 
 
@@ -121,6 +124,7 @@ def _write_tensors(
         for merged in run.modules(rank, progress):
             a, b = factor_names(merged.job)
             with _naming(merged):
+                merged = _rounded(merged, plan.dtype)
                 writer.write(a, merged.factors.A)
                 writer.write(b, merged.factors.B)
             reports.append(ModuleReport.of(merged))
@@ -135,6 +139,24 @@ def _write_more(plan: MergePlan, folder: Path) -> None:
         _write_beside(plan.extras, folder)
     elif plan.layout == layout.LLAVA:
         _write_original(plan, folder)
+
+
+def _rounded(merged: MergedModule, dtype: str) -> MergedModule:
+    """Return a module whose factors suit the output's type, with a remark on what that loses.
+
+    Raises:
+        MergeError: nearly all of it is lost
+    """
+    if dtype != "F16":
+        return merged
+    factors, loss = suit_float16(merged.factors)
+    if loss > _MOST_LOST:
+        raise MergeError(
+            f"float16 loses {loss:.0%} of the merged update, whose entries are too small for it",
+            hint="--dtype float32 or bfloat16, or a larger --scale",
+        )
+    notes = (*merged.notes, _LOSS) if loss > _LITTLE_LOST else merged.notes
+    return replace(merged, factors=factors, notes=notes)
 
 
 def _write_beside(extras: ExtrasPlan, folder: Path) -> None:
@@ -154,7 +176,8 @@ def _write_original(plan: MergePlan, folder: Path) -> None:
     _save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
     for adapter in plan.adapters:
         if (adapter.folder / "config.json").is_file():
-            shutil.copyfile(adapter.folder / "config.json", folder / "config.json")
+            source = check_inside(adapter.folder / "config.json", adapter.folder)
+            shutil.copyfile(source, folder / "config.json")
             return
 
 

@@ -93,15 +93,17 @@ class MergePlan:
         return specs
 
 
-def make_plan(recipe: Recipe) -> MergePlan:
+def make_plan(recipe: Recipe, *, plugins: Sequence[str] | None = None) -> MergePlan:
     """Open the inputs and check that they can be merged in this way.
+
+    Args:
+        recipe: What to merge, and how.
+        plugins: The plugins that may run; those of the recipe unless given.
 
     Raises:
         MergeError: anything that would make the merge fail or its result wrong
     """
-    for plugin in recipe.plugins:
-        methods.load_plugin(plugin)
-    method = methods.get(recipe.method)
+    method = _load_method(recipe, recipe.plugins if plugins is None else plugins)
     adapters = tuple(_open(source, recipe) for source in recipe.adapters)
     left_out = measure_left_out(adapters, recipe.leave_out)
     names = _check_adapters(adapters, recipe)
@@ -112,6 +114,8 @@ def make_plan(recipe: Recipe) -> MergePlan:
     _check_patterns(names, recipe)
     jobs = make_jobs(names, adapters, method, recipe)
     extras = plan_extras(adapters, recipe, target)
+    if extras.parameters and recipe.missing != "drop":
+        align.check_one_way(adapters, names)
     # What the method has to say about its settings, each once.
     cautions = dict.fromkeys(text for job in jobs for text in method.warnings(job.parameters))
     spelled = {x.name: x.written for x in jobs} | {x.name: x.written for x in extras.parameters}
@@ -152,6 +156,24 @@ def _open(source: str, recipe: Recipe) -> Adapter:
         accepted=recipe.accept_settings,
         leave_out=recipe.leave_out,
     )
+
+
+def _load_method(recipe: Recipe, plugins: Sequence[str]) -> methods.Method:
+    """Return the recipe's method, after these plugins have run.
+
+    Raises:
+        MergeError: no method of this name, or one of a plugin that does not run
+    """
+    for plugin in plugins:
+        methods.load_plugin(plugin)
+    known = any(method.name == recipe.method for method in methods.every())
+    if not known and (others := [p for p in recipe.plugins if p not in plugins]):
+        raise MergeError(
+            f"no method {recipe.method!r} without the recipe's plugins, which a dry run leaves out",
+            where="\n".join(others),
+            hint="read them; then --plugin FILE on the command runs one in a dry run, too",
+        )
+    return methods.get(recipe.method)
 
 
 def planned_rank(recipe: Recipe, jobs: Sequence[ModuleJob]) -> int | None:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..adapter.reader import Adapter
 from ..errors import MergeError
-from ..factors import Factors, Stack, Update, noted
-from ..linalg import fit, rank_for_energy
+from ..factors import Dense, Factors, Stack, Update, noted
+from ..linalg import concat, fit, norm, rank_for_energy
 from ..scale_rules import Sizes
 from ..steps import Measure
 from ..steps.scale import measure
@@ -26,6 +26,11 @@ from .plan import MergePlan
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+_LITTLE = 1e-3
+"""Share of an adapter's norm that a merge of it alone may change without a word: rounding."""
+_ALONE = "the method changes a single adapter; -m task-arithmetic passes one on as it is"
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class MergeRun:
         self._surveyed: dict[str, object] = {}
         self._surveyed_by_steps: dict[int, dict[str, float]] = {}  # by the calibrate step's number
         self._factors_of_rules: dict[str, float] = {}
+        self._cancelling: set[str] = set()
+        self._nonzero: set[int] = set()
 
     def survey(self, progress: Progress) -> None:
         """Take the first passes over all modules, where method, steps or scale rule need any."""
@@ -132,6 +139,7 @@ class MergeRun:
         for rule, size in self._each(sizes_of, jobs, progress):
             sizes[rule] = sizes[rule] + size if rule in sizes else size
         self._factors_of_rules = {rule: size.factor(rule) for rule, size in sizes.items()}
+        self._cancelling = {rule for rule, size in sizes.items() if size.cancels}
 
     def rank(self, progress: Progress) -> int:
         """Return the output's uniform rank; a rank by energy takes a pass of its own."""
@@ -157,11 +165,24 @@ class MergeRun:
 
     def facts(self) -> RunFacts:
         """Return what a finished run has to report beyond its modules."""
-        return RunFacts()
+        return RunFacts(warnings=self.zero_notes())
+
+    def zero_notes(self) -> tuple[str, ...]:
+        """Name the adapters whose update was zero in every module that was read."""
+        return tuple(
+            f"{adapter.label} changes nothing: its update is zero in every module. It counts as an "
+            "adapter all the same, so that a mean shrinks the others; leave it out, or use "
+            "another checkpoint"
+            for number, adapter in enumerate(self.plan.adapters)
+            if number not in self._nonzero
+        )
 
     def stack(self, job: ModuleJob) -> Stack:
         """Read one module's updates."""
         factors = tuple(self._factors(adapter, job) for adapter in self.plan.adapters)
+        for number, update in enumerate(factors):
+            if number not in self._nonzero and update.A.any() and update.B.any():
+                self._nonzero.add(number)
         modules = [a.modules.get(job.name) for a in self.plan.adapters]
         scalings = tuple(m.scaling if m else 1.0 for m in modules)
         return Stack(job.name, factors, job.weights, scalings, self._data(job))
@@ -188,12 +209,18 @@ class MergeRun:
         stack = self.stack(job)
         update, notes = self._merge(job, stack)
         rule = job.scale
+        cancels = rule in self._cancelling
         if not isinstance(rule, str):
             scale = rule
         elif rule in self._factors_of_rules:
             scale = self._factors_of_rules[rule]
         else:
-            scale = measure(update, stack).factor(rule)
+            sizes = measure(update, stack)
+            scale, cancels = sizes.factor(rule), sizes.cancels
+        if cancels:
+            notes = (*notes, f"the updates cancel; what rounding leaves is not scaled by {rule}")
+        if len(stack) == 1 and _differs(update.scaled(scale if rule is not scale else 1.0), stack):
+            notes = (*notes, _ALONE)
         return update.scaled(scale), scale, notes
 
     def _balanced(self, job: ModuleJob, stack: Stack) -> Stack:
@@ -223,3 +250,18 @@ class MergeRun:
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
         return run_side_by_side(work, list(items), self.workers, progress)
+
+
+def _differs(update: Update, stack: Stack) -> bool:
+    """Return whether a merge of one adapter is another update than it was, beyond rounding."""
+    alone = concat(stack)
+    if isinstance(update, Dense):
+        difference: Update = Dense(update.delta - alone.dense())
+    else:
+        merged = update if isinstance(update, Factors) else update.factors()
+        A, B = (
+            torch.cat([merged.A, alone.A.to(merged.A)]),
+            torch.cat([merged.B, -alone.B.to(merged.B)], dim=1),
+        )
+        difference = Factors(A, B)
+    return norm(difference) > _LITTLE * norm(alone)

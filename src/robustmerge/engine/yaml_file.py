@@ -12,6 +12,22 @@ from ..files import check_size, expand_user
 from .values import check_table
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Plain YAML, in which a key stands once in its table."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that is there twice; the last one would win in silence."""
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r:.80} occurs twice", key.start_mark
+                )
+            seen |= {name} - {None}
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, kind: str) -> dict[str, Any]:
     """Read the names and values in a file.
 
@@ -25,7 +41,7 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
     try:
         with reading(path):
             check_size(path)
-            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            content = yaml.load(path.read_text(encoding="utf-8-sig"), _OnceLoader)
     except MergeError:
         raise
     except Exception as error:  # the parser passes on what dates, numbers and depth do to it

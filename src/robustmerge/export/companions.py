@@ -10,7 +10,7 @@ from typing import Any
 from ..adapter.base import Base
 from ..adapter.source import local_folder, snapshot
 from ..errors import MergeError
-from ..files import read_json
+from ..files import check_inside, read_json
 
 SETTINGS = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -42,7 +42,7 @@ def open_base(source: str) -> Base:
 
 def read_settings(base: Base) -> dict[str, Any]:
     """Read the base's config.json."""
-    return read_json(base.folder / SETTINGS)
+    return read_json(check_inside(base.folder / SETTINGS, base.folder))
 
 
 def weight_files(base: Base) -> list[Path]:
@@ -51,8 +51,16 @@ def weight_files(base: Base) -> list[Path]:
 
 
 def other_files(base: Base) -> list[Path]:
-    """Return settings, tokenizer, processor, templates, code: everything but the weights."""
-    return [path for path in sorted(base.folder.iterdir()) if _belongs(path)]
+    """Return settings, tokenizer, processor, templates, code: everything but the weights.
+
+    Raises:
+        MergeError: one of them is a link to something else on this machine.
+    """
+    paths = [path for path in sorted(base.folder.iterdir()) if _belongs(path)]
+    for path in paths:
+        for part in (path, *path.rglob("*")):
+            check_inside(part, base.folder)
+    return paths
 
 
 def copy_all(paths: Iterable[Path], folder: Path) -> None:

@@ -28,7 +28,7 @@ from ..adapter.tensors import DTYPES
 from ..checks.family import guess_family
 from ..errors import MergeError, few
 from ..families import ORIGINAL
-from ..files import read_json, write_json
+from ..files import check_inside, read_json, write_json
 from .changes import AdapterChanges
 from .companions import SETTINGS
 from .plain import PlainLora
@@ -123,7 +123,7 @@ def _settings(changes: AdapterChanges, base: str | None) -> dict[str, Any]:
         assert base is not None
         folder = local_folder(base) or Path(snapshot(base, base, None, [SETTINGS]))
         path = folder / SETTINGS
-    settings = read_json(path)
+    settings = read_json(check_inside(path, path.parent))
     kinds = settings.get("architectures") or ["LlavaLlamaForCausalLM"]
     if kinds != ["LlavaLlamaForCausalLM"] or "mm_vision_tower" not in settings:
         raise MergeError(

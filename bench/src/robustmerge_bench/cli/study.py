@@ -52,7 +52,7 @@ def study(
         only: Labels of contenders and names of tasks to leave it at, separated by commas.
         limit: Ask the first questions of every task only, as a trial.
         device: cpu, cuda, cuda:1, …; cuda where there is one unless given.
-        dry_run: Show what is done and what is to do, and do nothing.
+        dry_run: Show what is done and what is to do, and do nothing; no plugin is run.
     """
     from ..paper.study.file import Study
     from ..paper.study.plan import make_plan
@@ -60,7 +60,9 @@ def study(
     from ..paper.study.tools import StudyTools, read_answering
 
     screen = open_screen()
-    loaded = Study.load(expand_user(file), data=data and expand_user(data), base=base)
+    loaded = Study.load(
+        expand_user(file), data=data and expand_user(data), base=base, run_plugins=not dry_run
+    )
     answering = {"device": default_device(), **loaded.answering}
     options = read_answering(answering | ({"device": device} if device else {}), limit=limit)
     output = expand_user(output)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from robustmerge.escape import code_span
+
 from .table import PUBLISHED, ReportSection, ResultReport, ResultTable, TableCell, TableRow
 
 _LEAST = 3  # characters of a column, as the rule below the head needs them
@@ -15,7 +17,7 @@ def report_as_markdown(report: ResultReport) -> str:
     lines = [f"# {escape(report.title)}", ""]
     if report.note:
         lines += [escape(report.note), ""]
-    lines += [f"Base model: `{report.base}`.", ""]
+    lines += [f"Base model: {code_span(report.base)}.", ""]
     for section in report.sections:
         lines += _section(section)
     return "\n".join(lines).rstrip() + "\n\n<!-- written by robustmerge -->\n"

@@ -10,6 +10,7 @@ import vl_convert
 
 from ... import files
 from ..._version import __version__
+from ...escape import markdown
 from ...outputs import ResultKind, check_target, list_files, whole_folder
 from ..tables import Diagnosis
 from ..verdict import make_verdict
@@ -82,8 +83,9 @@ def render_png(chart: Chart) -> bytes:
 
 
 def _markdown(diagnosis: Diagnosis, charts: Sequence[Chart]) -> str:
-    parts = [f"# {', '.join(diagnosis.adapters)}", ", ".join(diagnosis.count_inputs()) + "."]
-    parts += [f"> {note}" for note in diagnosis.notes]
+    names = ", ".join(map(markdown, diagnosis.adapters))
+    parts = [f"# {names}", ", ".join(diagnosis.count_inputs()) + "."]
+    parts += [f"> {markdown(note)}" for note in diagnosis.notes]
     parts += ["## Verdict", "\n".join(_sentences(diagnosis))]
     numbers = make_tables(diagnosis)
     for part, title, some in (("before", "Before", numbers[:1]), ("after", "After", numbers[1:])):
@@ -95,17 +97,15 @@ def _markdown(diagnosis: Diagnosis, charts: Sequence[Chart]) -> str:
 
 def _sentences(diagnosis: Diagnosis) -> list[str]:
     return [
-        f"- **{s.level}, {name_subject(s)}:** {s.text}"
-        + (f" ({', '.join(list_evidence(s))})" if s.evidence else "")
+        f"- **{s.level}, {markdown(name_subject(s))}:** {markdown(s.text)}"
+        + (f" ({markdown(', '.join(list_evidence(s)))})" if s.evidence else "")
         for s in make_verdict(diagnosis)
     ]
 
 
 def _table(table: TextTable) -> str:
     lines = [table.columns, ("---", *["---:"] * (len(table.columns) - 1)), *table.rows]
-    shown = "\n".join(
-        "| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in lines
-    )
+    shown = "\n".join("| " + " | ".join(map(markdown, line)) + " |" for line in lines)
     return f"### {table.title}\n\n{shown}\n\n{table.lead}"
 
 

@@ -25,6 +25,8 @@ from .values import check_known, check_list, check_once
 
 Kind = Literal["zero-shot", "individual", "joint", "merge"]
 
+RUN = "run plugins"
+"""Whether plugins are run while a study is read: a dry run leaves them out."""
 RECIPE = {item.name for item in fields(Recipe)} - {"adapters"}
 
 
@@ -39,14 +41,23 @@ class StudyContender:
 
 
 def read_contenders(
-    entries: object, adapters: Mapping[str, str], common: Mapping[str, Any], file: Path
+    entries: object,
+    adapters: Mapping[str, str],
+    common: Mapping[str, Any],
+    file: Path,
+    *,
+    run_plugins: bool = True,
 ) -> tuple[StudyContender, ...]:
     """Read the list under `methods` of a study file.
 
     `adapters` are the experts by task, `common` settings of all merges; paths start from `file`.
+
+    Raises:
+        MergeError: A wrong entry, or a method of a plugin where none is run.
     """
     hint = "methods: [zero-shot, individual, ties, {label: TA, method: task-arithmetic}]"
     entries = check_list("methods", entries, hint)
+    common = {**common, RUN: run_plugins}
     _load_plugins(common, file)
     contenders = []
     for number, entry in enumerate(entries, 1):
@@ -97,9 +108,16 @@ def _read_merge(
         if isinstance(settings.get(name), str):
             settings[name] = relative_to(file, settings[name])
     settings["plugins"] = _load_plugins(settings, file)
+    runs = settings.pop(RUN)
     names = _read_experts(entry.get("adapters"), adapters)
     settings["adapters"] = [adapters[name] for name in names]
     recipe = Recipe.from_dict(settings, where="")
+    if not runs and recipe.method not in {method.name for method in methods.every()}:
+        raise MergeError(
+            f"no method {recipe.method!r} without the study's plugins, which a dry run leaves out",
+            where="\n".join(recipe.plugins),
+            hint="read them; the study itself runs them",
+        )
     method = methods.get(recipe.method)
     for override in ({}, *(each.parameters for each in recipe.modules)):
         method.configure({**recipe.parameters, **override})
@@ -111,7 +129,7 @@ def _load_plugins(settings: Mapping[str, Any], file: Path) -> list[str]:
     plugins = settings.get("plugins") or []
     plugins = check_list("plugins", plugins, "plugins: [mine.py]", empty=True)
     paths = [relative_to(file, str(plugin)) for plugin in plugins]
-    for path in paths:
+    for path in paths if settings[RUN] else ():
         load_plugin(path)
     return paths
 

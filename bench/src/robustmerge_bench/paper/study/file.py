@@ -70,7 +70,14 @@ class Study:
     note: str = ""
 
     @classmethod
-    def load(cls, file: Path, *, data: Path | None = None, base: str | None = None) -> Study:
+    def load(
+        cls,
+        file: Path,
+        *,
+        data: Path | None = None,
+        base: str | None = None,
+        run_plugins: bool = True,
+    ) -> Study:
         """Read a YAML file; `data` and `base` replace those in it."""
         content = {k: v for k, v in read_yaml(file, "study").items() if v is not None}
         content |= {"data": str(data.absolute())} if data else {}
@@ -87,7 +94,9 @@ class Study:
             tasks = _read_tasks(content.get("tasks", "seen,unseen"))
             protocols = _read_protocols(content.get("protocols", list(PROTOCOLS)))
             adapters = _read_adapters(content.get("adapters") or {}, file)
-            contenders = read_contenders(content.get("methods"), adapters, common, file)
+            contenders = read_contenders(
+                content.get("methods"), adapters, common, file, run_plugins=run_plugins
+            )
             published = read_published(content.get("published", []))
         return cls(
             file=file,

@@ -1,0 +1,47 @@
+"""Factors in float16: neither too small for it on one side nor too large on the other.
+
+float16 has 11 bits of precision from 6e-5 to 65504, and fewer below, down to 6e-8. Scalings are
+folded into B, whose entries may end up there while A's do not. A direction's factors can be
+multiplied and divided by a power of two, which changes no bit of their product, so that both sides
+get entries of like size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..factors import Factors
+
+OWN = 5e-4
+"""Share of an update that rounding to float16 takes anyway, about 2^-11."""
+
+
+def suit_float16(factors: Factors) -> tuple[Factors, float]:
+    """Return factors of the same product that lose least in float16, and the share they lose.
+
+    Factors that lose no more than the type itself are returned as they are. Time: two passes over
+    the factors.
+    """
+    before = _loss(factors.A, factors.B)
+    if not OWN < before < math.inf:  # what overflows is refused when it is written
+        return factors, 0.0 if before <= OWN else OWN
+    sizes = factors.A.abs().amax(dim=1), factors.B.abs().amax(dim=0)  # [rank] each
+    powers = (torch.log2(sizes[0] / sizes[1]) / 2).round()
+    powers = powers.nan_to_num(0, 0, 0)  # directions that are zero
+    balanced = Factors(factors.A * torch.exp2(-powers)[:, None], factors.B * torch.exp2(powers))
+    after = _loss(balanced.A, balanced.B)
+    return (balanced, after) if after < before else (factors, before)
+
+
+def _loss(A: Tensor, B: Tensor) -> float:
+    """Return the share of an update that rounding takes; directions count as orthogonal."""
+    a, b = A.double(), B.double()
+    wrong_a = (A.half().double() - a).square().sum(dim=1)  # [rank]
+    wrong_b = (B.half().double() - b).square().sum(dim=0)
+    size_a, size_b = a.square().sum(dim=1), b.square().sum(dim=0)
+    whole = float((size_a * size_b).sum())
+    wrong = float((wrong_a * size_b + size_a * wrong_b).sum())
+    return math.sqrt(wrong / whole) if whole else 0.0
