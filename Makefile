@@ -9,7 +9,7 @@ CODE := src tests benchmarks bench conftest.py
 BUILD := 'pip>=25' 'hatchling>=1.25' 'editables>=0.5'
 
 .PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
-	analysis clients mutants clean
+	analysis clients mutants fuzz clean
 
 $(VENV)/.dev: $(CONSTRAINTS) pyproject.toml bench/pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -90,6 +90,10 @@ analysis: $(VENV)/.dev
 clients: $(VENV)/.dev
 	$(PY) -m pytest -q -m clients tests/clients
 	PYTHONPATH=tests $(PY) -m clients.matrix
+
+# Two minutes of damaged inputs: make fuzz ARGS="--seconds 600 --kind bin --seed 1000"
+fuzz: $(VENV)/.dev
+	$(PY) tests/fuzz/run.py $(ARGS)
 
 mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 
 from factories.adapters import adapter, trio
 from faults.refuse import command, merge, refused, refused_merge
-from robustmerge.adapter import statistics, tensors
+from robustmerge.adapter import tensors
 from robustmerge.adapter.reader import Adapter
+from robustmerge.adapter.tensor_files import hash_weights
 from robustmerge.errors import enough_memory
 from robustmerge.statistic_kinds import KINDS, TENSORS, ModuleSizes
 from robustmerge.threads import run_side_by_side, silent
@@ -42,7 +43,7 @@ def write_statistics(folder: Path, source: Path, value: float) -> Path:
     save_file(found, folder / "1-a.safetensors")
     entry = {
         "adapter": str(source),
-        "weights": statistics.sha256(opened.weights),
+        "weights": hash_weights(opened.paths.weights),
         "file": "1-a.safetensors",
         "ranks": {name: m.rank for name, m in opened.modules.items()},
     }

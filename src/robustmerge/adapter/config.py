@@ -215,7 +215,7 @@ class AdapterConfig:
             )
 
     def _refuse_start(self, accepted: Collection[str]) -> None:
-        """Refuse initializations that nobody here knows: they may replace the base weights."""
+        """Refuse initializations that are unknown here: they may replace the base weights."""
         start = self.raw.get("init_lora_weights")
         known = start is None or isinstance(start, bool) or start in _STARTS
         if not known and "init_lora_weights" not in accepted:
