@@ -363,18 +363,11 @@ def diagnose(
             the diagnosis of merges needs, is not installed
     """
     if isinstance(adapters, str) or isinstance(merged, str):
-        raise MergeError(
-            "a single name where a list is needed",
-            where="robustmerge.diagnose",
-            hint='diagnose(["a", "b"], ["merged"])',
-        )
-    return run_diagnosis(
-        [str(a) for a in adapters],
-        [str(m) for m in merged],
-        None if base is None else str(base),
-        workers=workers,
-        progress=progress,
-    )
+        where, hint = "robustmerge.diagnose", 'diagnose(["a", "b"], ["merged"])'
+        raise MergeError("a single name where a list is needed", where=where, hint=hint)
+    sources, merges = [str(a) for a in adapters], [str(m) for m in merged]
+    model = None if base is None else str(base)
+    return run_diagnosis(sources, merges, model, workers=workers, progress=progress)
 
 
 def load(source: str | Path) -> Adapter:
