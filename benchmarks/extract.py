@@ -32,6 +32,9 @@ RULES = ("64", "marchenko-pastur", "gavish-donoho")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 11008))
+    parser.add_argument("--kinds", nargs="+", default=("noise", "decaying"))
+    parser.add_argument("--rules", nargs="+", default=RULES)
+    parser.add_argument("--no-exact", action="store_true", help="without all eigenvalues")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "extract.json")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -41,11 +44,12 @@ def main() -> None:
     m, n = arguments.shape
     torch.set_num_threads(1)
     results: dict[str, Any] = {"shape": [m, n], "seed": 0, "cores": len(os.sched_getaffinity(0))}
-    for kind in ("noise", "decaying"):
+    for kind in arguments.kinds:
         with TemporaryDirectory() as folder:
             write_models(Path(folder), kind, m, n)
-            results[kind] = {rule: measure(Path(folder), rule) for rule in RULES}
-            results[kind]["exact_energy_at_64"] = exact(Path(folder), 64)
+            results[kind] = {rule: measure(Path(folder), rule) for rule in arguments.rules}
+            if not arguments.no_exact:
+                results[kind]["exact_energy_at_64"] = exact(Path(folder), 64)
     results["load_after"] = os.getloadavg()
     arguments.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=2))

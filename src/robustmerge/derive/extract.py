@@ -3,8 +3,8 @@
 Every changed weight of a linear layer is cut to the rank that a rule chooses (`ranks.py`); what
 else changed is written as it is, the way merges write fully trained parameters. Models are read
 shard by shard. Memory per worker is one module: its difference in float32 and what its
-decomposition takes (`dense.py`), some 300 MB for 4096 x 11008 at rank 64, and about 1 GB where a
-rule needs every singular value; for a fully trained parameter, its stored bytes.
+decomposition takes (`dense.py`), 450 MB for 4096 x 11008 at rank 64, and about 1 GB where a rule
+needs every singular value; for a fully trained parameter, its stored bytes.
 """
 
 from __future__ import annotations
