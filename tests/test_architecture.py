@@ -40,7 +40,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("collect",),
         ("prompted",),
         ("polish",),
-        ("api", "peft"),
+        ("api", "peft", "single"),
         ("cli",),
         ("__init__", "__main__"),
     ),

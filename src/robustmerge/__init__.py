@@ -22,9 +22,10 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import convert, diagnose, extract, load, merge, relay, resize
+    from .api import diagnose, load, merge, relay, resize
     from .engine.report import MergeReport
     from .errors import MergeError
+    from .single import convert, extract
 
 __all__ = [
     "MergeError",
@@ -43,9 +44,9 @@ __all__ = [
 _HOMES = {
     "MergeError": "errors",
     "MergeReport": "engine.report",
-    "convert": "api",
+    "convert": "single",
     "diagnose": "api",
-    "extract": "api",
+    "extract": "single",
     "load": "api",
     "merge": "api",
     "methods": "methods",
