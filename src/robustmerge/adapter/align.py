@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..errors import MergeError, few
 from .config import FILE
+from .promises import is_rows
 from .reader import Adapter
 
 Missing = Literal["refuse", "zero", "drop"]
@@ -87,8 +88,10 @@ def select_extras(adapters: Sequence[Adapter], missing: Missing) -> list[str]:
     """
     names = _shared([(a.label, a.extras) for a in adapters], missing, "fully trained tensors")
     for name in names:
-        values = [(a.label, list(a.extras[name].spec.shape)) for a in adapters if name in a.extras]
-        _same(name, values, "shape")
+        shapes = [(a.label, list(a.extras[name].spec.shape)) for a in adapters if name in a.extras]
+        if is_rows(name):  # which rows, the settings say
+            shapes = [(label, shape[1:]) for label, shape in shapes]
+        _same(name, shapes, "shape")
     return names
 
 

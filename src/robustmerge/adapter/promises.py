@@ -13,7 +13,8 @@ from ..errors import MergeError, few
 from .config import AdapterConfig
 from .keys import Key, Part
 
-_TOKENS = "trainable_token_indices"
+ROWS = "trainable_token_indices"
+"""The setting that names single rows of embeddings."""
 _HEADS = frozenset({"classifier", "score"})
 """PEFT names both for a classifier, and a model has one of them."""
 Shape = tuple[int, ...]
@@ -43,7 +44,7 @@ def token_rows(config: AdapterConfig, module: str) -> list[int]:
     Raises:
         MergeError: the setting is neither a list of rows nor a table of such lists.
     """
-    rows: Any = config.raw.get(_TOKENS) or []
+    rows: Any = config.raw.get(ROWS) or []
     if isinstance(rows, dict):
         entries = (value for name, value in rows.items() if _ends(module, name))
         rows = next(entries, [])
@@ -51,11 +52,16 @@ def token_rows(config: AdapterConfig, module: str) -> list[int]:
         rows = []
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         raise MergeError(
-            f"{_TOKENS} = {config.raw[_TOKENS]!r:.80} is not a list of rows",
+            f"{ROWS} = {config.raw[ROWS]!r:.80} is not a list of rows",
             where=str(config.path),
             hint="fix the file",
         )
     return rows
+
+
+def is_rows(name: str) -> bool:
+    """Decide whether an adapter's parameter is a set of single rows, by its name."""
+    return name.endswith(".token_adapter.trainable_tokens_delta")
 
 
 def _is_row(value: object) -> bool:
@@ -78,9 +84,9 @@ def _check_modules(config: AdapterConfig, modules: Collection[str]) -> None:
 
 
 def _check_rows(config: AdapterConfig, held: Mapping[str, Shape]) -> None:
-    if config.raw.get(_TOKENS) and not held:
+    if config.raw.get(ROWS) and not held:
         raise MergeError(
-            f"{_TOKENS} is set, and no rows of embeddings are in the folder",
+            f"{ROWS} is set, and no rows of embeddings are in the folder",
             where=str(config.path),
             hint=_AGAIN,
         )
@@ -89,7 +95,7 @@ def _check_rows(config: AdapterConfig, held: Mapping[str, Shape]) -> None:
         if len(rows) != (shape[0] if shape else 0):
             raise MergeError(
                 f"{module} has {shape[0] if shape else 0} trained rows in its tensor and "
-                f"{len(rows)} in {_TOKENS}",
+                f"{len(rows)} in {ROWS}",
                 where=str(config.path),
                 hint="the settings belong to another adapter; find the right file",
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import layout
 from .keys import Part
+from .promises import ROWS, is_rows
 from .reader import Adapter, LoraModule
 
 MAGNITUDE = Part.MAGNITUDE.value
@@ -24,6 +25,7 @@ def plain_lora(
     extras: Iterable[str],
     *,
     vision: bool = False,
+    rows: list[int] | dict[str, list[int]] | None = None,
 ) -> dict[str, Any]:
     """Make an adapter_config.json with the scaling baked in (alpha = rank) and no patterns.
 
@@ -37,10 +39,13 @@ def plain_lora(
         rank: The uniform rank.
         base: Base model.
         extras: Names of the fully trained parameters that go into the adapter, as written.
+        rows: Rows of embeddings that are fully trained, those of the first adapter if not given.
         vision: The base is known to be a vision-language model.
     """
-    raw = first.config.raw
-    kept = ["auto_mapping", "revision", "trainable_token_indices"]
+    raw, extras = dict(first.config.raw), list(extras)
+    # Rows that were left out of the result, or put next to it, are none of its own.
+    raw[ROWS] = (rows or raw.get(ROWS)) if any(is_rows(name) for name in extras) else None
+    kept = ["auto_mapping", "revision", ROWS]
     # PEFT would overwrite the embedding's factors by the head's; merged, each has its own.
     if not any(m.part is Part.EMBEDDING_A for m in modules):
         kept.append("ensure_weight_tying")

@@ -36,6 +36,7 @@ from .recipe import Recipe
 from .report import MergeReport, ModuleReport
 from .run import MergedModule, MergeRun
 from .runner import polish_merge, start_run
+from .tokens import united_rows
 
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
@@ -102,6 +103,7 @@ def merge_recipe(
             )
             _write_more(plan, folder)
             write_json(folder / FILE, _settings(plan, rank))
+            plan.tokens.write(folder)
             inputs = [future.result() for future in hashes]
             report = MergeReport.of(recipe, plan, rank, modules, inputs, {}, run.facts(), polished)
             card = model_card(report).encode(errors="backslashreplace")
@@ -203,6 +205,7 @@ def _settings(plan: MergePlan, rank: int) -> dict[str, Any]:
         plan.base_name,
         [extra.written for extra in plan.extras.in_adapter],
         vision=plan.vision,
+        rows=united_rows(plan.adapters),
     )
 
 

@@ -6,7 +6,7 @@ The plan holds what follows from the recipe, not the recipe itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import methods, steps
@@ -23,6 +23,7 @@ from .job import ModuleJob, factor_names, make_jobs
 from .left_out import LeftOut, left_out_warnings, measure_left_out
 from .naming import plan_names
 from .recipe import Recipe
+from .tokens import TokensPlan, plan_tokens
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class MergePlan:
         plugins: Files or modules that registered methods.
         data: What was collected of the adapters' tasks, if the method needs it.
         vision: The base is known to be a vision-language model.
+        tokens: What rows of the vocabulary mean.
     """
 
     adapters: tuple[Adapter, ...]
@@ -66,6 +68,7 @@ class MergePlan:
     plugins: tuple[str, ...] = ()
     data: Selection | None = None
     vision: bool = False
+    tokens: TokensPlan = field(default_factory=TokensPlan)
 
     def close(self) -> None:
         """Release the inputs."""
@@ -113,7 +116,8 @@ def make_plan(recipe: Recipe, *, plugins: Sequence[str] | None = None) -> MergeP
     check_dora(adapters, recipe, target)
     _check_patterns(names, recipe)
     jobs = make_jobs(names, adapters, method, recipe)
-    extras = plan_extras(adapters, recipe, target)
+    tokens = plan_tokens(adapters)
+    extras = plan_extras(adapters, recipe, target, tokens)
     if extras.parameters and recipe.missing != "drop":
         align.check_one_way(adapters, names)
     # What the method has to say about its settings, each once.
@@ -137,6 +141,7 @@ def make_plan(recipe: Recipe, *, plugins: Sequence[str] | None = None) -> MergeP
         warnings=(
             *_warnings(adapters, recipe),
             *left_out_warnings(adapters, left_out),
+            *tokens.warnings(),
             *dora_notes(adapters),
             *cautions,
             *data_notes(recipe, method),
@@ -146,6 +151,7 @@ def make_plan(recipe: Recipe, *, plugins: Sequence[str] | None = None) -> MergeP
         plugins=recipe.plugins,
         data=find_data(recipe, method, adapters, {job.name: job.shape for job in jobs}),
         vision=naming.vision,
+        tokens=tokens,
     )
 
 
@@ -195,8 +201,8 @@ def _check_adapters(adapters: Sequence[Adapter], recipe: Recipe) -> list[str]:
     for name in recipe.accept_settings:
         if name not in settings:
             raise unknown("setting of these adapters", name, settings, where="--accept-setting")
-    for field in ("fan_in_fan_out", "trainable_token_indices", "use_dora"):
-        align.check_same_setting(adapters, field)
+    for setting in ("fan_in_fan_out", "use_dora"):
+        align.check_same_setting(adapters, setting)
     return align.select_modules(adapters, recipe.missing)
 
 

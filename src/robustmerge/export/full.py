@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..adapter.base import Base
 from ..adapter.keys import Part
+from ..adapter.promises import is_rows
 from ..adapter.reader import Adapter, LoraModule, TensorRef
 from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError
@@ -36,7 +37,6 @@ from .vocabulary import (
     VocabularyChanges,
     grow_settings,
     is_copy,
-    is_rows,
     plan_vocabulary,
     text_settings,
 )

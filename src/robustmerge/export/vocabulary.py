@@ -19,7 +19,6 @@ import torch
 
 from ..adapter.base import Base
 from ..adapter.keys import Part
-from ..adapter.layout import canonical
 from ..adapter.promises import token_rows
 from ..adapter.reader import LoraModule, TensorRef
 from ..adapter.tensors import DTYPES
@@ -189,8 +188,3 @@ def text_settings(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         v for k, v in settings.items() if k in ("text_config", "llm_config") and isinstance(v, dict)
     ]
-
-
-def is_rows(name: str) -> bool:
-    """Decide whether an adapter's parameter is a set of single rows."""
-    return canonical(name).endswith(".token_adapter.trainable_tokens_delta")
