@@ -55,11 +55,6 @@ def resized(root: Path) -> None:
     adapter(root / "a", extras={embeddings: torch.ones(20, 16)})
 
 
-def tokens(root: Path) -> None:
-    name = "model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
-    adapter(root / "a", extras={name: torch.ones(2, 16)}, trainable_token_indices=[1, 2])
-
-
 def twice(root: Path) -> None:
     name = "model.multi_modal_projector.linear_1.bias"
     adapter(root / "a", extras={name: torch.ones(6)})
@@ -104,7 +99,6 @@ FULL: dict[str, tuple[Make, str]] = {
     "tied": (tied, "ensure_weight_tying is set"),
     "resized": (resized, "a copy of model.language_model.embed_tokens.weight with other values"),
     "DoRA": (dora_on_embeddings, "DoRA on embeddings"),
-    "tokens": (tokens, "single rows of the embeddings"),
     "too large": (too_large, "F16, the type of the base, cannot hold"),
 }
 EMBEDDED: dict[str, tuple[Make, str]] = {"DoRA": (dora, "DoRA, whose magnitudes transformers")}

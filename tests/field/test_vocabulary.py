@@ -203,3 +203,37 @@ def test_a_merge_of_trained_rows_is_baked(tmp_path: Path) -> None:
     with _quiet():
         merged = PeftModel.from_pretrained(model(True), str(tmp_path / "m")).merge_and_unload()
     torch.testing.assert_close(baked(tmp_path / "f", ROWS), logits(merged, ROWS))
+
+
+@pytest.mark.parametrize("indices", [[3, 5], NEW])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_adapters_tokenizer_goes_with_an_export(indices: list[int], tmp_path: Path) -> None:
+    save_base(tmp_path / "base", True)
+    for name in ("tokenizer.json", "vocab.json", "preprocessor_config.json"):
+        (tmp_path / "base" / name).write_text('{"of": "base"}')
+    save(tmp_path / "a", True, grown=GROWN, trainable_token_indices=indices)
+    (tmp_path / "a" / "tokenizer.json").write_text('{"of": "adapter"}')
+    export_adapter(tmp_path / "a", tmp_path / "f", format="full", base=str(tmp_path / "base"))
+    assert json.loads((tmp_path / "f" / "tokenizer.json").read_text()) == {"of": "adapter"}
+    assert not (tmp_path / "f" / "vocab.json").exists()
+    assert (tmp_path / "f" / "preprocessor_config.json").is_file()
+
+
+HEAD_ALONE: dict[str, dict[str, Any]] = {
+    "update": {"target_modules": ["q_proj", "lm_head"]},
+    "weights": {"modules_to_save": ["lm_head"]},
+    "rows": {"trainable_token_indices": {"lm_head": [4]}},
+}
+
+
+@pytest.mark.parametrize("settings", HEAD_ALONE.values(), ids=HEAD_ALONE)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_change_of_the_head_alone_is_not_lost_in_tied_weights(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    save_base(tmp_path / "base", True)
+    save(tmp_path / "a", True, **settings)
+    path = tmp_path / "a" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ensure_weight_tying": True}))
+    with pytest.raises(MergeError, match="ensure_weight_tying is set"):
+        export_adapter(tmp_path / "a", tmp_path / "f", format="full", base=str(tmp_path / "base"))

@@ -24,6 +24,7 @@ from ..adapter.keys import Part
 from ..adapter.promises import is_rows
 from ..adapter.reader import Adapter, LoraModule, TensorRef
 from ..adapter.tensors import DTYPES, TensorSpec
+from ..adapter.tokenizer import FILES as TOKENIZER, tokenizer_files, write_tokenizer
 from ..errors import MergeError
 from ..files import check_space, read_json, write_json
 from ..threads import Progress
@@ -192,7 +193,13 @@ def write_full(
         own = {head[0]: new(head[1])} if head and head[1].target.file.path == path else {}
         rewrite(path, folder / path.name, here, own)
     index = [base.folder / INDEX] if (base.folder / INDEX).is_file() else []
-    copy_all([*index, *other_files(base)], folder)
+    source = changes.adapter.folder
+    carries = bool(changed.vocabulary.touched and tokenizer_files(source))
+    # The adapter's tokenizer knows the rows that are new; the base's would contradict it.
+    others = [path for path in other_files(base) if not (carries and path.name in TOKENIZER)]
+    copy_all([*index, *others], folder)
+    if carries:
+        write_tokenizer(source, folder, {})
     if changed.unties:
         _untie(folder)
     if changed.vocabulary.size:

@@ -103,7 +103,7 @@ def _is_one_weight(
     if HEAD in base.tensors or base.weight("lm_head") is None:
         return False
     ensured = bool(changes.adapter.config.raw.get("ensure_weight_tying"))
-    differ = _differ(changes)
+    differ = "the rows" if HEAD in rows else _differ(changes)
     if ensured and differ:
         raise MergeError(
             f"ensure_weight_tying is set, and {differ} of embeddings and head are not the same",
@@ -116,15 +116,22 @@ def _is_one_weight(
 
 
 def _differ(changes: AdapterChanges) -> str:
-    """Say what differs between the changes of embeddings and head, '' where nothing does."""
+    """Say what differs between the changes of embeddings and head, '' where nothing does.
+
+    A change of the embeddings alone is one of a head that is the same weight, too.
+    """
     whole = [ref for n, ref in changes.replaced.items() if n.endswith((EMBEDDINGS, HEAD))]
     if len(whole) == 2 and not torch.equal(whole[0].read(), whole[1].read()):
+        return "the weights"
+    if len(whole) == 1 and HEAD in changes.replaced:
         return "the weights"
     modules = changes.adapter.modules
     head = modules.get("lm_head")
     embedding = next((m for m in modules.values() if m.part is Part.EMBEDDING_A), None)
-    if head is None or embedding is None:
+    if head is None:
         return ""
+    if embedding is None:
+        return "the updates"
     return "" if _is_transposed(head, embedding) else "the updates"
 
 
