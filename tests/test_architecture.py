@@ -216,6 +216,7 @@ WRITERS = {
     "robustmerge.files": "single files",
     "robustmerge.outputs": "folders",
     "robustmerge.engine.merge": "inside a new folder",
+    "robustmerge.adapter.tokenizer": "inside a new folder",
     "robustmerge.export.companions": "inside a new folder",
     "robustmerge.diagnosis.report.files": "inside a new folder",
     "robustmerge_bench.paper.training.record": "inside a new folder",

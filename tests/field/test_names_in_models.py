@@ -131,6 +131,17 @@ def test_names_come_from_a_text_only_base(tmp_path: Path) -> None:
     landed(attach(text_only(), tmp_path / "m"), tmp_path / "m")
 
 
+def test_names_of_another_kind_of_model_are_not_the_bases_fault(tmp_path: Path) -> None:
+    text_only().save_pretrained(tmp_path / "base")
+    shapes = {n.replace("model.", "model.language_model.", 1): s for n, s in _LLAMA.items()}
+    folder = adapter(tmp_path / "a", modules=shapes)
+    report = check(folder, str(tmp_path / "base"), ["peft"])
+    assert not report.holds
+    advice = _line(report, "tensors").advice
+    assert "under other names" in advice
+    assert f"--base {tmp_path / 'base'}" in advice
+
+
 _LLAMA = {f"model.layers.{n}.self_attn.q_proj": (64, 64) for n in range(2)}
 
 

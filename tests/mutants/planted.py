@@ -12,6 +12,7 @@ from answering import ANSWERING
 from benchmark import BENCHMARK
 from mutant import Mutant, plant as _plant
 from scoring import SCORING
+from trust import TRUST
 
 from polish import POLISH
 from prompted import PROMPTED
@@ -748,4 +749,4 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING, *POLISH, *PROMPTED)
+PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING, *POLISH, *PROMPTED, *TRUST)

@@ -19,11 +19,15 @@ from .family import guess_family
 from .findings import CheckStatus, Finding, fails, note, ok
 from .peft_rules import entries, saves, selects, under
 from .runtimes import RUNTIMES, judge
-from .tensor_locations import misfit, nearest, other_vocabulary, unknown_shapes
+from .tensor_locations import fits_renamed, misfit, nearest, other_vocabulary, unknown_shapes
 
 RECORD = "merge.json"
 _AGAIN = "copy the folder again, or merge again"
 _OTHER_BASE = "name the base model that the adapter was trained on"
+_RENAME = (
+    "the base has them under other names: robustmerge merge ADAPTER -m task-arithmetic "
+    "--base {base}"
+)
 _OTHER_NAMES = (
     "the others fit, so that it may be the right base: these modules have other names or shapes in "
     "it, or it is another version of the model"
@@ -230,9 +234,11 @@ def _fit(
         near = nearest(first, base)
         if near not in why:
             why += f"; the nearest is {near}"
+        renamed = all(fits_renamed(item, base) for item, _ in wrong)
+        advice = _OTHER_BASE if len(wrong) == len(items) else _OTHER_NAMES
         return fails(
             f"{len(wrong)} of {len(items)} tensors do not fit {base.label}: {why}",
-            _OTHER_BASE if len(wrong) == len(items) else _OTHER_NAMES,
+            _RENAME.format(base=base.label) if renamed else advice,
         )
     text = f"all {len(items)} tensors have a place in it"
     if hidden := unknown_shapes(items, base):

@@ -56,6 +56,12 @@ def other_vocabulary(item: NamedTensor, contents: Contents, base: Base) -> tuple
     return (ours, theirs[0]) if _fits(item, (ours, *theirs[1:])) else None
 
 
+def fits_renamed(item: NamedTensor, base: Base) -> bool:
+    """Decide whether a tensor fits the base by its canonical name, whatever its own is."""
+    ref = _stored(parameter(item), base)
+    return ref is not None and (not _shape_is_known(ref) or _fits(item, ref.spec.shape))
+
+
 def nearest(item: NamedTensor, base: Base) -> str:
     """Return the base's parameter whose name is nearest to a tensor's, '' where none is near."""
     return next(iter(get_close_matches(parameter(item), base.tensors, n=1)), "")
