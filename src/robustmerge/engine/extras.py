@@ -119,7 +119,7 @@ class ExtrasPlan:
         places = [
             {n: rows.index(row) for n, rows in enumerate(held) if row in rows} for row in extra.rows
         ]
-        return torch.stack([self._mean_row(extra, place) for place in places])
+        return torch.stack([self._mean_row(extra, indices) for indices in places])
 
     def _mean_row(self, extra: Extra, places: Mapping[int, int]) -> Tensor:
         """Return the weighted mean of one row, by adapter and position in its tensor."""
