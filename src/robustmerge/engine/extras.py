@@ -116,17 +116,17 @@ class ExtrasPlan:
     def _merge_rows(self, extra: Extra) -> Tensor:
         module = extra.name.removesuffix(".token_adapter.trainable_tokens_delta")
         held = [token_rows(a.config, a.written.get(module, module)) for a in self.adapters]
-        places = [
+        where = [
             {n: rows.index(row) for n, rows in enumerate(held) if row in rows} for row in extra.rows
         ]
-        return torch.stack([self._mean_row(extra, indices) for indices in places])
+        return torch.stack([self._mean_row(extra, indices) for indices in where])
 
-    def _mean_row(self, extra: Extra, places: Mapping[int, int]) -> Tensor:
+    def _mean_row(self, extra: Extra, where: Mapping[int, int]) -> Tensor:
         """Return the weighted mean of one row, by adapter and position in its tensor."""
-        refs = {n: self.adapters[n].extras.get(extra.name) for n in places}
+        refs = {n: self.adapters[n].extras.get(extra.name) for n in where}
         present = {n: ref for n, ref in refs.items() if ref is not None}
         total = sum(self.weights[n] for n in present) or 1.0
-        parts = [self.weights[n] / total * r.read()[places[n]] for n, r in present.items()]
+        parts = [self.weights[n] / total * r.read()[where[n]] for n, r in present.items()]
         return torch.stack(parts).sum(0).float()
 
     def check(self) -> None:
