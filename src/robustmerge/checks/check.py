@@ -235,7 +235,8 @@ def _fit(
         if near not in why:
             why += f"; the nearest is {near}"
         renamed = all(fits_renamed(item, base) for item, _ in wrong)
-        advice = _OTHER_BASE if len(wrong) == len(items) else _OTHER_NAMES
+        other = _same_family(contents, base).verdict is not CheckStatus.OK
+        advice = _OTHER_BASE if other or len(wrong) == len(items) else _OTHER_NAMES
         return fails(
             f"{len(wrong)} of {len(items)} tensors do not fit {base.label}: {why}",
             _RENAME.format(base=base.label) if renamed else advice,
