@@ -55,7 +55,12 @@ def run(root: Path) -> str:
                 said = predicted(output, "llama.cpp")
                 seen = _client("adapter", str(base), str(gguf), str(output.output))
                 rows.append([name, case, output.label, said, seen])
-    (root / "llama.json").write_text(json.dumps(rows, indent=0))
+                (root / "llama.json").write_text(json.dumps(rows, indent=0))
+    return section(rows)
+
+
+def section(rows: list[list[str]]) -> str:
+    """Write the table."""
     marked = [[*row, "" if row[3] == "–" or agrees(row[3], row[4]) else "wrong"] for row in rows]
     return table(["base", "contents", "layout", "check", "seen", "check is"], marked)
 
