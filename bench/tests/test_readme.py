@@ -56,11 +56,7 @@ def test_the_quick_start_prints_what_it_shows(
 @pytest.mark.parametrize(
     ("method", "experts", "row", "column"),
     [
-        ("ocap", "shared, seeds 0, 1, 2", "own scale", -1),
-        ("do-merging", "shared, seeds 0, 1, 2", "norm-matched", 4),
-        ("tsv-m", "independent, seeds 0, 1, 2", "own scale", 4),
         ("ace", "shared, seeds 0, 1, 2", "best factor, tuned on validation data", -1),
-        ("regmean", "shared, seed 0", "best factor, tuned on validation data", -1),
         ("robustmerge", "shared, seeds 0, 1, 2", "own scale", 4),
     ],
 )
