@@ -71,3 +71,25 @@ def test_the_figures_of_the_recommendation(
         line for line in README.splitlines() if f"`--method {method}" in line and "%" in line
     ]
     assert f" {kept}%" in shown
+
+
+BASE, EXPERT = 43.8, 94.4  # averages on seen tasks, docs/ours-relay.md
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "rows"),
+    [
+        ("ours.md", "which is DRIFT", ("rank of one expert", "full rank")),
+        ("ours-relay.md", "--method relay", ("rank of one expert (4)", "sum of ranks (32)")),
+    ],
+)
+def test_the_shares_of_our_own_methods(page: str, words: str, rows: tuple[str, ...]) -> None:
+    """They are those of the means over six sets of experts in the methods' own tables."""
+    document = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    shares = []
+    for row in rows:
+        (line,) = [line for line in document.splitlines() if line.startswith(f"| {row} |")]
+        seen = [float(cell.split(" / ")[0]) for cell in line.split("|")[2:8]]
+        shares.append(f"{100 * (sum(seen) / 6 - BASE) / (EXPERT - BASE):.0f}%")
+    (shown,) = [line for line in README.splitlines() if words in line and "%" in line]
+    assert ", ".join(shares) in shown
