@@ -58,6 +58,12 @@ def lands(contents: Contents, item: NamedTensor) -> bool:
     return item.key.part in LORA and any(under(item.written, old) for old in _renamed(contents))
 
 
+def is_renamed_for_some(item: NamedTensor) -> bool:
+    """Decide whether PEFT renames a tensor for some family, and drops it for others."""
+    every = {old for prefixes in RENAMED_BY_PEFT.values() for old in prefixes}
+    return item.key.part in LORA and any(under(item.written, old) for old in every)
+
+
 def _renamed(contents: Contents) -> frozenset[str]:
     """Return the old prefixes that PEFT renames for the adapter's family.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from ...adapter.keys import Part
 from ...adapter.wrappers import unwrap
 from ...errors import few
-from ..contents import LORA, Contents
+from ..contents import Contents
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
-from ..peft_rules import lands, selects
+from ..peft_rules import is_renamed_for_some, lands, selects
 from .shared import REWRITE, Runtime
 
 
@@ -23,7 +23,7 @@ def tensors_find_modules(contents: Contents) -> Finding:
     lost = [i for i in loaded if not lands(contents, i)]
     if not lost:
         return OK
-    if not candidates(contents) and all(i.key.part in LORA for i in lost):
+    if not candidates(contents) and all(is_renamed_for_some(i) for i in lost):
         return note(
             f"{len(lost)} of {len(loaded)} tensors have names that PEFT renames for some families "
             f"and drops for others, such as {lost[0].written}",
