@@ -382,7 +382,7 @@ def merged(root: Path) -> Path:
 def test_a_merge_is_what_its_record_says(tmp_path: Path) -> None:
     folder = merged(tmp_path)
     result = finding(check(folder), "files", "hashes")
-    assert result == Finding(OK, "the 2 files are what the merge wrote")
+    assert result == Finding(OK, "the 3 files are what the merge wrote")
     assert check(folder).holds
     assert not any(x.subject == "files" for x in check(tmp_path / "a").lines)
 

@@ -86,8 +86,9 @@ def test_errors(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["diagnose", "a", "--format", "md"]) == 1
     assert "-o" in capsys.readouterr().err
     assert run(["diagnose", "a", "--format", "pdf", "-o", "x"]) != 0
-    assert run(["diagnose", "a", "-o", "gone/found.json"]) == 1
-    assert "gone/found.json" in capsys.readouterr().err
+    Path("file").write_text("")
+    assert run(["diagnose", "a", "-o", "file/found.json"]) == 1
+    assert "file/found.json" in capsys.readouterr().err
     assert run(["diagnose", "a", "b", "--merged", "gone"]) == 1
     assert "no such folder" in capsys.readouterr().err
 

@@ -200,7 +200,7 @@ def test_a_merge_that_is_fit_for_use(capsys: Capture) -> None:
     others = [part for name in ("peft", "sglang", "llama.cpp") for part in ("--for", name)]
     out = printed(capsys, [*arguments, *others])
     assert out.splitlines()[0] == "out: 14 modules, rank 4"
-    assert " ".join(out.splitlines()[3].split()) == "files ok the 2 files are what the merge wrote"
+    assert " ".join(out.splitlines()[3].split()) == "files ok the 3 files are what the merge wrote"
     assert "ok    all 28 tensors have a place in it, of the right shape" in out
     assert "fails" not in out
     assert "not checked" not in out
