@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -29,10 +30,12 @@ import texts
 from answers import TaskAnswers, answer_all, quiet
 from page import PageRow, page
 from robustmerge_bench.mini.artifact import Artifact, verify
+from robustmerge_bench.mini.runs.unlabeled import SAMPLES, write_all_samples
 from robustmerge_bench.mini.tasks import SEEN, TASKS, UNSEEN
 
 ARTIFACT = Path(__file__).parents[1] / "artifacts" / "mini"
 ITEMS = 100  # per task: enough for a look; the benchmark itself asks 500
+PROMPTS = 40  # per task: RELAY fits 32 and measures itself on 8
 
 results, progress = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -51,27 +54,42 @@ class Merge:
         parts = [self.method, *([self.scale] if self.scale != "1" else [])]
         return ", ".join(parts if self.rank == "full" else [*parts, f"rank {self.rank}"])
 
-    def write(self, experts: Sequence[Path], folder: Path) -> Path:
+    @property
+    def runs_the_base(self) -> bool:
+        """Whether the method needs the base and prompts of the tasks."""
+        return self.method in [method.name for method in robustmerge.methods.with_model()]
+
+    def write(self, artifact: Artifact, folder: Path) -> Path:
         """Merge the experts into a folder, and show the command that does the same."""
-        out = folder / self.name.replace(", ", "-").replace(" ", "-")
-        scale = ["--scale", self.scale] if self.scale != "1" else []
-        scale += ["--rank", self.rank] if self.rank != "input" else []
-        command = ["merge", "EXPERTS...", "-o", str(out), "--method", self.method, *scale]
+        out = folder / "merged" / self.name.replace(", ", "-").replace(" ", "-")
+        options = ["--scale", self.scale] if self.scale != "1" else []
+        options += ["--rank", self.rank] if self.rank != "input" else []
+        needs: dict[str, Any] = {}
+        if self.runs_the_base:
+            needs = {"base": artifact.base, "samples": write_prompts(folder)}
+            options += ["--base", str(artifact.base), "--samples", f"{folder / 'prompts'}/..."]
+        command = ["merge", "EXPERTS...", "-o", str(out), "--method", self.method, *options]
         progress.print(f"$ robustmerge {shlex.join(command)}", soft_wrap=True)
         number = self.scale.replace(".", "", 1).isdigit()
-        size = float(self.scale) if number else self.scale
-        robustmerge.merge(experts, out, method=self.method, scale=size, rank=self.rank, force=True)
+        robustmerge.merge(
+            list(artifact.experts.values()),
+            out,
+            method=self.method,
+            scale=float(self.scale) if number else self.scale,
+            rank=self.rank,
+            force=True,
+            **needs,
+        )
         return out
 
 
 MERGES = (
+    Merge("drift"),
+    Merge("relay"),
     Merge("robustmerge"),
-    Merge("task-arithmetic"),
     Merge("task-arithmetic", "norm-matched"),
-    Merge("average"),
     Merge("ties"),
     Merge("tsv-m"),
-    Merge("iso-c"),
 )
 
 
@@ -120,9 +138,8 @@ def run(options: argparse.Namespace) -> None:
     """
     merges = select_merges(options.methods, options.scale, options.rank)
     artifact = verify(options.artifact)
-    experts = list(artifact.experts.values())
     progress.print(f"{options.artifact}: every file as its manifest says")
-    merged = {merge.name: merge.write(experts, options.out / "merged") for merge in merges}
+    merged = {merge.name: merge.write(artifact, options.out) for merge in merges}
     answers = answer_everything(artifact, merged, options)
     rows = texts.score_rows(answers, list(merged))
     findings = texts.findings(rows, answers, options.items)
@@ -149,6 +166,15 @@ def run(options: argparse.Namespace) -> None:
         encoding="utf-8",
     )
     results.print(where_next(artifact, options.out, merged[merges[0].name]), soft_wrap=True)
+
+
+def write_prompts(folder: Path) -> list[Path]:
+    """Write prompts of every seen task without answers, of other items than those examined."""
+    files = [folder / "prompts" / "samples" / task / SAMPLES for task in SEEN]
+    if not all(file.is_file() for file in files):
+        items = {task: TASKS[task].items("validation", PROMPTS) for task in SEEN}
+        write_all_samples(items, SEEN, folder / "prompts")
+    return files
 
 
 def answer_everything(
