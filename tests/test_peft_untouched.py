@@ -195,7 +195,7 @@ def test_settings_are_checked() -> None:
     refused(model, ["one", "two"], "not a finite number", weights=[1.0, math.nan])
     refused(model, ["one", "two"], "rank = 0 is not possible", rank=0)
     refused(model, ["one", "two"], "rank = 'energy:2' is not possible", rank="energy:2")
-    assert "density" in refused(model, ["one", "two"], "unknown parameter", densty=0.5).hint
+    assert "ridge" in refused(model, ["one", "two"], "unknown parameter", rigde=0.5).hint
     assert (
         "robustmerge" in refused(model, ["one", "two"], "unknown method", method="robustmerg").hint
     )

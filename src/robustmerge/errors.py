@@ -45,6 +45,7 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> M
     return MergeError(f"unknown {kind} {name!r}", where=where, hint=hint)
 
 
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _FILES = "this system lets a process open few files: raise the limit with `ulimit -n 4096`"
 _LIMITS = {errno.EMFILE: _FILES, errno.ENFILE: _FILES}
 """Hints where the system is at a limit."""
@@ -130,8 +131,8 @@ def within(location: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's error; its class where it has no text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of a library's error without colors; its class if it has no text."""
+    return (_COLOR.sub("", str(error)).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shown(value: object) -> str:

@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save_file
 from robustmerge.adapter.tensors import DTYPES, SafetensorsFile, TensorSpec
 from robustmerge.adapter.writer import SafetensorsWriter
 from robustmerge.errors import MergeError
+from robustmerge.escape import has_control
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 tensors = st.dictionaries(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20),
+    st.text(
+        st.characters(codec="utf-8").filter(lambda c: not has_control(c)), min_size=1, max_size=20
+    ),
     st.tuples(
         st.sampled_from(list(DTYPES.values())),
         st.lists(st.integers(0, 5), max_size=3).map(tuple),

@@ -83,7 +83,9 @@ def test_bytes_that_are_no_text_reach_the_record(
         "odd/c",
     }
     card = (root / out / "README.md").read_text(encoding="utf-8")
-    assert "| odd/\\udcff\\udce9 | 1 | 4 |" in card
+    assert "odd/" not in card
+    assert "udcff" in card
+    assert card.count(" | 1 | 4 |") == 3
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -23,11 +23,11 @@ from faults.refuse import command, merge, refused, refused_merge, tree
         ({"scale": 1e300}, "scale = 1e+300 is not a finite number"),
         ({"method": "robust-merge"}, "did you mean robustmerge?"),
         ({"method": "xyzzy"}, "known: ace, act"),
-        ({"parameters": {"densty": 0.3}}, "did you mean density?"),
+        ({"parameters": {"rigde": 0.3}}, "did you mean ridge?"),
         ({"parameters": {"prune": False}}, "it is a parameter of robustmerge-ablation"),
-        ({"parameters": {"density": "0"}}, "density = '0' is not possible"),
-        ({"parameters": {"density": "much"}}, "density = 'much' is not possible"),
-        ({"parameters": {"density": "nan"}}, "density = 'nan' is not possible"),
+        ({"parameters": {"ridge": "0"}}, "ridge = '0' is not possible"),
+        ({"parameters": {"ridge": "much"}}, "ridge = 'much' is not possible"),
+        ({"parameters": {"ridge": "nan"}}, "ridge = 'nan' is not possible"),
         (
             {"method": "robustmerge-ablation", "parameters": {"scale_from": "inner"}},
             "did you mean inter?",
@@ -101,9 +101,9 @@ def test_weights_that_sum_to_zero_have_no_mean(tmp_path: Path, extras: Any) -> N
 
 def test_values_that_a_type_cannot_hold(tmp_path: Path) -> None:
     sources = trio(tmp_path, dtype=torch.float16)
-    error = refused_merge(tmp_path, sources, "which F16 cannot hold", "--dtype", scale=1e6)
+    error = refused_merge(tmp_path, sources, "which F16 cannot hold", "--dtype", scale=1e12)
     assert error.where == "model.language_model.layers.0.mlp.down_proj"
-    merge(sources, tmp_path / "out", scale=1e6, dtype="float32")
+    merge(sources, tmp_path / "out", scale=1e12, dtype="float32")
     written = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert all(tensor.isfinite().all() for tensor in written.values())
 

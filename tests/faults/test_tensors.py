@@ -46,7 +46,7 @@ def add_tensor(name: str, *shape: int) -> Callable[[Tensors], object]:
         ),
         (add_tensor(A, 3, 16), ["A is [3, 16] and B is [12, 4]", A, B]),
         (add_tensor(B, 12, 5), ["A is [4, 16] and B is [12, 5]", A, B]),
-        (add_tensor(A, 4, 0), ["A is [4, 0]", A, B]),
+        (add_tensor(A, 4, 0), ["an empty tensor [4, 0]", A]),
         (add_tensor(A, 16), ["factors of shape [16] and [12, 4]", A]),
         (add_tensor(B), ["factors of shape [4, 16] and []", A]),
         (add_tensor(A, 4, 16, 1, 1), ["factors of shape [4, 16, 1, 1]", A]),

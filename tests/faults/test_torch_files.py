@@ -153,8 +153,9 @@ def test_transposed_and_shared_storage_is_read(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_safetensors_win_over_a_file_of_torch_beside_them(tmp_path: Path) -> None:
+def test_a_file_of_torch_next_to_safetensors_is_read_as_well(tmp_path: Path) -> None:
     sources = trio(tmp_path / "in")
-    for source in sources:
-        (Path(source) / "adapter_model.bin").write_bytes(b"no weights at all")
+    (Path(sources[0]) / "adapter_model.bin").write_bytes(b"no weights at all")
+    refused_merge(tmp_path, sources, "cannot be loaded as plain weights", "adapter_model.bin")
+    (Path(sources[0]) / "adapter_model.bin").unlink()
     assert merge(sources, tmp_path / "out").rank == 4

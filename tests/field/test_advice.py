@@ -13,7 +13,10 @@ from robustmerge.cli.app import run
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "src").rglob("*.py"))
-VERBS = ("merge", "show", "check", "export", "diagnose", "collect", "resize", "methods")
+VERBS = (
+    *("merge", "show", "check", "export", "diagnose", "collect", "resize", "extract", "convert"),
+    "methods",
+)
 OF_PROGRAMS = {
     *("--max-lora-rank", "--enable-tower-connector-lora"),  # vLLM
     *("--chat-template", "--lora-modules", "--enable-lora"),

@@ -58,10 +58,10 @@ def test_markdown(tmp_path: Path) -> None:
     files.write_report(diagnosis, tmp_path, "md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     start = (
-        "# v|a, ocr, cap\n\n2 modules, 3 adapters, 2 merges.\n\n> of two bases\n\n## Verdict\n\n"
+        "# v\\|a, ocr, cap\n\n2 modules, 3 adapters, 2 merges.\n\n> of two bases\n\n## Verdict\n\n"
     )
     assert text.startswith(start)
-    assert "## Verdict\n\n- **bad, compatibility:** v|a and cap oppose" in text
+    assert "## Verdict\n\n- **bad, compatibility:** v\\|a and cap oppose" in text
     assert "\n- **note, suggested start:** Start with -m task-arithmetic" in text
     assert "is enough for 99% of a sum's energy. (energy at input rank 0.6, rank for 99% 8)" in text
     before, after = text.split("\n## After merging\n\n")

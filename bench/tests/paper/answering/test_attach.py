@@ -130,9 +130,15 @@ def test_beside_the_weights_in_bfloat16(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["llava", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "internvl"]
+    ("family", "layout"),
+    [
+        ("llava", "hf-old"),
+        ("llava_onevision", "hf-old"),
+        ("internvl", "hf-old"),
+        ("qwen2_vl", "flat"),
+        ("qwen2_5_vl", "flat"),
+    ],
 )
-@pytest.mark.parametrize("layout", ["hf-old", "flat"])
 def test_older_layouts(tmp_path: Path, family: str, layout: str) -> None:
     """PEFT alone would measure the bare base for some of these."""
     base = save(family, tmp_path / "base")
