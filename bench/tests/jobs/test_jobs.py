@@ -89,7 +89,7 @@ def test_nothing_is_started_for_nothing(tmp_path: Path) -> None:
 
 
 SLOW = """
-import os, sys, time
+import os, signal, sys, time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,6 +107,8 @@ def start(out):
     return partial(work, out)
 
 if __name__ == "__main__":
+    # A shell starts jobs in the background with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     out = Path(sys.argv[1])
     run_jobs([Job(), Job()], lambda job: False, partial(start, out), workers=2)
 """
