@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def _reserve(handle: int, size: int) -> None:
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
+
+
+@contextmanager
+def opened_writer(path: Path, specs: Mapping[str, TensorSpec]) -> Iterator[SafetensorsWriter]:
+    """Yield a writer, and close it when every tensor is written."""
+    writer = SafetensorsWriter(path, specs)
+    try:
+        yield writer
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
 
 
 def _layout(specs: Mapping[str, TensorSpec]) -> tuple[bytes, dict[str, int], int]:

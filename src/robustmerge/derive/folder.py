@@ -22,7 +22,7 @@ from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.settings import lora_settings, saved_modules
 from ..adapter.tensor_files import BESIDE
 from ..adapter.tensors import TensorSpec
-from ..adapter.writer import SafetensorsWriter
+from ..adapter.writer import SafetensorsWriter, opened_writer
 from ..factors import Factors
 from ..files import check_space, write_json
 
@@ -140,15 +140,3 @@ def write_adapter(
 def _pass_on(writer: SafetensorsWriter, extras: Mapping[str, PassedOn]) -> None:
     for name, extra in extras.items():
         writer.write(name, extra.read())
-
-
-@contextmanager
-def opened_writer(path: Path, specs: Mapping[str, TensorSpec]) -> Iterator[SafetensorsWriter]:
-    """Yield a writer, and close it when every tensor is written."""
-    writer = SafetensorsWriter(path, specs)
-    try:
-        yield writer
-    except BaseException:
-        writer.abandon()
-        raise
-    writer.close()

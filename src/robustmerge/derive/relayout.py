@@ -16,13 +16,14 @@ from ..adapter.keys import Part, lora_name
 from ..adapter.reader import Adapter
 from ..adapter.settings import lora_settings
 from ..adapter.tensors import TensorSpec
+from ..adapter.writer import opened_writer
 from ..errors import MergeError, few, unknown
 from ..files import check_space, expand_user, sha256, write_json
 from ..linalg import norm
 from ..outputs import check_target, whole_folder
 from ..threads import Progress, silent
 from .experts import FusedAdapter, fuse, fused_names, fused_settings, group_experts
-from .folder import WEIGHTS, StagedUpdate, opened_writer, staging, write_adapter
+from .folder import WEIGHTS, StagedUpdate, staging, write_adapter
 from .report import CONVERSION, DerivedReport, ModuleEnergy
 
 Lines = list[ModuleEnergy]

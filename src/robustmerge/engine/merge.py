@@ -22,8 +22,7 @@ from ..adapter.keys import full_name
 from ..adapter.precision import suit_float16
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_files import BESIDE, NON_LORA
-from ..adapter.tensors import TensorSpec
-from ..adapter.writer import SafetensorsWriter, round_to_dtype
+from ..adapter.writer import opened_writer, round_to_dtype
 from ..errors import MergeError, enough_memory
 from ..files import check_inside, check_space, expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, whole_folder
@@ -122,7 +121,7 @@ def _write_tensors(
     plan, extras = run.plan, run.plan.extras
     specs = plan.lora_specs(rank) | (extras.specs() if extras.in_adapter else {})
     reports = []
-    with _writer(folder / WEIGHTS, specs) as writer:
+    with opened_writer(folder / WEIGHTS, specs) as writer:
         for merged in run.modules(rank, progress):
             a, b = factor_names(merged.job)
             with _naming(merged):
@@ -163,7 +162,7 @@ def _rounded(merged: MergedModule, dtype: str) -> MergedModule:
 
 def _write_beside(extras: ExtrasPlan, folder: Path) -> None:
     """Write fully trained parameters to a file of their own, under the base model's names."""
-    with _writer(folder / BESIDE, {e.written: e.spec for e in extras.parameters}) as writer:
+    with opened_writer(folder / BESIDE, {e.written: e.spec for e in extras.parameters}) as writer:
         for extra in extras.parameters:
             writer.write(extra.written, extras.merge(extra))
 
@@ -228,17 +227,6 @@ def _hashes(plan: MergePlan) -> Iterator[list[Future[dict[str, str]]]]:
         ]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _writer(path: Path, specs: dict[str, TensorSpec]) -> Iterator[SafetensorsWriter]:
-    writer = SafetensorsWriter(path, specs)
-    try:
-        yield writer
-    except BaseException:
-        writer.abandon()
-        raise
-    writer.close()
 
 
 @contextmanager
