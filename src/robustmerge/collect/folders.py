@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..adapter.reader import Adapter
-from ..errors import MergeError, first_line
+from ..errors import MergeError
 from ..files import expand_user
 from ..outputs import check_target
 from ..statistic_kinds import KindName
 from ..threads import Progress, parse_device, silent
 from .encode import EncodedSamples, SampleEncoder
 from .live import Through, gather
-from .load import load_model, load_processor
+from .load import enough_device_memory, load_model, load_processor
 from .samples import Samples
 from .write import KIND, write
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_LESS_MEMORY = "--dtype bfloat16, shorter samples or smaller images, or --device cpu"
 
 
 def collect_folders(
@@ -80,7 +80,7 @@ def collect_folders(
         names = [f"adapter{n + 1}" for n in range(len(opened))]
         encoder = SampleEncoder(load_processor(str(base)), _DTYPES[dtype])
         batches = {n: EncodedSamples(f.samples, encoder) for n, f in zip(names, files, strict=True)}
-        with _enough_memory(target):
+        with enough_device_memory(target, _LESS_MEMORY):
             model = load_model(str(base), opened, names, device=target, dtype=_DTYPES[dtype])
             statistics = gather(
                 model, batches, what=what, through=through, seed=seed, progress=progress
@@ -89,15 +89,3 @@ def collect_folders(
     finally:
         for adapter in opened:
             adapter.close()
-
-
-@contextmanager
-def _enough_memory(device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise MergeError(
-            f"the device is out of memory: {first_line(error)}",
-            where=f"--device {device}",
-            hint="--dtype bfloat16, shorter samples or smaller images, or --device cpu",
-        ) from None

@@ -144,3 +144,16 @@ def _failing(problem: str, where: str) -> Iterator[None]:
             hint="--base is the folder or Hub id of the model the adapters were trained on, with "
             "its tokenizer or processor",
         ) from error
+
+
+@contextmanager
+def enough_device_memory(device: torch.device, hint: str) -> Iterator[None]:
+    """Make an error that says what to do of a device whose memory is exhausted."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise MergeError(
+            f"the device is out of memory: {first_line(error)}",
+            where=f"--device {device}",
+            hint=hint,
+        ) from None

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from ..adapter.writer import round_to_dtype
 from ..collect.encode import SampleEncoder
-from ..collect.load import load_base, load_model, load_processor
+from ..collect.load import enough_device_memory, load_base, load_model, load_processor
 from ..collect.samples import Samples
 from ..engine.plan import MergePlan
 from ..engine.polishing import PolishSettings
 from ..engine.recipe import Recipe
 from ..engine.run import RunFacts
-from ..errors import MergeError, first_line
+from ..errors import MergeError
 from ..factors import Factors
 from ..prompted.answers import AnsweredPrompt, answer_task, hold_out
 from ..threads import Progress, parse_device
@@ -199,15 +199,13 @@ class Distillation:
 
 @contextmanager
 def _enough_memory(device: torch.device) -> Iterator[None]:
+    hint = (
+        "--polish 300:precision=bfloat16,recompute=true, shorter samples or smaller images, or "
+        "--device cpu"
+    )
     try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise MergeError(
-            f"the device is out of memory: {first_line(error)}",
-            where=f"--device {device}",
-            hint="--polish 300:precision=bfloat16,recompute=true, shorter samples or smaller "
-            "images, or --device cpu",
-        ) from None
+        with enough_device_memory(device, hint):
+            yield
     except RuntimeError as error:
         if "No executable batch size" not in str(error):
             raise
