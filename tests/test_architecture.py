@@ -217,6 +217,7 @@ WRITERS = {
     "robustmerge.outputs": "folders",
     "robustmerge.engine.merge": "inside a new folder",
     "robustmerge.adapter.tokenizer": "inside a new folder",
+    "robustmerge.derive.opened": "inside a new folder",
     "robustmerge.export.companions": "inside a new folder",
     "robustmerge.diagnosis.report.files": "inside a new folder",
     "robustmerge_bench.paper.training.record": "inside a new folder",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ..errors import MergeError
+from ..errors import MergeError, few, shown
 from ..files import read_json
 from . import layout
 from .reader import TensorRef
@@ -146,11 +146,7 @@ def _open(folder: Path) -> list[TensorFile]:
     elif (folder / _SINGLE).is_file():
         names = [_SINGLE]
     else:
-        raise MergeError(
-            f"neither {_SINGLE} nor {_INDEX}",
-            where=str(folder),
-            hint="the base is read from safetensors; convert an older one with save_pretrained",
-        )
+        raise _no_checkpoint(folder)
     for name in names:
         if not (folder / name).is_file():
             raise MergeError(
@@ -159,6 +155,26 @@ def _open(folder: Path) -> list[TensorFile]:
                 hint="fetch the rest of the checkpoint",
             )
     return [SafetensorsFile(folder / name) for name in names]
+
+
+def _no_checkpoint(folder: Path) -> MergeError:
+    """Answer for a folder that is no base model, from what is in it."""
+    problem, hint = f"neither {_SINGLE} nor {_INDEX}", "name a folder that save_pretrained wrote"
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{_SETTINGS}"))
+    if (folder / "adapter_config.json").is_file():
+        named = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        problem += ", but an adapter"
+        hint = f"name the model that it changes{f', {shown(named)}' if named else ''}"
+    elif any(path.suffix in (".bin", ".pt", ".pth") for path in folder.iterdir()):
+        problem += ", but a checkpoint of torch's own format"
+        hint = (
+            "load it with AutoModel.from_pretrained and save it with save_pretrained, which "
+            "writes safetensors"
+        )
+    elif runs:
+        problem += f", but folders with models in them: {few(runs)}"
+        hint = f"name one of them, such as {folder / runs[-1]}"
+    return MergeError(problem, where=str(folder), hint=hint)
 
 
 def _by_name(files: Sequence[TensorFile]) -> dict[str, TensorRef]:

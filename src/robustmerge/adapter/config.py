@@ -116,12 +116,7 @@ class AdapterConfig:
         Raises:
             MergeError: the settings are not those of a plain LoRA.
         """
-        if has_control(raw):
-            raise MergeError(
-                "control characters in the settings, which a terminal would obey",
-                where=str(path),
-                hint="do not trust this adapter; no program writes them",
-            )
+        check_printable(raw, path)
         config = cls(path, raw)
         config._refuse(allowed="use_dora" if dora else "")
         config._refuse_start(accepted)
@@ -260,4 +255,18 @@ class AdapterConfig:
     def _wrong(self, field: str, value: object, wanted: str) -> MergeError:
         return MergeError(
             f"{field} = {value!r:.80} is not {wanted}", where=str(self.path), hint="fix the file"
+        )
+
+
+def check_printable(raw: Mapping[str, Any], path: Path) -> None:
+    """Check that settings have no control characters.
+
+    Raises:
+        MergeError: they have.
+    """
+    if has_control(raw):
+        raise MergeError(
+            "control characters in the settings, which a terminal would obey",
+            where=str(path),
+            hint="do not trust this adapter; no program writes them",
         )

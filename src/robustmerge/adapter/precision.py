@@ -13,10 +13,15 @@ import math
 import torch
 from torch import Tensor
 
+from ..errors import MergeError
 from ..factors import Factors
 
 OWN = 5e-4
 """Share of an update that rounding to float16 takes anyway, about 2^-11."""
+
+
+_LITTLE_LOST, _MOST_LOST = 0.01, 0.5
+_REMARK = "float16 loses more than 1 % of updates this small; --dtype float32 or bfloat16 keep them"
 
 
 def suit_float16(factors: Factors) -> tuple[Factors, float]:
@@ -34,6 +39,21 @@ def suit_float16(factors: Factors) -> tuple[Factors, float]:
     balanced = Factors(factors.A * torch.exp2(-powers)[:, None], factors.B * torch.exp2(powers))
     after = _loss(balanced.A, balanced.B)
     return (balanced, after) if after < before else (factors, before)
+
+
+def fit_float16(factors: Factors) -> tuple[Factors, str]:
+    """Return factors as `suit_float16` does, and a remark on what they lose, '' if little.
+
+    Raises:
+        MergeError: nearly all of the update is lost.
+    """
+    fitting, loss = suit_float16(factors)
+    if loss > _MOST_LOST:
+        raise MergeError(
+            f"float16 loses {loss:.0%} of an update, whose entries are too small for it",
+            hint="--dtype float32 or bfloat16; in a merge, a larger --scale does, too",
+        )
+    return fitting, _REMARK if loss > _LITTLE_LOST else ""
 
 
 def _loss(A: Tensor, B: Tensor) -> float:

@@ -181,7 +181,7 @@ class Adapter:
                 ref = TensorRef(file, name, spec)
                 key = parse(name)
                 if key is None:
-                    raise _without_place(ref)
+                    raise without_place(ref)
                 if is_left_out(key, leave_out):
                     self.left_out.append((key, ref))
                     continue
@@ -198,16 +198,7 @@ class Adapter:
         return parsed
 
     def _refuse(self, key: Key, ref: TensorRef) -> None:
-        if ref.spec.dtype not in DTYPES:
-            raise wrong_type(ref.file.path, ref.name, ref.spec.dtype)
-        if 0 in ref.spec.shape:
-            raise MergeError(
-                f"an empty tensor {list(ref.spec.shape)}: it was saved before its values were "
-                "gathered, as DeepSpeed's ZeRO-3 leaves them",
-                where=str(ref),
-                hint="save it with stage3_gather_16bit_weights_on_model_save, or take the values "
-                "from the checkpoint with DeepSpeed's zero_to_fp32.py",
-            )
+        check_values(ref)
         if key.part is Part.MAGNITUDE and not self.config.dora:
             raise MergeError(
                 "a DoRA magnitude vector in an adapter whose settings do not say use_dora",
@@ -289,7 +280,25 @@ def is_left_out(key: Key, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def _without_place(ref: TensorRef) -> MergeError:
+def check_values(ref: TensorRef) -> None:
+    """Check by the header that a tensor has values, of a type that an adapter may have.
+
+    Raises:
+        MergeError: it is empty, or of another type.
+    """
+    if ref.spec.dtype not in DTYPES:
+        raise wrong_type(ref.file.path, ref.name, ref.spec.dtype)
+    if 0 in ref.spec.shape:
+        raise MergeError(
+            f"an empty tensor {list(ref.spec.shape)}: it was saved before its values were "
+            "gathered, as DeepSpeed's ZeRO-3 leaves them",
+            where=str(ref),
+            hint="save it with stage3_gather_16bit_weights_on_model_save, or take the values "
+            "from the checkpoint with DeepSpeed's zero_to_fp32.py",
+        )
+
+
+def without_place(ref: TensorRef) -> MergeError:
     """Make the error for a tensor with a name that no adapter has."""
     if wrapper := unknown_wrapper(unwrap(ref.name)[0].partition(".lora_")[0]):
         return MergeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import MergeError, first_line, reading
@@ -53,6 +53,11 @@ def is_hub_id(name: str) -> bool:
     if not _REPOSITORY.fullmatch(name) or name.endswith(".git"):
         return False
     return "--" not in name and ".." not in name and not expand_user(name).exists()
+
+
+def public_name(source: str) -> str:
+    """Return a Hub id as it is, and of a folder its own name, for a card that is published."""
+    return source if is_hub_id(source.split("@")[0].split(":")[0]) else PurePath(source).name
 
 
 def local_folder(source: str) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -74,13 +75,13 @@ def convert_adapter(
         raise MergeError(f"{workers} workers cannot work", hint="--workers 1 or more")
     with ExitStack() as stack:
         adapter = KindAdapter.open(source)
-        stack.callback(adapter.file.close)
+        stack.callback(adapter.opened.close)
         model = Base(str(base), headers_only=adapter.kind.needs != "weights") if base else None
         before = Adapter(initial) if initial is not None else None
         for opened in (model, before):
             if opened is not None:
                 stack.callback(opened.close)
-        inputs = [adapter.folder, *(o.folder for o in (model, before) if o)]
+        inputs = [adapter.opened.folder, *(o.folder for o in (model, before) if o)]
         check_target(output, CONVERSION, inputs, force=force)
         folder = stack.enter_context(whole_folder(output, CONVERSION, inputs, force=force))
         inside = stack.enter_context(staging(folder))
@@ -91,31 +92,31 @@ def convert_adapter(
         done = list(run_side_by_side(work, names, workers or count_cores(), progress))
         report = DerivedReport(
             kind=CONVERSION,
-            source=adapter.label,
+            source=adapter.opened.label,
             base=adapter.config.base or (model.label if model else ""),
             rule="" if rank is None else str(rank),
             rank=max(line.rank for line, _ in done),
             dtype=TYPES[dtype],
             layout=layout.detect(names),
             modules=tuple(line for line, _ in done),
-            extras=tuple(extra.written for extra in adapter.extras),
-            inputs={
-                "adapter": {p.name: sha256(p) for p in (adapter.config.path, adapter.file.path)}
-            },
+            extras=(*(extra.written for extra in adapter.extras), *adapter.opened.other_specs),
+            inputs={"adapter": {p.name: sha256(p) for p in adapter.opened.paths}},
             output=output,
         )
-        _write(folder, adapter, [update for _, update in done if update is not None], report)
-        return report.written(folder)
+        updates = [update for _, update in done if update is not None]
+        return _write(folder, adapter, updates, report).written(folder)
 
 
 def _write(
     folder: Path, adapter: KindAdapter, updates: list[StagedUpdate], report: DerivedReport
-) -> None:
+) -> DerivedReport:
     if not updates:
         raise MergeError(
-            "every update is zero", where=str(adapter.file.path), hint="the base is the result"
+            "every update is zero",
+            where=str(adapter.opened.file.path),
+            hint="the base is the result",
         )
-    write_adapter(
+    written = write_adapter(
         folder,
         updates,
         adapter.extras,
@@ -123,6 +124,8 @@ def _write(
         base=report.base,
         dtype=report.dtype,
     )
+    adapter.opened.pass_on(folder)
+    return replace(report, notes=written.remarks)
 
 
 def _check_alone(options: Mapping[str, object]) -> None:
@@ -146,11 +149,11 @@ def _convert(
 ) -> tuple[ModuleEnergy, StagedUpdate | None]:
     """Convert one module and put its factors aside."""
     module = adapter.module(name, base, initial)
-    change = adapter.kind.change(module)
+    change = module.changed(adapter.kind.change)
     if module.base_shape is not None and change.shape != module.base_shape:
         raise MergeError(
             f"the update of {name} is {list(change.shape)}, the weight {list(module.base_shape)}",
-            where=f"{adapter.file.path}\n{base.folder if base else ''}",
+            where=f"{adapter.opened.file.path}\n{base.folder if base else ''}",
             hint="--base is the model that the adapter was trained on",
         )
     factors, kept = _cut(change, rule, name)

@@ -28,15 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig
+from ..adapter.config import AdapterConfig
+from ..adapter.keys import Key, parse
+from ..adapter.promises import check_promises
 from ..adapter.reader import TensorRef
-from ..adapter.source import locate
-from ..adapter.tensors import TensorFile, open_tensors
 from ..adapter.wrappers import PREFIX
 from ..errors import MergeError
 from ..factors import Factors
-from ..files import read_json
-from .source import find_file
+from .opened import SourceFolder
 
 _FACTOR = re.compile(r"(?P<module>.+?)(?P<inner>\.base_layer)?\.lora_(?P<factor>[AB])\.weight")
 _EXPERT = re.compile(r"(?P<module>.+)\.(?P<number>\d+)\.(?P<parameter>gate_up_proj|down_proj)")
@@ -88,16 +87,14 @@ class FusedAdapter:
     """An adapter with LoRA on fused experts, from the headers alone.
 
     Attributes:
-        folder: Its folder on this machine.
+        opened: Its folder.
         config: Its settings.
-        file: Its tensors.
         fused: The parameters of experts.
         others: A and B of linear layers, by the module's name in the file.
     """
 
-    folder: Path
+    opened: SourceFolder
     config: AdapterConfig
-    file: TensorFile
     fused: tuple[FusedParameter, ...]
     others: Mapping[str, tuple[TensorRef, TensorRef]]
 
@@ -108,18 +105,17 @@ class FusedAdapter:
         Raises:
             MergeError: no fused experts, or shapes that do not settle which parameter is which.
         """
-        folder = locate(str(source))
-        raw = read_json(folder / FILE, if_missing=NO_SETTINGS)
-        targets = [str(name) for name in raw.get("target_parameters") or ()]
-        config = AdapterConfig.of({**raw, "target_parameters": None}, folder / FILE)
-        file = open_tensors(find_file(folder, str(source)))
+        opened = SourceFolder.open(source)
+        targets = AdapterConfig(opened.settings, opened.raw).names("target_parameters")
+        config = AdapterConfig.of({**opened.raw, "target_parameters": None}, opened.settings)
         if not targets:
             raise MergeError(
                 "no target_parameters, so that no experts are fused",
                 where=str(config.path),
                 hint="merge the adapter as it is",
             )
-        pairs = _pair(file)
+        check_promises(config, _held(opened))
+        pairs = _pair(opened)
         fused: list[FusedParameter] = []
         others = {}
         for module, wrappers in pairs.items():
@@ -129,7 +125,7 @@ class FusedAdapter:
                 fused += [_parameter(module, *item, config) for item in named.items()]
             else:
                 others[module] = wrappers[""]
-        return cls(folder, config, file, tuple(fused), others)
+        return cls(opened, config, tuple(fused), others)
 
     def updates(self) -> Iterator[tuple[str, Factors]]:
         """Yield the names and updates of all modules, those of single experts included."""
@@ -140,19 +136,25 @@ class FusedAdapter:
             yield module, Factors(A, B * self.config.scaling(module, len(A)))
 
 
-def _pair(file: TensorFile) -> dict[str, dict[str, tuple[TensorRef, TensorRef]]]:
+def _held(opened: SourceFolder) -> dict[Key, tuple[int, ...]]:
+    """Return the shapes of the fully trained parameters next to it."""
+    specs = opened.other_specs.items()
+    return {key: spec.shape for name, spec in specs if (key := parse(name)) is not None}
+
+
+def _pair(opened: SourceFolder) -> dict[str, dict[str, tuple[TensorRef, TensorRef]]]:
     """Return A and B by module, and within a module by wrapper: inner, or outer."""
     parts: dict[tuple[str, str], dict[str, TensorRef]] = defaultdict(dict)
-    for name, spec in file.specs.items():
-        match = _FACTOR.fullmatch(name.removeprefix(PREFIX))
-        if match is None or len(spec.shape) != 2:
+    for name, ref in opened.tensors.items():
+        match = _FACTOR.fullmatch(name)
+        if match is None or len(ref.spec.shape) != 2:
             raise MergeError(
                 "a tensor that is no factor of a linear layer or of experts",
-                where=f"{file.path}  {name}",
+                where=str(ref),
                 hint="fully trained parameters and fused experts in one adapter are not converted",
             )
         key = match["module"], match["inner"] or ""
-        parts[key][match["factor"]] = TensorRef(file, name, spec)
+        parts[key][match["factor"]] = ref
     pairs: dict[str, dict[str, tuple[TensorRef, TensorRef]]] = defaultdict(dict)
     for (module, inner), factors in parts.items():
         if len(factors) != 2:

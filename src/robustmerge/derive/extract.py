@@ -84,7 +84,7 @@ def extract_adapter(
         inside = stack.enter_context(staging(folder))
         work = partial(_cut, rule=rule, target=target, folder=inside)
         done = list(run_side_by_side(work, changes.linear, workers or count_cores(), progress))
-        size = write_adapter(
+        written = write_adapter(
             folder,
             _kept([update for _, update in done], str(rank)),
             changes.extras,
@@ -98,14 +98,27 @@ def extract_adapter(
             source=models[0].label,
             base=models[1].label,
             rule=str(rank),
-            rank=size,
+            rank=written.rank,
             dtype=TYPES[dtype],
             layout=target,
             modules=tuple(line for line, _ in done),
             extras=tuple(extra.written for extra in changes.extras),
             inputs=dict(zip(("tuned", "base"), [h.result() for h in hashes], strict=True)),
             output=output,
+            notes=(*written.remarks, *_rounding(changes.linear)),
         ).written(folder)
+
+
+def _rounding(pairs: Sequence[WeightPair]) -> tuple[str, ...]:
+    """Say where a difference is a rounding, too."""
+    names = [pair.name for pair in pairs if pair.rounded]
+    if not names:
+        return ()
+    return (
+        f"{len(names)} tensors of the fine-tune are in a type with fewer bits than the base's, so "
+        "that what rounding did to them is part of the update; a base in the fine-tune's type has "
+        "none of it",
+    )
 
 
 def _kept(updates: Sequence[StagedUpdate | None], rank: str) -> list[StagedUpdate]:

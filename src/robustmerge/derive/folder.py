@@ -19,10 +19,12 @@ from torch import Tensor
 
 from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
+from ..adapter.precision import fit_float16
 from ..adapter.settings import lora_settings, saved_modules
 from ..adapter.tensor_files import BESIDE
 from ..adapter.tensors import TensorSpec
 from ..adapter.writer import SafetensorsWriter, opened_writer
+from ..errors import within
 from ..factors import Factors
 from ..files import check_space, write_json
 
@@ -85,6 +87,14 @@ class PassedOn:
     read: Callable[[], Tensor]
 
 
+@dataclass(frozen=True)
+class WrittenAdapter:
+    """The rank of an adapter that was written, and remarks on what its type loses."""
+
+    rank: int
+    remarks: tuple[str, ...]
+
+
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """Yield a folder inside the unfinished result, and remove it afterwards."""
@@ -101,8 +111,8 @@ def write_adapter(
     base: str,
     dtype: str,
     beside: bool = False,
-) -> int:
-    """Write weights and settings of plain LoRA at one rank, the largest; return it.
+) -> WrittenAdapter:
+    """Write weights and settings of plain LoRA at one rank, the largest.
 
     Args:
         folder: The unfinished result.
@@ -116,7 +126,7 @@ def write_adapter(
     Raises:
         MergeError: the disk is full, or a value does not fit the type.
     """
-    rank = max(update.rank for update in updates)
+    rank, remarks = max(update.rank for update in updates), [""]
     lora = {k: v for update in updates for k, v in update.specs(rank, dtype).items()}
     others = {e.written if beside else full_name(e.written): e for e in extras}
     specs = {name: extra.spec for name, extra in others.items()}
@@ -124,6 +134,10 @@ def write_adapter(
     with opened_writer(folder / WEIGHTS, lora if beside else lora | specs) as writer:
         for update in updates:
             factors = update.factors().pad(rank)
+            if dtype == "F16":
+                with within(update.name):
+                    factors, remark = fit_float16(factors)
+                remarks.append(remark)
             for name, tensor in zip(update.names, (factors.A, factors.B), strict=True):
                 writer.write(name, tensor)
         if not beside:
@@ -134,7 +148,7 @@ def write_adapter(
     saved = [] if beside else saved_modules((), [extra.written for extra in extras])
     canonical, written = [u.name for u in updates], [u.written for u in updates]
     write_json(folder / FILE, lora_settings(raw, canonical, written, rank, base, saved))
-    return rank
+    return WrittenAdapter(rank, tuple(dict.fromkeys(filter(None, remarks))))
 
 
 def _pass_on(writer: SafetensorsWriter, extras: Mapping[str, PassedOn]) -> None:

@@ -11,14 +11,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ..adapter.config import AdapterConfig
-from ..errors import MergeError
+from ..errors import MergeError, enough_memory, few
 from ..factors import Dense, Factors
 
 Needs = Literal["nothing", "shapes", "weights"]
 """What of the base model a change is determined by, apart from the adapter's own files."""
+
+
+Change = Callable[["KindModule"], "Factors | Dense"]
+_FETCH = "the file is incomplete or damaged; save or fetch the adapter again"
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,57 @@ class KindModule:
         """The adapter's settings as they are in the file."""
         return self.config.raw
 
+    def check_rank(self, held: int) -> None:
+        """Check that the settings have the rank of the tensors: scalings follow from it.
+
+        Raises:
+            MergeError: they have another one.
+        """
+        named = self.config.rank_of(self.written)
+        if held != named:
+            raise self.refuse(
+                f"rank {held} in the tensors and {named} in the settings, so that the scaling is "
+                "unknown",
+                "the settings belong to another adapter; find the right file, or correct r and "
+                "rank_pattern",
+            )
+
+    def changed(self, change: Change) -> Factors | Dense:
+        """Return what a kind's function makes of the module.
+
+        Raises:
+            MergeError: a tensor is missing, shapes do not go together, or a value is not finite.
+        """
+        try:
+            with enough_memory(self.written):
+                made = change(self)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            raise
+        except KeyError as error:
+            raise self.refuse(f"{error.args[0]} is missing in the file", _FETCH) from None
+        except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError):
+            raise self.refuse(
+                f"shapes that do not go together, or settings of another kind: {self._shapes()}",
+                "the file is damaged, or the settings belong to another adapter; find the right "
+                "file",
+            ) from None
+        parts = (made.A, made.B) if isinstance(made, Factors) else (made.delta,)
+        matrices = all(part.ndim == 2 for part in parts)
+        if not matrices or (len(parts) == 2 and len(parts[0]) != parts[1].shape[1]):
+            raise self.refuse(f"shapes that do not go together: {self._shapes()}", _FETCH)
+        if not all(part.isfinite().all() for part in parts):
+            raise self.refuse(
+                "an update that is not finite, from values or settings too large for numbers",
+                "the training run diverged, or alpha is wrong; use another checkpoint",
+            )
+        return made
+
+    def _shapes(self) -> str:
+        return few([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
+
     def refuse(self, problem: str, hint: str) -> MergeError:
         """Return the error about this module."""
         return MergeError(problem, where=f"{self.config.path}\n{self.written}", hint=hint)
-
-
-Change = Callable[[KindModule], "Factors | Dense"]
 
 
 @dataclass(frozen=True)

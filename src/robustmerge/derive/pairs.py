@@ -59,12 +59,17 @@ class WeightPair:
         return leaf == "weight" and len(self.tuned.spec.shape) == 2 and not special and not outside
 
     def changed(self) -> bool:
-        """Return whether any value differs."""
-        wide = torch.promote_types
-        return any(
-            not torch.equal(new.to(wide(new.dtype, old.dtype)), old.to(wide(new.dtype, old.dtype)))
-            for new, old in self._bands()
-        )
+        """Return whether any value differs from the base's, rounded to the type of the fine-tune.
+
+        A base in float32 saved again in bfloat16 has not changed.
+        """
+        return any(not torch.equal(new, old.to(new.dtype)) for new, old in self._bands())
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the fine-tune's type holds fewer bits than the base's."""
+        new, old = DTYPES[self.tuned.spec.dtype], DTYPES[self.base.spec.dtype]
+        return torch.promote_types(new, old) != new
 
     def difference(self) -> tuple[Tensor, float]:
         """Return tuned - base in float32 (float64 stays), and the norm of the base's weight.

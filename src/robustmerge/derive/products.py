@@ -49,6 +49,7 @@ def loha(module: KindModule) -> Factors:
     """Expand the Hadamard product: row o of B is the outer product of both rows o."""
     w1a, w1b, w2a, w2b = (module.tensors[f"hada_{n}"] for n in ("w1_a", "w1_b", "w2_a", "w2_b"))
     rank = w1b.shape[0]
+    module.check_rank(rank)
     B = torch.einsum("op,oq->opq", w1a, w2a).flatten(1)  # [d_out, rank·rank]
     A = torch.einsum("pi,qi->pqi", w1b, w2b).flatten(0, 1)  # [rank·rank, d_in]
     return Factors(A, B * module.config.scaling(module.written, rank))
@@ -70,9 +71,8 @@ def lokr(module: KindModule) -> Factors:
 def _pair(module: KindModule, name: str) -> tuple[Tensor, Tensor]:
     """Return a factor of LoKr as a product B A; a matrix goes with the identity."""
     if f"{name}_a" in module.tensors:
+        module.check_rank(module.tensors[f"{name}_a"].shape[1])
         return module.tensors[f"{name}_a"], module.tensors[f"{name}_b"]
-    if name not in module.tensors:
-        raise module.refuse(f"{name} is missing in the file", "fetch the adapter again")
     matrix = module.tensors[name]
     d_out, d_in = matrix.shape
     if d_in <= d_out:
@@ -94,14 +94,27 @@ def gralora(module: KindModule) -> Factors:
     A = blocks_in.new_zeros(k, k, part, k, width)  # [n, j, s, block, input]
     B = blocks_in.new_zeros(k, height, k, k, part)  # [block, output, n, j, s]
     for n in range(k):
-        A[n, :, :, n] = blocks_in[n].T.view(k, part, width)
+        A[n, :, :, n] = blocks_in[n].mT.view(k, part, width)
     for j in range(k):
         # B's rank index is (n, s) where A's is (j, s): the parts change places in between.
-        B[j, :, :, j] = blocks_out[j].T.view(height, k, part)
+        B[j, :, :, j] = blocks_out[j].mT.view(height, k, part)
     A, B = A.reshape(k * rank, k * width), B.reshape(k * height, k * rank)
+    module.check_rank(rank)
+    if k != module.settings.get("gralora_k", 2):
+        raise module.refuse(
+            f"{k} blocks in the tensors, and gralora_k = {module.settings.get('gralora_k')!r} in "
+            "the settings",
+            "the settings belong to another adapter; find the right file, or correct gralora_k",
+        )
     hybrid = module.settings.get("hybrid_r") or 0
-    if hybrid:
-        A = torch.cat([A, module.tensors["gralora_A_general"]])
+    general = module.tensors.get("gralora_A_general")
+    if hybrid != (0 if general is None else len(general)):
+        raise module.refuse(
+            f"hybrid_r = {hybrid!r} in the settings, and another rank in the tensors",
+            "the settings belong to another adapter; find the right file, or correct hybrid_r",
+        )
+    if general is not None:
+        A = torch.cat([A, general])
         B = torch.cat([B, module.tensors["gralora_B_general"]], 1)
     return Factors(A, B * (module.config.alpha / (rank + hybrid)))
 
@@ -134,10 +147,11 @@ def miss(module: KindModule) -> Factors:
     block = module.tensors["miss_block"]
     if module.settings.get("init_weights") == "bat":
         raise module.refuse("MiSS's 'bat' multiplies the base's blocks, which is no sum", BAKE)
+    module.check_rank(len(block))
     assert module.base_shape is not None
     d_out, d_in = module.base_shape
     if module.settings.get("init_weights") == "mini":
         block = block.repeat(1, d_out // block.shape[1])
     rank = len(block)
     A = torch.eye(rank, dtype=block.dtype).repeat(1, -(-d_in // rank))[:, :d_in]
-    return Factors(A, block.T.contiguous())
+    return Factors(A, block.mT.contiguous())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -60,10 +61,10 @@ def _split(source: str, output: Path, dtype: str, force: bool, progress: Progres
     """Write one module per expert."""
     with ExitStack() as stack:
         adapter = FusedAdapter.open(source)
-        stack.callback(adapter.file.close)
-        check_target(output, CONVERSION, [adapter.folder], force=force)
+        stack.callback(adapter.opened.close)
+        check_target(output, CONVERSION, [adapter.opened.folder], force=force)
         folder = stack.enter_context(
-            whole_folder(output, CONVERSION, [adapter.folder], force=force)
+            whole_folder(output, CONVERSION, [adapter.opened.folder], force=force)
         )
         inside = stack.enter_context(staging(folder))
         total = len(adapter.others) + sum(parameter.experts for parameter in adapter.fused)
@@ -74,9 +75,11 @@ def _split(source: str, output: Path, dtype: str, force: bool, progress: Progres
             updates.append(StagedUpdate.put(update, lines[-1].name, name, file))
             progress(number, total)
         raw, base = adapter.config.raw, adapter.config.base
-        size = write_adapter(folder, updates, (), raw=raw, base=base, dtype=dtype)
-        paths = [adapter.config.path, adapter.file.path]
-        return _report(source, base, output, dtype, size, lines, paths).written(folder)
+        written = write_adapter(folder, updates, (), raw=raw, base=base, dtype=dtype)
+        adapter.opened.pass_on(folder)
+        paths, others = adapter.opened.paths, tuple(adapter.opened.other_specs)
+        report = _report(source, base, output, dtype, written.rank, lines, paths)
+        return replace(report, extras=others, notes=written.remarks).written(folder)
 
 
 def _fuse(source: str, output: Path, dtype: str, force: bool, progress: Progress) -> DerivedReport:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..adapter.source import public_name
+from ..escape import code_span
 from ..files import sha256, write_json, write_whole
 from ..outputs import ResultKind
 
@@ -105,9 +107,9 @@ tags: [lora, robustmerge]
 
 # LoRA adapter
 
-{self.kind.name.capitalize()} of `{self.source}` to a LoRA of \
-`{self.base or "an unnamed base model"}` by [RobustMerge](https://arxiv.org/abs/2502.17159)'s tool \
-`robustmerge`, without training.
+{self.kind.name.capitalize()} of {code_span(public_name(self.source))} to a LoRA of \
+{code_span(public_name(self.base) or "an unnamed base model")} by \
+[RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, without training.
 
 Rank {self.rank}{cut}, {sum(m.rank > 0 for m in self.modules)} modules; {share:.1%} of the energy \
 of all changes of linear layers is kept, {least:.1%} at least in a module. {len(self.extras)} \

@@ -40,6 +40,7 @@ _FROM_INITIAL = ("pissa", "olora", "corda", "lora_ga")
 def residual_lora(module: KindModule) -> Factors | Dense:
     """Return what a LoRA with a start of its own, or DoRA, adds to the original weight."""
     A, B = module.tensors["lora_A"], module.tensors["lora_B"]
+    module.check_rank(len(A))
     scaling = module.config.scaling(module.written, len(A))
     start = str(module.settings.get("init_lora_weights")).lower()
     residual = start.startswith(_FROM_INITIAL)

@@ -14,18 +14,16 @@ from torch import Tensor
 
 from ..adapter import layout
 from ..adapter.base import Base
-from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig
+from ..adapter.config import AdapterConfig
+from ..adapter.keys import parse
+from ..adapter.promises import check_promises
 from ..adapter.reader import Adapter, TensorRef
-from ..adapter.source import locate
-from ..adapter.tensor_files import weight_files
-from ..adapter.tensors import TensorFile, open_tensors
-from ..adapter.wrappers import PREFIX
 from ..errors import MergeError
 from ..factors import Factors
-from ..files import read_json
 from . import products, rescaled
 from .folder import PassedOn
 from .kinds import BAKE, Kind, KindModule, find_kind
+from .opened import SourceFolder
 
 _FAMILIES = (products, rescaled)
 """The modules whose import registers the kinds."""
@@ -36,21 +34,17 @@ class KindAdapter:
     """An opened adapter, from the headers alone.
 
     Attributes:
-        label: What the user called it.
-        folder: Its folder on this machine.
+        opened: Its folder.
         config: Its settings, with the alpha under LoRA's name.
         kind: Its kind.
-        file: Its tensors.
         modules: Every module's tensors by the parameter's name, by the module's name in the file.
         shared: The tensors that all modules share.
         extras: Fully trained parameters.
     """
 
-    label: str
-    folder: Path
+    opened: SourceFolder
     config: AdapterConfig
     kind: Kind
-    file: TensorFile
     modules: Mapping[str, Mapping[str, TensorRef]]
     shared: Mapping[str, TensorRef]
     extras: tuple[PassedOn, ...]
@@ -62,23 +56,20 @@ class KindAdapter:
         Raises:
             MergeError: a kind that is not converted, or tensors that it does not have.
         """
-        folder = locate(str(source))
-        raw = read_json(folder / FILE, if_missing=NO_SETTINGS)
-        kind = find_kind(AdapterConfig(folder / FILE, raw))
-        alpha = {"lora_alpha": raw["alpha"]} if "alpha" in raw else {}
-        config = AdapterConfig(folder / FILE, {**raw, **alpha})
-        file = open_tensors(find_file(folder, str(source)))
+        opened = SourceFolder.open(source)
+        kind = find_kind(AdapterConfig(opened.settings, opened.raw))
+        alpha = {"lora_alpha": opened.raw["alpha"]} if "alpha" in opened.raw else {}
+        config = AdapterConfig(opened.settings, {**opened.raw, **alpha})
         modules: dict[str, dict[str, TensorRef]] = defaultdict(dict)
         shared, extras = {}, []
         pattern = re.compile(rf"(.+)\.({'|'.join(kind.parameters)})(?:\.weight)?")
-        for name, spec in file.specs.items():
-            ref, short = TensorRef(file, name, spec), name.removeprefix(PREFIX)
-            if match := pattern.fullmatch(short):
+        for name, ref in opened.tensors.items():
+            if match := pattern.fullmatch(name):
                 modules[match[1]][match[2]] = ref
-            elif (whole := short.removeprefix("base_model.")) in kind.shared:
+            elif (whole := name.removeprefix("base_model.")) in kind.shared:
                 shared[whole] = ref
-            elif any(f".{entry}." in f".{short}." for entry in config.names("modules_to_save")):
-                extras.append(PassedOn(short, spec, partial(_stored, ref)))
+            elif any(f".{entry}." in f".{name}." for entry in config.names("modules_to_save")):
+                extras.append(PassedOn(name, ref.spec, partial(_stored, ref)))
             else:
                 raise MergeError(
                     f"a tensor that {kind.name} of a linear layer does not have",
@@ -88,10 +79,13 @@ class KindAdapter:
         if not modules:
             raise MergeError(
                 f"no tensors of {kind.name} in the file",
-                where=str(file.path),
+                where=str(opened.file.path),
                 hint="the settings belong to another adapter; find the right file",
             )
-        return cls(str(source), folder, config, kind, file, modules, shared, tuple(extras))
+        specs = {extra.written: extra.spec for extra in extras} | opened.other_specs
+        keys = {key: spec.shape for name, spec in specs.items() if (key := parse(name))}
+        check_promises(config, keys)
+        return cls(opened, config, kind, modules, shared, tuple(extras))
 
     def module(self, name: str, base: Base | None, initial: Adapter | None) -> KindModule:
         """Read one module's tensors.
@@ -104,13 +98,13 @@ class KindAdapter:
         if base is not None and (shape is None or len(shape) != 2):
             raise MergeError(
                 f"the base has no linear layer {name}" + (f", but {list(shape)}" if shape else ""),
-                where=f"{self.file.path}\n{base.folder}",
+                where=f"{self.opened.file.path}\n{base.folder}",
                 hint="--base is the model that the adapter was trained on",
             )
         if base is None and self.kind.needs == "shapes":
             raise MergeError(
                 f"{self.kind.name} does not say how many inputs a layer has",
-                where=str(self.file.path),
+                where=str(self.opened.file.path),
                 hint="--base MODEL, of which headers alone are read",
             )
 
@@ -135,22 +129,6 @@ class KindAdapter:
             base_bias=base is not None and f"{canonical}.bias" in base.tensors,
             initial=_initial(initial, canonical),
         )
-
-
-def find_file(folder: Path, label: str) -> Path:
-    """Find the file that holds an adapter's tensors.
-
-    Raises:
-        MergeError: the folder has none, or several.
-    """
-    path, *shards = weight_files(folder, label)
-    if shards:
-        raise MergeError(
-            f"the weights are in {1 + len(shards)} shards, and one file is converted",
-            where=str(folder),
-            hint="load and save the adapter with PEFT, which writes one file",
-        )
-    return path
 
 
 def _initial(adapter: Adapter | None, module: str) -> Factors | None:

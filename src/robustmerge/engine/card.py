@@ -6,11 +6,9 @@ is no folder here becomes `base_model`. `merge.json` has the sources as they wer
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 import yaml
 
-from ..adapter.source import is_hub_id
+from ..adapter.source import is_hub_id, public_name
 from ..escape import code_span, markdown
 from .recipe import Recipe
 from .report import MergeReport
@@ -23,7 +21,7 @@ def model_card(report: MergeReport) -> str:
     if is_hub_id(base):
         metadata = {"base_model": base, **metadata}
     rows = "\n".join(
-        f"| {markdown(_public(a.label))} | {w:g} | {max(m.rank for m in a.modules.values())} |"
+        f"| {markdown(public_name(a.label))} | {w:g} | {max(m.rank for m in a.modules.values())} |"
         for a, w in zip(plan.adapters, recipe.coefficients, strict=True)
     )
     mean, least = report.energy
@@ -31,7 +29,7 @@ def model_card(report: MergeReport) -> str:
 {yaml.safe_dump(metadata, sort_keys=False).strip()}
 ---
 
-{_opening(len(plan.adapters), _public(base) or "an unnamed base model")} by \
+{_opening(len(plan.adapters), public_name(base) or "an unnamed base model")} by \
 [RobustMerge](https://arxiv.org/abs/2502.17159)'s tool `robustmerge`, {_training(report)}.
 
 | adapter | weight | rank |
@@ -49,11 +47,6 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "this folder or repository")
 ```
 """
-
-
-def _public(source: str) -> str:
-    """Return a Hub id as it is, and of a folder its own name."""
-    return source if is_hub_id(source.split("@")[0].split(":")[0]) else PurePath(source).name
 
 
 def _opening(adapters: int, base: str) -> str:

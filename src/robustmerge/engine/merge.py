@@ -19,7 +19,7 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.keys import full_name
-from ..adapter.precision import suit_float16
+from ..adapter.precision import fit_float16
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_files import BESIDE, NON_LORA
 from ..adapter.writer import opened_writer, round_to_dtype
@@ -39,8 +39,6 @@ from .tokens import united_rows
 
 WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
-_LITTLE_LOST, _MOST_LOST = 0.01, 0.5
-_LOSS = "float16 loses more than 1 % of updates this small; --dtype float32 or bfloat16 keep them"
 RECORD = "merge.json"
 
 
@@ -150,13 +148,8 @@ def _rounded(merged: MergedModule, dtype: str) -> MergedModule:
     """
     if dtype != "F16":
         return merged
-    factors, loss = suit_float16(merged.factors)
-    if loss > _MOST_LOST:
-        raise MergeError(
-            f"float16 loses {loss:.0%} of the merged update, whose entries are too small for it",
-            hint="--dtype float32 or bfloat16, or a larger --scale",
-        )
-    notes = (*merged.notes, _LOSS) if loss > _LITTLE_LOST else merged.notes
+    factors, remark = fit_float16(merged.factors)
+    notes = (*merged.notes, remark) if remark else merged.notes
     return replace(merged, factors=factors, notes=notes)
 
 
