@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import transformers
 from peft import PeftModel
+from safetensors.torch import load_file
 
 PROMPT = [1, 17, 42, 99, 7, 120, 33]
 CLOSE = 2e-2  # nats: the keys and values of the cache are float16 there
@@ -61,6 +62,13 @@ def convert_adapter(base: Path, adapter: Path, target: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines() or ["no message"]
     return "" if done.returncode == 0 else lines[-1]
+
+
+def count(gguf: Path) -> int:
+    """Return how many tensors a converted adapter has."""
+    from gguf import GGUFReader  # type: ignore[import-not-found]
+
+    return len(GGUFReader(gguf).tensors)
 
 
 def llama_cpp(gguf: Path, adapter: Path | None) -> dict[int, float]:
@@ -108,6 +116,10 @@ def main() -> None:
         target = Path(folder) / "adapter.gguf"
         if stopped := convert_adapter(base, adapter, target):
             print(f"RESULT the converter stops: {stopped}")
+            return
+        held, wanted = count(target), len(load_file(adapter / "adapter_model.safetensors"))
+        if held < wanted:
+            print(f"RESULT {wanted - held} of {wanted} tensors are left out by the converter")
             return
         try:
             seen = llama_cpp(gguf, target)

@@ -279,3 +279,43 @@ def test_values_are_those_of_the_wrapped_adapter(tmp_path: Path) -> None:
     robustmerge.merge([wrapped], tmp_path / "m", method="task-arithmetic", rank="full")
     merged, wanted = deltas(tmp_path / "m"), deltas(clean)
     assert all(torch.allclose(merged[n], wanted[n], atol=1e-5) for n in LLM)
+
+
+NORMS = ("gemma3", "internvl", "llava")
+
+
+@pytest.mark.parametrize("family", NORMS)
+@pytest.mark.parametrize("left_out", [(), ("*layers.1*norm*",)])
+def test_norms_that_an_entry_selects_by_its_last_letters(
+    family: str, left_out: tuple[str, ...], tmp_path: Path
+) -> None:
+    """`modules_to_save: [norm]` is mm_soft_emb_norm, too; the merge named the whole projector.
+
+    PEFT looked for the projector's other tensors then, and raised a KeyError.
+    """
+    model = renamed.build(family) if family in renamed.FAMILIES else build(family)
+    tensors, generator = {}, torch.Generator().manual_seed(1)
+    for name, module in model.named_modules():
+        if name.endswith("norm"):
+            for leaf, parameter in module.named_parameters(recurse=False):
+                tensors[f"{PREFIX}{name}.{leaf}"] = torch.randn(
+                    parameter.shape, generator=generator
+                )
+        if name.endswith("down_proj"):
+            d_out, d_in = module.weight.shape  # type: ignore[union-attr, misc]
+            tensors[f"{PREFIX}{name}.lora_A.weight"] = torch.randn(2, d_in, generator=generator)
+            tensors[f"{PREFIX}{name}.lora_B.weight"] = torch.randn(d_out, 2, generator=generator)
+    folder = adapter(tmp_path / "a", rank=2, target_modules=["down_proj"], modules_to_save=["norm"])
+    save_file(tensors, folder / WEIGHTS)
+    options = {"leave_out": left_out} if left_out else {}
+    robustmerge.merge([folder], tmp_path / "m", method="task-arithmetic", **options)  # type: ignore[arg-type]
+    settings = json.loads((tmp_path / "m" / "adapter_config.json").read_text())
+    assert (settings["modules_to_save"] == ["norm"]) is not bool(left_out)
+    loaded = attach(model, tmp_path / "m")
+    held = load_file(tmp_path / "m" / WEIGHTS)
+    saved = {n: p for n, p in loaded.named_parameters() if ".modules_to_save." in n}
+    for name, tensor in held.items():
+        if ".lora_" not in name:
+            module, _, leaf = name.rpartition(".")
+            assert saved[f"{module}.modules_to_save.default.{leaf}"].equal(tensor)
+    assert len(saved) == sum(".lora_" not in name for name in held)

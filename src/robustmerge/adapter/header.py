@@ -85,7 +85,8 @@ def _parse(text: bytes) -> dict[str, Any]:
     header = json.loads(text.decode(), object_pairs_hook=_no_duplicates, parse_int=_natural)
     if not isinstance(header, dict):
         raise TypeError("the header is not an object")
-    metadata = header.pop("__metadata__", None) or {}
+    metadata = header.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise TypeError("__metadata__ is not a table of strings")
     "".join([*header, *metadata, *metadata.values()]).encode()  # no lone surrogates

@@ -50,7 +50,9 @@ def plain_lora(
     if not any(m.part is Part.EMBEDDING_A for m in modules):
         kept.append("ensure_weight_tying")
     canonical = [m.name for m in modules]
-    saved = saved_modules(first.config.names("modules_to_save"), extras)
+    whole = _whole_entries(first, extras)
+    parts = [e for e in first.config.names("modules_to_save") if e not in whole]
+    saved = saved_modules(whole, extras, parts)
     return {
         **lora_settings(raw, canonical, names, rank, base, saved, vision=vision),
         "use_dora": first.config.dora,
@@ -101,11 +103,14 @@ def lora_settings(
     return {field: value for field, value in settings.items() if value is not None}
 
 
-def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
+def saved_modules(
+    listed: Sequence[str], extras: Iterable[str], parts_of: Sequence[str] = ()
+) -> list[str]:
     """Return the `modules_to_save` with which PEFT loads these parameters.
 
     Entries of the first adapter are kept where they cover a parameter; a projector from elsewhere
-    is named whole, anything else by its own module.
+    is named whole, anything else by its own module, and so is what is left of an entry in
+    `parts_of`, of whose tensors some were left out.
     """
     modules_to_save: list[str] = []
     for name in extras:
@@ -113,15 +118,30 @@ def saved_modules(listed: Sequence[str], extras: Iterable[str]) -> list[str]:
             continue
         parts = name.split(".")[:-1]
         entry = next((e for e in listed if _covers(e, parts)), None)
-        if entry is None:
+        if entry is None and not any(_covers(e, parts) for e in parts_of):
             entry = next((p for p in parts if p in layout.CONNECTORS), None)
         modules_to_save.append(entry or ".".join(parts))
     return list(dict.fromkeys(modules_to_save))
 
 
 def _covers(entry: str, parts: list[str]) -> bool:
-    wanted = entry.split(".")
-    return any(parts[i : i + len(wanted)] == wanted for i in range(len(parts)))
+    """Decide as PEFT does whether an entry selects a module or one around it: by its last letters.
+
+    So `norm` selects input_layernorm, too.
+    """
+    return any(".".join(parts[:n]).endswith(entry) for n in range(1, len(parts) + 1))
+
+
+def _whole_entries(first: Adapter, extras: Iterable[str]) -> list[str]:
+    """Return the entries of an adapter's `modules_to_save` all of whose tensors are in the result.
+
+    PEFT looks for every tensor of every module that an entry selects.
+    """
+    kept = {layout.canonical(name) for name in extras}
+    gone = [name.split(".")[:-1] for name in first.extras if name not in kept]
+    gone += [key.module.split(".") for key, _ in first.left_out if key.part is Part.FULL]
+    entries = first.config.names("modules_to_save")
+    return [e for e in entries if not any(_covers(e, module) for module in gone)]
 
 
 def _targets(canonical: Sequence[str], written: Sequence[str], *, vision: bool) -> list[str]:

@@ -210,16 +210,26 @@ def _check_stored(path: Path) -> bool:
     """Return whether a file is an archive, as torch writes them: nothing in it is compressed.
 
     Raises:
-        MergeError: a part is compressed, which may unpack to any size.
+        MergeError: it is damaged, or a part is compressed, which may unpack to any size.
     """
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return True  # torch says what is wrong with it
-    size = path.stat().st_size
+            _check_parts(archive, path)
+    except MergeError:
+        raise
+    except Exception as error:  # zipfile raises what it likes on a damaged archive
+        raise MergeError(
+            f"a damaged archive: {first_line(error)}",
+            where=str(path),
+            hint="download the file again, or save the adapter again",
+        ) from None
+    return True
+
+
+def _check_parts(archive: zipfile.ZipFile, path: Path) -> None:
+    parts, size = archive.infolist(), path.stat().st_size
     packed = [part for part in parts if part.compress_type != zipfile.ZIP_STORED]
     if packed or sum(part.file_size for part in parts) > size:
         raise MergeError(
@@ -228,7 +238,8 @@ def _check_stored(path: Path) -> bool:
             where=str(path),
             hint="do not trust it; or load it where you do, and save it as safetensors",
         )
-    return True
+    for part in parts:  # a part has two headers that must agree, of which a memory map reads one
+        archive.open(part).close()
 
 
 def open_tensors(path: Path) -> TensorFile:
