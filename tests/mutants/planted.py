@@ -139,8 +139,8 @@ MERGING = (
     _plant(
         "GraLoRA's parts do not change places between the blocks",
         "derive/products.py::gralora",
-        "B[j, :, :, j] = blocks_out[j].T.view(height, k, part)",
-        "B[j, :, j] = blocks_out[j].T.view(height, k, part)",
+        "B[j, :, :, j] = blocks_out[j].mT.view(height, k, part)",
+        "B[j, :, j] = blocks_out[j].mT.view(height, k, part)",
         "tests/derive/test_convert.py",
     ),
     _plant(
