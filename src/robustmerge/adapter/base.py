@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import MergeError, few, shown
 from ..files import read_json
 from . import layout
+from .config import FILE as ADAPTER
 from .reader import TensorRef
 from .remote import fetch_headers, find_cached
 from .source import local_folder, snapshot
@@ -161,8 +162,8 @@ def _no_checkpoint(folder: Path) -> MergeError:
     """Answer for a folder that is no base model, from what is in it."""
     problem, hint = f"neither {_SINGLE} nor {_INDEX}", "name a folder that save_pretrained wrote"
     runs = sorted(path.parent.name for path in folder.glob(f"*/{_SETTINGS}"))
-    if (folder / "adapter_config.json").is_file():
-        named = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    if (folder / ADAPTER).is_file():
+        named = read_json(folder / ADAPTER).get("base_model_name_or_path")
         problem += ", but an adapter"
         hint = f"name the model that it changes{f', {shown(named)}' if named else ''}"
     elif any(path.suffix in (".bin", ".pt", ".pth") for path in folder.iterdir()):

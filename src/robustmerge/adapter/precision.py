@@ -19,8 +19,8 @@ from ..factors import Factors
 OWN = 5e-4
 """Share of an update that rounding to float16 takes anyway, about 2^-11."""
 
-
 _LITTLE_LOST, _MOST_LOST = 0.01, 0.5
+_SMALLEST_NORMAL = 2.0**-14  # of float16
 _REMARK = "float16 loses more than 1 % of updates this small; --dtype float32 or bfloat16 keep them"
 
 
@@ -54,6 +54,33 @@ def fit_float16(factors: Factors) -> tuple[Factors, str]:
             hint="--dtype float32 or bfloat16; in a merge, a larger --scale does, too",
         )
     return fitting, _REMARK if loss > _LITTLE_LOST else ""
+
+
+def check_float16(tensor: Tensor, stored: Tensor, name: str) -> None:
+    """Check that a tensor in float16 is still there: values below 6e-8 are rounded to zero.
+
+    Time: one pass over the tensor; more only where no value is above 6e-5, below which the type
+    rounds more than its own share.
+
+    Args:
+        tensor: The tensor.
+        stored: The same in float16.
+        name: Its name, for the error.
+
+    Raises:
+        MergeError: rounding took half of its norm or more.
+    """
+    low, high = (float(end) for end in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
+    reach = max(-low, high)
+    if not 0 < reach <= _SMALLEST_NORMAL:
+        return
+    exact = tensor.to("cpu", torch.float64)
+    if float((stored.double() - exact).norm() / exact.norm()) > _MOST_LOST:
+        raise MergeError(
+            f"float16 loses half of this tensor or more: its values reach only {reach:.3g}",
+            where=name,
+            hint="--dtype float32 or bfloat16, which hold values this small",
+        )
 
 
 def _loss(A: Tensor, B: Tensor) -> float:

@@ -187,11 +187,7 @@ class Adapter:
                     continue
                 identity = (layout.canonical(key.module), key.part, key.leaf)
                 if identity in seen:
-                    raise MergeError(
-                        "two tensors are the same parameter",
-                        where=f"{seen[identity]}\n{ref}",
-                        hint="keep one of them; a trained state may hold several adapters",
-                    )
+                    raise same_parameter(seen[identity], ref)
                 seen[identity] = ref
                 self._refuse(key, ref)
                 parsed.append((key, ref))
@@ -296,6 +292,15 @@ def check_values(ref: TensorRef) -> None:
             hint="save it with stage3_gather_16bit_weights_on_model_save, or take the values "
             "from the checkpoint with DeepSpeed's zero_to_fp32.py",
         )
+
+
+def same_parameter(first: TensorRef, second: TensorRef) -> MergeError:
+    """Make the error for two tensors of one name."""
+    return MergeError(
+        "two tensors are the same parameter",
+        where=f"{first}\n{second}",
+        hint="keep one of them; a trained state may hold several adapters",
+    )
 
 
 def without_place(ref: TensorRef) -> MergeError:

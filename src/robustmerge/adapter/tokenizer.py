@@ -8,7 +8,7 @@ added_tokens.json        added tokens of slow tokenizers; vocab.json has the oth
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ FILES = (
     *("tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "chat_template.jinja"),
 )
 """What `save_pretrained` of a tokenizer writes, of any kind."""
+
+_MODULES = ("embed_tokens", "lm_head")
 
 
 def read_tokens(folder: Path) -> dict[int, str]:
@@ -66,6 +68,11 @@ def read_added(folder: Path) -> dict[int, dict[str, Any]]:
 def tokenizer_files(folder: Path) -> list[Path]:
     """Return the tokenizer's files in a folder."""
     return [folder / name for name in FILES if (folder / name).is_file()]
+
+
+def changes_vocabulary(names: Iterable[str]) -> bool:
+    """Return whether a parameter of these names has one row for each token."""
+    return any(part in name.split(".") for name in names for part in _MODULES)
 
 
 def write_tokenizer(source: Path, target: Path, more: Mapping[int, Mapping[str, Any]]) -> None:

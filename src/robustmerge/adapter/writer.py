@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import MergeError
+from .precision import check_float16
 from .tensors import DTYPES, TensorSpec
 
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems that do not support an operation at all."""
-
-
-_MOST_LOST = 0.5
-_SMALLEST_NORMAL = 2.0**-14  # of float16
 
 
 class SafetensorsWriter:
@@ -86,26 +83,9 @@ def round_to_dtype(tensor: Tensor, dtype: str, name: str) -> Tensor:
             where=name,
             hint="--dtype float32 or bfloat16; in a merge, a smaller --scale does, too",
         )
-    if dtype == "F16" and _lost(tensor, stored) > _MOST_LOST:
-        raise MergeError(
-            "float16 loses half of this tensor or more: its values reach only "
-            f"{float(tensor.abs().max()):.3g}",
-            where=name,
-            hint="--dtype float32 or bfloat16, which hold values this small",
-        )
+    if dtype == "F16":
+        check_float16(tensor.detach(), stored, name)
     return stored
-
-
-def _lost(tensor: Tensor, stored: Tensor) -> float:
-    """Return the share of a tensor's norm that rounding to float16 took.
-
-    It is certain to be small, and 0 here, where a value is above 6e-5: the type rounds those as it
-    rounds any, and values below 6e-8 to zero.
-    """
-    exact = tensor.detach().to("cpu", torch.float64)
-    if exact.numel() == 0 or not 0 < float(exact.abs().max()) <= _SMALLEST_NORMAL:
-        return 0.0
-    return float((stored.double() - exact).norm() / exact.norm())
 
 
 def _reserve(handle: int, size: int) -> None:

@@ -29,8 +29,6 @@ import torch
 from torch import Tensor
 
 from ..adapter.config import AdapterConfig
-from ..adapter.keys import Key, parse
-from ..adapter.promises import check_promises
 from ..adapter.reader import TensorRef
 from ..adapter.wrappers import PREFIX
 from ..errors import MergeError
@@ -114,7 +112,7 @@ class FusedAdapter:
                 where=str(config.path),
                 hint="merge the adapter as it is",
             )
-        check_promises(config, _held(opened))
+        opened.check_promises(config, {})
         pairs = _pair(opened)
         fused: list[FusedParameter] = []
         others = {}
@@ -134,12 +132,6 @@ class FusedAdapter:
         for module, (a, b) in self.others.items():
             A, B = a.read(), b.read()
             yield module, Factors(A, B * self.config.scaling(module, len(A)))
-
-
-def _held(opened: SourceFolder) -> dict[Key, tuple[int, ...]]:
-    """Return the shapes of the fully trained parameters next to it."""
-    specs = opened.other_specs.items()
-    return {key: spec.shape for name, spec in specs if (key := parse(name)) is not None}
 
 
 def _pair(opened: SourceFolder) -> dict[str, dict[str, tuple[TensorRef, TensorRef]]]:

@@ -126,7 +126,8 @@ def write_adapter(
     Raises:
         MergeError: the disk is full, or a value does not fit the type.
     """
-    rank, remarks = max(update.rank for update in updates), [""]
+    rank = max(update.rank for update in updates)
+    remarks: list[str] = []
     lora = {k: v for update in updates for k, v in update.specs(rank, dtype).items()}
     others = {e.written if beside else full_name(e.written): e for e in extras}
     specs = {name: extra.spec for name, extra in others.items()}
@@ -137,7 +138,7 @@ def write_adapter(
             if dtype == "F16":
                 with within(update.name):
                     factors, remark = fit_float16(factors)
-                remarks.append(remark)
+                remarks += [remark] if remark else []
             for name, tensor in zip(update.names, (factors.A, factors.B), strict=True):
                 writer.write(name, tensor)
         if not beside:
@@ -148,7 +149,7 @@ def write_adapter(
     saved = [] if beside else saved_modules((), [extra.written for extra in extras])
     canonical, written = [u.name for u in updates], [u.written for u in updates]
     write_json(folder / FILE, lora_settings(raw, canonical, written, rank, base, saved))
-    return WrittenAdapter(rank, tuple(dict.fromkeys(filter(None, remarks))))
+    return WrittenAdapter(rank, tuple(dict.fromkeys(remarks)))
 
 
 def _pass_on(writer: SafetensorsWriter, extras: Mapping[str, PassedOn]) -> None:

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..adapter.config import FILE, NO_SETTINGS, check_printable
+from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig, check_printable
+from ..adapter.keys import parse
 from ..adapter.not_an_adapter import explain
-from ..adapter.reader import TensorRef, check_values, without_place
+from ..adapter.promises import check_promises
+from ..adapter.reader import TensorRef, check_values, same_parameter, without_place
 from ..adapter.source import locate
 from ..adapter.tensor_files import AdapterFiles
 from ..adapter.tensors import TensorFile, TensorSpec
-from ..adapter.tokenizer import write_tokenizer
+from ..adapter.tokenizer import changes_vocabulary, write_tokenizer
 from ..adapter.wrappers import unknown_wrapper, unwrap
 from ..errors import MergeError
 from ..files import read_json
-
-_VOCABULARY = ("embed_tokens", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,20 @@ class SourceFolder:
         """Parameters of the files next to it, by name."""
         return {unwrap(n)[0]: s for other in self.others for n, s in other.specs.items()}
 
+    def check_promises(self, config: AdapterConfig, own: Mapping[str, TensorSpec]) -> None:
+        """Check that what settings promise is in the files.
+
+        Args:
+            config: The settings.
+            own: Fully trained parameters of the adapter's own file, by name.
+
+        Raises:
+            MergeError: it is not.
+        """
+        specs = {**own, **self.other_specs}
+        keys = {key: spec.shape for name, spec in specs.items() if (key := parse(name))}
+        check_promises(config, keys)
+
     def close(self) -> None:
         """Release the files."""
         for file in (self.file, *self.others):
@@ -87,8 +101,7 @@ class SourceFolder:
         """Copy the fully trained parameters next to it, and the tokenizer of rows that changed."""
         for other in self.others:
             shutil.copyfile(other.path, target / other.path.name)
-        names = (*self.tensors, *self.other_specs)
-        if any(part in name.split(".") for name in names for part in _VOCABULARY):
+        if changes_vocabulary((*self.tensors, *self.other_specs)):
             write_tokenizer(self.folder, target, {})
 
 
@@ -109,11 +122,7 @@ def _by_name(file: TensorFile) -> dict[str, TensorRef]:
         if unknown_wrapper(short):
             raise without_place(ref)
         if short in tensors:
-            raise MergeError(
-                "two tensors are the same parameter",
-                where=f"{tensors[short]}\n{ref}",
-                hint="keep one of them; a trained state may hold several adapters",
-            )
+            raise same_parameter(tensors[short], ref)
         check_values(ref)
         tensors[short] = ref
     return tensors

@@ -90,6 +90,7 @@ def gralora(module: KindModule) -> Factors:
     blocks_in = module.tensors["gralora_A"]  # [k, d_in/k, rank]
     blocks_out = module.tensors["gralora_B"]  # [k, rank, d_out/k]
     k, width, rank = blocks_in.shape
+    hybrid = _hybrid_rank(module, k, rank)
     height, part = blocks_out.shape[2], rank // k
     A = blocks_in.new_zeros(k, k, part, k, width)  # [n, j, s, block, input]
     B = blocks_in.new_zeros(k, height, k, k, part)  # [block, output, n, j, s]
@@ -99,6 +100,18 @@ def gralora(module: KindModule) -> Factors:
         # B's rank index is (n, s) where A's is (j, s): the parts change places in between.
         B[j, :, :, j] = blocks_out[j].mT.view(height, k, part)
     A, B = A.reshape(k * rank, k * width), B.reshape(k * height, k * rank)
+    if hybrid:
+        A = torch.cat([A, module.tensors["gralora_A_general"]])
+        B = torch.cat([B, module.tensors["gralora_B_general"]], 1)
+    return Factors(A, B * (module.config.alpha / (rank + hybrid)))
+
+
+def _hybrid_rank(module: KindModule, k: int, rank: int) -> int:
+    """Return the rank of GraLoRA's part without blocks, and check settings against the tensors.
+
+    Raises:
+        MergeError: the settings have other ranks, or another number of blocks.
+    """
     module.check_rank(rank)
     if k != module.settings.get("gralora_k", 2):
         raise module.refuse(
@@ -106,17 +119,15 @@ def gralora(module: KindModule) -> Factors:
             "the settings",
             "the settings belong to another adapter; find the right file, or correct gralora_k",
         )
-    hybrid = module.settings.get("hybrid_r") or 0
     general = module.tensors.get("gralora_A_general")
-    if hybrid != (0 if general is None else len(general)):
+    held = 0 if general is None else len(general)
+    hybrid = module.settings.get("hybrid_r") or 0
+    if hybrid != held:
         raise module.refuse(
             f"hybrid_r = {hybrid!r} in the settings, and another rank in the tensors",
             "the settings belong to another adapter; find the right file, or correct hybrid_r",
         )
-    if general is not None:
-        A = torch.cat([A, general])
-        B = torch.cat([B, module.tensors["gralora_B_general"]], 1)
-    return Factors(A, B * (module.config.alpha / (rank + hybrid)))
+    return held
 
 
 @kind(

@@ -15,8 +15,6 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
-from ..adapter.keys import parse
-from ..adapter.promises import check_promises
 from ..adapter.reader import Adapter, TensorRef
 from ..errors import MergeError
 from ..factors import Factors
@@ -82,9 +80,7 @@ class KindAdapter:
                 where=str(opened.file.path),
                 hint="the settings belong to another adapter; find the right file",
             )
-        specs = {extra.written: extra.spec for extra in extras} | opened.other_specs
-        keys = {key: spec.shape for name, spec in specs.items() if (key := parse(name))}
-        check_promises(config, keys)
+        opened.check_promises(config, {extra.written: extra.spec for extra in extras})
         return cls(opened, config, kind, modules, shared, tuple(extras))
 
     def module(self, name: str, base: Base | None, initial: Adapter | None) -> KindModule:

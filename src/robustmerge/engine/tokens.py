@@ -14,12 +14,11 @@ from typing import Any
 
 from ..adapter.promises import ROWS, is_rows, token_rows
 from ..adapter.reader import Adapter
-from ..adapter.tokenizer import read_added, read_tokens, write_tokenizer
+from ..adapter.tokenizer import changes_vocabulary, read_added, read_tokens, write_tokenizer
 from ..errors import MergeError, few
 
 VOCABULARY = ("embed_tokens.weight", "lm_head.weight")
 """Ends of the names of parameters with one row for each token."""
-_MODULES = ("embed_tokens", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,7 @@ def _united(adapters: Sequence[Adapter], module: str) -> list[int]:
 
 
 def _touches(adapter: Adapter) -> bool:
-    names = (*adapter.modules, *adapter.extras)
-    return any(part in name.split(".") for name in names for part in _MODULES)
+    return changes_vocabulary((*adapter.modules, *adapter.extras))
 
 
 def _has_rows(adapter: Adapter) -> bool:
