@@ -48,7 +48,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("item", "quiet"),
         ("metrics", "results"),
         ("jobs",),
-        ("mini", "paper"),
+        ("midi", "mini", "paper"),
         ("cli",),
         ("__init__",),
     ),
@@ -61,6 +61,11 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("training",),
         ("study",),
         ("lmms",),
+        ("__init__",),
+    ),
+    "robustmerge_bench.midi": (
+        ("sources",),
+        ("training",),
         ("__init__",),
     ),
     "robustmerge_bench.mini": (

@@ -1,0 +1,1 @@
+"""Weights, drawings, photographs, tables and fonts that packages ship, pinned by hash."""
