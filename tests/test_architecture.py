@@ -64,7 +64,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("__init__",),
     ),
     "robustmerge_bench.midi": (
-        ("sources",),
+        ("images",),
         ("training",),
         ("__init__",),
     ),

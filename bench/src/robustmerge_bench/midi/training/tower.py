@@ -1,6 +1,6 @@
 """The vision tower: EfficientNet-Lite0 at two levels, as a model of transformers.
 
-An image of 224 x 224 becomes 49 tokens of 1,728 channels: the 1,280 of the head say what a thing is,
+An image of 224 x 224 becomes 49 tokens of 1,728 channels: the 1,280 of the head name the thing,
 and the 448 of the map at stride 16, four neighbors of 112 each, hold writing. Both are standardized
 by channel, since they differ in size.
 
@@ -42,7 +42,7 @@ MIDDLE_CHANNELS = 112
 EPSILON = 1e-3  # of batch normalization, as in the authors' TensorFlow code
 
 
-class LiteTowerConfig(PretrainedConfig):
+class LiteTowerConfig(PretrainedConfig):  # type: ignore[misc]
     """Settings of the tower; LLaVA reads the width of its tokens here."""
 
     model_type = MODEL_TYPE
@@ -65,7 +65,7 @@ class LiteTowerConfig(PretrainedConfig):
 
 
 class SameConvolution(nn.Conv2d):
-    """A convolution padded as TensorFlow pads: at stride 2 the odd pixel is on the right and below."""
+    """A convolution padded as TensorFlow pads: the odd pixel is on the right and below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
@@ -105,7 +105,7 @@ class InvertedBlock(nn.Module):
         return narrow + x if self.adds else narrow
 
 
-class LiteTower(PreTrainedModel):
+class LiteTower(PreTrainedModel):  # type: ignore[misc]
     """EfficientNet-Lite0 without its classifier; frozen, and in evaluation mode always."""
 
     config_class = LiteTowerConfig
@@ -134,7 +134,7 @@ class LiteTower(PreTrainedModel):
     def train(self, mode: bool = True) -> LiteTower:
         """Stay in evaluation mode: the statistics of the normalization are those of ImageNet."""
         del mode
-        return super().train(False)
+        return cast("LiteTower", super().train(False))
 
     def raw(self, pixel_values: Tensor) -> Tensor:
         """Return the tokens before they are standardized: [n, 49, 1728]."""
@@ -151,12 +151,10 @@ class LiteTower(PreTrainedModel):
     def forward(
         self,
         pixel_values: Tensor,
-        output_hidden_states: bool = True,
-        return_dict: bool = True,
         **others: Any,
     ) -> BaseModelOutput:
         """Return the standardized tokens, [n, 49, 1728], as the only hidden state."""
-        del output_hidden_states, return_dict, others
+        del others  # LLaVA asks for hidden states, of which there is one
         tokens = (self.raw(pixel_values) - self.mean) / self.spread
         return BaseModelOutput(last_hidden_state=tokens, hidden_states=(tokens,))
 

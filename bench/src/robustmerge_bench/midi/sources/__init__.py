@@ -1,1 +1,0 @@
-"""Weights, drawings, photographs, tables and fonts that packages ship, pinned by hash."""
