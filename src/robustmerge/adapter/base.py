@@ -54,6 +54,12 @@ class Base:
         for ref in self.tensors.values():
             ref.file.close()
 
+    def with_tensors(self, tensors: Mapping[str, TensorRef]) -> Base:
+        """Return the same model with other tensors by canonical name, in the same files."""
+        other = object.__new__(Base)
+        other.label, other.folder, other.tensors = self.label, self.folder, tensors
+        return other
+
     def weight(self, module: str) -> TensorRef | None:
         """Return a module's weight, None where the base has none under this name.
 

@@ -41,7 +41,10 @@ def export(
 
     original: the folder that the original LLaVA code loads, from any adapter of LLaVA-1.5.
 
-    full: the adapter baked into the base's weights, a model like any other.
+    full: the adapter baked into the base's weights, a model like any other. A base in 4 or 8 bit
+    (FP8, bitsandbytes, GPTQ, AWQ, compressed-tensors, MXFP4) is dequantized, and written in 16 bit:
+    the sum with the rounded weights, which the adapter was trained on if that was its base. --base
+    with the original model gives the sum with the original weights.
 
     Args:
         adapter: Adapter folder or Hub id.
@@ -100,6 +103,8 @@ def _print(report: ExportReport, output: Path) -> None:
         rows.append(LabeledRow("replaced", f"{len(report.replaced)} tensors: {names}"))
     if report.untied:
         rows.append(LabeledRow("head", "has a weight of its own now, apart from the embeddings"))
+    if report.onto:
+        rows.append(LabeledRow("added to", report.onto))
     rows.append(LabeledRow("written to", str(output)))
     print_rows(Console(soft_wrap=True, highlight=False), rows)
     print(f"\nnext: {report.usage(output)}")

@@ -6,7 +6,7 @@ A format is a row of EXPORTERS: a new one is a module that fills a folder, and i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any
 from .._version import __version__
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
+from ..adapter.quantized import dequantized
 from ..adapter.source import locate
 from ..errors import MergeError, enough_memory, unknown
 from ..files import expand_user, sha256, write_json
@@ -24,6 +25,7 @@ from . import full, original
 from .changes import AdapterChanges, open_changes
 from .companions import open_base
 from .embedded import write_embedded
+from .quantized import describe_sum
 
 RECORD = "export.json"
 KIND = ResultKind("an export", RECORD)
@@ -42,6 +44,7 @@ class ExportReport:
         untied: Whether the base's output head had to get a weight of its own.
         sha256: Hashes of the adapter's files.
         text_only: Whether the base is a language model without vision.
+        onto: Of a full export: which weights the updates were added to.
     """
 
     format: str
@@ -52,11 +55,14 @@ class ExportReport:
     untied: bool
     sha256: dict[str, str]
     text_only: bool = False
+    onto: str = ""
 
     def record(self) -> dict[str, Any]:
         """Return it as export.json has it, where the format is still called layout."""
         fields = asdict(self)
         del fields["format"], fields["text_only"]
+        if not self.onto:
+            del fields["onto"]
         layout = EXPORTERS[self.format].layout
         return {"robustmerge": __version__, "layout": layout, **fields}
 
@@ -141,12 +147,22 @@ def _export_embedded(job: ExportJob) -> ExportReport:
 
 
 def _export_full(job: ExportJob) -> ExportReport:
-    with _open_inputs(job) as (base, changes):
-        edits = full.plan(changes, base)
-        with whole_folder(job.output, KIND, _inputs(changes, base), force=job.force) as folder:
-            full.write_full(changes, base, edits, folder, job.progress)
-            untied, text_only = edits.head is not None, base.text_only
-            return _record(folder, "full", changes, base.label, untied=untied, text_only=text_only)
+    with closing(_open_base(job.source, job.base)) as stored:
+        quantized = dequantized(stored)
+        base = quantized.base if quantized else stored
+        with _open_changes(job, base) as changes:
+            edits = full.plan(changes, base)
+            with whole_folder(job.output, KIND, _inputs(changes, base), force=job.force) as folder:
+                full.write_full(changes, base, edits, folder, job.progress, quantized)
+                return _record(
+                    folder,
+                    "full",
+                    changes,
+                    base.label,
+                    untied=edits.head is not None,
+                    text_only=base.text_only,
+                    onto=describe_sum(changes.adapter.config.base, quantized),
+                )
 
 
 def _export_original(job: ExportJob) -> ExportReport:
@@ -164,13 +180,16 @@ def _export_original(job: ExportJob) -> ExportReport:
 @contextmanager
 def _open_inputs(job: ExportJob) -> Iterator[tuple[Base, AdapterChanges]]:
     """Open base and adapter, and check that the output is neither."""
-    base = _open_base(job.source, job.base)
-    try:
-        with open_changes(job.source, base) as changes:
-            check_target(job.output, KIND, _inputs(changes, base), force=job.force)
-            yield base, changes
-    finally:
-        base.close()
+    with closing(_open_base(job.source, job.base)) as base, _open_changes(job, base) as changes:
+        yield base, changes
+
+
+@contextmanager
+def _open_changes(job: ExportJob, base: Base) -> Iterator[AdapterChanges]:
+    """Open the adapter, and check that the output is neither it nor the base."""
+    with open_changes(job.source, base) as changes:
+        check_target(job.output, KIND, _inputs(changes, base), force=job.force)
+        yield changes
 
 
 def _inputs(changes: AdapterChanges, base: Base | None, original: str | None = None) -> list[Path]:
@@ -206,6 +225,7 @@ def _record(
     *,
     untied: bool = False,
     text_only: bool = False,
+    onto: str = "",
 ) -> ExportReport:
     """Write the record; return the report."""
     files = [changes.adapter.config.path, *(file.path for file in changes.contents.files)]
@@ -218,6 +238,7 @@ def _record(
         untied,
         {file.name: sha256(file) for file in files},
         text_only,
+        onto,
     )
     write_json(folder / RECORD, {**report.record(), "files": list_files(folder)})
     return report

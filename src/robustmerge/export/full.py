@@ -6,6 +6,10 @@ The base is rewritten file by file and tensor by tensor under its own names, typ
 index. Memory is one tensor: its stored bytes, its float32 values, to which B A is added in place,
 and their rounding, some 8 bytes per entry of the largest changed tensor of a 16-bit base: 355 MiB
 for one of 1.1 GB in tensors of 45 million entries.
+
+A base in 4 or 8 bit is dequantized on the way: the sum is that of the rounded weights and the
+adapter, in 16 bit, which is what the adapter was trained on where it was trained on that base. It
+is the sum with the original weights where --base names these.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from torch import Tensor
 from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.promises import is_rows
+from ..adapter.quantized import Dequantized
 from ..adapter.reader import Adapter, LoraModule, TensorRef
 from ..adapter.tensors import DTYPES, TensorSpec
 from ..adapter.tokenizer import FILES as TOKENIZER, tokenizer_files, write_tokenizer
@@ -29,7 +34,14 @@ from ..errors import MergeError
 from ..files import check_space, read_json, write_json
 from ..threads import Progress
 from .changes import AdapterChanges
-from .companions import INDEX, SETTINGS, copy_all, other_files, read_settings, weight_files
+from .companions import INDEX, SETTINGS, copy_all, other_files, weight_files
+from .quantized import (
+    QUANTIZER_FILES,
+    unpacked_size,
+    unpacked_weights,
+    without_quantization,
+    write_index,
+)
 from .rewrite import NewTensor, rewrite
 from .vocabulary import (
     EMBEDDINGS,
@@ -128,6 +140,8 @@ class BaseEdits:
 def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
     """Find the tensor of the base that every change belongs to, from headers alone.
 
+    A quantized base is the model that it stands for.
+
     Raises:
         MergeError: a tensor does not fit the base, or the base cannot be changed.
     """
@@ -167,14 +181,20 @@ def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
 
 
 def write_full(
-    changes: AdapterChanges, base: Base, changed: BaseEdits, folder: Path, progress: Progress
+    changes: AdapterChanges,
+    base: Base,
+    changed: BaseEdits,
+    folder: Path,
+    progress: Progress,
+    quantized: Dequantized | None = None,
 ) -> None:
-    """Fill a folder with the changed base.
+    """Fill a folder with the changed base, of 16-bit weights where it is quantized.
 
     Raises:
         MergeError: the disk is full, a value does not fit the base's type, or a file is damaged.
     """
     needed = sum(path.stat().st_size for path in [*weight_files(base), *other_files(base)])
+    needed += unpacked_size(quantized) if quantized else 0
     check_space(folder, needed + changed.growth[0])
     done, total = 0, len(changed.edits) + (changed.head is not None)
 
@@ -191,12 +211,19 @@ def write_full(
         here = {n: new(e) for n, e in changed.edits.items() if e.target.file.path == path}
         head = changed.head
         own = {head[0]: new(head[1])} if head and head[1].target.file.path == path else {}
-        rewrite(path, folder / path.name, here, own)
+        if quantized is None:
+            rewrite(path, folder / path.name, here, own)
+        else:
+            dense = unpacked_weights(quantized, path)
+            unpacked = {n: here.pop(n, tensor) for n, tensor in dense.items()}
+            gone = quantized.parts.get(path, frozenset())
+            rewrite(path, folder / path.name, here, {**unpacked, **own}, gone)
     index = [base.folder / INDEX] if (base.folder / INDEX).is_file() else []
     source = changes.adapter.folder
     carries = bool(changed.vocabulary.touched and tokenizer_files(source))
     # The adapter's tokenizer knows the rows that are new; the base's would contradict it.
     others = [path for path in other_files(base) if not (carries and path.name in TOKENIZER)]
+    others = [path for path in others if not (quantized and path.name in QUANTIZER_FILES)]
     copy_all([*index, *others], folder)
     if carries:
         write_tokenizer(source, folder, {})
@@ -204,7 +231,11 @@ def write_full(
         _untie(folder)
     if changed.vocabulary.size:
         grow_settings(folder / SETTINGS, changed.vocabulary.size)
-    if index and any(changed.growth):
+    if quantized is not None:
+        without_quantization(folder / SETTINGS)
+        if index:
+            write_index(folder / INDEX)
+    elif index and any(changed.growth):
         _update_index(folder / INDEX, changed)
 
 
@@ -222,12 +253,6 @@ def _refuse(changes: AdapterChanges, base: Base) -> None:
             "fan_in_fan_out is set: the base's weights are stored the other way round",
             where=where,
             hint="only bases of ordinary linear layers are baked; PEFT's merge_and_unload does it",
-        )
-    if read_settings(base).get("quantization_config"):
-        raise MergeError(
-            "the base is quantized, and rounding the sum would lose most of the adapter",
-            where=where,
-            hint="--base is the model in float32, float16 or bfloat16; quantize the result",
         )
     if changes.magnitudes:
         changes.refuse(Part.EMBEDDING_A, "DoRA on embeddings", "PEFT's merge_and_unload bakes it")

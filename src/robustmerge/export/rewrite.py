@@ -1,14 +1,14 @@
 """A safetensors file again, with some of its tensors changed: everything else byte for byte.
 
-Names, types, shapes, order and metadata stay, so the header stays; bytes between changed tensors
-are copied in pieces. Memory: one changed tensor.
+Where names, types and shapes stay, the header stays; bytes between changed tensors are copied in
+pieces. Tensors may be left out, and others written at the end. Memory: one changed tensor.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,9 +32,15 @@ class NewTensor:
 
 
 def rewrite(
-    source: Path, target: Path, changed: Mapping[str, NewTensor], added: Mapping[str, NewTensor]
+    source: Path,
+    target: Path,
+    changed: Mapping[str, NewTensor],
+    added: Mapping[str, NewTensor],
+    removed: Collection[str] = (),
 ) -> None:
     """Write `target` as `source` with other tensors under these names, and new ones at the end.
+
+    A new tensor may have the name of one that is removed.
 
     Raises:
         MergeError: the source is damaged or changes meanwhile, or a value does not fit its type.
@@ -45,11 +51,12 @@ def rewrite(
         entries = read_header(old, source)
         before = os.fstat(old.fileno())
         with target.open("wb") as new:
-            start = _write_header(old, new, entries, changed, added)
+            start = _write_header(old, new, entries, changed, added, removed)
             for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
-                if name in changed:
+                if name in changed or name in removed:
                     _copy(old, new, start, entry.begin, source)
-                    _write(new, name, changed[name])
+                    if name in changed:
+                        _write(new, name, changed[name])
                     start = entry.end
             _copy(old, new, start, before.st_size, source)
             for name, tensor in added.items():
@@ -65,22 +72,26 @@ def _write_header(
     entries: Mapping[str, HeaderEntry],
     changed: Mapping[str, NewTensor],
     added: Mapping[str, NewTensor],
+    removed: Collection[str],
 ) -> int:
-    """Write the header, with added and larger tensors in it; return where the old ones begin."""
+    """Write the header of the new file; return where the tensors begin in the old one."""
     old.seek(0)
     length = int.from_bytes(old.read(8), "little")
     text = old.read(length)
     larger = {n: t for n, t in changed.items() if t.spec.shape != entries[n].shape}
-    if added or larger:
+    if added or larger or removed:
         header: dict[str, Any] = json.loads(text)
-        shift, data = 0, 8 + length
+        position = 0
         for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
-            start = entry.begin - data + shift
+            if name in removed:
+                del header[name]
+                continue
+            end = position + entry.end - entry.begin
             if name in larger:
                 header[name]["shape"] = list(larger[name].spec.shape)
-                shift += larger[name].spec.nbytes - (entry.end - entry.begin)
-            header[name]["data_offsets"] = [start, entry.end - data + shift]
-        position = max((e.end for e in entries.values()), default=data) - data + shift
+                end = position + larger[name].spec.nbytes
+            header[name]["data_offsets"] = [position, end]
+            position = end
         for name, tensor in added.items():
             end = position + tensor.spec.nbytes
             header[name] = {
