@@ -208,3 +208,35 @@ def test_a_part_that_is_missing(tmp_path: Path) -> None:
         "the part '.qzeros' of a quantized weight is missing",
     )
     assert not (tmp_path / "out").exists()
+
+
+def cut(tensor: Tensor) -> Tensor:
+    """Return the first entries alone."""
+    return tensor.flatten()[:4].clone()
+
+
+DAMAGE: Mapping[str, tuple[str, str]] = {
+    "gptq": (".qweight", "parts of"),
+    "gptq v2": (".qzeros", "parts of"),
+    "awq": (".scales", "parts of"),
+    "nf4": (".weight.absmax", "parts of"),
+    "compressed": (".weight_packed", "is no weight"),
+    "int8": (".SCB", "parts of"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_parts_of_other_shapes(name: str, tmp_path: Path) -> None:
+    suffix, message = DAMAGE[name]
+    quantized_base(tmp_path / "base", name)
+    path = tmp_path / "base" / "model.safetensors"
+    tensors = load_file(path)
+    save_file({k: cut(v) if k.endswith(suffix) else v for k, v in tensors.items()}, path)
+    adapter(tmp_path / "a")
+    given = str(tmp_path / "base")
+    refused(
+        lambda: export_adapter(tmp_path / "a", tmp_path / "out", format="full", base=given),
+        message,
+        "fetch the base again",
+    )
+    assert not (tmp_path / "out").exists()

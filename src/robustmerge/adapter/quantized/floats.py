@@ -113,13 +113,20 @@ def choose_modelopt(settings: Mapping[str, Any]) -> Scheme:
 
 
 def mxfp4_values(packed: PackedWeight) -> Tensor:
-    """Look the halves of every byte up and scale each block; the model's axes are the reverse."""
-    blocks, exponents = packed.read("_blocks"), packed.read("_scales")
-    positive = torch.tensor(_E2M1)
+    """Look the halves of every byte up and scale each block; the model's axes are the reverse.
+
+    Memory beyond the result: that of one expert, 16 bytes per entry.
+    """
+    shape, positive = _mxfp4_shape(packed), torch.tensor(_E2M1)
     table = torch.cat([positive, -positive])
-    pairs = torch.stack([blocks & 15, blocks >> 4], -1)  # […, blocks, 16, 2]
-    values = table[pairs.int()].flatten(-2)  # […, d_out, blocks, 32]
-    return values.mul_(_as_float(exponents)[..., None]).flatten(-2).transpose(-2, -1).contiguous()
+    stored = packed.read("_blocks").flatten(0, -4)  # [experts, d_out, blocks, 16]
+    scales = _as_float(packed.read("_scales")).view(stored.shape[:-1])  # [experts, d_out, blocks]
+    result = torch.empty(len(stored), *shape[-2:])  # [experts, d_in, d_out]
+    for matrix, blocks, scale in zip(result, stored, scales, strict=True):
+        pairs = torch.stack([blocks & 15, blocks >> 4], -1)  # [d_out, blocks, 16, 2]
+        values = table[pairs.int()].flatten(-2)  # [d_out, blocks, 32]
+        matrix.copy_(values.mul_(scale[..., None]).flatten(-2).T)
+    return result.view(shape)
 
 
 def _mxfp4_shape(packed: PackedWeight) -> tuple[int, ...]:

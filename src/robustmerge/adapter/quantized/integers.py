@@ -79,8 +79,8 @@ def gptq_values(packed: PackedWeight) -> Tensor:
         group = packed.read(".g_idx").long()  # [d_in]
     else:
         group = torch.arange(d_in) // -(-d_in // len(scales))
-    numbers = unpack(packed.read(".qweight").T, bits, d_in)  # [d_out, d_in]
-    return _by_groups(numbers, zeros.T, scales.T, group)
+    numbers = unpack(packed.read(".qweight").mT, bits, d_in)  # [d_out, d_in]
+    return _by_groups(numbers, zeros.mT, scales.mT, group)
 
 
 def gptq_shape(packed: PackedWeight) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ def awq_values(packed: PackedWeight) -> Tensor:
     scales = packed.read(".scales").float()  # [groups, d_out]
     zeros = unpack(packed.read(".qzeros"), 4, d_out)[:, order].float()  # [groups, d_out]
     numbers = unpack(packed.read(".qweight"), 4, d_out)[:, order]  # [d_in, d_out]
-    return _by_groups(numbers.T, zeros.T, scales.T, torch.arange(d_in) // (d_in // len(scales)))
+    return _by_groups(numbers.mT, zeros.mT, scales.mT, torch.arange(d_in) // (d_in // len(scales)))
 
 
 def awq_shape(packed: PackedWeight) -> tuple[int, ...]:
@@ -148,7 +148,7 @@ def packed_values(packed: PackedWeight) -> Tensor:
     zeros = torch.full_like(scales, 2 ** (bits - 1))
     if ".weight_zero_point" in packed.parts:
         # Packed along the outputs; the half in it and in the numbers cancel.
-        zeros = unpack(packed.read(".weight_zero_point").T, bits, d_out).T.float()
+        zeros = unpack(packed.read(".weight_zero_point").mT, bits, d_out).mT.float()
     if ".weight_g_idx" in packed.parts:
         group = packed.read(".weight_g_idx").long()
     else:

@@ -6,14 +6,15 @@ suffixes they belong together, and computes the weight [d_out d_in] in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
 
-from ...errors import MergeError, reading
+from ...errors import MergeError, enough_memory, reading
 from ..reader import TensorRef
 
 
@@ -55,6 +56,22 @@ class PackedWeight:
     def shape(self, suffix: str) -> tuple[int, ...]:
         """Return the shape of a part."""
         return self.part(suffix).spec.shape
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Turn what damaged parts do to arithmetic into an error that names the weight.
+
+        Raises:
+            MergeError: shapes or values of the parts do not go together, or memory is exhausted.
+        """
+        try:
+            with enough_memory(self.name):
+                yield
+        except (RuntimeError, ValueError, IndexError, KeyError, TypeError, ArithmeticError):
+            shapes = [f"{suffix or '(weight)'} {list(self.shape(suffix))}" for suffix in self.parts]
+            raise self.refuse(
+                f"parts of {self.name} that do not go together: {', '.join(shapes)}"
+            ) from None
 
     def refuse(self, problem: str, hint: str = "fetch the base again") -> MergeError:
         """Return the error about this weight."""

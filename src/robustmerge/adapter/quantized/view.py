@@ -1,7 +1,8 @@
 """A quantized base as the model of 16-bit weights that it stands for; nothing is computed at first.
 
 Weights keep their places in files and get the names and shapes that they have when not quantized.
-Memory of a read: the packed numbers, the float32 values, and up to two bytes per entry in between.
+Memory of a read: the packed numbers, the float32 values, and up to two bytes per entry in between
+(MXFP4 needs instead what one expert takes).
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class DequantizedFile:
         """
         if name not in self._packed:
             return self._stored.read(name)
-        values = self._scheme.values(self._packed[name])
+        with self._packed[name].computing():
+            values = self._scheme.values(self._packed[name])
         if tuple(values.shape) != self.specs[name].shape:
             raise self._packed[name].refuse(
                 f"{name} stands for {list(values.shape)}, its parts say "
@@ -167,7 +169,8 @@ def _files(
     for name, weight in packed.items():
         home = weight.part(scheme.packed).file
         file = files.setdefault(home.path, DequantizedFile(home, packed, scheme))
-        file.specs[name] = TensorSpec(dtype, scheme.shape(weight))
+        with weight.computing():
+            file.specs[name] = TensorSpec(dtype, scheme.shape(weight))
         weights[name] = TensorRef(file, name, file.specs[name])
     return weights
 
