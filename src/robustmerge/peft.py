@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,19 @@ from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from . import methods
 from .adapter.config import AdapterConfig
 from .collect.live import collect
 from .engine.options import DEFAULT_METHOD, ScaleOver
 from .engine.recipe import Recipe
 from .engine.report import ModuleReport, energy_kept, remarks
-from .engine.run import MergedModule
+from .engine.run import MergedModule, RunFacts
+from .engine.runner import load_runner
 from .engine.values import read_paths, read_steps
 from .errors import MergeError, few, within
 from .live.loaded import check_known, landed
 from .live.merge import LiveRun, pair_of
-from .threads import silent
+from .threads import Progress, silent
 
 __all__ = ["AddedAdapter", "add_merged_adapter", "collect", "landed"]
 
@@ -45,12 +47,14 @@ class AddedAdapter:
         rank: Its uniform rank, which is also its alpha.
         modules: One line per module.
         warnings: What a careful user should know.
+        facts: What a method that runs the model says of it, as in merge.json.
     """
 
     name: str
     rank: int
     modules: tuple[ModuleReport, ...]
     warnings: tuple[str, ...]
+    facts: RunFacts = field(default_factory=RunFacts)
 
     @property
     def energy(self) -> tuple[float, float]:
@@ -71,6 +75,9 @@ def add_merged_adapter(
     calibrate: str | Sequence[str] = (),
     rank: int | str = "input",
     seed: int = 0,
+    samples: Sequence[str | Path] = (),
+    processor: Any = None,
+    progress: Progress = silent,
     **parameters: Any,
 ) -> AddedAdapter:
     """Merge adapters of a model into a new adapter of it.
@@ -91,6 +98,11 @@ def add_merged_adapter(
         calibrate: Steps after it.
         rank: input (the largest of the inputs), full (sum of ranks), a number, or energy:0.99.
         seed: For random methods.
+        samples: One file of JSON lines per adapter, for method relay, which runs the model:
+            "prompt" or "text", and "image"; answers are not needed.
+        processor: transformers' processor or tokenizer for the samples; unless given, that of the
+            folder or Hub id which the model was loaded from.
+        progress: Called with the steps done and the steps to do, by method relay.
         **parameters: Parameters of the method, such as density=0.3.
 
     Raises:
@@ -108,13 +120,15 @@ def add_merged_adapter(
             calibrate=read_steps("calibrate", calibrate),
             rank=rank,
             seed=seed,
+            samples=read_paths("samples", samples),
         )
     _check_names(model, recipe.adapters, adapter_name)
     layers = _layers(model, recipe.adapters)
-    run = LiveRun(recipe, layers)
+    run = _start(recipe, layers, model, processor)
     run.survey(silent)
     uniform = run.rank(silent)
-    merged = [run.stored(module) for module in run.modules(uniform, silent)]
+    merged = [run.stored(module) for module in run.modules(uniform, progress)]
+    facts = run.facts()
     with _nothing_else_changed(model, adapter_name):
         model.add_adapter(adapter_name, _settings(model, recipe.adapters[0], layers, uniform))
         for module in merged:
@@ -123,9 +137,21 @@ def add_merged_adapter(
                 parameter.data = value
         _check_filled(model, adapter_name, merged)
     lines = tuple(ModuleReport.of(module) for module in merged)
-    return AddedAdapter(
-        adapter_name, uniform, lines, (*run.plan.warnings, *remarks(lines, uniform))
-    )
+    fitted = bool(run.plan.method.run)
+    warnings = (*run.plan.warnings, *remarks(lines, uniform, cut_is_loss=not fitted))
+    return AddedAdapter(adapter_name, uniform, lines, (*warnings, *facts.warnings), facts)
+
+
+def _start(
+    recipe: Recipe, layers: Mapping[str, LoraLayer], model: PeftModel, processor: Any
+) -> LiveRun:
+    """Return the method's own run on a live model, or the one on layers."""
+    method = methods.get(recipe.method)
+    if not method.live_run:
+        return LiveRun(recipe, layers)
+    kind = load_runner(method.live_run, f"method {method.name!r}")
+    run: LiveRun = kind(recipe, layers, model, processor)
+    return run
 
 
 def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
@@ -166,11 +192,11 @@ def _layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraLayer]:
 
 
 def _refuse_fully_trained(module: nn.Module, adapter: str, name: str) -> None:
-    for field in ("modules_to_save", "trainable_tokens_delta"):
-        held = getattr(module, field, None)
+    for attribute in ("modules_to_save", "trainable_tokens_delta"):
+        held = getattr(module, attribute, None)
         if isinstance(held, nn.ModuleDict | nn.ParameterDict) and adapter in held:
             raise MergeError(
-                f"adapter {adapter!r} holds fully trained parameters ({field})",
+                f"adapter {adapter!r} holds fully trained parameters ({attribute})",
                 where=name,
                 hint=_BY_FOLDERS,
             )

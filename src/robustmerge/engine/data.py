@@ -58,6 +58,18 @@ def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]
             where="--base",
             hint="--base MODEL, the folder or Hub id that the adapters were trained on",
         )
+    check_samples(recipe, method)
+    if recipe.polish is not None:
+        _check_polish(recipe)
+    return ()
+
+
+def check_samples(recipe: Recipe, method: methods.Method) -> None:
+    """Check that there are samples of every adapter, and nothing that the method is not made for.
+
+    Raises:
+        MergeError: no samples, or steps and scales that a method with a model has not
+    """
     if len(recipe.samples) != len(recipe.adapters):
         raise MergeError(
             f"{len(recipe.samples)} files of samples for {len(recipe.adapters)} adapters",
@@ -66,9 +78,6 @@ def check_model_needs(recipe: Recipe, method: methods.Method) -> tuple[str, ...]
         )
     if method.run:
         _check_fitted(recipe, method)
-    if recipe.polish is not None:
-        _check_polish(recipe)
-    return ()
 
 
 def _check_fitted(recipe: Recipe, method: methods.Method) -> None:

@@ -45,7 +45,7 @@ def start_run(
                 hint="leave it out",
             )
         return MergeRun(plan, device=device, workers=workers)
-    kind = _load(plan.method.run, f"method {plan.method.name!r}")
+    kind = load_runner(plan.method.run, f"method {plan.method.name!r}")
     run: MergeRun = kind(recipe, plan, device=device, work=work)
     return run
 
@@ -74,7 +74,7 @@ def polish_merge(
     """
     if recipe.polish is None:
         return RunFacts()
-    polish = _load(_POLISH, "polishing")
+    polish = load_runner(_POLISH, "polishing")
     settings = parse_polish(recipe.polish)
     facts: RunFacts = polish(
         recipe, plan, weights, settings, rank=rank, device=device, progress=progress
@@ -82,8 +82,16 @@ def polish_merge(
     return facts
 
 
-def _load(path: str, user: str) -> Any:
-    """Import what runs a model, by a path MODULE:NAME."""
+def load_runner(path: str, user: str) -> Any:
+    """Import what runs a model.
+
+    Args:
+        path: MODULE:NAME.
+        user: What needs it, in messages.
+
+    Raises:
+        MergeError: a library is not installed
+    """
     module, _, name = path.partition(":")
     try:
         return getattr(import_module(module), name)

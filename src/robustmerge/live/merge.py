@@ -52,19 +52,7 @@ class LiveRun(MergeRun):
             MergeError: an unknown method, one that needs data, or parameters it does not take
         """
         method = methods.get(recipe.method)
-        if method.run:
-            raise MergeError(
-                f"method {method.name!r} runs the model by itself, with samples",
-                where="add_merged_adapter",
-                hint="save the adapters, then robustmerge.merge with base= and samples=",
-            )
-        if method.needs:
-            raise MergeError(
-                f"method {method.name!r} needs statistics, which are matched with saved adapters",
-                where=", ".join(method.needs),
-                hint="save the adapters, then robustmerge.peft.collect, and robustmerge.merge with "
-                "data=",
-            )
+        self._check(recipe, method)
         parameters = configure_method(method, recipe.parameters, recipe.seed)
         names = sorted(layers, key=align.natural_key)
         depth = find_depths(names)
@@ -88,6 +76,28 @@ class LiveRun(MergeRun):
         self._layers = layers
         self._adapters = recipe.adapters
 
+    def _check(self, recipe: Recipe, method: methods.Method) -> None:
+        """Check that the method can be carried out on nothing but the layers."""
+        if method.run:
+            raise MergeError(
+                f"method {method.name!r} trains a model that it loads",
+                where="add_merged_adapter",
+                hint="save the adapters, then robustmerge.merge with base= and samples=",
+            )
+        if method.needs:
+            raise MergeError(
+                f"method {method.name!r} needs statistics, which are matched with saved adapters",
+                where=", ".join(method.needs),
+                hint="save the adapters, then robustmerge.peft.collect, and robustmerge.merge with "
+                "data=",
+            )
+        if recipe.samples:
+            raise MergeError(
+                f"method {method.name!r} reads no samples",
+                where="samples",
+                hint="leave them out, or method='relay'",
+            )
+
     def stack(self, job: ModuleJob) -> Stack:
         """Return one module's updates."""
         layer, names = self._layers[job.written], self._adapters
@@ -97,6 +107,14 @@ class LiveRun(MergeRun):
         zero = Factors(first.A[:0], first.B[:, :0])  # rank 0
         return Stack(job.name, tuple(update or zero for update in updates), job.weights, scalings)
 
+    def dtype_of(self, job: ModuleJob) -> torch.dtype:
+        """Return the type of a layer's merged factors: the widest of the adapters'."""
+        pairs = self._pairs(self._layers[job.written])
+        return reduce(torch.promote_types, [A.dtype for A, _ in pairs])
+
+    def _pairs(self, layer: PeftLayer) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        return [pair for name in self._adapters if (pair := pair_of(layer, name))]
+
     def stored(self, merged: MergedModule) -> MergedModule:
         """Return the result in the type of the merged adapters, in memory of its own.
 
@@ -104,10 +122,9 @@ class LiveRun(MergeRun):
             MergeError: a finite value that does not fit that type
         """
         layer, job = self._layers[merged.job.written], merged.job
-        pairs = [pair for name in self._adapters if (pair := pair_of(layer, name))]
-        dtype = reduce(torch.promote_types, [A.dtype for A, _ in pairs])
+        dtype, device = self.dtype_of(job), self._pairs(layer)[0][0].device
         A, B = (
-            factor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+            factor.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
             for factor in (merged.factors.A, merged.factors.B)
         )
         if not (A.isfinite().all() and B.isfinite().all()):

@@ -71,6 +71,7 @@ class Method:
         survey: An optional first pass over all modules; its result is passed as `surveyed`.
         run: For a method that is no function of one module's stack: what carries it out, as
             MODULE:CLASS, a `MergeRun` that is imported when it is needed.
+        live_run: The same on a model in memory, where the method can be carried out there.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Method:
     cautions: Mapping[When, str]
     survey: Callable[..., object] | None
     run: str
+    live_run: str
     parameters: Mapping[str, Parameter] = field(repr=False)
 
     @property
@@ -159,6 +161,7 @@ def method(
     cautions: Mapping[When, str] = MappingProxyType({}),
     survey: Callable[..., object] | None = None,
     run: str = "",
+    live_run: str = "",
 ) -> Callable[[F], F]:
     """Register a function as the merge method `name`.
 
@@ -193,6 +196,7 @@ def method(
             cautions=cautions,
             survey=survey,
             run=run,
+            live_run=live_run,
             parameters=parameters,
         )
         return function

@@ -108,7 +108,7 @@ class RelaySession:
         means: Mapping[str, Solution],
         progress: Progress,
     ) -> RelayResult:
-        """Answer, weigh, walk, and measure.
+        """Answer, weigh, walk, and measure; the model is afterwards as it was, after errors too.
 
         Args:
             samples: Of every adapter.
@@ -117,6 +117,17 @@ class RelaySession:
             means: Every module's mean of updates, for those that the walk does not solve.
             progress: Called with the steps done and the steps to do.
         """
+        with self.model.borrowed():
+            return self._merge(samples, encoder, walk, means, progress)
+
+    def _merge(
+        self,
+        samples: Sequence[Sequence[Sample]],
+        encoder: Encoder,
+        walk: WalkSettings,
+        means: Mapping[str, Solution],
+        progress: Progress,
+    ) -> RelayResult:
         count = len(self._adapters)
         steps = sum(map(len, samples)) + len(self._blocks) * count * (_PASSES + _WALK)
         self._steps = _Steps(progress, steps)

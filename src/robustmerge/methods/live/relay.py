@@ -40,6 +40,7 @@ from .._registry import method
     gauge_invariant=True,
     scale_equivariant=False,
     run="robustmerge.prompted.relay:RelayRun",
+    live_run="robustmerge.prompted.live:LiveRelayRun",
 )
 def relay(
     stack: Stack,
