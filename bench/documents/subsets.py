@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from robustmerge_bench.mini.artifact import base_folder
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.examine import Examiner, merge_adapters
+from robustmerge_bench.mini.runs.folders import base_folder
 from robustmerge_bench.mini.runs.world import built_in
 
 
