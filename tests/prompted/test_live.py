@@ -149,3 +149,11 @@ def test_what_is_refused(root: Path, options: dict[str, Any], problem: str) -> N
     assert problem in str(error.value)
     assert error.value.hint
     assert_same(before, state(live))
+
+
+def test_weights_that_are_not_in_memory_are_refused(root: Path) -> None:
+    live = model()
+    embeddings = live.get_input_embeddings()
+    embeddings.weight = torch.nn.Parameter(embeddings.weight.to("meta"))
+    with pytest.raises(MergeError, match="on disk or on another device"):
+        added(root, live)

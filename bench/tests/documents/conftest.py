@@ -7,5 +7,11 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "documents"
 sys.path.append(str(FOLDER))
-SCRIPTS = ["test_findings.py", "test_minibench.py", "test_analysis.py", "test_analysis_figures.py"]
+SCRIPTS = [
+    "test_findings.py",
+    "test_minibench.py",
+    "test_analysis.py",
+    "test_analysis_figures.py",
+    "test_scripts.py",
+]
 collect_ignore = [] if FOLDER.is_dir() else SCRIPTS  # a source package has none

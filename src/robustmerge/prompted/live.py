@@ -18,7 +18,7 @@ from ..collect.load import load_processor
 from ..engine.data import check_samples
 from ..engine.recipe import Recipe
 from ..engine.run import MergedModule, RunFacts
-from ..errors import MergeError
+from ..errors import MergeError, few
 from ..live.merge import LiveRun
 from ..threads import Progress
 from .order import RelayOrder
@@ -44,10 +44,11 @@ class LiveRelayRun(LiveRun):
                 the model's own folder or Hub id.
 
         Raises:
-            MergeError: settings for a model that is still to be loaded, or samples that cannot be
-                read
+            MergeError: settings for a model that is still to be loaded, weights that are not in
+                memory, or samples that cannot be read
         """
         super().__init__(recipe, layers)
+        _check_in_memory(model)
         widest = reduce(torch.promote_types, map(self.dtype_of, self.plan.jobs))
         self.plan = replace(self.plan, dtype=_NAMES[widest])
         self._order = RelayOrder.of(recipe, self.plan, recipe.adapters)
@@ -59,7 +60,9 @@ class LiveRelayRun(LiveRun):
 
     def modules(self, rank: int, progress: Progress) -> Iterator[MergedModule]:
         """Walk through the model, then hand over every module."""
-        processor = self._processor or load_processor(_folder(self._model))
+        processor = self._processor
+        if processor is None:
+            processor = load_processor(_folder(self._model))
         encoder = SampleEncoder(processor, self._model.get_base_model().dtype)
         session = RelaySession(
             self._model,
@@ -88,6 +91,17 @@ class LiveRelayRun(LiveRun):
                     where="add_merged_adapter",
                     hint="leave it out: the model is used as it is; robustmerge.relay loads one",
                 )
+
+
+def _check_in_memory(model: PeftModel) -> None:
+    absent = [name for name, value in model.named_parameters() if value.is_meta]
+    if absent:
+        raise MergeError(
+            "weights that are on disk or on another device until they are used",
+            where=few(absent),
+            hint="load the model without device_map, or save the adapters and use "
+            "robustmerge.relay with offload=True, which has one block on the device at a time",
+        )
 
 
 def _folder(model: PeftModel) -> str:
