@@ -90,20 +90,23 @@ def fit(
     device: str = "cpu",
     checkpoint: Path | None = None,
     every: int = 200,
-) -> None:
+    seconds: float = math.inf,
+) -> int:
     """Train the parameters of a module that are not frozen.
 
     The random numbers of a step depend on the seed, the step and the worker only, so an interrupted
     training ends with the same weights as an uninterrupted one.
 
+    Returns the step that was reached: the last one, or one after which `seconds` were over.
+
     The loss is the mean over this worker's share of the next batch. The main process reports every
     step's number and loss. The file `checkpoint` holds the state during the training; it is written
-    after every so many steps.
+    after every so many steps, and at the end.
     """
     state = PartialState(cpu=device == "cpu")
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     optimizers = make_optimizers(module, plan)
-    start = 0
+    start, begin = 0, time.monotonic()
     if checkpoint is not None and checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         module.load_state_dict(saved["module"])
@@ -122,14 +125,27 @@ def fit(
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        late = seconds < math.inf and any_process(time.monotonic() - begin > seconds)
         if state.is_main_process:
             report(step + 1, float(value.detach()))
-            if checkpoint is not None and (step + 1) % every == 0:
+            due = (step + 1) % every == 0 or step + 1 == plan.steps or late
+            if checkpoint is not None and due:
                 states = [optimizer.state_dict() for optimizer in optimizers]
                 write_state(
                     {"module": module.state_dict(), "optimizers": states, "step": step + 1},
                     checkpoint,
                 )
+        if late:
+            return step + 1
+    return plan.steps
+
+
+def any_process(here: bool) -> bool:
+    """Return whether something holds in any of the processes."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return here
+    return bool(reduce(torch.tensor(float(here), device=state.device), "sum") > 0)
 
 
 def write_state(state: dict[str, object], path: Path) -> None:

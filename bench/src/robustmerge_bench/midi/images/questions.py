@@ -1,0 +1,53 @@
+"""The two questions that image and language are joined with: what an image shows, what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from numpy.random import Generator
+
+from ...item import Item
+from .compose import COLORS, Composed, compose_drawings, compose_number
+from .pieces import Drawing
+
+CAPTION, NUMBER = "caption", "number"
+DESCRIBE, READ = "Describe the picture.", "Read the number."
+
+
+def ask_for_caption(image: Composed) -> Item:
+    """Ask for a sentence on the drawings."""
+    answer = image.caption[0].upper() + image.caption[1:]
+    return Item(CAPTION, CAPTION, image.pixels, DESCRIBE, answer, (answer,))
+
+
+def ask_for_number(image: Composed) -> Item:
+    """Ask for the digits."""
+    return Item(NUMBER, NUMBER, image.pixels, READ, image.number, (image.number,))
+
+
+def draw_caption(rng: Generator, drawings: Sequence[Drawing]) -> Item:
+    """Compose an image of one or two drawings, and ask for a sentence."""
+    return ask_for_caption(compose_drawings(rng, drawings, int(rng.integers(1, 3))))
+
+
+def draw_number(rng: Generator, fonts: Sequence[Path], digits: int = 3) -> Item:
+    """Write a number, and ask for its digits."""
+    return ask_for_number(compose_number(rng, fonts, digits))
+
+
+def blind_caption_floor(drawings: int) -> float:
+    """Return the nats a caption that a model reaches at best which does not see the image.
+
+    It knows the sentences and how often each is right: one drawing or an ordered pair of different
+    ones, each with one ground.
+    """
+    single = math.log(2 * drawings * len(COLORS))
+    pair = math.log(2 * drawings * (drawings - 1) * len(COLORS))
+    return (single + pair) / 2
+
+
+def blind_number_floor(digits: int = 3) -> float:
+    """Return the same of a number, nats."""
+    return digits * math.log(10)

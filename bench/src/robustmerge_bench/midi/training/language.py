@@ -1,0 +1,108 @@
+"""Train projector and language model together on questions about composed images.
+
+The loss is that of the answers' tokens. The language model's own weights stay; LoRA on all of its
+linear layers is trained, or nothing at rank 0. One core takes about 0.3 s for a question of 75
+tokens, of which the image is 49.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from numpy.random import Generator
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration
+
+from ...item import Item
+from ...mini.training.experts import LANGUAGE_MODEL
+from ...mini.training.fit import Report, TrainingSchedule, fit
+from .dialog import Dialog, answer_loss
+from .tower import LiteTower, pixels
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """Length and rates of the training.
+
+    Attributes:
+        steps: Updates of the weights.
+        batch: Questions of a step, each with an image of its own.
+        rate: Highest learning rate of AdamW; it falls along a cosine.
+        rank: Of the language model's LoRA; 0 leaves it as it is.
+        every: Steps between checkpoints.
+    """
+
+    steps: int = 1000
+    batch: int = 16
+    rate: float = 5e-4
+    rank: int = 64
+    every: int = 50
+
+    @property
+    def schedule(self) -> TrainingSchedule:
+        """The schedule of the rate."""
+        return TrainingSchedule(self.steps, self.rate, muon=False)
+
+
+Draw = Callable[[Generator, int], Sequence[Item]]
+"""Draws so many items."""
+
+
+def prepare(model: LlavaForConditionalGeneration, rank: int) -> nn.ParameterDict:
+    """Free the projector, put LoRA on the language model, and return what is trained by name.
+
+    The model itself is changed; alpha is the rank.
+    """
+    model.requires_grad_(False)
+    if rank:
+        get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules=LANGUAGE_MODEL))
+    model.model.multi_modal_projector.requires_grad_(True)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    return nn.ParameterDict({name.replace(".", "/"): each for name, each in trained.items()})
+
+
+def train_language(
+    model: LlavaForConditionalGeneration,
+    dialog: Dialog,
+    draw: Draw,
+    settings: LanguageSettings,
+    checkpoint: Path,
+    *,
+    report: Report,
+    seed: tuple[int, ...] = (0, 2),
+    seconds: float = float("inf"),
+) -> int:
+    """Train until the end, or for so many seconds; return the step that was reached.
+
+    The checkpoint holds what is trained and is written whole; a training that was stopped goes on
+    from it with the same items.
+    """
+    device = model.device.type
+    trained = prepare(model, settings.rank)
+    tower = cast("LiteTower", model.model.vision_tower)
+
+    def loss(rng: Generator) -> Tensor:
+        items = draw(rng, settings.batch)
+        rows = dialog.collate([(item.prompt, item.answer) for item in items])
+        with torch.no_grad():
+            images = pixels([item.image for item in items]).to(model.device)
+            features = tower(images).last_hidden_state
+        with torch.autocast(device, torch.bfloat16):
+            return answer_loss(model, rows.to(model.device), features)
+
+    return fit(
+        trained,
+        loss,
+        settings.schedule,
+        seed=seed,
+        report=report,
+        device=device,
+        checkpoint=checkpoint,
+        every=settings.every,
+        seconds=seconds,
+    )
