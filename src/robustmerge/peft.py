@@ -160,6 +160,12 @@ def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
         check_known(model, name)
         config = model.peft_config[name]
         raw = {**config.to_dict(), "peft_type": config.peft_type.value}
+        if raw.get("target_parameters"):
+            raise MergeError(
+                f"adapter {name!r} is on parameters (target_parameters), such as fused experts",
+                where=f"model.peft_config[{name!r}]",
+                hint=_BY_FOLDERS,
+            )
         AdapterConfig.of(raw, Path(f"model.peft_config[{name!r}]"))
     if new in model.peft_config:
         raise MergeError(

@@ -21,7 +21,31 @@ __all__ = ["PLANTED", "Mutant"]
 
 CONTRACT = "tests/test_method_contract.py"
 
+_FUSED = "tests/engine/test_fused_experts.py"
+
 MERGING = (
+    # Fused experts
+    _plant(
+        "B of fused experts read in blocks",
+        "adapter/tensor_ref.py::InterleavedColumns._load",
+        "band.reshape(-1, self.experts).T[first : first + count]",
+        "band.reshape(end - begin, self.experts, -1).transpose(0, 1)[first : first + count]",
+        _FUSED,
+    ),
+    _plant(
+        "the scaling folded into what the next read returns",
+        "adapter/tensor_ref.py::InterleavedColumns.read",
+        "stored.to(wanted, copy=True)",
+        "stored.to(wanted)",
+        _FUSED,
+    ),
+    _plant(
+        "inner and outer wrapper exchanged",
+        "adapter/wrapped.py::_assign",
+        "return {GATE_UP: gate, DOWN: down}",
+        "return {GATE_UP: down, DOWN: gate}",
+        _FUSED,
+    ),
     # Scales and weights
     _plant(
         "scale ignored on reading",

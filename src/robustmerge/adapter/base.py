@@ -10,9 +10,9 @@ from ..errors import MergeError, few, shown
 from ..files import read_json
 from . import layout
 from .config import FILE as ADAPTER
-from .reader import TensorRef
 from .remote import fetch_headers, find_cached
 from .source import local_folder, snapshot
+from .tensor_ref import TensorRef
 from .tensors import SafetensorsFile, TensorFile
 
 _INDEX = "model.safetensors.index.json"

@@ -35,8 +35,6 @@ _REFUSED: Mapping[str, str] = {
     "alora_invocation_tokens": f"an activated LoRA acts on some tokens only; {_ONLY_PEFT}",
     "layer_replication": "the adapter was trained on a model with replicated layers; save that "
     f"model as a base of its own: {_IN_PEFT}",
-    "target_parameters": "`robustmerge convert A -o B --layout experts` makes a module of every "
-    "expert; merge those, and --layout fused writes them back",
     "use_bdlora": f"block-diagonal LoRA is not supported; {_ONLY_PEFT}",
     "arrow_config": "Arrow routes between adapters at inference; merge the experts themselves",
     "kasa_config": f"KaSA changes the base weights; {_ONLY_PEFT}",
@@ -50,6 +48,7 @@ _PLAIN = frozenset(
         *("base_model_name_or_path", "revision", "inference_mode", "fan_in_fan_out", "bias"),
         *("r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern"),
         *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+        "target_parameters",
         *("modules_to_save", "trainable_token_indices", "ensure_weight_tying"),
         *("init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"),
         *("velora_config", "qalora_group_size", "megatron_core", "enable_lora", "merge_weights"),

@@ -5,15 +5,12 @@ Scalings (alpha / rank, alpha / √rank) are folded into B here and nowhere else
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-
-from torch import Tensor
 
 from ..errors import MergeError
 from ..factors import Factors
@@ -24,37 +21,10 @@ from .not_an_adapter import explain
 from .promises import check_promises
 from .source import locate
 from .tensor_files import NON_LORA, AdapterFiles
-from .tensors import DTYPES, TensorFile, TensorSpec, wrong_type
+from .tensor_ref import FlatRef, HeldPieces, TensorRef, expert_factors, flat
+from .tensors import DTYPES, wrong_type
+from .wrapped import WrappedParameter, find_wrapped
 from .wrappers import unknown_wrapper, unwrap
-
-
-@dataclass(frozen=True)
-class TensorRef:
-    """A tensor in a file: the file, its name there, and its type and shape."""
-
-    file: TensorFile
-    name: str
-    spec: TensorSpec
-
-    def __str__(self) -> str:
-        return f"{self.file.path}  {self.name}"
-
-    def read(self) -> Tensor:
-        """Read the tensor in float32 (float64 stays).
-
-        Raises:
-            MergeError: the tensor holds NaN or infinity.
-        """
-        tensor = self.file.read(self.name)
-        # The sum is not finite if an entry is not; the reverse is checked only then.
-        if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
-            bad = int((~tensor.isfinite()).sum())
-            raise MergeError(
-                f"{bad} of {tensor.numel()} values are NaN or infinite",
-                where=str(self),
-                hint="the training run diverged or the file is damaged; use another checkpoint",
-            )
-        return tensor
 
 
 @dataclass(frozen=True)
@@ -68,6 +38,7 @@ class LoraModule:
         A: The first factor [rank d_in].
         B: The second factor [d_out rank].
         scaling: The factor of the file's B A.
+        wrapped: The parameter that it is, or the expert's part of it, where PEFT wraps parameters.
     """
 
     name: str
@@ -76,6 +47,7 @@ class LoraModule:
     A: TensorRef
     B: TensorRef
     scaling: float
+    wrapped: WrappedParameter | None = None
 
     @property
     def rank(self) -> int:
@@ -86,6 +58,13 @@ class LoraModule:
     def shape(self) -> tuple[int, int]:
         """Shape of the delta: (d_out, d_in)."""
         return self.B.spec.shape[0], self.A.spec.shape[1]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Shape of A behind the rank for a convolution, whose factors are read as matrices."""
+        if not isinstance(self.A, FlatRef):
+            return ()
+        return self.A.file.specs[self.A.name].shape[1:]
 
 
 class Adapter:
@@ -103,6 +82,7 @@ class Adapter:
             canonical name.
         bases: Copies of base weights that PEFT saves together with embedding LoRA.
         left_out: Tensors of modules and parameters that the user leaves out.
+        left_out_experts: Modules that are parts of tensors, likewise.
     """
 
     def __init__(
@@ -134,12 +114,21 @@ class Adapter:
         self.left_out: list[tuple[Key, TensorRef]] = []
         parsed = self._parse(leave_out)
         check_promises(self.config, {key: ref.spec.shape for key, ref in (*parsed, *self.left_out)})
-        self.modules: Mapping[str, LoraModule] = self._pair(parsed)
+        self._held = HeldPieces()
+        modules = self._pair(parsed)
+        self.left_out_experts = [
+            m for m in modules.values() if m.wrapped and leaves_out(m, leave_out)
+        ]
+        gone = {m.name for m in self.left_out_experts}
+        self.modules: Mapping[str, LoraModule] = {
+            name: m for name, m in modules.items() if name not in gone
+        }
         self.extras: Mapping[str, TensorRef] = self._whole(
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
         )
         self.bases: Mapping[str, TensorRef] = self._whole(parsed, (Part.BASE,))
         self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
+        self.written |= {m.name: m.written for m in self.modules.values()}
         if not self.modules:
             raise MergeError(
                 "no LoRA tensors in the file",
@@ -171,6 +160,7 @@ class Adapter:
         """Release the files."""
         for file in (*self.files, *self.beside):
             file.close()
+        self._held.clear()
 
     def _parse(self, leave_out: Sequence[str]) -> list[tuple[Key, TensorRef]]:
         """Take the names of all tensors apart."""
@@ -182,7 +172,7 @@ class Adapter:
                 key = parse(name)
                 if key is None:
                     raise without_place(ref)
-                if is_left_out(key, leave_out):
+                if is_left_out(key, leave_out) and not self._may_be_wrapped(key):
                     self.left_out.append((key, ref))
                     continue
                 identity = (layout.canonical(key.module), key.part, key.leaf)
@@ -209,40 +199,56 @@ class Adapter:
                 ".merge_and_unload(); or train with lora_bias=false",
             )
 
+    def _may_be_wrapped(self, key: Key) -> bool:
+        """Decide whether a tensor may hold several modules, which are left out one by one."""
+        return key.part in (Part.A, Part.B) and bool(self.config.raw.get("target_parameters"))
+
     def _pair(self, parsed: list[tuple[Key, TensorRef]]) -> dict[str, LoraModule]:
         parts: dict[str, dict[Part, TensorRef]] = defaultdict(dict)
         lora = {*FACTORS, *FACTORS.values()}
         for key, ref in parsed:
             if key.part in lora:
                 parts[key.module][key.part] = ref
-        modules = (self._module(written, tensors) for written, tensors in parts.items())
+        for written, tensors in parts.items():
+            _check_complete(written, tensors)
+        pairs = {n: (t[Part.A], t[Part.B]) for n, t in parts.items() if Part.A in t}
+        wrapped = find_wrapped(self.config, pairs)
+        modules: list[LoraModule] = []
+        for written, tensors in parts.items():
+            if written in wrapped:
+                modules += self._experts(wrapped[written], *pairs[written])
+            else:
+                modules.append(self._module(written, tensors))
         return {module.name: module for module in modules}
 
+    def _experts(self, wrapped: WrappedParameter, A: TensorRef, B: TensorRef) -> list[LoraModule]:
+        scaling = self.config.scaling(f"{wrapped.module}.{wrapped.parameter}", wrapped.rank)
+        factors = [(A, B)]
+        if wrapped.experts > 1:
+            factors = expert_factors(A, B, wrapped.rank, wrapped.experts, self._held)
+        return [
+            LoraModule(layout.canonical(w.name), w.name, Part.A, a, b, scaling, w)
+            for w, (a, b) in zip(wrapped.each(), factors, strict=True)
+        ]
+
     def _module(self, written: str, tensors: dict[Part, TensorRef]) -> LoraModule:
-        part = next((a for a in FACTORS if a in tensors), None)
-        if part is None or FACTORS[part] not in tensors or len(tensors) != 2:
-            any_tensor = next(iter(tensors.values()))
-            raise MergeError(
-                f"{written} has {', '.join(sorted(p.value for p in tensors))} only; "
-                "an update needs both factors",
-                where=str(any_tensor),
-                hint="the file is incomplete; save or fetch the adapter again",
-            )
+        part = next(a for a in FACTORS if a in tensors)
         A, B = tensors[part], tensors[FACTORS[part]]
         self._check_shapes(written, A, B)
         rank = A.spec.shape[0]
         scaling = self.config.scaling(written, rank)
-        return LoraModule(layout.canonical(written), written, part, A, B, scaling)
+        return LoraModule(layout.canonical(written), written, part, flat(A), flat(B), scaling)
 
     def _check_shapes(self, written: str, A: TensorRef, B: TensorRef) -> None:
         a, b = A.spec.shape, B.spec.shape
-        if len(a) != 2 or len(b) != 2:
+        if len(a) != len(b) or not 2 <= len(a) <= 5 or set(b[2:]) > {1}:
             raise MergeError(
-                f"factors of shape {list(a)} and {list(b)}; those of a linear layer have two axes",
-                where=str(A),
-                hint="LoRA on convolutions is not supported: merging with --leave-out "
-                f"'{layout.canonical(written)}' loses this layer's update, and says how much that "
-                "is; PEFT's merge_and_unload() bakes it into the base",
+                f"factors of shape {list(a)} and {list(b)}, which no linear layer or convolution "
+                "has",
+                where=f"{A}\n{B}",
+                hint="the file is damaged or was written by another tool; merging with "
+                f"--leave-out '{layout.canonical(written)}' loses this layer's update, and says "
+                "how much that is",
             )
         if a[0] != b[1] or 0 in (*a, *b):
             raise MergeError(
@@ -301,6 +307,24 @@ def same_parameter(first: TensorRef, second: TensorRef) -> MergeError:
         where=f"{first}\n{second}",
         hint="keep one of them; a trained state may hold several adapters",
     )
+
+
+def leaves_out(module: LoraModule, patterns: Sequence[str]) -> bool:
+    """Decide whether a shell pattern matches a module, or the module whose parameter it is."""
+    assert module.wrapped is not None
+    names = (module.name, layout.canonical(module.wrapped.module))
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def _check_complete(written: str, tensors: Mapping[Part, TensorRef]) -> None:
+    part = next((a for a in FACTORS if a in tensors), None)
+    if part is None or FACTORS[part] not in tensors or len(tensors) != 2:
+        raise MergeError(
+            f"{written} has {', '.join(sorted(p.value for p in tensors))} only; "
+            "an update needs both factors",
+            where=str(next(iter(tensors.values()))),
+            hint="the file is incomplete; save or fetch the adapter again",
+        )
 
 
 def without_place(ref: TensorRef) -> MergeError:

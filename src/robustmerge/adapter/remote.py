@@ -34,6 +34,14 @@ class HeaderOnly:
             hint="download the model and name its folder",
         )
 
+    def read_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Refuse likewise."""
+        return self.read(name)
+
+    def stored_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Refuse likewise."""
+        return self.read(name)
+
     def close(self) -> None:
         """Do nothing: no file is open."""
 

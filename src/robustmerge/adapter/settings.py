@@ -11,6 +11,7 @@ from . import layout
 from .keys import Part
 from .promises import ROWS, is_rows
 from .reader import Adapter, LoraModule
+from .wrapped import WrappedParameter
 
 MAGNITUDE = Part.MAGNITUDE.value
 _BLOCK = re.compile(r"(?P<stem>.*?\.)(?P<number>\d{1,9})\.(?P<rest>.+)")
@@ -54,7 +55,16 @@ def plain_lora(
     parts = [e for e in first.config.names("modules_to_save") if e not in whole]
     saved = saved_modules(whole, extras, parts)
     return {
-        **lora_settings(raw, canonical, names, rank, base, saved, vision=vision),
+        **lora_settings(
+            raw,
+            canonical,
+            names,
+            rank,
+            base,
+            saved,
+            vision=vision,
+            parameters=[m.wrapped for m in modules],
+        ),
         "use_dora": first.config.dora,
         **{field: raw[field] for field in kept if raw.get(field)},
     }
@@ -69,6 +79,7 @@ def lora_settings(
     saved: Sequence[str],
     *,
     vision: bool = False,
+    parameters: Sequence[WrappedParameter | None] = (),
 ) -> dict[str, Any]:
     """Make the settings of plain LoRA for modules that need not come from an adapter.
 
@@ -80,8 +91,12 @@ def lora_settings(
         base: Base model.
         saved: The `modules_to_save`.
         vision: The base is known to be a vision-language model.
+        parameters: For every module, the parameter that PEFT is to wrap, if any; or nothing.
     """
-    targets = _targets(canonical, written, vision=vision)
+    wrapped = {name: w for name, w in zip(written, parameters or (), strict=False) if w}
+    linear = [(c, w) for c, w in zip(canonical, written, strict=True) if w not in wrapped]
+    targets = _targets([c for c, _ in linear], [w for _, w in linear], vision=vision)
+    entries = {w.renamed(name).target for name, w in wrapped.items()}
     settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": raw.get("task_type"),
@@ -94,6 +109,7 @@ def lora_settings(
         "inference_mode": True,
         "init_lora_weights": True,
         "target_modules": targets,
+        "target_parameters": sorted(entries) or None,
         "modules_to_save": list(saved) or None,
         "rank_pattern": {},
         "alpha_pattern": {},

@@ -75,6 +75,14 @@ class TensorFile(Protocol):
         """Read the tensor in float32 (float64 stays), into memory of its own."""
         ...
 
+    def read_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows of the tensor, likewise."""
+        ...
+
+    def stored_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows in the type of the file; they last until this thread reads again."""
+        ...
+
     def close(self) -> None:
         """Release the file."""
         ...
@@ -117,6 +125,20 @@ class SafetensorsFile:
             self._read_into(view, entry.begin)
         stored = torch.frombuffer(view, dtype=DTYPES[entry.dtype]).view(entry.shape)
         return _working(stored)
+
+    def read_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows of the tensor in float32 (float64 stays), into memory of its own."""
+        return _working(self.stored_rows(name, begin, end))
+
+    def stored_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows in the type of the file; they last until this thread reads again."""
+        entry = self._entries[name]
+        shape = (end - begin, *entry.shape[1:])
+        row = (entry.end - entry.begin) // entry.shape[0]
+        view = _buffer((end - begin) * row)
+        with reading(self.path):
+            self._read_into(view, entry.begin + begin * row)
+        return torch.frombuffer(view, dtype=DTYPES[entry.dtype]).view(shape)
 
     def _read_into(self, view: memoryview, position: int) -> None:
         with self._open() as handle:
@@ -191,6 +213,17 @@ class TorchFile:
         Raises:
             MergeError: the tensor is of a type no adapter has, or the file changed meanwhile.
         """
+        return _working(self._stored(name))
+
+    def read_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows of the tensor in float32 (float64 stays), into memory of its own."""
+        return _working(self._stored(name)[begin:end])
+
+    def stored_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows in the type of the file."""
+        return self._stored(name)[begin:end]
+
+    def _stored(self, name: str) -> Tensor:
         stored = self._tensors[name].detach()
         if stored.dtype not in DTYPES.values():
             raise wrong_type(self.path, name, str(stored.dtype))
@@ -199,7 +232,7 @@ class TorchFile:
                 _state(self.path.stat()) != self._state
             ):  # reading the map of a truncated file kills the process
                 raise _changed(self.path)
-        return _working(stored)
+        return stored
 
     def close(self) -> None:
         """Release the file."""

@@ -25,6 +25,9 @@ class SafetensorsWriter:
     """A safetensors file written header first, then tensor by tensor in any order.
 
     Memory: one tensor. The space is reserved at once, so that a full disk shows before the work.
+
+    Attributes:
+        specs: Types and shapes of the tensors.
     """
 
     def __init__(self, path: Path, specs: Mapping[str, TensorSpec]) -> None:
@@ -33,13 +36,14 @@ class SafetensorsWriter:
         Raises:
             OSError: the space cannot be reserved.
         """
-        self._specs = specs
+        self.specs = specs
         self._missing = set(specs)
         header, self._offsets, size = _layout(specs)
-        self._file = path.open("wb")
+        self._file = path.open("w+b")
         try:
             self._file.write(header)
             self._file.flush()
+            self._file.truncate(size)  # rows that are never written are zero
             _reserve(self._file.fileno(), size)
         except BaseException:
             self._file.close()
@@ -51,13 +55,36 @@ class SafetensorsWriter:
         Raises:
             MergeError: a finite value does not fit that type.
         """
-        spec = self._specs[name]
+        spec = self.specs[name]
         if tuple(tensor.shape) != spec.shape:
             raise ValueError(f"{name}: {tuple(tensor.shape)} is not {spec.shape}")
         stored = round_to_dtype(tensor, spec.dtype, name)
         self._file.seek(self._offsets[name])
         self._file.write(stored.view(-1).view(torch.uint8).numpy().data)
         self._missing.remove(name)
+
+    def write_rows(self, name: str, begin: int, tensor: Tensor) -> None:
+        """Write rows of a tensor, in any order; those that never come are zero.
+
+        Raises:
+            MergeError: a finite value does not fit the type.
+        """
+        spec = self.specs[name]
+        end = begin + len(tensor)
+        if tuple(tensor.shape[1:]) != spec.shape[1:] or end > spec.shape[0]:
+            raise ValueError(f"{name}: rows {begin} to {end} of {tuple(tensor.shape)}")
+        stored = round_to_dtype(tensor, spec.dtype, name)
+        self._missing.discard(name)
+        self._file.seek(self._offsets[name] + begin * (spec.nbytes // spec.shape[0]))
+        self._file.write(stored.view(-1).view(torch.uint8).numpy().data)
+
+    def stored_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows back, zeros where none were written."""
+        spec = self.specs[name]
+        row = spec.nbytes // spec.shape[0]
+        self._file.seek(self._offsets[name] + begin * row)
+        data = bytearray(self._file.read((end - begin) * row).ljust((end - begin) * row, b"\0"))
+        return torch.frombuffer(data, dtype=DTYPES[spec.dtype]).view(-1, *spec.shape[1:])
 
     def close(self) -> None:
         """Finish the file; every announced tensor must have been written."""

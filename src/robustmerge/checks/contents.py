@@ -12,9 +12,10 @@ from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import FILE, AdapterConfig
 from ..adapter.keys import FACTORS, Key, Part, parse
-from ..adapter.reader import Adapter, TensorRef
+from ..adapter.reader import Adapter, LoraModule
 from ..adapter.source import locate
 from ..adapter.tensor_files import BESIDE, FULLY_TRAINED, has_weights, weight_files
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import TensorFile, open_tensors
 from ..errors import MergeError
 from ..files import read_json
@@ -117,14 +118,22 @@ class Contents:
         return tuple(ref.name for ref in self._refs() if parse(ref.name) is None)
 
     @cached_property
+    def wrapped(self) -> Mapping[str, LoraModule]:
+        """A module of each of PEFT's wrappers of parameters, by the wrapper's name in the file."""
+        modules = self.adapter.modules.values() if self.adapter is not None else ()
+        return {m.wrapped.wrapper: m for m in modules if m.wrapped}
+
+    @cached_property
     def loras(self) -> tuple[LoraPair, ...]:
-        """The adapted modules, in the file's order."""
+        """The adapted modules, in the file's order; experts of fused tensors are last."""
         by_key = {(i.key.module, i.key.part): i for i in self.items}
-        return tuple(
+        own = [
             LoraPair(i, by_key.get((i.key.module, FACTORS[i.key.part])))
             for i in self.items
-            if i.key.part in FACTORS
-        )
+            if i.key.part in FACTORS and i.key.module not in self.wrapped
+        ]
+        modules = self.adapter.modules.values() if self.wrapped and self.adapter else ()
+        return (*own, *(_expert(m) for m in modules if m.wrapped))
 
     @cached_property
     def fully_trained(self) -> tuple[NamedTensor, ...]:
@@ -195,6 +204,14 @@ class Contents:
         for file in self.files:
             for name, spec in file.specs.items():
                 yield TensorRef(file, name, spec)
+
+
+def _expert(module: LoraModule) -> LoraPair:
+    A, B = (
+        NamedTensor(Key(module.written, part), ref)
+        for part, ref in ((Part.A, module.A), (Part.B, module.B))
+    )
+    return LoraPair(A, B)
 
 
 def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[MergeError]]:

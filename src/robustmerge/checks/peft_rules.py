@@ -15,6 +15,7 @@ from ..families import ANATOMIES, RENAMED_BY_PEFT
 from .contents import LORA, Contents, NamedTensor
 from .family import candidates
 
+_EXPERT = re.compile(r"(?P<owner>.+)\.\d+\.(?P<parameter>\w+)")
 ALL_LINEAR = "all-linear"
 
 _UNWRAPPED = frozenset(old for anatomy in ANATOMIES for old in anatomy.peft_unwraps)
@@ -26,6 +27,8 @@ def selects(raw: Mapping[str, Any], name: str) -> bool | None:
     Raises:
         MergeError: a pattern in the settings is no regular expression.
     """
+    if _is_parameter(raw, name):
+        return True
     targets = raw.get("target_modules")
     if _named(raw.get("exclude_modules"), name) or _is_saved(raw, name):
         return False
@@ -82,6 +85,13 @@ def entries(raw: Mapping[str, Any], field: str) -> Sequence[str]:
 def under(name: str, parent: str) -> bool:
     """Decide whether a dotted name is a module or lies in it."""
     return name == parent or name.startswith(parent + ".")
+
+
+def _is_parameter(raw: Mapping[str, Any], name: str) -> bool:
+    """Decide whether `target_parameters` selects a module's weight, or an expert's part of one."""
+    listed = entries(raw, "target_parameters")
+    parameter = _EXPERT.sub(r"\g<owner>.\g<parameter>", name)
+    return any(f".{n}".endswith(f".{e}") for n in (parameter, f"{name}.weight") for e in listed)
 
 
 def _named(wanted: object, name: str) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from ..adapter.base import Base
+from ..adapter.base_experts import misfit_of_experts
 from ..adapter.keys import Part
 from ..adapter.layout import canonical
 from ..adapter.promises import token_rows
-from ..adapter.reader import TensorRef
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import DTYPES
 from .contents import LORA, Contents, NamedTensor
 
@@ -21,6 +22,8 @@ VOCABULARY = ("embed_tokens.weight", "lm_head.weight")
 
 def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     """Say why a tensor does not fit the base, '' where it does."""
+    if (module := contents.wrapped.get(item.key.module)) is not None:
+        return misfit_of_experts(base, module)
     name = parameter(item)
     ref = _find(item, contents, base)
     if ref is None:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ..adapter.config import AdapterConfig
-from ..adapter.reader import TensorRef
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.wrappers import PREFIX
 from ..errors import MergeError
 from ..factors import Factors

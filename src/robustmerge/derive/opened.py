@@ -16,9 +16,10 @@ from ..adapter.config import FILE, NO_SETTINGS, AdapterConfig, check_printable
 from ..adapter.keys import parse
 from ..adapter.not_an_adapter import explain
 from ..adapter.promises import check_promises
-from ..adapter.reader import TensorRef, check_values, same_parameter, without_place
+from ..adapter.reader import check_values, same_parameter, without_place
 from ..adapter.source import locate
 from ..adapter.tensor_files import AdapterFiles
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import TensorFile, TensorSpec
 from ..adapter.tokenizer import changes_vocabulary, write_tokenizer
 from ..adapter.wrappers import unknown_wrapper, unwrap

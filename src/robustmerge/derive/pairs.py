@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..adapter import align, layout
 from ..adapter.base import Base
-from ..adapter.reader import TensorRef
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import DTYPES
 from ..errors import MergeError, few, reading
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
-from ..adapter.reader import Adapter, TensorRef
+from ..adapter.reader import Adapter
+from ..adapter.tensor_ref import TensorRef
 from ..errors import MergeError
 from ..factors import Factors
 from . import products, rescaled

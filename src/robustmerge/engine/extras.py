@@ -21,7 +21,8 @@ from ..adapter import align, layout
 from ..adapter.base import Base
 from ..adapter.keys import full_name
 from ..adapter.promises import is_rows, token_rows
-from ..adapter.reader import Adapter, TensorRef
+from ..adapter.reader import Adapter
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import DTYPES, TensorSpec
 from ..errors import MergeError
 from .job import written_name

@@ -8,9 +8,12 @@ from typing import Any
 
 from .. import methods
 from ..adapter import layout
-from ..adapter.keys import Part, lora_name
+from ..adapter.factor_writer import FactorTensors
+from ..adapter.keys import Part
 from ..adapter.reader import Adapter, LoraModule
+from ..adapter.wrapped import WrappedParameter
 from ..depth import Depth, find_depths
+from .experts import plan_wrapping
 from .recipe import Recipe
 from .values import Parameters
 
@@ -29,6 +32,8 @@ class ModuleJob:
         scale: Factor on the merged update, or the rule that determines it.
         depth: Its position in the model.
         parameters: All parameters of the method.
+        wrapped: The parameter, or the expert's part of it, where the output wraps parameters.
+        kernel: Shape of A behind the rank, for convolutions.
     """
 
     name: str
@@ -40,11 +45,18 @@ class ModuleJob:
     scale: float | str
     depth: Depth
     parameters: Mapping[str, Any]
+    wrapped: WrappedParameter | None = None
+    kernel: tuple[int, ...] = ()
 
     @property
     def full_rank(self) -> int:
         """The rank no sum of the updates exceeds."""
         return min(sum(self.ranks), *self.shape)
+
+    @property
+    def tensors(self) -> FactorTensors:
+        """Where its factors go in the output."""
+        return FactorTensors.of(self.written, self.part, wrapped=self.wrapped, kernel=self.kernel)
 
 
 def make_jobs(
@@ -55,14 +67,10 @@ def make_jobs(
     Raises:
         MergeError: an unknown parameter, or a value out of its bounds
     """
-    depth = find_depths(names)
-    return tuple(_job(name, adapters, method, recipe, depth[name]) for name in names)
-
-
-def factor_names(job: ModuleJob) -> tuple[str, str]:
-    """Return the names of a job's A and B in the output."""
-    b = Part.B if job.part is Part.A else Part.EMBEDDING_B
-    return lora_name(job.written, job.part), lora_name(job.written, b)
+    depth, wrapped = find_depths(names), plan_wrapping(names, adapters)
+    return tuple(
+        _job(name, adapters, method, recipe, depth[name], wrapped.get(name)) for name in names
+    )
 
 
 def configure_method(method: methods.Method, parameters: Parameters, seed: int) -> dict[str, Any]:
@@ -99,6 +107,7 @@ def _job(
     method: methods.Method,
     recipe: Recipe,
     depth: Depth,
+    wrapped: WrappedParameter | None,
 ) -> ModuleJob:
     modules: list[LoraModule | None] = [a.modules.get(name) for a in adapters]
     first = next(m for m in modules if m is not None)
@@ -118,4 +127,6 @@ def _job(
         scale=scale,
         depth=depth,
         parameters=configure_method(method, parameters, recipe.seed),
+        wrapped=wrapped,
+        kernel=first.kernel,
     )

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..adapter import layout
 from ..adapter.keys import FACTORS, Part
-from ..adapter.reader import Adapter, TensorRef
+from ..adapter.reader import Adapter
+from ..adapter.tensor_ref import TensorRef
 from ..errors import MergeError
 
 
@@ -49,7 +50,7 @@ def measure_left_out(adapters: Sequence[Adapter], patterns: Sequence[str]) -> tu
     """
     if not patterns:
         return ()
-    if not any(adapter.left_out for adapter in adapters):
+    if not any(adapter.left_out or adapter.left_out_experts for adapter in adapters):
         some = next(iter(adapters[0].modules))
         raise MergeError(
             f"no module or parameter matches {', '.join(map(repr, patterns))}",
@@ -65,7 +66,7 @@ def left_out_warnings(adapters: Sequence[Adapter], losses: Sequence[LeftOut]) ->
         f"left out of {adapter.label}: {loss.modules} modules with {loss.share:.1%} of its "
         f"update's squared norm, and {loss.parameters} fully trained parameters"
         for adapter, loss in zip(adapters, losses, strict=bool(losses))
-        if adapter.left_out
+        if adapter.left_out or adapter.left_out_experts
     ]
 
 
@@ -78,11 +79,17 @@ def _measure(adapter: Adapter) -> LeftOut:
         else:
             parameters.add(layout.canonical(f"{key.module}.{key.leaf}"))
     lost = sum(_squared(adapter, name, tensors) for name, tensors in pairs.items())
+    for module in adapter.left_out_experts:
+        lost += module.scaling**2 * _squared_norm(module.A.read(), module.B.read())
     left = 0.0
     for name in adapter.modules:
         factors = adapter.factors(name)
         left += _squared_norm(factors.A, factors.B)
-    return LeftOut(len(pairs), len(parameters), lost / (lost + left) if lost else 0.0)
+    return LeftOut(
+        len(pairs) + len(adapter.left_out_experts),
+        len(parameters),
+        lost / (lost + left) if lost else 0.0,
+    )
 
 
 def _squared(adapter: Adapter, module: str, tensors: dict[Part, TensorRef]) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..adapter import layout
 from ..adapter.config import FILE
+from ..adapter.factor_writer import opened_factors
 from ..adapter.keys import full_name
 from ..adapter.precision import fit_float16
 from ..adapter.settings import plain_lora
@@ -29,7 +30,6 @@ from ..outputs import ResultKind, check_target, whole_folder
 from ..threads import Progress, silent
 from .card import model_card
 from .extras import ExtrasPlan
-from .job import factor_names
 from .plan import MergePlan, make_plan
 from .recipe import Recipe
 from .report import MergeReport, ModuleReport
@@ -119,16 +119,14 @@ def _write_tensors(
     plan, extras = run.plan, run.plan.extras
     specs = plan.lora_specs(rank) | (extras.specs() if extras.in_adapter else {})
     reports = []
-    with opened_writer(folder / WEIGHTS, specs) as writer:
+    with opened_factors(folder / WEIGHTS, specs) as factors:
         for merged in run.modules(rank, progress):
-            a, b = factor_names(merged.job)
             with _naming(merged):
                 merged = _rounded(merged, plan.dtype)
-                writer.write(a, merged.factors.A)
-                writer.write(b, merged.factors.B)
+                factors.write(merged.job.tensors, merged.factors)
             reports.append(ModuleReport.of(merged))
         for extra in extras.in_adapter:
-            writer.write(full_name(extra.written), extras.merge(extra))
+            factors.writer.write(full_name(extra.written), extras.merge(extra))
     return reports
 
 

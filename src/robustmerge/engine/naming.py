@@ -13,6 +13,7 @@ from difflib import get_close_matches
 
 from ..adapter import layout
 from ..adapter.base import Base, is_checkpoint
+from ..adapter.base_experts import misfit_of_experts
 from ..adapter.reader import Adapter
 from ..adapter.source import local_folder
 from ..checks.contents import Contents
@@ -71,10 +72,12 @@ def _open_base(source: str | None) -> Base | None:
 def _check_names(names: Collection[str], base: Base, adapters: Sequence[Adapter]) -> None:
     # The original LLaVA code keeps its vision tower in a checkpoint of its own.
     apart = not any(layout.tower(name) == "vision" for name in base.modules)
+    wrapped = {n: m for a in adapters for n, m in a.modules.items() if m.wrapped}
     absent = [
         name
         for name in names
-        if name.replace(".base_layer", "") not in base.modules
+        if not (name in wrapped and not misfit_of_experts(base, wrapped[name]))
+        and name.replace(".base_layer", "") not in base.modules
         and not (apart and layout.tower(name) == "vision")
     ]
     # A checkpoint of a projector alone says nothing about the layers' names.

@@ -18,8 +18,9 @@ from ..errors import MergeError, few, unknown
 from ..files import expand_user
 from .data import check_model_needs, data_notes, find_data
 from .dora import check_dora, dora_notes
+from .experts import expert_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
-from .job import ModuleJob, factor_names, make_jobs
+from .job import ModuleJob, make_jobs
 from .left_out import LeftOut, left_out_warnings, measure_left_out
 from .naming import plan_names
 from .recipe import Recipe
@@ -88,11 +89,9 @@ class MergePlan:
 
     def lora_specs(self, rank: int) -> dict[str, TensorSpec]:
         """Return types and shapes of the output's LoRA tensors."""
-        specs = {}
+        specs: dict[str, TensorSpec] = {}
         for job in self.jobs:
-            a, b = factor_names(job)
-            specs[a] = TensorSpec(self.dtype, (rank, job.shape[1]))
-            specs[b] = TensorSpec(self.dtype, (job.shape[0], rank))
+            specs |= job.tensors.specs(job.shape, rank, self.dtype)
         return specs
 
 
@@ -140,6 +139,7 @@ def make_plan(recipe: Recipe, *, plugins: Sequence[str] | None = None) -> MergeP
         dtype=output_dtype(recipe.dtype, [m.A.spec for a in adapters for m in a.modules.values()]),
         warnings=(
             *_warnings(adapters, recipe),
+            *expert_notes(adapters, names),
             *left_out_warnings(adapters, left_out),
             *tokens.warnings(),
             *dora_notes(adapters),

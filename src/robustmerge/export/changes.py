@@ -10,7 +10,8 @@ from pathlib import Path
 from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.keys import Part
-from ..adapter.reader import Adapter, TensorRef
+from ..adapter.reader import Adapter
+from ..adapter.tensor_ref import TensorRef
 from ..checks.contents import Contents, NamedTensor
 from ..checks.tensor_locations import misfit, nearest, other_vocabulary
 from ..errors import MergeError

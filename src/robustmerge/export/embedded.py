@@ -14,8 +14,9 @@ from typing import Any
 from ..adapter.base import Base
 from ..adapter.config import FILE
 from ..adapter.keys import FACTORS, Part, full_name, lora_name
-from ..adapter.reader import LoraModule, TensorRef
+from ..adapter.reader import LoraModule
 from ..adapter.settings import plain_lora
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.writer import SafetensorsWriter
 from ..checks.peft_rules import saves, under
 from ..files import write_json

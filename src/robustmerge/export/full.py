@@ -24,10 +24,12 @@ import torch
 from torch import Tensor
 
 from ..adapter.base import Base
+from ..adapter.base_experts import stored_parameter
 from ..adapter.keys import Part
 from ..adapter.promises import is_rows
 from ..adapter.quantized import Dequantized
-from ..adapter.reader import Adapter, LoraModule, TensorRef
+from ..adapter.reader import Adapter, LoraModule
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import DTYPES, TensorSpec
 from ..adapter.tokenizer import FILES as TOKENIZER, tokenizer_files, write_tokenizer
 from ..errors import MergeError
@@ -89,9 +91,14 @@ class TensorEdit:
             A, B = factors.A, factors.B
             if tensor.dtype != A.dtype or A.dtype != B.dtype:
                 tensor, A, B = tensor.double(), A.double(), B.double()
-            # An embedding [vocabulary hidden] is read by rows, so its update is transposed.
-            left, right = (B, A) if module.part is Part.A else (A.T, B.T)
-            tensor.addmm_(left, right)  # [d_out, d_in], or [vocabulary, hidden]
+            weight = tensor.flatten(1)  # of a convolution, [d_out, c·k·k]
+            if (wrapped := module.wrapped) is not None and wrapped.experts > 1:
+                weight = tensor[wrapped.expert]
+            # An embedding [vocabulary hidden] is read by rows, so its update is transposed; so are
+            # those of experts [d_in d_out].
+            turned = module.part is not Part.A or weight.shape != module.shape
+            left, right = (A.T, B.T) if turned else (B, A)
+            weight.addmm_(left, right)  # [d_out, d_in], or [vocabulary, hidden]
         if self.magnitude is not None:
             scales = self.magnitude.read().flatten() / tensor.norm(dim=1)  # [d_out]
             tensor.mul_(scales[:, None])
@@ -241,6 +248,22 @@ def write_full(
 
 def _parameter(module: LoraModule, base: Base) -> str:
     """Return the canonical name of the base's parameter that a module's update is added to."""
+    if module.wrapped is not None and (stored := stored_parameter(base, module)) is not None:
+        if module.wrapped.experts > 1 and len(set(module.shape)) == 1:
+            raise MergeError(
+                "the shapes of square experts do not say which axis is the input",
+                where=f"{module.name}\n{stored}",
+                hint="PEFT knows the model: PeftModel.from_pretrained(base, FOLDER)"
+                ".merge_and_unload().save_pretrained(OUT)",
+            )
+        return next(name for name, ref in base.tensors.items() if ref is stored)
+    if module.wrapped is not None and module.wrapped.parameter != "weight":
+        raise MergeError(
+            "the base stores the weights of single experts, and the adapter is about fused ones",
+            where=f"{module.name}\n{base.folder}",
+            hint="load the base with transformers 5 and save it again, which fuses them; or PEFT's "
+            "PeftModel.from_pretrained(base, FOLDER).merge_and_unload().save_pretrained(OUT)",
+        )
     name = module.name.replace(".base_layer", "")
     fused = f"{name}.in_proj_weight"  # of torch.nn.MultiheadAttention
     return fused if fused in base.tensors else f"{name}.weight"

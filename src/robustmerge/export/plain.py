@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..adapter.reader import Adapter, LoraModule
 from ..adapter.tensors import TensorSpec
+from ..errors import MergeError, few
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,18 @@ class PlainLora:
 
     @classmethod
     def of(cls, modules: Iterable[LoraModule]) -> PlainLora:
-        """Keep the tensors as they are, where one rank and alpha give all scalings."""
+        """Keep the tensors as they are, where one rank and alpha give all scalings.
+
+        Raises:
+            MergeError: a module is no linear layer or embedding.
+        """
         modules = list(modules)
+        if odd := [m.name for m in modules if m.wrapped or m.kernel]:
+            raise MergeError(
+                "fused experts, other parameters and convolutions are not written in this format",
+                where=few(odd),
+                hint="--format full bakes them into the base; PEFT loads the adapter as it is",
+            )
         rank = max(m.rank for m in modules)
         alpha = modules[0].scaling * rank
         same = all(m.rank == rank and m.scaling == alpha / rank for m in modules)

@@ -20,7 +20,8 @@ import torch
 from ..adapter.base import Base
 from ..adapter.keys import Part
 from ..adapter.promises import token_rows
-from ..adapter.reader import LoraModule, TensorRef
+from ..adapter.reader import LoraModule
+from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import DTYPES
 from ..checks.tensor_locations import other_vocabulary, parameter
 from ..errors import MergeError

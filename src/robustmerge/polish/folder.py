@@ -7,11 +7,12 @@ from pathlib import Path
 
 from safetensors.torch import load, save_file
 
-from ..engine.job import ModuleJob, factor_names
+from ..engine.job import ModuleJob
 from ..engine.plan import MergePlan
 from ..engine.polishing import PolishSettings
 from ..engine.recipe import Recipe
 from ..engine.run import RunFacts
+from ..errors import MergeError, few
 from ..factors import Factors
 from ..threads import Progress
 from .session import Distillation
@@ -44,6 +45,12 @@ def polish_folder(
         MergeError: samples or a model that do not fit, a device out of memory, a loss that is not
             finite
     """
+    if odd := [job.name for job in plan.jobs if job.wrapped or job.kernel]:
+        raise MergeError(
+            "fused experts, other parameters and convolutions are not polished",
+            where=few(odd),
+            hint="merge without --polish",
+        )
     tensors = load(weights.read_bytes())
     start = {
         job.name: Factors(tensors[a].float(), tensors[b].float()) for job, a, b in _names(plan)
@@ -60,4 +67,4 @@ def polish_folder(
 def _names(plan: MergePlan) -> Iterator[tuple[ModuleJob, str, str]]:
     """Yield every module with the names of its A and B in the file."""
     for job in plan.jobs:
-        yield job, *factor_names(job)
+        yield job, job.tensors.a, job.tensors.b

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ...errors import MergeError, enough_memory, reading
-from ..reader import TensorRef
+from ..tensor_ref import TensorRef
 
 
 @dataclass(frozen=True)

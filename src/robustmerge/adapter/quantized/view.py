@@ -19,7 +19,7 @@ from ...errors import MergeError
 from ...files import read_json
 from .. import layout
 from ..base import Base
-from ..reader import TensorRef
+from ..tensor_ref import TensorRef
 from ..tensors import DTYPES, TensorFile, TensorSpec
 from . import bitsandbytes, floats, integers
 from .schemes import WAY_OUT, PackedWeight, Scheme, find_scheme
@@ -68,6 +68,14 @@ class DequantizedFile:
                 f"{list(self.specs[name].shape)}"
             )
         return values
+
+    def read_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows of a tensor, likewise; of a quantized one, all rows are computed."""
+        return self.read(name)[begin:end]
+
+    def stored_rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Read rows in the type that values are computed in."""
+        return self.read_rows(name, begin, end)
 
     def close(self) -> None:
         """Release the file."""
