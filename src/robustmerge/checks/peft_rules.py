@@ -15,9 +15,9 @@ from ..families import ANATOMIES, RENAMED_BY_PEFT
 from .contents import LORA, Contents, NamedTensor
 from .family import candidates
 
-_EXPERT = re.compile(r"(?P<owner>.+)\.\d+\.(?P<parameter>\w+)")
 ALL_LINEAR = "all-linear"
 
+_EXPERT = re.compile(r"(?P<owner>.+)\.\d+\.(?P<parameter>\w+)")
 _UNWRAPPED = frozenset(old for anatomy in ANATOMIES for old in anatomy.peft_unwraps)
 
 
