@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from .midi import midi
 from .mini import mini
 from .run import run
 from .score import score
@@ -38,3 +39,4 @@ def lmms_tasks() -> None:
 
 
 bench.command(mini)
+bench.command(midi)
