@@ -40,6 +40,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("collect",),
         ("prompted",),
         ("polish",),
+        ("tuning",),
         ("api", "peft", "single"),
         ("cli",),
         ("__init__", "__main__"),
@@ -123,7 +124,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
 APART = ("adapter", "methods")
 """Units of one floor that must not know each other."""
 MODELS = {
-    "robustmerge": ("collect", "live", "peft", "polish", "prompted"),
+    "robustmerge": ("collect", "live", "peft", "polish", "prompted", "tuning"),
     "robustmerge_bench": ("training", "student", "engines", "lmms", "clip", "quiet"),
 }
 """Units, or folders and files of the benchmark, that may import PEFT and transformers."""
@@ -227,6 +228,7 @@ WRITERS = {
     "robustmerge.derive.opened": "inside a new folder",
     "robustmerge.export.companions": "inside a new folder",
     "robustmerge.diagnosis.report.files": "inside a new folder",
+    "robustmerge.tuning.scaled": "inside a temporary folder",
     "robustmerge_bench.paper.training.record": "inside a new folder",
     "robustmerge_bench.mini.artifact": "inside a new folder",
     "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
@@ -279,6 +281,7 @@ def test_few_files_know_peft_and_transformers(module: str) -> None:
         ["resize", "--help"],
         ["extract", "--help"],
         ["convert", "--help"],
+        ["tune", "--help"],
         ["bench", "lmms-tasks"],
         ["merge", "--nonsense"],
         ["bench", "mini", "run", "--help"],

@@ -4,6 +4,7 @@
     relay(adapters, output, base, samples)   merge with a few prompts of every task
     resize(adapter, output)   one adapter at a smaller rank
     extract(tuned, output)    an adapter out of a full fine-tune
+    tune(adapters, output)    the settings of a merge by a measure of your own
     convert(adapter, output)  another kind of PEFT adapter as plain LoRA
     load(source)              look into an adapter
     methods                   the merge methods, and how to register one
@@ -22,7 +23,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import methods
-    from .api import diagnose, load, merge, relay, resize
+    from .api import diagnose, load, merge, relay, resize, tune
     from .engine.report import MergeReport
     from .errors import MergeError
     from .single import convert, extract
@@ -39,6 +40,7 @@ __all__ = [
     "methods",
     "relay",
     "resize",
+    "tune",
 ]
 
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "methods": "methods",
     "relay": "api",
     "resize": "api",
+    "tune": "api",
 }
 
 

@@ -1,10 +1,10 @@
-"""The functions of the package itself: `merge`, `resize`, `relay`, `diagnose` and `load`."""
+"""The functions of the package itself: `merge`, `resize`, `relay`, `tune`, `diagnose`, `load`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .adapter.reader import Adapter
 from .diagnosis.run import run_diagnosis
@@ -26,6 +26,9 @@ from .engine.resize import resize_adapter
 from .engine.values import read_names, read_paths, read_steps
 from .errors import MergeError, within
 from .threads import Progress, silent
+
+if TYPE_CHECKING:  # it imports optuna
+    from .tuning.report import TuneReport
 
 
 def merge(
@@ -173,6 +176,74 @@ def relay(
         MergeError: anything the user can fix; nothing was written
     """
     return merge(adapters, output, method="relay", base=base, samples=samples, rank=rank, **options)
+
+
+def tune(
+    adapters: Sequence[str | Path],
+    output: str | Path,
+    *,
+    score: str | Sequence[str] = (),
+    measure: str = "command",
+    search: Sequence[str] = ("scale", "weights"),
+    objective: Literal["mean", "worst"] = "mean",
+    minimize: bool = False,
+    trials: int = 50,
+    timeout: float | None = None,
+    seed: int = 0,
+    held_out: float = 0.2,
+    server: str = "",
+    storage: str | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    **options: Any,
+) -> TuneReport:
+    """Search the settings of a merge by a measure of your own, and write the best.
+
+    It begins at the closed-form values. The folder has tune.json, the best recipe.yaml, and its
+    merge in `merged`; the same call goes on with a search that was stopped.
+
+    Args:
+        adapters: Adapter folders, or Hub ids owner/name[@revision][:subfolder].
+        output: Folder of the search.
+        score: Commands that print a number, with {adapter} for the merge's folder.
+        measure: What is maximized: command, likelihood, agreement, or one of robustmerge-bench.
+        search: What is moved: scale, weights, method:a,b, parameters:density, projections.
+        objective: mean or worst of several tasks.
+        minimize: Smaller scores are better.
+        trials: How many in all.
+        timeout: Seconds after which no new trial begins.
+        seed: Of the search and of random methods.
+        held_out: Share of every file of samples that no trial sees.
+        server: URL of a server that loads adapters at run time.
+        storage: An URL of Optuna; a file in the folder where not given.
+        device: Where to compute: cpu or cuda.
+        workers: Modules computed at the same time; all cores where not given.
+        **options: What a recipe has: method, scale, base, samples, rank, parameters, …
+
+    Raises:
+        MergeError: anything the user can fix; trials that ended are kept
+    """
+    from .tuning.command import read_commands
+    from .tuning.run import tune_recipe
+    from .tuning.search import SearchSettings
+
+    names = read_paths("adapters", adapters if isinstance(adapters, str) else list(adapters))
+    content = {"adapters": list(names), "seed": seed, **options}
+    return tune_recipe(
+        Recipe.from_dict(content, where="robustmerge.tune"),
+        output,
+        search=search,
+        measure=measure,
+        commands=read_commands([score] if isinstance(score, str) else score),
+        settings=SearchSettings(
+            trials=trials, timeout=timeout, seed=seed, pooling=objective, minimize=minimize
+        ),
+        held_out=held_out,
+        server=server,
+        storage=storage,
+        device=device,
+        workers=workers,
+    )
 
 
 def resize(

@@ -31,6 +31,7 @@ from .merge import merge
 from .methods import methods
 from .resize import resize
 from .show import show
+from .tune import tune
 
 app = App(
     name="robustmerge",
@@ -50,6 +51,7 @@ app.command(resize)
 app.command(extract)
 app.command(convert)
 app.command(methods)
+app.command(tune)
 
 
 def _add_commands_of_other_packages() -> None:

@@ -36,7 +36,8 @@ class CommandOptions(MergeOptions):
         return replace(recipe, **{name: getattr(self, name) for name in self.names})
 
 
-_DEFAULTS = CommandOptions()
+DEFAULTS = CommandOptions()
+"""What a command has that names no option."""
 
 
 def merge(
@@ -45,7 +46,7 @@ def merge(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-    options: Annotated[CommandOptions, Parameter(name="*")] = _DEFAULTS,
+    options: Annotated[CommandOptions, Parameter(name="*")] = DEFAULTS,
     device: str = "cpu",
     workers: int | None = None,
     work: Path | None = None,
@@ -74,7 +75,7 @@ def merge(
     """
     from . import show_merge
 
-    recipe, recipe_output = _read_recipe(sources, options, set_ or [])
+    recipe, recipe_output = read_recipe(sources, options, set_ or [])
     target = output or (Path(recipe_output) if recipe_output else None)
     if dry_run:
         # Code that a recipe names is run by a merge; that of the command, by whoever typed it.
@@ -88,7 +89,7 @@ def merge(
     )
 
 
-def _read_recipe(
+def read_recipe(
     sources: Sequence[str], options: CommandOptions, settings: Sequence[str]
 ) -> tuple[Recipe, str | None]:
     """Return the recipe and the output it names; options of the command win over a file's."""

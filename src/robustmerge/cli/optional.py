@@ -10,6 +10,7 @@ from ..errors import MergeError
 LIBRARIES = (
     *("transformers", "peft", "accelerate", "PIL", "tokenizers", "openai"),
     *("scipy", "altair", "vl_convert"),
+    *("optuna", "ray"),
 )
 
 

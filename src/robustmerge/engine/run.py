@@ -132,14 +132,22 @@ class MergeRun:
             return
 
         def sizes_of(job: ModuleJob) -> tuple[str, Sizes]:
-            stack = self.stack(job)
-            return str(job.scale), measure(self._merge(job, stack)[0], stack)
+            return str(job.scale), self._sizes(job)
 
         sizes: dict[str, Sizes] = {}
         for rule, size in self._each(sizes_of, jobs, progress):
             sizes[rule] = sizes[rule] + size if rule in sizes else size
         self._factors_of_rules = {rule: size.factor(rule) for rule, size in sizes.items()}
         self._cancelling = {rule for rule, size in sizes.items() if size.cancels}
+
+    def sizes(self, progress: Progress) -> Sizes:
+        """Return the sizes of the whole model at scale 1, after the survey; takes a pass."""
+        first, *others = self._each(self._sizes, self.plan.jobs, progress)
+        return sum(others, start=first)
+
+    def _sizes(self, job: ModuleJob) -> Sizes:
+        stack = self.stack(job)
+        return measure(self._merge(job, stack)[0], stack)
 
     def rank(self, progress: Progress) -> int:
         """Return the output's uniform rank; a rank by energy takes a pass of its own."""
