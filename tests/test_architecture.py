@@ -51,6 +51,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("jobs",),
         ("mini", "paper"),
         ("midi",),
+        ("objectives",),
         ("cli",),
         ("__init__",),
     ),
@@ -117,6 +118,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
         "robustmerge.collect.processor",
         "robustmerge.live.loaded",
     ),
+    "measures for a search": ("robustmerge.tuning.answers", "robustmerge.tuning.objective"),
     "what verbs print": ("robustmerge.cli.optional", "robustmerge.cli.rows"),
 }
 """The modules of the merger that the benchmark imports, by purpose; all others are its own."""

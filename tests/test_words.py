@@ -19,8 +19,8 @@ OLD_WORDS = re.compile(
     r"|nobody('s)?|fates?|hired|strangers?|trained whole|saved whole|riddles?|lacks?)\b",
     re.IGNORECASE,
 )
-DATA = re.compile(r'"(heard|of nobody|fates[a-z ]*|kin)"|\bheard(?=[:=])')
-"""Old words that are keys of JSON files, which keep their names."""
+DATA = re.compile(r'"(heard|of nobody|fates[a-z ]*|kin)"|\bheard(?=[:=])|study\.tell\(')
+"""Old words that are keys of JSON files, which keep their names, or functions of a library."""
 
 OLD_NAMES = {
     *("found", "given", "said", "there", "one", "asked", "told", "heard", "worn", "it"),

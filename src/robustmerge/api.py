@@ -223,9 +223,16 @@ def tune(
     Raises:
         MergeError: anything the user can fix; trials that ended are kept
     """
-    from .tuning.command import read_commands
-    from .tuning.run import tune_recipe
-    from .tuning.search import SearchSettings
+    try:
+        from .tuning.command import read_commands
+        from .tuning.run import tune_recipe
+        from .tuning.search import SearchSettings
+    except ModuleNotFoundError as error:
+        raise MergeError(
+            f"tuning needs {error.name}",
+            where="robustmerge.tune",
+            hint="pip install 'robustmerge[tune]'",
+        ) from None
 
     names = read_paths("adapters", adapters if isinstance(adapters, str) else list(adapters))
     content = {"adapters": list(names), "seed": seed, **options}

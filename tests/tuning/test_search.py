@@ -48,7 +48,7 @@ class Norms:
 def norms(monkeypatch: pytest.MonkeyPatch) -> Norms:
     made = Norms()
     known = objective.NamedObjective("norms", "", lambda setup: made)
-    monkeypatch.setitem(objective._OBJECTIVES, "norms", known)
+    monkeypatch.setitem(objective.OBJECTIVES, "norms", known)
     return made
 
 
@@ -187,14 +187,14 @@ def test_a_scorer_that_does_not_work_at_all_is_an_error(root: Path, norms: Norms
 
 
 def test_trials_below_the_median_end_early_but_not_the_first(root: Path, norms: Norms) -> None:
-    report = tune(root, 20, search=["scale:0.01..100"])
+    report = tune(root, 12, search=["scale:0.01..100"])
     pruned = [trial for trial in report.trials if trial["state"] == "pruned"]
     assert pruned
     assert all(trial["scores"].keys() == {"whole"} for trial in pruned)
     assert all("start" not in trial for trial in pruned)
     norms.calls.clear()
     (root / "out").rename(root / "earlier")
-    whole = tune(root, 20, search=["scale:0.01..100"], prune=False)
+    whole = tune(root, 12, search=["scale:0.01..100"], prune=False)
     assert not [trial for trial in whole.trials if trial["state"] == "pruned"]
 
 

@@ -129,9 +129,9 @@ def run_command(words: Sequence[str], task: str) -> float:
             hint="is the program's path right?",
         ) from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-_SHOWN:]
+        text = (done.stderr.strip() or done.stdout.strip())[-_SHOWN:]
         raise MergeError(
-            f"the command failed with exit code {done.returncode}: {said or 'it printed nothing'}",
+            f"the command failed with exit code {done.returncode}: {text or 'it printed nothing'}",
             where=where,
             hint="run it by hand on one of the adapters",
         )

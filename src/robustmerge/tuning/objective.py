@@ -1,21 +1,18 @@
 """What a search maximizes: objectives by name, and how several tasks become one number.
 
 An objective scores an adapter's folder, task by task. It is registered by a function from an
-`ObjectiveSetup`, here or in another distribution, whose module is named by an entry point of the
-group `robustmerge.objectives`.
+`ObjectiveSetup`, here or in another distribution (`measures.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from ..engine.recipe import Recipe
-from ..errors import MergeError, unknown
-from ..parameters import read_settings
+from ..errors import unknown
 
 Split = Literal["tuning", "held-out"]
 Pooling = Literal["mean", "worst"]
@@ -96,45 +93,17 @@ class NamedObjective:
     build: Build
 
 
-_OBJECTIVES: dict[str, NamedObjective] = {}
+OBJECTIVES: dict[str, NamedObjective] = {}
 
 
 def objective(name: str, meaning: str) -> Callable[[F], F]:
     """Register a function from a setup as the objective `name`."""
 
     def register(build: F) -> F:
-        _OBJECTIVES[name] = NamedObjective(name, meaning, build)
+        OBJECTIVES[name] = NamedObjective(name, meaning, build)
         return build
 
     return register
-
-
-def every() -> tuple[NamedObjective, ...]:
-    """Return all objectives, those of other installed distributions included."""
-    from . import command, modeled  # noqa: F401  # they register themselves
-
-    for entry in entry_points(group="robustmerge.objectives"):
-        entry.load()
-    return tuple(sorted(_OBJECTIVES.values(), key=lambda each: each.name))
-
-
-def make_objective(text: str, setup: Callable[[Mapping[str, str]], ObjectiveSetup]) -> Objective:
-    """Make the objective of a text such as likelihood or mini:root=FOLDER,items=50.
-
-    Raises:
-        MergeError: no objective of this name, or what it refuses.
-    """
-    name, _, rest = text.partition(":")
-    known = {each.name: each for each in every()}
-    if name not in known:
-        error = unknown("measure", name, known, where=f"--measure {text}")
-        if not entry_points(group="robustmerge.objectives"):
-            more = "; more are in robustmerge-bench: pip install robustmerge-bench"
-            raise MergeError(error.problem, where=error.where, hint=error.hint + more)
-        raise error
-    pairs = filter(None, rest.split(","))
-    settings = read_settings(pairs, where=f"--measure {text}", hint="name:setting=value,…")
-    return known[name].build(setup(settings))
 
 
 def take_settings(setup: ObjectiveSetup, known: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,8 @@ from ..errors import MergeError, within, writing
 from ..files import expand_user, read_json, sha256, write_json, write_whole
 from ..scale_rules import scale_rules
 from ..threads import silent
-from .objective import Objective, ObjectiveSetup, make_objective
+from .measures import make_objective
+from .objective import Objective, ObjectiveSetup
 from .report import TuneReport, scores_of
 from .scaled import MergeStore, trimmed
 from .search import Search, SearchSettings

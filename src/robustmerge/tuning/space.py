@@ -192,7 +192,8 @@ class ProjectionAxis:
         """Draw all factors."""
         factors = {kind: self._range.draw(trial, f"scale of {kind}") for kind in self._kinds}
         drawn = tuple(
-            Override(f"*.{kind}", scale=float(recipe.scale) * factor) for kind, factor in factors.items()
+            Override(f"*.{kind}", scale=float(recipe.scale) * factor)
+            for kind, factor in factors.items()
         )
         return replace(recipe, modules=(*drawn, *recipe.modules))
 
