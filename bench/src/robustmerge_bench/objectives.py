@@ -1,6 +1,6 @@
 """Measures for `robustmerge tune`: metrics on samples of one's own, and the laptop benchmark.
 
-exact-match, letter-match, vqa-accuracy, box-match, sentence-score
+exact-match, letter-match, box-match, sentence-score
                 mean over a task's --samples, whose answers are the references
 mini            tasks of the laptop benchmark: mini:root=FOLDER,items=100,test=200
 """
@@ -27,7 +27,6 @@ from . import metrics
 METRICS: Mapping[str, tuple[AnswerMetric, str]] = {
     "exact-match": (metrics.exact_match, "the same words, on --samples"),
     "letter-match": (metrics.letter_match, "the same option's letter, on --samples"),
-    "vqa-accuracy": (metrics.vqa_accuracy, "agreement with an annotator, on --samples"),
     "box-match": (metrics.box_match, "boxes that overlap by more than half, on --samples"),
     "sentence-score": (metrics.sentence_score, "BLEU and ROUGE-L of captions, on --samples"),
 }
