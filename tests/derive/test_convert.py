@@ -129,12 +129,16 @@ def test_directions_that_adalora_pruned_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start_of", ["pissa", "olora"])
 @pytest.mark.parametrize("given", ["base", "initial"])
-def test_starts_that_change_the_base_are_exact(tmp_path: Path, start_of: str, given: str) -> None:
+@pytest.mark.parametrize("renamed", [True, False])
+def test_starts_that_change_the_base_are_exact(
+    tmp_path: Path, start_of: str, given: str, renamed: bool
+) -> None:
     config = peft.LoraConfig(r=3, lora_alpha=5, init_lora_weights=start_of, **ALL)
     wanted = trained(tmp_path, config)
-    settings = json.loads((tmp_path / "initial/adapter_config.json").read_text())
-    settings["init_lora_weights"] = True  # as PEFT's guide to the conversion does
-    (tmp_path / "initial/adapter_config.json").write_text(json.dumps(settings))
+    if renamed:
+        settings = json.loads((tmp_path / "initial/adapter_config.json").read_text())
+        settings["init_lora_weights"] = True  # as PEFT's guide to the conversion does
+        (tmp_path / "initial/adapter_config.json").write_text(json.dumps(settings))
     report = convert(tmp_path, **{given: tmp_path / given})
     assert report.rank == 6
     torch.testing.assert_close(loaded(tmp_path / "out"), wanted, atol=5e-5, rtol=1e-4)

@@ -85,7 +85,12 @@ class AdapterConfig:
 
     @classmethod
     def read(
-        cls, folder: Path, *, dora: bool = False, accepted: Collection[str] = ()
+        cls,
+        folder: Path,
+        *,
+        dora: bool = False,
+        accepted: Collection[str] = (),
+        untrained: bool = False,
     ) -> AdapterConfig:
         """Read the settings of an adapter folder; those of DoRA if asked for.
 
@@ -93,13 +98,14 @@ class AdapterConfig:
             folder: The adapter.
             dora: Accept a DoRA adapter, too.
             accepted: Unknown settings that the user says change nothing.
+            untrained: Accept an adapter whose start changes the base's weights.
 
         Raises:
             MergeError: the file is missing or not JSON, or has settings that no plain LoRA has.
         """
         path = folder / FILE
         raw = read_json(path, if_missing=NO_SETTINGS)
-        return cls.of(raw, path, dora=dora, accepted=accepted)
+        return cls.of(raw, path, dora=dora, accepted=accepted, untrained=untrained)
 
     @classmethod
     def of(
@@ -109,6 +115,7 @@ class AdapterConfig:
         *,
         dora: bool = False,
         accepted: Collection[str] = (),
+        untrained: bool = False,
     ) -> AdapterConfig:
         """Check settings that were read already; `path` says where, in errors.
 
@@ -118,7 +125,8 @@ class AdapterConfig:
         check_printable(raw, path)
         config = cls(path, raw)
         config._refuse(allowed="use_dora" if dora else "")
-        config._refuse_start(accepted)
+        if not untrained:
+            config._refuse_start(accepted)
         config._refuse_unknown(accepted)
         return config
 
@@ -199,6 +207,9 @@ class AdapterConfig:
             if not isinstance(self.raw.get(field) or False, bool):
                 raise self._wrong(field, self.raw[field], "true or false")
         self.names("modules_to_save")
+
+    def _refuse_start(self, accepted: Collection[str]) -> None:
+        """Refuse initializations that replace the base weights, or may as they are unknown here."""
         start = self.raw.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
             raise MergeError(
@@ -207,10 +218,6 @@ class AdapterConfig:
                 hint="`robustmerge convert` with --base or --initial makes plain LoRA of it, and "
                 "so does PEFT's save_pretrained with path_initial_model_for_weight_conversion",
             )
-
-    def _refuse_start(self, accepted: Collection[str]) -> None:
-        """Refuse initializations that are unknown here: they may replace the base weights."""
-        start = self.raw.get("init_lora_weights")
         known = start is None or isinstance(start, bool) or start in _STARTS
         if not known and "init_lora_weights" not in accepted:
             raise MergeError(

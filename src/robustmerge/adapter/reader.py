@@ -92,6 +92,7 @@ class Adapter:
         dora: bool = False,
         accepted: Collection[str] = (),
         leave_out: Sequence[str] = (),
+        untrained: bool = False,
     ) -> None:
         """Read settings and headers; no tensor is read.
 
@@ -100,6 +101,7 @@ class Adapter:
             dora: Accept a DoRA adapter, too: its magnitude vectors are among the extras.
             accepted: Unknown settings that the user says change nothing.
             leave_out: Shell patterns of canonical names whose tensors are not read.
+            untrained: Accept an adapter whose start changes the base's weights.
 
         Raises:
             MergeError: the folder is not a complete, plain LoRA adapter.
@@ -108,7 +110,9 @@ class Adapter:
         self.folder = locate(self.label)
         if (error := explain(self.folder, self.label)) is not None:
             raise error
-        self.config = AdapterConfig.read(self.folder, dora=dora, accepted=accepted)
+        self.config = AdapterConfig.read(
+            self.folder, dora=dora, accepted=accepted, untrained=untrained
+        )
         self.paths = AdapterFiles.find(self.folder, self.label)
         self.files, self.beside = self.paths.open()
         self.left_out: list[tuple[Key, TensorRef]] = []

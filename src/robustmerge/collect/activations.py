@@ -59,7 +59,7 @@ class Moments:
             raise MergeError(
                 "the activations are NaN or infinite",
                 where=name,
-                hint="--dtype float32; if that does not help, the adapter diverged in training",
+                hint="leave out this adapter, which diverged; after --dtype bfloat16, try float32",
             )
         return {
             f"{name}.gram": self.gram.cpu(),

@@ -93,7 +93,8 @@ class Fisher:
                     raise MergeError(
                         "the gradients are NaN or infinite",
                         where=name,
-                        hint="--dtype float32; if that does not help, the adapter diverged",
+                        hint="leave out this adapter, which diverged; after --dtype bfloat16, "
+                        "try float32",
                     )
                 named[f"{name}.{leaf}"] = (total / max(self.samples, 1)).cpu()
         return named

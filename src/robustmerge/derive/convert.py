@@ -77,7 +77,7 @@ def convert_adapter(
         adapter = KindAdapter.open(source)
         stack.callback(adapter.opened.close)
         model = Base(str(base), headers_only=adapter.kind.needs != "weights") if base else None
-        before = Adapter(initial) if initial is not None else None
+        before = Adapter(initial, untrained=True) if initial is not None else None
         for opened in (model, before):
             if opened is not None:
                 stack.callback(opened.close)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...errors import MergeError
 from .floats import scaled
-from .schemes import PackedWeight, Scheme, scheme, unread
+from .schemes import WAY_OUT, PackedWeight, Scheme, scheme, unread
 
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Which half byte of a word, from the low end, holds each of its eight columns."""
@@ -211,7 +211,9 @@ def choose_compressed(settings: Mapping[str, Any]) -> Scheme:
         raise unread(settings, "sparsity_config")
     bits = weights.get("num_bits")
     if not isinstance(bits, int) or not 1 <= bits <= 8:
-        raise MergeError(f"the base is quantized by compressed-tensors to {bits!r} bits")
+        raise MergeError(
+            f"the base is quantized by compressed-tensors to {bits!r} bits", hint=WAY_OUT
+        )
     words = form == "pack-quantized"
     return Scheme(
         f"compressed-tensors {form}, {bits} bit",

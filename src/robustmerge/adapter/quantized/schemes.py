@@ -148,7 +148,9 @@ def find_scheme(settings: Mapping[str, Any], where: str) -> Scheme:
 def unread(settings: Mapping[str, Any], key: str) -> MergeError:
     """Return the error about a variant of a format that is not read."""
     method = settings.get("quant_method")
-    return MergeError(f"the base is quantized by {method} with {key} = {settings.get(key)!r:.80}")
+    return MergeError(
+        f"the base is quantized by {method} with {key} = {settings.get(key)!r:.80}", hint=WAY_OUT
+    )
 
 
 def _named_by_flags(settings: Mapping[str, Any]) -> str:
