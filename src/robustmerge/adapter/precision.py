@@ -9,11 +9,12 @@ get entries of like size.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ..errors import MergeError
+from ..errors import MergeError, few
 from ..factors import Factors
 
 OWN = 5e-4
@@ -70,17 +71,33 @@ def check_float16(tensor: Tensor, stored: Tensor, name: str) -> None:
     Raises:
         MergeError: rounding took half of its norm or more.
     """
-    low, high = (float(end) for end in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
-    reach = max(-low, high)
-    if not 0 < reach <= _SMALLEST_NORMAL:
-        return
-    exact = tensor.to("cpu", torch.float64)
-    if float((stored.double() - exact).norm() / exact.norm()) > _MOST_LOST:
+    if _share_lost(tensor, stored) > _MOST_LOST:
+        reach = float(tensor.abs().max())
         raise MergeError(
             f"float16 loses half of this tensor or more: its values reach only {reach:.3g}",
             where=name,
             hint="--dtype float32 or bfloat16, which hold values this small",
         )
+
+
+def loses_in_float16(tensor: Tensor) -> bool:
+    """Decide whether float16 takes more than 1 % of a tensor. Time: as `check_float16`."""
+    return _share_lost(tensor, tensor.half()) > _LITTLE_LOST
+
+
+def remark_losses(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning about tensors of which float16 takes more than 1 %, or none."""
+    text = f"float16 loses more than 1 % of {few(list(dict.fromkeys(names)))}"
+    return (f"{text}; --dtype float32 or bfloat16 keep what is so small",) if names else ()
+
+
+def _share_lost(tensor: Tensor, stored: Tensor) -> float:
+    """Return the share of its norm that a tensor loses in float16, 0 where it is the type's own."""
+    low, high = (float(end) for end in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
+    if not 0 < max(-low, high) <= _SMALLEST_NORMAL:
+        return 0.0
+    exact = tensor.to("cpu", torch.float64)
+    return float((stored.to("cpu", torch.float64) - exact).norm() / exact.norm())
 
 
 def _loss(A: Tensor, B: Tensor) -> float:

@@ -20,7 +20,7 @@ from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.factor_writer import opened_factors
 from ..adapter.keys import full_name
-from ..adapter.precision import fit_float16
+from ..adapter.precision import fit_float16, loses_in_float16, remark_losses
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_files import BESIDE, NON_LORA
 from ..adapter.writer import opened_writer, round_to_dtype
@@ -29,7 +29,7 @@ from ..files import check_inside, check_space, expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, whole_folder
 from ..threads import Progress, silent
 from .card import model_card
-from .extras import ExtrasPlan
+from .extras import Extra, ExtrasPlan
 from .plan import MergePlan, make_plan
 from .recipe import Recipe
 from .report import MergeReport, ModuleReport
@@ -94,15 +94,18 @@ def merge_recipe(
             rank = run.rank(progress)
             specs = plan.lora_specs(rank) | plan.extras.specs()
             check_space(folder, sum(spec.nbytes for spec in specs.values()))
-            modules = _write_tensors(run, rank, folder, progress)
+            losses: list[str] = []
+            modules = _write_tensors(run, rank, folder, losses, progress)
             polished = polish_merge(
                 recipe, plan, folder / WEIGHTS, rank=rank, device=device, progress=progress
             )
-            _write_more(plan, folder)
+            _write_more(plan, folder, losses)
             write_json(folder / FILE, _settings(plan, rank))
             plan.tokens.write(folder)
             inputs = [future.result() for future in hashes]
-            report = MergeReport.of(recipe, plan, rank, modules, inputs, {}, run.facts(), polished)
+            facts = run.facts()
+            facts = replace(facts, warnings=(*facts.warnings, *remark_losses(losses)))
+            report = MergeReport.of(recipe, plan, rank, modules, inputs, {}, facts, polished)
             card = model_card(report).encode(errors="backslashreplace")
             (folder / CARD).write_bytes(card)
             report = replace(report, files=_outputs(folder))
@@ -113,7 +116,7 @@ def merge_recipe(
 
 
 def _write_tensors(
-    run: MergeRun, rank: int, folder: Path, progress: Progress
+    run: MergeRun, rank: int, folder: Path, losses: list[str], progress: Progress
 ) -> list[ModuleReport]:
     """Stream every tensor into its file; the factors themselves are not kept."""
     plan, extras = run.plan, run.plan.extras
@@ -126,16 +129,16 @@ def _write_tensors(
                 factors.write(merged.job.tensors, merged.factors)
             reports.append(ModuleReport.of(merged))
         for extra in extras.in_adapter:
-            factors.writer.write(full_name(extra.written), extras.merge(extra))
+            factors.writer.write(full_name(extra.written), _merge_extra(extras, extra, losses))
     return reports
 
 
-def _write_more(plan: MergePlan, folder: Path) -> None:
+def _write_more(plan: MergePlan, folder: Path, losses: list[str]) -> None:
     """Write the files next to the adapter's, some of which have its tensors, too."""
     if plan.extras.parameters and plan.extras.location == "beside":
-        _write_beside(plan.extras, folder)
+        _write_beside(plan.extras, folder, losses)
     elif plan.layout == layout.LLAVA:
-        _write_original(plan, folder)
+        _write_original(plan, folder, losses)
 
 
 def _rounded(merged: MergedModule, dtype: str) -> MergedModule:
@@ -151,17 +154,27 @@ def _rounded(merged: MergedModule, dtype: str) -> MergedModule:
     return replace(merged, factors=factors, notes=notes)
 
 
-def _write_beside(extras: ExtrasPlan, folder: Path) -> None:
+def _merge_extra(extras: ExtrasPlan, extra: Extra, losses: list[str]) -> Tensor:
+    """Merge a fully trained parameter; add its name to the losses if its type loses much of it."""
+    merged = extras.merge(extra)
+    if extra.spec.dtype == "F16" and loses_in_float16(merged):
+        losses.append(extra.name)
+    return merged
+
+
+def _write_beside(extras: ExtrasPlan, folder: Path, losses: list[str]) -> None:
     """Write fully trained parameters to a file of their own, under the base model's names."""
     with opened_writer(folder / BESIDE, {e.written: e.spec for e in extras.parameters}) as writer:
         for extra in extras.parameters:
-            writer.write(extra.written, extras.merge(extra))
+            writer.write(extra.written, _merge_extra(extras, extra, losses))
 
 
-def _write_original(plan: MergePlan, folder: Path) -> None:
+def _write_original(plan: MergePlan, folder: Path, losses: list[str]) -> None:
     """Write the files that the original LLaVA code loads."""
     merged = {
-        full_name(e.written): round_to_dtype(plan.extras.merge(e), e.spec.dtype, e.name)
+        full_name(e.written): round_to_dtype(
+            _merge_extra(plan.extras, e, losses), e.spec.dtype, e.name
+        )
         for e in plan.extras.parameters
     }
     _save(merged, folder / NON_LORA)
