@@ -9,7 +9,7 @@ from ..errors import MergeError
 
 LIBRARIES = (
     *("transformers", "peft", "accelerate", "PIL", "tokenizers", "openai"),
-    *("scipy", "altair", "vl_convert"),
+    *("scipy", "altair", "vl_convert", "gguf"),
     *("optuna", "ray"),
 )
 

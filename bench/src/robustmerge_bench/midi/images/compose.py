@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-from .pieces import Drawing, load_font, open_drawing
+from .pieces import Drawing, load_font
 
 SIDE = 224
 GRID = 7
@@ -82,7 +82,7 @@ def compose_drawings(rng: Generator, drawings: Sequence[Drawing], count: int) ->
         size = int(rng.integers(80, width - 4))
         left = number * width + int(rng.integers(0, width - size))
         top = int(rng.integers(0, SIDE - size))
-        picture = open_drawing(drawing).resize((size, size), Image.Resampling.BICUBIC)
+        picture = drawing.draw(size)
         image.paste(picture, (left, top), picture)
         things.append((drawing.name, (left, top, left + size, top + size)))
     return _finish(image, ground, things)

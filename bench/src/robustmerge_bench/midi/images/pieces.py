@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageFont
 
@@ -16,12 +17,36 @@ LONGEST_NAME = 12  # characters: single everyday words
 FONTS = ("DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold")
 
 
+class Depiction(Protocol):
+    """Something that can be drawn, and the word for it."""
+
+    @property
+    def name(self) -> str:
+        """The word."""
+        ...
+
+    def draw(self, size: int) -> Image.Image:
+        """Return it in a square of `size` pixels, with transparency."""
+        ...
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing of a thing, and the word for it."""
+    """A drawing of a thing in a file, and the word for it."""
 
     name: str
     file: Path
+
+    def draw(self, size: int) -> Image.Image:
+        """Return the drawing in a square of `size` pixels, with its proportions."""
+        with reading(self.file), Image.open(self.file) as image:
+            drawing = image.convert("RGBA")
+        scale = size / max(drawing.size)
+        width, height = (max(1, round(side * scale)) for side in drawing.size)
+        drawing = drawing.resize((width, height), Image.Resampling.BICUBIC)
+        square = Image.new("RGBA", (size, size))
+        square.paste(drawing, ((size - width) // 2, (size - height) // 2))
+        return square
 
 
 def read_drawings(package: Path) -> tuple[Drawing, ...]:
@@ -47,12 +72,6 @@ def read_drawings(package: Path) -> tuple[Drawing, ...]:
             hint="fetch them first: robustmerge bench midi fetch",
         )
     return drawings
-
-
-def open_drawing(drawing: Drawing) -> Image.Image:
-    """Return the drawing with its transparency."""
-    with reading(drawing.file), Image.open(drawing.file) as image:
-        return image.convert("RGBA")
 
 
 def read_fonts(folders: Sequence[Path]) -> tuple[Path, ...]:

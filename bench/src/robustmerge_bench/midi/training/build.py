@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ def load_language_model(folder: Path, file: str) -> tuple[LlamaForCausalLM, Llam
 
     SmolLM2-135M takes about 20 s of one core and 1.1 GB.
     """
+    import_module("gguf")  # or transformers' own error says less
     read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     settings = read.config.to_dict()
     settings.pop("quantization_config", None)

@@ -1,0 +1,61 @@
+"""Clip art by topic: drawings of many hands, whose topic is the folder they are in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustmerge.errors import MergeError
+
+from .pieces import Drawing
+from .splits import Split, split_of_content
+
+TOPICS: Mapping[str, str] = {
+    "animals/birds": "bird",
+    "animals/bugs": "insect",
+    "animals/mammals": "mammal",
+    "buildings/homes": "house",
+    "computer/hardware": "computer",
+    "food/beverages": "drink",
+    "food/desserts": "dessert",
+    "food/fruit": "fruit",
+    "plants/flowers": "flower",
+    "recreation/music": "music",
+    "recreation/sports": "sport",
+    "tools/weapons": "weapon",
+    "transportation/boating": "boat",
+    "transportation/vehicles": "vehicle",
+}
+"""The word for the drawings of a folder."""
+
+_VERSION = re.compile(r"(_bw|_r|_?\d+|_)+(?=$|_)")
+
+
+@dataclass(frozen=True)
+class ClipArt:
+    """Drawings of all topics, by split."""
+
+    drawings: Mapping[Split, tuple[Drawing, ...]]
+
+
+def read_clip_art(package: Path) -> ClipArt:
+    """Return some 750 drawings; versions of one drawing, in gray or numbered, are of one split."""
+    by_split: dict[Split, list[Drawing]] = {"train": [], "validation": [], "test": []}
+    folder = package / "usr/share/openclipart/png"
+    for topic, name in TOPICS.items():
+        for file in sorted((folder / topic).glob("*.png")):
+            by_split[split_of_content(series(file.stem))].append(Drawing(name, file))
+    if not all(by_split.values()):
+        raise MergeError("no clip art", where=str(folder), hint="remove the folder; fetch it again")
+    return ClipArt({split: tuple(drawings) for split, drawings in by_split.items()})
+
+
+def series(stem: str) -> str:
+    """Return what versions of one drawing have in common in their names.
+
+    >>> series("bus1_bw_jarno_vasamaa_01") == series("bus1_jarno_vasamaa_02")
+    True
+    """
+    return _VERSION.sub("", stem)
