@@ -8,113 +8,25 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import (
-    GptOssConfig,
-    GptOssForCausalLM,
-    Llama4ForCausalLM,
-    Llama4TextConfig,
-    MixtralConfig,
-    MixtralForCausalLM,
-    Qwen3MoeConfig,
-    Qwen3MoeForCausalLM,
-)
 
 import robustmerge
+from factories.experts import FAMILIES, TEXT, Build, batch, qwen, seeded, targets, trained
 from robustmerge.adapter import factor_writer, tensor_ref
 from robustmerge.adapter.reader import Adapter
 from robustmerge.cli.app import run
 from robustmerge.errors import MergeError
 from robustmerge.export import export_adapter
 
-IDS = torch.arange(20)[None]
-SIZES: Mapping[str, Any] = {
-    "vocab_size": 30,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "num_experts_per_tok": 2,
-}
 WEIGHTS = (1.0, 0.5)
 
 
-def qwen() -> nn.Module:
-    return Qwen3MoeForCausalLM(
-        Qwen3MoeConfig(
-            moe_intermediate_size=12, intermediate_size=24, head_dim=8, num_experts=4, **SIZES
-        )
-    )
-
-
-def mixtral() -> nn.Module:
-    return MixtralForCausalLM(MixtralConfig(intermediate_size=12, num_local_experts=4, **SIZES))
-
-
-def gpt_oss() -> nn.Module:
-    return GptOssForCausalLM(
-        GptOssConfig(intermediate_size=12, num_local_experts=4, head_dim=8, **SIZES)
-    )
-
-
-def llama4() -> nn.Module:
-    sizes = {**SIZES, "num_experts_per_tok": 1}
-    return Llama4ForCausalLM(
-        Llama4TextConfig(
-            intermediate_size=12,
-            intermediate_size_mlp=24,
-            num_local_experts=4,
-            head_dim=8,
-            interleave_moe_layer_step=1,
-            **sizes,
-        )
-    )
-
-
-def targets(owner: str, router: str = "") -> list[str]:
-    return [f"{owner}.experts.gate_up_proj", f"{owner}.experts.down_proj", *filter(None, [router])]
-
-
-FAMILIES: Mapping[str, tuple[Callable[[], nn.Module], list[str]]] = {
-    "Qwen3-MoE": (qwen, targets("mlp", "mlp.gate.weight")),
-    "Mixtral": (mixtral, targets("mlp", "mlp.gate.weight")),
-    "gpt-oss": (gpt_oss, targets("mlp", "mlp.router.weight")),
-    "Llama 4": (llama4, targets("feed_forward")),
-}
-
-
-def seeded(build: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(0)
-    model = build()
-    with torch.no_grad():
-        for parameter in model.parameters():  # some families leave experts uninitialized
-            parameter.copy_(0.3 * torch.randn_like(parameter))
-    return model.eval()
-
-
-def trained(
-    build: Callable[[], nn.Module], folder: Path, seed: int, **settings: Any
-) -> dict[str, Tensor]:
-    """Save a random adapter; return what it adds to every parameter, by PEFT's own arithmetic."""
-    base = seeded(build)
-    before = {k: v.clone() for k, v in base.state_dict().items()}
-    live = get_peft_model(base, LoraConfig(**{"r": 3, "lora_alpha": 5} | settings)).eval()
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in live.parameters():
-            if parameter.requires_grad:
-                parameter.copy_(0.3 * torch.randn_like(parameter))
-    live.save_pretrained(str(folder))
-    merged = live.merge_and_unload().state_dict()
-    return {name: merged[name] - tensor for name, tensor in before.items()}
-
-
 def check_sum(
-    build: Callable[[], nn.Module],
+    build: Build,
     folder: Path,
-    inputs: Tensor,
+    inputs: Mapping[str, Tensor],
     first: Callable[[Any], Tensor] = lambda output: output.logits,
     **settings: Any,
 ) -> None:
@@ -129,21 +41,22 @@ def check_sum(
     )
     model = seeded(build)
     with torch.no_grad():
-        alone = first(model(inputs))
+        alone = first(model(**inputs))
         for name, parameter in model.named_parameters():
             for weight, change in zip(WEIGHTS, changes, strict=True):
                 parameter.add_(weight * change[name])
-        expected = first(model(inputs))
+        expected = first(model(**inputs))
         live = PeftModel.from_pretrained(seeded(build), str(folder / "merged")).eval()
-        torch.testing.assert_close(first(live(inputs)), expected, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(first(live(**inputs)), expected, atol=1e-3, rtol=1e-4)
     assert (alone - expected).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_merge_of_fused_experts_is_the_dense_sum(tmp_path: Path, family: str) -> None:
     build, parameters = FAMILIES[family]
-    settings = {"target_modules": ["q_proj"], "target_parameters": parameters}
-    check_sum(build, tmp_path, IDS, **settings)
+    linear = ["q_proj", "patch_embed.proj", "qkv"] if family == "Qwen3-VL-MoE" else ["q_proj"]
+    settings = {"target_modules": linear, "target_parameters": parameters}
+    check_sum(build, tmp_path, batch(family), **settings)
     names = [set(load_file(tmp_path / f / "adapter_model.safetensors")) for f in ("a", "merged")]
     assert names[0] == names[1]
     assert run(["check", str(tmp_path / "merged"), "--for", "peft"]) == 0
@@ -151,7 +64,7 @@ def test_a_merge_of_fused_experts_is_the_dense_sum(tmp_path: Path, family: str) 
 
 
 def test_experts_alone_need_no_target_modules(tmp_path: Path) -> None:
-    check_sum(qwen, tmp_path, IDS, target_parameters=targets("mlp"), target_modules=[])
+    check_sum(qwen, tmp_path, TEXT, target_parameters=targets("mlp"), target_modules=[])
 
 
 def test_merging_in_place_is_merging_single_experts(tmp_path: Path) -> None:
@@ -270,7 +183,11 @@ def test_convolutions_are_merged_as_matrices(tmp_path: Path) -> None:
     torch.manual_seed(1)
     names = ["patches", "line", "volume", "pointwise"]
     check_sum(
-        Convolutions, tmp_path, torch.randn(2, 3, 8, 8), first=lambda y: y, target_modules=names
+        Convolutions,
+        tmp_path,
+        {"x": torch.randn(2, 3, 8, 8)},
+        first=lambda y: y,
+        target_modules=names,
     )
     shapes = {
         folder: {
