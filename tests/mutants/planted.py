@@ -22,6 +22,7 @@ __all__ = ["PLANTED", "Mutant"]
 CONTRACT = "tests/test_method_contract.py"
 
 _FUSED = "tests/engine/test_fused_experts.py"
+_LAYOUTS = "tests/derive/test_expert_layouts.py"
 
 MERGING = (
     # Fused experts
@@ -140,18 +141,39 @@ MERGING = (
         "tests/derive/test_extract.py",
     ),
     _plant(
-        "B of fused experts is read in blocks",
-        "derive/experts.py::FusedParameter.updates",
-        "B[:, e :: self.experts]",
-        "B[:, e * self.rank : (e + 1) * self.rank]",
+        "A and B of fused experts are written in one order",
+        "adapter/factor_writer.py::FactorWriter._flush",
+        "gathered.piece.view(experts, -1).T.reshape(d_out, -1)",
+        "gathered.piece.transpose(0, 1).reshape(d_out, -1)",
         "tests/derive/test_experts.py",
     ),
     _plant(
-        "A and B of fused experts are in one order",
-        "derive/experts.py::fuse",
-        "dim=2).flatten(1)",
-        "dim=1).flatten(1)",
-        "tests/derive/test_experts.py",
+        "gate and up of gpt-oss are taken for halves",
+        "derive/experts.py::_half",
+        "B[half::2] if alternating else B[half * (d_out // 2) :][: d_out // 2]",
+        "B[half * (d_out // 2) :][: d_out // 2]",
+        _LAYOUTS,
+    ),
+    _plant(
+        "gate and up are one update of the gate's A",
+        "derive/experts.py::_joined",
+        "not torch.equal(gate.A, up.A)",
+        "gate.rank != up.rank",
+        _LAYOUTS,
+    ),
+    _plant(
+        "factors of transposed experts are not turned",
+        "derive/experts.py::separate",
+        '== "transposed"',
+        '== "straight"',
+        _LAYOUTS,
+    ),
+    _plant(
+        "up before gate",
+        "derive/experts.py::_joined",
+        "torch.stack([top, bottom]",
+        "torch.stack([bottom, top]",
+        _LAYOUTS,
     ),
     _plant(
         "LoHa's inputs and outputs are paired in different orders",

@@ -6,22 +6,21 @@ single experts when it loads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from .base import Base
+from .expert_families import EXPERTS
 from .layout import canonical
 from .reader import LoraModule
 from .tensor_ref import TensorRef
-
-_APART = (("gate_proj", "up_proj"), ("w1", "w3"))
-_DOWN = {"down_proj": ("down_proj", "w2")}
+from .wrapped import DOWN, GATE_UP
 
 
 def stored_parameter(base: Base, module: LoraModule) -> TensorRef | None:
     """Return the tensor that a wrapped parameter is in the base, all experts in one; or None."""
     wrapped = module.wrapped
     assert wrapped is not None
-    return base.tensors.get(canonical(f"{wrapped.module}.{wrapped.parameter}"))
+    modules = [wrapped.module, *(f.single_name(wrapped.module) for f in EXPERTS.values())]
+    names = (canonical(f"{module}.{wrapped.parameter}") for module in dict.fromkeys(modules))
+    return next((base.tensors[name] for name in names if name in base.tensors), None)
 
 
 def misfit_of_experts(base: Base, module: LoraModule) -> str:
@@ -35,7 +34,7 @@ def misfit_of_experts(base: Base, module: LoraModule) -> str:
         if ref.spec.shape in (wanted, turned) or ref.spec.dtype.startswith(("I", "U")):
             return ""
         return f"updates of {list(wanted)} do not go with {name} {list(ref.spec.shape)}"
-    shapes = list(_single(base, module))
+    shapes = [ref.spec.shape for ref in single_weights(base, module).values()]
     if not shapes:
         return f"there is no {name}"
     rows, columns = sum(s[0] for s in shapes), shapes[0][1]
@@ -46,17 +45,17 @@ def misfit_of_experts(base: Base, module: LoraModule) -> str:
     )
 
 
-def _single(base: Base, module: LoraModule) -> Iterator[tuple[int, ...]]:
-    """Yield the shapes of the weights of a single expert that an update is about."""
+def single_weights(base: Base, module: LoraModule) -> dict[str, TensorRef]:
+    """Return the weights of a single expert that an update is about, gate before up; or none.
+
+    Their keys are their canonical names.
+    """
     wrapped = module.wrapped
     assert wrapped is not None
-    stem = canonical(f"{wrapped.module}.{wrapped.expert}")
-    leaves = [_DOWN.get(wrapped.parameter, (wrapped.parameter,))]
-    if wrapped.parameter == "gate_up_proj":
-        leaves = [
-            pair for pair in _APART if all(f"{stem}.{n}.weight" in base.tensors for n in pair)
-        ]
-    for group in leaves[:1]:
-        for leaf in group:
-            if (ref := base.tensors.get(f"{stem}.{leaf}.weight")) is not None:
-                yield ref.spec.shape
+    for family in dict.fromkeys(EXPERTS.values()):
+        layers = {GATE_UP: (family.gate, family.up), DOWN: (family.down,)}
+        stem = f"{family.single_name(wrapped.module)}.{wrapped.expert}"
+        names = [f"{canonical(f'{stem}.{n}')}.weight" for n in layers.get(wrapped.parameter, ())]
+        if names and all(name in base.tensors for name in names):
+            return {name: base.tensors[name] for name in names}
+    return {}

@@ -19,7 +19,7 @@ Source: ParamWrapper in PEFT 0.21 (tuners/lora/layer.py).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import MergeError
@@ -67,6 +67,16 @@ class WrappedParameter:
     def target(self) -> str:
         """The entry of `target_parameters` that selects it in every block."""
         return f"{'.'.join(self.module.split('.')[-2:])}.{self.parameter}"
+
+    def nested(self, together: Collection[str]) -> WrappedParameter:
+        """Return the same parameter, its wrapper nested as PEFT nests those of one module.
+
+        PEFT wraps in the order in which a module defines its parameters, gate_up_proj first.
+
+        Args:
+            together: All parameters of the module that are wrapped.
+        """
+        return replace(self, depth=int(self.parameter == GATE_UP and DOWN in together))
 
     def renamed(self, name: str) -> WrappedParameter:
         """Return the same parameter where the module that a merge sees has another name."""

@@ -54,7 +54,7 @@ def convert_adapter(
         initial: The adapter as it was before training, for PiSSA and related starts.
         rank: A number, energy:SHARE or a cut; nothing is cut where it is not given.
         dtype: Type of the result.
-        target: For LoRA on a mixture of experts, instead of all above: experts or fused.
+        target: For LoRA on a mixture of experts: experts, fused or projections.
         workers: Modules computed at the same time; all cores where not given.
         force: Replace a conversion that is already there.
         progress: Called after every module.
@@ -66,10 +66,15 @@ def convert_adapter(
     if dtype not in TYPES:
         raise unknown("type", dtype, TYPES)
     if target is not None:
-        _check_alone({"--base": base, "--initial": initial, "--rank": rank})
-        kind = TYPES[dtype]
+        _check_alone({"--initial": initial, "--rank": rank})
         return change_layout(
-            source, output, target=target, dtype=kind, force=force, progress=progress
+            source,
+            output,
+            target=target,
+            base=base,
+            dtype=TYPES[dtype],
+            force=force,
+            progress=progress,
         )
     if workers is not None and workers < 1:
         raise MergeError(f"{workers} workers cannot work", hint="--workers 1 or more")

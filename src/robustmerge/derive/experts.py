@@ -1,255 +1,248 @@
-r"""LoRA on fused experts, as PEFT's `target_parameters` saves it, and one module per expert.
+r"""Updates of experts under other names: fused or one by one, gate and up together or apart.
 
-E experts have one 3-D parameter, which PEFT wraps once. Factors of all experts are in one matrix:
+    fused         one parameter of all experts, as PEFT's target_parameters saves it
+    experts       one module of every expert: experts.0.gate_up_proj, experts.0.down_proj
+    projections   one module of every layer: experts.0.gate_proj, …, as vLLM, SGLang and
+                  transformers 4 call them
 
-    A [E·r, d_in]   experts are slowest:  A_e = A[e·r : (e+1)·r]
-    B [d_out, r·E]  experts are fastest:  B_e = B[:, e::E]
+Gate and up have the same inputs, so that an update of gate_up_proj is two updates of one A. Two
+updates are one of gate_up_proj, of the sum of the ranks where they differ in A:
 
-Two parameters of one module are two wrappers, the inner one under `base_layer`. Their names do not
-say which is which, their shapes do: gate_up_proj [2·I H] has as many inputs as down_proj [H I] has
-outputs, and twice as many outputs as that has inputs. Where a family stores weights transposed,
-outputs and inputs change places in both.
+    A = [A_gate; A_up]    B = [[B_gate, 0], [0, B_up]]
 
-As modules `experts.0.gate_up_proj`, … the updates are merged by any method, an expert being a
-module, and are fused again afterwards. Nothing is rounded but to the type of the result.
-
-Source: ParamWrapper in PEFT 0.21 (tuners/lora/layer.py).
+Which outputs are the gate's, and whether PEFT's factors are those of transposed weights, is what
+the family of models says; the latter is read from shapes where both parameters are adapted.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ..adapter.config import AdapterConfig
-from ..adapter.tensor_ref import TensorRef
-from ..adapter.wrappers import PREFIX
+from ..adapter.expert_families import ExpertStorage
+from ..adapter.factor_writer import FactorTensors
+from ..adapter.keys import Part
+from ..adapter.reader import Adapter
+from ..adapter.wrapped import DOWN, GATE_UP, WrappedParameter, orientation
 from ..errors import MergeError
 from ..factors import Factors
-from .opened import SourceFolder
 
-_FACTOR = re.compile(r"(?P<module>.+?)(?P<inner>\.base_layer)?\.lora_(?P<factor>[AB])\.weight")
-_EXPERT = re.compile(r"(?P<module>.+)\.(?P<number>\d+)\.(?P<parameter>gate_up_proj|down_proj)")
-GATE_UP, DOWN = "gate_up_proj", "down_proj"
+_EXPERT = re.compile(r"(?P<module>.+\.experts)\.(?P<number>\d+)\.(?P<layer>[^.]+)")
 
 
 @dataclass(frozen=True)
-class FusedParameter:
-    """The factors of one parameter of all experts of a module.
+class NamedUpdate:
+    """An update under the name that it is written by.
 
     Attributes:
-        module: The module's name in the file, such as model.layers.0.mlp.experts.
-        parameter: Which parameter of it.
-        A: All A, [experts·rank d_in].
-        B: All B, [d_out rank·experts].
-        rank: The rank of every expert's update.
-        scaling: The factor of every B A.
+        written: The module's name.
+        shape: (d_out, d_in).
+        rank: Its rank.
+        read: Reads its factors.
+        part: Part.A for linear layers, Part.EMBEDDING_A for embeddings.
+        wrapped: The parameter that it is, or the expert's part of it, where PEFT is to wrap it.
+        kernel: A's shape behind the rank, for convolutions.
     """
 
-    module: str
-    parameter: str
-    A: TensorRef
-    B: TensorRef
+    written: str
+    shape: tuple[int, int]
     rank: int
-    scaling: float
+    read: Callable[[], Factors]
+    part: Part = Part.A
+    wrapped: WrappedParameter | None = None
+    kernel: tuple[int, ...] = ()
 
     @property
-    def experts(self) -> int:
-        """How many experts there are."""
-        return self.A.spec.shape[0] // self.rank
+    def tensors(self) -> FactorTensors:
+        """The tensors that its factors are written to."""
+        return FactorTensors.of(self.written, self.part, wrapped=self.wrapped, kernel=self.kernel)
 
-    def updates(self) -> Iterator[tuple[str, Factors]]:
-        """Yield every expert's name and update; memory: the factors of all experts."""
-        A, B = self.A.read(), self.B.read() * self.scaling
-        for e in range(self.experts):
-            own = Factors(A[e * self.rank : (e + 1) * self.rank], B[:, e :: self.experts])
-            yield f"{self.module}.{e}.{self.parameter}", own
-
-
-def fuse(updates: Sequence[Factors]) -> tuple[Tensor, Tensor]:
-    """Return A [E·r, d_in] and B [d_out, r·E] of all experts' updates, which have one rank r."""
-    A = torch.cat([update.A for update in updates])
-    B = torch.stack([update.B for update in updates], dim=2).flatten(1)  # [d_out, rank·expert]
-    return A, B
+    @property
+    def expert(self) -> tuple[str, int, str]:
+        """The module of the experts, the number of this one, its layer; "" for other modules."""
+        match = _EXPERT.fullmatch(self.written)
+        return (match["module"], int(match["number"]), match["layer"]) if match else ("", 0, "")
 
 
-@dataclass(frozen=True)
-class FusedAdapter:
-    """An adapter with LoRA on fused experts, from the headers alone.
-
-    Attributes:
-        opened: Its folder.
-        config: Its settings.
-        fused: The parameters of experts.
-        others: A and B of linear layers, by the module's name in the file.
-    """
-
-    opened: SourceFolder
-    config: AdapterConfig
-    fused: tuple[FusedParameter, ...]
-    others: Mapping[str, tuple[TensorRef, TensorRef]]
-
-    @classmethod
-    def open(cls, source: str | Path) -> FusedAdapter:
-        """Read settings and headers.
-
-        Raises:
-            MergeError: no fused experts, or shapes that do not settle which parameter is which.
-        """
-        opened = SourceFolder.open(source)
-        targets = AdapterConfig(opened.settings, opened.raw).names("target_parameters")
-        config = AdapterConfig.of({**opened.raw, "target_parameters": None}, opened.settings)
-        if not targets:
-            raise MergeError(
-                "no target_parameters, so that no experts are fused",
-                where=str(config.path),
-                hint="merge the adapter as it is",
-            )
-        opened.check_promises(config, {})
-        pairs = _pair(opened)
-        fused: list[FusedParameter] = []
-        others = {}
-        for module, wrappers in pairs.items():
-            owned = [t.rpartition(".")[2] for t in targets if _ends(module, t.rpartition(".")[0])]
-            if owned:
-                named = _name_parameters(module, list(wrappers.values()), owned, config)
-                fused += [_parameter(module, *item, config) for item in named.items()]
-            else:
-                others[module] = wrappers[""]
-        return cls(opened, config, tuple(fused), others)
-
-    def updates(self) -> Iterator[tuple[str, Factors]]:
-        """Yield the names and updates of all modules, those of single experts included."""
-        for parameter in self.fused:
-            yield from parameter.updates()
-        for module, (a, b) in self.others.items():
-            A, B = a.read(), b.read()
-            yield module, Factors(A, B * self.config.scaling(module, len(A)))
-
-
-def _pair(opened: SourceFolder) -> dict[str, dict[str, tuple[TensorRef, TensorRef]]]:
-    """Return A and B by module, and within a module by wrapper: inner, or outer."""
-    parts: dict[tuple[str, str], dict[str, TensorRef]] = defaultdict(dict)
-    for name, ref in opened.tensors.items():
-        match = _FACTOR.fullmatch(name)
-        if match is None or len(ref.spec.shape) != 2:
-            raise MergeError(
-                "a tensor that is no factor of a linear layer or of experts",
-                where=str(ref),
-                hint="fully trained parameters and fused experts in one adapter are not converted",
-            )
-        key = match["module"], match["inner"] or ""
-        parts[key][match["factor"]] = ref
-    pairs: dict[str, dict[str, tuple[TensorRef, TensorRef]]] = defaultdict(dict)
-    for (module, inner), factors in parts.items():
-        if len(factors) != 2:
-            raise MergeError(
-                f"{module} has one factor of two",
-                where=str(next(iter(factors.values()))),
-                hint="the file is incomplete; save or fetch the adapter again",
-            )
-        pairs[module][inner] = factors["A"], factors["B"]
-    return pairs
-
-
-def _name_parameters(
-    module: str,
-    wrappers: Sequence[tuple[TensorRef, TensorRef]],
-    owned: Sequence[str],
-    config: AdapterConfig,
-) -> dict[str, tuple[TensorRef, TensorRef]]:
-    """Name the wrappers of a module: by the settings if there is one, by their shapes if two."""
-    if len(wrappers) == 1 and len(owned) == 1:
-        return {owned[0]: wrappers[0]}
-    if len(wrappers) == 2 and set(owned) == {GATE_UP, DOWN}:
-        for gate, down in (wrappers, wrappers[::-1]):
-            (gate_in, gate_out), (down_in, down_out) = _sizes(gate), _sizes(down)
-            straight = gate_in == down_out and gate_out == 2 * down_in
-            transposed = gate_out == down_in and gate_in == 2 * down_out
-            if straight or transposed:
-                return {GATE_UP: gate, DOWN: down}
-    shapes = ", ".join(f"{list(a.spec.shape)} and {list(b.spec.shape)}" for a, b in wrappers)
-    raise MergeError(
-        f"the shapes of {module} do not say which factors are whose: {shapes}",
-        where=f"{wrappers[0][0].file.path}\n{config.path}: {', '.join(owned)}",
-        hint=f"fused experts have {GATE_UP} and {DOWN}, or one of them",
-    )
-
-
-def _sizes(wrapper: tuple[TensorRef, TensorRef]) -> tuple[int, int]:
-    """Return the inputs and outputs of a wrapper's updates."""
-    a, b = wrapper
-    return a.spec.shape[1], b.spec.shape[0]
-
-
-def _parameter(
-    module: str, parameter: str, wrapper: tuple[TensorRef, TensorRef], config: AdapterConfig
-) -> FusedParameter:
-    a, b = wrapper
-    name = f"{module}.{parameter}"
-    rank = config.rank_of(name)
-    if a.spec.shape[0] != b.spec.shape[1] or a.spec.shape[0] % rank:
-        raise MergeError(
-            f"A is {list(a.spec.shape)}, B is {list(b.spec.shape)} and the rank {rank}: A's rows "
-            "and B's columns must be experts times rank",
-            where=f"{a}\n{b}",
-            hint="the settings belong to another adapter; find the right file",
+def updates_of(adapter: Adapter) -> list[NamedUpdate]:
+    """Return all updates of an adapter, those of fused experts one by one."""
+    return [
+        NamedUpdate(
+            m.written, m.shape, m.rank, partial(adapter.factors, n), m.part, m.wrapped, m.kernel
         )
-    return FusedParameter(module, parameter, a, b, rank, config.scaling(name, rank))
+        for n, m in adapter.modules.items()
+    ]
 
 
-def _ends(module: str, tail: str) -> bool:
-    return f".{module}".endswith(f".{tail}")
+def one_by_one(updates: Iterable[NamedUpdate]) -> list[NamedUpdate]:
+    """Write experts as modules; other parameters stay what they are."""
+    return [replace(u, wrapped=None) if u.expert[0] else u for u in updates]
 
 
-def group_experts(names: Sequence[str], where: str) -> dict[tuple[str, str], list[str]]:
-    """Return the names of single experts' modules in order, by module and parameter.
+def fuse(updates: Sequence[NamedUpdate], where: str) -> list[NamedUpdate]:
+    """Write the experts of a module as its parameters, which PEFT wraps.
 
     Raises:
-        MergeError: none, or an expert is missing.
+        MergeError: no experts, one is missing, or they differ in shape.
     """
-    groups: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
-    for name in names:
-        if match := _EXPERT.fullmatch(name):
-            groups[match["module"], match["parameter"]][int(match["number"])] = name
+    groups: dict[tuple[str, str], dict[int, NamedUpdate]] = defaultdict(dict)
+    for update in updates:
+        module, number, layer = update.expert
+        if layer in (GATE_UP, DOWN):
+            groups[module, layer][number] = update
     if not groups:
         raise MergeError(
             "no module of a single expert",
             where=where,
             hint="names are such as experts.0.down_proj",
         )
-    count = max(max(group) for group in groups.values()) + 1
-    for (module, parameter), group in groups.items():
-        if missing := sorted(set(range(count)) - set(group)):
-            raise MergeError(
-                f"{module} has {count} experts, of which {missing[0]} has no {parameter}",
-                where=where,
-                hint="merge with --missing zero, so that every expert has an update",
-            )
-    return {key: [group[e] for e in range(count)] for key, group in groups.items()}
+    count = 1 + max(max(group) for group in groups.values())
+    for (module, layer), group in groups.items():
+        _check_group(module, layer, group, count, where)
+
+    def wrapped(update: NamedUpdate) -> NamedUpdate:
+        module, number, layer = update.expert
+        if (module, layer) not in groups:
+            return update
+        together = [layer for owner, layer in groups if owner == module]
+        parameter = WrappedParameter(module, layer, 0, count, update.rank, number)
+        return replace(update, wrapped=parameter.nested(together))
+
+    return [wrapped(update) for update in updates]
 
 
-def fused_names(module: str, parameter: str, *, both: bool) -> tuple[str, str]:
-    """Return the names of A and B; gate_up_proj is inside where a module has both parameters."""
-    stem = f"{PREFIX}{module}" + (".base_layer" if both and parameter == GATE_UP else "")
-    return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+def _check_group(
+    module: str, layer: str, group: dict[int, NamedUpdate], count: int, where: str
+) -> None:
+    if missing := sorted(set(range(count)) - set(group)):
+        raise MergeError(
+            f"{module} has {count} experts, of which {missing[0]} has no {layer}",
+            where=where,
+            hint="merge with --missing zero, so that every expert has an update",
+        )
+    if len(shapes := sorted({update.shape for update in group.values()})) > 1:
+        raise MergeError(
+            f"the experts of {module} differ in the shape of {layer}: {shapes[0]} and {shapes[1]}",
+            where=where,
+            hint="the file is damaged or was written by another tool",
+        )
 
 
-def fused_settings(
-    plain: Mapping[str, Any], groups: Mapping[tuple[str, str], Sequence[str]]
-) -> dict[str, Any]:
-    """Return the settings of an adapter whose single experts are fused.
+def join(updates: Sequence[NamedUpdate], family: ExpertStorage) -> list[NamedUpdate]:
+    """Make gate and up of every expert one update; one that is missing is zero.
 
-    Args:
-        plain: Settings of plain LoRA for the linear layers alone.
-        groups: The parameters, by module and name.
+    Cost: the factors of gate and up are read twice, since their ranks depend on their values.
     """
-    tails = {f"{'.'.join(module.split('.')[-2:])}.{p}" for module, p in groups}
-    return {**plain, "target_parameters": sorted(tails)}
+    halves: dict[tuple[str, int], dict[str, NamedUpdate]] = defaultdict(dict)
+    joined = []
+    for update in updates:
+        module, number, layer = update.expert
+        if layer in (family.gate, family.up):
+            halves[family.fused_name(module), number][layer] = update
+        elif layer == family.down:
+            name = f"{family.fused_name(module)}.{number}.{DOWN}"
+            joined.append(_turned(replace(update, written=name), turn=family.transposed))
+        elif family.is_router(update.written):
+            name = family.fused_name(update.written)
+            router = WrappedParameter(name, "weight", 0, 1, update.rank)
+            joined.append(replace(update, written=name, wrapped=router))
+        else:
+            joined.append(update)
+    for (module, number), own in halves.items():
+        update = _joined(f"{module}.{number}.{GATE_UP}", own, family)
+        joined.append(_turned(update, turn=family.transposed))
+    return joined
+
+
+def _joined(name: str, own: dict[str, NamedUpdate], family: ExpertStorage) -> NamedUpdate:
+    some = next(iter(own.values()))
+    d_out, d_in = some.shape
+
+    def factors(layer: str) -> Factors:
+        if layer in own:
+            return own[layer].read()
+        return Factors(torch.zeros(0, d_in), torch.zeros(d_out, 0))
+
+    def read() -> Factors:
+        gate, up = factors(family.gate), factors(family.up)
+        A, top, bottom = gate.A, gate.B, up.B
+        if not torch.equal(gate.A, up.A):
+            A = torch.cat([gate.A, up.A])
+            top, bottom = pad(top, (0, up.rank)), pad(bottom, (gate.rank, 0))
+        stack = torch.stack([top, bottom], dim=int(family.alternating))
+        return Factors(A, stack.flatten(0, 1))  # [2·d_out, rank]
+
+    return NamedUpdate(name, (2 * d_out, d_in), read().rank, read)
+
+
+def separate(updates: Sequence[NamedUpdate], family: ExpertStorage) -> list[NamedUpdate]:
+    """Make an update of gate_up_proj two, of gate and up."""
+    shapes: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for update in updates:
+        module, _, layer = update.expert
+        shapes[module][layer] = update.shape
+    separated = []
+    for update in updates:
+        module, number, layer = update.expert
+        if layer not in (GATE_UP, DOWN):
+            separated.append(_linear(update, family))
+            continue
+        turn = family.transposed
+        if {GATE_UP, DOWN} <= shapes[module].keys():
+            turn = orientation(shapes[module][GATE_UP], shapes[module][DOWN]) == "transposed"
+        stem = f"{family.single_name(module)}.{number}"
+        straight = _turned(replace(update, wrapped=None), turn=turn)
+        if layer == DOWN:
+            separated.append(replace(straight, written=f"{stem}.{family.down}"))
+        else:
+            separated += [
+                _half(straight, f"{stem}.{name}", half, alternating=family.alternating)
+                for half, name in enumerate((family.gate, family.up))
+            ]
+    return separated
+
+
+def _linear(update: NamedUpdate, family: ExpertStorage) -> NamedUpdate:
+    """Return a router as the linear layer that it is where experts are stored one by one."""
+    if not family.is_router(update.written):
+        return update
+    return replace(update, written=family.single_name(update.written), wrapped=None)
+
+
+def _half(update: NamedUpdate, name: str, half: int, *, alternating: bool) -> NamedUpdate:
+    """Return the updates of gate (half 0) or up (half 1)."""
+    d_out, d_in = update.shape
+    if d_out % 2:
+        raise MergeError(
+            f"{d_out} outputs are not those of gate and up",
+            where=update.written,
+            hint="the settings belong to another adapter; find the right file",
+        )
+
+    def rows(B: Tensor) -> Tensor:
+        return B[half::2] if alternating else B[half * (d_out // 2) :][: d_out // 2]
+
+    def read() -> Factors:
+        whole = update.read()
+        return Factors(whole.A, rows(whole.B).contiguous())
+
+    return replace(update, written=name, shape=(d_out // 2, d_in), read=read)
+
+
+def _turned(update: NamedUpdate, *, turn: bool) -> NamedUpdate:
+    """Return the update of the transposed weight, if asked for."""
+    if not turn:
+        return update
+
+    def read() -> Factors:
+        factors = update.read()
+        return Factors(factors.B.T.contiguous(), factors.A.T.contiguous())
+
+    return replace(update, shape=update.shape[::-1], read=read)

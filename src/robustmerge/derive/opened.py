@@ -7,7 +7,7 @@ what settings promise is in the files, and a tensor that has no values is refuse
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,25 @@ class SourceFolder:
 
     def pass_on(self, target: Path) -> None:
         """Copy the fully trained parameters next to it, and the tokenizer of rows that changed."""
-        for other in self.others:
-            shutil.copyfile(other.path, target / other.path.name)
-        if changes_vocabulary((*self.tensors, *self.other_specs)):
-            write_tokenizer(self.folder, target, {})
+        names = (*self.tensors, *self.other_specs)
+        copy_companions(self.folder, [other.path for other in self.others], names, target)
+
+
+def copy_companions(
+    folder: Path, files: Iterable[Path], names: Iterable[str], target: Path
+) -> None:
+    """Copy files of fully trained parameters, and the tokenizer of rows that changed.
+
+    Args:
+        folder: The adapter.
+        files: The files of fully trained parameters next to its weights.
+        names: All modules and parameters that it changes.
+        target: Where to copy to.
+    """
+    for file in files:
+        shutil.copyfile(file, target / file.name)
+    if changes_vocabulary(names):
+        write_tokenizer(folder, target, {})
 
 
 def _check_one(files: AdapterFiles, folder: Path) -> None:

@@ -1,33 +1,41 @@
-"""Fused experts as one module per expert, and back: the same updates under other names.
+"""An adapter of a mixture of experts in another layout: the same updates under other names.
 
-Memory: the factors of one parameter of all experts, such as 128 · 16 · (2048 + 1536) values.
+Memory: up to 32 MiB of every factor of fused experts, and the factors of one module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from ..adapter import layout
+from ..adapter import align, layout
+from ..adapter.base import Base
+from ..adapter.base_experts import misfit_of_experts
 from ..adapter.config import FILE
-from ..adapter.keys import Part, lora_name
+from ..adapter.expert_families import EXPERTS, GATES, ExpertStorage
+from ..adapter.factor_writer import opened_factors
+from ..adapter.keys import full_name
+from ..adapter.precision import fit_float16
+from ..adapter.promises import ROWS, is_rows
 from ..adapter.reader import Adapter
-from ..adapter.settings import lora_settings
-from ..adapter.tensors import TensorSpec
-from ..adapter.writer import opened_writer
-from ..errors import MergeError, few, unknown
+from ..adapter.settings import lora_settings, saved_modules
+from ..adapter.wrappers import unwrap
+from ..errors import MergeError, unknown, within
 from ..files import check_space, expand_user, sha256, write_json
 from ..linalg import norm
 from ..outputs import check_target, whole_folder
 from ..threads import Progress, silent
-from .experts import FusedAdapter, fuse, fused_names, fused_settings, group_experts
-from .folder import WEIGHTS, StagedUpdate, staging, write_adapter
+from .experts import NamedUpdate, fuse, join, one_by_one, separate, updates_of
+from .folder import WEIGHTS, PassedOn
+from .opened import copy_companions
 from .report import CONVERSION, DerivedReport, ModuleEnergy
+from .source import read_stored
 
-Lines = list[ModuleEnergy]
+_KEPT = ("auto_mapping", "revision")
+Change = Callable[[Sequence[NamedUpdate], ExpertStorage | None, str], list[NamedUpdate]]
 
 
 def change_layout(
@@ -35,6 +43,7 @@ def change_layout(
     output: str | Path,
     *,
     target: str,
+    base: str | Path | None = None,
     dtype: str,
     force: bool = False,
     progress: Progress = silent,
@@ -45,6 +54,7 @@ def change_layout(
         source: Adapter folder or Hub id.
         output: The folder to write.
         target: A name in LAYOUTS.
+        base: The base model, of which headers alone are read; needed from or to projections.
         dtype: Safetensors name of the result's type.
         force: Replace a conversion that is already there.
         progress: Called after every module.
@@ -54,126 +64,180 @@ def change_layout(
     """
     if target not in LAYOUTS:
         raise unknown("layout of experts", target, LAYOUTS)
-    return LAYOUTS[target](str(source), expand_user(output), dtype, force, progress)
-
-
-def _split(source: str, output: Path, dtype: str, force: bool, progress: Progress) -> DerivedReport:
-    """Write one module per expert."""
-    with ExitStack() as stack:
-        adapter = FusedAdapter.open(source)
-        stack.callback(adapter.opened.close)
-        check_target(output, CONVERSION, [adapter.opened.folder], force=force)
-        folder = stack.enter_context(
-            whole_folder(output, CONVERSION, [adapter.opened.folder], force=force)
-        )
-        inside = stack.enter_context(staging(folder))
-        total = len(adapter.others) + sum(parameter.experts for parameter in adapter.fused)
-        lines, updates = Lines(), []
-        for number, (name, update) in enumerate(adapter.updates(), 1):
-            lines.append(_line(name, update.rank, norm(update)))
-            file = inside / f"{number}.safetensors"
-            updates.append(StagedUpdate.put(update, lines[-1].name, name, file))
-            progress(number, total)
-        raw, base = adapter.config.raw, adapter.config.base
-        written = write_adapter(folder, updates, (), raw=raw, base=base, dtype=dtype)
-        adapter.opened.pass_on(folder)
-        paths, others = adapter.opened.paths, tuple(adapter.opened.other_specs)
-        report = _report(source, base, output, dtype, written.rank, lines, paths)
-        return replace(report, extras=others, notes=written.remarks).written(folder)
-
-
-def _fuse(source: str, output: Path, dtype: str, force: bool, progress: Progress) -> DerivedReport:
-    """Write the factors of all experts in one matrix each."""
+    output = expand_user(output)
     with ExitStack() as stack:
         adapter = Adapter(source)
         stack.callback(adapter.close)
-        if adapter.extras:
-            raise MergeError(
-                f"fully trained parameters next to fused experts: {few(list(adapter.extras))}",
-                where=str(adapter.paths.weights[0]),
-                hint="merge with --extras-in beside first, and keep that file apart",
-            )
-        check_target(output, CONVERSION, [adapter.folder], force=force)
-        names = {module.written: name for name, module in adapter.modules.items()}
-        groups = group_experts(list(names), str(adapter.paths.weights[0]))
-        folder = stack.enter_context(
-            whole_folder(output, CONVERSION, [adapter.folder], force=force)
+        model = Base(str(base), headers_only=True) if base is not None else None
+        if model is not None:
+            stack.callback(model.close)
+        inputs = [adapter.folder, *([model.folder] if model else [])]
+        check_target(output, CONVERSION, inputs, force=force)
+        updates = _renamed(adapter, target, model)
+        folder = stack.enter_context(whole_folder(output, CONVERSION, inputs, force=force))
+        return _write(folder, adapter, updates, output, dtype, progress).written(folder)
+
+
+def _renamed(adapter: Adapter, target: str, base: Base | None) -> list[NamedUpdate]:
+    """Return the updates under the names of a layout, in the order of the file."""
+    updates = updates_of(adapter)
+    layers = {update.expert[2] for update in updates} - {""}
+    if not layers:
+        raise MergeError(
+            "no module of a single expert, and no fused experts",
+            where=str(adapter.paths.weights[0]),
+            hint="merge the adapter as it is",
         )
-        size = max(module.rank for module in adapter.modules.values())
-        lines = _write_fused(folder, adapter, groups, names, size, dtype, progress)
-        paths = [adapter.config.path, *adapter.paths.weights]
-        base = adapter.config.base
-        return _report(source, base, output, dtype, size, lines, paths).written(folder)
+    source = "experts"
+    if layers & GATES or "w2" in layers:
+        source = "projections"
+    elif any(update.wrapped and update.expert[0] for update in updates):
+        source = "fused"
+    if source == target:
+        raise MergeError(
+            f"the experts are in the layout {target} already",
+            where=str(adapter.paths.weights[0]),
+            hint="merge the adapter as it is",
+        )
+    family = None
+    if "projections" in (source, target):
+        family = _family(adapter, base)
+    if source == "projections":
+        assert family is not None
+        updates = join(updates, family)
+    changed = LAYOUTS[target](updates, family, str(adapter.paths.weights[0]))
+    return sorted(changed, key=lambda update: align.natural_key(update.written))
 
 
-def _write_fused(
+def _family(adapter: Adapter, base: Base | None) -> ExpertStorage:
+    """Return how the base stores its experts.
+
+    Raises:
+        MergeError: no base, an unknown family, or a base that the adapter does not fit.
+    """
+    named = adapter.config.base
+    if base is None:
+        raise MergeError(
+            "the file does not say which outputs of gate_up_proj are the gate's; the base does",
+            where=str(adapter.paths.weights[0]),
+            hint=f"--base {named or 'MODEL'}, of which headers alone are read",
+        )
+    if base.family not in EXPERTS:
+        raise unknown("family of mixtures of experts", base.family or "(no model_type)", EXPERTS)
+    fused = [m for m in adapter.modules.values() if m.wrapped and m.wrapped.expert == 0]
+    if misfit := next(filter(None, (misfit_of_experts(base, m) for m in fused)), ""):
+        raise MergeError(
+            misfit,
+            where=f"{adapter.paths.weights[0]}\n{base.folder}",
+            hint="--base is the model that the adapter was trained on",
+        )
+    return EXPERTS[base.family]
+
+
+def _write(
     folder: Path,
     adapter: Adapter,
-    groups: Mapping[tuple[str, str], Sequence[str]],
-    names: Mapping[str, str],
-    rank: int,
-    dtype: str,
-    progress: Progress,
-) -> Lines:
-    """Write weights and settings; return a line for every update."""
-    single = {name for group in groups.values() for name in group}
-    plain = [written for written in names if written not in single]
-    modules = [module for module, _ in groups]
-    units: dict[tuple[str, str], Sequence[str]] = {
-        fused_names(module, parameter, both=modules.count(module) == 2): group
-        for (module, parameter), group in groups.items()
-    }
-    units |= {(lora_name(n, Part.A), lora_name(n, Part.B)): [n] for n in plain}
-    specs = {}
-    for (a, b), group in units.items():
-        d_out, d_in = adapter.modules[names[group[0]]].shape
-        specs[a] = TensorSpec(dtype, (len(group) * rank, d_in))
-        specs[b] = TensorSpec(dtype, (d_out, rank * len(group)))
-    check_space(folder, sum(spec.nbytes for spec in specs.values()))
-    lines = Lines()
-    with opened_writer(folder / WEIGHTS, specs) as writer:
-        for done, ((a, b), group) in enumerate(units.items(), 1):
-            updates = [adapter.factors(names[written]) for written in group]
-            lines += [_line(n, u.rank, norm(u)) for n, u in zip(group, updates, strict=True)]
-            A, B = fuse([update.pad(rank) for update in updates])
-            writer.write(a, A)
-            writer.write(b, B)
-            progress(done, len(units))
-    canonical, base = [layout.canonical(name) for name in plain], adapter.config.base
-    settings = lora_settings(adapter.config.raw, canonical, plain, rank, base, ())
-    write_json(folder / FILE, fused_settings(settings, groups))
-    return lines
-
-
-def _line(name: str, rank: int, size: float) -> ModuleEnergy:
-    return ModuleEnergy(layout.canonical(name), rank, 1.0, size)
-
-
-def _report(
-    source: str,
-    base: str,
+    updates: Sequence[NamedUpdate],
     output: Path,
     dtype: str,
-    rank: int,
-    lines: Lines,
-    paths: Sequence[Path],
+    progress: Progress,
 ) -> DerivedReport:
+    """Write weights and settings, and copy what is next to them."""
+    rank, config = max(update.rank for update in updates), adapter.config
+    extras = _extras(adapter)
+    lines, remarks = _write_tensors(folder / WEIGHTS, updates, extras, rank, dtype, progress)
+    names = [extra.written for extra in extras]
+    settings = lora_settings(
+        config.raw,
+        [line.name for line in lines],
+        [update.written for update in updates],
+        rank,
+        config.base,
+        saved_modules(config.names("modules_to_save"), names),
+        parameters=[update.wrapped for update in updates],
+    )
+    kept = [*_KEPT, *([ROWS] if any(map(is_rows, names)) else [])]
+    write_json(folder / FILE, {**settings, **{k: config.raw[k] for k in kept if config.raw.get(k)}})
+    others = [*adapter.paths.trained, *adapter.paths.beside]
+    copy_companions(adapter.folder, others, (*adapter.modules, *adapter.extras), folder)
+    paths = [config.path, *adapter.paths.weights, *others]
     return DerivedReport(
         kind=CONVERSION,
-        source=source,
-        base=base,
+        source=adapter.label,
+        base=config.base,
         rule="",
         rank=rank,
         dtype=dtype,
         layout=layout.detect(line.name for line in lines),
         modules=tuple(lines),
-        extras=(),
+        extras=tuple(adapter.extras),
         inputs={"adapter": {path.name: sha256(path) for path in paths}},
         output=output,
+        notes=tuple(dict.fromkeys(remarks)),
     )
 
 
-LAYOUTS: Mapping[str, Callable[[str, Path, str, bool, Progress], DerivedReport]] = MappingProxyType(
-    {"experts": _split, "fused": _fuse}
+def _write_tensors(
+    path: Path,
+    updates: Sequence[NamedUpdate],
+    extras: Sequence[PassedOn],
+    rank: int,
+    dtype: str,
+    progress: Progress,
+) -> tuple[list[ModuleEnergy], list[str]]:
+    """Write all tensors; return a line for every update, and remarks on what the type loses."""
+    specs = {full_name(extra.written): extra.spec for extra in extras}
+    for update in updates:
+        specs |= update.tensors.specs(update.shape, rank, dtype)
+    check_space(path.parent, sum(spec.nbytes for spec in specs.values()))
+    lines, remarks = [], []
+    with opened_factors(path, specs) as factors:
+        for number, update in enumerate(updates, 1):
+            exact = update.read()
+            name = layout.canonical(update.written)
+            lines.append(ModuleEnergy(name, exact.rank, 1.0, norm(exact)))
+            written = exact.pad(rank)
+            if dtype == "F16":
+                with within(name):
+                    written, remark = fit_float16(written)
+                remarks += [remark] if remark else []
+            factors.write(update.tensors, written)
+            progress(number, len(updates))
+        for extra in extras:
+            factors.writer.write(full_name(extra.written), extra.read())
+    return lines, remarks
+
+
+def _extras(adapter: Adapter) -> list[PassedOn]:
+    """Return the fully trained parameters of the adapter's own file."""
+    refs = [*adapter.extras.values(), *adapter.bases.values()]
+    return [
+        PassedOn(unwrap(ref.name)[0], ref.spec, partial(read_stored, ref))
+        for ref in refs
+        if ref.file.path in adapter.paths.weights
+    ]
+
+
+def _to_experts(
+    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
+) -> list[NamedUpdate]:
+    return one_by_one(updates)
+
+
+def _to_fused(
+    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
+) -> list[NamedUpdate]:
+    return fuse(updates, where)
+
+
+def _to_projections(
+    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
+) -> list[NamedUpdate]:
+    assert family is not None
+    return separate(updates, family)
+
+
+LAYOUTS: Mapping[str, Change] = MappingProxyType(
+    {"experts": _to_experts, "fused": _to_fused, "projections": _to_projections}
 )
-"""Layouts of experts: one module per expert, and PEFT's target_parameters."""
+"""Layouts of experts; what each makes of updates of single experts, gate and up together."""

@@ -68,7 +68,7 @@ class KindAdapter:
             elif (whole := name.removeprefix("base_model.")) in kind.shared:
                 shared[whole] = ref
             elif any(f".{entry}." in f".{name}." for entry in config.names("modules_to_save")):
-                extras.append(PassedOn(name, ref.spec, partial(_stored, ref)))
+                extras.append(PassedOn(name, ref.spec, partial(read_stored, ref)))
             else:
                 raise MergeError(
                     f"a tensor that {kind.name} of a linear layer does not have",
@@ -140,7 +140,7 @@ def _initial(adapter: Adapter | None, module: str) -> Factors | None:
     return adapter.factors(module)
 
 
-def _stored(ref: TensorRef) -> Tensor:
+def read_stored(ref: TensorRef) -> Tensor:
     """Return a tensor in its own type."""
     if ref.file.path.suffix != ".safetensors":
         return ref.read()

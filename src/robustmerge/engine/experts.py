@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+from ..adapter.expert_families import GATES
 from ..adapter.reader import Adapter
-from ..adapter.wrapped import DOWN, GATE_UP, WrappedParameter
+from ..adapter.wrapped import GATE_UP, WrappedParameter
 from ..errors import MergeError
 
 _SINGLE = re.compile(r"(?P<owner>.+\.experts)\.\d+\.(?P<parameter>[^.]+)")
-_KINDS = {GATE_UP: "together", **dict.fromkeys(("gate_proj", "up_proj", "w1", "w3"), "apart")}
+_KINDS = {GATE_UP: "together", **dict.fromkeys(GATES, "apart")}
 
 
 def plan_wrapping(
@@ -37,11 +37,7 @@ def plan_wrapping(
     parameters: dict[str, set[str]] = defaultdict(set)
     for wrapped in chosen.values():
         parameters[wrapped.module].add(wrapped.parameter)
-    # PEFT wraps in the order in which a module defines its parameters: gate_up_proj, down_proj.
-    return {
-        name: replace(w, depth=int(w.parameter == GATE_UP and DOWN in parameters[w.module]))
-        for name, w in chosen.items()
-    }
+    return {name: w.nested(parameters[w.module]) for name, w in chosen.items()}
 
 
 def expert_notes(adapters: Sequence[Adapter], names: Sequence[str]) -> list[str]:
@@ -75,6 +71,6 @@ def _check_one_layout(
             raise MergeError(
                 f"the experts of {owner} would be in two layouts",
                 where="\n".join(f"{label}   {name}" for name, label in homes.items()),
-                hint="`robustmerge convert A -o B --layout fused` brings an adapter into the "
-                "layout of fused experts; merge those",
+                hint="`robustmerge convert A -o B --layout fused --base MODEL` brings an adapter "
+                "into the layout of fused experts; merge those",
             )
