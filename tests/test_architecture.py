@@ -69,6 +69,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "robustmerge_bench.midi": (
         ("sources",),
         ("images",),
+        ("tasks",),
         ("training",),
         ("__init__",),
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robustmerge.errors import MergeError
 
-from .pieces import Drawing
+from .pieces import Depiction, Drawing
 from .splits import Split, split_of_content
 
 TOPICS: Mapping[str, str] = {
@@ -37,7 +37,7 @@ _VERSION = re.compile(r"(_bw|_r|_?\d+|_)+(?=$|_)")
 class ClipArt:
     """Drawings of all topics, by split."""
 
-    drawings: Mapping[Split, tuple[Drawing, ...]]
+    drawings: Mapping[Split, tuple[Depiction, ...]]
 
 
 def read_clip_art(package: Path) -> ClipArt:

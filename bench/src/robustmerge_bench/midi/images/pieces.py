@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image, ImageFont
 
@@ -17,6 +17,7 @@ LONGEST_NAME = 12  # characters: single everyday words
 FONTS = ("DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold")
 
 
+@runtime_checkable
 class Depiction(Protocol):
     """Something that can be drawn, and the word for it."""
 
@@ -41,6 +42,7 @@ class Drawing:
         """Return the drawing in a square of `size` pixels, with its proportions."""
         with reading(self.file), Image.open(self.file) as image:
             drawing = image.convert("RGBA")
+        drawing = drawing.crop(drawing.getbbox())  # without the margin
         scale = size / max(drawing.size)
         width, height = (max(1, round(side * scale)) for side in drawing.size)
         drawing = drawing.resize((width, height), Image.Resampling.BICUBIC)

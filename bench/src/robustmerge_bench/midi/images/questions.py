@@ -11,6 +11,7 @@ from numpy.random import Generator
 from ...item import Item
 from .compose import COLORS, Composed, compose_drawings, compose_number
 from .pieces import Drawing
+from .splits import Split, split_of_content
 
 CAPTION, NUMBER = "caption", "number"
 DESCRIBE, READ = "Describe the picture.", "Read the number."
@@ -27,14 +28,22 @@ def ask_for_number(image: Composed) -> Item:
     return Item(NUMBER, NUMBER, image.pixels, READ, image.number, (image.number,))
 
 
-def draw_caption(rng: Generator, drawings: Sequence[Drawing]) -> Item:
-    """Compose an image of one or two drawings, and ask for a sentence."""
-    return ask_for_caption(compose_drawings(rng, drawings, int(rng.integers(1, 3))))
+def draw_caption(rng: Generator, drawings: Sequence[Drawing], split: Split = "train") -> Item:
+    """Compose an image of one or two drawings, of a split, and ask for a sentence."""
+    while True:
+        image = compose_drawings(rng, drawings, int(rng.integers(1, 3)))
+        if split_of_content((image.ground, *sorted(name for name, _ in image.things))) == split:
+            return ask_for_caption(image)
 
 
-def draw_number(rng: Generator, fonts: Sequence[Path], digits: int = 3) -> Item:
-    """Write a number, and ask for its digits."""
-    return ask_for_number(compose_number(rng, fonts, digits))
+def draw_number(
+    rng: Generator, fonts: Sequence[Path], split: Split = "train", digits: int = 3
+) -> Item:
+    """Write a number of a split, and ask for its digits."""
+    while True:
+        image = compose_number(rng, fonts, digits)
+        if split_of_content(image.number) == split:
+            return ask_for_number(image)
 
 
 def blind_caption_floor(drawings: int) -> float:
