@@ -71,8 +71,12 @@ def enough_memory(where: str = "") -> Iterator[None]:
         ) from None
 
 
-_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
-"""What torch says of memory, on processors and on accelerators."""
+_MEMORY = re.compile(
+    r"out of memory|not enough memory|can(?:'|no)t allocate memory|can't start new thread",
+    re.IGNORECASE,
+)
+"""What torch says of memory, on processors and on accelerators, and Python where a thread's stack
+finds no room."""
 
 
 @contextmanager

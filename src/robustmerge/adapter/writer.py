@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from ..errors import MergeError
+from ..errors import MergeError, first_line
 from .precision import check_float16
 from .tensors import DTYPES, TensorSpec
 
@@ -95,6 +96,21 @@ class SafetensorsWriter:
     def abandon(self) -> None:
         """Close without the check, after an error."""
         self._file.close()
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn a library's own error for a write that failed into the system's, as on a full disk.
+
+    Raises:
+        OSError: a library could not write in the block.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(
+            errno.EIO, f"the file system took no more of {path.name} ({first_line(error)})"
+        ) from error
 
 
 def round_to_dtype(tensor: Tensor, dtype: str, name: str) -> Tensor:

@@ -5,6 +5,7 @@ Nothing here or in the verbs' signatures imports torch, so that help and usage e
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -138,7 +139,9 @@ def _run(arguments: list[str], errors: Console) -> int:
         with suppress(OSError):
             problem = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
             errors.print("error: ", style="bold red", end="")
-            errors.print(f"cannot write to standard output: {problem}", markup=False)
+            lost = error.errno == errno.ENOENT  # no temporary folder, which is no matter of output
+            what = "cannot make a file" if lost else "cannot write to standard output"
+            errors.print(f"{what}: {problem}", markup=False)
             errors.print("  hint: files that the command wrote are whole; free some space")
         _drop_output()
         return 1

@@ -23,7 +23,7 @@ from ..adapter.precision import fit_float16
 from ..adapter.settings import lora_settings, saved_modules
 from ..adapter.tensor_files import BESIDE
 from ..adapter.tensors import TensorSpec
-from ..adapter.writer import SafetensorsWriter, opened_writer
+from ..adapter.writer import SafetensorsWriter, opened_writer, saving
 from ..errors import within
 from ..factors import Factors
 from ..files import check_space, write_json
@@ -53,7 +53,8 @@ class StagedUpdate:
     def put(cls, factors: Factors, name: str, written: str, file: Path) -> StagedUpdate:
         """Put factors aside, in float32."""
         tensors = {"A": factors.A.float().contiguous(), "B": factors.B.float().contiguous()}
-        save_file(tensors, file)
+        with saving(file):
+            save_file(tensors, file)
         return cls(name, written, factors.shape, factors.rank, file)
 
     def factors(self) -> Factors:

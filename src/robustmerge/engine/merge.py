@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from ..adapter.keys import full_name
 from ..adapter.precision import fit_float16, loses_in_float16, remark_losses
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_files import BESIDE, NON_LORA
-from ..adapter.writer import opened_writer, round_to_dtype
+from ..adapter.writer import opened_writer, round_to_dtype, saving
 from ..errors import MergeError, enough_memory
 from ..files import check_inside, check_space, expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, whole_folder
@@ -187,11 +186,9 @@ def _write_original(plan: MergePlan, folder: Path, losses: list[str]) -> None:
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Save as torch does; turn torch's own error for a full disk into the system's."""
-    try:
+    """Save as torch does."""
+    with saving(path):
         torch.save(tensors, path)
-    except RuntimeError as error:
-        raise OSError(errno.EIO, f"torch failed to write {path.name}") from error
 
 
 def _settings(plan: MergePlan, rank: int) -> dict[str, Any]:

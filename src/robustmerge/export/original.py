@@ -9,7 +9,6 @@ rank and one alpha.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ..adapter.settings import plain_lora
 from ..adapter.source import local_folder, snapshot
 from ..adapter.tensor_files import NON_LORA
 from ..adapter.tensors import DTYPES
+from ..adapter.writer import saving
 from ..checks.family import guess_family
 from ..errors import MergeError, few
 from ..families import ORIGINAL
@@ -184,8 +184,6 @@ def _check_replaced(changes: AdapterChanges, settings: Mapping[str, Any]) -> Non
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Save with torch, whose own error of a full disk becomes the system's again."""
-    try:
+    """Save as torch does."""
+    with saving(path):
         torch.save(tensors, path)
-    except RuntimeError as error:
-        raise OSError(errno.EIO, f"torch failed to write {path.name}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import load, save_file
 
+from ..adapter.writer import saving
 from ..engine.job import ModuleJob
 from ..engine.plan import MergePlan
 from ..engine.polishing import PolishSettings
@@ -60,7 +61,8 @@ def polish_folder(
     if factors is not start:
         for job, a, b in _names(plan):
             tensors[a], tensors[b] = factors[job.name].A, factors[job.name].B
-        save_file(tensors, weights, metadata={"format": "pt"})
+        with saving(weights):
+            save_file(tensors, weights, metadata={"format": "pt"})
     return facts
 
 
