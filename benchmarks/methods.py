@@ -25,7 +25,7 @@ from processes import peak, start_ready
 HERE = Path(__file__).parent
 LAYERS = 32
 PATIENCE = 45.0
-"""Seconds up to which the whole model is merged."""
+"""Seconds up to which the whole model is merged, unless others are given."""
 
 Entry = tuple[str, dict[str, str]]
 Measured = dict[str, Any]
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
     parser.add_argument("--only", nargs="*", help="measure these again, into the present results")
+    parser.add_argument("--patience", type=float, default=PATIENCE, metavar="SECONDS")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
     parser.add_argument("--table", type=Path, default=HERE.parent / "docs" / "costs.md")
     parser.add_argument("--rivals", action="store_true", help="with --only: PEFT and mergekit, too")
@@ -45,7 +46,7 @@ def main() -> None:
         (folder / "adapter_model.safetensors").read_bytes()
     rows: list[Measured] = []
     for name, settings in entries(arguments.only):
-        row = measure(name, settings, layer, whole, arguments.folder)
+        row = measure(name, settings, layer, whole, arguments)
         rows.append({**row, "units": row["seconds"] / (rows or [row])[0]["seconds"]})
         print(json.dumps(rows[-1]), flush=True)
     if arguments.only:
@@ -86,15 +87,19 @@ def entries(only: list[str] | None) -> list[Entry]:
 
 
 def measure(
-    name: str, settings: dict[str, str], one_layer: list[Path], whole: list[Path], folder: Path
+    name: str,
+    settings: dict[str, str],
+    one_layer: list[Path],
+    whole: list[Path],
+    arguments: argparse.Namespace,
 ) -> Measured:
-    """Measure one layer, and the whole model if that takes no longer than PATIENCE."""
-    output = folder / "merged-method"
+    """Measure one layer, and the whole model if that should take no longer than the patience."""
+    output = arguments.folder / "merged-method"
     layer = run(name, settings, one_layer, output)
-    row = {"method": name, **settings, "exact": layer["seconds"] * LAYERS < PATIENCE}
+    row = {"method": name, **settings, "exact": layer["seconds"] * LAYERS < arguments.patience}
     if row["exact"]:
         return {**row, **run(name, settings, whole, output)}
-    return {**row, **layer, "seconds": layer["seconds"] * LAYERS}
+    return {**row, **layer, **{each: layer[each] * LAYERS for each in ("seconds", "cpu")}}
 
 
 def run(name: str, settings: dict[str, str], adapters: list[Path], output: Path) -> Measured:
@@ -122,15 +127,17 @@ HEAD = """\
 
 Written by `make bench-methods`: 8 adapters of rank 16 with the shapes of LLaVA-7B (224 modules, 640
 MB), merged to rank 16 on {cores} cores; reading, writing and hashing included. ~ is one layer of
-32, times 32. Memory is beyond what the imports take. Times change with the machine, which is why
-the unit is next to them; methods measured later are in units of their own run.
+32, times 32. Memory is beyond what the imports take. Times change with the machine and what else
+it does, which is why the unit and the CPU time are next to them; methods measured later, such as
+drift on a busy machine, are in units of their own run.
 
 Memory does not grow with the model. In space delta a worker holds the merged delta of its module
 (180 MB for 4096 x 11008) and bands of 8 MB per adapter; in knots it holds T R d_in numbers (45 MB
 there); in the others, the factors and what is as small.
+But drift keeps 2 MB a layer of its first pass.
 
-| method | space | seconds | x task-arithmetic | memory, MB |
-| --- | --- | ---: | ---: | ---: |
+| method | space | seconds | x task-arithmetic | CPU, s | memory, MB |
+| --- | --- | ---: | ---: | ---: | ---: |
 """
 
 PEFT = """
@@ -158,7 +165,7 @@ def markdown(results: Measured) -> str:
         about = "" if row["exact"] else "~"
         text += (
             f"| {row['method']} | {row.get('space', '')} | {about}{row['seconds']:.0f} "
-            f"| {row['units']:.1f} | {row['megabytes']:.0f} |\n"
+            f"| {row['units']:.1f} | {about}{row['cpu']:.0f} | {row['megabytes']:.0f} |\n"
         )
     for name, head in (("peft", PEFT), ("mergekit", MERGEKIT)):
         text += head

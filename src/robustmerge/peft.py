@@ -127,7 +127,7 @@ def add_merged_adapter(
     run = _start(recipe, layers, model, processor)
     run.survey(silent)
     uniform = run.rank(silent)
-    merged = [run.stored(module) for module in run.modules(uniform, progress)]
+    merged = list(run.modules(uniform, progress))
     facts = run.facts()
     with _nothing_else_changed(model, adapter_name):
         model.add_adapter(adapter_name, _settings(model, recipe.adapters[0], layers, uniform))

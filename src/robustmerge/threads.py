@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -89,6 +90,17 @@ def _keep_freed_memory() -> None:
     handed back and claimed again, page by page, costs a tenth of a merge.
     """
     torch.empty(31 << 20, dtype=torch.uint8)  # 31 MiB, just below the 32 that count
+
+
+def hand_back_freed_memory() -> None:
+    """Have the C library return freed memory to the system, where it is one that can.
+
+    glibc keeps what a thread frees for this thread. After a pass in the main thread, the workers of
+    the next one would need as much again.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _single() -> None:

@@ -622,15 +622,15 @@ MERGING = (
     _plant(
         "the drift of one start is measured from zero",
         "methods/regression/_starts.py::drifts",
-        "A - _mean_start(stack, starts.groups, t)",
+        "A - means[starts.groups[t], f.rank]",
         "A",
         "tests/methods/test_drift.py",
     ),
     _plant(
         "the mean start is that of all adapters",
         "methods/regression/_starts.py::_mean_start",
-        "g == groups[t] and f.rank == stack.factors[t].rank",
-        "f.rank == stack.factors[t].rank",
+        "g == group and f.rank == rank",
+        "f.rank == rank",
         "tests/methods/test_drift.py",
     ),
     _plant(

@@ -19,11 +19,11 @@ from ..adapter import layout
 from ..adapter.config import FILE
 from ..adapter.factor_writer import opened_factors
 from ..adapter.keys import full_name
-from ..adapter.precision import fit_float16, loses_in_float16, remark_losses
+from ..adapter.precision import loses_in_float16, remark_losses
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_files import BESIDE, NON_LORA
 from ..adapter.writer import opened_writer, round_to_dtype, saving
-from ..errors import MergeError, enough_memory
+from ..errors import enough_memory
 from ..files import check_inside, check_space, expand_user, sha256, write_json
 from ..outputs import ResultKind, check_target, whole_folder
 from ..threads import Progress, silent
@@ -32,7 +32,7 @@ from .extras import Extra, ExtrasPlan
 from .plan import MergePlan, make_plan
 from .recipe import Recipe
 from .report import MergeReport, ModuleReport
-from .run import MergedModule, MergeRun
+from .run import MergeRun
 from .runner import polish_merge, start_run
 from .tokens import united_rows
 
@@ -123,9 +123,7 @@ def _write_tensors(
     reports = []
     with opened_factors(folder / WEIGHTS, specs) as factors:
         for merged in run.modules(rank, progress):
-            with _naming(merged):
-                merged = _rounded(merged, plan.dtype)
-                factors.write(merged.job.tensors, merged.factors)
+            factors.write(merged.job.tensors, merged.factors)
             reports.append(ModuleReport.of(merged))
         for extra in extras.in_adapter:
             factors.writer.write(full_name(extra.written), _merge_extra(extras, extra, losses))
@@ -138,19 +136,6 @@ def _write_more(plan: MergePlan, folder: Path, losses: list[str]) -> None:
         _write_beside(plan.extras, folder, losses)
     elif plan.layout == layout.LLAVA:
         _write_original(plan, folder, losses)
-
-
-def _rounded(merged: MergedModule, dtype: str) -> MergedModule:
-    """Return a module whose factors suit the output's type, with a remark on what that loses.
-
-    Raises:
-        MergeError: nearly all of it is lost
-    """
-    if dtype != "F16":
-        return merged
-    factors, remark = fit_float16(merged.factors)
-    notes = (*merged.notes, remark) if remark else merged.notes
-    return replace(merged, factors=factors, notes=notes)
 
 
 def _merge_extra(extras: ExtrasPlan, extra: Extra, losses: list[str]) -> Tensor:
@@ -228,12 +213,3 @@ def _hashes(plan: MergePlan) -> Iterator[list[Future[dict[str, str]]]]:
         ]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _naming(merged: MergedModule) -> Iterator[None]:
-    """Errors about a merged tensor name the module by the name the user knows."""
-    try:
-        yield
-    except MergeError as error:
-        raise MergeError(error.problem, where=merged.job.name, hint=error.hint) from None

@@ -7,20 +7,29 @@ workers. Memory: a few modules' factors per worker, whatever the number of modul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ..adapter.precision import fit_float16
 from ..adapter.reader import Adapter
+from ..adapter.writer import round_to_dtype
 from ..errors import MergeError
 from ..factors import Dense, Factors, Stack, Update, noted
 from ..linalg import concat, fit, norm, rank_for_energy
 from ..scale_rules import Sizes
 from ..steps import Measure
 from ..steps.scale import measure
-from ..threads import Progress, count_cores, limit_threads, parse_device, run_side_by_side
+from ..threads import (
+    Progress,
+    count_cores,
+    hand_back_freed_memory,
+    limit_threads,
+    parse_device,
+    run_side_by_side,
+)
 from .job import ModuleJob
 from .plan import MergePlan
 
@@ -109,6 +118,7 @@ class MergeRun:
 
         with limit_threads():
             result = survey(stacks, parameters)
+        hand_back_freed_memory()
         if result is not None:
             self._surveyed = {"surveyed": result}
 
@@ -162,14 +172,31 @@ class MergeRun:
         return max(self._each(needed, self.plan.jobs, progress))
 
     def modules(self, rank: int, progress: Progress) -> Iterator[MergedModule]:
-        """Merge every module, in the plan's order."""
+        """Merge every module, in the plan's order and in the type of the output."""
 
         def merge(job: ModuleJob) -> MergedModule:
             update, scale, notes = self._update(job)
             factors, energy = fit(update, rank)
-            return MergedModule(job, factors, scale, energy, notes)
+            return self.stored(MergedModule(job, factors, scale, energy, notes))
 
         return self._each(merge, self.plan.jobs, progress)
+
+    def stored(self, merged: MergedModule) -> MergedModule:
+        """Return a module in the output's type, with a remark on what float16 loses.
+
+        Raises:
+            MergeError: a value that does not fit, or nearly all of the update is lost
+        """
+        job, dtype, remark = merged.job, self.plan.dtype, ""
+        try:
+            factors = merged.factors
+            if dtype == "F16":
+                factors, remark = fit_float16(factors)
+            A, B = (round_to_dtype(side, dtype, job.name) for side in (factors.A, factors.B))
+        except MergeError as error:
+            raise MergeError(error.problem, where=job.name, hint=error.hint) from None
+        notes = (*merged.notes, remark) if remark else merged.notes
+        return replace(merged, factors=Factors(A, B), notes=notes)
 
     def facts(self) -> RunFacts:
         """Return what a finished run has to report beyond its modules."""

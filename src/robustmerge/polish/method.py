@@ -66,7 +66,7 @@ class DistillRun(MergeRun):
             trained = factors[job.name].scaled(float(job.scale))
             if trained.rank != rank:  # a start to which no step was better
                 trained, _ = fit(trained, rank)
-            yield MergedModule(job, trained, float(job.scale), 1.0, ())
+            yield self.stored(MergedModule(job, trained, float(job.scale), 1.0, ()))
 
     def _starts(self, rank: int) -> dict[str, Factors]:
         """Return every module's update before the first step."""

@@ -80,7 +80,7 @@ class LiveRelayRun(LiveRun):
             progress,
         )
         self._facts = self._order.report(result)
-        yield from self._order.modules(self.plan.jobs, result)
+        yield from map(self.stored, self._order.modules(self.plan.jobs, result))
 
     def _check(self, recipe: Recipe, method: methods.Method) -> None:
         check_samples(recipe, method)

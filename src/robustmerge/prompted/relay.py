@@ -51,7 +51,7 @@ class RelayRun(MergeRun):
             progress,
         )
         self._facts = self.order.report(result)
-        yield from self.order.modules(self.plan.jobs, result)
+        yield from map(self.stored, self.order.modules(self.plan.jobs, result))
 
     def _session(self, base: str, rank: int) -> RelaySession:
         settings = self.order.settings

@@ -33,6 +33,7 @@ from ...errors import MergeError
 from ...factors import Factors, Stack
 from ...families import ModuleInput
 from ...linalg import compact_svd
+from ...threads import hand_back_freed_memory
 from ._starts import AssumedStart, Starts, drifts
 
 Proxy = Literal["drift", "rows", "none"]
@@ -108,6 +109,8 @@ def survey(
             rows = _rows_of_stream(waiting.pop(stream), starts, settings)
             # Copied when the long rows are gone: what stays must not lie between them in memory.
             inputs |= {module: of.copy() for module, of in rows.items()}
+            if len(rows) > 1:  # about once a layer; it takes 50 ms
+                hand_back_freed_memory()
     return ModelSurvey(starts, inputs)
 
 
@@ -146,14 +149,14 @@ def _rows_of_stream(
         for t, kind in enumerate(starts.kinds):
             moved = torch.cat([drift[m][t] for m in alike])
             known = settings.proxy == "drift" and kind == "shared" and bool(moved.any())
-            rows.append((moved if known else _rows_of([factors[m][t] for m in alike]), known))
+            of = moved if known else _rows_of([factors[m][t] for m in alike])
+            rows.append((of @ inside, known))  # at once, since the long rows are the most memory
         common = None
         if settings.proxy == "drift" and not all(known for _, known in rows):
             every = torch.cat([*chain(*(drift[m] for m in others))])
             common = _above_median(every @ inside, width)
-        result[module] = InputRows(
-            tuple(of @ inside for of, _ in rows), tuple(known for _, known in rows), common, width
-        )
+        short, known_of = zip(*rows, strict=True)
+        result[module] = InputRows(short, known_of, common, width)
     return result
 
 

@@ -99,10 +99,15 @@ def _find_groups(cosines: Float[Tensor, "task task"]) -> tuple[int, ...]:
 def drifts(stack: Stack, starts: Starts) -> tuple[Float[Tensor, "rank d_in"], ...]:
     """Return what training added to each A of a module, as far as it can be known."""
     rows: list[Tensor] = []
+    ranks = zip(starts.groups, stack.ranks, starts.kinds, strict=True)
+    means = {
+        (group, rank): _mean_start(stack, starts.groups, group, rank)
+        for group, rank in {(g, r) for g, r, kind in ranks if kind == "shared"}
+    }
     for t, f in enumerate(stack.factors):
         A = f.A.double()
         if starts.kinds[t] == "shared":
-            moved = A - _mean_start(stack, starts.groups, t)
+            moved = A - means[starts.groups[t], f.rank]
             rows.append(moved if moved.norm() > ROUNDING * A.norm() else torch.zeros_like(A))
         elif starts.kinds[t] == "independent":
             rows.append(expected_drift(A))
@@ -111,9 +116,11 @@ def drifts(stack: Stack, starts: Starts) -> tuple[Float[Tensor, "rank d_in"], ..
     return tuple(rows)
 
 
-def _mean_start(stack: Stack, groups: Sequence[int], t: int) -> Float[Tensor, "rank d_in"]:
+def _mean_start(
+    stack: Stack, groups: Sequence[int], group: int, rank: int
+) -> Float[Tensor, "rank d_in"]:
     pairs = zip(stack.factors, groups, strict=True)
-    alike = [f.A for f, g in pairs if g == groups[t] and f.rank == stack.factors[t].rank]
+    alike = [f.A for f, g in pairs if g == group and f.rank == rank]
     return torch.stack(alike).double().mean(0)
 
 
