@@ -81,8 +81,8 @@ def test_it_begins_at_the_scale_as_it_is_and_at_all_rules(root: Path, norms: Nor
             distinct.append(factor)
     assert drawn == distinct[:5]
     assert [trial["start"] for trial in report.trials] == [0, 1, 2, 3, 4]
-    assert report.spent["merges"] == 1
-    assert report.spent["rescaled"] == 6  # the last for the held-out score at the start
+    assert report.spent["merges"] == 2  # the last for the held-out score at the start
+    assert report.spent["rescaled"] == 5
 
 
 def test_the_best_is_written_as_recipe_and_merge(root: Path, norms: Norms) -> None:
@@ -106,6 +106,12 @@ def test_the_best_is_written_as_recipe_and_merge(root: Path, norms: Norms) -> No
     assert record["held_out"]["best"].keys() == {"whole", "half"}
     norm = float(next(iter(deltas(out / "merged").values())).norm())
     assert record["held_out"]["best"]["whole"] == pytest.approx(-abs(norm - 33.0))
+
+
+def test_a_best_that_is_the_start_has_its_held_out_score(root: Path, norms: Norms) -> None:
+    report = tune(root, 1, search=["scale"], recipe={"method": "average", "dtype": "float16"})
+    assert report.best == report.start
+    assert report.held_out == report.held_out_start
 
 
 def running_best(trials: Any) -> Iterator[tuple[int, float]]:

@@ -199,12 +199,10 @@ def _write_best(work: Search, output: Path, device: str, workers: int | None) ->
 
 
 def _held_out(work: Search, merged: Path) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Score the best merge as it is written, and the starting one, on what no trial has seen."""
+    """Score the best merge and the starting one, both as written, on what no trial has seen."""
     if "held-out" not in work.objective.splits:
         return {}, {}
-    start = work.space.starts[0]
-    with work.store.merged(start) as folder:
-        before = scores_of(work.objective, folder)
+    before = scores_of(work.objective, work.store.as_written(work.space.starts[0]))
     return scores_of(work.objective, merged), before
 
 

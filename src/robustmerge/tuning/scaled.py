@@ -87,6 +87,17 @@ class MergeStore:
         self.spent.seconds += perf_counter() - begin
         yield folder
 
+    def as_written(self, recipe: Recipe) -> Path:
+        """Return the folder of a recipe's merge in its own type, which stays for a while.
+
+        Raises:
+            MergeError: the recipe cannot be merged.
+        """
+        begin = perf_counter()
+        folder = self._merge(trimmed(recipe))
+        self.spent.seconds += perf_counter() - begin
+        return folder
+
     def _merge(self, recipe: Recipe) -> Path:
         key = json.dumps(recipe.to_dict(), sort_keys=True)
         if key not in self._merges:
