@@ -133,14 +133,14 @@ def saved_modules(
         if any(part in name for part in ("trainable_tokens_delta", ".base_layer.", MAGNITUDE)):
             continue
         parts = name.split(".")[:-1]
-        entry = next((e for e in listed if _covers(e, parts)), None)
-        if entry is None and not any(_covers(e, parts) for e in parts_of):
+        entry = next((e for e in listed if selects(e, parts)), None)
+        if entry is None and not any(selects(e, parts) for e in parts_of):
             entry = next((p for p in parts if p in layout.CONNECTORS), None)
         modules_to_save.append(entry or ".".join(parts))
     return list(dict.fromkeys(modules_to_save))
 
 
-def _covers(entry: str, parts: list[str]) -> bool:
+def selects(entry: str, parts: list[str]) -> bool:
     """Decide as PEFT does whether an entry selects a module or one around it: by its last letters.
 
     So `norm` selects input_layernorm, too.
@@ -157,7 +157,7 @@ def _whole_entries(first: Adapter, extras: Iterable[str]) -> list[str]:
     gone = [name.split(".")[:-1] for name in first.extras if name not in kept]
     gone += [key.module.split(".") for key, _ in first.left_out if key.part is Part.FULL]
     entries = first.config.names("modules_to_save")
-    return [e for e in entries if not any(_covers(e, module) for module in gone)]
+    return [e for e in entries if not any(selects(e, module) for module in gone)]
 
 
 def _targets(canonical: Sequence[str], written: Sequence[str], *, vision: bool) -> list[str]:

@@ -16,6 +16,7 @@ from ..adapter import layout
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
 from ..adapter.reader import Adapter
+from ..adapter.settings import selects
 from ..adapter.tensor_ref import TensorRef
 from ..errors import MergeError
 from ..factors import Factors
@@ -67,7 +68,7 @@ class KindAdapter:
                 modules[match[1]][match[2]] = ref
             elif (whole := name.removeprefix("base_model.")) in kind.shared:
                 shared[whole] = ref
-            elif any(f".{entry}." in f".{name}." for entry in config.names("modules_to_save")):
+            elif any(selects(e, name.split(".")[:-1]) for e in config.names("modules_to_save")):
                 extras.append(PassedOn(name, ref.spec, partial(read_stored, ref)))
             else:
                 raise MergeError(
