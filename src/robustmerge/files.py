@@ -8,7 +8,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _FIX = "fix the file or download it again"
 _CACHE = "snapshots"
 """The folder of a repository in the Hub's cache that holds its revisions."""
 _LARGEST = 256_000_000  # bytes
+_HEAD = 4096  # bytes
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems that do not support an operation at all."""
 
@@ -171,13 +173,60 @@ def _replace_file(path: Path, content: str | bytes) -> None:
     if isinstance(content, str):
         # A path in it need not be UTF-8; escaped, it is still the same path in JSON.
         content = content.encode("utf-8", "backslashreplace")
+    with _replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden name, which is renamed to `path` when the block ends well."""
     partial = hidden(path)
     try:
-        partial.write_bytes(content)
+        yield partial
         flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: Path, mark: bytes, *, force: bool) -> Iterator[Path]:
+    """Yield a hidden name for a file that a user names; it appears whole or not at all.
+
+    Args:
+        path: The file; folders above it are made.
+        mark: Bytes within the first _HEAD of every file of this kind, and hardly of any other.
+        force: Whether an earlier file of this kind may be replaced.
+
+    Raises:
+        MergeError: another file is there, or the file cannot be written.
+    """
+    with writing(path):
+        check_file(path, mark, force=force)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(path) as partial:
+            yield partial
+
+
+def check_file(path: Path, mark: bytes, *, force: bool) -> None:
+    """Check before any work that `whole_file` may write a file.
+
+    Raises:
+        MergeError: something is there that may not be replaced.
+    """
+    with writing(path):
+        if not path.exists():
+            return
+        own = False
+        if path.is_file():
+            with path.open("rb") as file:
+                own = mark in file.read(_HEAD)
+    if not own or not force:
+        raise MergeError(
+            "the output exists" + ("" if own else " and was not written by this program"),
+            where=str(path),
+            hint="choose another name" + (", or --force to replace it" if own else ""),
+        )
 
 
 def hidden(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
     python llama_client.py base FOLDER GGUF           convert a base
     python llama_client.py adapter BASE GGUF ADAPTER  convert, load, and compare the next token
+    python llama_client.py converted BASE GGUF ADAPTER FILE  the same with a file that is converted
 
 The next token's log-probabilities after one prompt are compared with those of transformers and
 PEFT, with the adapter and without. A crash of the program is that of this process.
@@ -114,7 +115,9 @@ def main() -> None:
     base, gguf, adapter = map(Path, sys.argv[2:5])
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "adapter.gguf"
-        if stopped := convert_adapter(base, adapter, target):
+        if sys.argv[1] == "converted":
+            target = Path(sys.argv[5])
+        elif stopped := convert_adapter(base, adapter, target):
             print(f"RESULT the converter stops: {stopped}")
             return
         held, wanted = count(target), len(load_file(adapter / "adapter_model.safetensors"))

@@ -31,6 +31,8 @@ SETTINGS = {
     "mm_vision_tower": "openai/clip-vit-large-patch14-336",
     "vocab_size": 20,
 }
+FORMER = [e for e in EXPORTERS.values() if e.layout in get_args(LayoutName)]
+"""The formats that the former option knew."""
 PROJECTOR = {
     f"model.multi_modal_projector.linear_{n}.{leaf}": torch.randn(*shape)
     for n in (1, 2)
@@ -193,10 +195,10 @@ def test_refused_without_a_trace(tmp_path: Path) -> None:
 
 def test_the_command_takes_every_format() -> None:
     assert get_args(FormatName) == tuple(EXPORTERS)
-    assert get_args(LayoutName) == tuple(exporter.layout for exporter in EXPORTERS.values())
+    assert len(FORMER) == len(get_args(LayoutName))
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS.values(), ids=lambda exporter: exporter.name)
+@pytest.mark.parametrize("exporter", FORMER, ids=lambda exporter: exporter.name)
 def test_the_former_option_still_works(
     exporter: Exporter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,4 +226,4 @@ def test_one_format_is_named(tmp_path: Path) -> None:
     for options in ([], ["--format", "full", "--layout", "full"]):
         code, errors = command("export", folder, "-o", tmp_path / "out", *options)
         assert code == 1
-        assert "--format embedded, --format original or --format full" in errors
+        assert "--format original, --format full or --format gguf" in errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import plant as _plant
 
 _QUANTIZED = "tests/export/test_quantized.py"
+_GGUF = "tests/export/test_gguf.py"
 
 TRUST = (
     _plant(
@@ -112,5 +113,34 @@ TRUST = (
         '"weight_map": dict(sorted(shards.items()))',
         '"weight_map": {**index["weight_map"], **shards}',
         _QUANTIZED,
+    ),
+    # Adapters for llama.cpp
+    _plant(
+        "the halves of a head change places",
+        "export/architectures.py::LanguageModel.reorder",
+        "B.view(heads, 2, len(B) // heads // 2, -1).transpose(1, 2)",
+        "B.view(heads, len(B) // heads // 2, 2, -1).transpose(1, 2)",
+        _GGUF,
+    ),
+    _plant(
+        "keys are ordered by the heads of queries",
+        "export/architectures.py::LanguageModel.reorder",
+        '"k_proj": self.key_heads',
+        '"k_proj": self.heads',
+        _GGUF,
+    ),
+    _plant(
+        "scalings are those of the largest rank",
+        "export/gguf_file.py::stored_factors",
+        "scale = module.scaling * weight.rank / alpha",
+        "scale = module.scaling * module.rank / alpha",
+        _GGUF,
+    ),
+    _plant(
+        "scalings by module are lost",
+        "export/gguf_file.py::stored_factors",
+        "right = right if scale == 1 else right * scale",
+        "pass",
+        _GGUF,
     ),
 )

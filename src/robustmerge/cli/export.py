@@ -15,7 +15,7 @@ from .rows import LabeledRow, print_rows
 if TYPE_CHECKING:  # it imports torch
     from ..export import ExportReport
 
-FormatName = Literal["embedded", "original", "full"]
+FormatName = Literal["embedded", "original", "full", "gguf"]
 """The names of `export.EXPORTERS`, which takes torch to import; a test holds them to it."""
 
 LayoutName = Literal["embedded", "llava", "full"]
@@ -31,6 +31,7 @@ def export(
     layout: Annotated[LayoutName | None, Parameter(show=False)] = None,
     base: str | None = None,
     copy: Annotated[bool, Parameter(negative="")] = False,
+    leave_out: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     json: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -46,14 +47,21 @@ def export(
     the sum with the rounded weights, which the adapter was trained on if that was its base. --base
     with the original model gives the sum with the original weights.
 
+    gguf: one file for llama.cpp, which adds it to its own file of the base: --lora OUT.gguf. It
+    takes updates of the language model; all else is refused, or lost by --leave-out. Needs
+    robustmerge[gguf].
+
     Args:
         adapter: Adapter folder or Hub id.
-        output: Folder to write. It appears whole or not at all.
+        output: Folder to write, for gguf the file. It appears whole or not at all.
         format_: Which of the formats.
         layout: The former name of --format, whose `original` it calls `llava`.
         base: The base model, a folder or Hub id; what the adapter itself names unless given. For
-            original: the original model, of which only config.json is read.
+            original: the original model. Of this and of gguf's only config.json is read.
         copy: For embedded: copy the base's files, so that the folder can be moved elsewhere.
+        leave_out: For gguf: modules and fully trained parameters to leave out, as a shell pattern
+            of their names such as '*vision_tower*'; may be given several times. What that loses is
+            shown.
         json: Print the result as JSON.
         force: Replace an export that is already there.
     """
@@ -63,7 +71,14 @@ def export(
 
     with progress_bar("changing tensors") as progress:
         report = export_adapter(
-            adapter, output, format=name, base=base, copy=copy, force=force, progress=progress
+            adapter,
+            output,
+            format=name,
+            base=base,
+            copy=copy,
+            force=force,
+            progress=progress,
+            leave_out=leave_out,
         )
     if json:
         print(json_format.dumps({"output_folder": str(output), **report.record()}, indent=2))
@@ -81,7 +96,7 @@ def _format_name(name: FormatName | None, layout: LayoutName | None) -> str:
         raise MergeError(
             "no format" if name is None else "--layout is the former name of --format",
             where="--format" if name is None else f"--format {name} --layout {layout}",
-            hint="--format embedded, --format original or --format full",
+            hint="--format embedded, --format original, --format full or --format gguf",
         )
     if name is not None:
         return name
@@ -105,6 +120,7 @@ def _print(report: ExportReport, output: Path) -> None:
         rows.append(LabeledRow("head", "has a weight of its own now, apart from the embeddings"))
     if report.onto:
         rows.append(LabeledRow("added to", report.onto))
+    rows += [LabeledRow("left out", lost) for lost in report.left_out]
     rows.append(LabeledRow("written to", str(output)))
     print_rows(Console(soft_wrap=True, highlight=False), rows)
     print(f"\nnext: {report.usage(output)}")

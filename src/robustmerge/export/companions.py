@@ -45,6 +45,16 @@ def read_settings(base: Base) -> dict[str, Any]:
     return read_json(check_inside(base.folder / SETTINGS, base.folder))
 
 
+def settings_file(source: str) -> Path:
+    """Return the config.json of a base of which nothing else is needed.
+
+    Raises:
+        MergeError: there is none, or it cannot be fetched.
+    """
+    folder = local_folder(source) or Path(snapshot(source, source, None, [SETTINGS]))
+    return check_inside(folder / SETTINGS, folder)
+
+
 def weight_files(base: Base) -> list[Path]:
     """Return the weights' files."""
     return sorted({ref.file.path for ref in base.tensors.values()})

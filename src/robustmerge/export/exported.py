@@ -5,7 +5,7 @@ A format is a row of EXPORTERS: a new one is a module that fills a folder, and i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +16,19 @@ from .._version import __version__
 from ..adapter.base import Base
 from ..adapter.config import AdapterConfig
 from ..adapter.quantized import dequantized
+from ..adapter.reader import Adapter
 from ..adapter.source import locate
+from ..engine.left_out import left_out_warnings, measure_left_out
 from ..errors import MergeError, enough_memory, unknown
-from ..files import expand_user, sha256, write_json
+from ..files import expand_user, read_json, sha256, write_json
 from ..outputs import ResultKind, check_target, list_files, whole_folder
 from ..threads import Progress, silent
 from . import full, original
 from .changes import AdapterChanges, open_changes
-from .companions import open_base
+from .companions import open_base, settings_file
 from .embedded import write_embedded
+from .gguf_file import check_output, write_gguf
+from .llama_cpp import plan_gguf
 from .quantized import describe_sum
 
 RECORD = "export.json"
@@ -45,6 +49,7 @@ class ExportReport:
         sha256: Hashes of the adapter's files.
         text_only: Whether the base is a language model without vision.
         onto: Of a full export: which weights the updates were added to.
+        left_out: What was lost by `leave_out`, in words.
     """
 
     format: str
@@ -56,13 +61,15 @@ class ExportReport:
     sha256: dict[str, str]
     text_only: bool = False
     onto: str = ""
+    left_out: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return it as export.json has it, where the format is still called layout."""
         fields = asdict(self)
         del fields["format"], fields["text_only"]
-        if not self.onto:
-            del fields["onto"]
+        for name in ("onto", "left_out"):
+            if not fields[name]:
+                del fields[name]
         layout = EXPORTERS[self.format].layout
         return {"robustmerge": __version__, "layout": layout, **fields}
 
@@ -81,6 +88,7 @@ class ExportJob:
     copy: bool
     force: bool
     progress: Progress
+    leave_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,7 @@ class Exporter:
         run: Writes the folder.
         usage: Says how the folder is used.
         links: Whether files of the base are linked, or copied if the user wants that.
+        parts: Whether modules and parameters may be left out.
     """
 
     name: str
@@ -100,6 +109,7 @@ class Exporter:
     run: Callable[[ExportJob], ExportReport]
     usage: Callable[[ExportReport, Path], str]
     links: bool = False
+    parts: bool = False
 
 
 @enough_memory()
@@ -112,18 +122,21 @@ def export_adapter(
     copy: bool = False,
     force: bool = False,
     progress: Progress = silent,
+    leave_out: Sequence[str] = (),
 ) -> ExportReport:
-    """Write an adapter in another format; the folder appears whole or not at all.
+    """Write an adapter in another format; the folder or file appears whole or not at all.
 
     Args:
         source: Adapter folder or Hub id.
-        output: The folder to write.
+        output: The folder to write; for `gguf`, the file.
         format: A name in EXPORTERS.
         base: The base model, a folder or Hub id; what the adapter names as its base unless given.
-            For `original`, the original model, whose config.json alone is read.
+            For `original`, the original model. Of this and of that of `gguf`, config.json alone is
+            read.
         copy: For `embedded`: copy the base's files instead of linking them.
         force: Replace an export that is already there.
-        progress: Called after every changed tensor of a `full` export.
+        progress: Called after every changed tensor of a `full` export, every weight of a `gguf`.
+        leave_out: For `gguf`: shell patterns of modules and parameters that are lost knowingly.
 
     Raises:
         MergeError: something that the user can fix; nothing was written.
@@ -135,7 +148,15 @@ def export_adapter(
         raise MergeError(
             f"nothing is linked in the format {format}", where="--copy", hint="leave it out"
         )
-    return exporter.run(ExportJob(source, expand_user(output), base, copy, force, progress))
+    if leave_out and not exporter.parts:
+        raise MergeError(
+            f"nothing is left out in the format {format}",
+            where="--leave-out",
+            hint="robustmerge merge ADAPTER -o OUT -m task-arithmetic --leave-out PATTERN does it",
+        )
+    return exporter.run(
+        ExportJob(source, expand_user(output), base, copy, force, progress, leave_out)
+    )
 
 
 def _export_embedded(job: ExportJob) -> ExportReport:
@@ -177,6 +198,28 @@ def _export_original(job: ExportJob) -> ExportReport:
             return _record(folder, "original", changes, base)
 
 
+def _export_gguf(job: ExportJob) -> ExportReport:
+    check_output(job.output, force=job.force)
+    with closing(Adapter(job.source, leave_out=job.leave_out)) as adapter:
+        base = job.base or _named_base(job.source, adapter.config)
+        path = settings_file(base)
+        plan = plan_gguf(adapter, read_json(path), str(path))
+        lost = measure_left_out([adapter], job.leave_out)
+        files = [adapter.config.path, *(file.path for file in (*adapter.files, *adapter.beside))]
+        report = ExportReport(
+            "gguf",
+            adapter.label,
+            base,
+            len(adapter.modules),
+            (),
+            False,
+            {file.name: sha256(file) for file in files},
+            left_out=tuple(left_out_warnings([adapter], lost)),
+        )
+        write_gguf(adapter, plan, job.output, job.progress, force=job.force)
+        return report
+
+
 @contextmanager
 def _open_inputs(job: ExportJob) -> Iterator[tuple[Base, AdapterChanges]]:
     """Open base and adapter, and check that the output is neither."""
@@ -202,11 +245,7 @@ def _inputs(changes: AdapterChanges, base: Base | None, original: str | None = N
 def _open_base(source: str | Path, base: str | None) -> Base:
     if base is not None:
         return open_base(base)
-    named = AdapterConfig.read(locate(str(source))).base
-    if not named:
-        raise MergeError(
-            "the adapter names no base model", where=str(source), hint="--base names it"
-        )
+    named = _named_base(source, AdapterConfig.read(locate(str(source))))
     try:
         return open_base(named)
     except MergeError as error:
@@ -215,6 +254,14 @@ def _open_base(source: str | Path, base: str | None) -> Base:
             where=f"{source}\n{error.where}",
             hint="--base names the folder or Hub id where it is",
         ) from None
+
+
+def _named_base(source: str | Path, config: AdapterConfig) -> str:
+    if not config.base:
+        raise MergeError(
+            "the adapter names no base model", where=str(source), hint="--base names it"
+        )
+    return config.base
 
 
 def _record(
@@ -257,6 +304,10 @@ def _use_original(_: ExportReport, folder: Path) -> str:
     return f"--model-path {folder} --model-base ORIGINAL_LLAVA, in the original code's scripts"
 
 
+def _use_gguf(_: ExportReport, file: Path) -> str:
+    return f"llama-server -m BASE.gguf --lora {file}"
+
+
 EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
     {
         exporter.name: exporter
@@ -264,6 +315,7 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
             Exporter("embedded", "embedded", _export_embedded, _use_embedded, links=True),
             Exporter("original", "llava", _export_original, _use_original),
             Exporter("full", "full", _export_full, _from_pretrained),
+            Exporter("gguf", "gguf", _export_gguf, _use_gguf, parts=True),
         )
     }
 )

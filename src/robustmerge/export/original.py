@@ -21,7 +21,6 @@ from ..adapter.config import FILE
 from ..adapter.keys import Part, full_name, lora_name
 from ..adapter.reader import LoraModule
 from ..adapter.settings import plain_lora
-from ..adapter.source import local_folder, snapshot
 from ..adapter.tensor_files import NON_LORA
 from ..adapter.tensors import DTYPES
 from ..adapter.writer import saving
@@ -30,7 +29,7 @@ from ..errors import MergeError, few
 from ..families import ORIGINAL
 from ..files import check_inside, read_json, write_json
 from .changes import AdapterChanges
-from .companions import SETTINGS
+from .companions import SETTINGS, settings_file
 from .plain import PlainLora
 
 WEIGHTS = "adapter_model.bin"
@@ -112,18 +111,14 @@ def _check_family(changes: AdapterChanges) -> None:
 def _settings(changes: AdapterChanges, base: str | None) -> dict[str, Any]:
     """Read the original config.json: the adapter's own, or that of the base."""
     own = changes.adapter.folder / SETTINGS
-    path = own if base is None and own.is_file() else None
-    if path is None and base is None:
+    if base is None and not own.is_file():
         raise MergeError(
             f"no {SETTINGS} of the original LLaVA code next to the adapter",
             where=changes.adapter.label,
             hint=f"--base names the original model, such as {_BASE}; only its {SETTINGS} is read",
         )
-    if path is None:
-        assert base is not None
-        folder = local_folder(base) or Path(snapshot(base, base, None, [SETTINGS]))
-        path = folder / SETTINGS
-    settings = read_json(check_inside(path, path.parent))
+    path = settings_file(base) if base is not None else check_inside(own, own.parent)
+    settings = read_json(path)
     kinds = settings.get("architectures") or ["LlavaLlamaForCausalLM"]
     if kinds != ["LlavaLlamaForCausalLM"] or "mm_vision_tower" not in settings:
         raise MergeError(

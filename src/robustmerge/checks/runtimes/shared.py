@@ -43,9 +43,14 @@ class Runtime:
 
 def leave_out(outside: Sequence[str]) -> str:
     """Return advice for modules that a program does not take: their patterns, or a whole base."""
-    parts = dict.fromkeys(_part_of_model(name) for name in outside)
-    patterns = " ".join(f"--leave-out '*{part}*'" for part in parts)
+    patterns = part_patterns(outside)
     return f"to lose them knowingly: {REWRITE.partition(': ')[2]} {patterns}; or {BAKE}"
+
+
+def part_patterns(outside: Sequence[str]) -> str:
+    """Return the options that leave the parts of the model out which these names are in."""
+    parts = dict.fromkeys(_part_of_model(name) for name in outside)
+    return " ".join(f"--leave-out '*{part}*'" for part in parts)
 
 
 def _part_of_model(name: str) -> str:
