@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from derive.test_experts import qwen, trained
 from factories.adapters import adapter
 from faults.refuse import command, refused, tree
 from robustmerge.export import ExportReport, export_adapter
@@ -199,6 +200,28 @@ def test_vision_is_lost_only_if_the_user_says_so(tmp_path: Path) -> None:
     assert "1 modules with" in said
     assert "1 fully trained parameters" in said
     assert tree(tmp_path / "a") == before
+
+
+def test_fused_experts_are_taken_apart_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = trained(qwen, tmp_path / "a", 1)
+    qwen().config.save_pretrained(tmp_path / "base")
+    tail = ("--format", "gguf", "--base", "base")
+    code, errors = command("export", "a", "-o", "out.gguf", *tail)
+    assert code == 1
+    assert "robustmerge convert A -o B --layout experts" in errors
+    assert command("convert", "a", "-o", "b", "--layout", "experts")[0] == 0
+    assert command("export", "b", "-o", "out.gguf", *tail)[0] == 0
+    result, block = updates(tmp_path / "out.gguf"), "model.layers.1"
+    kinds = {name.split(".")[2] for name in result}
+    assert kinds == {"attn_q", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}
+    gate, up = changes[f"{block}.mlp.experts.gate_up_proj"].double().chunk(2, 1)
+    down = changes[f"{block}.mlp.experts.down_proj"].double()
+    for name, want in (("gate", gate), ("up", up), ("down", down)):
+        got = result[f"blk.1.ffn_{name}_exps"]
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
 REFUSED: Mapping[str, tuple[dict[str, Any], dict[str, Any], str]] = {

@@ -49,7 +49,17 @@ def base_of_others() -> tuple[str, ...]:
     return "diagnose a b --base other", "diagnose a b --base base", "diagnose a b"
 
 
-@situation("--format embedded, --format original or --format full")
+@situation("-m task-arithmetic --leave-out PATTERN does it")
+def parts_of_another_format() -> tuple[str, ...]:
+    adapter(Path("a"))
+    base(Path("base"))
+    return (
+        "export a -o out --format full --base base --leave-out '*q_proj*'",
+        "merge a -o out -m task-arithmetic --leave-out '*q_proj*'",
+    )
+
+
+@situation("--format embedded, --format original, --format full or --format gguf")
 def no_format() -> tuple[str, ...]:
     adapter(Path("a"))
     base(Path("base"))

@@ -16,6 +16,7 @@ from field import (
 from field.following import COMMAND, FILES, OPTION, ROOT, SITUATIONS, advice, run_quietly
 
 MODULES = (situations_of_data, situations_of_merges, situations_of_programs, situations_of_verbs)
+_GGUF = "of a package that is not everywhere; tests/export/test_gguf.py"
 NOT_TRIED = {
     "start the server with --max-lora-rank": "an option of vLLM",
     "start the server with --enable-tower-connector-lora": "an option of vLLM",
@@ -27,6 +28,11 @@ NOT_TRIED = {
     "PEFT drops names it does not know": "of a model in Python; tests/test_peft_landed.py",
     "--base is the model that the adapters were trained on": "names are compared before",
     "--polish 300:precision=bfloat16": "an accelerator without memory",
+    "--base is a model folder as transformers saves it": _GGUF,
+    "loses it knowingly": _GGUF,
+    "loses them knowingly": _GGUF,
+    "or --force to replace it": _GGUF,
+    "of which llama.cpp's converter makes both files": _GGUF,
     "fewer --workers or a smaller --rank need less": "tests/field/test_limits.py takes it away",
     "after --dtype bfloat16, ": "sums that overflow in bfloat16 alone",
 }

@@ -25,6 +25,7 @@ from ..checks.runtimes.shared import part_patterns
 from ..errors import MergeError, few
 from .architectures import LanguageModel
 
+_GATE_UP = ".experts.gate_up_proj"
 _EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(\w+)")
 
 
@@ -36,11 +37,13 @@ class UpdatedWeight:
         name: llama.cpp's name of the weight.
         modules: The module, or that of every expert by its number.
         experts: How many experts are one weight, 0 where the weight is one module's.
+        half: Which half of the modules' rows it is, where they have those of two weights.
     """
 
     name: str
     modules: Mapping[int, LoraModule]
     experts: int = 0
+    half: int | None = None
 
     @property
     def rank(self) -> int:
@@ -52,6 +55,7 @@ class UpdatedWeight:
         """The shapes of A and B as they are stored."""
         first = next(iter(self.modules.values()))
         d_out, d_in = first.shape
+        d_out = d_out if self.half is None else d_out // 2
         A, B = (self.rank, d_in), (d_out, self.rank)
         if first.part is Part.EMBEDDING_A:
             A = (d_in, self.rank)  # rows are looked up
@@ -84,27 +88,40 @@ def plan_gguf(adapter: Adapter, settings: Mapping[str, Any], where: str) -> Gguf
     """
     model = LanguageModel.of(settings, where)
     _check_language_only(adapter)
+    _check_kinds(adapter)
     _check_vocabulary(adapter, model, where)
     to_gguf = _name_map(model, where)
-    groups: dict[tuple[str, bool], dict[int, LoraModule]] = defaultdict(dict)
+    groups: dict[tuple[str, int, int | None], dict[int, LoraModule]] = defaultdict(dict)
     for module in adapter.modules.values():
         # Language models of all families have the names of text-only ones there.
         name = layout.written(module.name, layout.FLAT).replace(".text_model.", ".")
         match = _EXPERT.fullmatch(name)
-        number = int(match[2]) if match else 0
-        if match and number >= model.experts:
-            raise _misfit(module, f"and its blocks have {model.experts} experts", where)
-        known = to_gguf(f"{match[1]}.{match[3]}" if match else name)
-        if known is None:
-            raise _misfit(module, f"as {model.architecture.name} of {model.layers} blocks", where)
-        groups[known, match is not None][number] = module
+        number, experts = (int(match[2]), model.experts) if match else (0, 0)
+        if match and number >= experts:
+            raise _misfit(module, f"and its blocks have {experts} experts", where)
+        for half, single in _weights_of(f"{match[1]}.{match[3]}" if match else name):
+            if (known := to_gguf(single)) is None:
+                described = f"as {model.architecture.name} of {model.layers} blocks"
+                raise _misfit(module, described, where)
+            groups[known, experts, half][number] = module
     weights = tuple(
-        UpdatedWeight(name, dict(sorted(modules.items())), model.experts if stacked else 0)
-        for (name, stacked), modules in groups.items()
+        UpdatedWeight(name, dict(sorted(modules.items())), experts, half)
+        for (name, experts, half), modules in groups.items()
     )
     _check_stacks(weights)
     _check_heads(weights, model, where)
     return GgufPlan(model, weights)
+
+
+def _weights_of(name: str) -> list[tuple[int | None, str]]:
+    """Return the weights that a module is, with the half of its rows that each has.
+
+    Experts of transformers 5 have gate and up projection in one parameter, [gate; up].
+    """
+    if not name.endswith(_GATE_UP):
+        return [(None, name)]
+    stem = name.removesuffix(_GATE_UP)
+    return [(half, f"{stem}.experts.{leaf}") for half, leaf in enumerate(("gate_proj", "up_proj"))]
 
 
 def _name_map(model: LanguageModel, where: str) -> Callable[[str], str | None]:
@@ -168,6 +185,22 @@ def _check_language_only(adapter: Adapter) -> None:
             where=str(next(iter(other.values()))),
             hint="--format full bakes them into the base; or --leave-out with their names loses "
             "them knowingly",
+        )
+
+
+def _check_kinds(adapter: Adapter) -> None:
+    """Check that every module is a linear layer, an embedding, or an expert of its own.
+
+    Raises:
+        MergeError: another one.
+    """
+    if odd := [m for m in adapter.modules.values() if m.wrapped or m.kernel]:
+        raise MergeError(
+            "fused experts, other parameters and convolutions are not written in this format: "
+            f"{few([m.name for m in odd], 1)}",
+            where=str(odd[0].A),
+            hint="`robustmerge convert A -o B --layout experts` makes a module of every expert, "
+            "which is written; --leave-out with the others' names loses them knowingly",
         )
 
 
