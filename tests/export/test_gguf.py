@@ -207,12 +207,12 @@ def test_fused_experts_are_taken_apart_first(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     changes = trained(qwen, tmp_path / "a", 1)
-    qwen().config.save_pretrained(tmp_path / "base")
+    qwen().save_pretrained(tmp_path / "base")
     tail = ("--format", "gguf", "--base", "base")
     code, errors = command("export", "a", "-o", "out.gguf", *tail)
     assert code == 1
-    assert "robustmerge convert A -o B --layout experts" in errors
-    assert command("convert", "a", "-o", "b", "--layout", "experts")[0] == 0
+    assert "robustmerge convert A -o B --layout projections" in errors
+    assert command("convert", "a", "-o", "b", "--layout", "projections", "--base", "base")[0] == 0
     assert command("export", "b", "-o", "out.gguf", *tail)[0] == 0
     result, block = updates(tmp_path / "out.gguf"), "model.layers.1"
     kinds = {name.split(".")[2] for name in result}

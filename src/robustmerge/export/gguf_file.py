@@ -97,7 +97,6 @@ def stored_factors(
         left, right = module.A.read(), module.B.read()
         scale = module.scaling * weight.rank / alpha
         right = right if scale == 1 else right * scale
-        right = right if weight.half is None else right.chunk(2)[weight.half]
         right = model.reorder(right, module.name.rpartition(".")[2])
         left = left.T if module.part is Part.EMBEDDING_A else left
         if weight.experts:

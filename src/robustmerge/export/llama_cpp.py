@@ -25,7 +25,6 @@ from ..checks.runtimes.shared import part_patterns
 from ..errors import MergeError, few
 from .architectures import LanguageModel
 
-_GATE_UP = ".experts.gate_up_proj"
 _EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(\w+)")
 
 
@@ -37,13 +36,11 @@ class UpdatedWeight:
         name: llama.cpp's name of the weight.
         modules: The module, or that of every expert by its number.
         experts: How many experts are one weight, 0 where the weight is one module's.
-        half: Which half of the modules' rows it is, where they have those of two weights.
     """
 
     name: str
     modules: Mapping[int, LoraModule]
     experts: int = 0
-    half: int | None = None
 
     @property
     def rank(self) -> int:
@@ -55,7 +52,6 @@ class UpdatedWeight:
         """The shapes of A and B as they are stored."""
         first = next(iter(self.modules.values()))
         d_out, d_in = first.shape
-        d_out = d_out if self.half is None else d_out // 2
         A, B = (self.rank, d_in), (d_out, self.rank)
         if first.part is Part.EMBEDDING_A:
             A = (d_in, self.rank)  # rows are looked up
@@ -91,7 +87,7 @@ def plan_gguf(adapter: Adapter, settings: Mapping[str, Any], where: str) -> Gguf
     _check_kinds(adapter)
     _check_vocabulary(adapter, model, where)
     to_gguf = _name_map(model, where)
-    groups: dict[tuple[str, int, int | None], dict[int, LoraModule]] = defaultdict(dict)
+    groups: dict[tuple[str, int], dict[int, LoraModule]] = defaultdict(dict)
     for module in adapter.modules.values():
         # Language models of all families have the names of text-only ones there.
         name = layout.written(module.name, layout.FLAT).replace(".text_model.", ".")
@@ -99,29 +95,17 @@ def plan_gguf(adapter: Adapter, settings: Mapping[str, Any], where: str) -> Gguf
         number, experts = (int(match[2]), model.experts) if match else (0, 0)
         if match and number >= experts:
             raise _misfit(module, f"and its blocks have {experts} experts", where)
-        for half, single in _weights_of(f"{match[1]}.{match[3]}" if match else name):
-            if (known := to_gguf(single)) is None:
-                described = f"as {model.architecture.name} of {model.layers} blocks"
-                raise _misfit(module, described, where)
-            groups[known, experts, half][number] = module
+        known = to_gguf(f"{match[1]}.{match[3]}" if match else name)
+        if known is None:
+            raise _misfit(module, f"as {model.architecture.name} of {model.layers} blocks", where)
+        groups[known, experts][number] = module
     weights = tuple(
-        UpdatedWeight(name, dict(sorted(modules.items())), experts, half)
-        for (name, experts, half), modules in groups.items()
+        UpdatedWeight(name, dict(sorted(modules.items())), experts)
+        for (name, experts), modules in groups.items()
     )
     _check_stacks(weights)
     _check_heads(weights, model, where)
     return GgufPlan(model, weights)
-
-
-def _weights_of(name: str) -> list[tuple[int | None, str]]:
-    """Return the weights that a module is, with the half of its rows that each has.
-
-    Experts of transformers 5 have gate and up projection in one parameter, [gate; up].
-    """
-    if not name.endswith(_GATE_UP):
-        return [(None, name)]
-    stem = name.removesuffix(_GATE_UP)
-    return [(half, f"{stem}.experts.{leaf}") for half, leaf in enumerate(("gate_proj", "up_proj"))]
 
 
 def _name_map(model: LanguageModel, where: str) -> Callable[[str], str | None]:
@@ -189,18 +173,21 @@ def _check_language_only(adapter: Adapter) -> None:
 
 
 def _check_kinds(adapter: Adapter) -> None:
-    """Check that every module is a linear layer, an embedding, or an expert of its own.
+    """Check that every module is a linear layer, an embedding, or an expert's projection.
 
     Raises:
         MergeError: another one.
     """
-    if odd := [m for m in adapter.modules.values() if m.wrapped or m.kernel]:
+    fused = re.compile(r".+\.experts\.\d+\.gate_up_proj")
+    modules = adapter.modules.values()
+    if odd := [m for m in modules if m.wrapped or m.kernel or fused.fullmatch(m.name)]:
         raise MergeError(
             "fused experts, other parameters and convolutions are not written in this format: "
             f"{few([m.name for m in odd], 1)}",
             where=str(odd[0].A),
-            hint="`robustmerge convert A -o B --layout experts` makes a module of every expert, "
-            "which is written; --leave-out with the others' names loses them knowingly",
+            hint="`robustmerge convert A -o B --layout projections --base MODEL` makes modules of "
+            "the experts' projections, which are written; --leave-out with the others' names loses "
+            "them knowingly",
         )
 
 
