@@ -138,6 +138,21 @@ def test_an_expert_that_is_left_out_is_zero(tmp_path: Path) -> None:
             assert difference.abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_baking_experts_into_the_checkpoint_of_their_family(tmp_path: Path, family: str) -> None:
+    """Checkpoints of Qwen3-MoE and Mixtral have single experts, Qwen3-VL-MoE's are transposed."""
+    build, parameters = FAMILIES[family]
+    settings = {"target_modules": ["q_proj"], "target_parameters": parameters}
+    changes = trained(build, tmp_path / "a", 1, **settings)
+    model, base, out = seeded(build), tmp_path / "base", tmp_path / "out"
+    model.save_pretrained(str(base))
+    export_adapter(tmp_path / "a", out, format="full", base=str(base))
+    baked = type(model).from_pretrained(str(out)).state_dict()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(baked[name], tensor + changes[name], atol=1e-5, rtol=1e-5)
+    assert run(["check", str(tmp_path / "a"), "--base", str(base), "--for", "peft"]) == 0
+
+
 def test_baking_fused_experts_into_a_base(tmp_path: Path) -> None:
     changes = trained(qwen, tmp_path / "a", 1, target_parameters=targets("mlp"))
     model, base = seeded(qwen), tmp_path / "base"

@@ -34,6 +34,13 @@ MERGING = (
         _FUSED,
     ),
     _plant(
+        "both halves of an update of experts baked into the gate",
+        "adapter/base_experts.py::single_updates",
+        "storage.half(n, outputs)",
+        "storage.half(0, outputs)",
+        _FUSED,
+    ),
+    _plant(
         "the scaling folded into what the next read returns",
         "adapter/tensor_ref.py::InterleavedColumns.read",
         "stored.to(wanted, copy=True)",
@@ -149,9 +156,9 @@ MERGING = (
     ),
     _plant(
         "gate and up of gpt-oss are taken for halves",
-        "derive/experts.py::_half",
-        "B[half::2] if alternating else B[half * (d_out // 2) :][: d_out // 2]",
-        "B[half * (d_out // 2) :][: d_out // 2]",
+        "adapter/expert_families.py::ExpertStorage.half",
+        "self.alternating",
+        "False",
         _LAYOUTS,
     ),
     _plant(

@@ -6,11 +6,14 @@ single experts when it loads them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..errors import unknown
 from .base import Base
 from .expert_families import EXPERTS
 from .layout import canonical
 from .reader import LoraModule
-from .tensor_ref import TensorRef
+from .tensor_ref import PartRef, TensorRef
 from .wrapped import DOWN, GATE_UP
 
 
@@ -59,3 +62,29 @@ def single_weights(base: Base, module: LoraModule) -> dict[str, TensorRef]:
         if names and all(name in base.tensors for name in names):
             return {name: base.tensors[name] for name in names}
     return {}
+
+
+def single_updates(base: Base, module: LoraModule) -> dict[str, LoraModule]:
+    """Return the updates of a single expert's weights that an update of a parameter stands for.
+
+    Returns:
+        Updates by the canonical names of the weights; none where the base stores no single experts.
+
+    Raises:
+        MergeError: it stores them, and its family is not known.
+    """
+    weights = single_weights(base, module)
+    if not weights:
+        return {}
+    if base.family not in EXPERTS:
+        raise unknown("family of mixtures of experts", base.family or "(no model_type)", EXPERTS)
+    storage = EXPERTS[base.family]
+    A, B = module.A, module.B
+    if storage.transposed:
+        A, B = PartRef.of(B, turned=True), PartRef.of(A, turned=True)
+    outputs = B.spec.shape[0]
+    parts = [slice(None)] if len(weights) == 1 else [storage.half(n, outputs) for n in (0, 1)]
+    return {
+        name: replace(module, A=A, B=PartRef.of(B, rows), wrapped=None)
+        for name, rows in zip(weights, parts, strict=True)
+    }

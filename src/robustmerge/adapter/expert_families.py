@@ -47,6 +47,17 @@ class ExpertStorage:
         """Return the name that they have where experts are stored one by one."""
         return self._owned_by(1, name)
 
+    def half(self, number: int, outputs: int) -> slice:
+        """Return which outputs of gate_up_proj are the gate's (0) or those of up (1).
+
+        Args:
+            number: Which of the two.
+            outputs: How many there are together.
+        """
+        if self.alternating:
+            return slice(number, None, 2)
+        return slice(number * (outputs // 2), (number + 1) * (outputs // 2))
+
     def is_router(self, name: str) -> bool:
         """Decide whether a module is a router that is a parameter where experts are fused."""
         owner, _, own = name.rpartition(".")

@@ -59,6 +59,11 @@ class LoraModule:
         """Shape of the delta: (d_out, d_in)."""
         return self.B.spec.shape[0], self.A.spec.shape[1]
 
+    def factors(self) -> Factors:
+        """Read the update in float32 (float64 stays), scaling folded into B."""
+        A, B = self.A.read(), self.B.read()
+        return Factors(A, B if self.scaling == 1 else B.mul_(self.scaling))
+
     @property
     def kernel(self) -> tuple[int, ...]:
         """Shape of A behind the rank for a convolution, whose factors are read as matrices."""
@@ -156,9 +161,7 @@ class Adapter:
 
     def factors(self, name: str) -> Factors:
         """Read a module's update in float32 (float64 stays), scaling folded into B."""
-        module = self.modules[name]
-        A, B = module.A.read(), module.B.read()
-        return Factors(A, B if module.scaling == 1 else B.mul_(module.scaling))
+        return self.modules[name].factors()
 
     def close(self) -> None:
         """Release the files."""

@@ -5,6 +5,7 @@ A view has the shape of a factor and is read when a module is merged:
     FlatRef      a factor of a convolution [r, c, k, k] or [d_out, r, 1, 1] as a matrix
     RowsRef      rows of A [E·r, d_in] that belong to one of E experts
     ColumnsRef   columns of B [d_out, r·E] that do, every E-th
+    PartRef      rows of a factor, or of its transpose
 """
 
 from __future__ import annotations
@@ -87,6 +88,27 @@ class ColumnsRef(TensorRef):
 
     def _values(self) -> Tensor:
         return self.columns.read(self.expert)
+
+
+@dataclass(frozen=True)
+class PartRef(TensorRef):
+    """Rows of a factor, or of its transpose."""
+
+    whole: TensorRef
+    rows: slice
+    turned: bool
+
+    @classmethod
+    def of(cls, whole: TensorRef, rows: slice = slice(None), *, turned: bool = False) -> PartRef:
+        """Return these rows, of the transpose if `turned`."""
+        height, width = whole.spec.shape[::-1] if turned else whole.spec.shape
+        shape = (len(range(height)[rows]), width)
+        spec = replace(whole.spec, shape=shape)
+        return cls(whole.file, whole.name, spec, whole, rows, turned)
+
+    def _values(self) -> Tensor:
+        values = self.whole._values()
+        return (values.T if self.turned else values)[self.rows].clone()
 
 
 class HeldPieces:

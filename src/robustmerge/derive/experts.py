@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
 from ..adapter.expert_families import ExpertStorage
@@ -203,7 +202,7 @@ def separate(updates: Sequence[NamedUpdate], family: ExpertStorage) -> list[Name
             separated.append(replace(straight, written=f"{stem}.{family.down}"))
         else:
             separated += [
-                _half(straight, f"{stem}.{name}", half, alternating=family.alternating)
+                _half(straight, f"{stem}.{name}", family.half(half, straight.shape[0]))
                 for half, name in enumerate((family.gate, family.up))
             ]
     return separated
@@ -216,8 +215,8 @@ def _linear(update: NamedUpdate, family: ExpertStorage) -> NamedUpdate:
     return replace(update, written=family.single_name(update.written), wrapped=None)
 
 
-def _half(update: NamedUpdate, name: str, half: int, *, alternating: bool) -> NamedUpdate:
-    """Return the updates of gate (half 0) or up (half 1)."""
+def _half(update: NamedUpdate, name: str, rows: slice) -> NamedUpdate:
+    """Return the update of gate or up, which has these outputs of gate_up_proj."""
     d_out, d_in = update.shape
     if d_out % 2:
         raise MergeError(
@@ -226,12 +225,9 @@ def _half(update: NamedUpdate, name: str, half: int, *, alternating: bool) -> Na
             hint="the settings belong to another adapter; find the right file",
         )
 
-    def rows(B: Tensor) -> Tensor:
-        return B[half::2] if alternating else B[half * (d_out // 2) :][: d_out // 2]
-
     def read() -> Factors:
         whole = update.read()
-        return Factors(whole.A, rows(whole.B).contiguous())
+        return Factors(whole.A, whole.B[rows])
 
     return replace(update, written=name, shape=(d_out // 2, d_in), read=read)
 
@@ -243,6 +239,6 @@ def _turned(update: NamedUpdate, *, turn: bool) -> NamedUpdate:
 
     def read() -> Factors:
         factors = update.read()
-        return Factors(factors.B.T.contiguous(), factors.A.T.contiguous())
+        return Factors(factors.B.T, factors.A.T)
 
     return replace(update, shape=update.shape[::-1], read=read)

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from ..adapter.base import Base
-from ..adapter.base_experts import stored_parameter
+from ..adapter.base_experts import single_updates, stored_parameter
 from ..adapter.keys import Part
 from ..adapter.promises import is_rows
 from ..adapter.quantized import Dequantized
-from ..adapter.reader import Adapter, LoraModule
+from ..adapter.reader import LoraModule
 from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import DTYPES, TensorSpec
 from ..adapter.tokenizer import FILES as TOKENIZER, tokenizer_files, write_tokenizer
@@ -83,11 +83,11 @@ class TensorEdit:
         old = self.target.spec
         return TensorSpec(old.dtype, (self.size, *old.shape[1:])) if self.size else old
 
-    def compute(self, adapter: Adapter) -> Tensor:
+    def compute(self) -> Tensor:
         """Return the new values, in float32, or in float64 where an input is."""
         tensor = self._first_value()
         for module in self.updates:
-            factors = adapter.factors(module.name)
+            factors = module.factors()
             A, B = factors.A, factors.B
             if tensor.dtype != A.dtype or A.dtype != B.dtype:
                 tensor, A, B = tensor.double(), A.double(), B.double()
@@ -158,7 +158,8 @@ def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
     _check_copies(changes, base, vocabulary)
     updates: dict[str, list[LoraModule]] = defaultdict(list)
     for module in changes.adapter.modules.values():
-        updates[_parameter(module, base)].append(module)
+        for name, part in _parts(module, base).items():
+            updates[name].append(part)
     edits = {}
     replaced = {name: ref for name, ref in changes.replaced.items() if not is_rows(name)}
     grown = [n for n in base.tensors if vocabulary.size and n.endswith((HEAD, EMBEDDINGS))]
@@ -208,7 +209,7 @@ def write_full(
     def new(edit: TensorEdit) -> NewTensor:
         def compute() -> Tensor:
             nonlocal done
-            tensor = edit.compute(changes.adapter)
+            tensor = edit.compute()
             progress(done := done + 1, total)
             return tensor
 
@@ -246,6 +247,16 @@ def write_full(
         _update_index(folder / INDEX, changed)
 
 
+def _parts(module: LoraModule, base: Base) -> Mapping[str, LoraModule]:
+    """Return the updates that are added to parameters of the base, by their canonical names.
+
+    An update of gate_up_proj is two where the base stores the weights of single experts.
+    """
+    if module.wrapped is not None and stored_parameter(base, module) is None:
+        return single_updates(base, module)
+    return {_parameter(module, base): module}
+
+
 def _parameter(module: LoraModule, base: Base) -> str:
     """Return the canonical name of the base's parameter that a module's update is added to."""
     if module.wrapped is not None and (stored := stored_parameter(base, module)) is not None:
@@ -257,13 +268,6 @@ def _parameter(module: LoraModule, base: Base) -> str:
                 ".merge_and_unload().save_pretrained(OUT)",
             )
         return next(name for name, ref in base.tensors.items() if ref is stored)
-    if module.wrapped is not None and module.wrapped.parameter != "weight":
-        raise MergeError(
-            "the base stores the weights of single experts, and the adapter is about fused ones",
-            where=f"{module.name}\n{base.folder}",
-            hint="load the base with transformers 5 and save it again, which fuses them; or PEFT's "
-            "PeftModel.from_pretrained(base, FOLDER).merge_and_unload().save_pretrained(OUT)",
-        )
     name = module.name.replace(".base_layer", "")
     fused = f"{name}.in_proj_weight"  # of torch.nn.MultiheadAttention
     return fused if fused in base.tensors else f"{name}.weight"
