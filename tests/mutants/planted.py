@@ -57,7 +57,7 @@ MERGING = (
     # Scales and weights
     _plant(
         "scale ignored on reading",
-        "adapter/reader.py::Adapter.factors",
+        "adapter/reader.py::LoraModule.factors",
         "B if module.scaling == 1 else B.mul_(module.scaling)",
         "B",
         "tests/oracle",
