@@ -71,12 +71,15 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("images",),
         ("tasks",),
         ("training",),
+        ("student",),
+        ("gates", "world"),
         ("__init__",),
     ),
     "robustmerge_bench.mini": (
         ("world",),
         ("tasks",),
         ("training",),
+        ("greedy", "switched"),
         ("student",),
         ("artifact", "runs"),
         ("ranking",),
@@ -128,7 +131,7 @@ APART = ("adapter", "methods")
 """Units of one floor that must not know each other."""
 MODELS = {
     "robustmerge": ("collect", "live", "peft", "polish", "prompted", "tuning"),
-    "robustmerge_bench": ("training", "student", "engines", "lmms", "clip", "quiet"),
+    "robustmerge_bench": ("training", "student", "gates", "engines", "lmms", "clip", "quiet"),
 }
 """Units, or folders and files of the benchmark, that may import PEFT and transformers."""
 
@@ -236,6 +239,7 @@ WRITERS = {
     "robustmerge_bench.mini.artifact": "inside a new folder",
     "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
     "robustmerge_bench.midi.sources.fetch": "a verified download, and its content in a new folder",
+    "robustmerge_bench.midi.training.build": "the new base, where there is none",
     "robustmerge_bench.mini.training.train": "training.json where there is none",
     "robustmerge_bench.mini.training.language": "the new base, where there is none",
     "robustmerge_bench.mini.training.experts": "a new expert, where there is none",
@@ -288,6 +292,7 @@ def test_few_files_know_peft_and_transformers(module: str) -> None:
         ["bench", "lmms-tasks"],
         ["merge", "--nonsense"],
         ["bench", "mini", "run", "--help"],
+        ["bench", "midi", "run", "--help"],
         ["bench", "score", "--help"],
         ["bench", "train", "--help"],
         ["bench", "study", "--help"],

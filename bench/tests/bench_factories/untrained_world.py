@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ def make_root(root: Path, experts: str = "shared-0") -> Path:
     """Write a root as a training leaves it, with one set of experts, no two of them equal."""
     torch.manual_seed(0)
     root.mkdir(parents=True)
-    settle(root, "nano")
+    settle(root, {"size": "nano", **asdict(SIZES["nano"])})
     tokenizer = make_tokenizer()
     model = build(SIZES["nano"].shape, tokenizer)
     model.save_pretrained(root / "base")

@@ -19,7 +19,7 @@ from robustmerge_bench.midi.images.questions import blind_caption_floor, blind_n
 from robustmerge_bench.midi.training.dialog import END, IGNORED, TURN, Dialog, answer_loss
 from robustmerge_bench.midi.training.language import (
     LanguageSettings,
-    prepare,
+    Trainable,
     train_language,
 )
 from robustmerge_bench.midi.training.tower import TOKENS, pixels
@@ -79,9 +79,10 @@ def test_the_loss_is_that_of_the_stock_class(dialog: Dialog) -> None:
 
 
 def test_rank_0_trains_the_projector_alone() -> None:
-    assert all("multi_modal_projector" in name for name in prepare(small(), 0))
-    assert any("lora_A" in name for name in prepare(small(), 2))
-    assert not any("vision_tower" in name for name in prepare(small(), 2))
+    alone, both = (Trainable.of(small(), rank).parameters for rank in (0, 2))
+    assert all("multi_modal_projector" in name for name in alone)
+    assert any("lora_A" in name for name in both)
+    assert not any("vision_tower" in name for name in both)
 
 
 def run(folder: Path, limits: Sequence[float], losses: list[float]) -> torch.Tensor:
@@ -91,7 +92,7 @@ def run(folder: Path, limits: Sequence[float], losses: list[float]) -> torch.Ten
         model = small()
         torch.manual_seed(1)  # of A
         reached = train_language(
-            model,
+            Trainable.of(model, settings.rank),
             make_dialog(),
             draw,
             settings,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -17,6 +18,7 @@ from robustmerge_bench.midi.training.projector import (
     ImageSource,
     ProjectorSettings,
     WordTargets,
+    restore,
     train_projector,
 )
 
@@ -61,7 +63,10 @@ def test_cells_say_what_covers_their_centers(tmp_path: Path) -> None:
         assert (tuple(int(v) for v in color) == COLORS[composed.ground]) == (word in COLORS)
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustmerge_bench.midi.training.projector.STANDARD", 32)
     source = ImageSource(drawings(tmp_path / "emoji"), ())
 
     def run(folder: Path, *limits: float) -> torch.Tensor:
@@ -72,4 +77,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> N
             train_projector(model, targets, source, SETTINGS, folder, seconds=limit)
         return model.model.multi_modal_projector.linear_2.weight.detach()
 
-    torch.testing.assert_close(run(tmp_path / "a"), run(tmp_path / "b", 0.0), rtol=0, atol=0)
+    whole = run(tmp_path / "a")
+    torch.testing.assert_close(whole, run(tmp_path / "b", 0.0), rtol=0, atol=0)
+    again = small()
+    restore(again, tmp_path / "b")
+    torch.testing.assert_close(again.model.multi_modal_projector.linear_2.weight, whole)
+    assert float(again.model.vision_tower.spread.max()) < 1  # measured, no longer the start

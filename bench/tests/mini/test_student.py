@@ -11,7 +11,8 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.item import Item
-from robustmerge_bench.mini.student import LONGEST, MiniModel, cache_argument
+from robustmerge_bench.mini.greedy import cache_argument
+from robustmerge_bench.mini.student import LONGEST, MiniModel
 from robustmerge_bench.mini.tasks import TASKS
 from robustmerge_bench.mini.training.dialog import answer_scores, collate, look
 from robustmerge_bench.mini.training.experts import LANGUAGE_MODEL

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
+
+from robustmerge.cli.optional import needing
+from robustmerge.errors import MergeError
+
+from .comparison import (
+    INITS,
+    Flag,
+    InitOption,
+    RankOption,
+    RunOptions,
+    ScaleOption,
+    all_of,
+    examine_merges,
+    print_checked,
+    print_gates,
+    print_tables,
+    read_seeds,
+)
+
+NEEDS = "robustmerge-bench[midi]"
 
 midi = App(
     name="midi",
@@ -25,3 +46,159 @@ def fetch(*, sources: Path) -> None:
     from ..midi.sources.fetch import fetch as work
 
     work(sources, report=print)
+
+
+@midi.command
+def train(
+    *,
+    root: Path,
+    sources: Path,
+    stage: Literal["projector", "align", "instruct", "experts"],
+    minutes: float = 50.0,
+    seeds: str = "0",
+    init: InitOption = "shared",
+    joint: bool = True,
+    device: str = "cpu",
+) -> None:
+    """Train a stage, for so many minutes; run it again to go on where it was.
+
+    The stages in their order: projector learns the word of every cell of an image; align, captions
+    and numbers; instruct, plain questions, and it writes ROOT/base; experts, adapters on the eight
+    tasks. Between align and instruct, gates says whether the model sees. One thread is used.
+
+    Args:
+        root: Folder to train in.
+        sources: Folder of `robustmerge bench midi fetch`.
+        stage: What to train.
+        minutes: Time after which it stops, with its state written.
+        seeds: Seeds of sets of experts, such as 0,1.
+        init: Whether the experts of a set start from the same A, or each from its own.
+        joint: Also train one adapter on all tasks, for each seed.
+        device: cpu or cuda.
+    """
+    from robustmerge.threads import limit_threads
+
+    with needing("training", NEEDS):
+        from ..midi.training.stages import StageInput, run_stage
+
+    inits = tuple(all_of(init, INITS))
+    work = StageInput(
+        root,
+        sources,
+        seconds=60 * minutes,
+        seeds=read_seeds(seeds),
+        inits=inits,
+        joint=joint,
+        device=device,
+    )
+    with needing("training", NEEDS), limit_threads():
+        print(run_stage(stage, work))
+
+
+@midi.command
+def run(
+    *,
+    root: Path,
+    sources: Path,
+    out: Path,
+    methods: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    seeds: str = "0",
+    init: InitOption = "shared",
+    rank: RankOption = "input",
+    scale: ScaleOption = "default",
+    items: int = 100,
+    validation: int = 25,
+    matrix: Flag = False,
+    jobs: int | None = None,
+) -> int:
+    """Examine the base, its experts, and merges of them, as `robustmerge bench mini run` does.
+
+    One file per model is written to OUT, and what is there is not done again.
+
+    Args:
+        root: Folder of the training, with base and experts.
+        sources: Folder of `robustmerge bench midi fetch`.
+        out: Folder of the results.
+        methods: What to merge by, separated by commas, as for `robustmerge bench mini run`.
+        seeds: Seeds of the experts, such as 0,1.
+        init: How the experts' A began: shared, independent, or both.
+        rank: Rank of the merges: input, full, or both.
+        scale: How large the merges are made: default, norm-matched, geometric, sweep, or all.
+        items: Test items per task.
+        validation: Validation items per seen task.
+        matrix: Examine every expert on every task.
+        jobs: Processes of one thread each; all cores unless given.
+    """
+    from ..midi.world import second_world
+
+    options = RunOptions(
+        root,
+        out,
+        methods,
+        seeds,
+        init,
+        rank=rank,
+        scale=scale,
+        items=items,
+        validation=validation,
+        matrix=matrix,
+        jobs=jobs,
+    )
+    return examine_merges(options, second_world(sources), "midi")
+
+
+@midi.command
+def table(*, out: Path, items: int | None = None, json: Flag = False) -> None:
+    """Show results as Markdown: averages with intervals, who beats whom, scores of all tasks.
+
+    Args:
+        out: Folder of the results.
+        items: Only results over so many test items per task.
+        json: Print as JSON, with every interval and every pair of merges.
+    """
+    print_tables(out, items, json=json)
+
+
+@midi.command
+def gates(
+    *,
+    root: Path,
+    sources: Path | None = None,
+    out: Path | None = None,
+    rank: Literal["input", "full"] = "full",
+    items: int | None = None,
+    json: Flag = False,
+) -> int:
+    """Check whether the model sees and reads (--sources), and what merges are worth (--out).
+
+    Exit code 1 if a gate fails.
+
+    Args:
+        root: Folder of the training.
+        sources: Folder of `robustmerge bench midi fetch`: captions and numbers after stage align.
+        out: Folder of results: the gates of the laptop benchmark.
+        rank: Rank of the merges that are compared with each other.
+        items: Only results over so many test items per task; with --sources, images of a kind.
+        json: Print as JSON.
+    """
+    if sources is None and out is None:
+        raise MergeError("nothing to check", hint="give --sources, or --out, or both")
+    failed = 0
+    if sources is not None:
+        failed |= _check_seeing(root, sources, items or 200, json=json)
+    if out is not None:
+        failed |= print_gates(root, out, rank, items, json=json)
+    return failed
+
+
+def _check_seeing(root: Path, sources: Path, count: int, *, json: bool) -> int:
+    from robustmerge.threads import limit_threads
+
+    with needing("the gate", NEEDS), limit_threads():
+        from ..midi.gates import check_seeing
+        from ..midi.training.stages import StageInput, images_of, load_aligned
+
+        work = StageInput(root, sources)
+        model, dialog, step = load_aligned(work)
+        checked = check_seeing(model, dialog, images_of(work), count)
+    return print_checked({f"after step {step} of stage align": checked}, json=json)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from robustmerge.cli.optional import needing
-from robustmerge.cli.rows import LabeledRow, print_rows
-from robustmerge.errors import MergeError, few
 
-from .screen import duration, open_screen, watch_jobs
-
-if TYPE_CHECKING:
-    from ..jobs.run import JobProgress
-    from ..mini.ranking.gates import Gate
-    from ..mini.ranking.summary import FamilySummary
+from .comparison import (
+    INITS,
+    Flag,
+    InitOption,
+    RankOption,
+    RunOptions,
+    ScaleOption,
+    all_of,
+    examine_merges,
+    print_gates,
+    print_tables,
+    read_seeds,
+)
 
 mini = App(
     name="mini",
     help="The laptop benchmark: a tiny vision-language model, its experts, and merges of them.",
 )
-Flag = Annotated[bool, Parameter(negative="")]
-InitOption = Literal["shared", "independent", "both"]
-INITS: tuple[Literal["shared", "independent"], ...] = ("shared", "independent")
-T = TypeVar("T")
 
 
 @mini.command
@@ -68,8 +64,8 @@ def train(
     run(
         root,
         size=size,
-        seeds=_seeds(seeds),
-        inits=_all_of(init, INITS),
+        seeds=read_seeds(seeds),
+        inits=all_of(init, INITS),
         frozen=frozen,
         rank=rank,
         joint=joint,
@@ -87,8 +83,8 @@ def run(
     seeds: str = "0",
     init: InitOption = "shared",
     frozen: Flag = False,
-    rank: Literal["input", "full", "both"] = "input",
-    scale: Literal["default", "norm-matched", "geometric", "sweep", "all"] = "default",
+    rank: RankOption = "input",
+    scale: ScaleOption = "default",
     items: int = 500,
     validation: int = 100,
     matrix: Flag = False,
@@ -118,42 +114,23 @@ def run(
         matrix: Examine every expert on every task.
         jobs: Processes of one thread each; all cores unless given.
     """
-    from robustmerge.threads import count_cores
-
-    from ..mini.runs.contender import Protocol, Rank, every, parse_all
-    from ..mini.runs.examine import evaluate
-    from ..mini.runs.folders import expert_sets
-    from ..mini.runs.plan import Comparison, make_jobs
     from ..mini.runs.world import built_in
 
-    screen = open_screen()
-    contenders = parse_all(methods) if methods else every()
-    if with_data := [each.label for each in contenders if each.statistics]:
-        screen.print(
-            f"note: {few(with_data)} need data, and are given {validation} validation items of "
-            "each seen task without their answers",
-            markup=False,
-        )
-    for name, count in (("--items", items), ("--validation", validation)):
-        if count < 1:
-            raise MergeError(f"{count} items are none", where=name, hint=f"{name} 1 or more")
-    world = built_in()
-    sets = expert_sets(root, _all_of(init, INITS), _seeds(seeds), frozen=frozen)
-    comparison = Comparison(
-        contenders,
-        _all_of(rank, get_args(Rank)),
-        _all_of(scale, get_args(Protocol)),
-        items,
-        validation,
-        matrix,
+    options = RunOptions(
+        root,
+        out,
+        methods,
+        seeds,
+        init,
+        frozen=frozen,
+        rank=rank,
+        scale=scale,
+        items=items,
+        validation=validation,
+        matrix=matrix,
+        jobs=jobs,
     )
-    with needing("the benchmark", "robustmerge-bench"):
-        todo = make_jobs(root, sets, comparison, world)
-        world.ready()
-    screen.print(f"{len(todo)} models to examine, on {items} items a task", markup=False)
-    count = count_cores() if jobs is None else jobs
-    run = partial(evaluate, todo, out, world, workers=count, progress=partial(_show, screen))
-    return watch_jobs(run, screen, f"robustmerge bench mini table --out {out}")
+    return examine_merges(options, built_in(), "mini")
 
 
 @mini.command
@@ -165,10 +142,7 @@ def table(*, out: Path, items: int | None = None, json: Flag = False) -> None:
         items: Only results over so many test items per task.
         json: Print as JSON, with every interval and every pair of merges.
     """
-    from ..mini.ranking.table import as_data, as_markdown
-
-    summaries = _summarize(out, items)
-    print(_as_json(as_data(summaries)) if json else as_markdown(summaries))
+    print_tables(out, items, json=json)
 
 
 @mini.command
@@ -191,17 +165,7 @@ def gates(
         items: Only results over so many test items per task.
         json: Print as JSON.
     """
-    from ..mini.ranking.gates import check_gates
-
-    checked = {
-        summary.family.name: check_gates(summary, _sizes(root, summary), rank=rank)
-        for summary in _summarize(out, items)
-    }
-    if json:
-        print(_as_json({name: list(map(asdict, gates)) for name, gates in checked.items()}))
-    else:
-        _print_gates(checked)
-    return 0 if all(gate.passed for gates in checked.values() for gate in gates) else 1
+    return print_gates(root, out, rank, items, json=json)
 
 
 @mini.command
@@ -234,64 +198,3 @@ def pack(
     made_by |= {"note": note} if note else {}
     manifest = write(root, output, made_by=made_by, experts=experts, force=force).manifest
     print(f"{output}: {len(manifest['files'])} files, {manifest['bytes']:,} bytes")
-
-
-def _all_of(option: str, names: Sequence[T]) -> Sequence[T]:
-    """Return what an option selects: one name, or every name with `both` or `all`."""
-    return [name for name in names if name == option] or names
-
-
-def _seeds(text: str) -> list[int]:
-    """Read seeds from the command line."""
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise MergeError(
-            f"seeds {text!r} are not whole numbers", where="--seeds", hint="such as --seeds 0,1,2"
-        ) from None
-
-
-def _show(screen: Console, step: JobProgress) -> None:
-    line = f"[{step.done}/{step.todo}] {step.label}: {step.seconds:.1f} s"
-    if step.failure:
-        line = f"[{step.done}/{step.todo}] {step.label}: failed: {step.failure}"
-    elif step.done < step.todo:
-        line += f", about {duration(step.left)} left"
-    screen.print(line, markup=False)
-
-
-def _summarize(out: Path, items: int | None) -> list[FamilySummary]:
-    from ..mini.ranking.families import group_results
-    from ..mini.ranking.summary import summarize_family
-    from ..mini.runs.results import read_all
-
-    return [summarize_family(family) for family in group_results(read_all(out), items)]
-
-
-def _sizes(root: Path, summary: FamilySummary) -> dict[str, float]:
-    """Measure the relative sizes of a family's experts."""
-    from ..mini.ranking.gates import relative_sizes
-    from ..mini.runs.folders import base_folder, expert_sets
-
-    family = summary.family
-    init, _, frozen = family.name.partition("-")
-    sets = expert_sets(root, [init], family.seeds, frozen=bool(frozen))
-    return relative_sizes(sets, base_folder(root), family.seen)
-
-
-def _print_gates(checked: Mapping[str, Sequence[Gate]]) -> None:
-    console = Console(highlight=False)
-    for name, gates in checked.items():
-        console.print(f"experts: {name}", style="bold", markup=False)
-        print_rows(console, [row for gate in gates for row in _rows(gate)])
-        print()
-
-
-def _rows(gate: Gate) -> Iterator[LabeledRow]:
-    mark = ("passed", "green") if gate.passed else ("FAILED", "red")
-    yield LabeledRow(gate.name, gate.measured, mark=mark)
-    yield LabeledRow("", f"wanted: {gate.wanted}", "dim")
-
-
-def _as_json(content: object) -> str:
-    return json.dumps(content, indent=2)

@@ -8,19 +8,17 @@ taken off again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from inspect import signature
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from robustmerge import load
-from robustmerge.errors import MergeError, few
-
 from ..item import Item
+from .greedy import decode_greedily
+from .switched import SwitchedWeights
 from .training.dialog import NUMBER, PREFIX, SKIPPED, look, numbers
 from .training.model import PATCHES, pixels
 from .world.words import ASSISTANT, END, IMAGE, PAD, START, UNKNOWN, vocabulary
@@ -46,7 +44,7 @@ class MiniModel:
     ) -> None:
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = device
-        self._exact = {name: weight.clone() for name, weight in model.named_parameters()}
+        self._weights = SwitchedWeights(model)
         for part in (model.model.language_model, model.lm_head, model.model.multi_modal_projector):
             part.to(dtype)
         self._dtype = dtype
@@ -86,24 +84,9 @@ class MiniModel:
         tokens = torch.cat([prefix.expand(len(prompts), -1), prompts], dim=1)
         embedded = inner.embed_tokens(tokens)
         embedded[:, SKIPPED : SKIPPED + PATCHES] = llava.multi_modal_projector(features)
-        cache = cache_argument(inner)
-        out = inner(inputs_embeds=embedded, use_cache=True)
-        answers: list[list[str]] = [[] for _ in range(len(prompts))]
-        unfinished = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
-        for _ in range(LONGEST):
-            word = self.model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)
-            unfinished &= word != NUMBER[END]
-            if not unfinished.any():
-                break
-            for i in unfinished.nonzero()[:, 0].tolist():
-                if (text := WORDS[int(word[i])]) not in NOT_SHOWN:
-                    answers[i].append(text)
-            out = inner(
-                inputs_embeds=inner.embed_tokens(word[:, None]),
-                use_cache=True,
-                **{cache: out[cache]},
-            )
-        return [" ".join(words) for words in answers]
+        decoded = decode_greedily(self.model, embedded, end=NUMBER[END], longest=LONGEST)
+        shown = [[WORDS[i] for i in tokens if WORDS[i] not in NOT_SHOWN] for tokens in decoded]
+        return [" ".join(words) for words in shown]
 
     def features(self, items: Sequence[Item]) -> Tensor:
         """Return the vision tower's features of the items' images [n, 36, vision_width], cached."""
@@ -118,47 +101,9 @@ class MiniModel:
             )
         return torch.stack([self._features[key] for key in keys])
 
-    @contextmanager
-    def using(self, adapter: Path | None, scale: float = 1.0) -> Iterator[None]:
+    def using(self, adapter: Path | None, scale: float = 1.0) -> AbstractContextManager[None]:
         """Use an adapter in a block: its scaled LoRA updates, and its fully trained parameters.
 
         It is a PEFT folder; None for the base alone.
         """
-        changed = set() if adapter is None else self._add(adapter, scale)
-        try:
-            yield
-        finally:
-            self._set({name: self._exact[name] for name in changed})
-
-    def _add(self, folder: Path, scale: float) -> set[str]:
-        """Add an adapter to the weights; return the names of those that change."""
-        adapter = load(folder)
-        changed = {f"{name}.weight" for name in adapter.modules} | set(adapter.extras)
-        if absent := sorted(changed - set(self._exact)):
-            raise MergeError(
-                "the adapter has modules that are missing in the model",
-                where=f"{folder}  {few(absent)}",
-                hint="it was trained from another base model",
-            )
-        new = {name: extra.read() for name, extra in adapter.extras.items()}
-        for name in adapter.modules:
-            delta = adapter.factors(name).dense().to(self.device)  # [d_out, d_in]
-            new[f"{name}.weight"] = self._exact[f"{name}.weight"] + scale * delta
-        adapter.close()
-        self._set(new)
-        return changed
-
-    @torch.no_grad()
-    def _set(self, new: Mapping[str, Tensor]) -> None:
-        """Set the values of weights."""
-        weights = dict(self.model.named_parameters())
-        for name, values in new.items():
-            weights[name].copy_(values)
-
-
-def cache_argument(model: nn.Module) -> str:
-    """Return the model's name for its cache of keys and values, as an argument and in its output.
-
-    transformers renamed `past_key_values` to `cache` in version 5.24.
-    """
-    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+        return self._weights.using(adapter, scale)

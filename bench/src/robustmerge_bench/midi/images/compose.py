@@ -55,6 +55,13 @@ class Composed:
     things: tuple[tuple[str, Box], ...]
 
     @property
+    def content(self) -> tuple[str, ...]:
+        """What decides the split: the number, or the ground and the drawings in any order."""
+        if all(name.isdigit() for name, _ in self.things):
+            return (self.number,)
+        return (self.ground, *sorted(name for name, _ in self.things))
+
+    @property
     def caption(self) -> str:
         """A sentence on the drawings."""
         names = " and ".join(with_article(name) for name, _ in self.things)

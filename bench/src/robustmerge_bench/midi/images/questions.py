@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from numpy.random import Generator
@@ -28,22 +28,22 @@ def ask_for_number(image: Composed) -> Item:
     return Item(NUMBER, NUMBER, image.pixels, READ, image.number, (image.number,))
 
 
-def draw_caption(rng: Generator, drawings: Sequence[Drawing], split: Split = "train") -> Item:
-    """Compose an image of one or two drawings, of a split, and ask for a sentence."""
-    while True:
-        image = compose_drawings(rng, drawings, int(rng.integers(1, 3)))
-        if split_of_content((image.ground, *sorted(name for name, _ in image.things))) == split:
-            return ask_for_caption(image)
+def draw_drawings(rng: Generator, drawings: Sequence[Drawing], split: Split = "train") -> Composed:
+    """Compose an image of one or two drawings, of a split."""
+    return _until(lambda: compose_drawings(rng, drawings, int(rng.integers(1, 3))), split)
 
 
 def draw_number(
     rng: Generator, fonts: Sequence[Path], split: Split = "train", digits: int = 3
-) -> Item:
-    """Write a number of a split, and ask for its digits."""
-    while True:
-        image = compose_number(rng, fonts, digits)
-        if split_of_content(image.number) == split:
-            return ask_for_number(image)
+) -> Composed:
+    """Write a number of a split: a number of the tests is in no image of the training."""
+    return _until(lambda: compose_number(rng, fonts, digits), split)
+
+
+def _until(draw: Callable[[], Composed], split: Split) -> Composed:
+    while split_of_content((image := draw()).content) != split:
+        pass
+    return image
 
 
 def blind_caption_floor(drawings: int) -> float:

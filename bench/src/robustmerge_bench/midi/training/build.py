@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from transformers import (
@@ -13,13 +14,34 @@ from transformers import (
     LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedTokenizerBase,
 )
 
-from .tower import TOKENS, LiteTower, LiteTowerConfig, load_weights, register_tower
+from robustmerge.errors import writing
+
+from .tower import (
+    CENTER,
+    GRID,
+    HALF,
+    SIDE,
+    TOKENS,
+    LiteTower,
+    LiteTowerConfig,
+    load_weights,
+    register_tower,
+)
 
 IMAGE = "<empty_output>"
 """A token of SmolLM2 without a use, which stands for a token of the image."""
+
+TEMPLATE = """{%- for message in messages -%}
+<|im_start|>{{ message.role + "\\n" }}
+{%- for part in message.content -%}
+{%- if part.type == "image" %}<empty_output>{{ "\\n" }}{% else %}{{ part.text }}{% endif -%}
+{%- endfor -%}<|im_end|>{{ "\\n" }}
+{%- endfor -%}
+{%- if add_generation_prompt %}<|im_start|>{{ "assistant\\n" }}{% endif -%}"""
 
 
 def join(
@@ -71,6 +93,41 @@ def assemble(gguf: Path, tower_weights: Path) -> LlavaForConditionalGeneration:
     load_weights(tower, str(tower_weights))
     scale_projector(model)
     return model.eval()
+
+
+def save_base(
+    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Write model, tokenizer and processor for plain transformers, whole or not at all."""
+    with (
+        writing(folder),
+        TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as new,
+    ):
+        content = Path(new) / "content"
+        model.save_pretrained(content)
+        make_processor(tokenizer).save_pretrained(content)
+        content.rename(folder)
+
+
+def make_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
+    """Return the processor of images and texts, which says what `Dialog` says."""
+    from transformers import CLIPImageProcessor  # prints advice about torchvision when imported
+
+    images = CLIPImageProcessor(
+        size={"height": SIDE, "width": SIDE},
+        do_center_crop=False,
+        image_mean=[CENTER / 255] * 3,
+        image_std=[HALF / 255] * 3,
+    )
+    return LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=SIDE // GRID,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        image_token=IMAGE,
+        chat_template=TEMPLATE,
+    )
 
 
 @torch.no_grad()

@@ -42,13 +42,13 @@ class Dialog:
     """Texts to tokens and back, by the tokenizer of the language model."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, image_token: int) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.prefix = self._numbers(f"{TURN}user\n")
         self.image = [image_token] * TOKENS
         self.end = int(tokenizer.convert_tokens_to_ids(END))
 
     def _numbers(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def prompt(self, question: str) -> list[int]:
         """Return the tokens up to the answer."""
@@ -61,7 +61,7 @@ class Dialog:
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return the text of an answer's tokens without the end."""
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def collate(self, pairs: Sequence[tuple[str, str]], length: int = 0) -> Rows:
         """Return rows of questions with answers, padded on the right to a length or the longest."""

@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 from numpy.random import Generator
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
@@ -34,6 +34,7 @@ class LanguageSettings:
         batch: Questions of a step, each with an image of its own.
         rate: Highest learning rate of AdamW; it falls along a cosine.
         rank: Of the language model's LoRA; 0 leaves it as it is.
+        slow: Parameters with this in their names have a tenth of the rate.
         every: Steps between checkpoints.
     """
 
@@ -41,33 +42,66 @@ class LanguageSettings:
     batch: int = 16
     rate: float = 5e-4
     rank: int = 64
+    slow: str | None = None
     every: int = 50
 
     @property
     def schedule(self) -> TrainingSchedule:
         """The schedule of the rate."""
-        return TrainingSchedule(self.steps, self.rate, muon=False)
+        return TrainingSchedule(self.steps, self.rate, muon=False, slow=self.slow)
 
 
 Draw = Callable[[Generator, int], Sequence[Item]]
 """Draws so many items."""
 
 
-def prepare(model: LlavaForConditionalGeneration, rank: int) -> nn.ParameterDict:
-    """Free the projector, put LoRA on the language model, and return what is trained by name.
+@dataclass(frozen=True)
+class Trainable:
+    """A joined model and what of it is trained.
 
-    The model itself is changed; alpha is the rank.
+    Attributes:
+        parameters: By name, with slashes for dots.
+        wrapped: The same model as PEFT has it; None without LoRA.
     """
-    model.requires_grad_(False)
-    if rank:
-        get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules=LANGUAGE_MODEL))
-    model.model.multi_modal_projector.requires_grad_(True)
-    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    return nn.ParameterDict({name.replace(".", "/"): each for name, each in trained.items()})
+
+    model: LlavaForConditionalGeneration
+    parameters: nn.ParameterDict
+    wrapped: PeftModel | None = None
+
+    @classmethod
+    def of(cls, model: LlavaForConditionalGeneration, rank: int) -> Trainable:
+        """Free the projector, and put LoRA on the language model, with alpha equal to the rank."""
+        model.requires_grad_(False)
+        settings = LoraConfig(r=rank, lora_alpha=rank, target_modules=LANGUAGE_MODEL)
+        wrapped = get_peft_model(model, settings) if rank else None
+        model.model.multi_modal_projector.requires_grad_(True)
+        return cls(model, _free(model), wrapped)
+
+    @classmethod
+    def wrapping(cls, wrapped: PeftModel) -> Trainable:
+        """Train what PEFT trains."""
+        model = cast("LlavaForConditionalGeneration", wrapped.base_model.model)
+        return cls(model, _free(model), wrapped)
+
+    def load(self, checkpoint: Path) -> None:
+        """Take the parameters of a finished training of the same rank."""
+        state = torch.load(checkpoint, map_location=self.model.device, weights_only=True)
+        self.parameters.load_state_dict(state["module"])
+
+    def merged(self) -> LlavaForConditionalGeneration:
+        """Return the model with the LoRA in its weights."""
+        if self.wrapped is None:
+            return self.model
+        return cast("LlavaForConditionalGeneration", self.wrapped.merge_and_unload())
+
+
+def _free(model: LlavaForConditionalGeneration) -> nn.ParameterDict:
+    free = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    return nn.ParameterDict({name.replace(".", "/"): each for name, each in free.items()})
 
 
 def train_language(
-    model: LlavaForConditionalGeneration,
+    trainable: Trainable,
     dialog: Dialog,
     draw: Draw,
     settings: LanguageSettings,
@@ -82,8 +116,8 @@ def train_language(
     The checkpoint holds what is trained and is written whole; a training that was stopped goes on
     from it with the same items.
     """
+    model = trainable.model
     device = model.device.type
-    trained = prepare(model, settings.rank)
     tower = cast("LiteTower", model.model.vision_tower)
 
     def loss(rng: Generator) -> Tensor:
@@ -96,7 +130,7 @@ def train_language(
             return answer_loss(model, rows.to(model.device), features)
 
     return fit(
-        trained,
+        trainable.parameters,
         loss,
         settings.schedule,
         seed=seed,

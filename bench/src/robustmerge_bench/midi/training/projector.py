@@ -9,11 +9,10 @@ is learned far more slowly.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,9 +21,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from ..images.compose import COLORS, Composed, compose_drawings, compose_number
+from ...mini.training.fit import Report, TrainingSchedule, fit
+from ..images.compose import COLORS, Composed
 from ..images.pieces import Drawing
+from ..images.questions import draw_drawings, draw_number
 from .tower import LiteTower, pixels
+
+STATE = "projector.pt"
 
 STANDARD = 256  # images that the channels' means and spreads are measured on
 VALIDATION = 400  # images of a report
@@ -42,7 +45,7 @@ class ProjectorSettings:
         every: Steps between checkpoints.
     """
 
-    images: int = 24_000
+    images: int = 16_000
     batch: int = 16
     rate: float = 1e-3
     numbers: float = 0.5
@@ -53,6 +56,22 @@ class ProjectorSettings:
         """Updates of the weights."""
         return self.images // self.batch
 
+    @property
+    def schedule(self) -> TrainingSchedule:
+        """The schedule of the rate."""
+        return TrainingSchedule(self.steps, self.rate, muon=False, decay=0.01)
+
+
+class SeeingPart(nn.Module):
+    """The projector, which is trained, and the two buffers of the tower, which are kept with it."""
+
+    def __init__(self, model: LlavaForConditionalGeneration) -> None:
+        super().__init__()
+        tower = cast("LiteTower", model.model.vision_tower)
+        self.projector = model.model.multi_modal_projector
+        self.register_buffer("mean", tower.mean)
+        self.register_buffer("spread", tower.spread)
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -62,10 +81,10 @@ class ImageSource:
     fonts: tuple[Path, ...]
 
     def draw(self, rng: Generator, numbers: float) -> Composed:
-        """Compose an image of one or two drawings, or of a number."""
+        """Compose an image of one or two drawings, or of a number, of the train split."""
         if rng.random() < numbers:
-            return compose_number(rng, self.fonts)
-        return compose_drawings(rng, self.drawings, int(rng.integers(1, 3)))
+            return draw_number(rng, self.fonts)
+        return draw_drawings(rng, self.drawings)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -132,59 +151,37 @@ def train_projector(
     folder: Path,
     *,
     seconds: float = float("inf"),
+    report: Report = lambda step, loss: None,
 ) -> int:
     """Train until the end, or for so many seconds; return the step that was reached.
 
     FOLDER/projector.pt is the state, written whole; a training that was stopped goes on from it
-    with the same images. FOLDER/projector.jsonl has a line of figures for every checkpoint.
+    with the same images.
     """
-    tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    assert isinstance(tower, LiteTower)
-    optimizer = torch.optim.AdamW(projector.parameters(), settings.rate, weight_decay=0.01)
-    checkpoint = folder / "projector.pt"
-    start, begin = 0, time.monotonic()
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        projector.load_state_dict(state["projector"])
-        optimizer.load_state_dict(state["optimizer"])
-        tower.mean.copy_(state["mean"])
-        tower.spread.copy_(state["spread"])
-        start = state["step"]
-    else:
+    part, tower = SeeingPart(model), cast("LiteTower", model.model.vision_tower)
+    if not (folder / STATE).exists():
         standardize(tower, source, settings.numbers)
-    losses = []
-    for step in range(start, settings.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate * _share(step, settings.steps)
-        rng = np.random.default_rng([0, 1, step])
+
+    def loss(rng: Generator) -> Tensor:
         images = [source.draw(rng, settings.numbers) for _ in range(settings.batch)]
-        scores = targets.scores(projector(look(tower, images)))  # [n, 49, words]
-        loss = cross_entropy(scores.flatten(0, 1), targets.labels(images).flatten())
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(projector.parameters(), 1.0)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        late = time.monotonic() - begin > seconds
-        if (step + 1) % settings.every == 0 or step + 1 == settings.steps or late:
-            new = checkpoint.with_suffix(".new")
-            parts = {"projector": projector.state_dict(), "optimizer": optimizer.state_dict()}
-            parts |= {"mean": tower.mean, "spread": tower.spread}
-            torch.save({**parts, "step": step + 1}, new)
-            new.replace(checkpoint)
-            figures = {"step": step + 1, "loss": round(sum(losses) / len(losses), 4)}
-            figures |= {"seconds": round(time.process_time())}
-            with (folder / "projector.jsonl").open("a") as lines:
-                lines.write(json.dumps(figures) + "\n")
-            losses.clear()
-        if late:
-            return step + 1
-    return settings.steps
+        scores = targets.scores(part.projector(look(tower, images)))  # [n, 49, words]
+        labels = targets.labels(images).to(scores.device)
+        return cross_entropy(scores.flatten(0, 1), labels.flatten())
+
+    return fit(
+        part,
+        loss,
+        settings.schedule,
+        seed=(0, 1),
+        report=report,
+        device=model.device.type,
+        checkpoint=folder / STATE,
+        every=settings.every,
+        seconds=seconds,
+    )
 
 
-def _share(step: int, steps: int) -> float:
-    """Return the learning rate as a share of the highest: a warm-up of 3 %, then a cosine."""
-    warm = max(1, round(0.03 * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return float(0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm))))
+def restore(model: LlavaForConditionalGeneration, folder: Path) -> None:
+    """Load the projector of a training, and the means and spreads of the tower's channels."""
+    state = torch.load(folder / STATE, map_location=model.device, weights_only=True)
+    SeeingPart(model).load_state_dict(state["module"])

