@@ -39,10 +39,9 @@ def check_seeing(
     A caption's nats are summed over its tokens, in bfloat16; numbers are answered greedily. The
     model is changed: it computes in bfloat16 afterwards.
     """
-    captions = _draw(
-        lambda rng: ask_for_caption(draw_drawings(rng, source.drawings, "test")), count
-    )
-    numbers = _draw(lambda rng: ask_for_number(draw_number(rng, source.fonts, "test")), count)
+    drawings, fonts = source.drawings, source.fonts
+    captions = _draw(lambda rng: ask_for_caption(draw_drawings(rng, drawings, "test")), count)
+    numbers = _draw(lambda rng: ask_for_number(draw_number(rng, fonts, "test")), count)
     nats, floor = mean_nats(model, dialog, captions), blind_caption_floor(len(drawings))
     answers = MidiModel(model, dialog).answer(numbers)
     pairs = zip(answers, numbers, strict=True)
