@@ -240,7 +240,6 @@ WRITERS = {
     "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
     "robustmerge_bench.midi.sources.fetch": "a verified download, and its content in a new folder",
     "robustmerge_bench.midi.training.build": "the new base, where there is none",
-    "robustmerge_bench.mini.training.train": "training.json where there is none",
     "robustmerge_bench.mini.training.language": "the new base, where there is none",
     "robustmerge_bench.mini.training.experts": "a new expert, where there is none",
     "robustmerge_bench.paper.training.session": "checkpoints that this training wrote",

@@ -144,7 +144,10 @@ def shown(value: object) -> str:
     short = Repr()
     short.maxstring = short.maxother = 80
     short.maxlevel = 2
-    return short.repr(value)
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of more digits than any"
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import MergeError, reading, writing
 
 _FIX = "fix the file or download it again"
+NO_UTF8 = "save the file as UTF-8; PowerShell and some editors write UTF-16 or Latin-1"
 _CACHE = "snapshots"
 """The folder of a repository in the Hub's cache that holds its revisions."""
 _LARGEST = 256_000_000  # bytes
@@ -42,12 +44,16 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, Any]:
+def read_json(
+    path: Path, *, if_missing: str = "check the path", strict: bool = False
+) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Args:
         path: The file.
         if_missing: The hint of the error where there is no such file.
+        strict: Refuse NaN and infinite numbers, which Python writes and JSON has not; some settings
+            of models have them.
 
     Raises:
         MergeError: the file is missing, unreadable, not JSON, or holds no object.
@@ -57,9 +63,12 @@ def read_json(path: Path, *, if_missing: str = "check the path") -> dict[str, An
         try:
             # Editors on Windows add a byte order mark.
             text = path.read_text(encoding="utf-8-sig")
-            content = json.loads(text, object_pairs_hook=_table)
+            numbers = {"parse_constant": _refuse, "parse_float": _finite} if strict else {}
+            content = json.loads(text, object_pairs_hook=_table, **numbers)  # type: ignore[arg-type]
         except FileNotFoundError:
             raise MergeError(f"no {path.name}", where=str(path.parent), hint=if_missing) from None
+        except UnicodeDecodeError:
+            raise MergeError("not UTF-8 text", where=str(path), hint=NO_UTF8) from None
         except (ValueError, RecursionError) as error:
             raise MergeError(f"not valid JSON: {error}", where=str(path), hint=_FIX) from None
     if not isinstance(content, dict):
@@ -85,6 +94,17 @@ def check_inside(path: Path, folder: Path) -> Path:
         where=f"{path}\n{real}",
         hint="put a copy of the file there, if others may see it",
     )
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.80} is larger than any number")
+    return number
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from annotated_types import Interval
 from docstring_parser import parse as parse_docstring
 
-from .errors import MergeError, unknown
+from .errors import MergeError, shown, unknown
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
@@ -63,7 +63,9 @@ class Parameter:
         parsed = self._boolean(value) if self.type is bool else self._number(value)
         if parsed is None:
             raise MergeError(
-                f"{self.name} = {value!r} is not possible", where=where, hint=f"it is {self.domain}"
+                f"{self.name} = {shown(value)} is not possible",
+                where=where,
+                hint=f"it is {self.domain}",
             )
         return parsed
 
@@ -77,7 +79,7 @@ class Parameter:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         if not math.isfinite(number) or not self._within(number):
             return None

@@ -104,7 +104,7 @@ class AdapterConfig:
             MergeError: the file is missing or not JSON, or has settings that no plain LoRA has.
         """
         path = folder / FILE
-        raw = read_json(path, if_missing=NO_SETTINGS)
+        raw = read_json(path, if_missing=NO_SETTINGS, strict=True)
         return cls.of(raw, path, dora=dora, accepted=accepted, untrained=untrained)
 
     @classmethod
@@ -206,6 +206,9 @@ class AdapterConfig:
         for field in ("use_rslora", "fan_in_fan_out"):
             if not isinstance(self.raw.get(field) or False, bool):
                 raise self._wrong(field, self.raw[field], "true or false")
+        for field in ("base_model_name_or_path", "revision", "task_type"):
+            if not isinstance(self.raw.get(field) or "", str):
+                raise self._wrong(field, self.raw[field], "text")
         self.names("modules_to_save")
 
     def _refuse_start(self, accepted: Collection[str]) -> None:

@@ -91,7 +91,7 @@ class Statistics:
         self.folder = folder
         self.record = folder / FILE
         self.sha256 = sha256(self.record)
-        raw = read_json(self.record)
+        raw = read_json(self.record, strict=True)
         if raw.get("format") != FORMAT:
             raise MergeError(
                 f"statistics of format {raw.get('format')!r:.20}; this version reads {FORMAT}",

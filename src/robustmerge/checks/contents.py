@@ -226,7 +226,7 @@ def _salvage(label: str) -> tuple[AdapterConfig, tuple[TensorFile, ...], list[Me
     # Where one of the two is missing, the adapter's own error says so.
     if (folder / FILE).exists():
         try:
-            raw = read_json(folder / FILE)
+            raw = read_json(folder / FILE, strict=True)
         except MergeError as error:
             refusals.append(error)
     paths: tuple[Path, ...] = ()

@@ -57,7 +57,7 @@ class SourceFolder:
         folder = locate(str(source))
         if (error := explain(folder, str(source))) is not None:
             raise error
-        raw = read_json(folder / FILE, if_missing=NO_SETTINGS)
+        raw = read_json(folder / FILE, if_missing=NO_SETTINGS, strict=True)
         check_printable(raw, folder / FILE)
         files = AdapterFiles.find(folder, str(source))
         _check_one(files, folder)

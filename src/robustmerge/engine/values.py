@@ -17,6 +17,9 @@ from ..scale_rules import scale_rules
 Parameters = Mapping[str, Any]
 
 _LARGEST = 1e38  # float32 holds 3.4e38; a factor near it overflows in the first product
+_LONGEST_RANK = 2**31
+_MOST = 2**64
+"""No seed, size or count is larger; Python's whole numbers have no end."""
 _WORDS = {str: "text", int: "a whole number", bool: "true or false"}
 
 
@@ -25,6 +28,11 @@ def read_plain(name: str, value: object, *types: type) -> object:
     if (isinstance(value, bool) and bool not in types) or not isinstance(value, types):
         raise MergeError(
             f"{name} = {shown(value)} is not {' or '.join(_WORDS[kind] for kind in types)}",
+            hint=f"fix the value of {name}, or leave it out",
+        )
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise MergeError(
+            f"{name} has {len(f'{abs(value):x}')} hexadecimal digits, more than any size or seed",
             hint=f"fix the value of {name}, or leave it out",
         )
     return value
@@ -38,7 +46,7 @@ def read_rank(name: str, value: object) -> int | str:
         possible = (
             text in ("input", "full")
             or (text.startswith("energy:") and 0 < float(text.removeprefix("energy:")) <= 1)
-            or int(text) >= 1
+            or 1 <= int(text) <= _LONGEST_RANK
         )
     except ValueError:
         possible = False

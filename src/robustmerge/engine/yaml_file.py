@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import MergeError, first_line, reading
-from ..files import check_size, expand_user
+from ..files import NO_UTF8, check_size, expand_user
 from .values import check_table
 
 
@@ -44,6 +44,10 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
             content = yaml.load(path.read_text(encoding="utf-8-sig"), _OnceLoader)
     except MergeError:
         raise
+    except UnicodeDecodeError:
+        raise MergeError(
+            f"cannot read the {kind}: not UTF-8 text", where=str(path), hint=NO_UTF8
+        ) from None
     except Exception as error:  # the parser passes on what dates, numbers and depth do to it
         raise MergeError(
             f"cannot read the {kind}: {_reason(error)}",

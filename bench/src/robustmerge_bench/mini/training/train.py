@@ -20,6 +20,7 @@ import torch
 from torch import multiprocessing
 
 from robustmerge.errors import MergeError
+from robustmerge.files import read_json, write_json
 
 from ...quiet import quiet
 from ..tasks import SEEN
@@ -102,9 +103,9 @@ def settle(root: Path, settings: Mapping[str, Any]) -> None:
     new.pop("about", None)
     path = root / "training.json"
     if not path.exists():
-        path.write_text(json.dumps(new, indent=2) + "\n")
+        write_json(path, new)
         return
-    old = json.loads(path.read_text())
+    old = read_json(path)
     for key in new:
         if old.get(key) != new[key]:
             raise MergeError(
