@@ -114,7 +114,7 @@ BENCHMARK = (
     # The laptop benchmark
     _plant(
         "scenes for tests are in training",
-        "bench/mini/world/splits.py::split_of",
+        "bench/mini/world/splits.py::split_of_content",
         'return "train" if bucket < 7',
         'return "train" if place < 9',
         "bench/tests/mini/test_world.py",
@@ -142,14 +142,14 @@ BENCHMARK = (
     ),
     _plant(
         "an adapter is not taken off",
-        "bench/mini/student.py::MiniModel.using",
+        "bench/mini/switched.py::SwitchedWeights.using",
         "self._set({name: self._exact[name] for name in changed})",
         "pass",
         "bench/tests/mini/test_student.py",
     ),
     _plant(
         "the scale of an adapter is ignored",
-        "bench/mini/student.py::MiniModel._add",
+        "bench/mini/switched.py::SwitchedWeights._add",
         "+ scale * delta",
         "+ delta",
         "bench/tests/mini/test_student.py",
@@ -230,5 +230,40 @@ BENCHMARK = (
         "if recorded[1] != actual[1]:",
         "if False:",
         "bench/tests/mini/test_artifact.py",
+    ),
+    _plant(
+        "an answer's token is learned one position late",
+        "bench/midi/training/dialog.py::Dialog.collate",
+        "len(prompt) - 1 : end - 1",
+        "len(prompt) : end",
+        "bench/tests/midi/test_language.py",
+    ),
+    _plant(
+        "the split of an image follows from the order of its things",
+        "bench/midi/images/arrange.py::Arrangement.content",
+        "*sorted(self.names)",
+        "*self.names",
+        "bench/tests/midi/test_tasks.py",
+    ),
+    _plant(
+        "photographs of the validation set are trained on",
+        "bench/midi/images/garments.py::read_photos",
+        "slice(None, -VALIDATION)",
+        "slice(None)",
+        "bench/tests/midi/test_tasks.py",
+    ),
+    _plant(
+        "a download with another hash is unpacked",
+        "bench/midi/sources/fetch.py::download",
+        "if sha256(file) == package.sha256",
+        "if file",
+        "bench/tests/midi/test_fetch.py",
+    ),
+    _plant(
+        "the floor of captions forgets that there are one or two drawings",
+        "bench/midi/images/questions.py::blind_caption_floor",
+        "2 * drawings * (drawings - 1)",
+        "drawings * (drawings - 1)",
+        "bench/tests/midi/test_language.py",
     ),
 )

@@ -50,7 +50,7 @@ def blind_caption_floor(drawings: int) -> float:
     """Return the nats a caption that a model reaches at best which does not see the image.
 
     It knows the sentences and how often each is right: one drawing or an ordered pair of different
-    ones, each with one ground.
+    ones, each with one ground. Which of them are of the test split it does not know.
     """
     single = math.log(2 * drawings * len(COLORS))
     pair = math.log(2 * drawings * (drawings - 1) * len(COLORS))

@@ -24,6 +24,7 @@ from ...item import Item
 from ...mini.training.experts import ExpertSettings, StartOfA
 from ...mini.training.fit import print_progress
 from ...mini.training.train import settle
+from ...quiet import quiet
 from ..images.pieces import read_drawings, read_fonts
 from ..images.questions import (
     ask_for_caption,
@@ -102,7 +103,8 @@ def run_stage(name: str, work: StageInput) -> str:
     with writing(work.stages):
         work.stages.mkdir(parents=True, exist_ok=True)
     settle(work.root, asdict(work.plan))
-    return STAGES[name](work)
+    with quiet():
+        return STAGES[name](work)
 
 
 def _projector(work: StageInput) -> str:
