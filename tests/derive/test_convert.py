@@ -82,6 +82,19 @@ SUMS: dict[str, tuple[PeftConfig, int]] = {
         ),
         8,
     ),
+    "DeLoRA": (peft.DeloraConfig(r=3, delora_lambda=5, init_weights=False, **ALL), 3),
+    "DeLoRA, ranks": (
+        peft.DeloraConfig(
+            r=3, delora_lambda=5, rank_pattern={"down": 2}, init_weights=False, **ALL
+        ),
+        3,
+    ),
+    "RandLoRA": (peft.RandLoraConfig(r=3, randlora_alpha=5, init_weights=False, **ALL), 8),
+    "PVeRA": (peft.PveraConfig(r=4, init_weights=False, **ALL), 4),
+    "VB-LoRA": (
+        peft.VBLoRAConfig(r=3, num_vectors=9, vector_length=4, topk=2, target_modules=BLOCKS),
+        3,
+    ),
     "VeRA": (peft.VeraConfig(r=4, init_weights=False, **ALL), 4),
     "MiSS": (peft.MissConfig(r=4, init_weights=False, **ALL), 4),
     "MiSS, remainder": (peft.MissConfig(r=3, init_weights=False, **ALL), 3),
@@ -167,6 +180,27 @@ def test_changes_of_full_rank_are_cut_to_a_stated_part(tmp_path: Path, name: str
         robustmerge.convert(tmp_path / "kind", tmp_path / "none", rank=2)
 
 
+def test_circulant_blocks_are_of_full_rank_and_need_no_base(tmp_path: Path) -> None:
+    wanted = trained(tmp_path, peft.C3AConfig(block_size=4, target_modules=BLOCKS))
+    with pytest.raises(MergeError, match="of full rank"):
+        convert(tmp_path)
+    assert convert(tmp_path, rank=12).rank == 8
+    torch.testing.assert_close(loaded(tmp_path / "out"), wanted, atol=5e-5, rtol=1e-4)
+
+
+NO_SUM = {"HRA": peft.HRAConfig(r=2, **ALL), "FourierFT": peft.FourierFTConfig(**ALL)}
+
+
+@pytest.mark.parametrize("name", NO_SUM)
+def test_the_reason_is_said_of_kinds_that_are_no_sum(tmp_path: Path, name: str) -> None:
+    NO_SUM[name].save_pretrained(str(tmp_path / "kind"))
+    save_file({"x": torch.ones(1)}, tmp_path / "kind/adapter_model.safetensors")
+    reason = {"HRA": "multiplies the base's weight", "FourierFT": "drawn by a generator"}[name]
+    with pytest.raises(MergeError, match=reason) as caught:
+        convert(tmp_path)
+    assert "merge_and_unload" in caught.value.hint
+
+
 @pytest.mark.parametrize("rank", [1, "energy:0.7", "gavish-donoho"])
 def test_a_cut_is_the_best_approximation(tmp_path: Path, rank: int | str) -> None:
     trained(tmp_path, SUMS["LoHa of full rank"][0])
@@ -202,7 +236,10 @@ def test_the_result_takes_part_in_a_merge(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[PeftConfig, str]] = {
-    "OFT": (peft.OFTConfig(oft_block_size=4, target_modules=BLOCKS), "by a rule whose sum"),
+    "OFT": (
+        peft.OFTConfig(oft_block_size=4, target_modules=BLOCKS),
+        "multiplies the base's weight",
+    ),
     "MiSS, bat": (
         peft.MissConfig(r=4, init_weights="bat", target_modules=BLOCKS),
         "multiplies the base's blocks",
@@ -233,7 +270,7 @@ def test_what_is_no_sum_is_refused_with_the_reason(tmp_path: Path, name: str) ->
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["VeRA", "MiSS"])
+@pytest.mark.parametrize("name", ["VeRA", "MiSS", "RandLoRA", "PVeRA"])
 def test_kinds_without_input_sizes_ask_for_the_base(tmp_path: Path, name: str) -> None:
     trained(tmp_path, SUMS[name][0])
     with pytest.raises(MergeError, match="how many inputs") as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import plant as _plant
 
 _QUANTIZED = "tests/export/test_quantized.py"
+_KINDS = "tests/derive/test_convert.py"
 _GGUF = "tests/export/test_gguf.py"
 
 TRUST = (
@@ -142,5 +143,27 @@ TRUST = (
         "right = right if scale == 1 else right * scale",
         "pass",
         _GGUF,
+    ),
+    # Kinds with shared matrices
+    _plant(
+        "RandLoRA's sides do not change places",
+        "derive/banked.py::randlora",
+        "if small == d_in",
+        "if small != d_in",
+        _KINDS,
+    ),
+    _plant(
+        "a circulant block is its transpose",
+        "derive/banked.py::c3a",
+        "steps[None, :] - steps[:, None]",
+        "steps[:, None] - steps[None, :]",
+        _KINDS,
+    ),
+    _plant(
+        "the columns of DeLoRA are not scaled",
+        "derive/banked.py::delora",
+        'A * module.tensors["delora_w_norm"]',
+        "A",
+        _KINDS,
     ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -154,6 +155,22 @@ WITHOUT_UPDATE = frozenset(
 )
 """Kinds that put tokens before the input and change no weight."""
 
+_ROTATES = "multiplies the base's weight by a matrix, which is no sum"
+_DRAWS = "has positions drawn by a generator of random numbers, which is no file"
+_ROUTES = "weighs its parts by the input, so that no one update is added"
+NO_SUM: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("OFT", "BOFT", "HRA", "ROAD"), _ROTATES),
+        **dict.fromkeys(("FOURIERFT", "WAVEFT", "UNILORA"), _DRAWS),
+        **dict.fromkeys(("XLORA", "POLY", "LILY"), _ROUTES),
+        "LN_TUNING": "trains norms, whose weights are no matrices",
+        "BEFT": "trains biases, which no LoRA changes",
+        "TRAINABLE_TOKENS": "trains rows of the embeddings, which no LoRA changes",
+        "SHIRA": "changes single entries, whose positions are integers in the file",
+    }
+)
+"""Why a kind is not converted."""
+
 
 def kind(
     name: str,
@@ -186,7 +203,7 @@ def find_kind(config: AdapterConfig) -> Kind:
         )
     if name not in KINDS:
         raise MergeError(
-            f"{name} changes weights by a rule whose sum is not read here",
+            f"{name} {NO_SUM.get(name, 'changes weights by a rule whose sum is not read here')}",
             where=str(config.path),
             hint=f"{BAKE}; known: {', '.join(sorted(KINDS))}",
         )

@@ -20,12 +20,12 @@ from ..adapter.settings import selects
 from ..adapter.tensor_ref import TensorRef
 from ..errors import MergeError
 from ..factors import Factors
-from . import products, rescaled
+from . import banked, products, rescaled
 from .folder import PassedOn
 from .kinds import BAKE, Kind, KindModule, find_kind
 from .opened import SourceFolder
 
-_FAMILIES = (products, rescaled)
+_FAMILIES = (banked, products, rescaled)
 """The modules whose import registers the kinds."""
 
 
@@ -64,10 +64,10 @@ class KindAdapter:
         shared, extras = {}, []
         pattern = re.compile(rf"(.+)\.({'|'.join(kind.parameters)})(?:\.weight)?")
         for name, ref in opened.tensors.items():
-            if match := pattern.fullmatch(name):
-                modules[match[1]][match[2]] = ref
-            elif (whole := name.removeprefix("base_model.")) in kind.shared:
+            if (whole := name.removeprefix("base_model.")) in kind.shared:
                 shared[whole] = ref
+            elif match := pattern.fullmatch(name):
+                modules[match[1]][match[2]] = ref
             elif any(selects(e, name.split(".")[:-1]) for e in config.names("modules_to_save")):
                 extras.append(PassedOn(name, ref.spec, partial(read_stored, ref)))
             else:
