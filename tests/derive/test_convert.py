@@ -191,6 +191,21 @@ def test_circulant_blocks_are_of_full_rank_and_need_no_base(tmp_path: Path) -> N
 NO_SUM = {"HRA": peft.HRAConfig(r=2, **ALL), "FourierFT": peft.FourierFTConfig(**ALL)}
 
 
+def test_shards_are_one_adapter(tmp_path: Path) -> None:
+    wanted = trained(tmp_path, SUMS["LoHa"][0])
+    whole = tmp_path / "kind/adapter_model.safetensors"
+    tensors = sorted(load_file(whole).items())
+    whole.unlink()
+    names = ["adapter_model-00001-of-00002.safetensors", "adapter_model-00002-of-00002.safetensors"]
+    for n, name in enumerate(names):
+        save_file(dict(tensors[n::2]), tmp_path / "kind" / name)
+    index = {"weight_map": {key: names[n % 2] for n, (key, _) in enumerate(tensors)}}
+    (tmp_path / "kind/adapter_model.safetensors.index.json").write_text(json.dumps(index))
+    report = convert(tmp_path)
+    assert set(names) < set(report.inputs["adapter"])
+    torch.testing.assert_close(loaded(tmp_path / "out"), wanted, atol=2e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", NO_SUM)
 def test_the_reason_is_said_of_kinds_that_are_no_sum(tmp_path: Path, name: str) -> None:
     NO_SUM[name].save_pretrained(str(tmp_path / "kind"))

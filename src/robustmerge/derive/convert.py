@@ -118,7 +118,7 @@ def _write(
     if not updates:
         raise MergeError(
             "every update is zero",
-            where=str(adapter.opened.file.path),
+            where=adapter.opened.where,
             hint="the base is the result",
         )
     written = write_adapter(
@@ -158,7 +158,7 @@ def _convert(
     if module.base_shape is not None and change.shape != module.base_shape:
         raise MergeError(
             f"the update of {name} is {list(change.shape)}, the weight {list(module.base_shape)}",
-            where=f"{adapter.opened.file.path}\n{base.folder if base else ''}",
+            where=f"{adapter.opened.where}\n{base.folder if base else ''}",
             hint="--base is the model that the adapter was trained on",
         )
     factors, kept = _cut(change, rule, name)

@@ -7,7 +7,7 @@ what settings promise is in the files, and a tensor that has no values is refuse
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import TensorFile, TensorSpec
 from ..adapter.tokenizer import changes_vocabulary, write_tokenizer
 from ..adapter.wrappers import unknown_wrapper, unwrap
-from ..errors import MergeError
 from ..files import read_json
 
 
@@ -35,15 +34,15 @@ class SourceFolder:
         label: What the user called it.
         folder: Where it is on this machine.
         raw: Its settings.
-        file: Its tensors.
-        tensors: The same by name, without PEFT's prefix and wrappers.
+        weights: The files of its tensors.
+        tensors: Its tensors by name, without PEFT's prefix and wrappers.
         others: Files of fully trained parameters next to it.
     """
 
     label: str
     folder: Path
     raw: Mapping[str, Any]
-    file: TensorFile
+    weights: tuple[TensorFile, ...]
     tensors: Mapping[str, TensorRef]
     others: tuple[TensorFile, ...]
 
@@ -60,9 +59,10 @@ class SourceFolder:
         raw = read_json(folder / FILE, if_missing=NO_SETTINGS, strict=True)
         check_printable(raw, folder / FILE)
         files = AdapterFiles.find(folder, str(source))
-        _check_one(files, folder)
-        (file, *others), beside = files.open()
-        return cls(str(source), folder, raw, file, _by_name(file), (*others, *beside))
+        own, beside = files.open()
+        count = len(files.weights)
+        weights, others = tuple(own[:count]), (*own[count:], *beside)
+        return cls(str(source), folder, raw, weights, _by_name(weights), others)
 
     @property
     def settings(self) -> Path:
@@ -72,7 +72,12 @@ class SourceFolder:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Every file that was read."""
-        return (self.settings, self.file.path, *(other.path for other in self.others))
+        return (self.settings, *(file.path for file in (*self.weights, *self.others)))
+
+    @property
+    def where(self) -> str:
+        """The file of its tensors, or the first of its shards, as errors name it."""
+        return str(self.weights[0].path)
 
     @property
     def other_specs(self) -> dict[str, TensorSpec]:
@@ -95,7 +100,7 @@ class SourceFolder:
 
     def close(self) -> None:
         """Release the files."""
-        for file in (self.file, *self.others):
+        for file in (*self.weights, *self.others):
             file.close()
 
     def pass_on(self, target: Path) -> None:
@@ -121,20 +126,12 @@ def copy_companions(
         write_tokenizer(folder, target, {})
 
 
-def _check_one(files: AdapterFiles, folder: Path) -> None:
-    if len(files.weights) > 1:
-        raise MergeError(
-            f"the weights are in {len(files.weights)} shards, and one file is converted",
-            where=str(folder),
-            hint="load and save the adapter with PEFT, which writes one file",
-        )
-
-
-def _by_name(file: TensorFile) -> dict[str, TensorRef]:
-    """Return the tensors of a file by their names without prefix and wrappers."""
+def _by_name(files: Sequence[TensorFile]) -> dict[str, TensorRef]:
+    """Return the tensors of files by their names without prefix and wrappers."""
     tensors: dict[str, TensorRef] = {}
-    for name, spec in file.specs.items():
-        ref, (short, _) = TensorRef(file, name, spec), unwrap(name)
+    stored = [TensorRef(file, name, spec) for file in files for name, spec in file.specs.items()]
+    for ref in stored:
+        short, _ = unwrap(ref.name)
         if unknown_wrapper(short):
             raise without_place(ref)
         if short in tensors:

@@ -79,7 +79,7 @@ class KindAdapter:
         if not modules:
             raise MergeError(
                 f"no tensors of {kind.name} in the file",
-                where=str(opened.file.path),
+                where=opened.where,
                 hint="the settings belong to another adapter; find the right file",
             )
         opened.check_promises(config, {extra.written: extra.spec for extra in extras})
@@ -96,13 +96,13 @@ class KindAdapter:
         if base is not None and (shape is None or len(shape) != 2):
             raise MergeError(
                 f"the base has no linear layer {name}" + (f", but {list(shape)}" if shape else ""),
-                where=f"{self.opened.file.path}\n{base.folder}",
+                where=f"{self.opened.where}\n{base.folder}",
                 hint="--base is the model that the adapter was trained on",
             )
         if base is None and self.kind.needs == "shapes":
             raise MergeError(
                 f"{self.kind.name} does not say how many inputs a layer has",
-                where=str(self.opened.file.path),
+                where=self.opened.where,
                 hint="--base MODEL, of which headers alone are read",
             )
 
