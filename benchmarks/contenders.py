@@ -67,8 +67,14 @@ def task_arithmetic(adapters: list[Path], output: Path) -> None:
     merge_recipe(Recipe(tuple(map(str, adapters)), method="task-arithmetic", rank="16"), output)
 
 
+def exact_sum(adapters: list[Path], output: Path) -> None:
+    """This package: the sum of the updates at the sum of their ranks, without a decomposition."""
+    merge_recipe(Recipe(tuple(map(str, adapters)), method="task-arithmetic", rank="full"), output)
+
+
 CONTENDERS: dict[str, Callable[[list[Path], Path], None]] = {
-    function.__name__: function for function in (limit, released, robustmerge, task_arithmetic)
+    function.__name__: function
+    for function in (limit, released, robustmerge, task_arithmetic, exact_sum)
 }
 
 

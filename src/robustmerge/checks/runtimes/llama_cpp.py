@@ -15,6 +15,7 @@ from ...errors import few
 from ..contents import Contents
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
+from .experts import UNFUSE, fused_experts
 from .shared import BAKE, REWRITE, Runtime, is_close, leave_out, peft_keys, plain_lora, scaling
 from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
@@ -49,6 +50,13 @@ def convertible_tensors(contents: Contents) -> Finding:
     if silent:
         return fails(f"fully trained parameters left out without a word: {few(silent, 1)}", BAKE)
     return OK
+
+
+def experts_are_single(contents: Contents) -> Finding:
+    """Check that experts are not fused: the converter stops at those that are."""
+    if not (fused := fused_experts(contents)):
+        return OK
+    return fails(f"the converter stops at fused experts, such as {fused[0]}", UNFUSE)
 
 
 def scaling_by_alpha(contents: Contents) -> Finding:
@@ -121,6 +129,7 @@ LLAMA_CPP = Runtime(
     "llama.cpp of October 2026 and its convert_lora_to_gguf.py",
     {
         "tensors": convertible_tensors,
+        "experts": experts_are_single,
         "scaling": scaling_by_alpha,
         "modules": language_only,
         "vocabulary": vocabulary_is_untied,

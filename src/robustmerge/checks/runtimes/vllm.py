@@ -13,6 +13,7 @@ from ...errors import few
 from ..contents import Contents
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
+from .experts import FUSE, UNFUSE, fused_experts, single_projections
 from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
 from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
@@ -73,6 +74,8 @@ FAMILIES: Rows = MappingProxyType(
 )
 """What vLLM does with each family: `hf_to_vllm_mapper`, `SupportsLoRA`, token counts of towers."""
 
+_FUSED = ("gpt_oss", "qwen3_vl_moe", "qwen3_5_moe", "qwen3_omni_moe", "interns1_pro")
+"""Families whose class says `is_3d_moe_weight`."""
 _CLIP_LIKE = ("llava", "llava_next", "llava_onevision", "gemma3", "paligemma")
 _UNWRAPPED = re.compile(r"(model\.)?vision_tower\.(embeddings|encoder\.layers)\b")
 
@@ -148,6 +151,31 @@ def language_only(contents: Contents) -> Finding:
     return fails(text, flag)
 
 
+def experts_land(contents: Contents) -> Finding:
+    """Check the layout of experts: a family takes them fused, or one by one, and not both."""
+    names, fused = candidates(contents), fused_experts(contents)
+    known = f" ({_READ})"
+    if fused and not names:
+        return note(
+            f"fused experts such as {fused[0]} are taken for {few(_FUSED)}, others one by one",
+            "--base MODEL checks it",
+        )
+    if fused and not any(name in _FUSED for name in names):
+        return fails(
+            f"vLLM takes the experts of {_title(names)} one by one, and these are fused, such as "
+            f"{fused[0]}{known}; with --enable-mixed-moe-lora-format, and is_3d_lora_weight in the "
+            "request, it takes them, too",
+            UNFUSE,
+        )
+    single = single_projections(contents)
+    if single and names and all(name in _FUSED for name in names):
+        return fails(
+            f"vLLM takes the experts of {_title(names)} fused, and stops at {single[0]}{known}",
+            FUSE,
+        )
+    return OK
+
+
 def family_takes_lora(contents: Contents) -> Finding:
     """Check the family: some take no LoRA at all."""
     if agreed(contents, FAMILIES, lambda row: row.lora) is not False:
@@ -217,6 +245,7 @@ VLLM = Runtime(
         "patterns": uniform_scaling,
         "names": names_land,
         "modules": language_only,
+        "experts": experts_land,
         "family": family_takes_lora,
         "base": base_loads,
         "initialization": unchanged_base,

@@ -1,0 +1,26 @@
+"""Experts in the files of adapters, which programs take fused or one by one."""
+
+from __future__ import annotations
+
+import re
+
+from ...adapter.expert_families import GATES
+from ..contents import Contents
+
+UNFUSE = (
+    "write it with one module per projection: robustmerge convert ADAPTER -o OUT "
+    "--layout projections --base MODEL"
+)
+FUSE = "fuse them: robustmerge convert ADAPTER -o OUT --layout fused --base MODEL"
+_SINGLE = re.compile(rf".+\.experts\.\d+\.({'|'.join(sorted(GATES))})")
+
+
+def fused_experts(contents: Contents) -> list[str]:
+    """Return the wrappers of experts that are fused, by their names in the file."""
+    wrappers = contents.wrapped.items()
+    return [name for name, module in wrappers if module.wrapped and module.wrapped.experts > 1]
+
+
+def single_projections(contents: Contents) -> list[str]:
+    """Return the projections of single experts, by their names in the file."""
+    return [lora.written for lora in contents.loras if _SINGLE.fullmatch(lora.written)]
