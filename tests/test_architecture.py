@@ -24,6 +24,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
             "escape",
             "families",
             "files",
+            "krylov",
             "outputs",
             "parameters",
             "quadratic",

@@ -23,10 +23,13 @@ from torch import Tensor
 
 from .basis import Basis
 from .factors import Dense, Factors, Lifted, Stack, Update
+from .krylov import KrylovSpace
 from .quadratic import Quadratic
 
 _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
+_GROWTH = 1e-5
+"""Growth of the captured energy by a block, as a share of it, at which a Krylov space is enough."""
 ROUNDING = 1e-7
 """Share of the largest value below which one is rounding: the precision of float32 files."""
 
@@ -167,7 +170,7 @@ def svd(update: Update, rank: int | None = None) -> SVD:
     """Decompose an update; `rank` says how many directions the caller will use at most.
 
     Factors and cores are decomposed exactly and without forming B @ A. Dense updates with both
-    sides above 512 are decomposed to `rank` directions by subspace iteration, run until the
+    sides above 512 are decomposed to `rank` directions in a block Krylov space, grown until the
     captured energy stops growing.
     """
     if isinstance(update, Factors):
@@ -229,28 +232,26 @@ def _svd_of_matrix(delta: Float[Tensor, "d_out d_in"]) -> SVD:
 
 
 def _leading(delta: Float[Tensor, "d_out d_in"], rank: int) -> SVD:
-    """Leading directions by block subspace iteration (Halko et al. 2011, algorithm 4.4)."""
-    width = min(rank + max(8, rank // 2), *delta.shape)
-    noise = torch.Generator().manual_seed(0)
-    start = torch.randn(delta.shape[1], width, generator=noise, dtype=delta.dtype)
-    Q = torch.linalg.qr(delta @ start.to(delta.device)).Q
-    captured = -1.0  # energy of the last round; none yet
-    for _ in range(64):
-        P = torch.linalg.qr(delta.T @ Q).Q
-        Y = delta @ P
-        Q = torch.linalg.qr(Y).Q
-        energy = float(torch.linalg.svdvals(Y)[:rank].double().square().sum())
-        if energy <= captured * (1 + 1e-5):
+    """Leading directions by a block Krylov space."""
+    if delta.shape[0] > delta.shape[1]:
+        turned = _leading(delta.T, rank)
+        return SVD(turned.Vh.T, turned.S, turned.U.T, turned.energy)
+    space = KrylovSpace(delta, rank + max(8, rank // 2))
+    before, captured = -1.0, 0.0  # no energy yet
+    while captured > before * (1 + _GROWTH):
+        space.grow()
+        before, captured = captured, space.captured(rank)
+        if space.full:
             break
-        captured = energy
-    U, S, Vh = torch.linalg.svd((Q.T @ delta).double(), full_matrices=False)
-    return SVD((Q.double() @ U)[:, :rank], S[:rank], Vh[:rank], _energy(delta))
+    W = space.best(rank)
+    U, S, Vh = torch.linalg.svd(W.T @ space.rows.double(), full_matrices=False)
+    return SVD(space.basis.double() @ (W @ U), S, Vh, _energy(delta))
 
 
 def _energy(delta: Float[Tensor, "d_out d_in"]) -> float:
-    """Sum of squares, by bands of rows so that no float64 copy of the whole is made."""
-    bands = torch.split(delta, 256)
-    return float(sum(band.double().square().sum().item() for band in bands))
+    """Sum of squares: within a row in its own type, of the rows in float64."""
+    rows = torch.linalg.vector_norm(delta, dim=1)
+    return float(rows.double().square().sum())
 
 
 def _share(part: float, whole: float) -> float:

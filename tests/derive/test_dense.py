@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustmerge.derive import dense
+from robustmerge import krylov
 from robustmerge.derive.dense import decompose, energy_of
 from robustmerge.derive.ranks import (
     CUTS,
@@ -84,7 +84,7 @@ def test_gavish_donoho_is_the_table() -> None:
 
 def test_directions_that_rounding_lost_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A basis that is not orthonormal claims energy that its directions do not hold."""
-    monkeypatch.setattr(dense, "_outside", lambda basis, block: torch.linalg.qr(block).Q)
+    monkeypatch.setattr(krylov, "_outside", lambda basis, block: torch.linalg.qr(block).Q)
     D = MATRICES["slow decay"]
     S = torch.linalg.svdvals(D.double()).square()
     _, kept = decompose(D, Number(20))[0].cut(20)

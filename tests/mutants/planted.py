@@ -120,6 +120,13 @@ MERGING = (
         "tests/derive/test_dense.py",
     ),
     _plant(
+        "a Krylov space grows by the images of its first block only",
+        "krylov.py::KrylovSpace.grow",
+        "self.rows[-self._block.shape[1] :]",
+        "self.rows[: self._block.shape[1]]",
+        "tests/test_linalg.py",
+    ),
+    _plant(
         "a Krylov space that rounding spoiled is believed",
         "derive/dense.py::_krylov",
         "< captured[-1] - 10 * _TIGHT",

@@ -1,10 +1,9 @@
 r"""The leading singular directions of a dense matrix, and what they hold of its energy.
 
-Large matrices are decomposed in a block Krylov space [Q, (D Dᵀ) Q, (D Dᵀ)² Q, …]: the captured
-energy converges with the degree of the polynomial rather than with its power, so that the flat
-spectra of full fine-tunes, on which plain subspace iteration is stuck, take 10 to 16 steps. It
-stops where the growth that is still to come is below 1e-7 of the energy; the share that is
-reported is that of the directions which are returned, exactly.
+Large matrices are decomposed in a block Krylov space (`krylov.py`), since the spectra of full
+fine-tunes are flat. It stops growing where the growth of the captured energy that is still to come
+is below 1e-7 of the energy; the share that is reported is that of the directions which are
+returned, exactly.
 
 A matrix whose smaller side is up to 512, a rank above an eighth of the smaller side, and rules that
 need every value go by the eigenvalues of the smaller Gram matrix in float64.
@@ -13,8 +12,6 @@ Cost of a 4096 x 11008 matrix: at rank 64, up to 16 products with 80 columns on 
 TFLOP in float32; by the Gram matrix 0.4 TFLOP in float64 and an eigendecomposition of 4096.
 Memory beyond the matrix: the space, up to 1280 (d_out + d_in) float32 values at rank 64, 80 MB; by
 the Gram matrix about 5 d² float64 values, 700 MB.
-
-Source: Musco and Musco, Randomized block Krylov methods, NeurIPS 2015, arXiv:1504.05477.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..krylov import KrylovSpace
 from ..linalg import SVD
 from .ranks import Number, RankRule, SingularValues
 
@@ -99,50 +97,20 @@ def _krylov(D: Float[Tensor, "m n"], rank: int, energy: float, tolerance: float)
 
     None where the directions hold less than the space does, which only rounding could cause.
     """
-    noise = torch.Generator().manual_seed(0)
-    width = min(rank + _SPARE, len(D))
-    block = D @ torch.randn(D.shape[1], width, generator=noise, dtype=D.dtype)
-    basis, rows = D.new_zeros(len(D), 0), D.new_zeros(0, D.shape[1])
-    gram = torch.zeros(0, 0, dtype=torch.float64)
+    space = KrylovSpace(D, rank + _SPARE)
     captured: list[float] = []
     for step in range(1, _STEPS + 1):
-        block = _outside(basis, block)
-        row = block.T @ D  # [width, n]
-        basis, rows = torch.cat([basis, block], 1), torch.cat([rows, row])
-        gram = _bordered(gram, rows, row)
-        full = basis.shape[1] + width > len(D)
-        if full or step % _PACE == 0:
-            values = torch.linalg.eigvalsh(gram)
-            captured.append(float(values[-rank:].sum()) / energy)
-            if full or _missing(captured) < tolerance:
+        space.grow()
+        if space.full or step % _PACE == 0:
+            captured.append(space.captured(rank) / energy)
+            if space.full or _missing(captured) < tolerance:
                 break
-        block = D @ row.T
-    W = torch.linalg.eigh(gram).eigenvectors[:, -rank:]  # [space, rank]
-    U = torch.linalg.qr(basis.double() @ W).Q  # [m, rank]
+    U = torch.linalg.qr(space.basis.double() @ space.best(rank)).Q  # [m, rank]
     # Through D again: the energy of these very directions, however they were obtained.
     u, S, Vh = torch.linalg.svd((U.to(D.dtype).T @ D).double(), full_matrices=False)
     if float(S.square().sum()) / energy < captured[-1] - 10 * _TIGHT:
         return None
     return SVD(U @ u, S, Vh, energy)
-
-
-def _outside(basis: Float[Tensor, "m k"], block: Float[Tensor, "m w"]) -> Float[Tensor, "m w"]:
-    """Return orthonormal columns for what of a block is outside the basis."""
-    for _ in range(4):  # once is not enough in float32, twice nearly always is
-        inside = basis.T @ block
-        block = torch.linalg.qr(block - basis @ inside).Q
-        if inside.numel() == 0 or float(inside.abs().max()) < 1e-5:
-            break
-    return block
-
-
-def _bordered(gram: Tensor, rows: Float[Tensor, "k n"], row: Float[Tensor, "w n"]) -> Tensor:
-    """Return rows rowsᵀ, of which all but the last rows are known."""
-    k, old = len(rows), len(gram)
-    column = (rows @ row.T).double()  # [k, w]
-    grown = torch.empty(k, k, dtype=torch.float64)
-    grown[:old, :old], grown[:, old:], grown[old:, :old] = gram, column, column[:old].T
-    return grown
 
 
 def _missing(captured: list[float]) -> float:
