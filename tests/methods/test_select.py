@@ -20,7 +20,7 @@ def blocks(vectors: list[Tensor], n: int) -> Vectors:
     def passes() -> Iterator[list[Tensor]]:
         yield from map(list, zip(*(v.tensor_split(n) for v in vectors), strict=True))
 
-    return passes
+    return Vectors(passes)
 
 
 def numbers(seed: int, length: int, dtype: torch.dtype) -> Tensor:
@@ -64,9 +64,11 @@ def test_past_the_end_is_infinity(n: int) -> None:
 
 def test_the_order_of_blocks_does_not_matter() -> None:
     pieces = list(numbers(1, 1000, torch.float32).split(37))
-    expected = select(lambda: iter([[p] for p in pieces]), lambda n: (n // 2,))
+    expected = select(Vectors(lambda: iter([[p] for p in pieces])), lambda n: (n // 2,))
     random.Random(0).shuffle(pieces)
-    assert torch.equal(select(lambda: iter([[p] for p in pieces]), lambda n: (n // 2,)), expected)
+    assert torch.equal(
+        select(Vectors(lambda: iter([[p] for p in pieces])), lambda n: (n // 2,)), expected
+    )
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -1,6 +1,7 @@
 """Exact order statistics of vectors that are seen block by block, in bounded memory.
 
-The bits of a float, read as an integer, sort like the float; those of negative numbers sort
+A sample spares passes (`_bracket.py`). Where there is none: the bits of a float, read as an
+integer, sort like the float; those of negative numbers sort
 backwards. So the k-th smallest is found digit by digit, 16 bits at a time: one pass counts how
 often each leading digit occurs, the next counts the following digit among the entries that share
 the leading one. Two passes for float32, whatever the length. Counts add up, so the order in which
@@ -18,9 +19,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._partition import as_integers, entries_at, integers
+from ._bracket import NUMPY, select_between
 
-Vectors = Callable[[], Iterator[Sequence[Tensor]]]
-"""A pass over some vectors: call it for an iterator over blocks, with one flat piece of each."""
+
+@dataclass(frozen=True)
+class Vectors:
+    """Some vectors: call it for a pass over blocks, with one flat piece of each.
+
+    Attributes:
+        passes: Makes a fresh iterator.
+        sample: Makes entries at random positions of each vector, where those are to be had for
+            less than a pass.
+        length: Entries of each vector, where there is a sample.
+    """
+
+    passes: Callable[[], Iterator[Sequence[Tensor]]]
+    sample: Callable[[], Sequence[Tensor]] | None = None
+    length: int = 0
+
+    def __call__(self) -> Iterator[Sequence[Tensor]]:
+        """Take a pass."""
+        return self.passes()
+
 
 Positions = Callable[[int], Sequence[int]]
 """From a vector's length to positions in it, sorted ascending and counted from 0."""
@@ -46,8 +66,10 @@ def select(vectors: Vectors, positions: Positions) -> Float[Tensor, "task statis
         positions: Which entries; as many for every length.
     """
     first, more = _peek(vectors)
-    at_once = first[0].is_cpu and not more
-    values = [_entries_at(x, positions) for x in first] if at_once else _search(vectors, positions)
+    if first[0].is_cpu and not more:
+        values = [_entries_at(x, positions) for x in first]
+    else:
+        values = _by_sample(vectors, positions) or _search(vectors, positions)
     width = len(positions(1))
     filled = [v + [math.inf] * (width - len(v)) for v in values]
     return torch.tensor(filled, dtype=first[0].dtype, device=first[0].device)
@@ -61,6 +83,15 @@ def _peek(vectors: Vectors) -> tuple[Sequence[Tensor], bool]:
 
 def _entries_at(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
     return entries_at(x, [p for p in positions(x.numel()) if p < x.numel()])
+
+
+def _by_sample(vectors: Vectors, positions: Positions) -> list[list[float]] | None:
+    if vectors.sample is None:
+        return None
+    sample, n = vectors.sample(), vectors.length
+    if not sample[0].is_cpu or sample[0].dtype not in NUMPY:
+        return None
+    return select_between(vectors.passes, sample, [p for p in positions(n) if p < n], n)
 
 
 def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +25,29 @@ def agreement(
     x: Float[Tensor, "task rows cols"], sign: Float[Tensor, "rows cols"], draw: float = 1.0
 ) -> Float[Tensor, "task rows cols"]:
     """Return 1 where an entry has the elected sign, or in a draw the sign `draw`; 0 elsewhere."""
-    return (x.sign() == sign.where(sign != 0, draw)).to(x.dtype)
+    return positive(x * _decided(sign, draw))
+
+
+def agreeing(
+    x: Float[Tensor, "task rows cols"], sign: Float[Tensor, "rows cols"], draw: float = 1.0
+) -> tuple[Float[Tensor, "task rows cols"], Float[Tensor, "rows cols"]]:
+    """Return the magnitudes of the entries that agree, zeros elsewhere, and the sign of all.
+
+    As `agreement` says, and cheaper where magnitudes are wanted, too.
+    """
+    sign = _decided(sign, draw)
+    return (x * sign).clamp_min_(0), sign
+
+
+def positive(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
+    """Return 1 where an entry is above 0; comparisons to floats are faster than those to bools."""
+    return torch.gt(x, 0, out=torch.empty_like(x))
+
+
+def _decided(sign: Float[Tensor, "rows cols"], draw: float) -> Float[Tensor, "rows cols"]:
+    """Return the signs with draws decided."""
+    # Between 1 and -1 a draw is 0, and half of `draw` changes no other sign.
+    return (sign + draw / 2).sign_()
 
 
 def merge_agreeing(
@@ -46,9 +69,11 @@ def merge_agreeing(
         draw: The sign that wins a draw.
     """
     votes = x if divisor == "count" else entries.weighted(x)
-    agree = agreement(votes, majority(votes, elect), draw)
-    total = entries.total(x * agree)
+    size, sign = agreeing(votes, majority(votes, elect), draw)
+    # Weights are in the votes, or are to be applied now.
+    total = (entries.total(size) if divisor == "count" else size.sum(0)).mul_(sign)
     if divisor == "nothing":
         return total
+    agree = positive(size)
     by = agree.sum(0) if divisor == "count" else entries.total(agree)
-    return total / by.where(by > 0, 1)
+    return total.div_(by.where(by > 0, 1))

@@ -45,7 +45,7 @@ def make_survey(
                 yield from view_of(stack, first["space"], folded=True).entries[part].blocks()
 
         names = part_names(first["space"])
-        return {of: statistic(partial(chain, part), first) for part, of in enumerate(names)}
+        return {of: statistic(Blocks(partial(chain, part)), first) for part, of in enumerate(names)}
 
     return survey
 

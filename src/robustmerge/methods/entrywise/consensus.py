@@ -32,7 +32,7 @@ from torch import Tensor
 from ...factors import Stack, Update
 from .._registry import Density, method
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
-from ._signs import agreement, majority
+from ._signs import agreeing, majority, positive
 from ._trim import floors, trim
 
 
@@ -68,7 +68,7 @@ def consensus(
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             every, x = merged(block), entries.weighted(block.x)
             # TALL masks: [task, rows, cols]
-            needs = x.abs() > ratio * (every - x).abs()
+            needs = positive(x.abs().sub_((every - x).abs_().mul_(ratio)))
             return every.where(needs.sum(0) >= min(k, len(x)), 0)
 
         return merge
@@ -85,7 +85,7 @@ def _ties(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
 
     def merged(block: EntryBlock) -> Float[Tensor, "rows cols"]:
         x = entries.weighted(trim(block.x, floor))
-        agree = agreement(x, majority(x))
-        return (x * agree).sum(0) / agree.sum(0).clamp_min(1)
+        size, sign = agreeing(x, majority(x))
+        return size.sum(0).mul_(sign).div_(positive(size).sum(0).clamp_min_(1))
 
     return merged

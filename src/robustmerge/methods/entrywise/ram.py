@@ -26,7 +26,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Interval
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
@@ -34,7 +34,8 @@ from .._registry import method
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 
 NotNegative = Annotated[float, Interval(ge=0)]
-Changed = Callable[[Tensor], Bool[Tensor, "task rows cols"]]
+Changed = Callable[[Tensor], Tensor]
+"""What is left of entries where they changed: [task rows cols]."""
 
 
 @method(
@@ -66,18 +67,20 @@ def ram(
     def rule(entries: Entries) -> Rule:
         threshold = epsilon * _size(entries)
 
-        def changed(x: Float[Tensor, "task rows cols"]) -> Bool[Tensor, "task rows cols"]:
-            return x.abs() > threshold
+        def changed(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
+            return torch.hardshrink(x, threshold)
 
-        alone = 1 + r * _ratios(entries, changed).clamp_max(alpha) if plus else torch.ones(())
+        alone = r * _ratios(entries, changed).clamp_max(alpha) if plus else None
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
-            x = entries.weighted(block.x)
-            takes = changed(x)
-            count = takes.sum(0)
-            # 1 / count where several changed an entry, RAM+'s factor where one did
-            by = alone.to(x).where(count == 1, 1 / count.clamp_min(1))
-            return (x * takes * by).sum(0)
+            x = changed(entries.weighted(block.x))
+            count = _count(x)
+            mean = x.sum(0).div_(count.clamp_min(1))
+            if alone is None:
+                return mean
+            # Where one adapter alone changed an entry, the mean is that entry.
+            own = torch.tensordot(alone.to(x), x, dims=1)
+            return mean.add_(own.where(count == 1, 0))
 
         return merge
 
@@ -89,18 +92,25 @@ def _size(entries: Entries) -> float:
     T, (_, cols) = len(entries.weights), entries.shape
     squares, rows = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
     for block in entries.blocks():
-        squares += entries.weighted(block.x).double().square().sum((1, 2)).cpu()
+        # Of a row in its own type, of the rows in float64.
+        lengths = torch.linalg.vector_norm(entries.weighted(block.x), dim=2)
+        squares += lengths.double().square().sum(1).cpu()
         rows += torch.tensor(block.own)
     return float((squares / (rows * cols).clamp_min(1)).max().sqrt())
 
 
-def _ratios(entries: Entries, changed: Changed) -> Float[Tensor, "task 1 1"]:
+def _count(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
+    """Count the adapters that changed an entry."""
+    return torch.ne(x, 0, out=torch.empty_like(x)).sum(0)
+
+
+def _ratios(entries: Entries, changed: Changed) -> Float[Tensor, " task"]:
     """Return ρ: the entries each adapter changed with others, over those it changed alone."""
     shared = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
     alone = shared.clone()
     for block in entries.blocks():
-        takes = changed(entries.weighted(block.x))
+        takes = changed(entries.weighted(block.x)) != 0
         count = takes.sum(0)
         shared += (takes & (count > 1)).sum((1, 2))
         alone += (takes & (count == 1)).sum((1, 2))
-    return (shared / alone.clamp_min(1))[:, None, None]
+    return shared / alone.clamp_min(1)

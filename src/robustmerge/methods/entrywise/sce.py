@@ -32,8 +32,8 @@ from torch import Tensor
 from ...factors import Stack, Update
 from .._registry import Density, method
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
-from ._select import select
-from ._signs import agreement, majority
+from ._select import Vectors, select
+from ._signs import agreeing, majority, positive
 
 
 @method(
@@ -57,9 +57,10 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = selected(block)
-            by = agreement(x, majority(x)) * coefficients
-            total = by.sum(0)
-            return (x * by).sum(0) / total.where(total > 0, 1)
+            size, sign = agreeing(x, majority(x))
+            total = torch.tensordot(coefficients, positive(size), dims=1)
+            merged = torch.tensordot(coefficients, size, dims=1).mul_(sign)
+            return merged.div_(total.where(total > 0, 1))
 
         return merge
 
@@ -76,11 +77,11 @@ def _make_selection(entries: Entries, density: float) -> Callable[[EntryBlock], 
 
     varying = sum(int(x.count_nonzero()) for (x,) in variances())
     keep = int(varying * density)
-    floor = select(variances, lambda n: (n - keep,))
+    floor = select(Vectors(variances), lambda n: (n - keep,))
 
     def selected(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         x = entries.weighted(block.x)
-        return x * (_variance(x) >= floor)
+        return x * (_variance(x) >= floor).to(x.dtype)
 
     return selected
 
@@ -92,9 +93,10 @@ def _variance(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
 
 def _coefficients(
     entries: Entries, selected: Callable[[EntryBlock], Tensor]
-) -> Float[Tensor, "task 1 1"]:
+) -> Float[Tensor, " task"]:
     energy = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
     for block in entries.blocks():
-        energy += selected(block).double().square().sum((1, 2))
+        # Of a row in its own type, of the rows in float64.
+        energy += torch.linalg.vector_norm(selected(block), dim=2).double().square().sum(1)
     share = energy / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)
-    return share[:, None, None].to(entries.weights.dtype)
+    return share.to(entries.weights.dtype)
