@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +25,46 @@ SHAPES = {
 }
 """(d_out, d_in) of a layer's modules."""
 
-CONFIG = {
-    "peft_type": "LORA",
-    "task_type": "CAUSAL_LM",
-    "base_model_name_or_path": "liuhaotian/llava-v1.5-7b",
-    "r": RANK,
-    "lora_alpha": 2 * RANK,
-    "lora_dropout": 0.05,
-    "bias": "none",
-    "target_modules": sorted(name.rpartition(".")[2] for name in SHAPES),
-}
+
+@dataclass(frozen=True)
+class Model:
+    """What adapters are drawn for.
+
+    Attributes:
+        base: Its name.
+        folder: Of its adapters; {} is the number of layers.
+        rank: Of every module.
+        shapes: (d_out, d_in) of a layer's modules.
+        pickle: Write every adapter as a pickle, too.
+    """
+
+    base: str
+    folder: str
+    rank: int
+    shapes: Mapping[str, tuple[int, int]]
+    pickle: bool
+
+    def config(self) -> dict[str, object]:
+        """Return an adapter's settings."""
+        return {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": self.base,
+            "r": self.rank,
+            "lora_alpha": 2 * self.rank,
+            "lora_dropout": 0.05,
+            "bias": "none",
+            "target_modules": sorted(name.rpartition(".")[2] for name in self.shapes),
+        }
 
 
-def adapters(folder: Path, count: int = 8, layers: int = 32) -> list[Path]:
-    """Adapter folders, each with its weights as safetensors and as a pickle; made where missing."""
-    return [_adapter(folder / f"layers-{layers}" / f"task-{t}", t, layers) for t in range(count)]
+LLAVA = Model("liuhaotian/llava-v1.5-7b", "layers-{}", RANK, SHAPES, pickle=True)
+
+
+def adapters(folder: Path, count: int = 8, layers: int = 32, model: Model = LLAVA) -> list[Path]:
+    """Adapter folders, each with its weights; made where missing."""
+    parent = folder / model.folder.format(layers)
+    return [_adapter(parent / f"task-{t}", t, layers, model) for t in range(count)]
 
 
 def size(folder: Path) -> int:
@@ -45,33 +72,34 @@ def size(folder: Path) -> int:
     return (folder / "adapter_model.safetensors").stat().st_size
 
 
-def _adapter(folder: Path, task: int, layers: int) -> Path:
+def _adapter(folder: Path, task: int, layers: int, model: Model) -> Path:
     config = folder / "adapter_config.json"
     if config.is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for layer in range(layers):
-        for n, (leaf, shape) in enumerate(SHAPES.items()):
+        for n, (leaf, shape) in enumerate(model.shapes.items()):
             prefix = f"base_model.model.model.layers.{layer}.{leaf}"
-            A, B = _factors(shape, task, layer * len(SHAPES) + n)
+            A, B = draw(shape, task, layer * len(model.shapes) + n, model.rank)
             tensors[f"{prefix}.lora_A.weight"] = A
             tensors[f"{prefix}.lora_B.weight"] = B
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    torch.save(tensors, folder / "adapter_model.bin")
+    if model.pickle:
+        torch.save(tensors, folder / "adapter_model.bin")
     # Last, so that an interrupted run is made again.
-    config.write_text(json.dumps(CONFIG, indent=2), encoding="utf-8")
+    config.write_text(json.dumps(model.config(), indent=2), encoding="utf-8")
     return folder
 
 
-def _factors(shape: tuple[int, int], task: int, module: int) -> tuple[Tensor, Tensor]:
+def draw(shape: tuple[int, int], task: int, module: int, rank: int = RANK) -> tuple[Tensor, Tensor]:
     """Draw A near an initialization that all tasks share, and B of the task alone."""
     d_out, d_in = shape
     shared, own = np.random.default_rng(module), np.random.default_rng((task, module))
-    A = (2 * shared.random((RANK, d_in), np.float32) - 1) * np.float32(d_in**-0.5)
+    A = (2 * shared.random((rank, d_in), np.float32) - 1) * np.float32(d_in**-0.5)
     A += np.float32(0.1 * d_in**-0.5) * own.standard_normal(A.shape, np.float32)
-    columns = own.uniform(0.005, 0.015, RANK).astype(np.float32)
-    B = own.standard_normal((d_out, RANK), np.float32) * columns
+    columns = own.uniform(0.005, 0.015, rank).astype(np.float32)
+    B = own.standard_normal((d_out, rank), np.float32) * columns
     return torch.from_numpy(A).half(), torch.from_numpy(B).half()
 
 

@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
     parser.add_argument("--table", type=Path, default=HERE.parent / "docs" / "costs.md")
     parser.add_argument("--rivals", action="store_true", help="with --only: PEFT and mergekit, too")
+    parser.add_argument("--write", action="store_true", help="the table, from present results")
     arguments = parser.parse_args()
+    if arguments.write:
+        results = json.loads(arguments.results.read_text(encoding="utf-8"))
+        arguments.table.write_text(markdown(results), encoding="utf-8")
+        return
     layer = llava7b.adapters(arguments.folder, layers=1)
     whole = llava7b.adapters(arguments.folder, layers=LAYERS)
     for folder in whole:  # into the page cache
@@ -174,7 +180,18 @@ def markdown(results: Measured) -> str:
                 f"| {row['type']} | {row['method']} | {row[name]:.3f} | {row['robustmerge']:.3f} "
                 f"| {row[name] / row['robustmerge']:.1f} | {row['differ']} |\n"
             )
-    return text
+    return text + "".join(_others())
+
+
+def _others() -> Iterator[str]:
+    """Yield the tables of other scripts, from their results."""
+    import delta
+    import llama70b
+
+    for script in (delta, llama70b):
+        path = HERE / "results" / f"{script.__name__}.json"
+        if path.is_file():
+            yield script.markdown(json.loads(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries, dare as module
+from robustmerge.methods.entrywise._drop import draw_below
 from robustmerge.methods.entrywise._entries import EntryBlock
 
 NAMES = ("dare", "dare-ties")
@@ -190,3 +193,15 @@ def test_adapters_factors_and_bands_are_dropped_apart(monkeypatch: pytest.Monkey
     monkeypatch.setattr(_entries, "_BAND", 40 * 20)
     bands = parts(merged("dare", Stack.of([ones]), space="delta"))[0] != 0
     assert not torch.equal(bands[:20], bands[20:])
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3, 1.0, 1e-3])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 33)])
+def test_what_is_drawn_is_what_torch_draws(p: float, shape: tuple[int, int]) -> None:
+    n = shape[0] * shape[1]
+    expected = torch.rand(n, generator=torch.Generator().manual_seed(3)) < p
+    bound = np.float32(p) * np.float32(1 << 24)
+    one = draw_below(torch.Generator().manual_seed(3), math.ceil(bound), n)
+    many = draw_below(torch.Generator().manual_seed(3), np.full(n, bound))
+    assert np.array_equal(one, expected.numpy())
+    assert np.array_equal(many, expected.numpy())

@@ -55,6 +55,38 @@ def test_what_is_selected_is_what_sorting_finds(
     assert torch.equal(result, torch.stack(expected))
 
 
+def sampled(vectors: list[Tensor], sample: list[Tensor]) -> Vectors:
+    return Vectors(blocks(vectors, 3).passes, lambda: sample, len(vectors[0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sample_spares_passes_and_changes_nothing(dtype: torch.dtype, seed: int) -> None:
+    vectors = [numbers(seed, 20_000, dtype), numbers(seed + 7, 20_000, dtype)]
+    passes = 0
+
+    def positions(n: int) -> tuple[int, ...]:
+        return 0, 2, n // 5, n // 2, n - 1
+
+    def counted() -> Iterator[list[Tensor]]:
+        nonlocal passes
+        passes += 1
+        yield from blocks(vectors, 3)()
+
+    expected = torch.stack([v.sort().values[list(positions(len(v)))] for v in vectors])
+    draw = torch.randint(20_000, (1000,), generator=torch.Generator().manual_seed(seed))
+    sample = [v[draw] for v in vectors]
+    assert torch.equal(select(Vectors(counted, lambda: sample, 20_000), positions), expected)
+    assert passes == 2  # the first looks at two blocks
+
+
+@pytest.mark.parametrize("value", [-1e9, 0.0, 1e9])
+def test_a_sample_that_misleads_costs_passes_only(value: float) -> None:
+    vectors = [numbers(1, 5000, torch.float32)]
+    result = select(sampled(vectors, [torch.full((300,), value)]), lambda n: (n // 5, n // 3))
+    assert torch.equal(result[0], vectors[0].sort().values[[1000, 1666]])
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_past_the_end_is_infinity(n: int) -> None:
     vectors = [torch.tensor([3.0, 1.0, 2.0]), torch.empty(0)]
@@ -83,4 +115,4 @@ def test_vectors_are_left_alone(n: int, signed: bool) -> None:
 
 def test_blocks_of_a_wider_type_are_taken_as_the_first() -> None:
     x = [torch.tensor([1.0, 5.0]), torch.tensor([4.0, 3.0], dtype=torch.float64)]
-    assert select(lambda: iter([[p] for p in x]), lambda n: (2,)).tolist() == [[4.0]]
+    assert select(Vectors(lambda: iter([[p] for p in x])), lambda n: (2,)).tolist() == [[4.0]]

@@ -21,6 +21,9 @@ from torch import Tensor
 
 from .._partition import entries_at
 
+Passes = Callable[[], Iterator[Sequence[Tensor]]]
+"""Makes a pass over blocks of some vectors: one flat piece of each at a time."""
+
 _ERRORS = 4.0
 """Standard errors of a sample's quantile on either side: one in 16,000 statistics is missed."""
 _LEAST = 4
@@ -56,7 +59,7 @@ class _Bracket:
 
 
 def select_between(
-    passes: Callable[[], Iterator[Sequence[Tensor]]],
+    passes: Passes,
     sample: Sequence[Tensor],
     positions: Sequence[int],
     length: int,

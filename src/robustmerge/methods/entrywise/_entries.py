@@ -229,12 +229,13 @@ def _one_block(make: Callable[[], EntryBlock]) -> Blocks:
 def _deltas(stack: Stack) -> EntrySpace:
     d_out, d_in = stack.shape
     height = max(1, _BAND // d_in)
-    factors, T, device = stack.factors, len(stack), stack.factors[0].A.device
+    T, dtype, device = len(stack), _dtype(stack), stack.factors[0].A.device
+    factors = [Factors(f.A.to(dtype), f.B.to(dtype)) for f in stack.factors]
 
     def bands() -> Iterator[EntryBlock]:
         for top in range(0, d_out, height):
             rows = min(height, d_out - top)
-            x = torch.empty(T, rows, d_in, dtype=_dtype(stack), device=device)
+            x = torch.empty(T, rows, d_in, dtype=dtype, device=device)
             for f, product in zip(factors, x, strict=True):
                 torch.mm(f.B[top : top + rows], f.A, out=product)
             yield EntryBlock(f"delta/{top}", x, (rows,) * T)

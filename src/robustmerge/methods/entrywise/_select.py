@@ -1,11 +1,11 @@
 """Exact order statistics of vectors that are seen block by block, in bounded memory.
 
-A sample spares passes (`_bracket.py`). Where there is none: the bits of a float, read as an
-integer, sort like the float; those of negative numbers sort
-backwards. So the k-th smallest is found digit by digit, 16 bits at a time: one pass counts how
-often each leading digit occurs, the next counts the following digit among the entries that share
-the leading one. Two passes for float32, whatever the length. Counts add up, so the order in which
-blocks come does not matter, and a vector may well run through all modules of a model.
+Where there is a sample, one pass is enough (`_bracket.py`). Where there is none: the bits of a
+float, read as an integer, sort like the float; those of negative numbers sort backwards. So the
+k-th smallest is found digit by digit, 16 bits at a time: one pass counts how often each leading
+digit occurs, the next counts the following digit among the entries that share the leading one. Two
+passes for float32, whatever the length. Counts add up, so the order in which blocks come does not
+matter, and a vector may well run through all modules of a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .._partition import as_integers, entries_at, integers
-from ._bracket import NUMPY, select_between
+from ._bracket import NUMPY, Passes, select_between
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Vectors:
         length: Entries of each vector, where there is a sample.
     """
 
-    passes: Callable[[], Iterator[Sequence[Tensor]]]
+    passes: Passes
     sample: Callable[[], Sequence[Tensor]] | None = None
     length: int = 0
 
@@ -117,7 +117,7 @@ def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
     return statistics
 
 
-def _leading(vectors: Vectors, shift: int) -> list[Int[Tensor, " digit"]]:
+def _leading(vectors: Passes, shift: int) -> list[Int[Tensor, " digit"]]:
     """Count each leading digit in each vector; the lowest, -32768, comes first."""
     counted: list[Tensor] = []
     for pieces in vectors():
@@ -127,7 +127,7 @@ def _leading(vectors: Vectors, shift: int) -> list[Int[Tensor, " digit"]]:
 
 
 def _following(
-    vectors: Vectors, shift: int, targets: Sequence[_Target]
+    vectors: Passes, shift: int, targets: Sequence[_Target]
 ) -> dict[tuple[int, int], Int[Tensor, " digit"]]:
     """Count each digit that follows the known bits of each target."""
     counted: dict[tuple[int, int], Tensor] = {}

@@ -21,19 +21,18 @@ def majority(x: Float[Tensor, "task rows cols"], by: Elect = "total") -> Float[T
     return votes.sum(0).sign()
 
 
-def agreement(
-    x: Float[Tensor, "task rows cols"], sign: Float[Tensor, "rows cols"], draw: float = 1.0
-) -> Float[Tensor, "task rows cols"]:
-    """Return 1 where an entry has the elected sign, or in a draw the sign `draw`; 0 elsewhere."""
-    return positive(x * _decided(sign, draw))
-
-
 def agreeing(
     x: Float[Tensor, "task rows cols"], sign: Float[Tensor, "rows cols"], draw: float = 1.0
 ) -> tuple[Float[Tensor, "task rows cols"], Float[Tensor, "rows cols"]]:
-    """Return the magnitudes of the entries that agree, zeros elsewhere, and the sign of all.
+    """Return the magnitudes of the entries that have the elected sign, and the sign.
 
-    As `agreement` says, and cheaper where magnitudes are wanted, too.
+    Args:
+        x: The entries.
+        sign: The elected sign, 0 in a draw.
+        draw: The sign that wins a draw.
+
+    Returns:
+        Magnitudes, 0 where an entry does not agree, and signs without draws.
     """
     sign = _decided(sign, draw)
     return (x * sign).clamp_min_(0), sign

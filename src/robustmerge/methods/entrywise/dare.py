@@ -74,4 +74,6 @@ def make_drop(stack: Stack, entries: Entries, density: float, flavor: Flavor, se
     def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         return block.x * draw_mask(stack, block, density, seed)
 
-    return keep_sums(entries, kept) if flavor == "mergekit" else lambda block: kept(block) / density
+    if flavor == "mergekit":
+        return keep_sums(entries, kept)
+    return lambda block: kept(block).div_(density)

@@ -92,7 +92,7 @@ def _make_drop(
     def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
         p = _probabilities(block.x, density, epsilon)
         left = block.x * draw_mask(stack, block, p, seed)
-        return left / p if flavor == "paper" else left
+        return left.div_(p) if flavor == "paper" else left
 
     return kept if flavor == "paper" else keep_sums(entries, kept)
 

@@ -40,12 +40,19 @@ def magmax(stack: Stack, *, space: Space = "factor") -> Update:
 
     def rule(entries: Entries) -> Rule:
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
-            merged: Tensor = reduce(_larger, entries.weighted(block.x))
-            return merged
+            return largest(entries.weighted(block.x))
 
         return merge
 
     return merge_entries(stack, space, rule)
+
+
+def largest(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
+    """Return the entries of largest magnitude; of equal ones the last."""
+    high, low = x.amax(0), x.amin(0)
+    if ((high == -low) & (high > 0)).any():  # equal magnitudes of both signs
+        return reduce(_larger, x)
+    return high.where(high > -low, low)
 
 
 def _larger(earlier: Tensor, later: Tensor) -> Tensor:
