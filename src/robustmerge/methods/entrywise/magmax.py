@@ -51,7 +51,8 @@ def largest(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
     """Return the entries of largest magnitude; of equal ones the last."""
     high, low = x.amax(0), x.amin(0)
     if ((high == -low) & (high > 0)).any():  # equal magnitudes of both signs
-        return reduce(_larger, x)
+        merged: Tensor = reduce(_larger, x)
+        return merged
     return high.where(high > -low, low)
 
 

@@ -59,7 +59,7 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
             x = selected(block)
             size, sign = agreeing(x, majority(x))
             total = torch.tensordot(coefficients, positive(size), dims=1)
-            merged = torch.tensordot(coefficients, size, dims=1).mul_(sign)
+            merged: Tensor = torch.tensordot(coefficients, size, dims=1).mul_(sign)
             return merged.div_(total.where(total > 0, 1))
 
         return merge
