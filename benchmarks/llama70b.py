@@ -56,12 +56,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "llama70b.json")
     arguments = parser.parse_args()
-    one = adapters(arguments.folder, layers=1, model=LLAMA)
-    some = adapters(arguments.folder, layers=arguments.layers, model=LLAMA)
+    layer_files = adapters(arguments.folder, layers=1, model=LLAMA)
+    more_files = adapters(arguments.folder, layers=arguments.layers, model=LLAMA)
     rows: list[dict[str, Any]] = []
     for name in METHODS:
-        first = run(name, {}, one, arguments.folder / "merged-70b")
-        more = run(name, {}, some, arguments.folder / "merged-70b")
+        first = run(name, {}, layer_files, arguments.folder / "merged-70b")
+        more = run(name, {}, more_files, arguments.folder / "merged-70b")
         layer = (more["cpu"] - first["cpu"]) / (arguments.layers - 1) / CORES
         rows.append({"method": name, "layer": layer, "one": first, "some": more})
         print(json.dumps(rows[-1]), flush=True)

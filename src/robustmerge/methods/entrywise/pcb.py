@@ -142,6 +142,8 @@ def _tanh(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]
     Products of two entries of updates are far below 1, and where x^2 / 3 is half a rounding of 1
     at most, x is the result.
     """
+    if not x.numel():
+        return x
     low, high = x.aminmax()
     largest = max(-low.item(), high.item())
     return x if largest**2 / 3 < torch.finfo(x.dtype).eps / 2 else x.tanh_()
