@@ -51,9 +51,16 @@ _LIMITS = {errno.EMFILE: _FILES, errno.ENFILE: _FILES}
 """Hints where the system is at a limit."""
 
 
+FEWER_WORKERS = "fewer --workers or a smaller --rank need less, or take a machine with more"
+
+
 @contextmanager
-def enough_memory(where: str = "") -> Iterator[None]:
+def enough_memory(where: str = "", hint: str = FEWER_WORKERS) -> Iterator[None]:
     """Turn the libraries' several errors of an exhausted memory into one.
+
+    Args:
+        where: What memory was wanted for.
+        hint: What needs less.
 
     Raises:
         MergeError: the memory of the machine or of its accelerator did not suffice in the block.
@@ -67,7 +74,7 @@ def enough_memory(where: str = "") -> Iterator[None]:
         raise MergeError(
             f"out of memory{': ' if text else ''}{first_line(error) if text else ''}",
             where=where,
-            hint="fewer --workers or a smaller --rank need less, or take a machine with more",
+            hint=hint,
         ) from None
 
 

@@ -27,7 +27,6 @@ NOT_TRIED = {
     "a smaller rate, such as --polish 300:rate=1e-4": "a training that ends in NaN",
     "PEFT drops names it does not know": "of a model in Python; tests/test_peft_landed.py",
     "--base is the model that the adapters were trained on": "names are compared before",
-    "--polish 300:precision=bfloat16": "an accelerator without memory",
     "--base is a model folder as transformers saves it": _GGUF,
     "loses it knowingly": _GGUF,
     "loses them knowingly": _GGUF,

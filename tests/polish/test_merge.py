@@ -193,3 +193,34 @@ def test_settings_are_read_and_the_rate_follows_the_rank() -> None:
     assert [PolishSettings(steps=1).rate_at(r) for r in (1, 4)] == [1e-3, 1e-3]
     assert PolishSettings(steps=1).rate_at(32) == pytest.approx(2e-4)
     assert parse_polish("1:rate=0.5").rate_at(32) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"polish": "3:longest=4"}, "--polish 3:longest=4,precision=bfloat16,recompute=true, "),
+        (
+            {"polish": "3:longest=4,recompute=true"},
+            "--polish 3:longest=4,recompute=true,precision=bfloat16, ",
+        ),
+        (
+            {"polish": None, "method": "distill", "steps": 3},
+            "--set precision=bfloat16, --set recompute=true, ",
+        ),
+    ],
+)
+def test_an_exhausted_memory_is_said_with_ways_out(
+    options: dict[str, Any],
+    hint: str,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        name = "robustmerge.polish.session.load_base"
+        patched.setattr(name, lambda *_: torch.empty(1 << 58))
+        with pytest.raises(MergeError, match="tried to allocate") as error:
+            merge(root, tmp_path / "out", **options)
+    assert (error.value.hint or "").startswith(hint + "smaller images")
+    if options["polish"]:
+        merge(root, tmp_path / "out", hint.removeprefix("--polish ").removesuffix(", "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,49 @@ def test_other_samples_than_its_own_are_noticed(location: Path, tmp_path: Path) 
         token_weights="masses",
     )
     assert any("cannot be told apart" in warning for warning in report.warnings)
+
+
+EXHAUSTED = {
+    "base": ("robustmerge.prompted.relay.load_model", "base"),
+    "answers": ("robustmerge.prompted.session.answer_task", "answers of adapter 1"),
+    "weights": ("robustmerge.prompted.session.fisher", "token weights of adapter 1"),
+    "sums": ("robustmerge.prompted.walk.Regression", ".layers.0."),
+    "walk": ("robustmerge.prompted.walk.Walk._step", ".layers.0"),
+}
+
+
+@pytest.mark.parametrize("stage", EXHAUSTED)
+def test_an_exhausted_memory_is_named_with_ways_out(
+    stage: str, location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, where = EXHAUSTED[stage]
+    with monkeypatch.context() as patched:
+        patched.setattr(function, lambda *_, **__: torch.empty(1 << 58))
+        with pytest.raises(MergeError) as error:
+            merged(location, tmp_path / "out")
+    assert where in (error.value.where or "")
+    assert f"tried to allocate {4 << 58} bytes" in error.value.problem
+    assert not (tmp_path / "out").exists()
+    ways = dict(re.findall(r"--set (\w+)=(\w+)", error.value.hint or ""))
+    assert ways == {
+        "precision": "bfloat16",
+        "token_weights": "masses",
+        "prompts": "4",
+    }
+    if stage == "base":
+        files = [str(location / name) for name in ("vqa", "ocr")]
+        samples = [f"{file}.jsonl" for file in files]
+        command = ["merge", *files, "-o", str(tmp_path / "out"), "--method", "relay"]
+        command += ["--base", str(location / "base"), "--samples", *samples]
+        settings = [f"{name}={value}" for name, value in (ways | {"longest": "4"}).items()]
+        assert run([*command, *(word for each in settings for word in ("--set", each))]) == 0
+
+
+def test_ways_out_that_are_taken_are_not_named(
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {"precision": "bfloat16", "token_weights": "masses", "prompts": 1}
+    monkeypatch.setattr("robustmerge.prompted.walk.Regression", lambda *_: torch.empty(1 << 58))
+    with pytest.raises(MergeError) as error:
+        merged(location, tmp_path / "out", **taken)
+    assert error.value.hint == "smaller images need less, or take a machine with more"

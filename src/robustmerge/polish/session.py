@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from ..adapter.writer import round_to_dtype
 from ..collect.encode import SampleEncoder
-from ..collect.load import enough_device_memory, load_base, load_model, load_processor
+from ..collect.load import load_base, load_model, load_processor
 from ..collect.samples import Samples
 from ..engine.plan import MergePlan
 from ..engine.polishing import PolishSettings
 from ..engine.recipe import Recipe
 from ..engine.run import RunFacts
-from ..errors import MergeError
+from ..errors import MergeError, enough_memory
 from ..factors import Factors
 from ..prompted.answers import AnsweredPrompt, answer_task, hold_out
 from ..threads import Progress, parse_device
@@ -96,8 +96,18 @@ class Distillation:
             MergeError: samples or a model that do not fit, a device out of memory, a loss that is
                 not finite
         """
-        with _enough_memory(self._device):
+        with _enough_memory(self._device, self._ways_out()):
             return self._run(start)
+
+    def _ways_out(self) -> str:
+        """Return what takes less memory and is not done yet, as it is written."""
+        settings, polish = self._settings, str(self._recipe.polish or "")
+        ways = ["precision=bfloat16"] * (settings.precision == "float32")
+        ways += ["recompute=true"] * (not settings.recompute)
+        named = [f"--set {way}" for way in ways]
+        if polish and ways:
+            named = [f"--polish {polish}{',' if ':' in polish else ':'}{','.join(ways)}"]
+        return ", ".join([*named, "smaller images"]) + " need less, or take a machine with more"
 
     def _run(self, start: Mapping[str, Factors]) -> tuple[Mapping[str, Factors], RunFacts]:
         measured = self._ask_adapters()
@@ -198,19 +208,14 @@ class Distillation:
 
 
 @contextmanager
-def _enough_memory(device: torch.device) -> Iterator[None]:
-    hint = (
-        "--polish 300:precision=bfloat16,recompute=true, shorter samples or smaller images, or "
-        "--device cpu"
-    )
+def _enough_memory(device: torch.device, hint: str) -> Iterator[None]:
+    """Turn an exhausted memory into an error with this hint, accelerate's own error included."""
     try:
-        with enough_device_memory(device, hint):
+        with enough_memory(f"the model on {device}", hint):
             yield
     except RuntimeError as error:
         if "No executable batch size" not in str(error):
             raise
         raise MergeError(
-            "the device is out of memory for a single prompt",
-            where=f"--device {device}",
-            hint="--polish 300:precision=bfloat16,recompute=true, or --device cpu",
+            "the device is out of memory for a single prompt", where=f"--device {device}", hint=hint
         ) from None

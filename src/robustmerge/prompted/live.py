@@ -64,13 +64,15 @@ class LiveRelayRun(LiveRun):
         if processor is None:
             processor = load_processor(_folder(self._model))
         encoder = SampleEncoder(processor, self._model.get_base_model().dtype)
+        device = next(self._model.parameters()).device
         session = RelaySession(
             self._model,
             self._adapters,
             self._order.settings,
-            device=next(self._model.parameters()).device,
+            device=device,
             extras={},
             work=Unfinished(None, {}),
+            less_memory=self._order.ways_out(device, live=True),
         )
         result = session.merge(
             self._order.samples,

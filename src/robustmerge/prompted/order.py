@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from ..adapter.writer import round_to_dtype
 from ..collect.samples import Sample, Samples
 from ..engine.job import ModuleJob
@@ -24,6 +26,8 @@ from .walk import WalkSettings
 
 _RIDGE, _FEW = 1e-3, 0.03
 """The ridge for 32 prompts and more, flat between 1e-4 and 1e-2; and that of few, over prompts."""
+_SHORT = 16
+"""Tokens of an answer that are few."""
 _BY_MEAN = "merged by the mean of the updates: the walk is about the language model's blocks"
 
 
@@ -78,6 +82,25 @@ class RelayOrder:
             name: Solution(*fit(concat(stack.reweighted(stack.share())), rank))
             for name, stack in stacks
         }
+
+    def ways_out(self, device: torch.device, *, live: bool = False) -> str:
+        """Return what takes less memory and is not done yet, as it is written.
+
+        Args:
+            device: Where the model is.
+            live: Whether the model is in memory already, and the settings are Python's.
+        """
+        settings, most = self.settings, max(len(own) for own in self.samples)
+        fewer = max(min(settings.prompts, most) // 2, 1)
+        open_ways = {
+            "precision=bfloat16": settings.precision == "float32" and not live,
+            "token_weights=masses": settings.token_weights == "fisher",
+            "offload=true": device.type == "cuda" and not (settings.offload or live),
+            f"prompts={fewer}": settings.prompts > fewer,
+            f"longest={_SHORT}": settings.longest > _SHORT,
+        }
+        named = [way if live else f"--set {way}" for way, is_open in open_ways.items() if is_open]
+        return ", ".join([*named, "smaller images"]) + " need less, or take a machine with more"
 
     def modules(self, jobs: Sequence[ModuleJob], result: RelayResult) -> Iterator[MergedModule]:
         """Yield every module in the plan's order."""

@@ -14,6 +14,7 @@ from ..collect.load import load_model, load_processor
 from ..engine.plan import MergePlan
 from ..engine.recipe import Recipe
 from ..engine.run import MergedModule, MergeRun, RunFacts
+from ..errors import enough_memory
 from ..files import sha256
 from ..threads import Progress
 from .order import RelayOrder
@@ -58,13 +59,17 @@ class RelayRun(MergeRun):
         names = [f"adapter{n + 1}" for n in range(len(self.plan.adapters))]
         host = torch.device("cpu") if settings.offload else self.device
         dtype = _PRECISIONS[settings.precision]
+        less_memory = self.order.ways_out(self.device)
+        with enough_memory(base, less_memory):
+            model = load_model(base, self.plan.adapters, names, device=host, dtype=dtype)
         return RelaySession(
-            load_model(base, self.plan.adapters, names, device=host, dtype=dtype),
+            model,
             names,
             settings,
             device=self.device,
             extras={e.name: self.plan.extras.merge(e) for e in self.plan.extras.parameters},
             work=Unfinished(self._work, self._key(rank)),
+            less_memory=less_memory,
         )
 
     def _key(self, rank: int) -> Mapping[str, Any]:

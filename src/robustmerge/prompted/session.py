@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peft import PeftModel
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..collect.gradients import image_tokens
 from ..collect.model import adapted_layers
 from ..collect.samples import Sample
+from ..errors import enough_memory
 from ..threads import Progress
 from .answers import AnsweredTask, Encoder, NoiseEncoder, answer_task, hold_out
 from .blocks import BlockStart, LanguageBlocks
@@ -80,6 +82,7 @@ class RelaySession:
         device: torch.device,
         extras: Mapping[str, Tensor],
         work: Unfinished,
+        less_memory: str,
     ) -> None:
         """Find the adapted layers and the blocks.
 
@@ -90,6 +93,7 @@ class RelaySession:
             device: Where blocks compute.
             extras: Merged fully trained parameters by canonical name.
             work: Keeps finished parts.
+            less_memory: What needs less memory, for the error where there is not enough.
 
         Raises:
             MergeError: no adapter is on a block of the language model
@@ -97,6 +101,7 @@ class RelaySession:
         layers = adapted_layers(model, adapters)
         self.model = SwitchedModel(model, layers, extras)
         self._adapters, self._settings, self._work = tuple(adapters), settings, work
+        self._enough = partial(enough_memory, hint=less_memory)
         self._blocks = LanguageBlocks(model, list(layers), device, offload=settings.offload)
         self._inside = tuple(n for n in layers if n.startswith(f"{self._blocks.stem}."))
 
@@ -117,7 +122,7 @@ class RelaySession:
             means: Every module's mean of updates, for those that the walk does not solve.
             progress: Called with the steps done and the steps to do.
         """
-        with self.model.borrowed():
+        with self.model.borrowed(), self._enough(self._blocks.stem):
             return self._merge(samples, encoder, walk, means, progress)
 
     def _merge(
@@ -137,7 +142,7 @@ class RelaySession:
             self.model.put(name, means[name].factors)
         starts = [self._starts(task) for task in tasks]
         weights = self._weights(tasks, starts)
-        walking = Walk(self.model, self._blocks, tasks, weights, walk, starts)
+        walking = Walk(self.model, self._blocks, tasks, weights, walk, starts, self._enough)
         solutions = dict[str, Solution]()
         for index, solved in walking.run(self._work.block, lambda: self._steps(count * _WALK)):
             for name in self._missed(index, solved):
@@ -167,17 +172,18 @@ class RelaySession:
         for number, (adapter, own) in enumerate(zip(self._adapters, samples, strict=True)):
             fitted, held = hold_out(len(own), settings.prompts, settings.held_out)
             self.model.adapter(adapter)
-            task = answer_task(
-                self.model.model,
-                adapter,
-                own[: fitted + held],
-                encoder,
-                fitted=fitted,
-                longest=settings.longest,
-                answers_known=settings.answers == "samples",
-                tokens=self._work.answers(number),
-                done=self._steps,
-            )
+            with self._enough(f"answers of adapter {number + 1}"):
+                task = answer_task(
+                    self.model.model,
+                    adapter,
+                    own[: fitted + held],
+                    encoder,
+                    fitted=fitted,
+                    longest=settings.longest,
+                    answers_known=settings.answers == "samples",
+                    tokens=self._work.answers(number),
+                    done=self._steps,
+                )
             self._work.keep_answers(
                 number, [p.answer.tolist() for p in (*task.fitted, *task.held_out)]
             )
@@ -194,7 +200,10 @@ class RelaySession:
         skip = prefix_length(tasks, image_tokens(self.model.model))
         weights = []
         for number, task in enumerate(tasks):
-            own = self._work.weights(number) or self._weights_of(number, task, starts[number], skip)
+            own = self._work.weights(number)
+            if not own:
+                with self._enough(f"token weights of adapter {number + 1}"):
+                    own = self._weights_of(number, task, starts[number], skip)
             self._work.keep_weights(number, own)
             weights.append(own)
         return weights

@@ -23,11 +23,13 @@ for all prompts, and the targets of one adapter in one set of modules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import few
 from ..factors import Factors
 from .anatomy import STREAM, BlockAnatomy, ModuleSet, observe
 from .answers import AnsweredTask
@@ -39,6 +41,8 @@ from .weights import TokenWeights
 
 Kept = Callable[[int], Mapping[str, Solution] | None]
 """Returns the solutions of a block that an interrupted walk had finished."""
+Enough = Callable[[str], AbstractContextManager[None]]
+"""Checks that there is memory for what the block does, which the argument names."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Walk:
         weights: Sequence[TokenWeights],
         settings: WalkSettings,
         starts: Sequence[Sequence[BlockStart]],
+        enough: Enough,
     ) -> None:
         """Bring all prompts to the first block of the merged model.
 
@@ -104,9 +109,10 @@ class Walk:
             weights: Their tokens' weights.
             settings: What the walk is made with.
             starts: Every adapter's prompts at the first block of its own model.
+            enough: Names what memory was wanted for, where there is not enough.
         """
         self.model, self.blocks, self.tasks = model, blocks, tasks
-        self.weights, self.settings = weights, settings
+        self.weights, self.settings, self.enough = weights, settings, enough
         self.own = [Stream.of(own) for own in starts]
         self.model.merged()
         self.merged = [
@@ -131,7 +137,8 @@ class Walk:
                 if not solutions:
                     solutions = self._solve_block(index)
                 yield index, solutions
-                self._step(index)
+                with self.enough(f"{self.blocks.stem}.{index}"):
+                    self._step(index)
             done()
 
     def _step(self, index: int) -> None:
@@ -181,14 +188,16 @@ class _SetOfModules:
         for name in self.set.names:
             base = walk.model.layers[name].get_base_layer()
             tokens = sum(int((w > 0).sum()) for each in walk.weights for w in each[name])
-            sums[name] = Regression(base.out_features, base.in_features, tokens, device)
+            with walk.enough(name):
+                sums[name] = Regression(base.out_features, base.in_features, tokens, device)
         for number in range(len(walk.tasks)):
-            self._add(sums, number)
-        settings = walk.settings
-        return {
-            name: self._rounded(each.solve(settings.ridge, settings.rank))
-            for name, each in sums.items()
-        }
+            with walk.enough(few(self.set.names)):
+                self._add(sums, number)
+        settings, solved = walk.settings, {}
+        for name, each in sums.items():
+            with walk.enough(name):
+                solved[name] = self._rounded(each.solve(settings.ridge, settings.rank))
+        return solved
 
     def _rounded(self, solution: Solution) -> Solution:
         return Solution(self.walk.settings.round_factors(solution.factors), solution.kept)
