@@ -56,7 +56,7 @@ class MidiPlan:
 
 PLAN = MidiPlan(
     ProjectorSettings(),
-    LanguageSettings(steps=950),
+    LanguageSettings(steps=650),
     LanguageSettings(steps=3750),
     ExpertSettings(rank=8, items=1500, epochs=2, batch=16, rate=5e-4),
 )
