@@ -3,82 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from peft.tuners.lora.layer import ParamWrapper
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import robustmerge
 from factories.adapters import adapter
+from factories.experts import TEXT, Build, mixtral, qwen, seeded, targets, trained as random_adapter
 from robustmerge.cli.app import run
 from robustmerge.errors import MergeError
 
 Capture = pytest.CaptureFixture[str]
-IDS = torch.arange(20)[None]
-SIZES: Mapping[str, Any] = {
-    "vocab_size": 30,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "num_experts_per_tok": 2,
-}
-BOTH = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
-
-
-def qwen() -> nn.Module:
-    torch.manual_seed(0)
-    config = Qwen3MoeConfig(
-        moe_intermediate_size=12, intermediate_size=24, head_dim=8, num_experts=4, **SIZES
-    )
-    return Qwen3MoeForCausalLM(config).eval()
-
-
-def mixtral() -> nn.Module:
-    torch.manual_seed(0)
-    return MixtralForCausalLM(
-        MixtralConfig(intermediate_size=12, num_local_experts=4, **SIZES)
-    ).eval()
-
-
+BOTH = targets("mlp")
 FAMILIES = {"Qwen3-MoE": qwen, "Mixtral": mixtral}
 
 
 def logits(model: nn.Module) -> Tensor:
     with torch.no_grad():
-        result: Tensor = model(IDS).logits
+        result: Tensor = model(**TEXT).logits
     return result
 
 
-def trained(
-    build: Callable[[], nn.Module], folder: Path, seed: int, **settings: Any
-) -> dict[str, Tensor]:
-    """Save a random adapter; return what it adds to every parameter, by PEFT's own arithmetic."""
-    config = LoraConfig(
-        **{"r": 3, "lora_alpha": 5, "target_modules": ["q_proj"], "target_parameters": BOTH}
-        | settings
-    )
-    live = get_peft_model(build(), config).eval()
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in live.parameters():
-            if parameter.requires_grad:
-                parameter.copy_(0.3 * torch.randn_like(parameter))
-    live.save_pretrained(str(folder))
-    before = {k: v.clone() for k, v in build().state_dict().items()}
-    merged = live.merge_and_unload().state_dict()
-    return {name: merged[name] - tensor for name, tensor in before.items()}
+def trained(build: Build, folder: Path, seed: int, **settings: Any) -> dict[str, Tensor]:
+    """Save a random adapter of experts; return what it adds to every parameter."""
+    wanted = {"target_modules": ["q_proj"], "target_parameters": BOTH} | settings
+    return random_adapter(build, folder, seed, **wanted)
 
 
-def loaded(build: Callable[[], nn.Module], folder: Path) -> Tensor:
-    return logits(PeftModel.from_pretrained(build(), str(folder)).eval())
+def loaded(build: Build, folder: Path) -> Tensor:
+    return logits(PeftModel.from_pretrained(seeded(build), str(folder)).eval())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -95,12 +55,12 @@ def test_a_merge_of_experts_is_the_sum_in_every_parameter(tmp_path: Path, family
         weights=weights,
     )
     robustmerge.convert(tmp_path / "merged", tmp_path / "fused", layout="fused")
-    model = build()
+    model = seeded(build)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             for weight, change in zip(weights, changes, strict=True):
                 parameter.add_(weight * change[name])
-    assert (logits(model) - logits(build())).abs().max() > 0.01
+    assert (logits(model) - logits(seeded(build))).abs().max() > 0.01
     torch.testing.assert_close(
         loaded(build, tmp_path / "fused"), logits(model), atol=1e-4, rtol=1e-4
     )
@@ -109,7 +69,7 @@ def test_a_merge_of_experts_is_the_sum_in_every_parameter(tmp_path: Path, family
 def test_every_expert_has_its_own_update(tmp_path: Path) -> None:
     changes = trained(qwen, tmp_path / "a", 1)
     robustmerge.convert(tmp_path / "a", tmp_path / "out", layout="experts")
-    live = PeftModel.from_pretrained(qwen(), str(tmp_path / "a"))
+    live = PeftModel.from_pretrained(seeded(qwen), str(tmp_path / "a"))
     assert sum(isinstance(m, ParamWrapper) for m in live.modules()) == 4
     tensors = load_file(tmp_path / "out/adapter_model.safetensors")
     seen = 0
