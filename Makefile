@@ -9,7 +9,7 @@ CODE := src tests benchmarks bench conftest.py
 BUILD := 'pip>=25' 'hatchling>=1.25' 'editables>=0.5'
 
 .PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
-	analysis clients mutants fuzz clean
+	analysis clients cluster mutants fuzz clean
 
 $(VENV)/.dev: $(CONSTRAINTS) pyproject.toml bench/pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -37,7 +37,7 @@ fix: $(VENV)/.dev
 	$(PY) -m ruff check --fix $(CODE)
 
 # torch stays at a release that has a CPU build for every machine; everything else is the newest.
-RESOLVE = printf '%s\n' $(1) $(BUILD) '-e .[dev]' '-e ./bench[dev]' | $(PY) -m uv pip compile - --quiet \
+RESOLVE = printf '%s\n' $(1) $(BUILD) '-e .[dev,ray]' '-e ./bench[dev]' | $(PY) -m uv pip compile - --quiet \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 	--no-emit-package robustmerge --no-emit-package robustmerge-bench --output-file
 
@@ -91,6 +91,13 @@ clients: $(VENV)/.dev
 	$(PY) -m pytest -q -m clients tests/clients
 	PYTHONPATH=tests $(PY) -m clients.matrix
 
+# Runs on a Ray cluster of two nodes, both on this machine, in an environment with Ray.
+cluster:
+	$(MAKE) .venv-cluster/.dev VENV=.venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) \
+		--no-build-isolation --editable '.[ray]'
+	.venv-cluster/bin/python -m pytest -q -m cluster bench/tests
+
 # Two minutes of damaged inputs: make fuzz ARGS="--seconds 600 --kind bin --seed 1000"
 fuzz: $(VENV)/.dev
 	$(PY) tests/fuzz/run.py $(ARGS)
@@ -99,4 +106,4 @@ mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py
 
 clean:
-	rm -rf .clients .venv .venv-newest .venv-lowest .venv-newest.txt .venv-lowest.txt dist site demo
+	rm -rf .clients .venv .venv-cluster .venv-newest .venv-lowest .venv-newest.txt .venv-lowest.txt dist site demo

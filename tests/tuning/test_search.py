@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 
@@ -18,7 +19,7 @@ from robustmerge.scale_rules import scale_rules
 from robustmerge.tuning import objective
 from robustmerge.tuning.report import TuneReport
 from robustmerge.tuning.run import tune_recipe
-from robustmerge.tuning.search import SearchSettings
+from robustmerge.tuning.search import STUDY, SearchSettings
 
 WANTED = {"tuning": 30.0, "held-out": 33.0}
 """The norms of the first module at which the two tasks of `Norms` score best."""
@@ -241,3 +242,23 @@ def test_impossible_searches_are_refused(root: Path, norms: Norms) -> None:
         tune(root, 2, search=["projections"], recipe={"scale": "mean"})
     with pytest.raises(MergeError, match="0 trials"):
         tune(root, 0, search=["scale"])
+
+
+def test_trials_of_other_processes_count(root: Path, norms: Norms) -> None:
+    url = f"sqlite:///{root / 'shared.db'}"
+
+    def ended(report: TuneReport, number: int) -> None:
+        if number:
+            return
+        study = optuna.load_study(study_name=STUDY, storage=url)
+        for scale in (2.5, 3.5):
+            trial = optuna.trial.create_trial(
+                params={"scale": scale},
+                distributions={"scale": optuna.distributions.FloatDistribution(0.1, 10, log=True)},
+                value=-1e9,
+                user_attrs={"scores": {"whole": -1e9, "half": -1e9}},
+            )
+            study.add_trial(trial)
+
+    report = tune(root, 5, search=["scale:0.1..10"], storage=url, ended=ended)
+    assert [trial["state"] for trial in report.trials].count("complete") == 5

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from ..engine.recipe import Recipe
@@ -119,7 +120,8 @@ class Search:
                 n_trials=todo,
                 timeout=self.settings.timeout,
                 catch=(FailedTrialError,),
-                callbacks=[self.ended],
+                # Other processes may run trials of the same storage.
+                callbacks=[self.ended, MaxTrialsCallback(self.settings.trials, _FINISHED)],
             )
 
     def pooled(self, scores: Sequence[float]) -> float:

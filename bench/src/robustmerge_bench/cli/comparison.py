@@ -16,6 +16,7 @@ from robustmerge.cli.optional import needing
 from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError, few
 
+from .cluster import HERE, ClusterOptions
 from .screen import duration, open_screen, watch_jobs
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class RunOptions:
     validation: int = 100
     matrix: bool = False
     jobs: int | None = None
+    cluster: ClusterOptions = HERE
 
     def check(self) -> None:
         """Check the counts.
@@ -87,11 +89,11 @@ def examine_merges(options: RunOptions, world: World, name: str) -> int:
     with needing("the benchmark", "robustmerge-bench"):
         todo = make_jobs(options.root, sets, comparison, world)
         world.ready()
+    engine = options.cluster.engine()
     screen.print(f"{len(todo)} models to examine, on {options.items} items a task", markup=False)
     count = count_cores() if options.jobs is None else options.jobs
-    run = partial(
-        evaluate, todo, options.out, world, workers=count, progress=partial(_show, screen)
-    )
+    show = partial(_show, screen)
+    run = partial(evaluate, todo, options.out, world, workers=count, engine=engine, progress=show)
     return watch_jobs(run, screen, f"robustmerge bench {name} table --out {options.out}")
 
 

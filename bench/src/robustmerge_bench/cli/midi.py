@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from robustmerge.cli.optional import needing
 from robustmerge.errors import MergeError
 
+from .cluster import HERE, ClusterOptions
 from .comparison import (
     INITS,
     Flag,
@@ -110,6 +111,7 @@ def run(
     validation: int = 25,
     matrix: Flag = False,
     jobs: int | None = None,
+    cluster: Annotated[ClusterOptions, Parameter(name="*")] = HERE,
 ) -> int:
     """Examine the base, its experts, and merges of them, as `robustmerge bench mini run` does.
 
@@ -128,6 +130,7 @@ def run(
         validation: Validation items per seen task.
         matrix: Examine every expert on every task.
         jobs: Processes of one thread each; all cores unless given.
+        cluster: Where they run.
     """
     from ..midi.world import second_world
 
@@ -143,6 +146,7 @@ def run(
         validation=validation,
         matrix=matrix,
         jobs=jobs,
+        cluster=cluster,
     )
     return examine_merges(options, second_world(sources), "midi")
 

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from robustmerge.cli.optional import needing
 
+from .cluster import HERE, ClusterOptions
 from .comparison import (
     INITS,
     Flag,
@@ -89,6 +90,7 @@ def run(
     validation: int = 100,
     matrix: Flag = False,
     jobs: int | None = None,
+    cluster: Annotated[ClusterOptions, Parameter(name="*")] = HERE,
 ) -> int:
     """Examine the base, its experts, and merges of them, on all tasks.
 
@@ -113,6 +115,7 @@ def run(
             methods that need data.
         matrix: Examine every expert on every task.
         jobs: Processes of one thread each; all cores unless given.
+        cluster: Where they run.
     """
     from ..mini.runs.world import built_in
 
@@ -129,6 +132,7 @@ def run(
         validation=validation,
         matrix=matrix,
         jobs=jobs,
+        cluster=cluster,
     )
     return examine_merges(options, built_in(), "mini")
 

@@ -15,6 +15,7 @@ from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import few, unknown
 from robustmerge.files import expand_user, write_report
 
+from .cluster import HERE, ClusterOptions
 from .run import default_device, running
 from .screen import open_screen, watch_jobs
 
@@ -37,6 +38,7 @@ def study(
     limit: int | None = None,
     device: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    cluster: Annotated[ClusterOptions, Parameter(name="*")] = HERE,
 ) -> int:
     """Run a study, or go on with one: merge, answer, score.
 
@@ -53,6 +55,7 @@ def study(
         limit: Ask the first questions of every task only, as a trial.
         device: cpu, cuda, cuda:1, …; cuda where there is one unless given.
         dry_run: Show what is done and what is to do, and do nothing; no plugin is run.
+        cluster: Where the models run.
     """
     from ..paper.study.file import Study
     from ..paper.study.plan import make_plan
@@ -75,7 +78,8 @@ def study(
             return 0
         todo = sum(not plan.work(model).done for model in plan.chosen)
         screen.print(f"{len(plan.chosen)} models, {todo} with something to do")
-        work = partial(run, plan, report=partial(_print_step, screen))
+        show = partial(_print_step, screen)
+        work = partial(run, plan, report=show, engine=cluster.engine())
         return watch_jobs(work, screen, f"robustmerge bench table {output}")
 
 

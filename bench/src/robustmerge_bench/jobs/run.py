@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from robustmerge.errors import MergeError, few
 
@@ -29,6 +31,26 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 Worker = Callable[[J], Mapping[str, str]]
 """Computes and writes a result; returns why parts of the job failed ('' is the whole of it)."""
+Timed = tuple[float, Mapping[str, str]]
+"""Seconds, and what a worker returned."""
+
+# Recipes and tasks have read-only tables, which pickle refuses, and travel to other machines.
+copyreg.pickle(MappingProxyType, lambda table: (_read_only, (dict(table),)))
+
+
+def _read_only(table: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(table)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs jobs elsewhere than in this process and its children."""
+
+    def __call__(
+        self, jobs: Sequence[Any], start: Callable[[], Callable[[Any], Timed]], /
+    ) -> Iterator[tuple[Any, Timed]]:
+        """Yield jobs as they end."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,20 +113,27 @@ def run_jobs(
     start: Callable[[], Worker[J]],
     *,
     workers: int = 1,
+    engine: Engine | None = None,
     progress: Callable[[JobProgress], None] = silent,
 ) -> Outcome[J]:
     """Run the jobs that are not done. One that fails does not stop the others.
 
     `start` prepares a worker, once in each process; with several `workers` it must be picklable,
     with one the work is done in this process. A worker process that dies, or an error outside of a
-    job's work, such as a result that cannot be written, ends the run.
+    job's work, such as a result that cannot be written, ends the run. With an `engine`, jobs run by
+    it, and the number of `workers` is its own matter.
+
+    Raises:
+        MergeError: no worker at all, a worker died, or a result of another machine is not here.
     """
     if workers < 1:
         raise MergeError(f"{workers} jobs at once cannot work", where="--jobs", hint="--jobs 1")
     todo = [job for job in jobs if not is_done(job)]
     failures: list[JobFailure[J]] = []
     failed, begin = 0, perf_counter()
-    for done, (job, (seconds, reasons)) in enumerate(_ended(todo, start, workers), 1):
+    for done, (job, (seconds, reasons)) in enumerate(_ended(todo, start, workers, engine), 1):
+        if engine is not None and not reasons and not is_done(job):
+            raise _not_here(job.label)
         failures += [JobFailure(job, part, reason) for part, reason in reasons.items()]
         failed += bool(reasons)
         left = (perf_counter() - begin) / done * (len(todo) - done)
@@ -116,20 +145,28 @@ def run_jobs(
     return Outcome(len(todo) - failed, len(jobs) - len(todo), tuple(failures))
 
 
-Timed = tuple[float, Mapping[str, str]]
-
-
 def _ended(
-    todo: Sequence[J], start: Callable[[], Worker[J]], workers: int
+    todo: Sequence[J], start: Callable[[], Worker[J]], workers: int, engine: Engine | None
 ) -> Iterator[tuple[J, Timed]]:
     """Yield jobs as they end, with seconds and reasons of failure."""
     workers = min(workers, len(todo))
-    if workers > 1:
+    if engine is not None:
+        if todo:
+            yield from engine(todo, partial(_timed, start))
+    elif workers > 1:
         yield from in_processes(todo, partial(_timed, start), workers)
     elif todo:
         worker = _timed(start)
         for job in todo:
             yield job, worker(job)
+
+
+def _not_here(label: str) -> MergeError:
+    return MergeError(
+        "a job is done, and its result is not here",
+        where=label,
+        hint="the folder of results has to be one that all machines share",
+    )
 
 
 def _timed(start: Callable[[], Worker[J]]) -> Callable[[J], Timed]:

@@ -5,6 +5,7 @@ takes anything else with it.
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -413,3 +414,34 @@ def test_a_plan_without_all_adapters(tmp_path: Path) -> None:
     result = make_plan(study, out, ScriptedTools(), whole=False)
     assert [model.label for model in result.models] == ["zero-shot"]
     assert result.labels == {*studies.LABELS}
+
+
+def elsewhere(jobs: Any, start: Any) -> Any:
+    """Run jobs as another machine does: all that it gets went through pickle."""
+    worker = pickle.loads(pickle.dumps(start))()
+    for job in jobs:
+        yield job, worker(pickle.loads(pickle.dumps(job)))
+
+
+def test_elsewhere_it_leaves_the_same_files(example: Path, tmp_path: Path) -> None:
+    file = studies.write(tmp_path / "study.yaml")
+    steps: list[JobProgress] = []
+    outcome = run(plan(file, ScriptedTools()), report=steps.append, engine=elsewhere)
+    assert (outcome.done, outcome.failures) == (5, ())
+    assert len(steps) == 5
+    assert contents(tmp_path / "out") == contents(example / "out")
+    again = run(plan(file, ScriptedTools()), engine=elsewhere)
+    assert (again.done, again.skipped) == (0, 5)
+
+
+def test_elsewhere_failures_are_recorded_and_shared_models_done_once(tmp_path: Path) -> None:
+    methods = ["ties", {"label": "again", "method": "ties"}]
+    file = studies.write(tmp_path / "study.yaml", methods=methods)
+    outcome = run(plan(file, ScriptedTools(fail={"rec"})), engine=elsewhere)
+    assert [(f.job.contender.label, f.part) for f in outcome.failures] == [
+        ("ties", "rec"),
+        ("again", "rec"),
+    ]
+    record = StudyRecord.read(tmp_path / "out")
+    assert record.failures.keys() == {"ties", "again"}
+    assert {task for why in record.failures.values() for task in why} == {"rec"}

@@ -16,7 +16,7 @@ from robustmerge import MergeReport, merge
 from robustmerge.threads import limit_threads
 
 from ...item import Item
-from ...jobs.run import FAILURES, JobProgress, Outcome, Worker, reason, run_jobs, silent
+from ...jobs.run import FAILURES, Engine, JobProgress, Outcome, Worker, reason, run_jobs, silent
 from ..world.splits import Split
 from .contender import SCALES, Contender
 from .job import EvaluationJob
@@ -31,13 +31,17 @@ def evaluate(
     world: World,
     *,
     workers: int = 1,
+    engine: Engine | None = None,
     progress: Callable[[JobProgress], None] = silent,
 ) -> Outcome[EvaluationJob]:
-    """Evaluate every model whose result is not in `out`; all share one base."""
+    """Evaluate every model whose result is not in `out`; all share one base.
+
+    They run in processes of this machine, or by an engine such as a cluster.
+    """
     start = partial(_start, world, out, jobs[0].base if jobs else Path())
     done = partial(is_done, out=out)
     with limit_threads():
-        return run_jobs(jobs, done, start, workers=workers, progress=progress)
+        return run_jobs(jobs, done, start, workers=workers, engine=engine, progress=progress)
 
 
 def _start(world: World, out: Path, base: Path) -> Worker[EvaluationJob]:

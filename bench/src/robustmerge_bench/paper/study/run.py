@@ -1,4 +1,4 @@
-"""Run a study: merge, answer, score, one model after the other.
+"""Run a study: merge, answer, score, one model after the other, or side by side on a cluster.
 
 Every result has a hash of its inputs in its name, so that a killed run continues where it was, and
 a failure of one model does not stop the others.
@@ -7,13 +7,23 @@ a failure of one model does not stop the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
 from robustmerge.errors import MergeError, few
 
-from ...jobs.run import FAILURES, JobProgress, Outcome, reason, run_jobs, silent
+from ...jobs.run import (
+    FAILURES,
+    Engine,
+    JobProgress,
+    Outcome,
+    Worker,
+    reason,
+    run_jobs,
+    silent,
+)
+from ..answering.run import silent as no_progress
 from ..score import Protocol
 from ..tasks import PaperTask
 from .folder import StudyFolder
@@ -24,14 +34,74 @@ from .record import ListedContender, StudyRecord
 Report = Callable[[JobProgress], None]
 
 
-def run(plan: StudyPlan, *, report: Report = silent) -> Outcome[StudyModel]:
+def run(
+    plan: StudyPlan, *, report: Report = silent, engine: Engine | None = None
+) -> Outcome[StudyModel]:
     """Do what is not done, and keep the study's record.
 
-    `report` is called after every merge, set of answers, and set of scores.
+    Args:
+        plan: The study and its state.
+        report: Called after every merge, set of answers, and set of scores; with an engine, after
+            every model.
+        engine: Runs the models' work elsewhere, such as on a cluster; it needs the same folders.
     """
     worker = _StudyWorker(plan, report, _failures_of_others(plan))
     worker.write_record()
+    if engine is not None:
+        return _run_elsewhere(worker, engine)
     return run_jobs(plan.chosen, lambda model: plan.work(model).done, lambda: worker)
+
+
+def _run_elsewhere(keeper: _StudyWorker, engine: Engine) -> Outcome[StudyModel]:
+    """Let an engine do the work, and keep the record here, where all failures arrive.
+
+    Contenders that share a model are done one after the other, so that nothing is written twice.
+    """
+    plan = keeper.plan
+    away = replace(plan, tools=replace(plan.tools, progress=no_progress))
+
+    def ended(step: JobProgress) -> None:
+        keeper.report(step)
+        keeper.write_record()
+
+    outcomes = [
+        run_jobs(
+            models,
+            lambda model: plan.work(model).done,
+            partial(_start_away, away),
+            engine=engine,
+            progress=ended,
+        )
+        for models in _rounds(plan.chosen)
+    ]
+    failures = tuple(failure for outcome in outcomes for failure in outcome.failures)
+    for failure in failures:
+        reasons = keeper.failures.setdefault(failure.job.contender.label, {})
+        reasons[failure.part] = failure.reason
+    keeper.write_record()
+    return Outcome(sum(o.done for o in outcomes), sum(o.skipped for o in outcomes), failures)
+
+
+def _rounds(models: Sequence[StudyModel]) -> list[list[StudyModel]]:
+    """Return models in groups, none of which has a model twice."""
+    rounds: list[list[StudyModel]] = []
+    for model in models:
+        free = (each for each in rounds if model.name not in {other.name for other in each})
+        group = next(free, None)
+        if group is None:
+            rounds.append([model])
+        else:
+            group.append(model)
+    return rounds
+
+
+def _start_away(plan: StudyPlan) -> Worker[StudyModel]:
+    """Return what does a model's work and writes no record."""
+    return partial(_do_away, plan)
+
+
+def _do_away(plan: StudyPlan, model: StudyModel) -> Mapping[str, str]:
+    return _StudyWorker(plan, silent, {}).do(plan.work(model))
 
 
 def _failures_of_others(plan: StudyPlan) -> dict[str, dict[str, str]]:
@@ -58,7 +128,7 @@ class _StudyWorker:
     def __call__(self, model: StudyModel) -> dict[str, str]:
         """Do what is left of a model's work; return reasons of failure by task."""
         work = self.plan.work(model)  # as it is now: another label may be the same model
-        failures = self._do(work)
+        failures = self.do(work)
         if failures:
             self.failures.setdefault(model.contender.label, {}).update(failures)
         self.write_record()
@@ -68,7 +138,8 @@ class _StudyWorker:
         """Write study.json as things are now."""
         _record(self.plan, self.failures).write(self.folder.out)
 
-    def _do(self, work: ModelWork) -> dict[str, str]:
+    def do(self, work: ModelWork) -> dict[str, str]:
+        """Merge, answer and score; return reasons of failure by task."""
         recipe = work.model.contender.recipe
         if work.merge and recipe is not None:
             merged = self.folder.merged(work.model)
