@@ -43,7 +43,7 @@ def _read_only(table: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 
 
 @runtime_checkable
-class Engine(Protocol):
+class JobEngine(Protocol):
     """Runs jobs elsewhere than in this process and its children."""
 
     def __call__(
@@ -113,7 +113,7 @@ def run_jobs(
     start: Callable[[], Worker[J]],
     *,
     workers: int = 1,
-    engine: Engine | None = None,
+    engine: JobEngine | None = None,
     progress: Callable[[JobProgress], None] = silent,
 ) -> Outcome[J]:
     """Run the jobs that are not done. One that fails does not stop the others.
@@ -146,7 +146,7 @@ def run_jobs(
 
 
 def _ended(
-    todo: Sequence[J], start: Callable[[], Worker[J]], workers: int, engine: Engine | None
+    todo: Sequence[J], start: Callable[[], Worker[J]], workers: int, engine: JobEngine | None
 ) -> Iterator[tuple[J, Timed]]:
     """Yield jobs as they end, with seconds and reasons of failure."""
     workers = min(workers, len(todo))

@@ -16,7 +16,7 @@ from robustmerge import MergeReport, merge
 from robustmerge.threads import limit_threads
 
 from ...item import Item
-from ...jobs.run import FAILURES, Engine, JobProgress, Outcome, Worker, reason, run_jobs, silent
+from ...jobs.run import FAILURES, JobEngine, JobProgress, Outcome, Worker, reason, run_jobs, silent
 from ..world.splits import Split
 from .contender import SCALES, Contender
 from .job import EvaluationJob
@@ -31,7 +31,7 @@ def evaluate(
     world: World,
     *,
     workers: int = 1,
-    engine: Engine | None = None,
+    engine: JobEngine | None = None,
     progress: Callable[[JobProgress], None] = silent,
 ) -> Outcome[EvaluationJob]:
     """Evaluate every model whose result is not in `out`; all share one base.

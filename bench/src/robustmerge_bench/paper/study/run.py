@@ -15,7 +15,7 @@ from robustmerge.errors import MergeError, few
 
 from ...jobs.run import (
     FAILURES,
-    Engine,
+    JobEngine,
     JobProgress,
     Outcome,
     Worker,
@@ -35,7 +35,7 @@ Report = Callable[[JobProgress], None]
 
 
 def run(
-    plan: StudyPlan, *, report: Report = silent, engine: Engine | None = None
+    plan: StudyPlan, *, report: Report = silent, engine: JobEngine | None = None
 ) -> Outcome[StudyModel]:
     """Do what is not done, and keep the study's record.
 
@@ -52,7 +52,7 @@ def run(
     return run_jobs(plan.chosen, lambda model: plan.work(model).done, lambda: worker)
 
 
-def _run_elsewhere(keeper: _StudyWorker, engine: Engine) -> Outcome[StudyModel]:
+def _run_elsewhere(keeper: _StudyWorker, engine: JobEngine) -> Outcome[StudyModel]:
     """Let an engine do the work, and keep the record here, where all failures arrive.
 
     Contenders that share a model are done one after the other, so that nothing is written twice.
