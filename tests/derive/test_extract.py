@@ -115,6 +115,39 @@ def test_the_result_takes_part_in_a_merge(tmp_path: Path) -> None:
     torch.testing.assert_close(deltas(tmp_path / "merged")[Q], wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_two_fine_tunes_become_one_model(tmp_path: Path) -> None:
+    start = weights()
+    model = base(tmp_path / "base", start)
+    low_rank = {
+        who: {
+            f"{name}.weight": 0.3 * random(d_out, 2, seed=seed + n) @ random(2, d_in, seed=seed - n)
+            for n, (name, (d_out, d_in)) in enumerate(LLM.items(), 1)
+        }
+        for who, seed in (("a", 100), ("b", 200))
+    }
+    for who, norm in (("a", 0.5), ("b", -0.1)):
+        moved = {name: start[name] + delta for name, delta in low_rank[who].items()}
+        base(tmp_path / f"tuned-{who}", start | moved | {NORM: start[NORM] + norm})
+        robustmerge.extract(
+            tmp_path / f"tuned-{who}", tmp_path / who, base=model, rank="energy:0.999999"
+        )
+    robustmerge.merge(
+        [tmp_path / "a", tmp_path / "b"],
+        tmp_path / "merged",
+        method="task-arithmetic",
+        weights=[0.75, 0.5],
+        rank="full",
+    )
+    export_adapter(tmp_path / "merged", tmp_path / "model", format="full", base=str(model))
+    result = load_file(tmp_path / "model/model.safetensors")
+    assert result.keys() == start.keys()
+    for name, tensor in start.items():
+        want = tensor + 0.75 * low_rank["a"].get(name, 0) + 0.5 * low_rank["b"].get(name, 0)
+        if name == NORM:
+            want = tensor + (0.75 * 0.5 - 0.5 * 0.1) / 1.25  # the weighted mean
+        torch.testing.assert_close(result[name], want, atol=2e-5, rtol=1e-5, check_dtype=False)
+
+
 def test_norms_embeddings_and_projectors_are_passed_on_in_their_own_type(tmp_path: Path) -> None:
     names = [NORM, EMBEDDINGS, "model.multi_modal_projector.linear_2.bias", "lm_head.weight"]
     changes = {n: (weights()[n] + 1).to(torch.bfloat16) for n in names}
