@@ -38,6 +38,7 @@ def situation(words: str) -> Callable[[Situation], Situation]:
     """Register a situation by words of its advice."""
 
     def register(make: Situation) -> Situation:
+        assert words not in SITUATIONS, words
         SITUATIONS[words] = make
         return make
 

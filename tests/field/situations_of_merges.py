@@ -273,12 +273,6 @@ def polished_dora() -> tuple[str, ...]:
     return f"{merge} --polish 3", merge
 
 
-@situation("a folder of statistics is what `robustmerge collect` writes")
-def no_statistics() -> tuple[str, ...]:
-    pair()
-    return "merge a b -o m -m regmean --data b", "collect --help"
-
-
 # --- What is there already ------------------------------------------------------------------------
 
 

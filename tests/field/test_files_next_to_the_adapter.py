@@ -45,6 +45,31 @@ READ = ["non_lora_trainables.bin", "non_lora_state_dict.bin", "mm_projector.bin"
 
 
 # 2U1/Qwen-VL-Series-Finetune: the trained vision tower and merger are in non_lora_state_dict.bin.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mm_projector/model.safetensors", "vision_tower/pytorch_model.bin", "Merger/weights.pt"),
+        *("value_head/head.npz", "embed_tokens/0.safetensors"),
+    ],
+)
+def test_a_trained_part_in_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
+    """VILA and others save each trained part in a subfolder; nothing read it."""
+    path = adapter(tmp_path / "a") / name
+    path.parent.mkdir()
+    save_file({"weight": torch.ones(2, 2)}, path)
+    with pytest.raises(MergeError, match=f"{name} may hold trained tensors"):
+        robustmerge.merge([tmp_path / "a"], tmp_path / "m", method="task-arithmetic")
+
+
+@pytest.mark.parametrize("name", ["checkpoint-200", "runs", "global_step9", "vision"])
+def test_other_results_in_an_adapters_folder(name: str, tmp_path: Path) -> None:
+    """Checkpoints, states of a trainer, and adapters of other names are not of this adapter."""
+    folder = adapter(tmp_path / "a")
+    adapter(folder / name) if name == "vision" else (folder / name).mkdir()
+    save_file({"weight": torch.ones(2, 2)}, folder / name / "adapter_model.safetensors")
+    assert robustmerge.merge([folder], tmp_path / "m", method="task-arithmetic")
+
+
 @pytest.mark.parametrize("name", [*READ, "non_lora.safetensors"])
 def test_the_trained_projector_is_merged_whatever_the_file_is_called(
     name: str, tmp_path: Path

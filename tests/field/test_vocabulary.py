@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import robustmerge
+from factories.adapters import adapter
 from factories.families import _TEXT, _quiet
 from robustmerge import MergeError
 from robustmerge.checks.check import check
@@ -194,6 +195,16 @@ def test_a_grown_base_in_shards_has_a_right_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("rows", [[3, 3], {"embed_tokens": [3, 4, 3]}])
+def test_a_row_that_is_listed_twice(rows: Any, tmp_path: Path) -> None:
+    count = len(rows if isinstance(rows, list) else rows["embed_tokens"])
+    name = "model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
+    extras = {name: torch.randn(count, 16)}
+    source = adapter(tmp_path / "a", extras=extras, trainable_token_indices=rows)
+    with pytest.raises(MergeError, match="lists row 3 twice"):
+        robustmerge.merge([source], tmp_path / "m", method="task-arithmetic")
+
+
 def test_a_merge_of_trained_rows_is_baked(tmp_path: Path) -> None:
     save_base(tmp_path / "base", True)
     for seed in (1, 2):

@@ -6,6 +6,7 @@ embeddings that no setting names not at all. A merge of such an adapter would ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ def token_rows(config: AdapterConfig, module: str) -> list[int]:
     """Return the rows of a module's embeddings that were trained, none where no setting says so.
 
     Raises:
-        MergeError: the setting is neither a list of rows nor a table of such lists.
+        MergeError: the setting is neither a list of rows nor a table of such lists, or has a row
+            twice.
     """
     rows: Any = config.raw.get(ROWS) or []
     if isinstance(rows, dict):
@@ -55,6 +57,13 @@ def token_rows(config: AdapterConfig, module: str) -> list[int]:
             f"{ROWS} = {config.raw[ROWS]!r:.80} is not a list of rows",
             where=str(config.path),
             hint="fix the file",
+        )
+    twice = [row for row, count in Counter(rows).items() if count > 1]
+    if twice:
+        raise MergeError(
+            f"{ROWS} lists row {twice[0]} twice, with values of its own each time",
+            where=str(config.path),
+            hint="the trainer wrote into one of the two; list every row once, with that value",
         )
     return rows
 

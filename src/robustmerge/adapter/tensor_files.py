@@ -37,6 +37,9 @@ _RUN_STATE = re.compile(
     r"(\w*optim\w*|\w*scheduler\w*|rng_state\w*|random_states\w*|scaler\w*|sampler\w*|dl_state\w*|"
     r"dataloader\w*|train(ing|er)_(args|state)\w*)\.\w+"
 )
+_PART = re.compile(r"projector|connector|merger|visual|vision|embed|head", re.IGNORECASE)
+"""Names of subfolders in which trainers put a trained part, as VILA does; others hold checkpoints,
+logs and other results."""
 _SHARD = re.compile(r"adapter_model-\d+-of-\d+\.(safetensors|bin)")
 _EMBEDDED = ("export.json", re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)"))
 """A folder that `export --format embedded` wrote has the base's weights in it, too."""
@@ -71,6 +74,7 @@ class AdapterFiles:
         weights = weight_files(folder, label)
         with reading(folder):
             names = [path.name for path in folder.iterdir() if path.is_file()]
+            names += _names_in_parts(folder)
         check_names(label, names)
         present = [folder / name for name in FULLY_TRAINED if (folder / name).is_file()]
         beside = tuple(path for path in present if path.name == BESIDE)
@@ -167,6 +171,18 @@ def hash_weights(files: Sequence[Path]) -> str:
     if len(files) == 1:
         return sha256(files[0])
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+
+
+def _names_in_parts(folder: Path) -> list[str]:
+    """List the files of subfolders that are named like a part of a model and are no adapter."""
+    parts = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    return [
+        f"{part.name}/{path.name}"
+        for part in parts
+        if _PART.search(part.name) and not (part / "adapter_config.json").exists()
+        for path in sorted(part.iterdir())
+        if path.is_file()
+    ]
 
 
 def _is_unknown(name: str, names: Sequence[str]) -> bool:

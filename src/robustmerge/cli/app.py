@@ -121,8 +121,8 @@ def _run(arguments: list[str], errors: Console) -> int:
     except CycloptsError:
         return 2
     except MergeError as error:
-        errors.print("error: ", style="bold red", end="")
-        errors.print(str(error), markup=False)
+        errors.print("error: ", style="bold red", end="", markup=False, emoji=False)
+        errors.print(str(error), markup=False, emoji=False)
         return 1
     except KeyboardInterrupt:
         errors.print("interrupted; nothing was written")
@@ -138,7 +138,7 @@ def _run(arguments: list[str], errors: Console) -> int:
     except OSError as error:  # those of files are MergeErrors
         with suppress(OSError):
             problem = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-            errors.print("error: ", style="bold red", end="")
+            errors.print("error: ", style="bold red", end="", markup=False, emoji=False)
             lost = error.errno == errno.ENOENT  # no temporary folder, which is no matter of output
             what = "cannot make a file" if lost else "cannot write to standard output"
             errors.print(f"{what}: {problem}", markup=False)
