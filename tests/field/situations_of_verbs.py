@@ -263,15 +263,6 @@ def dora() -> tuple[str, ...]:
     return "merge kind -o m", "merge kind -o m --dora mean"
 
 
-@situation("`robustmerge convert A -o B --layout experts` makes a module of every")
-def fused_experts() -> tuple[str, ...]:
-    trained_experts(qwen, Path("a"), 1)
-    return (
-        "merge a -o m",
-        "convert a -o b --layout experts && merge b -o m && convert m -o c --layout fused",
-    )
-
-
 @situation("--rank energy:0.95 or a number says how much")
 def full_rank() -> tuple[str, ...]:
     trained(Path(), peft.LoraConfig(r=3, use_dora=True, **ALL))

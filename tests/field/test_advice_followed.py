@@ -33,6 +33,10 @@ NOT_TRIED = {
     "or --force to replace it": _GGUF,
     "of which llama.cpp's converter makes both files": _GGUF,
     "fewer --workers or a smaller --rank need less": "tests/field/test_limits.py takes it away",
+    "write it with one module per projection": "not yet; tests/derive has such conversions",
+    "fuse them: robustmerge convert": "not yet; tests/derive has such conversions",
+    ", of which headers alone are read": "not yet for layouts; tests/derive",
+    "--score 'python my_eval.py {adapter}'": "not yet; tests of tuning have such commands",
     "after --dtype bfloat16, ": "sums that overflow in bfloat16 alone",
 }
 """Words of advice that no situation covers, and why."""
