@@ -9,7 +9,7 @@ CODE := src tests benchmarks bench conftest.py
 BUILD := 'pip>=25' 'hatchling>=1.25' 'editables>=0.5'
 
 .PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
-	analysis clients cluster mutants fuzz clean
+	analysis clients cluster gpu mutants fuzz clean
 
 $(VENV)/.dev: $(CONSTRAINTS) pyproject.toml bench/pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -97,6 +97,12 @@ cluster:
 	.venv-cluster/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) \
 		--no-build-isolation --editable '.[ray]'
 	.venv-cluster/bin/python -m pytest -q -m cluster bench/tests
+
+# On a machine with a GPU, in 10 minutes: what runs on it equals what the CPU gives, and what it takes.
+# Tests of a GPU fail where there is none. make gpu GPU_ARGS="--device cpu --tiny" tries the script.
+gpu: $(VENV)/.dev
+	$(if $(GPU_ARGS),,$(PY) -m pytest -q -m gpu tests/gpu bench/tests/mini/test_gpu.py)
+	$(PY) benchmarks/gpu.py $(GPU_ARGS)
 
 # Two minutes of damaged inputs: make fuzz ARGS="--seconds 600 --kind bin --seed 1000"
 fuzz: $(VENV)/.dev

@@ -5,10 +5,10 @@
 
 One module of either kind of LLaVA-7B, 8 adapters of rank 16: the seconds a processor spends on the
 merge and on the cut to rank 16. Processor time counts, and not the clock, so that what else runs
-matters little; before and after take turns. A model is 128 modules of 4096 x 4096 and 96 of
-4096 x 11008, on two cores; reading, writing and hashing come on top, 2 seconds. The floor is one
-product B A of every adapter in the same bands, and nothing else. Writes results/delta.json, from
-which `benchmarks/methods.py --write` makes docs/costs.md.
+matters little; before, on 4096 x 4096 alone, and after run at the same time. A model is 128 modules
+of 4096 x 4096 and 96 of 4096 x 11008, on two cores; reading, writing and hashing come on top, 2
+seconds. The floor is one product B A of every adapter in the same bands, and nothing else. Writes
+results/delta.json, from which `benchmarks/methods.py --write` makes docs/costs.md.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ HERE = Path(__file__).parent
 SHAPES = {"square": (4096, 4096), "wide": (4096, 11008)}
 MODULES = {"square": 128, "wide": 96}
 CORES = 2
+_SHORT = 3.0
+"""Seconds of a merge up to which a second round is taken."""
 METHODS = (
     "emr-unified",
     "magmax",
@@ -53,36 +55,31 @@ Seconds = dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, help="the folder src of an earlier state")
-    parser.add_argument("--one", nargs=2, metavar=("METHOD", "KIND"), help="measure this only")
+    parser.add_argument("--kind", choices=tuple(SHAPES), help="measure this kind, in this process")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "delta.json")
     arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(*arguments.one)))
+    if arguments.kind:
+        print(json.dumps({name: measure(name, arguments.kind) for name in (FLOOR, *METHODS)}))
         return
-    rows: list[dict[str, Any]] = []
-    for name in (FLOOR, *METHODS):
-        row: dict[str, Any] = {"method": name}
-        for kind in SHAPES:
-            if arguments.before and name != FLOOR:
-                row.setdefault("before", {})[kind] = in_process(name, kind, arguments.before)
-            row.setdefault("after", {})[kind] = in_process(name, kind, HERE.parent / "src")
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    results = {"machine": machine(), "rows": rows}
+    source = HERE.parent / "src"
+    started = {("after", kind): start(kind, source) for kind in SHAPES}
+    if arguments.before:
+        started["before", "square"] = start("square", arguments.before)
+    results: dict[str, Any] = {"machine": machine(), "before": {}, "after": {}}
+    for (state, kind), process in started.items():
+        results[state][kind] = json.loads(process.communicate()[0])
     arguments.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def in_process(name: str, kind: str, source: Path) -> Seconds:
-    """Measure in a process of its own, on this source."""
-    command = [sys.executable, str(HERE / "delta.py"), "--one", name, kind]
+def start(kind: str, source: Path) -> subprocess.Popen[str]:
+    """Start measuring modules of a kind in a process of its own, on this source."""
+    command = [sys.executable, str(HERE / "delta.py"), "--kind", kind]
     environment = {**os.environ, "PYTHONPATH": str(source)}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    measured: Seconds = json.loads(done.stdout)
-    return measured
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def measure(name: str, kind: str) -> Seconds:
-    """Return the seconds of a merge and of its cut, the better of two rounds."""
+    """Return the seconds of a merge and of its cut, the better of two rounds if they are short."""
     from robustmerge import methods
     from robustmerge.factors import Factors, Stack, noted
     from robustmerge.linalg import fit
@@ -96,7 +93,7 @@ def measure(name: str, kind: str) -> Seconds:
     method = methods.get(name)
     settings = method.configure({"space": "delta"})
     rounds: list[Seconds] = []
-    for _ in range(2):
+    while not rounds or (len(rounds) < 2 and rounds[0]["merge"] < _SHORT):
         start = thread_time()
         update = noted(method(stack, **settings)).update
         merged = thread_time()
@@ -118,33 +115,36 @@ def multiply(factors: Any) -> float:
     return thread_time() - start
 
 
-def whole(seconds: dict[str, Seconds]) -> float:
+def whole(after: dict[str, dict[str, Seconds]], name: str, *parts: str) -> float:
     """Return the seconds of a 7B on two cores, from those of its kinds of modules."""
-    return sum(sum(seconds[kind].values()) * MODULES[kind] for kind in SHAPES) / CORES
+    return sum(after[k][name][part] * n for k, n in MODULES.items() for part in parts) / CORES
 
 
 def markdown(results: dict[str, Any]) -> str:
     """Return the table for docs/costs.md."""
-    floor = whole(results["rows"][0]["after"])
+    before, after = results["before"].get("square", {}), results["after"]
+    floor = whole(after, FLOOR, "merge")
     text = HEAD.format(floor=floor)
-    for row in results["rows"][1:]:
-        after, before = whole(row["after"]), row.get("before")
-        cut = sum(row["after"][k]["cut"] * MODULES[k] for k in SHAPES) / CORES
-        ratio = f"{whole(before):.0f} | {whole(before) / after:.1f}" if before else "| "
-        text += f"| {row['method']} | {ratio} | {after:.0f} | {cut:.0f} | {after / floor:.1f} |\n"
+    for name in METHODS:
+        square = sum(after["square"][name].values())
+        earlier = sum(before[name].values()) if name in before else float("nan")
+        total, cut = whole(after, name, "merge", "cut"), whole(after, name, "cut")
+        text += f"| {name} | {earlier:.2f} | {square:.2f} | {earlier / square:.1f} "
+        text += f"| ~{total:.0f} | {cut:.0f} | {total / floor:.1f} |\n"
     return text
 
 
 HEAD = """
 ## Merges of whole deltas
 
-By `benchmarks/delta.py --before`: processor seconds of single modules, times the 224 of a 7B, on
-two cores; before is version 172c731 in turns with today's. One product B A of every adapter, which
-no entry-wise method can do without, is {floor:.0f} s by the same measure. Cut is the part of the
-total that goes into the cut to rank 16.
+By `benchmarks/delta.py --before`: processor seconds of one module of 4096 x 4096 with its cut to
+rank 16, before (version 172c731) and today, at the same time; and of the 224 modules of a 7B on two
+cores, from one module of either shape. One product B A of every adapter, which no entry-wise method
+can do without, is {floor:.0f} s by the same measure. Other programs ran on the machine at the same
+time, which slows memory down.
 
-| method | before, s | x | total, s | cut, s | x one product |
-| --- | ---: | ---: | ---: | ---: | ---: |
+| method | a module before, s | today, s | x | 7B, s | of that cuts, s | x one product |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
 """
 
 
