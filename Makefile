@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints.txt
 PY := $(VENV)/bin/python
 CODE := src tests benchmarks bench conftest.py
 # What a build needs, installed beforehand so that it is pinned as well.
-BUILD := 'pip>=25' 'hatchling>=1.25' 'editables>=0.5'
+BUILD := 'pip>=25' 'hatchling>=1.27' 'editables>=0.5'
 
 .PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
 	analysis clients cluster gpu mutants fuzz clean
