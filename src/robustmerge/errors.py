@@ -143,7 +143,8 @@ def within(location: str) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's error without colors; its class if it has no text."""
-    return (_COLOR.sub("", str(error)).strip().splitlines() or [type(error).__name__])[0]
+    lines = _COLOR.sub("", str(error)).strip().splitlines()
+    return lines[0].rstrip() if lines else type(error).__name__
 
 
 def shown(value: object) -> str:

@@ -113,7 +113,7 @@ def _run(arguments: list[str], errors: Console) -> int:
                 arguments,
                 exit_on_error=False,
                 print_error=True,
-                error_console=errors,
+                error_console=Console(stderr=True, highlight=False),  # its panel wraps lines itself
                 result_action="return_value",
             )
         if sys.stdout is not None:  # as in a shell's >&-

@@ -59,9 +59,9 @@ class CoreUpdate:
 
     def padded(self, p: int, q: int) -> CoreUpdate:
         """Return the same update with zero rows and columns up to p x q coordinates."""
-        pad = torch.nn.functional.pad
         A, B = self.factors.A, self.factors.B
-        return CoreUpdate(Factors(pad(A, (0, q - A.shape[1])), pad(B, (0, 0, 0, p - len(B)))))
+        columns, rows = A.new_zeros(len(A), q - A.shape[1]), B.new_zeros(p - len(B), B.shape[1])
+        return CoreUpdate(Factors(torch.cat([A, columns], dim=1), torch.cat([B, rows])))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench_factories.trainer_arguments import recomputes
 from robustmerge.checks.check import check
 from robustmerge.cli.app import run as command
 from robustmerge.errors import MergeError
@@ -157,8 +158,8 @@ def test_the_recipe_is_passed_to_the_trainer(tmp_path: Path) -> None:
     assert (args.learning_rate, args.weight_decay, args.seed) == (1e-3, 0.2, 3)
     assert (args.num_train_epochs, args.save_steps, args.dataloader_num_workers) == (1, 7, 2)
     assert (args.warmup_steps, len(training_of(recipe).rows)) == (2, 50 * 24)
-    assert args.activation_checkpointing
-    assert not arguments_of(DeviceConfig("cpu", None, False)).activation_checkpointing
+    assert recomputes(args)
+    assert not recomputes(arguments_of(DeviceConfig("cpu", None, False)))
 
 
 def test_images_of_several_tasks(root: Path, base: Path) -> None:

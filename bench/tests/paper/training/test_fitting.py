@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench_factories.trainer_arguments import recomputes
 from factories.families import build
 from robustmerge_bench.paper.training.conversations import Conversation, TrainingSet
 from robustmerge_bench.paper.training.device import DeviceConfig
@@ -42,8 +43,8 @@ def test_the_recipe_is_passed_on(tmp_path: Path) -> None:
     assert (args.num_train_epochs, args.seed, args.bf16) == (1, 0, False)
     assert (args.save_steps, args.save_total_limit, args.dataloader_num_workers) == (7, 2, 2)
     assert (args.use_cpu, args.n_gpu) == (True, 0)
-    assert args.activation_checkpointing
-    assert args.activation_checkpointing_kwargs == {"use_reentrant": False}
+    assert recomputes(args)
+    assert recomputes(args, "_kwargs") == {"use_reentrant": False}
     assert not args.ddp_find_unused_parameters
 
 
@@ -66,7 +67,7 @@ def test_precision_and_checkpointing_are_options(tmp_path: Path) -> None:
     recipe = TrainingRecipe(dtype="bfloat16", batch=6)
     args = arguments_of(tmp_path, recipe, DeviceConfig("cpu", 2, gradient_checkpointing=False))
     assert args.bf16
-    assert not args.activation_checkpointing
+    assert not recomputes(args)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (2, 3)
 
 
