@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text(recipe: Path) -> None:
     recipe.write_bytes(b"adapters: [\xff]")
-    refused_recipe(recipe, "cannot read the recipe", "decode byte 0xff")
+    refused_recipe(recipe, "cannot read the recipe: not UTF-8 text")
 
 
 def test_null_is_not_given_and_a_mark_is_no_text(recipe: Path) -> None:

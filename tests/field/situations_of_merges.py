@@ -95,10 +95,10 @@ def unknown_setting() -> tuple[str, ...]:
 
 
 @situation("merging with --leave-out '")
-def convolution() -> tuple[str, ...]:
+def no_convolution() -> tuple[str, ...]:
     name = "model.visual.patch_embed.proj"
     factors = {f"{name}.lora_A.weight": torch.ones(4, 3, 2, 2)}
-    adapter(Path("a"), extras=factors | {f"{name}.lora_B.weight": torch.ones(8, 4, 1, 1)})
+    adapter(Path("a"), extras=factors | {f"{name}.lora_B.weight": torch.ones(8, 4, 2, 2)})
     return "merge a -o m", f"merge a -o m --leave-out '{name}'"
 
 

@@ -321,18 +321,6 @@ def missing_expert() -> tuple[str, ...]:
     )
 
 
-@situation("merge with --extras-in beside first, and keep that file apart")
-def fused_next_to_a_projector() -> tuple[str, ...]:
-    projector = {"model.multi_modal_projector.linear_1.weight": torch.ones(6, 6)}
-    experts("a", 0, 1, extras=projector)
-    Path("kept").mkdir()
-    return (
-        "convert a -o c --layout fused",
-        "merge a -o m -m task-arithmetic --extras-in beside && mv m/non_lora.safetensors kept && "
-        "convert m -o c --layout fused",
-    )
-
-
 @situation("merge_and_unload, save that model, and `robustmerge extract` makes a LoRA of it")
 def kind_that_is_not_converted() -> tuple[str, ...]:
     trained(Path(), peft.LoHaConfig(r=2, alpha=3, init_weights=False, **ALL))

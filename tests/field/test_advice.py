@@ -12,7 +12,7 @@ from robustmerge.cli.app import run
 
 VERBS = (
     *("merge", "show", "check", "export", "diagnose", "collect", "resize", "extract", "convert"),
-    "methods",
+    *("methods", "tune"),
 )
 OF_PROGRAMS = {
     *("--max-lora-rank", "--enable-tower-connector-lora"),  # vLLM
