@@ -248,14 +248,13 @@ class Adapter:
 
     def _check_shapes(self, written: str, A: TensorRef, B: TensorRef) -> None:
         a, b = A.spec.shape, B.spec.shape
-        if len(a) != len(b) or not 2 <= len(a) <= 5 or set(b[2:]) > {1}:
+        if len(a) != len(b) or not 2 <= len(a) <= 5 or any(size != 1 for size in b[2:]):
             raise MergeError(
                 f"factors of shape {list(a)} and {list(b)}, which no linear layer or convolution "
                 "has",
                 where=f"{A}\n{B}",
                 hint="the file is damaged or was written by another tool; merging with "
-                f"--leave-out '{layout.canonical(written)}' loses this layer's update, and says "
-                "how much that is",
+                f"--leave-out '{layout.canonical(written)}' does without this layer",
             )
         if a[0] != b[1] or 0 in (*a, *b):
             raise MergeError(

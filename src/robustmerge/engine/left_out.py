@@ -97,6 +97,8 @@ def _squared(adapter: Adapter, module: str, tensors: dict[Part, TensorRef]) -> f
     if first is None or FACTORS[first] not in tensors:
         return 0.0  # half a pair computes nothing
     A, B = tensors[first].read().flatten(1), tensors[FACTORS[first]].read().flatten(1)
+    if len(A) != B.shape[1]:
+        return 0.0  # nor do factors of different ranks
     return adapter.config.scaling(module, len(A)) ** 2 * _squared_norm(A, B)
 
 
