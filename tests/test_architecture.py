@@ -239,6 +239,7 @@ WRITERS = {
     "robustmerge_bench.paper.training.record": "inside a new folder",
     "robustmerge_bench.mini.artifact": "inside a new folder",
     "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
+    "robustmerge_bench.midi.sources.archives": "inside the new folder of the download",
     "robustmerge_bench.midi.sources.fetch": "a verified download, and its content in a new folder",
     "robustmerge_bench.midi.training.build": "the new base, where there is none",
     "robustmerge_bench.mini.training.language": "the new base, where there is none",

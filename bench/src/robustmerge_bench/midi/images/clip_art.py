@@ -41,7 +41,7 @@ class ClipArt:
 
 
 def read_clip_art(package: Path) -> ClipArt:
-    """Return some 750 drawings; versions of one drawing, in gray or numbered, are of one split."""
+    """Return 660 drawings; versions of one drawing, in gray or numbered, are of one split."""
     by_split: dict[Split, list[Drawing]] = {"train": [], "validation": [], "test": []}
     folder = package / "usr/share/openclipart/png"
     for topic, name in TOPICS.items():
