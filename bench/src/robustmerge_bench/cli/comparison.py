@@ -106,8 +106,14 @@ def _note_data(screen: Console, contenders: Sequence[Contender], validation: int
         )
 
 
-def print_tables(out: Path, items: int | None, *, json: bool) -> None:
-    """Print the tables of the results in a folder."""
+def table(*, out: Path, items: int | None = None, json: Flag = False) -> None:
+    """Show results as Markdown: averages with intervals, who beats whom, scores of all tasks.
+
+    Args:
+        out: Folder of the results.
+        items: Only results over so many test items per task.
+        json: Print as JSON, with every interval and every pair of merges.
+    """
     from ..mini.ranking.table import as_data, as_markdown
 
     summaries = _summarize(out, items)

@@ -22,8 +22,8 @@ from .comparison import (
     examine_merges,
     print_checked,
     print_gates,
-    print_tables,
     read_seeds,
+    table,
 )
 
 NEEDS = "robustmerge-bench[midi]"
@@ -151,16 +151,7 @@ def run(
     return examine_merges(options, second_world(sources), "midi")
 
 
-@midi.command
-def table(*, out: Path, items: int | None = None, json: Flag = False) -> None:
-    """Show results as Markdown: averages with intervals, who beats whom, scores of all tasks.
-
-    Args:
-        out: Folder of the results.
-        items: Only results over so many test items per task.
-        json: Print as JSON, with every interval and every pair of merges.
-    """
-    print_tables(out, items, json=json)
+midi.command(table)
 
 
 @midi.command

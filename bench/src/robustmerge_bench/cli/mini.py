@@ -20,8 +20,8 @@ from .comparison import (
     all_of,
     examine_merges,
     print_gates,
-    print_tables,
     read_seeds,
+    table,
 )
 
 mini = App(
@@ -137,16 +137,7 @@ def run(
     return examine_merges(options, built_in(), "mini")
 
 
-@mini.command
-def table(*, out: Path, items: int | None = None, json: Flag = False) -> None:
-    """Show results as Markdown: averages with intervals, who beats whom, scores of all tasks.
-
-    Args:
-        out: Folder of the results.
-        items: Only results over so many test items per task.
-        json: Print as JSON, with every interval and every pair of merges.
-    """
-    print_tables(out, items, json=json)
+mini.command(table)
 
 
 @mini.command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import Any
 
@@ -36,6 +38,16 @@ def decode_greedily(model: Any, embedded: Tensor, *, end: int, longest: int) -> 
             **{cache: out[cache]},
         )
     return answers
+
+
+def batches_of_one_length(prompts: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
+    """Yield the numbers of prompts that have the same length, at most so many at once."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, prompt in enumerate(prompts):
+        groups[len(prompt)].append(number)
+    for group in groups.values():
+        for start in range(0, len(group), most):
+            yield group[start : start + most]
 
 
 def cache_argument(model: nn.Module) -> str:

@@ -7,7 +7,6 @@ taken off again.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from ..item import Item
-from .greedy import decode_greedily
+from .greedy import batches_of_one_length, decode_greedily
 from .switched import SwitchedWeights
 from .training.dialog import NUMBER, PREFIX, SKIPPED, look, numbers
 from .training.model import PATCHES, pixels
@@ -63,16 +62,11 @@ class MiniModel:
         """Return a greedy answer for each item."""
         prompts = [numbers(f"{item.prompt} {ASSISTANT}") for item in items]
         features = self.features(items)
-        groups = defaultdict(list)
-        for i, prompt in enumerate(prompts):
-            groups[len(prompt)].append(i)
         answers = [""] * len(items)
-        for group in groups.values():
-            for start in range(0, len(group), BATCH):
-                batch = group[start : start + BATCH]
-                texts = self.generate(torch.tensor([prompts[i] for i in batch]), features[batch])
-                for i, text in zip(batch, texts, strict=True):
-                    answers[i] = text
+        for batch in batches_of_one_length(prompts, BATCH):
+            texts = self.generate(torch.tensor([prompts[i] for i in batch]), features[batch])
+            for i, text in zip(batch, texts, strict=True):
+                answers[i] = text
         return answers
 
     def generate(self, prompts: Tensor, features: Tensor) -> list[str]:
