@@ -30,7 +30,31 @@ from .objective import Split
 from .session import AT_ONCE, NAME, ModelSession
 
 
-class Likelihood:
+class _ModelMeasure:
+    """What a measure on samples by the base's own probabilities consists of."""
+
+    def __init__(
+        self,
+        measure: str,
+        base: str,
+        tasks: Sequence[TaskSamples],
+        device: str,
+        settings: Mapping[str, str],
+    ) -> None:
+        self.tasks = tuple(task.name for task in tasks)
+        self.splits = splits_of(tasks)
+        own = {task.name: task.facts for task in tasks}
+        self.facts: Mapping[str, Any] = {
+            "measure": measure,
+            "base": base,
+            **settings,
+            "samples": own,
+        }
+        self._samples = tasks
+        self._session = ModelSession(base, device, settings)
+
+
+class Likelihood(_ModelMeasure):
     """Mean log-likelihood of a token of the samples' answers."""
 
     def __init__(
@@ -40,12 +64,7 @@ class Likelihood:
         device: str,
         settings: Mapping[str, str],
     ) -> None:
-        self.tasks = tuple(task.name for task in tasks)
-        self.splits = splits_of(tasks)
-        own = {task.name: task.facts for task in tasks}
-        self.facts = {"measure": "likelihood", "base": base, **settings, "samples": own}
-        self._samples = tasks
-        self._session = ModelSession(base, device, settings)
+        super().__init__("likelihood", base, tasks, device, settings)
         self._prompts: dict[tuple[str, Split], tuple[AnsweredPrompt, ...]] = {}
 
     def scores(self, adapter: Path, split: Split) -> Generator[tuple[str, float], None, None]:
@@ -83,7 +102,7 @@ class Likelihood:
         return total / len(prompts)
 
 
-class Agreement:
+class Agreement(_ModelMeasure):
     """How little the merge diverges from every adapter on its own answers."""
 
     def __init__(
@@ -94,18 +113,8 @@ class Agreement:
         device: str,
         settings: Mapping[str, str],
     ) -> None:
-        self.tasks = tuple(task.name for task in tasks)
-        self.splits = splits_of(tasks)
-        own = {task.name: task.facts for task in tasks}
-        self.facts: Mapping[str, Any] = {
-            "measure": "agreement",
-            "base": base,
-            **settings,
-            "samples": own,
-        }
-        self._samples = tasks
+        super().__init__("agreement", base, tasks, device, settings)
         self._folders = dict(zip(self.tasks, map(locate, adapters), strict=True))
-        self._session = ModelSession(base, device, settings)
         self._answers: dict[
             tuple[str, Split], tuple[tuple[AnsweredPrompt, ...], list[TargetDistribution]]
         ] = {}
