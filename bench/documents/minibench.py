@@ -27,10 +27,11 @@ from typing import Any
 
 from minibench_parts import charts, condense, jobs as plans, raw_results
 from minibench_parts.document import document
+from minibench_parts.tables import SCALES
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge_bench.jobs.run import JobProgress
-from robustmerge_bench.mini.runs.contender import SCALES, every, parse_all
+from robustmerge_bench.mini.runs.contender import every, parse_all
 from robustmerge_bench.mini.runs.examine import evaluate
 from robustmerge_bench.mini.runs.job import EvaluationJob
 from robustmerge_bench.mini.runs.results import Result, read_all
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     add("--methods", nargs="+", default=[], help="of the tables; all unless given")
     add("--sets", nargs="+", help="such as shared-0; all unless given")
     add("--study-sets", nargs="+", help="of the studies; the first set unless given")
-    add("--scales", nargs="+", choices=tuple(SCALES), default=tuple(SCALES))
+    add("--scales", nargs="+", choices=SCALES, default=SCALES)
     add("--ranks", nargs="+", choices=RANKS, default=RANKS)
     add("--items", type=int, default=500, help="test items a task")
     add("--validation", type=int, default=100, help="validation items a seen task")

@@ -84,7 +84,7 @@ def merge(
             paper's; `drift`, the default, has no scale to choose.
         weights: One coefficient per adapter; 1 each where not given.
         scale: One factor on every merged update, or the rule that determines it: mean,
-            norm-matched, geometric-middle or kept.
+            norm-matched, geometric-middle, kept or metric.
         scale_over: Whether a rule determines one factor for the model, or one for every module.
         balance: Steps before the merge, such as "norms" or "norms:exponent=1"; `steps.every()`
             lists them.

@@ -4,6 +4,7 @@ r"""Scale rules: how large a merged update should be, given by the sizes of the 
     norm-matched       ‖Δ‖ = Σ_t |w_t| ‖Δ_t‖ / Σ_t |w_t|
     geometric-middle   ‖Δ‖ = the geometric mean of both
     kept               mean_t <Δ, Δ_t> / (w_t ‖Δ_t‖²) = 0.4
+    metric             Σ tr(L_t D_t G_t Δ^T) = Σ tr(L_t Δ G_t Δ^T)
 
 in Frobenius norms. Where tasks are orthogonal, the mean is √T too small for each of them, and a sum
 matched to one adapter's norm is as large as any update the model was trained with. The best size
@@ -11,12 +12,15 @@ lies between the two in experiments, and the scales tuned in publications differ
 methods, so that a comparison of methods at one scale is a comparison of scales. `kept` says how
 much of every adapter's update the merge has, which is the factor itself in a sum of orthogonal
 updates; 0.4 is near the best of most methods for eight adapters. Where the merge has none of them
-on average, it is norm-matched.
+on average, it is norm-matched. `metric` takes the size that is best in DRIFT's measure of errors
+(methods/regression/drift.py, without its caution), which weighs inputs and outputs and takes a pass
+of its own. It is for updates of another shape than the sum's, such as those of spectral methods and
+of WUDI, where adapters share their start of A; a sum comes out about twice as large as is good.
 
 A rule is a function from sizes to the norm of the result, registered by `@scale_rule`. Nothing here
 imports torch, so that the command line can list the rules in its help.
 
-Source: norm matching: Pico, arXiv:2604.16826; geometric middle and kept: own.
+Source: norm matching: Pico, arXiv:2604.16826; geometric middle, kept and metric: own.
 """
 
 from __future__ import annotations
@@ -41,6 +45,9 @@ class Sizes:
         each: Of every adapter's update.
         along: The merged update's inner product with every adapter's update.
         weights: The adapters' weights.
+        wanted: In DRIFT's measure, the merged update's product with what the adapters want; 0 where
+            no rule needs it.
+        answered: In that measure, the merged update's own square.
     """
 
     merged: float
@@ -48,11 +55,21 @@ class Sizes:
     each: tuple[float, ...]
     along: tuple[float, ...]
     weights: tuple[float, ...]
+    wanted: float = 0.0
+    answered: float = 0.0
 
     def __add__(self, other: Sizes) -> Sizes:
         each = tuple(a + b for a, b in zip(self.each, other.each, strict=True))
         along = tuple(a + b for a, b in zip(self.along, other.along, strict=True))
-        return Sizes(self.merged + other.merged, self.mean + other.mean, each, along, self.weights)
+        return Sizes(
+            self.merged + other.merged,
+            self.mean + other.mean,
+            each,
+            along,
+            self.weights,
+            self.wanted + other.wanted,
+            self.answered + other.answered,
+        )
 
     def factor(self, rule: str) -> float:
         """Return what the merged update is multiplied by under a rule.
@@ -79,11 +96,13 @@ class ScaleRule:
         name: What the user types.
         meaning: One line for the help texts.
         norm: The merged update's norm under this rule.
+        of_inputs: Whether it needs `wanted` and `answered`, which take a first pass.
     """
 
     name: str
     meaning: str
     norm: Callable[[Sizes], float]
+    of_inputs: bool = False
 
 
 _RULES: dict[str, ScaleRule] = {}
@@ -91,12 +110,12 @@ _KEPT = 0.4  # docs/ours.md
 
 
 def scale_rule(
-    name: str, meaning: str
+    name: str, meaning: str, *, of_inputs: bool = False
 ) -> Callable[[Callable[[Sizes], float]], Callable[[Sizes], float]]:
     """Register a function as the scale rule `name`."""
 
     def register(norm: Callable[[Sizes], float]) -> Callable[[Sizes], float]:
-        _RULES[name] = ScaleRule(name, meaning, norm)
+        _RULES[name] = ScaleRule(name, meaning, norm, of_inputs)
         return norm
 
     return register
@@ -141,3 +160,10 @@ def _kept(sizes: Sizes) -> float:
     shares = [along / (w * square) for w, square, along in rows if w and square]
     mean = sum(shares) / max(len(shares), 1)
     return _KEPT * math.sqrt(sizes.merged) / mean if mean > 0 else _norm_matched(sizes)
+
+
+@scale_rule("metric", "the size that is best in DRIFT's measure of errors", of_inputs=True)
+def _metric(sizes: Sizes) -> float:
+    if min(sizes.wanted, sizes.answered) <= 0:
+        return _norm_matched(sizes)
+    return sizes.wanted / sizes.answered * math.sqrt(sizes.merged)

@@ -274,6 +274,20 @@ MERGING = (
         "tests/steps/test_scale.py",
     ),
     _plant(
+        "outputs where no adapter writes count nothing for the rule metric",
+        "steps/input_metric.py::InputMetric.sizes",
+        "problem.measure(inside) + float((problem.measure.E * outside).sum())",
+        "problem.measure(inside)",
+        "tests/steps/test_input_metric.py",
+    ),
+    _plant(
+        "the rule metric is turned around",
+        "scale_rules.py::_metric",
+        "sizes.wanted / sizes.answered",
+        "sizes.answered / sizes.wanted",
+        "tests/steps/test_input_metric.py",
+    ),
+    _plant(
         "an unknown scale rule is the geometric middle",
         "scale_rules.py::find_scale_rule",
         'raise unknown("scale rule", name, _RULES)',
@@ -698,7 +712,7 @@ MERGING = (
     ),
     _plant(
         "norms are made more unequal",
-        "methods/regression/drift.py::drift",
+        "methods/regression/drift.py::pose_problem",
         "power * (mean - log(norms[t]))",
         "power * (log(norms[t]) - mean)",
         "tests/methods/test_drift.py",

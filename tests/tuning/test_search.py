@@ -70,7 +70,7 @@ def test_it_begins_at_the_scale_as_it_is_and_at_all_rules(root: Path, norms: Nor
     report = tune(root, 5, search=["scale"], recipe={"method": "ties", "scale": 0.7})
     drawn = [trial["values"]["scale"] for trial in report.trials]
     factors = []
-    for rule in scale_rules():
+    for rule in (rule for rule in scale_rules() if not rule.of_inputs):
         merge = robustmerge.merge(
             [root / name for name in "abc"], root / rule.name, method="ties", scale=rule.name
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from robustmerge_bench.mini.runs.contender import SCALES
 from robustmerge_bench.mini.tasks import TASKS
 from robustmerge_bench.results.markdown import compact
 
@@ -20,6 +19,9 @@ WORDS = {
     "geometric": "geometric middle",
     "sweep": "tuned",
 }
+SCALES = tuple(WORDS)
+"""The scale protocols of the document, which are not all that the benchmark has."""
+
 NOTABLE = (
     "task-arithmetic",
     "dare",

@@ -18,7 +18,7 @@ from bench_factories.scripted_world import WORLD, ScriptedModel, trained
 from factories.adapters import deltas
 from robustmerge.errors import MergeError
 from robustmerge_bench.jobs.run import JobProgress
-from robustmerge_bench.mini.runs.contender import Contender
+from robustmerge_bench.mini.runs.contender import SCALES, Contender
 from robustmerge_bench.mini.runs.examine import Examiner, evaluate, merge_adapters
 from robustmerge_bench.mini.runs.folders import expert_sets
 from robustmerge_bench.mini.runs.job import EvaluationJob
@@ -186,9 +186,7 @@ def test_a_sweep_never_looks_at_test_items_or_unseen_tasks(tmp_path: Path) -> No
 
 def test_protocols_and_ranks_reach_the_merge(tmp_path: Path) -> None:
     root = trained(tmp_path / "root")
-    study = Comparison(
-        METHODS[:1], ("input", "full"), ("default", "norm-matched", "geometric", "sweep")
-    )
+    study = Comparison(METHODS[:1], ("input", "full"), tuple(SCALES))
     made = {}
     for job in make_jobs(root, expert_sets(root, ["shared"], [0]), study, WORLD):
         if job.merge:
@@ -196,12 +194,13 @@ def test_protocols_and_ranks_reach_the_merge(tmp_path: Path) -> None:
             made[job.merge.scale, job.merge.rank] = report
     assert {key: report.rank for key, report in made.items()} == {
         (scale, rank): {"input": 4, "full": 12}[rank]
-        for scale in ("default", "norm-matched", "geometric", "sweep")
+        for scale in SCALES
         for rank in ("input", "full")
     }
     scales = {key[0]: report.modules[0].scale for key, report in made.items()}
     assert scales["default"] == scales["sweep"] == 1
     assert 0 < scales["norm-matched"] != scales["geometric"] < 1
+    assert len({scales[each] for each in ("norm-matched", "kept", "metric")}) == 3
     sizes = [
         np.sqrt(sum(float(d.norm()) ** 2 for d in deltas(folder).values()))
         for folder in jobs(root)[-1].adapters

@@ -19,8 +19,9 @@ from ..adapter.writer import round_to_dtype
 from ..errors import MergeError
 from ..factors import Dense, Factors, Stack, Update, noted
 from ..linalg import concat, fit, norm, rank_for_energy
-from ..scale_rules import Sizes
+from ..scale_rules import Sizes, find_scale_rule
 from ..steps import Measure
+from ..steps.input_metric import InputMetric
 from ..steps.scale import measure
 from ..threads import (
     Progress,
@@ -94,6 +95,7 @@ class MergeRun:
         self.workers = workers or count_cores()
         self._surveyed: dict[str, object] = {}
         self._surveyed_by_steps: dict[int, dict[str, float]] = {}  # by the calibrate step's number
+        self._metric: InputMetric | None = None
         self._factors_of_rules: dict[str, float] = {}
         self._cancelling: set[str] = set()
         self._nonzero: set[int] = set()
@@ -102,19 +104,18 @@ class MergeRun:
         """Take the first passes over all modules, where method, steps or scale rule need any."""
         self._survey_updates(progress)
         self._survey_merged(progress)
+        self._survey_inputs(progress)
         self._survey_sizes(progress)
 
     def _survey_updates(self, progress: Progress) -> None:
         survey = self.plan.method.survey
         if survey is None:
             return
-        jobs = self.plan.jobs
-        parameters = [dict(job.parameters) for job in jobs]
+        parameters = [dict(job.parameters) for job in self.plan.jobs]
 
         def stacks() -> Iterator[Stack]:
-            for done, job in enumerate(jobs, 1):
-                yield self._balanced(job, self.stack(job))
-                progress(done, len(jobs))
+            stacks = self._stacks(progress)
+            return (self._balanced(job, s) for job, s in zip(self.plan.jobs, stacks, strict=True))
 
         with limit_threads():
             result = survey(stacks, parameters)
@@ -135,6 +136,19 @@ class MergeRun:
 
             table = dict(self._each(measured, self.plan.jobs, progress))
             self._surveyed_by_steps[number] = table
+
+    def _survey_inputs(self, progress: Progress) -> None:
+        rules = {job.scale for job in self.plan.jobs if isinstance(job.scale, str)}
+        if any(find_scale_rule(rule).of_inputs for rule in rules):
+            with limit_threads():
+                self._metric = InputMetric.of(lambda: self._stacks(progress))
+            hand_back_freed_memory()
+
+    def _stacks(self, progress: Progress) -> Iterator[Stack]:
+        """Read all modules' updates, one after another."""
+        for done, job in enumerate(self.plan.jobs, 1):
+            yield self.stack(job)
+            progress(done, len(self.plan.jobs))
 
     def _survey_sizes(self, progress: Progress) -> None:
         jobs = [job for job in self.plan.jobs if isinstance(job.scale, str)]
@@ -157,7 +171,7 @@ class MergeRun:
 
     def _sizes(self, job: ModuleJob) -> Sizes:
         stack = self.stack(job)
-        return measure(self._merge(job, stack)[0], stack)
+        return measure(self._merge(job, stack)[0], stack, self._metric)
 
     def rank(self, progress: Progress) -> int:
         """Return the output's uniform rank; a rank by energy takes a pass of its own."""
@@ -250,7 +264,7 @@ class MergeRun:
         elif rule in self._factors_of_rules:
             scale = self._factors_of_rules[rule]
         else:
-            sizes = measure(update, stack)
+            sizes = measure(update, stack, self._metric)
             scale, cancels = sizes.factor(rule), sizes.cancels
         if cancels:
             notes = (*notes, f"the updates cancel; what rounding leaves is not scaled by {rule}")

@@ -10,15 +10,18 @@ from __future__ import annotations
 from ..factors import Stack, Update
 from ..linalg import concat, inner, norm
 from ..scale_rules import Sizes
+from .input_metric import InputMetric
 
 
-def measure(update: Update, stack: Stack) -> Sizes:
+def measure(update: Update, stack: Stack, metric: InputMetric | None = None) -> Sizes:
     """Measure one module.
 
     Args:
         update: The merged update, not yet scaled.
         stack: The adapters' updates, not balanced.
+        metric: DRIFT's measure of errors, where a rule needs it.
     """
+    wanted, answered = metric.sizes(update, stack) if metric else (0.0, 0.0)
     total = sum(map(abs, stack.weights)) or 1.0
     return Sizes(
         norm(update) ** 2,
@@ -26,4 +29,6 @@ def measure(update: Update, stack: Stack) -> Sizes:
         tuple(norm(f) ** 2 for f in stack.factors),
         tuple(inner(update, f) for f in stack.factors),
         stack.weights,
+        wanted,
+        answered,
     )

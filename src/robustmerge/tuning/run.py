@@ -140,7 +140,7 @@ def _scales(recipe: Recipe, device: str, workers: int | None) -> list[float]:
     finally:
         plan.close()
     own = recipe.scale if not isinstance(recipe.scale, str) else sizes.factor(recipe.scale)
-    return [own, 1.0, *(sizes.factor(rule.name) for rule in scale_rules())]
+    return [own, 1.0, *(sizes.factor(r.name) for r in scale_rules() if not r.of_inputs)]
 
 
 def _facts(recipe: Recipe, search: Sequence[str], objective: Objective) -> dict[str, Any]:

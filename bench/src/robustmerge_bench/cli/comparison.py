@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative="")]
 InitOption = Literal["shared", "independent", "both"]
 RankOption = Literal["input", "full", "both"]
-ScaleOption = Literal["default", "norm-matched", "geometric", "sweep", "all"]
+ScaleOption = Literal["default", "norm-matched", "geometric", "kept", "metric", "sweep", "all"]
 INITS: tuple[Literal["shared", "independent"], ...] = ("shared", "independent")
 T = TypeVar("T")
 

@@ -125,7 +125,8 @@ def run(
         seeds: Seeds of the experts, such as 0,1.
         init: How the experts' A began: shared, independent, or both.
         rank: Rank of the merges: input, full, or both.
-        scale: How large the merges are made: default, norm-matched, geometric, sweep, or all.
+        scale: How large the merges are made: default, norm-matched, geometric, kept, metric,
+            sweep, or all.
         items: Test items per task.
         validation: Validation items per seen task.
         matrix: Examine every expert on every task.

@@ -109,7 +109,8 @@ def run(
         frozen: The experts whose projector was not trained.
         rank: Rank of the merges: input, full, or both.
         scale: How large the merges are made: default as the method has it; norm-matched and
-            geometric by these rules; sweep by the best factor on validation items; or all of these.
+            geometric, kept and metric by these rules; sweep by the best factor on validation
+            items; or all of these.
         items: Test items per task.
         validation: Validation items per seen task: for sweep, and without their answers for
             methods that need data.

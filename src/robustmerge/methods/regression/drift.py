@@ -36,15 +36,18 @@ Source: own; docs/ours.md.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import exp, log
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
+from ...basis import Basis
 from ...factors import Factors, Lifted, Noted, Result, Stack
 from ...linalg import common_bases, compact_svd, concat
 from ...quadratic import Quadratic
@@ -99,6 +102,43 @@ def drift(
     """
     check_surveyed(stack, surveyed, True, "drift")
     assert surveyed is not None
+    settings = {"crosstalk": crosstalk, "ridge": ridge, "own": own, "proxy": proxy}
+    settings |= {"equalize": equalize, "caution": caution}
+    problem = pose_problem(stack, surveyed, settings)
+    if problem is None:
+        return Noted(concat(stack), _remarks(surveyed.starts))
+    X = problem.measure.minimum(problem.wanted)
+    merged = Lifted(problem.B, X, problem.A, problem.measure if cut == "objective" else None)
+    return Noted(merged, _remarks(surveyed.starts))
+
+
+@dataclass(frozen=True)
+class DriftProblem:
+    """The least-squares problem of one module: the minimum of measure(X) - 2 <wanted, X>.
+
+    Attributes:
+        B: Basis of output directions.
+        A: Basis of input directions.
+        measure: Σ_t tr(L_t X G_t X^T) of a core X.
+        wanted: Σ_t L_t D_t G_t.
+    """
+
+    B: Basis
+    A: Basis
+    measure: Quadratic
+    wanted: Float[Tensor, "p q"]
+
+
+def pose_problem(
+    stack: Stack, surveyed: ModelSurvey, settings: Mapping[str, Any]
+) -> DriftProblem | None:
+    """Return the problem of one module; None where fewer than two adapters take part.
+
+    Args:
+        stack: The module's updates.
+        surveyed: The first pass over all modules.
+        settings: The method's parameters, of which `pool`, `start` and `cut` have no part in it.
+    """
     norms = surveyed.starts.norms
     parts = [
         t
@@ -106,24 +146,22 @@ def drift(
         if w and f.rank and norms[t]
     ]
     if len(parts) < 2:
-        return Noted(concat(stack), _remarks(surveyed.starts))
+        return None
     B, A, inside = common_bases(stack.factors)
     inputs = surveyed.inputs[stack.module]
-    C = inputs.moments(own)[parts]
-    C = C if proxy != "none" else torch.zeros_like(C)
-    G = C + ridge / inputs.width * torch.eye(C.shape[-1]).to(C)
+    C = inputs.moments(settings["own"])[parts]
+    C = C if settings["proxy"] != "none" else torch.zeros_like(C)
+    G = C + settings["ridge"] / inputs.width * torch.eye(C.shape[-1]).to(C)
     taking = [n for n, w in zip(norms, stack.weights, strict=True) if n and w]
-    size = _size(surveyed.starts, len(taking), caution)
-    mean, power = fmean(map(log, taking)), equalize * _share_equal(len(taking))
+    size = _size(surveyed.starts, len(taking), settings["caution"])
+    mean, power = fmean(map(log, taking)), settings["equalize"] * _share_equal(len(taking))
     by = [size * stack.weights[t] * exp(power * (mean - log(norms[t]))) for t in parts]
     targets = torch.stack([inside[t].dense() * b for t, b in zip(parts, by, strict=True)])
-    crosstalk = crosstalk * _PAIR if len(taking) == 2 else crosstalk
+    crosstalk = settings["crosstalk"] * (_PAIR if len(taking) == 2 else 1)
     P = _directions([inside[t] for t in parts])
     measure = Quadratic(crosstalk * G.sum(0), P, (1 - crosstalk) * G)
     # L_t D_t = D_t, as D_t has no other output directions.
-    X = measure.minimum((targets @ G).sum(0))
-    merged = Lifted(B, X, A, measure if cut == "objective" else None)
-    return Noted(merged, _remarks(surveyed.starts))
+    return DriftProblem(B, A, measure, (targets @ G).sum(0))
 
 
 def _share_equal(tasks: int) -> float:

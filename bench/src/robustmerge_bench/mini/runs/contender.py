@@ -20,13 +20,15 @@ from robustmerge.errors import MergeError, unknown
 from robustmerge.parameters import read_settings
 from robustmerge.statistic_kinds import KindName, kinds_of
 
-Protocol = Literal["default", "norm-matched", "geometric", "sweep"]
+Protocol = Literal["default", "norm-matched", "geometric", "kept", "metric", "sweep"]
 Rank = Literal["input", "full"]
 
 SCALES: Mapping[Protocol, float | str] = {
     "default": 1.0,
     "norm-matched": "norm-matched",
     "geometric": "geometric-middle",
+    "kept": "kept",
+    "metric": "metric",
     "sweep": 1.0,
 }
 """The merge's scale by protocol; a sweep multiplies the merge of scale 1 afterwards."""
