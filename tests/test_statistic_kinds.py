@@ -32,6 +32,9 @@ def test_shapes() -> None:
         "gram": (6, 6),
         "squares": (7,),
         "count": (1,),
+        "sketch": (7, 7),
+        "rest": (7,),
+        "tokens": (1,),
         "fisher_A": (2, 7),
         "fisher_B": (5, 2),
     }

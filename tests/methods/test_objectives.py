@@ -15,6 +15,7 @@ from robustmerge.linalg import fit
 from robustmerge.testing import random_stack, statistics
 
 METHODS = ("act", "ace", "wudi", "swudi", "aswudi", "optmerge", "regmean", "core-posterior")
+METHODS = (*METHODS, "regmean-full")
 SETTINGS = [
     *((name, {}) for name in METHODS),
     ("wudi", {"solve": "exact", "ridge": 0.1}),

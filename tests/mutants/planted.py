@@ -613,6 +613,20 @@ MERGING = (
         "tests/methods/test_optmerge.py",
     ),
     _plant(
+        "the diagonal of sketched inputs is multiplied like the rest",
+        "methods/regression/regmean_full.py::_moments",
+        "rest + (1 - off_diagonal) * S.square().sum(0)",
+        "rest",
+        "tests/methods/test_regmean_full.py",
+    ),
+    _plant(
+        "what is added before the inverse of a sketch stays",
+        "collect/sketch.py::InputSketch._leading",
+        "(values[:kept].square() - shift)",
+        "(values[:kept].square() + 1e3 * shift)",
+        "tests/collect/test_sketch.py",
+    ),
+    _plant(
         "RegMean weighs every adapter alike",
         "methods/regression/regmean.py::regmean",
         "wanted += space.B.R[:, at] @ G[at]",

@@ -61,7 +61,7 @@ def test_every_method_and_what_it_has_to_know() -> None:
     assert taken[-1].label == "random-directions+task-arithmetic"
     knowing = {c.method: c.statistics for c in taken if c.statistics}
     moments = dict.fromkeys(("esm", "output-fit", "regmean"), ("gram",))
-    assert knowing == {**moments, "fisher": ("fisher",)}
+    assert knowing == {**moments, "regmean-full": ("inputs",), "fisher": ("fisher",)}
 
 
 @pytest.mark.parametrize(

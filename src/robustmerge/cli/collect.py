@@ -43,7 +43,7 @@ def collect(
         samples: One file per adapter. JSON lines with "text", or "prompt" and optional "answer";
             optional "image" or "images", paths relative to the file.
         output: Folder to write. It appears whole or not at all.
-        what: gram (for regmean, output-fit and esm), fisher, or both.
+        what: Any of gram (for regmean, output-fit and esm), inputs (for regmean-full) and fisher.
         through: The inputs of a layer come through the adapter's own layers below it, or through
             merged ones (RegMean++, a pass per layer).
         limit: Samples used of each file, the first ones.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,15 @@ from torch import Tensor, nn
 
 from ..adapter import layout
 from ..errors import MergeError
+
+
+@runtime_checkable
+class InputSums(Protocol):
+    """What is summed up over a layer's inputs."""
+
+    def add(self, X: Tensor) -> None:
+        """Count some inputs: [token d_in], or indices [token]."""
+        ...
 
 
 class Moments:
@@ -75,7 +84,7 @@ class BatchState:
         self.mask: Tensor | None = None
 
     @contextmanager
-    def on(self, layers: Mapping[str, nn.Module], sums: Mapping[str, Moments]) -> Iterator[None]:
+    def on(self, layers: Mapping[str, nn.Module], sums: Mapping[str, InputSums]) -> Iterator[None]:
         """Count the layers' inputs while the block runs."""
         handles = [
             layers[name].register_forward_pre_hook(self._hook(name, moments))
@@ -87,9 +96,9 @@ class BatchState:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, name: str, moments: Moments) -> Any:
+    def _hook(self, name: str, sums: InputSums) -> Any:
         def count(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-            moments.add(drop_padding(inputs[0].detach(), self.mask, name))
+            sums.add(drop_padding(inputs[0].detach(), self.mask, name))
 
         return count
 

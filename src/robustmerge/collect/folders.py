@@ -46,7 +46,7 @@ def collect_folders(
         base: The base model, a folder or Hub id.
         samples: One file of JSON lines per adapter.
         output: The folder to write; it appears whole or not at all.
-        what: gram, fisher, or both.
+        what: Any of gram, inputs and fisher.
         through: The inputs of a layer come through the adapter's own layers or merged ones.
         limit: Samples used of each file, the first ones.
         seed: For the tokens that fisher draws.

@@ -16,7 +16,7 @@ from ..errors import MergeError, unknown
 from ..factors import Factors
 from ..statistic_kinds import KINDS, KindName
 from ..threads import Progress, silent
-from .activations import BatchState, Moments
+from .activations import BatchState, InputSums, Moments
 from .gradients import Fisher
 from .layerwise import blocks, moments_through_merged
 from .model import (
@@ -29,6 +29,7 @@ from .model import (
     forward,
     mask_of,
 )
+from .sketch import InputSketch
 
 Through = Literal["own", "merged"]
 
@@ -54,8 +55,9 @@ class AdapterStatistics:
     @property
     def unseen(self) -> tuple[str, ...]:
         """Modules that the samples never reached, such as a vision tower's without images."""
-        names = [n for n in self.tensors if n.endswith(".count") and not self.tensors[n].any()]
-        return tuple(n.removesuffix(".count") for n in names)
+        counts = [n for n in self.tensors if n.rpartition(".")[2] in ("count", "tokens")]
+        unseen = (n.rpartition(".")[0] for n in counts if not self.tensors[n].any())
+        return tuple(dict.fromkeys(unseen))
 
 
 def collect(
@@ -78,7 +80,7 @@ def collect(
             (`model(**batch)`), several times over, so a list rather than a generator.
             Padding is given by `attention_mask`. For fisher every batch is one sample, whose
             `labels`, if there are any, are the answer.
-        what: gram (RegMean, RegMean++), fisher, or both.
+        what: Any of gram (RegMean, RegMean++), inputs (RegMean on full matrices) and fisher.
         through: The inputs of a layer come through the adapter's own layers below it, or through
             merged ones (RegMean++).
         seed: For the tokens that fisher draws where a batch has no labels.
@@ -191,18 +193,32 @@ def _check(batches: Mapping[str, Iterable[Batch]], what: Sequence[str], through:
 def _moments(gathering: Gathering, adapter: str, feed: BatchSource) -> dict[str, Tensor]:
     # [R, d_in]: all adapters' A, one below another
     sums = {name: Moments(torch.cat([f.A for f in fs])) for name, fs in gathering.stacks.items()}
-    watch = BatchState()
-    with watch.on(gathering.layers, sums):
-        for batch in feed:
-            watch.mask = mask_of(batch)
-            forward(gathering.model, batch)
+    _count(gathering, sums, feed)
     return {k: v for name, moments in sums.items() for k, v in moments.tensors(name).items()}
+
+
+def _sketches(gathering: Gathering, adapter: str, feed: BatchSource) -> dict[str, Tensor]:
+    sums = {
+        name: InputSketch(fs[0].shape[1], fs[0].A.device, gathering.seed)
+        for name, fs in gathering.stacks.items()
+    }
+    _count(gathering, sums, feed)
+    return {k: v for name, each in sums.items() for k, v in each.tensors(name).items()}
 
 
 def _merged_moments(
     gathering: Gathering, feeds: Mapping[str, BatchSource]
 ) -> list[dict[str, Tensor]]:
     return moments_through_merged(gathering.model, gathering.layers, gathering.stacks, feeds)
+
+
+def _count(gathering: Gathering, sums: Mapping[str, InputSums], feed: BatchSource) -> None:
+    """Run an adapter's batches and count the inputs of its layers."""
+    watch = BatchState()
+    with watch.on(gathering.layers, sums):
+        for batch in feed:
+            watch.mask = mask_of(batch)
+            forward(gathering.model, batch)
 
 
 def _fisher(gathering: Gathering, adapter: str, feed: BatchSource) -> dict[str, Tensor]:
@@ -213,6 +229,10 @@ def _fisher(gathering: Gathering, adapter: str, feed: BatchSource) -> dict[str, 
 
 
 GATHERERS: Mapping[KindName, Gatherer] = MappingProxyType(
-    {"gram": Gatherer(_moments, _merged_moments), "fisher": Gatherer(_fisher)}
+    {
+        "gram": Gatherer(_moments, _merged_moments),
+        "inputs": Gatherer(_sketches),
+        "fisher": Gatherer(_fisher),
+    }
 )
 """How each kind of statistics is gathered."""

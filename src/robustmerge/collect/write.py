@@ -24,6 +24,8 @@ from ..outputs import ResultKind, check_target, whole_folder
 from ..statistic_kinds import KINDS
 from .live import AdapterStatistics
 
+_TYPES = {torch.float64: "F64", torch.float32: "F32"}
+
 
 def _listed_files(record: Mapping[str, Any]) -> Mapping[str, str]:
     return {entry["file"]: entry["sha256"] for entry in record["adapters"]}
@@ -133,7 +135,11 @@ def _entry(statistics: AdapterStatistics, adapter: Adapter, n: int, folder: Path
     label = re.sub(r"[^\w.-]+", "-", Path(adapter.label).name, flags=re.ASCII)[:60]
     path = folder / f"{n + 1}-{label}.safetensors"
     writer = SafetensorsWriter(
-        path, {name: TensorSpec("F64", tuple(t.shape)) for name, t in statistics.tensors.items()}
+        path,
+        {
+            name: TensorSpec(_TYPES[t.dtype], tuple(t.shape))
+            for name, t in statistics.tensors.items()
+        },
     )
     try:
         for name, tensor in statistics.tensors.items():

@@ -7,7 +7,8 @@ On the base's weights the sum is least for the same Δ, as W_t - W_0 = Δ_t. Ent
 diagonal are multiplied by `off_diagonal`, which makes up for few samples. Weights say how much an
 adapter counts: all of them times two is no change.
 
-G_t has d_in² entries, and the solution on full matrices has inputs that no adapter reads. Here the
+G_t has d_in² entries, and the solution on full matrices has inputs that no adapter reads, which is
+`regmean-full`. Here the
 rows of Δ are combinations of the rows of all A, and the minimum is over those: it is the best that
 can be made of the adapters, at rank R. So only inputs as A sees them are needed, and they are
 collected as `gram`, R x R: Σ z z^T with z = A x for the A of all adapters. With `squares`, Σ x² for
