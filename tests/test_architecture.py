@@ -73,7 +73,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("tasks",),
         ("training",),
         ("student",),
-        ("gates", "world"),
+        ("gates", "world", "zero_shot"),
         ("__init__",),
     ),
     "robustmerge_bench.mini": (

@@ -16,13 +16,16 @@ from transformers import PreTrainedTokenizerFast
 
 from robustmerge_bench.item import Item
 from robustmerge_bench.midi.images.questions import blind_caption_floor, blind_number_floor
-from robustmerge_bench.midi.training.dialog import END, IGNORED, TURN, Dialog, answer_loss
+from robustmerge_bench.midi.training.dialog import END, TURN, Dialog, answer_loss
 from robustmerge_bench.midi.training.language import (
     LanguageSettings,
     Trainable,
+    collate_with_features,
+    split_by_length,
     train_language,
 )
 from robustmerge_bench.midi.training.tower import TOKENS, pixels
+from robustmerge_bench.mini.training.turns import IGNORED
 
 from .test_model import small
 
@@ -45,7 +48,11 @@ def make_dialog() -> Dialog:
     return Dialog(tokenizer, IMAGE)
 
 
-def draw(rng: Generator, count: int) -> Sequence[Item]:
+def draw(rng: Generator, count: int) -> list[list[Item]]:
+    return [[item] for item in draw_items(rng, count)]
+
+
+def draw_items(rng: Generator, count: int) -> Sequence[Item]:
     shown = [("a cat", 40), ("a red bus", 200)]
     chosen = [shown[int(rng.integers(2))] for _ in range(count)]
     return [
@@ -54,8 +61,13 @@ def draw(rng: Generator, count: int) -> Sequence[Item]:
     ]
 
 
+def ask(question: str, answer: str, gray: int = 0) -> Item:
+    image = np.full((224, 224, 3), gray, np.uint8)
+    return Item("t", "t", image, question, answer, (answer,))
+
+
 def test_answers_are_learned_where_they_are_predicted(dialog: Dialog) -> None:
-    rows = dialog.collate([("what is this ?", "a cat"), ("what ?", "a red bus")])
+    rows = dialog.collate([[ask("what is this ?", "a cat")], [ask("what ?", "a red bus")]])
     assert rows.tokens.shape == rows.labels.shape
     for tokens, labels, answer in zip(
         rows.tokens, rows.labels, ("a cat", "a red bus"), strict=True
@@ -68,14 +80,34 @@ def test_answers_are_learned_where_they_are_predicted(dialog: Dialog) -> None:
 
 
 def test_the_loss_is_that_of_the_stock_class(dialog: Dialog) -> None:
-    model, items = small(), draw(np.random.default_rng(0), 5)
-    rows = dialog.collate([(item.prompt, item.answer) for item in items])
+    model, items = small(), draw_items(np.random.default_rng(0), 5)
+    rows, features = collate_with_features(model, dialog, [[item] for item in items])
     images = pixels([item.image for item in items])
-    features = model.model.vision_tower(images).last_hidden_state
     labels = torch.full_like(rows.labels, IGNORED)
     labels[:, 1:] = rows.labels[:, :-1]  # the stock class shifts them itself
     stock = model(input_ids=rows.tokens, pixel_values=images, labels=labels).loss
-    torch.testing.assert_close(answer_loss(model, rows, features), stock)
+    torch.testing.assert_close(answer_loss(model, [(rows, features)]), stock)
+
+
+def test_questions_about_one_image_count_as_they_do_alone(dialog: Dialog) -> None:
+    """They do not see each other, however the images are divided among batches."""
+    model = small()
+    about_cat = [ask("what is this ?", "a cat", 40), ask("what ?", "a red cat", 40)]
+    about_bus = [ask("is this a bus ?", "a bus", 200)]
+    apart = [[item] for item in (*about_cat, *about_bus)]
+    alone = answer_loss(model, [collate_with_features(model, dialog, apart)])
+    for parts in ([[about_cat, about_bus]], [[about_cat], [about_bus]]):
+        batches = [collate_with_features(model, dialog, part) for part in parts]
+        assert sum(len(rows.tokens) for rows, _ in batches) == 2
+        torch.testing.assert_close(answer_loss(model, batches), alone)
+
+
+def test_the_longer_half_is_padded_apart() -> None:
+    short, long = ask("what ?", "cat"), ask("what is this ?", "a red bus")
+    examples = [[long], [short], [short, short], [short]]
+    parts = split_by_length(examples)
+    assert parts == [[[short], [short]], [[short, short], [long]]]
+    assert split_by_length(examples[:1]) == [examples[:1]]
 
 
 def test_rank_0_trains_the_projector_alone() -> None:

@@ -17,7 +17,7 @@ from robustmerge_bench.midi.gates import mean_nats
 from robustmerge_bench.midi.student import LONGEST, MidiModel
 from robustmerge_bench.midi.tasks import SEEN, bind
 from robustmerge_bench.midi.training.build import IMAGE, join, make_processor, save_base
-from robustmerge_bench.midi.training.dialog import IGNORED, Dialog
+from robustmerge_bench.midi.training.dialog import Dialog
 from robustmerge_bench.midi.training.experts import train_expert, train_experts
 from robustmerge_bench.midi.training.tower import LiteTowerConfig, pixels
 from robustmerge_bench.mini.runs.contender import parse_all
@@ -27,6 +27,7 @@ from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.results import read_all
 from robustmerge_bench.mini.runs.world import World
 from robustmerge_bench.mini.training.experts import ExpertSettings
+from robustmerge_bench.mini.training.turns import IGNORED
 
 from .test_model import STAGES
 from .test_tasks import TASKS, pool
@@ -138,7 +139,7 @@ def test_nats_are_those_of_the_stock_class(base: Path) -> None:
     items = bind(pool())["vqa"].items("test", 27)  # more than a batch
     total = 0.0
     for item in items:
-        rows = student.dialog.collate([(item.prompt, item.answer)])
+        rows = student.dialog.collate([[item]])
         labels = torch.full_like(rows.labels, IGNORED)
         labels[:, 1:] = rows.labels[:, :-1]
         loss = student.model(

@@ -136,12 +136,18 @@ def test_twelve_tasks_of_which_eight_have_experts() -> None:
     assert tuple(TASKS) == (*SEEN, *UNSEEN)
 
 
-def test_plain_questions_show_the_train_split() -> None:
+def test_plain_questions_are_about_one_image_of_the_train_split() -> None:
     rng = np.random.default_rng(0)
-    items = [draw_generic(rng, pool()) for _ in range(60)]
-    assert {"color", "where", "list", "garment", "topic", "flag", "icons"} <= {
-        item.kind for item in items
+    examples = [draw_generic(rng, pool()) for _ in range(80)]
+    kinds = {item.kind for items in examples for item in items}
+    assert kinds == {
+        *("color", "where", "what", "count", "exists", "box", "letter", "list"),
+        *("garment", "topic", "flag", "icons"),
     }
+    for items in examples:
+        assert 2 <= len(items) <= 4
+        assert len({item.image.tobytes() for item in items}) == 1
+        assert len({item.prompt for item in items}) == len(items)
 
 
 def test_versions_of_a_drawing_are_one_series() -> None:

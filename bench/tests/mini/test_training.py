@@ -67,6 +67,23 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path: Path) 
     assert not torch.equal(whole, train_a_line(None) + 1e-6)
 
 
+def test_a_training_can_end_before_its_rate_is_down(tmp_path: Path) -> None:
+    net = nn.Linear(2, 1)
+    plan = TrainingSchedule(100, 1e-2, stop=7)
+    reported: list[int] = []
+    reached = fit(
+        net,
+        lambda rng: net(torch.ones(1, 2)).square().sum(),
+        plan,
+        seed=(0,),
+        report=lambda step, loss: reported.append(step),
+        checkpoint=tmp_path / "state.pt",
+    )
+    assert (reached, reported) == (7, list(range(1, 8)))
+    assert torch.load(tmp_path / "state.pt")["step"] == 7
+    assert plan.share(6) == TrainingSchedule(100, 1e-2).share(6)
+
+
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     plan = TrainingSchedule(100, 1.0, warmup=0.1)
     shares = [plan.share(step) for step in range(100)]

@@ -111,6 +111,7 @@ def run(
     validation: int = 25,
     matrix: Flag = False,
     jobs: int | None = None,
+    device: str = "cpu",
     cluster: Annotated[ClusterOptions, Parameter(name="*")] = HERE,
 ) -> int:
     """Examine the base, its experts, and merges of them, as `robustmerge bench mini run` does.
@@ -130,7 +131,8 @@ def run(
         items: Test items per task.
         validation: Validation items per seen task.
         matrix: Examine every expert on every task.
-        jobs: Processes of one thread each; all cores unless given.
+        jobs: Processes of one thread each; all cores unless given, and one on a GPU.
+        device: Where models answer and merges are computed: cpu or cuda.
         cluster: Where they run.
     """
     from ..midi.world import second_world
@@ -146,10 +148,10 @@ def run(
         items=items,
         validation=validation,
         matrix=matrix,
-        jobs=jobs,
+        jobs=1 if jobs is None and device != "cpu" else jobs,
         cluster=cluster,
     )
-    return examine_merges(options, second_world(sources), "midi")
+    return examine_merges(options, second_world(sources, device), "midi")
 
 
 midi.command(table)
@@ -163,38 +165,53 @@ def gates(
     out: Path | None = None,
     rank: Literal["input", "full"] = "full",
     items: int | None = None,
+    device: str = "cpu",
     json: Flag = False,
 ) -> int:
     """Check whether the model sees and reads (--sources), and what merges are worth (--out).
 
-    Exit code 1 if a gate fails.
+    With --sources: captions and numbers, as far as stage align is, and zero-shot scores of all
+    tasks if stage instruct is finished. Exit code 1 if a gate fails.
 
     Args:
         root: Folder of the training.
-        sources: Folder of `robustmerge bench midi fetch`: captions and numbers after stage align.
+        sources: Folder of `robustmerge bench midi fetch`: the gates of the training.
         out: Folder of results: the gates of the laptop benchmark.
         rank: Rank of the merges that are compared with each other.
-        items: Only results over so many test items per task; with --sources, images of a kind.
+        items: Only results over so many test items per task; with --sources, so many images of a
+            kind, 200 unless given, and of a task, 100.
+        device: Where the models run with --sources: cpu or cuda.
         json: Print as JSON.
     """
     if sources is None and out is None:
         raise MergeError("nothing to check", hint="give --sources, or --out, or both")
     failed = 0
     if sources is not None:
-        failed |= _check_seeing(root, sources, items or 200, json=json)
+        failed |= _check_training(root, sources, items, device, json=json)
     if out is not None:
         failed |= print_gates(root, out, rank, items, json=json)
     return failed
 
 
-def _check_seeing(root: Path, sources: Path, count: int, *, json: bool) -> int:
+def _check_training(
+    root: Path, sources: Path, items: int | None, device: str, *, json: bool
+) -> int:
     from robustmerge.threads import limit_threads
 
     with needing("the gate", NEEDS), limit_threads():
         from ..midi.gates import check_seeing
+        from ..midi.student import MidiModel
+        from ..midi.tasks import bind
+        from ..midi.tasks.pool import read_pool
         from ..midi.training.stages import StageInput, images_of, load_aligned
+        from ..midi.zero_shot import check_zero_shot
 
-        work = StageInput(root, sources)
+        work = StageInput(root, sources, device=device)
         model, dialog, step = load_aligned(work)
-        checked = check_seeing(model, dialog, images_of(work), count)
-    return print_checked({f"after step {step} of stage align": checked}, json=json)
+        title = f"after step {step} of stage align"
+        checked = {title: check_seeing(model, dialog, images_of(work), items or 200)}
+        if (base := root / "base").is_dir():
+            student = MidiModel.load(base, device)
+            gate = check_zero_shot(student, bind(read_pool(sources)), items or 100)
+            checked["after stage instruct"] = [gate]
+    return print_checked(checked, json=json)

@@ -22,8 +22,8 @@ from .images.questions import (
 )
 from .student import MidiModel
 from .training.dialog import Dialog, answer_scores
+from .training.language import collate_with_features
 from .training.projector import ImageSource
-from .training.tower import pixels
 
 READ = 60.0
 """Percent of the numbers of three large digits that are to be read."""
@@ -68,9 +68,7 @@ def mean_nats(model: LlavaForConditionalGeneration, dialog: Dialog, items: Seque
     total = 0.0
     for start in range(0, len(items), _BATCH):
         batch = items[start : start + _BATCH]
-        rows = dialog.collate([(item.prompt, item.answer) for item in batch]).to(model.device)
-        images = pixels([item.image for item in batch]).to(model.device)
-        features = model.model.vision_tower(images).last_hidden_state
+        rows, features = collate_with_features(model, dialog, [[item] for item in batch])
         with torch.autocast(model.device.type, torch.bfloat16):
             scores, labels = answer_scores(model, rows, features)
         total += float(cross_entropy(scores, labels, reduction="sum"))

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..mini.runs.world import World, WorldModel, WorldTask
 
 
-def second_world(sources: Path) -> World:
+def second_world(sources: Path, device: str = "cpu") -> World:
     """Return the world on the pictures that `fetch` has unpacked; nothing is read before use."""
-    return World(partial(_tasks, sources), _model, _ready)
+    return World(partial(_tasks, sources), partial(_model, device), _ready, device)
 
 
 def _tasks(sources: Path) -> Mapping[str, WorldTask]:
@@ -21,10 +21,10 @@ def _tasks(sources: Path) -> Mapping[str, WorldTask]:
     return bind(read_pool(sources))
 
 
-def _model(base: Path) -> WorldModel:
+def _model(device: str, base: Path) -> WorldModel:
     from .student import MidiModel
 
-    return MidiModel.load(base)
+    return MidiModel.load(base, device)
 
 
 def _ready() -> None:

@@ -96,10 +96,24 @@ def draw_item(
     task: str,
 ) -> Item:
     """Draw one item on a scene of the split."""
+    return draw_items(rng, lambda *of: [draw(*of)], pool, split, task)[0]
+
+
+def draw_items(
+    rng: Generator,
+    draw: Callable[[Generator, Pool, Split], Sequence[ImageQuestion]],
+    pool: Pool,
+    split: Split,
+    task: str,
+) -> list[Item]:
+    """Draw questions about one scene, which is of the split."""
     while True:
         drawn = draw(rng, pool, split)
-        if drawn.own_split or split_of_content(drawn.scene.content) == split:
+        scene = drawn[0].scene
+        if drawn[0].own_split or split_of_content(scene.content) == split:
             break
-    references = drawn.references or (drawn.answer,)
-    image = drawn.scene.render(rng)
-    return Item(task, drawn.kind, image, drawn.question, drawn.answer, references)
+    image = scene.render(rng)
+    return [
+        Item(task, each.kind, image, each.question, each.answer, each.references or (each.answer,))
+        for each in drawn
+    ]

@@ -1,41 +1,25 @@
-"""Rows of tokens for the joined model: an image, a question, and the answer to be learned.
+"""Rows of tokens for the joined model: an image, questions, and the answers to be learned.
 
-    <|im_start|>user⏎ <image> x 49 ⏎question<|im_end|>⏎<|im_start|>assistant⏎ answer<|im_end|>
+    <|im_start|>user⏎ <image> x 49 | ⏎question<|im_end|>⏎<|im_start|>assistant⏎ answer<|im_end|> | …
 
 That is SmolLM2's own form of a chat without its system sentence, which would cost 20 tokens a row.
+Several questions about one image share its tokens, and do not see each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+from ...item import Item
+from ...mini.training.turns import IGNORED, Batch, TurnTokens, lay_out
 from .tower import TOKENS
 
-IGNORED = -100
 TURN, END = "<|im_start|>", "<|im_end|>"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of tokens, and the next token to be learned at each.
-
-    Attributes:
-        tokens: int64 [rows, length]; the image's are right after the prefix.
-        labels: int64 [rows, length]; IGNORED where nothing is learned.
-    """
-
-    tokens: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device) -> Rows:
-        """Return the same rows on a device."""
-        return Rows(self.tokens.to(device), self.labels.to(device))
 
 
 class Dialog:
@@ -52,8 +36,10 @@ class Dialog:
 
     def prompt(self, question: str) -> list[int]:
         """Return the tokens up to the answer."""
-        asking = self._numbers(f"\n{question}{END}\n{TURN}assistant\n")
-        return [*self.prefix, *self.image, *asking]
+        return [*self.prefix, *self.image, *self._question(question)]
+
+    def _question(self, text: str) -> list[int]:
+        return self._numbers(f"\n{text}{END}\n{TURN}assistant\n")
 
     def answer(self, text: str) -> list[int]:
         """Return the tokens of an answer with its end."""
@@ -63,18 +49,14 @@ class Dialog:
         """Return the text of an answer's tokens without the end."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
-    def collate(self, pairs: Sequence[tuple[str, str]], length: int = 0) -> Rows:
-        """Return rows of questions with answers, padded on the right to a length or the longest."""
-        parts = [(self.prompt(question), self.answer(answer)) for question, answer in pairs]
-        length = max(length, *(len(prompt) + len(answer) for prompt, answer in parts))
-        tokens = torch.full((len(parts), length), self.end)
-        labels = torch.full((len(parts), length), IGNORED)
-        for row, (prompt, answer) in enumerate(parts):
-            end = len(prompt) + len(answer)
-            tokens[row, :end] = torch.tensor(prompt + answer)
-            # A token of the answer is predicted at the position before it.
-            labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer)
-        return Rows(tokens, labels)
+    def turns(self, items: Sequence[Item]) -> list[TurnTokens]:
+        """Return the questions about an image, with the answers, as tokens."""
+        return [(self._question(item.prompt), self.answer(item.answer)) for item in items]
+
+    def collate(self, examples: Sequence[Sequence[Item]]) -> Batch:
+        """Return a row for each image, of the questions about it; padded on the right."""
+        rows = [self.turns(items) for items in examples]
+        return lay_out([*self.prefix, *self.image], rows, self.end)
 
 
 def embed(model: LlavaForConditionalGeneration, tokens: Tensor, features: Tensor) -> Tensor:
@@ -93,17 +75,30 @@ def embed(model: LlavaForConditionalGeneration, tokens: Tensor, features: Tensor
 
 
 def answer_scores(
-    model: LlavaForConditionalGeneration, rows: Rows, features: Tensor
+    model: LlavaForConditionalGeneration, batch: Batch, features: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return logits and labels of the answers' tokens: [tokens, vocabulary] and [tokens]."""
-    inputs = embed(model, rows.tokens, features)
-    inner = model.model.language_model
-    hidden = inner(inputs_embeds=inputs, use_cache=False).last_hidden_state
-    learned = rows.labels != IGNORED
+    """Return logits and labels of the answers' tokens: [tokens, vocabulary] and [tokens].
+
+    Under autocast, what flows between layers has its type, too.
+    """
+    inputs = embed(model, batch.tokens, features)
+    device = inputs.device.type
+    if torch.is_autocast_enabled(device):
+        inputs = inputs.to(torch.get_autocast_dtype(device))
+    hidden = model.model.language_model(
+        inputs_embeds=inputs,
+        attention_mask=batch.mask(inputs.dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+    ).last_hidden_state
+    learned = batch.labels != IGNORED
     scores: Tensor = model.lm_head(hidden[learned])
-    return scores.float(), rows.labels[learned]
+    return scores.float(), batch.labels[learned]
 
 
-def answer_loss(model: LlavaForConditionalGeneration, rows: Rows, features: Tensor) -> Tensor:
-    """Return the mean cross entropy of the answers' tokens, nats."""
-    return cross_entropy(*answer_scores(model, rows, features))
+def answer_loss(
+    model: LlavaForConditionalGeneration, parts: Sequence[tuple[Batch, Tensor]]
+) -> Tensor:
+    """Return the mean cross entropy of the answers' tokens, nats, over batches with features."""
+    scores, labels = zip(*(answer_scores(model, *part) for part in parts), strict=True)
+    return cross_entropy(torch.cat(scores), torch.cat(labels))

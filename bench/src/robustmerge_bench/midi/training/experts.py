@@ -17,12 +17,11 @@ from numpy.random import Generator
 from peft import get_peft_model
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
-from ...item import Item
 from ...mini.training.experts import JOINT, ExpertSettings, StartOfA, lora, save, seed_of_A
 from ...mini.training.fit import print_progress
 from ..tasks import SEEN, Pool, bind
 from .dialog import Dialog
-from .language import LanguageSettings, Trainable, train_language
+from .language import Examples, LanguageSettings, Trainable, train_language
 from .tower import register_tower
 
 BASE_NAME = "robustmerge-midi"
@@ -100,8 +99,8 @@ def train_expert(
     plan = recipe.plan(len(names))
     settings = LanguageSettings(plan.steps, recipe.batch, plan.rate, recipe.rank, slow=plan.slow)
 
-    def draw(rng: Generator, count: int) -> Sequence[Item]:
-        return [items[i] for i in rng.integers(len(items), size=count)]
+    def draw(rng: Generator, count: int) -> Examples:
+        return [[items[i]] for i in rng.integers(len(items), size=count)]
 
     report = print_progress(f"{folder.parent.name}/{folder.name}", plan.steps)
     order = (seed, 3, zlib.crc32(task.encode()))

@@ -21,8 +21,10 @@ from transformers import LlavaForConditionalGeneration
 from ...item import Item
 from ...mini.training.experts import LANGUAGE_MODEL
 from ...mini.training.fit import Report, TrainingSchedule, fit
+from ...mini.training.turns import Batch
 from .dialog import Dialog, answer_loss
-from .tower import LiteTower, pixels
+from .merged_linear import multiply_once
+from .tower import pixels
 
 
 @dataclass(frozen=True)
@@ -31,28 +33,34 @@ class LanguageSettings:
 
     Attributes:
         steps: Updates of the weights.
-        batch: Questions of a step, each with an image of its own.
+        batch: Images of a step, each with one or several questions.
         rate: Highest learning rate of AdamW; it falls along a cosine.
         rank: Of the language model's LoRA; 0 leaves it as it is.
         slow: Parameters with this in their names have a tenth of the rate.
         every: Steps between checkpoints.
+        stop: The step after which the stage ends, where the next one goes on with its weights and
+            the rate need not fall.
     """
 
     steps: int = 1000
     batch: int = 16
     rate: float = 5e-4
-    rank: int = 64
+    rank: int = 24
     slow: str | None = None
     every: int = 50
+    stop: int | None = None
 
     @property
     def schedule(self) -> TrainingSchedule:
         """The schedule of the rate."""
-        return TrainingSchedule(self.steps, self.rate, muon=False, slow=self.slow)
+        return TrainingSchedule(self.steps, self.rate, muon=False, slow=self.slow, stop=self.stop)
 
 
-Draw = Callable[[Generator, int], Sequence[Item]]
-"""Draws so many items."""
+Examples = Sequence[Sequence[Item]]
+"""The questions about an image, for several images; those of one image have the same image."""
+
+Draw = Callable[[Generator, int], Examples]
+"""Draws the questions about so many images."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +78,9 @@ class Trainable:
 
     @classmethod
     def of(cls, model: LlavaForConditionalGeneration, rank: int) -> Trainable:
-        """Free the projector, and put LoRA on the language model, with alpha equal to the rank."""
+        """Free the projector, and put LoRA on the language model, with alpha twice the rank."""
         model.requires_grad_(False)
-        settings = LoraConfig(r=rank, lora_alpha=rank, target_modules=LANGUAGE_MODEL)
+        settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LANGUAGE_MODEL)
         wrapped = get_peft_model(model, settings) if rank else None
         model.model.multi_modal_projector.requires_grad_(True)
         return cls(model, _free(model), wrapped)
@@ -118,25 +126,39 @@ def train_language(
     """
     model = trainable.model
     device = model.device.type
-    tower = cast("LiteTower", model.model.vision_tower)
 
     def loss(rng: Generator) -> Tensor:
-        items = draw(rng, settings.batch)
-        rows = dialog.collate([(item.prompt, item.answer) for item in items])
-        with torch.no_grad():
-            images = pixels([item.image for item in items]).to(model.device)
-            features = tower(images).last_hidden_state
+        examples = draw(rng, settings.batch)
+        parts = [collate_with_features(model, dialog, part) for part in split_by_length(examples)]
         with torch.autocast(device, torch.bfloat16):
-            return answer_loss(model, rows.to(model.device), features)
+            return answer_loss(model, parts)
 
-    return fit(
-        trainable.parameters,
-        loss,
-        settings.schedule,
-        seed=seed,
-        report=report,
-        device=device,
-        checkpoint=checkpoint,
-        every=settings.every,
-        seconds=seconds,
-    )
+    with multiply_once(trainable.wrapped):
+        return fit(
+            trainable.parameters,
+            loss,
+            settings.schedule,
+            seed=seed,
+            report=report,
+            device=device,
+            checkpoint=checkpoint,
+            every=settings.every,
+            seconds=seconds,
+        )
+
+
+def split_by_length(examples: Examples) -> list[Examples]:
+    """Return the longer and the shorter half: padded apart, they have fewer tokens in all."""
+    ordered = sorted(examples, key=lambda items: sum(len(i.prompt + i.answer) for i in items))
+    half = len(ordered) // 2
+    return [part for part in (ordered[:half], ordered[half:]) if part]
+
+
+@torch.no_grad()
+def collate_with_features(
+    model: LlavaForConditionalGeneration, dialog: Dialog, examples: Examples
+) -> tuple[Batch, Tensor]:
+    """Return rows of tokens, and the tower's tokens [rows, 49, 1728] of their images."""
+    images = pixels([items[0].image for items in examples]).to(model.device)
+    features = model.model.vision_tower(images).last_hidden_state
+    return dialog.collate(examples).to(model.device), features

@@ -65,6 +65,7 @@ class Examiner:
         """Load the base."""
         self._tasks = world.tasks()
         self._model = world.model(base)
+        self._device = world.device
         self._items: dict[tuple[str, Split, int], list[Item]] = {}
 
     def examine(self, job: EvaluationJob) -> Result:
@@ -78,6 +79,7 @@ class Examiner:
             options = self._options(job, job.merge, Path(folder)) if job.unlabeled else {}
             if "data" in options:
                 seconds["statistics"] = perf_counter() - start
+            options["device"] = self._device
             report = merge_adapters(job.adapters, job.merge, output, **options)
             seconds["merge"] = report.seconds
             start = perf_counter()
@@ -117,7 +119,8 @@ class Examiner:
         items = {task: self._load(task, "validation", job.unlabeled) for task in experts}
         options: dict[str, Any] = {}
         if merge.statistics:
-            data = collect_statistics(job.base, experts, items, merge.statistics, folder)
+            kinds = merge.statistics
+            data = collect_statistics(job.base, experts, items, kinds, folder, self._device)
             options["data"] = data
         if merge.runs_model:
             samples = write_all_samples(items, experts, folder / "prompts")

@@ -26,6 +26,7 @@ def collect_statistics(
     items: Mapping[str, Sequence[Item]],
     statistics: Sequence[KindName],
     folder: Path,
+    device: str = "cpu",
 ) -> Path:
     """Collect statistics; return their folder, for the option `data` of a merge.
 
@@ -35,7 +36,8 @@ def collect_statistics(
     files = write_all_samples(items, experts, folder)
     most = max(len(some) for some in items.values())
     output = folder / "statistics"
-    collect_folders(list(experts.values()), base, files, output, what=statistics, limit=most)
+    folders = list(experts.values())
+    collect_folders(folders, base, files, output, what=statistics, limit=most, device=device)
     return output
 
 

@@ -62,11 +62,13 @@ class World:
         tasks: Returns the tasks by name, in the order of the tables.
         model: Loads the base from its folder.
         ready: Fails early if a library is missing, and not in every worker.
+        device: Where merges are computed and what they need is collected; `model` knows its own.
     """
 
     tasks: Callable[[], Mapping[str, WorldTask]]
     model: Callable[[Path], WorldModel]
     ready: Callable[[], None] = _always
+    device: str = "cpu"
 
 
 def built_in() -> World:

@@ -1,17 +1,12 @@
 """Batches for the language model: images with questions and answers, as tokens.
 
-All turns about an image are in one row of the batch, after the image, but the mask hides them from
-each other: each contributes exactly what it would alone, and the image is processed once for all.
-
-    <s> USER: <image> x 36 | question ASSISTANT: answer </s> | question ASSISTANT: answer </s> | ...
+<s> USER: <image> x 36 | question ASSISTANT: answer </s> | question ASSISTANT: answer </s> | ...
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -19,8 +14,8 @@ from transformers import LlavaForConditionalGeneration
 
 from ..world.words import ASSISTANT, END, IMAGE, START, USER, vocabulary
 from .model import PATCHES
+from .turns import IGNORED, Batch, lay_out
 
-IGNORED = -100
 PREFIX = (START, USER, *(IMAGE,) * PATCHES)
 SKIPPED = 2  # tokens before the image
 NUMBER = {token: number for number, token in enumerate(vocabulary())}
@@ -37,54 +32,13 @@ def numbers(text: str) -> list[int]:
     return [NUMBER[word] for word in text.split()]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows of tokens with the turn and position of each, and the next token to be learned.
-
-    All are [rows, length]; turn 0 is the image's prefix, and -1 is padding.
-    """
-
-    tokens: Tensor
-    turns: Tensor
-    positions: Tensor
-    labels: Tensor
-
-    def mask(self, dtype: torch.dtype) -> Tensor:
-        """Return what is added to attention scores: [rows, 1, length, length]."""
-        ahead = torch.ones(self.turns.shape[1], self.turns.shape[1], dtype=torch.bool).triu(1)
-        to, of = self.turns[:, None, :], self.turns[:, :, None]
-        hidden = ahead.to(to.device) | ((to != 0) & (to != of))
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=to.device)
-        return mask.masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
-
-    def to(self, device: str) -> Batch:
-        """Return the same batch on a device."""
-        fields = (self.tokens, self.turns, self.positions, self.labels)
-        return Batch(*(field.to(device) for field in fields))
-
-
 def collate(examples: Sequence[Turns], length: int) -> Batch:
     """Return a batch of examples; turns that no longer fit the length are left out."""
-    shape = (len(examples), length)
-    tokens, turns = np.full(shape, NUMBER["<pad>"]), np.full(shape, -1)
-    positions, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED)
-    for row, example in enumerate(examples):
-        at = len(PREFIX)
-        tokens[row, :at], turns[row, :at] = [NUMBER[token] for token in PREFIX], 0
-        positions[row, :at] = np.arange(at)
-        for turn, (prompt, answer) in enumerate(example, 1):
-            question = numbers(f"{prompt} {ASSISTANT}")
-            reply = numbers(f"{answer} {END}")
-            end = at + len(question) + len(reply)
-            if end > length:
-                break
-            tokens[row, at:end] = question + reply
-            turns[row, at:end] = turn
-            positions[row, at:end] = len(PREFIX) + np.arange(end - at)
-            # A token of the answer is predicted at the position before it.
-            labels[row, end - len(reply) - 1 : end - 1] = reply
-            at = end
-    return Batch(*map(torch.from_numpy, (tokens, turns, positions, labels)))
+    rows = [
+        [(numbers(f"{prompt} {ASSISTANT}"), numbers(f"{answer} {END}")) for prompt, answer in turns]
+        for turns in examples
+    ]
+    return lay_out([NUMBER[token] for token in PREFIX], rows, NUMBER["<pad>"], length)
 
 
 def look(model: LlavaForConditionalGeneration, images: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class TrainingSchedule:
         warmup: Share of the steps until the highest rate.
         muon: Orthogonalized updates for the matrices inside layers, which take half the steps.
         slow: Parameters with this in their names have a tenth of the rate.
+        stop: The step after which the training ends, if that is before the rate is down to zero.
     """
 
     steps: int
@@ -45,6 +46,12 @@ class TrainingSchedule:
     muon: bool = True
     decay: float = 0.0
     slow: str | None = None
+    stop: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The step after which the training ends."""
+        return self.steps if self.stop is None else self.stop
 
     def share(self, step: int) -> float:
         """Return the learning rate at a step, as a share of the highest."""
@@ -113,7 +120,7 @@ def fit(
         for optimizer, held in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(held)
         start = saved["step"]
-    for step in range(start, plan.steps):
+    for step in range(start, plan.last):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * plan.share(step) * group["share"]
@@ -128,7 +135,7 @@ def fit(
         late = seconds < math.inf and any_process(time.monotonic() - begin > seconds)
         if state.is_main_process:
             report(step + 1, float(value.detach()))
-            due = (step + 1) % every == 0 or step + 1 == plan.steps or late
+            due = (step + 1) % every == 0 or step + 1 == plan.last or late
             if checkpoint is not None and due:
                 states = [optimizer.state_dict() for optimizer in optimizers]
                 write_state(
@@ -137,7 +144,7 @@ def fit(
                 )
         if late:
             return step + 1
-    return plan.steps
+    return plan.last
 
 
 def any_process(here: bool) -> bool:
