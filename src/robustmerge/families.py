@@ -6,7 +6,7 @@ are, what their modules were called in older layouts, what PEFT renames. What ru
 family is in `checks/runtimes`.
 
     hf      model.language_model.layers.0 …    what transformers and PEFT write now
-    hf-old  language_model.model.layers.0 …    LLaVA, OneVision, InternVL before transformers 4.52
+    hf-old  language_model.model.layers.0 …    LLaVA, InternVL, Gemma3, … before transformers 4.52
     flat    model.layers.0 …, visual.blocks …  Qwen2-VL and 2.5 before 4.52; text-only models
     llava   model.layers.0 …, model.mm_projector.0   the original LLaVA code
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 HF, HF_OLD, FLAT, LLAVA = "hf", "hf-old", "flat", "llava"
@@ -70,6 +70,8 @@ class Family:
         anatomy: Its parts.
         projector: What `modules_to_save` names for the projector to be trained.
         also: Families whose models may bear such a name, too.
+        reads_ahead: Tokens of a prompt see those after them, so that an answer in one pass with its
+            prompt is not what the model generates token by token.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Family:
     anatomy: Anatomy
     projector: tuple[str, ...]
     also: tuple[str, ...] = ()
+    reads_ahead: bool = False
 
 
 _FLAT_LANGUAGE = (("model.language_model", "model"),)
@@ -131,18 +134,31 @@ _LLAVA_LIKE = Anatomy(
         )
     ),
 )
+# Gemma3, PaliGemma and Mistral3: of the same names, and the original LLaVA code has none of them.
+_LLAVA_NAMES = replace(_LLAVA_LIKE, written=MappingProxyType({HF_OLD: _LLAVA_LIKE.written[HF_OLD]}))
+_PIXTRAL_NAMES = replace(_LLAVA_NAMES, peft_renames=("language_model.model",))
 _MLLAMA = Anatomy(
     language="language_model",
     vision="vision_model",
     connector="multi_modal_projector",
-    # Only the parts that no model of transformers has at the top now, as CLIP has an encoder.
-    read=tuple(
-        (f"vision_model.{part}", f"model.vision_model.{part}")
-        for part in (
-            *("transformer", "global_transformer", "patch_embedding", "layernorm_pre"),
-            *("gated_positional_embedding", "pre_tile_positional_embedding", "layernorm_post"),
-            "post_tile_positional_embedding",
-        )
+    written=MappingProxyType(
+        {
+            HF_OLD: (
+                ("model.language_model", "language_model.model"),
+                ("lm_head", "language_model.lm_head"),
+                ("model.multi_modal_projector", "multi_modal_projector"),
+                # Only the parts that no model of transformers has at the top now, as CLIP has an
+                # encoder.
+                *(
+                    (f"model.vision_model.{part}", f"vision_model.{part}")
+                    for part in (
+                        *("transformer", "global_transformer", "patch_embedding", "layernorm_pre"),
+                        *("gated_positional_embedding", "pre_tile_positional_embedding"),
+                        *("layernorm_post", "post_tile_positional_embedding"),
+                    )
+                ),
+            )
+        }
     ),
     peft_renames=("language_model.model",),
 )
@@ -185,6 +201,17 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("qwen2_vl", "Qwen2-VL", r"qwen-?2-vl", _QWEN_LIKE, _MERGER),
     Family("internvl", "InternVL", r"internvl", _LLAVA_LIKE, _PROJECTOR),
+    # Gemma 3 of 270M and 1B has no vision tower, and Gemma 3n is another family.
+    Family("gemma3", "Gemma 3", r"gemma-?3(?!n|-?(1b|270m))", _LLAVA_NAMES, _PROJECTOR),
+    Family("paligemma", "PaliGemma", r"paligemma", _LLAVA_NAMES, _PROJECTOR, reads_ahead=True),
+    Family(
+        "mistral3",
+        "Mistral Small 3.1",
+        r"mistral-small-3-[12]|ministral-3|mistral3",
+        _PIXTRAL_NAMES,
+        _PROJECTOR,
+    ),
+    Family("mllama", "Llama 3.2 Vision", r"llama-?3-2-.*vision|mllama", _MLLAMA, _PROJECTOR),
     # The first SmolVLM is an idefics3.
     Family("smolvlm", "SmolVLM", r"smolvlm", _IDEFICS_LIKE, ("connector",), also=("idefics3",)),
     Family("idefics3", "Idefics3", r"idefics-?3", _IDEFICS_LIKE, ("connector",)),
@@ -197,12 +224,11 @@ BY_NAME: Mapping[str, Family] = MappingProxyType({family.name: family for family
 ORIGINAL = "llava"
 """The family whose models the original LLaVA code loads: LLaVA-1.5."""
 
-_PIXTRAL = ("language_model.model",)
 RENAMED_BY_PEFT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{name: family.anatomy.peft_renames for name, family in BY_NAME.items()},
-        **dict.fromkeys(("gemma3", "paligemma", "aya_vision"), _LLAVA_LIKE.peft_renames),
-        **dict.fromkeys(("mistral3", "internvl", "mllama"), _PIXTRAL),
+        "aya_vision": _LLAVA_LIKE.peft_renames,
+        "internvl": _PIXTRAL_NAMES.peft_renames,
     }
 )
 """Old prefixes of LoRA tensors that PEFT renames, by family.
@@ -212,18 +238,30 @@ with transformers 4.52 to 4.57 renames more.
 """
 
 _LLAVAS = ("llava", "llava_next", "llava_onevision")
-HF_OLD_NAMES = (*_LLAVAS, "internvl")
+HF_OLD_NAMES = tuple(name for name, row in BY_NAME.items() if HF_OLD in row.anatomy.written)
 """The families that were written in the layout hf-old."""
 
+_VISION_TOWERS = tuple(
+    name for name in HF_OLD_NAMES if BY_NAME[name].anatomy.vision != "vision_model"
+)
+
 BY_MODULE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"model\.vision_model\.(\w*transformer|layernorm|\w+_embedding)", ("mllama",)),
+    (r"model\.language_model\.layers\.\d+\.cross_attn\b", ("mllama",)),
     (r"model\.(text_model|vision_model|connector)\b", ("idefics3", "smolvlm")),
     (r"model\.visual\..*(deepstack_merger_list|linear_fc\d)", ("qwen3_vl",)),
     (r"model\.visual\.blocks\..*(gate|up|down)_proj", ("qwen2_5_vl",)),
     (r"model\.visual\.blocks\..*fc\d", ("qwen2_vl",)),
     (r"model\.visual\b", ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")),
     (r"model\.vision_tower\.encoder\.layer\.", ("internvl",)),
-    (r"model\.vision_tower\.encoder\.layers\.", _LLAVAS),
-    (r"model\.(vision_tower|multi_modal_projector)\b", HF_OLD_NAMES),
+    (r"model\.vision_tower\.encoder\.layers\.", (*_LLAVAS, "gemma3", "paligemma")),
+    # LLaVA's settings may name a Pixtral tower, too.
+    (r"model\.vision_tower\.transformer\.", ("mistral3", "llava")),
+    (r"model\.multi_modal_projector\.(mm_soft_emb_norm|mm_input_projection)", ("gemma3",)),
+    (r"model\.multi_modal_projector\.linear\b", ("paligemma",)),
+    (r"model\.multi_modal_projector\.(patch_merger|norm)\b", ("mistral3",)),
+    (r"model\.vision_tower\b", _VISION_TOWERS),
+    (r"model\.multi_modal_projector\b", HF_OLD_NAMES),
 )
 """Patterns of canonical module names that only some families have; the first match counts."""
 

@@ -20,8 +20,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 
 VOCABULARY = 310
 IMAGE_TOKEN = 300
-LANGUAGE = r".*\.(language_model|text_model)\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
+LANGUAGE = r".*\.(language_model|text_model)\.layers\.\d+\.(self_attn|cross_attn|mlp)\.\w+_proj"
 
+_ZERO_AT_FIRST = ("_gate", "mm_input_projection_weight")
 _NOTHING = torch.empty(0)
 _TEXT = {
     "vocab_size": VOCABULARY,
@@ -67,6 +68,7 @@ _LLAMA = _TEXT | {"model_type": "llama"}
 _QWEN2 = _TEXT | {"model_type": "qwen2"}
 _ONE_TILE = {"image_sizes": [[28, 28]]}
 _GRID = {"image_grid_thw": [[1, 4, 4]]}
+_SIGLIP = _VISION | {"model_type": "siglip_vision_model"}
 _IDEFICS = _Family(_LLAMA, _VISION | {"image_size": 56}, (1, 1, 3, 56, 56), 4)
 
 _FAMILIES = {
@@ -87,7 +89,7 @@ _FAMILIES = {
     ),
     "llava_onevision": _Family(
         _QWEN2,
-        _VISION | {"model_type": "siglip_vision_model"},
+        _SIGLIP,
         (1, 2, 3, 28, 28),
         10,
         _TILES,
@@ -127,6 +129,40 @@ _FAMILIES = {
     ),
     "idefics3": _IDEFICS,
     "smolvlm": _IDEFICS,
+    "gemma3": _Family(
+        _TEXT | {"model_type": "gemma3_text"},
+        _SIGLIP,
+        (1, 3, 28, 28),
+        4,
+        {"mm_tokens_per_image": 4},
+    ),
+    "paligemma": _Family(
+        _TEXT | {"model_type": "gemma"},
+        _SIGLIP | {"projection_dim": 64},
+        (1, 3, 28, 28),
+        4,
+        {"projection_dim": 64},
+    ),
+    "mistral3": _Family(
+        _TEXT | {"model_type": "mistral"},
+        _VISION | {"model_type": "pixtral", "head_dim": 16},
+        (1, 3, 28, 28),
+        4,
+        {"spatial_merge_size": 1},
+        _ONE_TILE,
+    ),
+    "mllama": _Family(
+        _TEXT
+        | {"model_type": "mllama_text_model", "cross_attention_layers": [1]}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+        {k: v for k, v in _VISION.items() if k != "num_attention_heads"}
+        | {"model_type": "mllama_vision_model", "attention_heads": 2, "num_global_layers": 1}
+        | {"vision_output_dim": 64, "intermediate_layers_indices": [0]}
+        | {"supported_aspect_ratios": [[1, 1]], "max_num_tiles": 1},
+        (1, 1, 1, 3, 28, 28),
+        1,
+        extra_inputs={"aspect_ratio_ids": [[1]], "aspect_ratio_mask": [[[1]]]},
+    ),
 }
 
 FAMILIES: tuple[str, ...] = tuple(_FAMILIES)
@@ -139,12 +175,15 @@ def build(family: str, seed: int = 0) -> PreTrainedModel:
         family,
         text_config=dict(this.text),
         vision_config=dict(this.vision),
-        image_token_id=IMAGE_TOKEN,
+        **dict.fromkeys(("image_token_id", "image_token_index"), IMAGE_TOKEN),
         **this.more,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
+        for name, parameter in model.named_parameters():
+            if name.endswith(_ZERO_AT_FIRST):  # and the image would not reach the logits
+                parameter.data.uniform_(0.1, 0.5)
     return model.eval()
 
 

@@ -8,70 +8,16 @@ old      before 4.52: language_model.model, and the other parts at the top
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
-from factories.families import _TEXT, _VISION, IMAGE_TOKEN, attach
+from factories.families import attach, build
 
 GENERATIONS = ("now", "457", "old")
-_SIGLIP = _VISION | {"model_type": "siglip_vision_model"}
-_CLIP = _VISION | {"model_type": "clip_vision_model"}
 _NESTED = ("llava", "gemma3", "paligemma")
-_SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "llava": {
-        "text_config": _TEXT | {"model_type": "llama"},
-        "vision_config": _CLIP,
-        "vision_feature_layer": -1,
-    },
-    "gemma3": {
-        "text_config": _TEXT | {"model_type": "gemma3_text"},
-        "vision_config": _SIGLIP,
-        "mm_tokens_per_image": 4,
-    },
-    "paligemma": {
-        "text_config": _TEXT | {"model_type": "gemma"},
-        "vision_config": _SIGLIP | {"projection_dim": 64},
-        "projection_dim": 64,
-    },
-    "mistral3": {
-        "text_config": _TEXT | {"model_type": "mistral"},
-        "vision_config": _VISION | {"model_type": "pixtral", "head_dim": 16},
-        "spatial_merge_size": 1,
-    },
-    "mllama": {
-        "text_config": _TEXT
-        | {"model_type": "mllama_text_model", "cross_attention_layers": [1]}
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
-        "vision_config": {
-            "model_type": "mllama_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_global_layers": 1,
-            "attention_heads": 2,
-            "image_size": 28,
-            "patch_size": 14,
-            "vision_output_dim": 64,
-            "intermediate_layers_indices": [0],
-            "supported_aspect_ratios": [[1, 1]],
-        },
-    },
-}
-FAMILIES = tuple(_SETTINGS)
-
-
-def build(family: str) -> PreTrainedModel:
-    """Build a tiny model with random weights."""
-    config = AutoConfig.for_model(family, image_token_index=IMAGE_TOKEN, **_SETTINGS[family])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
-    return model.eval()
+FAMILIES = (*_NESTED, "mistral3", "mllama")
 
 
 def name_in(generation: str, family: str, name: str) -> str:

@@ -166,7 +166,7 @@ def test_check_fails_if_and_only_if_a_tensor_would_not_land(
     family: str, generation: str, tmp_path: Path
 ) -> None:
     """Mllama's old names: 4 of 13 modules loaded, and `check --base` said ok on every line."""
-    renamed.build(family).save_pretrained(tmp_path / "base")
+    build(family).save_pretrained(tmp_path / "base")
     folder = renamed.save_adapter(family, tmp_path / "a", generation)
     whole = renamed.landing(family, folder)
     report = check(folder, str(tmp_path / "base"), ["peft"], try_landing)
@@ -293,7 +293,7 @@ def test_norms_that_an_entry_selects_by_its_last_letters(
 
     PEFT looked for the projector's other tensors then, and raised a KeyError.
     """
-    model = renamed.build(family) if family in renamed.FAMILIES else build(family)
+    model = build(family)
     tensors, generator = {}, torch.Generator().manual_seed(1)
     for name, module in model.named_modules():
         if name.endswith("norm"):

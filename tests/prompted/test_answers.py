@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from factories.bases import lines, llava, write_image
 from factories.families import FAMILIES, _quiet, attach, build, inputs, save_adapter
+from robustmerge import MergeError
 from robustmerge.collect.encode import SampleEncoder
 from robustmerge.collect.load import load_processor
 from robustmerge.collect.samples import Samples
@@ -36,6 +37,12 @@ def test_the_answer_positions_predict_the_answer(family: str, tmp_path: Path) ->
         logits = model(**sequence.inputs).logits[0, sequence.positions]
     assert torch.equal(logits.argmax(-1), answer)
     assert all(torch.equal(prompt[name], value) for name, value in before.items())
+
+
+def test_a_model_that_reads_prompts_in_both_directions_is_refused(tmp_path: Path) -> None:
+    model = attach(build("paligemma"), save_adapter("paligemma", tmp_path / "a", seed=1))
+    with pytest.raises(MergeError, match="PaliGemma reads a prompt in both directions"):
+        answer_task(model, "default", [], lambda sample: {}, fitted=1, longest=4)
 
 
 def test_samples_are_answered_and_split(tmp_path: Path) -> None:

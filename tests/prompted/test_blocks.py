@@ -58,6 +58,9 @@ def test_the_anatomy_of_a_block(family: str, tmp_path: Path) -> None:
     ]
     assert not anatomy.irregular
     residuals = [dict(each.residuals) for each in anatomy.sets]
+    if family == "gemma3":  # norms stand between its modules and the stream
+        assert not any(residuals)
+        return
     assert [len(each) for each in residuals] == [0, 1, 0, 1]
     (o,), (down,) = residuals[1].values(), residuals[3].values()
     assert (o.before, down.after) == (STREAM, STREAM)

@@ -27,6 +27,7 @@ from ..collect.gradients import IGNORED
 from ..collect.model import Batch
 from ..collect.samples import Sample
 from ..errors import MergeError
+from ..families import BY_NAME
 
 Done = Callable[[], None]
 """Called after every sample."""
@@ -144,8 +145,10 @@ def answer_task(
         done: Called after every sample.
 
     Raises:
-        MergeError: a sample that the model's processor refuses, or without any token
+        MergeError: a sample that the model's processor refuses, or without any token; or a model
+            whose prompts are read in both directions
     """
+    _check_direction(model)
     model.set_adapter(adapter)
     answered = []
     for number, sample in enumerate(samples):
@@ -156,6 +159,17 @@ def answer_task(
         answered.append(prompt)
         done()
     return AnsweredTask(adapter, tuple(answered[:fitted]), tuple(answered[fitted:]))
+
+
+def _check_direction(model: PeftModel) -> None:
+    family = BY_NAME.get(getattr(model.config, "model_type", ""))
+    if family is not None and family.reads_ahead:
+        raise MergeError(
+            f"{family.title} reads a prompt in both directions, and its answer with it, so that "
+            "one pass does not predict the answer token by token",
+            where="--base",
+            hint="merge by a method that needs no prompts, such as -m drift",
+        )
 
 
 def continued(inputs: Batch, answer: Tensor, where: str = "") -> AnsweredPrompt:

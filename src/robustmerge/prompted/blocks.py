@@ -133,17 +133,28 @@ class LanguageBlocks:
         """Return the logits [tokens, vocabulary] after the last block's output.
 
         Images are left out of this pass, since nothing of what enters the first block is used,
-        unless the model adds them again further up.
+        unless the model adds them again further up, or has blocks that run for them alone.
         """
         adds = any(call.added is not None for call in start.calls)
-        text = dict(inputs) if adds else {n: inputs[n] for n in _TEXT if n in inputs}
+        text = {n: inputs[n] for n in _TEXT if n in inputs}
+        if not adds and (logits := self._logits_after(text, hidden)) is not None:
+            return logits
+        logits = self._logits_after(inputs, hidden)
+        assert logits is not None  # all blocks ran in `start`
+        return logits
+
+    def _logits_after(self, inputs: Batch, hidden: Tensor) -> Tensor | None:
+        """Return the logits after the last block's output; None if not every block runs."""
+        seen = 0
 
         def last(index: int, state: Tensor, args: tuple[Any, ...], kwargs: Any) -> Tensor:
+            nonlocal seen
+            seen += 1
             return hidden.to(state) if index == len(self) - 1 else state.clone()
 
-        with self._skeleton(text, last):
-            logits: Tensor = self._call(text).logits[0]
-        return logits
+        with self._skeleton(inputs, last):
+            logits: Tensor = self._call(inputs).logits[0]
+        return logits if seen == len(self) else None
 
     @contextmanager
     def at(self, index: int) -> Iterator[nn.Module]:

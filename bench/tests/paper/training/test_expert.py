@@ -21,7 +21,7 @@ from robustmerge_bench.paper.training.recipe import TrainingRecipe
 
 LANGUAGE = re.compile(
     r"model\.(language_model|text_model)\.layers\.[01]\."
-    r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+    r"((self|cross)_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 )
 PROJECTORS = {
     "llava": ["model.multi_modal_projector."],
@@ -33,6 +33,10 @@ PROJECTORS = {
     "qwen3_vl": ["model.visual.merger.", "model.visual.deepstack_merger_list."],
     "idefics3": ["model.connector."],
     "smolvlm": ["model.connector."],
+    "gemma3": ["model.multi_modal_projector."],
+    "paligemma": ["model.multi_modal_projector."],
+    "mistral3": ["model.multi_modal_projector."],
+    "mllama": ["model.multi_modal_projector."],
 }
 
 
