@@ -73,8 +73,12 @@ PROGRAMS = {
                 *("bitsandbytes==0.50.2", "compressed-tensors==0.20.1"),
             ],
         ),
-        # lmms-eval takes any filelock, and breaks with 4.
-        Program("lmms-eval", [TORCH, "filelock<3.21", "lmms-eval==0.7.3"]),
+        # lmms-eval takes any filelock and breaks with 4, and its llava_hf imports decord.
+        Program(
+            "lmms-eval",
+            [TORCH, "filelock<3.21", "lmms-eval==0.7.3", "decord"],
+            _without_cuda_builds,
+        ),
     )
 }
 """All programs by name; the versions of PEFT are the oldest, a middle and the newest."""

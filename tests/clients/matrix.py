@@ -1,6 +1,6 @@
 """Run programs on outputs of this one, and write docs/clients.md.
 
-    PYTHONPATH=tests python -m clients.matrix [peft] [llama.cpp] [vllm]
+    PYTHONPATH=tests python -m clients.matrix [peft] [llama.cpp] [vllm] [lmms-eval]
 
 Every program that is not named keeps its section. `.clients` in the current folder holds the
 environments, and `.clients/work` what was made and seen; results there are used again.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from clients import llama_matrix, peft_matrix, vllm_matrix
+from clients import llama_matrix, lmms_matrix, peft_matrix, vllm_matrix
 from clients.cases import table
 from clients.environments import ROOT
 from robustmerge.checks.runtimes import llama_cpp, sglang, vllm
@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, Callable[[Path], str]] = {
     "peft": peft_matrix.run,
     "llama.cpp": llama_matrix.run,
     "vllm": vllm_matrix.run,
+    "lmms-eval": lmms_matrix.run,
 }
 INTRODUCTION = """# Programs that load adapters
 

@@ -25,10 +25,12 @@ SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
 }
 OPTIONS = "--served-model-name base --enforce-eager --dtype float32 --enable-lora"
 LIMITS = "--max-lora-rank 16 --max-model-len 128 --max-num-seqs 1 --max-num-batched-tokens 128"
-PATIENCE = 900  # seconds that a start may take
+PATIENCE = 2400  # seconds that a start may take
 
 
 def ask_server(base: Path, adapters: Sequence[Path], log: Path) -> dict[str, Any]:
@@ -43,7 +45,8 @@ def ask_server(base: Path, adapters: Sequence[Path], log: Path) -> dict[str, Any
                 answers[str(adapter)] = ask(name["lora_name"])
                 post("unload_lora_adapter", {"lora_name": name["lora_name"]})
             except urllib.error.HTTPError as error:
-                answers[str(adapter)] = json.loads(error.read())["error"]["message"][:200]
+                text = json.loads(error.read())["error"]["message"][:200]
+                answers[str(adapter)] = f"refused: {text}"
     return answers
 
 
@@ -69,13 +72,15 @@ def serving(base: Path, log: Path) -> Iterator[None]:
 def wait(server: subprocess.Popen[bytes]) -> None:
     """Wait until the server answers."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and server.poll() is None:
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError("vLLM's server does not start; its log says why")
         try:
             with urllib.request.urlopen(f"{URL}/health"):
                 return
         except OSError:
             time.sleep(2)
-    raise RuntimeError("vLLM's server does not start; its log says why")
+    raise TimeoutError(f"not started within {PATIENCE} s")
 
 
 def ask(name: str) -> dict[str, float]:
