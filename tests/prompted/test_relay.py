@@ -218,3 +218,27 @@ def test_ways_out_that_are_taken_are_not_named(
     with pytest.raises(MergeError) as error:
         merged(location, tmp_path / "out", **taken)
     assert error.value.hint == "smaller images need less, or take a machine with more"
+
+
+def test_what_the_walk_does_not_solve_is_merged_by_drift(location: Path, tmp_path: Path) -> None:
+    names = ["one", "two"]
+    for n, name in enumerate(names):
+        save_adapter("llava", tmp_path / name, seed=n, targets="all-linear")
+    report = robustmerge.relay(
+        [tmp_path / name for name in names],
+        tmp_path / "out",
+        location / "base",
+        [location / "vqa.jsonl", location / "ocr.jsonl"],
+        weights=[1.0, 3.0],
+        longest=2,
+        prompts=2,
+        token_weights="masses",
+    )
+    by_drift = {m.name for m in report.modules if "merged by drift" in " ".join(m.notes)}
+    assert {n.split(".")[1] for n in by_drift} == {"vision_tower", "multi_modal_projector"}
+    folders = [tmp_path / name for name in names]
+    robustmerge.merge(folders, tmp_path / "drift", method="drift", weights=[0.5, 1.5])
+    ours, theirs = deltas(tmp_path / "out"), deltas(tmp_path / "drift")
+    for name in by_drift:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-5)
+    assert by_drift < ours.keys() == theirs.keys()

@@ -105,3 +105,16 @@ def test_nothing_is_asked_of_a_module_without_inputs() -> None:
     solution = sums.solve(1e-3, 2)
     assert solution.factors.dense().abs().max() == 0
     assert solution.factors.rank == 2
+
+
+def test_sums_whose_rounding_is_more_than_the_ridge_are_solved() -> None:
+    """Take inputs that depend on each other: in float32 their moments have negative eigenvalues."""
+    X, R, c = problem(400, 5, 4)
+    mix = torch.randn(5, 60, generator=torch.Generator().manual_seed(1))
+    wide = X @ mix
+    delta = solved(wide, R, c, 1e-12, 4, dual=False)
+    assert delta.isfinite().all()
+    wanted = torch.linalg.lstsq((X * c.sqrt()[:, None]).double(), (R * c.sqrt()[:, None]).double())
+    torch.testing.assert_close(
+        wide.double() @ delta.T, X.double() @ wanted.solution, rtol=0, atol=0.05
+    )

@@ -117,9 +117,17 @@ class LanguageBlocks:
         return BlockStart(seen[0][0].to(CPU), tuple(calls))
 
     def run(self, index: int, hidden: Tensor, call: BlockCall) -> Tensor:
-        """Run a block on hidden states [1, tokens, width]; return its own output, on the device."""
+        """Run a block on hidden states; return its own output, on the device.
+
+        Args:
+            index: The block's number.
+            hidden: Of one prompt, or of several for which the block is called alike.
+                [prompt, tokens, width]
+            call: What else it is called with, for one of them.
+        """
         block = self.modules[index]
         args, kwargs = _moved((call.args, dict(call.kwargs)), self.device_of(index))
+        args, kwargs = _repeated((args, kwargs), len(hidden))
         output = block(hidden.to(self.device_of(index)), *args, **kwargs)
         state: Tensor = output[0] if isinstance(output, tuple) else output
         return state
@@ -264,6 +272,19 @@ def _stem(names: Sequence[str]) -> str:
         )
     most: str = max(by_stem, key=lambda stem: by_stem[stem])
     return most
+
+
+def _repeated(value: Any, prompts: int) -> Any:
+    """Return nested tuples, lists and dictionaries with tensors of one prompt for several."""
+    if prompts == 1:
+        return value
+    if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == 1:
+        return value.expand(prompts, *value.shape[1:])
+    if isinstance(value, dict):
+        return {name: _repeated(each, prompts) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_repeated(each, prompts) for each in value)
+    return value
 
 
 def _moved(value: Any, device: torch.device) -> Any:

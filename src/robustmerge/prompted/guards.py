@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .answers import AnsweredPrompt, AnsweredTask
 from .blocks import LanguageBlocks
+from .stream import Stream
 from .switch import SwitchedModel
-from .walk import Stream
 
 SLIGHT = 1.0
 """Divergence below which an adapter's samples are probably not its own, in nats."""

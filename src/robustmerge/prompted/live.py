@@ -78,7 +78,7 @@ class LiveRelayRun(LiveRun):
             self._order.samples,
             encoder,
             self._order.walk_settings(rank),
-            self._order.means(self.plan.jobs, self.stack, rank),
+            self._order.elsewhere(self.plan.jobs, self.stack, rank),
             progress,
         )
         self._facts = self._order.report(result)

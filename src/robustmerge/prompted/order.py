@@ -17,18 +17,17 @@ from ..engine.plan import MergePlan
 from ..engine.recipe import Recipe
 from ..engine.run import MergedModule, RunFacts
 from ..factors import Factors, Stack
-from ..linalg import concat, fit
 from .answers import hold_out
+from .elsewhere import MergeElsewhere
 from .guards import SLIGHT
 from .session import RelayResult, RelaySettings
-from .solve import Solution
 from .walk import WalkSettings
 
 _RIDGE, _FEW = 1e-3, 0.03
 """The ridge for 32 prompts and more, flat between 1e-4 and 1e-2; and that of few, over prompts."""
 _SHORT = 16
 """Tokens of an answer that are few."""
-_BY_MEAN = "merged by the mean of the updates: the walk is about the language model's blocks"
+_BY_DRIFT = "merged by drift: the walk is about the language model's blocks"
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,11 @@ class RelayOrder:
         ridge = self.settings.ridge or max(_RIDGE, _FEW / least)
         return WalkSettings(rank, ridge, self.weights, self._stored)
 
-    def means(
+    def elsewhere(
         self, jobs: Sequence[ModuleJob], stack_of: Callable[[ModuleJob], Stack], rank: int
-    ) -> dict[str, Solution]:
-        """Return the mean of every module's updates at the output's rank."""
-        stacks = ((job.name, stack_of(job)) for job in jobs)
-        return {
-            name: Solution(*fit(concat(stack.reweighted(stack.share())), rank))
-            for name, stack in stacks
-        }
+    ) -> MergeElsewhere:
+        """Return what merges the modules that the walk does not solve."""
+        return MergeElsewhere(jobs, stack_of, rank, self._stored)
 
     def ways_out(self, device: torch.device, *, live: bool = False) -> str:
         """Return what takes less memory and is not done yet, as it is written.
@@ -106,7 +101,7 @@ class RelayOrder:
         """Yield every module in the plan's order."""
         for job in jobs:
             solution, scale = result.solutions[job.name], float(job.scale)
-            notes = () if job.name in result.fitted else (_BY_MEAN,)
+            notes = () if job.name in result.fitted else (_BY_DRIFT,)
             yield MergedModule(job, solution.factors.scaled(scale), scale, solution.kept, notes)
 
     def report(self, result: RelayResult) -> RunFacts:

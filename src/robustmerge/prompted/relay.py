@@ -43,12 +43,12 @@ class RelayRun(MergeRun):
     def modules(self, rank: int, progress: Progress) -> Iterator[MergedModule]:
         """Walk through the model, then hand over every module in the plan's order."""
         base, settings = str(self.recipe.base), self.order.settings
-        means = self.order.means(self.plan.jobs, self.stack, rank)
+        elsewhere = self.order.elsewhere(self.plan.jobs, self.stack, rank)
         result = self._session(base, rank).merge(
             self.order.samples,
             SampleEncoder(load_processor(base), _PRECISIONS[settings.precision]),
             self.order.walk_settings(rank),
-            means,
+            elsewhere,
             progress,
         )
         self._facts = self.order.report(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,7 +51,7 @@ class RelayResult:
 
     Attributes:
         solutions: Of every adapted module, by canonical name.
-        fitted: The modules that the walk solved; the others have the mean of their updates.
+        fitted: The modules that the walk solved; the others are merged by DRIFT.
         tasks: The prompts with their answers.
         qualities: What is known of each adapter's samples.
         inseparable: Pairs of adapters whose prompts cannot be told apart, and how well they can.
@@ -110,7 +110,7 @@ class RelaySession:
         samples: Sequence[Sequence[Sample]],
         encoder: Encoder,
         walk: WalkSettings,
-        means: Mapping[str, Solution],
+        elsewhere: Callable[[str], Solution],
         progress: Progress,
     ) -> RelayResult:
         """Answer, weigh, walk, and measure; the model is afterwards as it was, after errors too.
@@ -119,18 +119,18 @@ class RelaySession:
             samples: Of every adapter.
             encoder: Makes them inputs of the model.
             walk: What the walk is made with.
-            means: Every module's mean of updates, for those that the walk does not solve.
+            elsewhere: Merges a module that the walk does not solve.
             progress: Called with the steps done and the steps to do.
         """
         with self.model.borrowed(), self._enough(self._blocks.stem):
-            return self._merge(samples, encoder, walk, means, progress)
+            return self._merge(samples, encoder, walk, elsewhere, progress)
 
     def _merge(
         self,
         samples: Sequence[Sequence[Sample]],
         encoder: Encoder,
         walk: WalkSettings,
-        means: Mapping[str, Solution],
+        elsewhere: Callable[[str], Solution],
         progress: Progress,
     ) -> RelayResult:
         count = len(self._adapters)
@@ -138,19 +138,21 @@ class RelaySession:
         self._steps = _Steps(progress, steps)
         tasks = self._answered(samples, encoder)
         guard = Guard(self.model, self._blocks, tasks)
-        for name in set(means) - set(self._inside):
-            self.model.put(name, means[name].factors)
+        others = {n: elsewhere(n) for n in self.model.layers if n not in self._inside}
+        for name, solution in others.items():
+            self.model.put(name, solution.factors)
         starts = [self._starts(task) for task in tasks]
         weights = self._weights(tasks, starts)
         walking = Walk(self.model, self._blocks, tasks, weights, walk, starts, self._enough)
         solutions = dict[str, Solution]()
         for index, solved in walking.run(self._work.block, lambda: self._steps(count * _WALK)):
             for name in self._missed(index, solved):
-                self.model.put(name, means[name].factors)
+                others[name] = elsewhere(name)
+                self.model.put(name, others[name].factors)
             self._work.keep_block(index, solved)
             solutions |= solved
         return RelayResult(
-            {**means, **solutions},
+            {**others, **solutions},
             frozenset(solutions),
             tasks,
             guard.qualities(),

@@ -98,7 +98,10 @@ class Regression:
     def _primal(self, lam: float) -> tuple[Tensor, Tensor]:
         S, P = _exact(self._S), _exact(self._P)
         S.diagonal().add_(lam)
-        L = torch.linalg.cholesky(S)
+        L, failed = torch.linalg.cholesky_ex(S)
+        if int(failed):  # the sums' rounding, in float32, is more than the ridge
+            e, V = torch.linalg.eigh(S)
+            L = torch.linalg.cholesky(V * e.clamp_min(lam) @ V.T)
         F = torch.linalg.solve_triangular(L, P.T, upper=False).T  # [d_out, d_in]
         M = torch.linalg.solve_triangular(L.T, F.T, upper=True).T
         return M, F

@@ -15,6 +15,8 @@ merged model before the next set is reached. The targets are asymmetric: what th
 cannot do, since word embeddings do not distinguish tasks, is asked of the later ones. A rank cut
 after the walk would undo that, so that the rank is part of the walk.
 
+Prompts for which blocks are called alike run together (`stream`).
+
 Cost: about 3 forward passes over all prompts in all adapters' models and as many in the merged one,
 the sums S and P, and one solve per module. Memory: two streams of hidden states, [tokens, width]
 for all prompts, and the targets of one adapter in one set of modules.
@@ -35,6 +37,7 @@ from .anatomy import STREAM, BlockAnatomy, ModuleSet, observe
 from .answers import AnsweredTask
 from .blocks import BlockStart, LanguageBlocks
 from .solve import Regression, Solution
+from .stream import Bundle, Stream
 from .switch import SwitchedModel
 from .taps import Tap
 from .weights import TokenWeights
@@ -61,30 +64,6 @@ class WalkSettings:
     ridge: float
     shares: Sequence[float]
     round_factors: Callable[[Factors], Factors]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Hidden states of prompts on their way through the blocks, on the host.
-
-    Attributes:
-        states: The next block's input of every prompt. [1, tokens, width]
-        starts: What the blocks are called with.
-    """
-
-    states: list[Tensor]
-    starts: Sequence[BlockStart]
-
-    @classmethod
-    def of(cls, starts: Sequence[BlockStart]) -> Stream:
-        """Begin at the first block."""
-        return cls([start.hidden for start in starts], starts)
-
-    @torch.no_grad()
-    def step(self, blocks: LanguageBlocks, index: int) -> None:
-        """Take all states through a block."""
-        for i, start in enumerate(self.starts):
-            self.states[i] = blocks.step(index, self.states[i], start.calls[index]).cpu()
 
 
 class Walk:
@@ -170,7 +149,7 @@ class Walk:
     def _note(self, anatomy: BlockAnatomy) -> None:
         if anatomy.irregular:
             self.notes[
-                "experts or other modules that do not get every token are merged by mean"
+                "experts or other modules that do not get every token are merged by drift"
             ] = None
         if not any(each.residuals for each in anatomy.sets):
             self.notes["no module adds to the residual stream as it is"] = None
@@ -207,51 +186,56 @@ class _SetOfModules:
         """Count one adapter's prompts."""
         walk, share = self.walk, self.walk.settings.shares[number]
         walk.model.adapter(walk.tasks[number].adapter)
-        targets = [self._targets(number, i) for i in range(len(walk.own[number].states))]
+        bundles = walk.own[number].bundles
+        targets = [self._targets(number, members) for members in bundles]
         walk.model.merged()
-        for i, wanted in enumerate(targets):
-            inputs, before = self._inputs(number, i)
+        for members, wanted in zip(bundles, targets, strict=True):
+            inputs, before = self._inputs(number, members)
             for name in self.set.names:
-                c = walk.weights[number][name][i].to(inputs.device)
+                c = self._weights(number, name, members).to(inputs.device)
                 used = c.nonzero()[:, 0]
                 if not len(used):
                     continue
-                X, y = inputs[0, used].float(), wanted[name].to(inputs.device)
+                X, y = inputs.flatten(0, 1)[used].float(), wanted[name].to(inputs.device)
                 if name in self.set.residuals:
-                    y = y - before[name][0, used].float()
+                    y = y - before[name].flatten(0, 1)[used].float()
                 base = walk.model.layers[name].get_base_layer()
                 sums[name].add(X, y - _linear(base, X), c[used] * share)
 
-    def _targets(self, number: int, i: int) -> dict[str, Tensor]:
+    def _weights(self, number: int, name: str, members: Bundle) -> Tensor:
+        """Return the weights of all tokens of some prompts: [prompt·tokens]."""
+        return torch.cat([self.walk.weights[number][name][i] for i in members])
+
+    def _targets(self, number: int, members: Bundle) -> dict[str, Tensor]:
         """Return what the modules are to give at tokens with a weight, in an adapter's own run."""
         after = {name: r.after for name, r in self.set.residuals.items()}
         plain = [name for name in self.set.names if name not in after]
         tap = self._tap({a for a in after.values() if a != STREAM}, plain, STREAM in after.values())
-        output = self._run(tap, self.walk.own[number], i)
+        output = self._run(tap, self.walk.own[number], members)
         values = {}
         for name in self.set.names:
             where = after.get(name)
             value = tap.values[name] if where is None else tap.inputs.get(where, output)
-            used = self.walk.weights[number][name][i].nonzero()[:, 0]
-            values[name] = value[0, used.to(value.device)].float().cpu()
+            used = self._weights(number, name, members).nonzero()[:, 0]
+            values[name] = value.flatten(0, 1)[used.to(value.device)].float().cpu()
         return values
 
-    def _inputs(self, number: int, i: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def _inputs(self, number: int, members: Bundle) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the modules' input in the merged model, and the stream before those that write."""
         stream = self.walk.merged[number]
         before = {name: r.before for name, r in self.set.residuals.items()}
         tap = self._tap({self.set.names[0], *before.values()} - {STREAM}, (), False)
-        self._run(tap, stream, i)
+        self._run(tap, stream, members)
         inputs = tap.inputs[self.set.names[0]]
-        start = stream.states[i].to(inputs.device)
+        start = stream.stacked(members).to(inputs.device)
         return inputs, {name: tap.inputs.get(where, start) for name, where in before.items()}
 
     def _tap(self, inputs: set[str], outputs: Sequence[str], whole: bool) -> Tap:
         return Tap(self.anatomy.modules, sorted(inputs), outputs, whole=whole)
 
-    def _run(self, tap: Tap, stream: Stream, i: int) -> Tensor:
-        call = stream.starts[i].calls[self.index]
-        return tap.run(self.walk.blocks, self.index, stream.states[i], call)
+    def _run(self, tap: Tap, stream: Stream, members: Bundle) -> Tensor:
+        call = stream.starts[members[0]].calls[self.index]
+        return tap.run(self.walk.blocks, self.index, stream.stacked(members), call)
 
 
 def _linear(base: nn.Module, X: Tensor) -> Tensor:

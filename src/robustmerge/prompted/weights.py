@@ -25,7 +25,8 @@ from torch import Tensor
 from ..collect.gradients import image_tokens
 from ..collect.model import Layers
 from .answers import AnsweredPrompt, AnsweredTask
-from .blocks import BlockStart, LanguageBlocks
+from .blocks import BlockCall, BlockStart, LanguageBlocks
+from .stream import Stream
 from .switch import SwitchedModel
 from .taps import Outputs
 
@@ -112,27 +113,34 @@ def fisher(
         done: Called after every block.
     """
     model.adapter(task.adapter)
-    inputs, gradients = _forward(blocks, task, starts, draws, seed, done)
-    weights: dict[str, list[Tensor]] = {}
+    stream = Stream.of(starts)
+    inputs, gradients = _forward(blocks, task, stream, draws, seed, done)
+    weights: dict[str, dict[int, Tensor]] = {}
     for index in reversed(range(len(blocks))):
         inside = {n: model.layers[n] for n in names if n.startswith(f"{blocks.stem}.{index}.")}
         with blocks.at(index):
-            for i, start in enumerate(starts):
-                squares, gradients[i] = _backward(
-                    blocks, index, start, inputs[index][i], gradients[i], inside
-                )
-                for name in inside:
-                    weights.setdefault(name, []).append(squares[name])
+            for members in stream.bundles:
+                state = torch.cat([inputs[index][i] for i in members])
+                stacked = torch.stack([gradients[i] for i in members], dim=1)
+                call = starts[members[0]].calls[index]
+                squares, before = _backward(blocks, index, call, state, stacked, inside)
+                for n, i in enumerate(members):
+                    gradients[i] = before[:, n]
+                    for name in inside:
+                        weights.setdefault(name, {})[i] = squares[name][n]
         inputs[index] = []
         done()
     fallback = masses(model, blocks, task, names, skip)
-    return {name: _normalized(weights[name], skip) or fallback[name] for name in weights}
+    return {
+        name: _normalized([of[i] for i in range(len(starts))], skip) or fallback[name]
+        for name, of in weights.items()
+    }
 
 
 def _forward(
     blocks: LanguageBlocks,
     task: AnsweredTask,
-    starts: Sequence[BlockStart],
+    stream: Stream,
     draws: int,
     seed: int,
     done: Callable[[], None],
@@ -141,18 +149,15 @@ def _forward(
 
     A gradient is [draw, tokens, width].
     """
-    states = [start.hidden for start in starts]
-    inputs = []
+    inputs: list[list[Tensor]] = []
+    gradients: list[Tensor] = []
     for index in range(len(blocks)):
-        inputs.append(states)
-        with torch.no_grad(), blocks.at(index):
-            states = [
-                blocks.step(index, state, start.calls[index]).cpu()
-                for state, start in zip(states, starts, strict=True)
-            ]
+        inputs.append(list(stream.states))
+        with blocks.at(index):
+            stream.step(blocks, index)
         done()
-    gradients = []
-    for number, (prompt, state, start) in enumerate(zip(task.fitted, states, starts, strict=True)):
+    prompts = zip(task.fitted, stream.states, stream.starts, strict=True)
+    for number, (prompt, state, start) in enumerate(prompts):
         with torch.enable_grad():
             leaf = state.to(blocks.device_of(len(blocks) - 1)).requires_grad_()
             logits = blocks.finish(prompt.inputs, leaf, start)[prompt.positions].float()
@@ -166,26 +171,27 @@ def _forward(
 def _backward(
     blocks: LanguageBlocks,
     index: int,
-    start: BlockStart,
+    call: BlockCall,
     state: Tensor,
     gradients: Tensor,
     inside: Layers,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Take gradients [draw, tokens, width] back through a block.
+    """Take gradients [draw, prompt, tokens, width] back through a block.
 
-    Returns the mean squares at every module's output [tokens], and the gradients at its input.
+    Returns the mean squares at every module's output [prompt, tokens], and the gradients at its
+    input.
     """
     with torch.enable_grad(), Outputs(inside) as outputs:
         leaf = state.to(blocks.device_of(index)).requires_grad_()
-        result = blocks.step(index, leaf, start.calls[index])
-    tokens = state.shape[1]
-    whole = {n: y for n, y in outputs.values.items() if y.shape[:2] == (1, tokens)}
-    first, *others = _gradients(result, [leaf, *whole.values()], gradients[:, None])
+        result = blocks.step(index, leaf, call)
+    shape = state.shape[:2]
+    whole = {n: y for n, y in outputs.values.items() if y.shape[:2] == shape}
+    first, *others = _gradients(result, [leaf, *whole.values()], gradients)
     squares = {
-        name: g[:, 0].float().square().sum(-1).mean(0).cpu()
+        name: g.float().square().sum(-1).mean(0).cpu()
         for name, g in zip(whole, others, strict=True)
     }
-    return {n: squares.get(n, torch.zeros(tokens)) for n in inside}, first[:, 0].cpu()
+    return {n: squares.get(n, torch.zeros(shape)) for n in inside}, first.cpu()
 
 
 def _gradients(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> list[Tensor]:

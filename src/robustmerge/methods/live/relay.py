@@ -13,7 +13,7 @@ shares for groups of tokens. There are no steps, and no scale to choose; the ran
 before.
 
 Modules outside of the language model's blocks, and those that do not get every token, are merged
-by the mean of their updates, with a remark.
+by `drift` from the adapters alone, with a remark.
 
 It merges by distinguishing tasks by their prompts: prompts of another task ruin it, and so do two
 tasks with the same prompts. The report has the share of each adapter's divergence from the base

@@ -13,7 +13,7 @@ Modules that share their input with no other, such as those after attention, use
 both. All of it is in coordinates of the module's core, Q_A.
 
 Cost: O(d_in R^2) per module and member of its stream for the sum of ranks R, in a pass of its own;
-it keeps Σ_k R q numbers per module of a core of width q.
+it keeps Σ_k R q numbers per module of a core of width q, in float32.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ class InputRows:
     common: Float[Tensor, "q q"] | None
     width: int
 
-    def copy(self) -> InputRows:
-        """Return the same in memory of its own."""
-        rows = tuple(of.clone() for of in self.rows)
-        common = None if self.common is None else self.common.clone()
+    def copy(self, dtype: torch.dtype) -> InputRows:
+        """Return the same in memory of its own, in a type."""
+        rows = tuple(of.to(dtype, copy=True) for of in self.rows)
+        common = None if self.common is None else self.common.to(dtype, copy=True)
         return replace(self, rows=rows, common=common)
 
     def moments(self, own: float) -> Float[Tensor, "task q q"]:
-        """Return C_t for every adapter."""
-        C = torch.stack([_unit(rows.T @ rows) for rows in self.rows])
+        """Return C_t for every adapter, in float64."""
+        C = torch.stack([_unit(rows.T @ rows) for rows in map(Tensor.double, self.rows)])
         if self.common is not None:
             guessed = ~torch.tensor(self.known)
-            C[guessed] = _unit(self.common) + own * C[guessed]
+            C[guessed] = _unit(self.common.double()) + own * C[guessed]
         return C
 
 
@@ -108,7 +108,9 @@ def survey(
         if len(waiting[stream]) == streams[stream]:
             rows = _rows_of_stream(waiting.pop(stream), starts, settings)
             # Copied when the long rows are gone: what stays must not lie between them in memory.
-            inputs |= {module: of.copy() for module, of in rows.items()}
+            # Their last digits are those of the files, so that float32 is enough for float32 ones.
+            dtype = torch.promote_types(stack.factors[0].A.dtype, torch.float32)
+            inputs |= {module: of.copy(dtype) for module, of in rows.items()}
             if len(rows) > 1:  # about once a layer; it takes 50 ms
                 hand_back_freed_memory()
     return ModelSurvey(starts, inputs)
