@@ -35,13 +35,13 @@ def test_run_table_and_gates(folders: list[str], tmp_path: Path, capsys: Capture
     assert run([*RUN, *folders, *options, *methods]) == 0
     printed = capsys.readouterr()
     assert "next: robustmerge bench mini table" in printed.out
-    assert "17 models to examine" in printed.err
-    assert "[16/17] shared-0 task-arithmetic sweep input" in printed.err
-    assert "17 done, 0 were there" in printed.err
-    assert len(list((tmp_path / "out").iterdir())) == 17
+    assert "23 models to examine" in printed.err
+    assert "[22/23] shared-0 task-arithmetic sweep input" in printed.err
+    assert "23 done, 0 were there" in printed.err
+    assert len(list((tmp_path / "out").iterdir())) == 23
 
     assert run([*RUN, *folders, *options, *methods]) == 0
-    assert "0 done, 17 were there" in capsys.readouterr().err
+    assert "0 done, 23 were there" in capsys.readouterr().err
 
     assert run(["bench", "mini", "table", *folders[2:]]) == 0
     text = capsys.readouterr().out
@@ -49,7 +49,7 @@ def test_run_table_and_gates(folders: list[str], tmp_path: Path, capsys: Capture
     assert "### Scale geometric, rank input" in text
     assert "| ties:density=0.5,space=delta |" in text
     assert run(["bench", "mini", "table", *folders[2:], "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["shared"]["sections"]) == 4
+    assert len(json.loads(capsys.readouterr().out)["shared"]["sections"]) == 6
 
     assert run(["bench", "mini", "gates", *folders]) == 1
     text = capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_without_methods_every_one_and_a_word_on_data(
     assert run([*RUN, *folders]) == 130
     printed = capsys.readouterr().err
     assert (
-        "esm, fisher, output-fit, … and 1 more need data, and are given 100 validation items of "
+        "esm, fisher, output-fit, … and 2 more need data, and are given 100 validation items of "
         "each seen task" in printed
     )
     assert "what is done is kept" in printed
