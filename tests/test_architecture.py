@@ -73,7 +73,8 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("tasks",),
         ("training",),
         ("student",),
-        ("gates", "world", "zero_shot"),
+        ("gates", "geometry", "world", "zero_shot"),
+        ("artifact",),
         ("__init__",),
     ),
     "robustmerge_bench.mini": (
@@ -241,6 +242,7 @@ WRITERS = {
     "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
     "robustmerge_bench.midi.sources.archives": "inside the new folder of the download",
     "robustmerge_bench.midi.sources.fetch": "a verified download, and its content in a new folder",
+    "robustmerge_bench.midi.artifact": "inside a new folder, and a root where there is none",
     "robustmerge_bench.midi.training.build": "the new base, where there is none",
     "robustmerge_bench.mini.training.language": "the new base, where there is none",
     "robustmerge_bench.mini.training.experts": "a new expert, where there is none",

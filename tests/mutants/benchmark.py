@@ -260,6 +260,13 @@ BENCHMARK = (
         "bench/tests/midi/test_merged_linear.py",
     ),
     _plant(
+        "an artifact of other tasks is unpacked",
+        "bench/midi/artifact.py::unpack",
+        '(f"{work.sources}", world)',
+        '(f"{work.sources}", manifest["world"]["tasks"])',
+        "bench/tests/midi/test_artifact.py",
+    ),
+    _plant(
         "zero-shot is compared with answers about the right image",
         "bench/midi/zero_shot.py::with_wrong_images",
         "image=other.image",

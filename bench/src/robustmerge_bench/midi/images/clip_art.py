@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustmerge.errors import MergeError
+from robustmerge.errors import MergeError, reading
 
 from .pieces import Depiction, Drawing
 from .splits import Split, split_of_content
@@ -30,6 +30,9 @@ TOPICS: Mapping[str, str] = {
 }
 """The word for the drawings of a folder."""
 
+MOST_PIXELS = 4_000_000
+"""Larger files are left out: four have 168 million pixels, 700 MB each when they are drawn."""
+
 _VERSION = re.compile(r"(_bw|_r|_?\d+|_)+(?=$|_)")
 
 
@@ -41,15 +44,23 @@ class ClipArt:
 
 
 def read_clip_art(package: Path) -> ClipArt:
-    """Return 660 drawings; versions of one drawing, in gray or numbered, are of one split."""
+    """Return 656 drawings; versions of one drawing, in gray or numbered, are of one split."""
     by_split: dict[Split, list[Drawing]] = {"train": [], "validation": [], "test": []}
     folder = package / "usr/share/openclipart/png"
     for topic, name in TOPICS.items():
         for file in sorted((folder / topic).glob("*.png")):
-            by_split[split_of_content(series(file.stem))].append(Drawing(name, file))
+            if count_pixels(file) <= MOST_PIXELS:
+                by_split[split_of_content(series(file.stem))].append(Drawing(name, file))
     if not all(by_split.values()):
         raise MergeError("no clip art", where=str(folder), hint="remove the folder; fetch it again")
     return ClipArt({split: tuple(drawings) for split, drawings in by_split.items()})
+
+
+def count_pixels(file: Path) -> int:
+    """Return how many pixels a PNG file has, from its header."""
+    with reading(file), file.open("rb") as content:
+        header = content.read(24)
+    return int.from_bytes(header[16:20], "big") * int.from_bytes(header[20:24], "big")
 
 
 def series(stem: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from numpy.random import Generator
+from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from robustmerge.errors import MergeError, unknown, writing
@@ -195,6 +196,24 @@ def load_aligned(work: StageInput) -> tuple[LlavaForConditionalGeneration, Dialo
     trainable = Trainable.of(model, work.plan.align.rank)
     trainable.load(state)
     return trainable.merged(), dialog, _step(state)
+
+
+def build_base(
+    work: StageInput, trained: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+) -> None:
+    """Write ROOT/base from what was trained elsewhere.
+
+    Args:
+        work: The folders.
+        trained: Projector and LoRA after stage instruct, as `Trainable` names them.
+        buffers: Means and spreads of the tower's channels.
+    """
+    with quiet():
+        model, tokenizer = _assemble(work)
+        model.model.vision_tower.load_state_dict(buffers, strict=False)
+        trainable = Trainable.of(model, work.plan.instruct.rank)
+        trainable.parameters.load_state_dict(trained)
+        save_base(trainable.merged(), tokenizer, work.root / "base")
 
 
 def _assemble(work: StageInput) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerBase]:
