@@ -2,8 +2,9 @@
 
 Adapters with the shapes of Qwen3-VL-30B-A3B's experts: per layer 128 experts, gate and up together
 [1536 2048], down [2048 768], rank 16 in bfloat16, 26 MB a layer. Their values are drawn, not
-trained. Every merge is a process of its own, and so is the limit: reading the inputs, and writing
-one of them. The exact sum has four times the output, and no decomposition of 256 modules a layer.
+trained: every A has a start of its own, as PEFT draws it, and a drift of a fifth of that. Every
+merge is a process of its own, and so is the limit: reading the inputs, and writing one of them. The
+exact sum has four times the output, and no decomposition of 256 modules a layer.
 Rounds alternate between them, and the least of each counts. CPU time is what other programs disturb
 least.
 """
@@ -78,7 +79,8 @@ def write_adapter(folder: Path, task: int, layers: int) -> Path:
         for nested, (d_out, d_in) in SHAPES.items():
             stem = f"base_model.model.model.language_model.layers.{layer}.mlp.experts{nested}"
             own = torch.Generator().manual_seed(1000 * task + layer)
-            A = torch.randn(EXPERTS * RANK, d_in, generator=own) * d_in**-0.5
+            start = 2 * torch.rand(EXPERTS * RANK, d_in, generator=own) - 1  # PEFT's
+            A = (start + 0.2 * torch.randn(start.shape, generator=own)) * d_in**-0.5
             B = torch.randn(d_out, RANK * EXPERTS, generator=own) * 0.01
             tensors[f"{stem}.lora_A.weight"] = A.bfloat16()
             tensors[f"{stem}.lora_B.weight"] = B.bfloat16()

@@ -67,7 +67,6 @@ def test_a_prefix_is_read_in_one_way() -> None:
     [
         ("model.language_model.layers.3.self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"),
         ("model.language_model.layers.3.mlp.gate_proj", "mlp.up_proj", "self_attn.k_proj"),
-        ("model.language_model.layers.3.mlp.experts.5.up_proj", "mlp.experts.5.gate_proj", "fc1"),
         ("model.vision_tower.encoder.layers.3.self_attn.k_proj", "self_attn.q_proj", "mlp.fc1"),
     ],
 )
@@ -85,3 +84,14 @@ def test_modules_that_read_one_input(module: str, alike: str, other: str) -> Non
 def test_others_read_an_input_of_their_own(leaf: str) -> None:
     module = f"model.language_model.layers.0.{leaf}"
     assert ModuleInput.of(module) == ModuleInput(module, module)
+
+
+def test_an_expert_reads_a_stream_of_its_own() -> None:
+    layer = "model.layers.3.mlp"
+    gate, up, other, shared = (
+        ModuleInput.of(f"{layer}.{name}_proj")
+        for name in ("experts.7.gate", "experts.7.up", "experts.8.gate", "shared_expert.gate")
+    )
+    assert gate == up
+    assert gate.stream != other.stream
+    assert shared.stream == ModuleInput.of("model.layers.3.self_attn.q_proj").stream

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given as cases, strategies as st
 
 from factories.adapters import factors, stack
 from robustmerge.factors import Dense, Factors, Stack
-from robustmerge.linalg import concat, core, fit, rank_for_energy, svd
+from robustmerge.linalg import concat, core, fit, norm, rank_for_energy, svd
 
 sizes = st.integers(1, 12)
 
@@ -121,3 +122,19 @@ def test_a_small_dense_update_is_cut_exactly() -> None:
     by_dense, energy_too = fit(Dense(total.dense()), 2)
     torch.testing.assert_close(by_factors.dense(), by_dense.dense(), atol=1e-10, rtol=1e-10)
     assert abs(energy - energy_too) < 1e-12
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e-2, 1e-5])
+def test_columns_that_are_nearly_dependent_are_decomposed_as_others_are(apart: float) -> None:
+    g = torch.Generator().manual_seed(3)
+    A, B = torch.randn(8, 60, generator=g).double(), torch.randn(50, 8, generator=g).double()
+    A[4:] = A[:4] + apart * A[4:]
+    B[:, 4:] = -B[:, :4] + apart * B[:, 4:]
+    S = torch.linalg.svdvals(B @ A)
+    result = svd(Factors(A, B))
+    torch.testing.assert_close(result.S, S[:8], rtol=1e-8, atol=1e-12 * float(S[0]))
+    torch.testing.assert_close(result.U * result.S @ result.Vh, B @ A, rtol=1e-9, atol=1e-9)
+    for directions in (result.U.T, result.Vh):
+        eye = torch.eye(8).double()
+        torch.testing.assert_close(directions @ directions.T, eye, rtol=0, atol=1e-9)
+    assert norm(Factors(A, B)) == pytest.approx(float((B @ A).norm()), rel=1e-10)

@@ -87,3 +87,20 @@ def test_inputs_that_do_not_count_do_no_harm(M: Tensor) -> None:
     left, S, right = torch.linalg.svd(M[:, :4], full_matrices=False)
     expected = torch.nn.functional.pad(left[:, :2] * S[:2] @ right[:2], (0, q - 4))
     torch.testing.assert_close(U @ V.T, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_many_problems_are_solved_as_if_each_were_alone(M: Tensor) -> None:
+    g = torch.Generator().manual_seed(2)
+    measures, wanted = [], []
+    for n in range(4):
+        P = torch.linalg.qr(torch.randn(tasks, p, r, generator=g).double()).Q
+        rows = 10.0**n * torch.randn(tasks, 3, q, generator=g).double()  # some take more rounds
+        G = rows.mT @ rows + 0.1 * torch.eye(q).double()
+        measures.append(Quadratic(0.3 * G.sum(0), P, 0.7 * G))
+        wanted.append(M if n else 0 * M)
+    many, stacked = Quadratic.stack(measures), torch.stack(wanted)
+    minima, (U, V) = many.minimum(stacked), many.fit(stacked, 3)
+    for n, alone in enumerate(measures):
+        torch.testing.assert_close(minima[n], alone.minimum(wanted[n]), rtol=1e-9, atol=1e-12)
+        single, inputs = alone.fit(wanted[n], 3)
+        torch.testing.assert_close(U[n] @ V[n].T, single @ inputs.T, rtol=1e-5, atol=1e-7)

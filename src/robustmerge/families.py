@@ -269,6 +269,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {leaf: group for family in FAMILIES for group in family.anatomy.readers for leaf in group}
 )
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
+_EXPERT = re.compile(r"\.experts\.\d+$")
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,8 @@ class ModuleInput:
 
     Attributes:
         name: The same for all modules that read one input.
-        stream: The same for all that read the residual stream of one layer.
+        stream: The same for all that read the residual stream of one layer; an expert reads what is
+            routed to it, which is a stream of its own.
     """
 
     name: str
@@ -290,7 +292,8 @@ class ModuleInput:
         layer = _LAYER.match(module)
         if leaf not in _GROUPS or layer is None:
             return cls(module, module)
-        return cls(f"{parent}.{'|'.join(_GROUPS[leaf])}", layer[0])
+        stream = parent if _EXPERT.search(parent) else layer[0]
+        return cls(f"{parent}.{'|'.join(_GROUPS[leaf])}", stream)
 
 
 NOT_LANGUAGE = (

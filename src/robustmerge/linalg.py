@@ -14,6 +14,7 @@ Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,10 @@ _EXACT_DENSE = 512
 """Smaller side up to which a dense update is decomposed exactly."""
 _GROWTH = 1e-5
 """Growth of the captured energy by a block, as a share of it, at which a Krylov space is enough."""
+_CANCELS = 1e-3
+"""Share of its bound below which a squared norm is not left to Gram matrices: three digits lost."""
+_APART = 1e-3
+"""Share of the largest column outside the others that the least one needs: Q is right to 1e-10."""
 ROUNDING = 1e-7
 """Share of the largest value below which one is rounding: the precision of float32 files."""
 
@@ -145,9 +150,18 @@ def norm(update: Update) -> float:
     if isinstance(update, Dense):
         return math.sqrt(_energy(update.delta))
     if isinstance(update, Factors):
-        # Not by Gram matrices: where the factors nearly cancel they would square away the norm.
-        return float((Basis.of(update.B).R @ Basis.of(update.A.T).R.T).norm())
+        return _norm_of_product(update)
     return float(update.M.norm())
+
+
+def _norm_of_product(update: Factors) -> float:
+    """Return ‖B A‖, by tr(B^T B A A^T) unless the factors nearly cancel."""
+    A, B = update.A.double(), update.B.double()
+    left, right = B.T @ B, A @ A.T  # [rank, rank]
+    square, bound = float((left * right).sum()), float(left.norm() * right.norm())
+    if square > _CANCELS * bound:
+        return math.sqrt(square)
+    return float((Basis.of(B).R @ Basis.of(A.T).R.T).norm())
 
 
 def inner(update: Update, other: Factors) -> float:
@@ -192,10 +206,22 @@ def fit(update: Update, rank: int) -> tuple[Factors, float]:
     """
     if isinstance(update, Factors) and update.rank <= rank:
         return update.pad(rank), 1.0
-    if isinstance(update, Lifted) and update.measure and rank < min(update.M.shape):
-        return _fit_by_measure(update, update.measure, rank)
+    if _size_of_measure(update, rank):
+        return _fit_by_measure([update], rank)[0]
     factors, kept = svd(update, rank).cut(rank)
     return factors.pad(rank), kept
+
+
+def fit_together(updates: Sequence[Update], rank: int) -> list[tuple[Factors, float]]:
+    """Return what `fit` makes of each; those with a measure and cores of one size at once."""
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, update in enumerate(updates):
+        alike[_size_of_measure(update, rank)].append(number)
+    fitted = {number: fit(updates[number], rank) for number in alike.pop((), ())}
+    for numbers in alike.values():
+        results = _fit_by_measure([updates[number] for number in numbers], rank)
+        fitted |= zip(numbers, results, strict=True)
+    return [fitted[number] for number in range(len(updates))]
 
 
 def rank_for_energy(update: Update, energy: float, most: int) -> int:
@@ -207,17 +233,54 @@ def rank_for_energy(update: Update, energy: float, most: int) -> int:
     return min(int((kept < wanted).sum()) + 1, most, max(len(decomposed.S), 1))
 
 
-def _fit_by_measure(update: Lifted, measure: Quadratic, rank: int) -> tuple[Factors, float]:
-    U, V = measure.fit(update.M, rank)
+def _size_of_measure(update: Update, rank: int) -> tuple[int, ...]:
+    """Return the sizes of an update that is cut by a measure of its own; none of others."""
+    if not isinstance(update, Lifted) or update.measure is None or rank >= min(update.M.shape):
+        return ()
+    return (*update.M.shape, *update.measure.P.shape)
+
+
+def _fit_by_measure(updates: Sequence[Update], rank: int) -> list[tuple[Factors, float]]:
+    """Cut cores of one size, each by its measure."""
+    lifted = [u for u in updates if isinstance(u, Lifted)]
+    measure = Quadratic.stack([u.measure for u in lifted if u.measure])
+    M = torch.stack([u.M for u in lifted])  # [update, p, q]
+    U, V = measure.fit(M, rank)
     left, S, turn = torch.linalg.svd(U, full_matrices=False)
-    whole, lost = measure(update.M), measure(U @ V.T - update.M)
-    decomposed = SVD(update.B.lift(left), S, update.A.lift(V @ turn.T).T, float(S.square().sum()))
-    return decomposed.cut(rank)[0], _share(max(whole - lost, 0.0), whole)
+    right = V @ turn.mT  # [update, q, rank]
+    whole, lost = measure.value(M), measure.value(U @ V.mT - M)
+    fitted = []
+    for n, u in enumerate(lifted):
+        own = SVD(u.B.lift(left[n]), S[n], u.A.lift(right[n]).T, float(S[n].square().sum()))
+        kept = _share(max(float(whole[n] - lost[n]), 0.0), float(whole[n]))
+        fitted.append((own.cut(rank)[0], kept))
+    return fitted
 
 
 def _svd_of_product(update: Factors, rank: int | None) -> SVD:
-    B, A = Basis.of(update.B), Basis.of(update.A.T)
-    return _svd_of_core(Lifted(B, B.R @ A.R.T, A), rank)
+    A, B = update.A.double(), update.B.double()
+    left, right = _triangle(B), _triangle(A.T)
+    if left is None or right is None:
+        bases = Basis.of(B), Basis.of(A.T)
+        return _svd_of_core(Lifted(bases[0], bases[0].R @ bases[1].R.T, bases[1]), rank)
+    U, S, Vh = torch.linalg.svd(left @ right.T)
+    outputs = torch.linalg.solve_triangular(left, U[:, :rank], upper=True)
+    inputs = torch.linalg.solve_triangular(right, Vh[:rank].T, upper=True)
+    return SVD(B @ outputs, S[:rank], inputs.T @ A, float(S.square().sum()))
+
+
+def _triangle(X: Float[Tensor, "d n"]) -> Float[Tensor, "n n"] | None:
+    """Return R of X = Q R by the Gram matrix, which is a third of the work of reflections.
+
+    Q then is X R^-1, orthonormal to 1e-16 times the square of X's condition: None where columns
+    are nearly dependent, as those of adapters that share a start and moved little are.
+    """
+    L, failed = torch.linalg.cholesky_ex(X.T @ X)
+    sizes = L.diagonal()
+    if failed or not len(sizes) or sizes.min() < _APART * sizes.max():
+        return None
+    triangle: Tensor = L.T
+    return triangle
 
 
 def _svd_of_core(update: Lifted, rank: int | None) -> SVD:

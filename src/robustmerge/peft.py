@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, ParamWrapper
 from torch import Tensor, nn
 
 from . import methods
@@ -29,8 +29,9 @@ from .engine.run import MergedModule, RunFacts
 from .engine.runner import load_runner
 from .engine.values import read_paths, read_steps
 from .errors import MergeError, few, within
+from .live.experts import ExpertLayer, experts_of
 from .live.loaded import check_known, landed
-from .live.merge import LiveRun, pair_of
+from .live.merge import Layer, LiveRun, fill, pair_of
 from .threads import Progress, silent
 
 __all__ = ["AddedAdapter", "add_merged_adapter", "collect", "landed"]
@@ -130,11 +131,9 @@ def add_merged_adapter(
     merged = list(run.modules(uniform, progress))
     facts = run.facts()
     with _nothing_else_changed(model, adapter_name):
-        model.add_adapter(adapter_name, _settings(model, recipe.adapters[0], layers, uniform))
+        model.add_adapter(adapter_name, _settings(model, recipe.adapters, layers, uniform))
         for module in merged:
-            pair = pair_of(layers[module.job.written], adapter_name) or ()
-            for parameter, value in zip(pair, (module.factors.A, module.factors.B), strict=False):
-                parameter.data = value
+            fill(layers[module.job.written], adapter_name, module.factors)
         _check_filled(model, adapter_name, merged)
     lines = tuple(ModuleReport.of(module) for module in merged)
     fitted = bool(run.plan.method.run)
@@ -143,12 +142,19 @@ def add_merged_adapter(
 
 
 def _start(
-    recipe: Recipe, layers: Mapping[str, LoraLayer], model: PeftModel, processor: Any
+    recipe: Recipe, layers: Mapping[str, Layer], model: PeftModel, processor: Any
 ) -> LiveRun:
     """Return the method's own run on a live model, or the one on layers."""
     method = methods.get(recipe.method)
     if not method.live_run:
         return LiveRun(recipe, layers)
+    if experts := [name for name, layer in layers.items() if isinstance(layer, ExpertLayer)]:
+        raise MergeError(
+            f"method {method.name!r} does not go through parameters that PEFT wraps, such as fused "
+            "experts",
+            where=few(experts),
+            hint="a method that reads the adapters alone merges them, such as drift",
+        )
     kind = load_runner(method.live_run, f"method {method.name!r}")
     run: LiveRun = kind(recipe, layers, model, processor)
     return run
@@ -160,12 +166,6 @@ def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
         check_known(model, name)
         config = model.peft_config[name]
         raw = {**config.to_dict(), "peft_type": config.peft_type.value}
-        if raw.get("target_parameters"):
-            raise MergeError(
-                f"adapter {name!r} is on parameters (target_parameters), such as fused experts",
-                where=f"model.peft_config[{name!r}]",
-                hint=_BY_FOLDERS,
-            )
         AdapterConfig.of(raw, Path(f"model.peft_config[{name!r}]"))
     if new in model.peft_config:
         raise MergeError(
@@ -179,22 +179,30 @@ def _check_names(model: PeftModel, adapters: Sequence[str], new: str) -> None:
         )
 
 
-def _layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraLayer]:
+def _layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, Layer]:
     """Return the layers that have one of the adapters, by their name in the base model."""
-    layers: dict[str, LoraLayer] = {}
     for name, module in model.get_base_model().named_modules():
         for adapter in adapters:
             _refuse_fully_trained(module, adapter, name)
             if isinstance(module, LoraLayer) and (pair := pair_of(module, adapter)):
                 _refuse_kind(module, pair, adapter, name)
-                layers[name] = module
         if isinstance(module, LoraLayer) and module.merged:  # PEFT would take them out
             raise MergeError(
                 f"{few(module.merged_adapters)} is merged into the base weights at the moment",
                 where=name,
                 hint="model.unmerge_adapter() takes it out",
             )
-    return layers
+    layers = dict(_named_layers(model))
+    return {n: x for n, x in layers.items() if any(pair_of(x, adapter) for adapter in adapters)}
+
+
+def _named_layers(model: PeftModel) -> Iterator[tuple[str, Layer]]:
+    """Yield the LoRA layers by their name in the base model, and experts one by one."""
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, ParamWrapper):
+            yield from experts_of(name, module)
+        elif isinstance(module, LoraLayer):
+            yield name, module
 
 
 def _refuse_fully_trained(module: nn.Module, adapter: str, name: str) -> None:
@@ -219,25 +227,30 @@ def _refuse_kind(layer: LoraLayer, pair: Sequence[Tensor], adapter: str, name: s
 
 
 def _settings(
-    model: PeftModel, first: str, layers: Mapping[str, LoraLayer], rank: int
+    model: PeftModel, adapters: Sequence[str], layers: Mapping[str, Layer], rank: int
 ) -> LoraConfig:
     """Plain LoRA on exactly these layers.
 
     PEFT takes a name for the end of a name, so others that end alike are excluded.
     """
-    endings, inside = tuple(f".{name}" for name in layers), tuple(f"{name}." for name in layers)
+    linear = [name for name, layer in layers.items() if not isinstance(layer, ExpertLayer)]
+    endings, inside = tuple(f".{name}" for name in linear), tuple(f"{name}." for name in linear)
     alike = [
         re.escape(name)
         for name, _ in model.get_base_model().named_modules()
         if name.endswith(endings) and name not in layers and not name.startswith(inside)
     ]
     kept = ("task_type", "base_model_name_or_path", "revision", "auto_mapping", "fan_in_fan_out")
+    # PEFT wants the same entries of every adapter of a model that has any.
+    targets = (getattr(model.peft_config[name], "target_parameters", None) for name in adapters)
+    parameters = sorted(next(filter(None, targets), ()))
     return LoraConfig(
         r=rank,
         lora_alpha=rank,
-        target_modules=list(layers),
+        target_modules=linear,
+        **({"target_parameters": parameters} if parameters else {}),
         **({"exclude_modules": "|".join(alike)} if alike else {}),
-        **{field: getattr(model.peft_config[first], field) for field in kept},
+        **{field: getattr(model.peft_config[adapters[0]], field) for field in kept},
     )
 
 
@@ -261,11 +274,7 @@ def _nothing_else_changed(model: PeftModel, new: str) -> Iterator[None]:
 def _check_filled(model: PeftModel, adapter: str, merged: Sequence[MergedModule]) -> None:
     """Check that the model has these factors, and the adapter nowhere else."""
     expected = {module.job.written: module.factors for module in merged}
-    actual = {
-        name: pair
-        for name, layer in model.get_base_model().named_modules()
-        if isinstance(layer, LoraLayer) and (pair := pair_of(layer, adapter))
-    }
+    actual = {n: pair for n, layer in _named_layers(model) if (pair := pair_of(layer, adapter))}
     wrong = sorted(expected.keys() ^ actual.keys())
     for name in expected.keys() & actual.keys():
         pairs = zip(actual[name], (expected[name].A, expected[name].B), strict=True)

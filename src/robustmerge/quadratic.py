@@ -12,6 +12,9 @@ in q is another. With E alone it is closed: the singular value decomposition of 
 Otherwise it is X = U V^T of rank r, solved for U and for V in turn, each step exact, from the
 closed form for the mean of the measure on either side.
 
+All of it is for many problems of one size at once, along leading axes, since small matrices cost
+less by the dozen; each is solved as if it were alone.
+
 Cost: H takes 4 R q (p + q) operations for the ranks' sum R; a minimum takes about as many steps as
 the square root of how unequal E and E + Σ_t G_t are. A fit has at most 20 rounds of two solutions
 of rank r.
@@ -19,6 +22,7 @@ of rank r.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,91 +51,153 @@ class Quadratic:
         G: What errors in these count in addition.
     """
 
-    E: Float[Tensor, "q q"]
-    P: Float[Tensor, "task p r"]
-    G: Float[Tensor, "task q q"]
+    E: Float[Tensor, "*problem q q"]
+    P: Float[Tensor, "*problem task p r"]
+    G: Float[Tensor, "*problem task q q"]
 
     @classmethod
     def one_sided(cls, E: Float[Tensor, "q q"], p: int) -> Quadratic:
         """Return the measure of errors of p outputs by their inputs alone."""
         return cls(E, E.new_zeros(0, p, 0), E.new_zeros(0, *E.shape))
 
-    def gradient(self, X: Float[Tensor, "p q"]) -> Float[Tensor, "p q"]:
+    @classmethod
+    def stack(cls, measures: Sequence[Quadratic]) -> Quadratic:
+        """Return many measures of one size as one."""
+        sides = zip(*((m.E, m.P, m.G) for m in measures), strict=True)
+        return cls(*map(torch.stack, sides))
+
+    def gradient(self, X: Float[Tensor, "*problem p q"]) -> Float[Tensor, "*problem p q"]:
         """Return H(X)."""
         total: Tensor = X @ self.E
-        if len(self.P):
-            parts = self.P.mT @ X @ self.G  # [task, r, q]
-            columns = self.P.permute(1, 0, 2).flatten(1)  # [p, task·r]
-            total = total + columns @ parts.flatten(0, 1)
+        if self.P.shape[-3]:
+            inside = self._columns.mT @ X  # [task·r, q]
+            shape = (*self.G.shape[:-2], self.P.shape[-1], X.shape[-1])  # [task, r, q]
+            parts = inside.view(shape) @ self.G
+            total = total + self._columns @ parts.flatten(-3, -2)
         return total
+
+    @cached_property
+    def _columns(self) -> Float[Tensor, "*problem p task·r"]:
+        """The output directions of all tasks side by side."""
+        return self.P.transpose(-3, -2).flatten(-2)
+
+    def value(self, X: Float[Tensor, "*problem p q"]) -> Float[Tensor, "*problem"]:
+        """Return q(X) of every problem."""
+        return _dot(X, self.gradient(X))[..., 0, 0]
 
     def __call__(self, X: Float[Tensor, "p q"]) -> float:
         """Return q(X)."""
-        return float((X * self.gradient(X)).sum())
+        return float(self.value(X))
 
     @cached_property
-    def _inverse(self) -> Float[Tensor, "q q"]:
-        """(E + Σ_t G_t)^-1, as if every task counted in all output directions."""
-        return _power(self.E + self.G.sum(0), -1.0)
+    def _right(self) -> _Powers:
+        """E + Σ_t G_t, as if every task counted in all output directions."""
+        return _Powers.of(self.E + self.G.sum(-3))
+
+    @cached_property
+    def _inverse(self) -> Float[Tensor, "*problem q q"]:
+        return self._right.power(-1.0)
+
+    def _in_outputs(self, Q: Float[Tensor, "*problem p k"]) -> Quadratic:
+        """Return the measure of errors that have these outputs alone; Q is orthonormal."""
+        return Quadratic(self.E, Q.mT.unsqueeze(-3) @ self.P, self.G)
+
+    def _in_inputs(self, V: Float[Tensor, "*problem q k"]) -> Quadratic:
+        """Return the measure of errors that answer to these inputs alone."""
+        W = V.unsqueeze(-3)
+        return Quadratic(V.mT @ self.E @ V, self.P, W.mT @ self.G @ W)
 
     def minimum(
         self,
-        wanted: Float[Tensor, "p q"],
-        start: Float[Tensor, "p q"] | None = None,
+        wanted: Float[Tensor, "*problem p q"],
+        start: Float[Tensor, "*problem p q"] | None = None,
         still: float = _STILL,
-    ) -> Float[Tensor, "p q"]:
-        """Solve H(X) = wanted by conjugate gradients, preconditioned from the right."""
-        X = wanted @ self._inverse if start is None or not len(self.P) else start
+    ) -> Float[Tensor, "*problem p q"]:
+        """Solve H(X) = wanted by conjugate gradients."""
+        return self._solve(wanted, start, still, self._inverse)
+
+    def _solve(
+        self, wanted: Tensor, start: Tensor | None, still: float, inverse: Tensor
+    ) -> Float[Tensor, "*problem p q"]:
+        """Solve it with a preconditioner from the right."""
+        X = wanted @ inverse if start is None or not self.P.shape[-3] else start
         rest = wanted - self.gradient(X)
-        ready = rest @ self._inverse
-        way, size = ready, (rest * ready).sum()
-        enough = still**2 * wanted.square().sum()
+        ready = rest @ inverse
+        way, size = ready, _dot(rest, ready)
+        enough = still**2 * _dot(wanted, wanted)
         for _ in range(_STEPS):  # Hestenes and Stiefel's recurrence
-            if rest.square().sum() <= enough:
+            going = _dot(rest, rest) > enough
+            if not going.any():
                 break
             ahead = self.gradient(way)
-            length = size / (way * ahead).sum()
+            length = (size / _dot(way, ahead)).where(going, 0)
             X, rest = X + length * way, rest - length * ahead
-            ready = rest @ self._inverse
-            before, size = size, (rest * ready).sum()
-            way = ready + size / before * way
+            ready = rest @ inverse
+            before, size = size, _dot(rest, ready)
+            way = ready + (size / before).where(going, 0) * way
         return X
 
     def fit(
-        self, M: Float[Tensor, "p q"], rank: int
-    ) -> tuple[Float[Tensor, "p rank"], Float[Tensor, "q rank"]]:
+        self, M: Float[Tensor, "*problem p q"], rank: int
+    ) -> tuple[Float[Tensor, "*problem p rank"], Float[Tensor, "*problem q rank"]]:
         """Return U, and V with orthonormal columns, of the least q(U V^T - M)."""
         V, wanted = self._start(M, rank), self.gradient(M)
-        U, best = M @ V, 0.0
+        U, best = M @ V, M.new_zeros(*M.shape[:-2], 1, 1)
+        going = torch.ones_like(best, dtype=torch.bool)
         for _ in range(_ROUNDS):
-            narrow = Quadratic(V.T @ self.E @ V, self.P, V.T @ self.G @ V)
-            U = narrow.minimum(wanted @ V, U, _NEARLY)
-            gain = float((U * (wanted @ V)).sum())  # q(M) - q(U V^T - M)
-            if gain - best <= _ENOUGH * gain or not len(self.P):
+            inside = wanted @ V
+            U = self._in_inputs(V).minimum(inside, U, _NEARLY).where(going, U)
+            gain = _dot(U, inside)  # q(M) - q(U V^T - M)
+            going = going & (gain - best > _ENOUGH * gain)
+            if not going.any() or not self.P.shape[-3]:
                 break
             best, Q = gain, torch.linalg.qr(U).Q
-            flat = Quadratic(self.E, Q.T @ self.P, self.G)
-            V, R = torch.linalg.qr(flat.minimum(Q.T @ wanted, Q.T @ U @ V.T, _NEARLY).T)
-            U = Q @ R.T
+            start = Q.mT @ U @ V.mT
+            # The inputs are the same, and so is the preconditioner.
+            flat = self._in_outputs(Q)._solve(Q.mT @ wanted, start, _NEARLY, self._inverse)
+            V_next, R = torch.linalg.qr(flat.mT)
+            U, V = (Q @ R.mT).where(going, U), V_next.where(going, V)
         return U, V
 
-    def _start(self, M: Float[Tensor, "p q"], rank: int) -> Float[Tensor, "q rank"]:
+    def _start(
+        self, M: Float[Tensor, "*problem p q"], rank: int
+    ) -> Float[Tensor, "*problem q rank"]:
         """Return the rows' directions of the closed form for the mean of either side."""
-        right = self.E + self.G.sum(0)
-        weighted = M @ _power(right, 0.5)
-        if len(self.P):
-            traces = self.G.diagonal(0, 1, 2).sum(1)[:, None, None]
-            left = (self.P * traces @ self.P.mT).sum(0)
-            left.diagonal().add_(self.E.trace())
-            weighted = _power(left, 0.5) @ weighted
-        Vh = torch.linalg.svd(weighted, full_matrices=False).Vh[:rank]
-        directions: Tensor = torch.linalg.qr(_power(right, -0.5) @ Vh.T).Q
+        weighted = M @ self._right.power(0.5)
+        if self.P.shape[-3]:
+            traces = _trace(self.G)[..., None, None]  # [task, 1, 1]
+            left = (self.P * traces @ self.P.mT).sum(-3)
+            left.diagonal(0, -2, -1).add_(_trace(self.E)[..., None])
+            weighted = _Powers.of(left).power(0.5) @ weighted
+        Vh = torch.linalg.svd(weighted, full_matrices=False).Vh[..., :rank, :]
+        directions: Tensor = torch.linalg.qr(self._right.power(-0.5) @ Vh.mT).Q
         return directions
 
 
-def _power(S: Float[Tensor, "n n"], exponent: float) -> Float[Tensor, "n n"]:
-    """Return a power of a symmetric matrix without negative eigenvalues."""
-    L, V = torch.linalg.eigh(S)
-    least = max(_FLAT * float(L.max()), torch.finfo(L.dtype).tiny)
-    power: Tensor = V * L.clamp_min(least).pow(exponent) @ V.T
-    return power
+@dataclass(frozen=True)
+class _Powers:
+    """A symmetric matrix without negative eigenvalues, of which powers are taken: V diag(L) V^T."""
+
+    L: Float[Tensor, "*problem n"]
+    V: Float[Tensor, "*problem n n"]
+
+    @classmethod
+    def of(cls, S: Float[Tensor, "*problem n n"]) -> _Powers:
+        """Decompose the matrix."""
+        L, V = torch.linalg.eigh(S)
+        least = (_FLAT * L.amax(-1, keepdim=True)).clamp_min(torch.finfo(L.dtype).tiny)
+        return cls(L.maximum(least), V)
+
+    def power(self, exponent: float) -> Float[Tensor, "*problem n n"]:
+        """Return a power of the matrix."""
+        power: Tensor = self.V * self.L.pow(exponent).unsqueeze(-2) @ self.V.mT
+        return power
+
+
+def _dot(X: Float[Tensor, "*problem p q"], Y: Float[Tensor, "*problem p q"]) -> Tensor:
+    """Return the inner product of every problem's matrices, [*problem, 1, 1]."""
+    return (X * Y).sum((-2, -1), keepdim=True)
+
+
+def _trace(S: Float[Tensor, "*problem n n"]) -> Float[Tensor, "*problem"]:
+    return S.diagonal(0, -2, -1).sum(-1)

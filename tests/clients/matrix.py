@@ -1,6 +1,6 @@
 """Run programs on outputs of this one, and write docs/clients.md.
 
-    PYTHONPATH=tests python -m clients.matrix [peft] [llama.cpp] [vllm] [lmms-eval]
+    PYTHONPATH=tests python -m clients.matrix [peft] [llama.cpp] [vllm] [lmms-eval] [experts]
 
 Every program that is not named keeps its section. `.clients` in the current folder holds the
 environments, and `.clients/work` what was made and seen; results there are used again.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from clients import llama_matrix, lmms_matrix, peft_matrix, vllm_matrix
+from clients import experts_matrix, llama_matrix, lmms_matrix, peft_matrix, vllm_matrix
 from clients.cases import table
 from clients.environments import ROOT
 from robustmerge.checks.runtimes import llama_cpp, sglang, vllm
@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Callable[[Path], str]] = {
     "llama.cpp": llama_matrix.run,
     "vllm": vllm_matrix.run,
     "lmms-eval": lmms_matrix.run,
+    "experts": experts_matrix.run,
 }
 INTRODUCTION = """# Programs that load adapters
 
@@ -33,7 +34,8 @@ about them beforehand. `make clients` makes an environment for each program, run
 this page. A case is one small adapter of real architecture, rewritten by
 `merge ADAPTER -m task-arithmetic`: the result must do what the adapter does. For PEFT all weights
 of the model with the adapter merged in are compared; for llama.cpp and vLLM the log-probabilities
-of the next token, with those of PEFT.
+of the next token, with those of PEFT. Experts are merges of two adapters on fused experts, in every
+layout that `convert` writes.
 
 A layout that `merge` refuses for a family counts as not loaded. Rows are left out where the version
 does not load the input at all. `check` is wrong where it passes what the program does otherwise, or

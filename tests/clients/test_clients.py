@@ -41,6 +41,16 @@ def test_check_says_what_llama_cpp_does() -> None:
         assert said == "–" or agrees(said, seen), (case, said, seen)
 
 
+def test_experts_that_are_modules_compute_what_fused_ones_do() -> None:
+    matrix.run("experts")
+    rows = json.loads((ROOT / "work/experts/experts.json").read_text())
+    assert rows
+    for *case, said, seen, wrong in rows:
+        assert not wrong, (case, said, seen)
+        if case[1:] == ["peft-0.18", "projections"]:
+            assert seen.startswith("as the input"), (case, seen)
+
+
 @pytest.mark.parametrize("name", ["vllm", "lmms-eval"])
 def test_environments_can_be_made(name: str) -> None:
     assert python(name).is_file()

@@ -19,6 +19,7 @@ import robustmerge
 from factories.adapters import adapter, deltas
 from factories.live_models import IDS, Tiny
 from robustmerge.cli.app import run
+from robustmerge.derive import kinds
 from robustmerge.errors import MergeError
 
 Capture = pytest.CaptureFixture[str]
@@ -97,6 +98,9 @@ SUMS: dict[str, tuple[PeftConfig, int]] = {
     ),
     "VeRA": (peft.VeraConfig(r=4, init_weights=False, **ALL), 4),
     "MiSS": (peft.MissConfig(r=4, init_weights=False, **ALL), 4),
+    "DEFT": (peft.DeftConfig(r=3, alpha=5, decomposition_method="qr", **ALL), 3),
+    "DEFT, positive": (peft.DeftConfig(r=3, decomposition_method="relu", **ALL), 3),
+    "DEFT, removal": (peft.DeftConfig(r=3, para=True, **ALL), 3),
     "MiSS, remainder": (peft.MissConfig(r=3, init_weights=False, **ALL), 3),
     "MiSS, mini": (
         peft.MissConfig(r=4, mini_r=4, init_weights="mini", target_modules=BLOCKS),
@@ -186,6 +190,12 @@ def test_circulant_blocks_are_of_full_rank_and_need_no_base(tmp_path: Path) -> N
         convert(tmp_path)
     assert convert(tmp_path, rank=12).rank == 8
     torch.testing.assert_close(loaded(tmp_path / "out"), wanted, atol=5e-5, rtol=1e-4)
+
+
+def test_every_kind_of_peft_is_converted_or_refused_with_its_reason() -> None:
+    known = {*kinds.KINDS, *kinds.NO_SUM, *kinds.WITHOUT_UPDATE}
+    assert {kind.value for kind in peft.PeftType} == known
+    assert not kinds.KINDS.keys() & (kinds.NO_SUM.keys() | kinds.WITHOUT_UPDATE)
 
 
 NO_SUM = {"HRA": peft.HRAConfig(r=2, **ALL), "FourierFT": peft.FourierFTConfig(**ALL)}

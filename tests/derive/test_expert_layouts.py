@@ -20,6 +20,7 @@ from robustmerge.adapter.expert_families import EXPERTS
 from robustmerge.adapter.reader import Adapter
 from robustmerge.cli.app import run
 from robustmerge.errors import MergeError
+from robustmerge.export import export_adapter
 
 Capture = pytest.CaptureFixture[str]
 LAYERS = {"Mixtral": ("block_sparse_moe", "w1", "w3", "w2"), "Llama 4": ("feed_forward",)}
@@ -127,6 +128,74 @@ def test_layers_that_differ_in_A_are_fused_exactly(
         halves = (update[::2], update[1::2]) if family == "gpt-oss" else update.chunk(2)
         torch.testing.assert_close(halves[0], gate, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(halves[1], up, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["Qwen3-MoE", "Mixtral", "Qwen3-VL-MoE"])
+def test_experts_of_different_ranks_are_fused_exactly(tmp_path: Path, family: str) -> None:
+    build = FAMILIES[family][0]
+    changes = trained(
+        build, tmp_path / "a", 1, target_parameters=targets("mlp"), target_modules=["q_proj"]
+    )
+    base = base_of(family, tmp_path / "base")
+    robustmerge.convert(tmp_path / "a", tmp_path / "p", layout="projections", base=base)
+    file = tmp_path / "p/adapter_model.safetensors"
+    tensors, ranks = load_file(file), {}
+    for n, name in enumerate(sorted(k for k in tensors if ".experts." in k and "lora_A" in k)):
+        module, rank = name.removesuffix(".lora_A.weight"), 1 + n % 3
+        B = module + ".lora_B.weight"
+        ranks[module.removeprefix("base_model.model.")] = rank
+        # Directions that are cut are no part of what the ranks below say.
+        tensors[name], tensors[B] = tensors[name][:rank].clone(), tensors[B][:, :rank].clone()
+    save_file(tensors, file)
+    settings = tmp_path / "p/adapter_config.json"
+    content = json.loads(settings.read_text())
+    content |= {"rank_pattern": ranks, "alpha_pattern": {k: 2 * r for k, r in ranks.items()}}
+    settings.write_text(json.dumps(content))
+    robustmerge.convert(tmp_path / "p", tmp_path / "f", layout="fused", base=base)
+    robustmerge.convert(tmp_path / "f", tmp_path / "back", layout="projections", base=base)
+    single, back = Adapter(tmp_path / "p"), Adapter(tmp_path / "back")
+    assert single.modules.keys() == back.modules.keys()
+    for name in single.modules:
+        wanted = single.factors(name).dense()
+        torch.testing.assert_close(back.factors(name).dense(), wanted, atol=1e-5, rtol=1e-5)
+    assert run(["check", str(tmp_path / "f"), "--base", str(base), "--for", "peft"]) == 0
+    model = seeded(build)
+    live = PeftModel.from_pretrained(seeded(build), str(tmp_path / "f")).merge_and_unload()
+    merged = live.state_dict()
+    moved = {n for n, t in model.state_dict().items() if not torch.equal(t, merged[n])}
+    assert moved == {name for name, change in changes.items() if change.any()}
+    if family == "Qwen3-VL-MoE":
+        return  # its checkpoints have fused experts alone
+    export_adapter(tmp_path / "p", tmp_path / "full", format="full", base=str(base))
+    baked = type(model).from_pretrained(str(tmp_path / "full")).state_dict()
+    for name, tensor in merged.items():
+        torch.testing.assert_close(baked[name], tensor, atol=1e-5, rtol=1e-5)
+
+
+def test_sglang_knows_one_set_of_names(tmp_path: Path, capsys: Capture) -> None:
+    trained(FAMILIES["Mixtral"][0], tmp_path / "a", 1, target_parameters=targets("mlp"))
+    base = base_of("Mixtral", tmp_path / "base")
+    for layout in ("projections", "sglang"):
+        robustmerge.convert(tmp_path / "a", tmp_path / layout, layout=layout, base=base)
+    named, common = Adapter(tmp_path / "projections"), Adapter(tmp_path / "sglang")
+    layers = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
+    assert len(common.modules) == 2 * 4 * 3
+    for name in named.modules:
+        stem, _, layer = name.rpartition(".")
+        other = common.factors(f"{stem}.{layers[layer]}")
+        assert torch.equal(named.factors(name).dense(), other.dense())
+    assert run(["check", str(tmp_path / "sglang"), "--for", "sglang"]) == 0
+    for other in ("a", "projections"):
+        capsys.readouterr()
+        assert run(["check", str(tmp_path / other), "--for", "sglang"]) == 1
+        assert "--layout sglang" in capsys.readouterr().out
+    robustmerge.convert(tmp_path / "sglang", tmp_path / "back", layout="fused", base=base)
+    torch.testing.assert_close(
+        logits("Mixtral", tmp_path / "back"),
+        logits("Mixtral", tmp_path / "a"),
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def test_what_the_file_does_not_say_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from factories.experts import FAMILIES, TEXT, Build, batch, qwen, seeded, target
 from robustmerge.adapter import factor_writer, tensor_ref
 from robustmerge.adapter.reader import Adapter
 from robustmerge.cli.app import run
+from robustmerge.engine import job
+from robustmerge.engine.plan import make_plan
 from robustmerge.errors import MergeError
 from robustmerge.export import export_adapter
 
@@ -110,6 +112,32 @@ def test_pieces_of_few_experts_give_the_same_bytes(
     robustmerge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "n", rank=3)
     one, other = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "mn")
     assert one == other
+
+
+@pytest.mark.parametrize("method", ["drift", "task-arithmetic", "robustmerge"])
+def test_experts_merged_together_are_merged_as_if_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    for seed, name in enumerate("abc"):
+        trained(qwen, tmp_path / name, seed, target_parameters=targets("mlp"))
+    inputs, steps = [tmp_path / name for name in "abc"], []
+    settings = {
+        "method": method,
+        "rank": 2,
+        "progress": lambda done, all_: steps.append((done, all_)),
+    }
+    together = robustmerge.merge(inputs, tmp_path / "m", **settings)
+    sizes = [len(batch.jobs) for batch in job.batches(make_plan(together.recipe).jobs)]
+    assert sizes == [8, 8]  # two parameters of four experts in either layer
+    assert steps[-1] == (16, 16)
+    monkeypatch.setattr(job, "_TOGETHER", 0)
+    alone = robustmerge.merge(inputs, tmp_path / "n", **settings)
+    assert [line.name for line in together.modules] == [line.name for line in alone.modules]
+    for one, other in zip(together.modules, alone.modules, strict=True):
+        assert one.energy == pytest.approx(other.energy, rel=1e-9)
+    first, second = (load_file(tmp_path / n / "adapter_model.safetensors") for n in "mn")
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], atol=1e-6, rtol=1e-6)
 
 
 def test_an_expert_is_read_again_as_it_is(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
+from factories import experts
 from factories.bases import llama, llava, text_only
 from factories.families import FAMILIES, attach, build, logits, save_adapter, text_inputs
 from robustmerge.checks.runtimes import version_note
@@ -228,3 +229,20 @@ def test_the_advice_names_the_class_of_a_language_model(tmp_path: Path) -> None:
         tmp_path / "expert", tmp_path / "out", format="full", base=str(tmp_path / "base")
     )
     assert report.usage(Path("out")) == "AutoModelForCausalLM.from_pretrained('out')"
+
+
+@pytest.mark.parametrize("family", experts.FAMILIES)
+def test_embedded_has_fused_experts_and_convolutions(family: str, tmp_path: Path) -> None:
+    make, parameters = experts.FAMILIES[family]
+    linear = ["q_proj", "patch_embed.proj"] if family == "Qwen3-VL-MoE" else ["q_proj"]
+    settings = {"target_modules": linear, "target_parameters": parameters}
+    experts.trained(make, tmp_path / "a", 1, **settings)
+    model: Any = experts.seeded(make)
+    model.save_pretrained(tmp_path / "base")
+    with torch.no_grad():
+        before = model(**experts.batch(family)).logits
+        want = attach(model, tmp_path / "a")(**experts.batch(family)).logits
+        loaded = type(experts.seeded(make)).from_pretrained(export(tmp_path, "embedded"))
+        got = loaded.eval()(**experts.batch(family)).logits
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    assert (want - before).abs().max() > 0.01

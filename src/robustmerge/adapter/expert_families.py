@@ -12,7 +12,7 @@ Source: conversion_mapping.py and the modeling files of transformers 5, ParamWra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 
@@ -57,6 +57,11 @@ class ExpertStorage:
         if self.alternating:
             return slice(number, None, 2)
         return slice(number * (outputs // 2), (number + 1) * (outputs // 2))
+
+    @property
+    def common(self) -> ExpertStorage:
+        """The same experts under the names that most families give the layers of one."""
+        return replace(self, gate=_QWEN.gate, up=_QWEN.up, down=_QWEN.down)
 
     def is_router(self, name: str) -> bool:
         """Decide whether a module is a router that is a parameter where experts are fused."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, ParamWrapper
 from torch import Tensor, nn
 
 from ..adapter import layout
@@ -53,6 +53,12 @@ def adapted_layers(model: PeftModel, adapters: Sequence[str]) -> dict[str, LoraL
 
 def _refuse(layer: LoraLayer, adapters: Sequence[str], name: str) -> None:
     base = layer.get_base_layer()
+    if isinstance(layer, ParamWrapper):
+        raise MergeError(
+            f"an adapter on the parameter {layer.parameter_name}, whose inputs no layer has",
+            where=name,
+            hint="methods without statistics merge parameters and fused experts",
+        )
     pairs = [pair for adapter in adapters if (pair := pair_of(layer, adapter))]
     if any(p.ndim != 2 for pair in pairs for p in pair) or isinstance(base, nn.MultiheadAttention):
         raise MergeError(

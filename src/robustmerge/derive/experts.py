@@ -2,8 +2,9 @@ r"""Updates of experts under other names: fused or one by one, gate and up toget
 
     fused         one parameter of all experts, as PEFT's target_parameters saves it
     experts       one module of every expert: experts.0.gate_up_proj, experts.0.down_proj
-    projections   one module of every layer: experts.0.gate_proj, …, as vLLM, SGLang and
-                  transformers 4 call them
+    projections   one module of every layer: experts.0.gate_proj, …, as vLLM and transformers 4
+                  call them, each family by its own names
+    sglang        the same under one set of names, gate_proj, up_proj and down_proj
 
 Gate and up have the same inputs, so that an update of gate_up_proj is two updates of one A. Two
 updates are one of gate_up_proj, of the sum of the ranks where they differ in A:

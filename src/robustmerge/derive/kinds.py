@@ -157,16 +157,25 @@ WITHOUT_UPDATE = frozenset(
 
 _ROTATES = "multiplies the base's weight by a matrix, which is no sum"
 _DRAWS = "has positions drawn by a generator of random numbers, which is no file"
+_ENTRIES = "changes single entries, whose positions are integers in the file"
 _ROUTES = "weighs its parts by the input, so that no one update is added"
 NO_SUM: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("OFT", "BOFT", "HRA", "ROAD"), _ROTATES),
         **dict.fromkeys(("FOURIERFT", "WAVEFT", "UNILORA"), _DRAWS),
         **dict.fromkeys(("XLORA", "POLY", "LILY"), _ROUTES),
+        **dict.fromkeys(("SHIRA", "SUPERTUNING"), _ENTRIES),
+        "ADAMSS": "changes biases together with weights, which no LoRA does",
+        "FROD": "replaces the base's weight by another one of full rank",
+        "GLORA": "scales and shifts weights, biases and inputs together",
+        "OSF": "trains singular directions of the base, whose first values are in no file",
+        "PEANUT": "puts the base's weight through a network",
+        "PSOFT": "turns singular directions of the base, whose signs are in no file",
+        "SHADOW": "runs a network next to the base",
+        "TINYLORA": "has vectors whose modules follow from the order in the model, in no file",
         "LN_TUNING": "trains norms, whose weights are no matrices",
         "BEFT": "trains biases, which no LoRA changes",
         "TRAINABLE_TOKENS": "trains rows of the embeddings, which no LoRA changes",
-        "SHIRA": "changes single entries, whose positions are integers in the file",
     }
 )
 """Why a kind is not converted."""

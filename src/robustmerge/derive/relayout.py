@@ -88,10 +88,9 @@ def _renamed(adapter: Adapter, target: str, base: Base | None) -> list[NamedUpda
             where=str(adapter.paths.weights[0]),
             hint="merge the adapter as it is",
         )
-    source = "experts"
-    if layers & GATES or "w2" in layers:
-        source = "projections"
-    elif any(update.wrapped and update.expert[0] for update in updates):
+    single = bool(layers & (GATES | {"w2"}))
+    source = "projections" if single else "experts"
+    if any(update.wrapped and update.expert[0] for update in updates):
         source = "fused"
     if source == target:
         raise MergeError(
@@ -100,11 +99,11 @@ def _renamed(adapter: Adapter, target: str, base: Base | None) -> list[NamedUpda
             hint="merge the adapter as it is",
         )
     family = None
-    if "projections" in (source, target):
+    if {"projections", "sglang"} & {source, target}:
         family = _family(adapter, base)
-    if source == "projections":
+    if single:
         assert family is not None
-        updates = join(updates, family)
+        updates = join(updates, family if family.down in layers else family.common)
     changed = LAYOUTS[target](updates, family, str(adapter.paths.weights[0]))
     return sorted(changed, key=lambda update: align.natural_key(update.written))
 
@@ -237,7 +236,19 @@ def _to_projections(
     return separate(updates, family)
 
 
+def _to_sglang(
+    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
+) -> list[NamedUpdate]:
+    assert family is not None
+    return separate(updates, family.common)
+
+
 LAYOUTS: Mapping[str, Change] = MappingProxyType(
-    {"experts": _to_experts, "fused": _to_fused, "projections": _to_projections}
+    {
+        "experts": _to_experts,
+        "fused": _to_fused,
+        "projections": _to_projections,
+        "sglang": _to_sglang,
+    }
 )
 """Layouts of experts; what each makes of updates of single experts, gate and up together."""

@@ -4,10 +4,13 @@ r"""Kinds whose change depends on the base's weight W.
     DoRA              m ∘ (W + s B A) / ‖W + s B A‖ - W   by rows; of full rank
     IA3               W ∘ (l - 1), by rows or columns      of full rank
     HiRA              W ∘ (B A)                            of full rank
+    DEFT              Q (s R - P^T W)                      exact, rank r
 
 PiSSA's B0 A0 is the best approximation of W at rank r, OLoRA's the first r columns of Q times the
 first r rows of R in W = Q R. Either follows from W, and is read where the adapter as it was before
-training is given. A change of full rank is cut to the directions that `--rank` asks for.
+training is given. CorDA's and LoRA-GA's depend on samples, too, so that they do not follow from W.
+DEFT's Q is P and its P cut to what is positive; or both are an orthonormal basis of P's columns.
+A change of full rank is cut to the directions that `--rank` asks for.
 
 Sources: arXiv 2404.02948 (PiSSA), 2406.01775 (OLoRA), 2402.09353 (DoRA), 2205.05638 (IA3), HiRA
 (ICLR 2025); each against PEFT 0.21's layers.
@@ -99,3 +102,22 @@ def ia3(module: KindModule) -> Dense:
 def hira(module: KindModule) -> Dense:
     """Multiply the weight entry by entry with the product."""
     return Dense(module.base() * (module.tensors["hira_B"] @ module.tensors["hira_A"]))
+
+
+@kind(
+    "DEFT",
+    *("deft_P", "deft_R"),
+    needs="weights",
+    settings=("alpha", "decomposition_method", "para", "init_scale", "deft_dropout"),
+)
+def deft(module: KindModule) -> Factors:
+    """Take what P shows of the weight out, and add R in its place."""
+    P = module.tensors["deft_P"]  # [d_out, rank]
+    positive = module.settings.get("decomposition_method", "relu") == "relu"
+    Q = P if positive else torch.linalg.qr(P).Q
+    shown = (P.relu() if positive else Q).T @ module.base()  # [rank, d_in]
+    if module.settings.get("para"):
+        return Factors(shown, -Q)
+    alpha = module.settings.get("alpha")
+    scaling = float(alpha) / P.shape[1] if alpha else 1.0
+    return Factors(scaling * module.tensors["deft_R"] - shown, Q)

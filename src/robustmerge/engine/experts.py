@@ -20,6 +20,12 @@ _SINGLE = re.compile(r"(?P<owner>.+\.experts)\.\d+\.(?P<parameter>[^.]+)")
 _KINDS = {GATE_UP: "together", **dict.fromkeys(GATES, "apart")}
 
 
+def owner_of(name: str) -> str:
+    """Return the module of experts that a module is of, "" where it is none of an expert's."""
+    match = _SINGLE.fullmatch(name)
+    return match["owner"] if match else ""
+
+
 def plan_wrapping(
     names: Sequence[str], adapters: Sequence[Adapter]
 ) -> Mapping[str, WrappedParameter]:

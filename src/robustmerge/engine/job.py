@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,12 @@ from ..adapter.keys import Part
 from ..adapter.reader import Adapter, LoraModule
 from ..adapter.wrapped import WrappedParameter
 from ..depth import Depth, find_depths
-from .experts import plan_wrapping
+from .experts import owner_of, plan_wrapping
 from .recipe import Recipe
 from .values import Parameters
+
+_TOGETHER = 16 << 20
+"""Bytes of updates that are merged at once: 18 experts of 4 adapters of rank 16, of 2048 x 1536."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,58 @@ class ModuleJob:
         return min(sum(self.ranks), *self.shape)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all updates, in float32."""
+        return 4 * sum(self.ranks) * sum(self.shape)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What modules have in common that are computed as one problem."""
+        return self.shape, self.ranks, self.weights, repr(sorted(self.parameters.items()))
+
+    @property
     def tensors(self) -> FactorTensors:
         """Where its factors go in the output."""
         return FactorTensors.of(self.written, self.part, wrapped=self.wrapped, kernel=self.kernel)
+
+
+@dataclass(frozen=True)
+class JobBatch:
+    """Modules that are merged at once: experts of one module, any other module by itself."""
+
+    jobs: tuple[ModuleJob, ...]
+
+    @property
+    def name(self) -> str:
+        """What errors of the whole batch are about."""
+        first, *others = self.jobs
+        return f"{first.name} and {len(others)} more" if others else first.name
+
+    @property
+    def alike(self) -> list[list[int]]:
+        """Numbers of the jobs that are one problem, in the order of the first of each."""
+        kinds: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for number, job in enumerate(self.jobs):
+            kinds[job.kind].append(number)
+        return list(kinds.values())
+
+
+def batches(jobs: Sequence[ModuleJob]) -> list[JobBatch]:
+    """Return the jobs in their order, with experts of a module together, as far as memory allows.
+
+    Experts are small: what a module costs is more than its arithmetic.
+    """
+    made: list[list[ModuleJob]] = []
+    owner, held = "", 0
+    for job in jobs:
+        own = owner_of(job.name)
+        if own and own == owner and held + job.nbytes <= _TOGETHER:
+            made[-1].append(job)
+            held += job.nbytes
+        else:
+            made.append([job])
+            owner, held = own, job.nbytes
+    return [JobBatch(tuple(batch)) for batch in made]
 
 
 def make_jobs(

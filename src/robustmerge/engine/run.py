@@ -1,13 +1,15 @@
 """Carry out a plan: modules in parallel, tensors streamed to disk in a fixed order.
 
-Every module is computed by one thread on its own, so the bytes do not depend on the number of
-workers. Memory: a few modules' factors per worker, whatever the number of modules and adapters.
+Every batch of modules is computed by one thread on its own, so the bytes do not depend on the
+number of workers. Memory: a few modules' factors per worker, whatever the number of modules and
+adapters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +20,7 @@ from ..adapter.reader import Adapter
 from ..adapter.writer import round_to_dtype
 from ..errors import MergeError
 from ..factors import Dense, Factors, Stack, Update, noted
-from ..linalg import concat, fit, norm, rank_for_energy
+from ..linalg import concat, fit_together, norm, rank_for_energy
 from ..scale_rules import Sizes, find_scale_rule
 from ..steps import Measure
 from ..steps.input_metric import InputMetric
@@ -31,7 +33,7 @@ from ..threads import (
     parse_device,
     run_side_by_side,
 )
-from .job import ModuleJob
+from .job import JobBatch, ModuleJob, batches
 from .plan import MergePlan
 
 T = TypeVar("T")
@@ -132,7 +134,8 @@ class MergeRun:
                 job: ModuleJob, before: int = number, of: Measure = measure_merged
             ) -> tuple[str, float]:
                 stack = self._balanced(job, self.stack(job))
-                return job.name, of(self._merged(job, stack, before)[0], stack)
+                update, _ = self._merge([job], [stack], before)[0]
+                return job.name, of(update, stack)
 
             table = dict(self._each(measured, self.plan.jobs, progress))
             self._surveyed_by_steps[number] = table
@@ -171,7 +174,8 @@ class MergeRun:
 
     def _sizes(self, job: ModuleJob) -> Sizes:
         stack = self.stack(job)
-        return measure(self._merge(job, stack)[0], stack, self._metric)
+        update, _ = self._merge([job], [self._balanced(job, stack)])[0]
+        return measure(update, stack, self._metric)
 
     def rank(self, progress: Progress) -> int:
         """Return the output's uniform rank; a rank by energy takes a pass of its own."""
@@ -180,20 +184,26 @@ class MergeRun:
             return planned
         assert energy is not None
 
-        def needed(job: ModuleJob) -> int:
-            return rank_for_energy(self._update(job)[0], energy, job.full_rank)
+        def needed(batch: JobBatch) -> int:
+            pairs = zip(batch.jobs, self._updates(batch), strict=True)
+            return max(rank_for_energy(u, energy, job.full_rank) for job, (u, _, _) in pairs)
 
-        return max(self._each(needed, self.plan.jobs, progress))
+        return max(self._each_batch(needed, progress))
 
     def modules(self, rank: int, progress: Progress) -> Iterator[MergedModule]:
         """Merge every module, in the plan's order and in the type of the output."""
 
-        def merge(job: ModuleJob) -> MergedModule:
-            update, scale, notes = self._update(job)
-            factors, energy = fit(update, rank)
-            return self.stored(MergedModule(job, factors, scale, energy, notes))
+        def merge(batch: JobBatch) -> list[MergedModule]:
+            updates = self._updates(batch)
+            fitted = fit_together([update for update, _, _ in updates], rank)
+            rows = zip(batch.jobs, fitted, updates, strict=True)
+            return [
+                self.stored(MergedModule(job, factors, scale, energy, notes))
+                for job, (factors, energy), (_, scale, notes) in rows
+            ]
 
-        return self._each(merge, self.plan.jobs, progress)
+        for merged in self._each_batch(merge, progress):
+            yield from merged
 
     def stored(self, merged: MergedModule) -> MergedModule:
         """Return a module in the output's type, with a remark on what float16 loses.
@@ -253,10 +263,20 @@ class MergeRun:
             return factors
         return Factors(factors.A.to(self.device), factors.B.to(self.device))
 
-    def _update(self, job: ModuleJob) -> tuple[Update, float, tuple[str, ...]]:
-        """Return a module's merged and scaled update, the factor, and remarks of the method."""
-        stack = self.stack(job)
-        update, notes = self._merge(job, stack)
+    def _updates(self, batch: JobBatch) -> list[tuple[Update, float, tuple[str, ...]]]:
+        """Return the merged and scaled updates, the factors, and remarks of the method."""
+        jobs, stacks = batch.jobs, [self.stack(job) for job in batch.jobs]
+        balanced = [self._balanced(job, stack) for job, stack in zip(jobs, stacks, strict=True)]
+        merged: dict[int, tuple[Update, tuple[str, ...]]] = {}
+        for numbers in batch.alike:
+            results = self._merge([jobs[n] for n in numbers], [balanced[n] for n in numbers])
+            merged |= zip(numbers, results, strict=True)
+        return [self._scaled(job, stacks[n], *merged[n]) for n, job in enumerate(jobs)]
+
+    def _scaled(
+        self, job: ModuleJob, stack: Stack, update: Update, notes: tuple[str, ...]
+    ) -> tuple[Update, float, tuple[str, ...]]:
+        """Return a module's update as large as the recipe says, the factor, and remarks."""
         rule = job.scale
         cancels = rule in self._cancelling
         if not isinstance(rule, str):
@@ -278,14 +298,28 @@ class MergeRun:
             stack = step.balance(stack, job.depth)
         return stack
 
-    def _merge(self, job: ModuleJob, stack: Stack) -> tuple[Update, tuple[str, ...]]:
-        """Balance, merge and calibrate one module, without scaling it."""
-        return self._merged(job, self._balanced(job, stack), len(self.plan.calibrate))
+    def _merge(
+        self, jobs: Sequence[ModuleJob], stacks: Sequence[Stack], steps: int | None = None
+    ) -> list[tuple[Update, tuple[str, ...]]]:
+        """Merge and calibrate modules of one kind, without scaling them.
 
-    def _merged(self, job: ModuleJob, stack: Stack, steps: int) -> tuple[Update, tuple[str, ...]]:
-        """Merge one module's balanced updates, and take the first so many calibrate steps."""
-        result = noted(self.plan.method(stack, **job.parameters, **self._surveyed))
-        update = result.update
+        Args:
+            jobs: The modules.
+            stacks: Their balanced updates.
+            steps: How many calibrate steps are taken, all where not given.
+        """
+        parameters = {**jobs[0].parameters, **self._surveyed}
+        results = map(noted, self.plan.method.together(stacks, **parameters))
+        rows = zip(jobs, stacks, results, strict=True)
+        return [
+            (self._calibrated(job, stack, result.update, steps), result.notes)
+            for job, stack, result in rows
+        ]
+
+    def _calibrated(
+        self, job: ModuleJob, stack: Stack, update: Update, steps: int | None
+    ) -> Update:
+        """Take the first so many calibrate steps."""
         if update.shape != job.shape:
             raise MergeError(
                 f"method {self.plan.method.name} gave an update of shape {list(update.shape)}",
@@ -295,7 +329,12 @@ class MergeRun:
         for number, step in enumerate(self.plan.calibrate[:steps]):
             surveyed = self._surveyed_by_steps.get(number)
             update = step.calibrate(update, stack, job.depth, surveyed)
-        return update, result.notes
+        return update
+
+    def _each_batch(self, work: Callable[[JobBatch], R], progress: Progress) -> Iterator[R]:
+        items = batches(self.plan.jobs)
+        done = list(accumulate(len(batch.jobs) for batch in items))
+        return self._each(work, items, lambda n, _: progress(done[n - 1], done[-1]))
 
     def _each(self, work: Callable[[T], R], items: Iterable[T], progress: Progress) -> Iterator[R]:
         return run_side_by_side(work, list(items), self.workers, progress)

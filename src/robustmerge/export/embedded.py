@@ -13,11 +13,11 @@ from typing import Any
 
 from ..adapter.base import Base
 from ..adapter.config import FILE
-from ..adapter.keys import FACTORS, Part, full_name, lora_name
+from ..adapter.factor_writer import FactorTensors, opened_factors
+from ..adapter.keys import Part, full_name
 from ..adapter.reader import LoraModule
 from ..adapter.settings import plain_lora
 from ..adapter.tensor_ref import TensorRef
-from ..adapter.writer import SafetensorsWriter
 from ..checks.peft_rules import saves, under
 from ..files import write_json
 from .changes import AdapterChanges
@@ -77,23 +77,15 @@ def _write_tensors(
 ) -> None:
     specs = {full_name(name): ref.spec for name, ref in trained.items()}
     for module in modules:
-        specs |= dict(zip(_names(changes, module), plain.specs(module), strict=True))
-    writer = SafetensorsWriter(path, specs)
-    try:
+        tensors = _tensors(changes, module)
+        specs |= tensors.specs(module.shape, plain.rank, plain.dtype(module))
+    with opened_factors(path, specs) as factors:
         for module in modules:
-            pairs = zip(
-                _names(changes, module), plain.factors(changes.adapter, module), strict=True
-            )
-            for name, tensor in pairs:
-                writer.write(name, tensor)
+            factors.write(_tensors(changes, module), plain.factors(changes.adapter, module))
         for name, ref in trained.items():
-            writer.write(full_name(name), ref.read())
-    except BaseException:
-        writer.abandon()
-        raise
-    writer.close()
+            factors.writer.write(full_name(name), ref.read())
 
 
-def _names(changes: AdapterChanges, module: LoraModule) -> tuple[str, str]:
+def _tensors(changes: AdapterChanges, module: LoraModule) -> FactorTensors:
     live = changes.contents.live(module.written)
-    return lora_name(live, module.part), lora_name(live, FACTORS[module.part])
+    return FactorTensors.of(live, module.part, wrapped=module.wrapped, kernel=module.kernel)

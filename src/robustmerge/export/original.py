@@ -30,7 +30,7 @@ from ..families import ORIGINAL
 from ..files import check_inside, read_json, write_json
 from .changes import AdapterChanges
 from .companions import SETTINGS, settings_file
-from .plain import PlainLora
+from .plain import PlainLora, check_linear
 
 WEIGHTS = "adapter_model.bin"
 _BASE = "liuhaotian/llava-v1.5-7b"
@@ -78,13 +78,14 @@ def write_original(
 ) -> None:
     """Fill a folder with the files that the original code loads."""
     modules = tuple(changes.adapter.modules.values())
+    check_linear(modules)
     plain = PlainLora.of(modules)
     names = [layout.written(m.name, layout.LLAVA) for m in modules]
     tensors: dict[str, Tensor] = {}
     for module, name in zip(modules, names, strict=True):
-        factors = plain.factors(changes.adapter, module)
-        for part, tensor, spec in zip((Part.A, Part.B), factors, plain.specs(module), strict=True):
-            tensors[lora_name(name, part)] = tensor.to(DTYPES[spec.dtype])
+        factors, dtype = plain.factors(changes.adapter, module), DTYPES[plain.dtype(module)]
+        tensors[lora_name(name, Part.A)] = factors.A.to(dtype)
+        tensors[lora_name(name, Part.B)] = factors.B.to(dtype)
     _save(tensors, folder / WEIGHTS)
     replaced = {
         full_name(layout.written(name, layout.LLAVA)): ref.read().to(DTYPES[ref.spec.dtype])

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ..adapter.reader import Adapter, LoraModule
-from ..adapter.tensors import TensorSpec
 from ..errors import MergeError, few
+from ..factors import Factors
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,8 @@ class PlainLora:
 
     @classmethod
     def of(cls, modules: Iterable[LoraModule]) -> PlainLora:
-        """Keep the tensors as they are, where one rank and alpha give all scalings.
-
-        Raises:
-            MergeError: a module is no linear layer or embedding.
-        """
+        """Keep the tensors as they are, where one rank and alpha give all scalings."""
         modules = list(modules)
-        if odd := [m.name for m in modules if m.wrapped or m.kernel]:
-            raise MergeError(
-                "fused experts, other parameters and convolutions are not written in this format",
-                where=few(odd),
-                hint="--format full bakes them into the base; PEFT loads the adapter as it is",
-            )
         rank = max(m.rank for m in modules)
         alpha = modules[0].scaling * rank
         same = all(m.rank == rank and m.scaling == alpha / rank for m in modules)
@@ -55,18 +43,29 @@ class PlainLora:
         """The alpha as a settings file has it: whole where it is."""
         return int(self.alpha) if self.alpha == int(self.alpha) else self.alpha
 
-    def specs(self, module: LoraModule) -> tuple[TensorSpec, TensorSpec]:
-        """Return type and shape of A [rank d_in] and B [d_out rank]."""
-        if not self.baked:
-            return module.A.spec, module.B.spec
-        d_out, d_in = module.shape
-        wide = "F64" in (module.A.spec.dtype, module.B.spec.dtype)
-        dtype = "F64" if wide else "F32"
-        return TensorSpec(dtype, (self.rank, d_in)), TensorSpec(dtype, (d_out, self.rank))
+    def dtype(self, module: LoraModule) -> str:
+        """Return the type of a module's factors, by its safetensors name."""
+        A, B = module.A.spec.dtype, module.B.spec.dtype
+        if self.baked or A != B:
+            return "F64" if "F64" in (A, B) else "F32"
+        return A
 
-    def factors(self, adapter: Adapter, module: LoraModule) -> tuple[Tensor, Tensor]:
-        """Return A and B as they are written, in float32 (float64 stays)."""
+    def factors(self, adapter: Adapter, module: LoraModule) -> Factors:
+        """Return A [rank d_in] and B [d_out rank] in float32 (float64 stays)."""
         if not self.baked:
-            return module.A.read(), module.B.read()
-        factors = adapter.factors(module.name).pad(self.rank)
-        return factors.A, factors.B
+            return Factors(module.A.read(), module.B.read())
+        return adapter.factors(module.name).pad(self.rank)
+
+
+def check_linear(modules: Iterable[LoraModule]) -> None:
+    """Check that every module is a linear layer or an embedding.
+
+    Raises:
+        MergeError: a fused expert, another parameter or a convolution.
+    """
+    if odd := [m.name for m in modules if m.wrapped or m.kernel]:
+        raise MergeError(
+            "fused experts, other parameters and convolutions are not written in this format",
+            where=few(odd),
+            hint="--format full bakes them into the base; PEFT loads the adapter as it is",
+        )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from .. import methods
 from ..adapter import align, layout
@@ -22,21 +21,10 @@ from ..engine.run import MergedModule, MergeRun
 from ..engine.values import Parameters
 from ..errors import MergeError
 from ..factors import Factors, Stack
+from .experts import ExpertLayer, PeftLayer
 
-if TYPE_CHECKING:
-
-    class PeftLayer(Protocol):
-        """What a LoRA layer of PEFT keeps of each adapter, by the adapter's name."""
-
-        lora_A: nn.ModuleDict
-        lora_B: nn.ModuleDict
-        lora_embedding_A: nn.ParameterDict
-        lora_embedding_B: nn.ParameterDict
-        scaling: dict[str, float]
-
-else:
-    # From Python 3.12 on, a protocol does not see the attributes that nn.Module keeps in tables.
-    PeftLayer = nn.Module
+Layer = PeftLayer | ExpertLayer
+"""A LoRA layer of PEFT, or an expert of a parameter that PEFT wraps."""
 
 
 class LiveRun(MergeRun):
@@ -45,7 +33,7 @@ class LiveRun(MergeRun):
     The recipe's adapters are names in the model; every layer must have at least one of them.
     """
 
-    def __init__(self, recipe: Recipe, layers: Mapping[str, PeftLayer]) -> None:
+    def __init__(self, recipe: Recipe, layers: Mapping[str, Layer]) -> None:
         """Plan a merge of these layers, named as in the base model.
 
         Raises:
@@ -112,7 +100,7 @@ class LiveRun(MergeRun):
         pairs = self._pairs(self._layers[job.written])
         return reduce(torch.promote_types, [A.dtype for A, _ in pairs])
 
-    def _pairs(self, layer: PeftLayer) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    def _pairs(self, layer: Layer) -> list[tuple[Tensor, Tensor]]:
         return [pair for name in self._adapters if (pair := pair_of(layer, name))]
 
     def stored(self, merged: MergedModule) -> MergedModule:
@@ -136,8 +124,10 @@ class LiveRun(MergeRun):
         return replace(merged, factors=Factors(A, B))
 
 
-def pair_of(layer: PeftLayer, adapter: str) -> tuple[nn.Parameter, nn.Parameter] | None:
+def pair_of(layer: Layer, adapter: str) -> tuple[Tensor, Tensor] | None:
     """Return A and B of an adapter in a layer, None where it has none."""
+    if isinstance(layer, ExpertLayer):
+        return layer.pair(adapter)
     if adapter in layer.lora_A:
         return layer.lora_A[adapter].weight, layer.lora_B[adapter].weight  # type: ignore[return-value]
     if adapter in layer.lora_embedding_A:
@@ -145,15 +135,25 @@ def pair_of(layer: PeftLayer, adapter: str) -> tuple[nn.Parameter, nn.Parameter]
     return None
 
 
+def fill(layer: Layer, adapter: str, factors: Factors) -> None:
+    """Give a layer the factors of an adapter that it has."""
+    if isinstance(layer, ExpertLayer):
+        layer.fill(adapter, factors)
+        return
+    pair = pair_of(layer, adapter) or ()
+    for parameter, value in zip(pair, (factors.A, factors.B), strict=False):
+        parameter.data = value
+
+
 def _job(
-    name: str, layer: PeftLayer, recipe: Recipe, parameters: Parameters, depth: Depth
+    name: str, layer: Layer, recipe: Recipe, parameters: Parameters, depth: Depth
 ) -> ModuleJob:
     pairs = [pair_of(layer, adapter) for adapter in recipe.adapters]
     A, B = next(pair for pair in pairs if pair)
     return ModuleJob(
         name=layout.canonical(name),
         written=name,
-        part=Part.A if layer.lora_A else Part.EMBEDDING_A,
+        part=_part(layer),
         shape=(B.shape[0], A.shape[1]),
         ranks=tuple(pair[0].shape[0] if pair else 0 for pair in pairs),
         weights=recipe.coefficients,
@@ -163,7 +163,11 @@ def _job(
     )
 
 
-def update_of(layer: PeftLayer, adapter: str, module: str) -> Factors | None:
+def _part(layer: Layer) -> Part:
+    return Part.A if isinstance(layer, ExpertLayer) or layer.lora_A else Part.EMBEDDING_A
+
+
+def update_of(layer: Layer, adapter: str, module: str) -> Factors | None:
     """Return an adapter's update in float32 (float64 stays), scaling folded into B.
 
     It is None where the layer has no factors of the adapter.

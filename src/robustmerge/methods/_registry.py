@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
@@ -58,7 +58,7 @@ class Method:
 
     Attributes:
         name: What the user types.
-        function: (stack, *, parameters) -> Factors, Dense, Lifted or Noted.
+        function: (stack, *, parameters) -> Factors, Dense, Lifted or Noted; see `many`.
         paper: Where it comes from, one line.
         checked: What the implementation was compared with.
         gauge_invariant: The result depends on each delta only, not on how it is split in B and A.
@@ -72,10 +72,12 @@ class Method:
         run: For a method that is no function of one module's stack: what carries it out, as
             MODULE:CLASS, a `MergeRun` that is imported when it is needed.
         live_run: The same on a model in memory, where the method can be carried out there.
+        many: The function takes the stacks of many modules of one shape, and returns as many
+            results, each as if the module were alone.
     """
 
     name: str
-    function: Callable[..., Result]
+    function: Callable[..., Any]
     paper: str
     checked: str
     gauge_invariant: Trait
@@ -88,6 +90,7 @@ class Method:
     survey: Callable[..., object] | None
     run: str
     live_run: str
+    many: bool
     parameters: Mapping[str, Parameter] = field(repr=False)
 
     @property
@@ -142,7 +145,13 @@ class Method:
 
     def __call__(self, stack: Stack, **parameters: Any) -> Result:
         """Merge one module."""
-        return self.function(stack, **parameters)
+        return self.together([stack], **parameters)[0]
+
+    def together(self, stacks: Sequence[Stack], **parameters: Any) -> list[Result]:
+        """Merge modules of one shape, ranks and weights."""
+        if self.many:
+            return list(self.function(stacks, **parameters))
+        return [self.function(stack, **parameters) for stack in stacks]
 
 
 _METHODS: dict[str, Method] = {}
@@ -162,6 +171,7 @@ def method(
     survey: Callable[..., object] | None = None,
     run: str = "",
     live_run: str = "",
+    many: bool = False,
 ) -> Callable[[F], F]:
     """Register a function as the merge method `name`.
 
@@ -197,6 +207,7 @@ def method(
             survey=survey,
             run=run,
             live_run=live_run,
+            many=many,
             parameters=parameters,
         )
         return function

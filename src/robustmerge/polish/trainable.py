@@ -118,7 +118,7 @@ def balanced(update: Factors) -> Factors:
 def _pair(layer: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
     pair = pair_of(layer, NAME)  # type: ignore[arg-type]  # a LoraLayer
     assert pair is not None
-    return pair
+    return pair  # type: ignore[return-value]  # of a layer, they are parameters
 
 
 def _fill(pair: tuple[nn.Parameter, nn.Parameter], update: Factors) -> None:

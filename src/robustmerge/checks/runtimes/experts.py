@@ -11,6 +11,7 @@ UNFUSE = (
     "write it with one module per projection: robustmerge convert ADAPTER -o OUT "
     "--layout projections --base MODEL"
 )
+SGLANG_NAMES = UNFUSE.replace("--layout projections", "--layout sglang")
 FUSE = "fuse them: robustmerge convert ADAPTER -o OUT --layout fused --base MODEL"
 _SINGLE = re.compile(rf".+\.experts\.\d+\.({'|'.join(sorted(GATES))})")
 

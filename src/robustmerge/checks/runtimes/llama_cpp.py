@@ -21,6 +21,7 @@ from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
 _RUN = Evidence("run", "llama.cpp of October 2026", "2026-11-28")
 _READ = Evidence("read", "llama.cpp of October 2026", "2026-11-29")
+_GGUF = "robustmerge export ADAPTER -o OUT --format gguf --base MODEL needs no converter"
 _NORM = re.compile(r"(_layernorm|\.norm|_norm)\b")
 
 FAMILIES: Rows = MappingProxyType(
@@ -56,7 +57,7 @@ def experts_are_single(contents: Contents) -> Finding:
     """Check that experts are not fused: the converter stops at those that are."""
     if not (fused := fused_experts(contents)):
         return OK
-    return fails(f"the converter stops at fused experts, such as {fused[0]}", UNFUSE)
+    return fails(f"the converter stops at fused experts, such as {fused[0]}", f"{UNFUSE}; {_GGUF}")
 
 
 def scaling_by_alpha(contents: Contents) -> Finding:
@@ -64,7 +65,7 @@ def scaling_by_alpha(contents: Contents) -> Finding:
     alpha = contents.config.alpha
     if all(is_close(scaling(contents, x), alpha / max(x.rank, 1)) for x in contents.loras):
         return OK
-    return fails("rsLoRA, or alphas by module", REWRITE)
+    return fails("rsLoRA, or alphas by module", f"{REWRITE}; or {_GGUF}")
 
 
 def language_only(contents: Contents) -> Finding:
@@ -119,8 +120,8 @@ def family_is_converted(contents: Contents) -> Finding:
         return OK
     return fails(
         f"{problem}, and it does not{known}",
-        'add it to a copy of config.json, such as "text_config": {"architectures": '
-        '["LlamaForCausalLM"], …}',
+        f"{_GGUF}; or add it to a copy of config.json, such as "
+        '"text_config": {"architectures": ["LlamaForCausalLM"], …}',
     )
 
 

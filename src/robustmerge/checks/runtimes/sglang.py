@@ -6,6 +6,7 @@ or left out without a word.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from types import MappingProxyType
 
@@ -15,11 +16,15 @@ from ..contents import Contents, LoraPair
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
 from ..peft_rules import ALL_LINEAR, entries
+from .experts import SGLANG_NAMES, fused_experts
 from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
 from .support import Evidence, FamilySupport, Rows, evidence, rows_of
 
 _READ = Evidence("read", "SGLang 0.5.23", "2026-11-29")
 _VOCABULARY = ("embed_tokens", "lm_head")
+_PROJECTIONS = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
+_EXPERT = re.compile(r"\.experts\.\d+\.")
+_ROUTERS = ("gate", "router")
 
 
 FAMILIES: Rows = MappingProxyType(
@@ -91,6 +96,25 @@ def fused_layers_are_complete(contents: Contents) -> Finding:
     return OK
 
 
+def experts_land(contents: Contents) -> Finding:
+    """Check the names of experts: by the end of a name it knows what a tensor is of."""
+    if fused := fused_experts(contents):
+        return fails(
+            f"fused experts such as {fused[0]} are left out with a warning ({_READ})", SGLANG_NAMES
+        )
+    single = [x.name for x in contents.loras if _EXPERT.search(x.name)]
+    if odd := [name for name in single if name.rpartition(".")[2] not in _PROJECTIONS]:
+        return fails(f"{odd[0]}: SGLang has no module of that name ({_READ})", SGLANG_NAMES)
+    routers = [x.name for x in contents.loras if _leaf(x) in _ROUTERS]
+    if routers:
+        return fails(
+            f"LoRA on routers, such as {routers[0]}, which SGLang does not take ({_READ})",
+            f"to lose it knowingly: {REWRITE.partition(': ')[2]} "
+            f"--leave-out '*.{routers[0].rpartition('.')[2]}'; or {BAKE}",
+        )
+    return OK
+
+
 def family_declares_lora(contents: Contents) -> Finding:
     """Check the family: some classes do not declare which modules take LoRA, and some are none."""
     names = candidates(contents)
@@ -134,6 +158,7 @@ SGLANG = Runtime(
         "vocabulary": vocabulary_is_listed,
         "modules": language_only,
         "fused layers": fused_layers_are_complete,
+        "experts": experts_land,
         "family": family_declares_lora,
         **SERVER,
     },

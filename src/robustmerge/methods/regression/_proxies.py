@@ -164,8 +164,16 @@ def _rows_of_stream(
 
 def _without_outputs(stack: Stack) -> Stack:
     """Return updates with the same second moments of rows, and as few outputs as they can have."""
-    narrow = tuple(Factors(f.A, Basis.of(f.B).R.clone()) for f in stack.factors)
+    narrow = tuple(Factors(f.A, _root(f.B)) for f in stack.factors)
     return replace(stack, factors=narrow)
+
+
+def _root(B: Float[Tensor, "d_out rank"]) -> Float[Tensor, "rank rank"]:
+    """Return R with R^T R = B^T B."""
+    gram = B.double().T @ B.double()
+    L, V = torch.linalg.eigh(gram)
+    root: Tensor = L.clamp_min(0).sqrt()[:, None] * V.T
+    return root
 
 
 def _rows_of(updates: Sequence[Factors]) -> Float[Tensor, "rows d_in"]:

@@ -36,7 +36,7 @@ Source: own; docs/ours.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from statistics import fmean
@@ -68,9 +68,10 @@ _PAIR = 1 / 6
     checked="the dense normal equations",
     gauge_invariant=When("start", "unknown"),
     survey=survey,
+    many=True,
 )
 def drift(
-    stack: Stack,
+    stacks: Sequence[Stack],
     *,
     crosstalk: Annotated[float, Interval(gt=0, le=1)] = 0.3,
     ridge: Annotated[float, Interval(gt=0)] = 0.1,
@@ -82,11 +83,11 @@ def drift(
     start: AssumedStart = "auto",
     cut: Cut = "objective",
     surveyed: ModelSurvey | None = None,
-) -> Result:
+) -> list[Result]:
     """Merge by two-sided least squares on drift.
 
     Args:
-        stack: The module's updates.
+        stacks: The updates of each module.
         crosstalk: What an error counts in output directions that the task does not write.
         ridge: Weight of inputs that no drift shows, next to 1 for those it shows.
         own: Weight of the update's own rows among the inputs, where A has a start of its own.
@@ -100,16 +101,21 @@ def drift(
         cut: At a lower rank, the least objective or the most energy.
         surveyed: The first pass over all modules.
     """
-    check_surveyed(stack, surveyed, True, "drift")
+    check_surveyed(stacks[0], surveyed, True, "drift")
     assert surveyed is not None
     settings = {"crosstalk": crosstalk, "ridge": ridge, "own": own, "proxy": proxy}
     settings |= {"equalize": equalize, "caution": caution}
-    problem = pose_problem(stack, surveyed, settings)
-    if problem is None:
-        return Noted(concat(stack), _remarks(surveyed.starts))
-    X = problem.measure.minimum(problem.wanted)
-    merged = Lifted(problem.B, X, problem.A, problem.measure if cut == "objective" else None)
-    return Noted(merged, _remarks(surveyed.starts))
+    posed = [pose_problem(stack, surveyed, settings) for stack in stacks]
+    remarks, problems = _remarks(surveyed.starts), [problem for problem in posed if problem]
+    if not problems:
+        return [Noted(concat(stack), remarks) for stack in stacks]
+    wanted = torch.stack([problem.wanted for problem in problems])
+    X = Quadratic.stack([problem.measure for problem in problems]).minimum(wanted)
+    by_energy = cut == "energy"
+    return [
+        Noted(Lifted(problem.B, M, problem.A, None if by_energy else problem.measure), remarks)
+        for problem, M in zip(problems, X, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -175,14 +181,15 @@ def _size(starts: Starts, tasks: int, caution: float) -> float:
     return float(caution**guessed) if tasks > _FEW else 1.0
 
 
-def _directions(inside: list[Factors]) -> Float[Tensor, "task p r"]:
+def _directions(inside: Sequence[Factors]) -> Float[Tensor, "task p r"]:
     """Return each update's output directions, padded with zeros."""
+    width = max(f.rank for f in inside)
     directions = []
     for f in inside:
         R = torch.linalg.qr(f.A.T, mode="r").R
-        directions.append(compact_svd(f.B @ R.T)[0])
-    width = max(U.shape[1] for U in directions)
-    return torch.stack([torch.nn.functional.pad(U, (0, width - U.shape[1])) for U in directions])
+        U = compact_svd(f.B @ R.T)[0]
+        directions.append(torch.nn.functional.pad(U, (0, width - U.shape[1])))
+    return torch.stack(directions)
 
 
 def _remarks(starts: Starts) -> tuple[str, ...]:
