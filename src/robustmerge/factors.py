@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,8 @@ from torch import Tensor
 from .basis import Basis
 from .errors import MergeError
 from .quadratic import Quadratic
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,15 @@ class Stack:
         text = "/".join(map(str, (seed, self.module, *path)))
         digest = hashlib.sha256(text.encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@runtime_checkable
+class EachModule(Protocol):
+    """A pass over all modules of a model."""
+
+    def __call__(self, work: Callable[[Stack], R], /) -> Iterator[R]:
+        """Apply a function to every module, side by side; yield results in the modules' order."""
+        ...
 
 
 def weighted_sum(tensors: Sequence[Tensor], by: Sequence[float | Tensor]) -> Tensor:

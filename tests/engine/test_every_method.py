@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,7 +16,11 @@ from safetensors.torch import load_file
 import robustmerge
 from factories.adapters import adapter, deltas
 from robustmerge import methods
-from robustmerge.factors import Dense, Noted, Stack
+from robustmerge.engine.plan import make_plan
+from robustmerge.engine.recipe import Recipe
+from robustmerge.engine.run import MergeRun
+from robustmerge.factors import Dense, EachModule, Noted, Stack
+from robustmerge.threads import silent
 
 METHODS = [pytest.param(m, id=m.name) for m in methods.every() if not m.needs]
 WEIGHTS = "adapter_model.safetensors"
@@ -42,6 +49,44 @@ def test_any_number_of_workers_gives_the_same_bytes(
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "3" / file).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ties", {"flavor": "paper", "space": "delta"}),
+        ("pcb", {"scope": "model", "space": "delta"}),
+        ("pcb", {"scope": "model", "space": "factor"}),
+        ("metagpt", {"scope": "model"}),
+    ],
+)
+def test_first_passes_do_not_depend_on_workers(
+    name: str, settings: dict[str, Any], folders: list[str], tmp_path: Path
+) -> None:
+    for workers in (1, 3):
+        robustmerge.merge(
+            folders, tmp_path / str(workers), method=name, workers=workers, **settings
+        )
+    for file in (WEIGHTS, "merge.json"):
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "3" / file).read_bytes()
+
+
+def test_a_first_pass_takes_modules_side_by_side_and_in_order(folders: list[str]) -> None:
+    both = Barrier(2)
+    plan = make_plan(Recipe(tuple(folders), method="metagpt"))
+    names: list[str] = []
+
+    def survey(each: EachModule, parameters: Sequence[object]) -> None:
+        def wait(stack: Stack) -> str:
+            both.wait(timeout=20)  # for a module on another thread
+            return stack.module
+
+        names.extend(each(wait))
+
+    plan = replace(plan, method=replace(plan.method, survey=survey))
+    MergeRun(plan, workers=2).survey(silent)
+    assert names == [job.name for job in plan.jobs]
+    plan.close()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_files_give_what_the_method_gives(
     method: methods.Method, folders: list[str], tmp_path: Path
@@ -62,7 +107,7 @@ def test_files_give_what_the_method_gives(
     settings = method.configure({})
     surveyed: dict[str, Any] = {}
     if method.survey is not None:
-        survey_result = method.survey(lambda: iter(stacks), [settings] * len(stacks))
+        survey_result = method.survey(lambda work: map(work, stacks), [settings] * len(stacks))
         surveyed = {} if survey_result is None else {"surveyed": survey_result}
     merged = deltas(tmp_path / "out")
     for stack, line in zip(stacks, report.modules, strict=True):

@@ -14,7 +14,7 @@ from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Lifted, Stack, noted
 from robustmerge.linalg import fit
-from robustmerge.methods.regression._starts import Starts, drifts, expected_drift
+from robustmerge.methods.regression._starts import Starts, StartSums, drifts, expected_drift
 
 DRIFT = methods.get("drift")
 D_IN, D_OUT = 40, 14
@@ -45,7 +45,7 @@ def adapters(
 def merge(stacks: list[Stack], **settings: Any) -> dict[str, Lifted]:
     parameters = DRIFT.configure(settings)
     assert DRIFT.survey is not None
-    surveyed = DRIFT.survey(lambda: iter(stacks), [parameters] * len(stacks))
+    surveyed = DRIFT.survey(lambda work: map(work, stacks), [parameters] * len(stacks))
     merged = {}
     for stack in stacks:
         update = noted(DRIFT(stack, **parameters, surveyed=surveyed)).update
@@ -125,7 +125,7 @@ def test_the_expected_drift_is_finite(size: float) -> None:
 
 
 def kinds(stacks: list[Stack]) -> tuple[str, ...]:
-    return Starts.of(stacks).kinds
+    return Starts.of(map(StartSums.of, stacks)).kinds
 
 
 def test_starts_are_told_apart() -> None:
@@ -135,13 +135,13 @@ def test_starts_are_told_apart() -> None:
         Stack.of([*first.factors[:2], *second.factors[1:]], module=first.module)
         for first, second in zip(adapters(), adapters(shared=False), strict=True)
     ]
-    assert Starts.of(mixed).groups == (0, 0, 2, 3)
+    assert Starts.of(map(StartSums.of, mixed)).groups == (0, 0, 2, 3)
     assert kinds(mixed) == ("shared", "shared", "independent", "independent")
 
 
 def test_only_the_mean_of_those_of_one_start_is_taken_off() -> None:
     stack = Stack.of([*adapters()[0].factors[:2], *adapters(shared=False)[0].factors[1:]])
-    moved = drifts(stack, Starts.of([stack]))
+    moved = drifts(stack, Starts.of([StartSums.of(stack)]))
     A = stack.A
     torch.testing.assert_close(moved[0], A[0] - A[:2].mean(0))
     torch.testing.assert_close(moved[2], expected_drift(A[2]))
@@ -158,7 +158,7 @@ def test_an_a_in_other_coordinates_is_detected_and_said() -> None:
     assert kinds(stacks) == ("shared", "unknown", "shared")
     parameters = DRIFT.configure({})
     assert DRIFT.survey is not None
-    surveyed = DRIFT.survey(lambda: iter(stacks), [parameters] * 3)
+    surveyed = DRIFT.survey(lambda work: map(work, stacks), [parameters] * 3)
     (remark,) = noted(DRIFT(stacks[0], **parameters, surveyed=surveyed)).notes
     assert "2 share their start" in remark
     assert "singular value decomposition" in remark
@@ -230,7 +230,7 @@ def test_two_count_a_sixth_of_the_crosstalk() -> None:
     stacks = few(adapters(), 2)
     parameters = DRIFT.configure({"crosstalk": 0.3})
     assert DRIFT.survey is not None
-    surveyed = DRIFT.survey(lambda: iter(stacks), [parameters] * 3)
+    surveyed = DRIFT.survey(lambda work: map(work, stacks), [parameters] * 3)
     update = noted(DRIFT(stacks[0], **parameters, surveyed=surveyed)).update
     assert isinstance(update, Lifted)
     assert update.measure is not None
@@ -248,6 +248,6 @@ def test_settings_of_the_first_pass_are_the_same_everywhere() -> None:
     assert DRIFT.survey is not None
     settings = [DRIFT.configure({}), DRIFT.configure({"pool": False}), DRIFT.configure({})]
     with pytest.raises(MergeError, match="whole adapters"):
-        DRIFT.survey(lambda: iter(adapters()), settings)
+        DRIFT.survey(lambda work: map(work, adapters()), settings)
     with pytest.raises(MergeError, match="whole model"):
         DRIFT(adapters()[0], **DRIFT.configure({}))

@@ -202,7 +202,9 @@ def test_no_delta_is_held_but_the_merged_one(
     method = methods.get(name)
     parameters = method.configure({"space": "delta", **settings})
     with Allocations(max(len(inputs) * (1 << 12) * 8, 8 << 16)) as seen:
-        result = method.survey(lambda: iter([inputs]), [parameters]) if method.survey else None
+        result = (
+            method.survey(lambda work: map(work, [inputs]), [parameters]) if method.survey else None
+        )
         merged = method(inputs, **parameters, **({"surveyed": result} if result else {}))
     assert isinstance(merged, Dense)
     assert set(seen.large) == {merged.delta.data_ptr()}

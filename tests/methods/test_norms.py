@@ -44,7 +44,9 @@ def test_the_whole_model_is_one_vector(name: str) -> None:
     second = random_stack(12, 9, (1, 0, 5), seed=1)
     survey = methods.get(name).survey
     assert survey is not None
-    surveyed = survey(lambda: iter([first, second]), [{"scope": "model"}, {"scope": "module"}])
+    surveyed = survey(
+        lambda work: map(work, [first, second]), [{"scope": "model"}, {"scope": "module"}]
+    )
     pairs = zip(first.factors, second.factors, strict=True)
     norms = [torch.cat([f.dense().flatten() for f in pair]).norm() for pair in pairs]
     for stack in (first, second):
@@ -58,7 +60,7 @@ def test_the_whole_model_must_have_been_seen(name: str) -> None:
         methods.get(name)(random_stack())
     survey = methods.get(name).survey
     assert survey is not None
-    assert survey(lambda: iter([random_stack()]), [{"scope": "module"}]) is None
+    assert survey(lambda work: map(work, [random_stack()]), [{"scope": "module"}]) is None
 
 
 def test_worked_numbers() -> None:

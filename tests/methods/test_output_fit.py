@@ -93,7 +93,7 @@ def test_one_model_wide_coefficient_fits_all_modules_together() -> None:
     data = [with_data(s, X) for s, X in zip(stacks, inputs, strict=True)]
     method, settings = get("output-fit"), get("output-fit").configure({"scope": "model"})
     assert method.survey is not None
-    surveyed = method.survey(lambda: iter(data), [settings, settings])
+    surveyed = method.survey(lambda work: map(work, data), [settings, settings])
     parts = []
     for t in (0, 1):
         of = [

@@ -27,7 +27,7 @@ def merged(stacks: Sequence[Stack], **settings: Any) -> list[Factors | Dense]:
     """Return all modules of a model, merged as the engine does it."""
     parameters = PCB.configure(settings)
     assert PCB.survey is not None
-    result = PCB.survey(lambda: iter(stacks), [parameters] * len(stacks))
+    result = PCB.survey(lambda work: map(work, stacks), [parameters] * len(stacks))
     surveyed = {} if result is None else {"surveyed": result}
     return [PCB(s, **parameters, **surveyed) for s in stacks]  # type: ignore[misc]
 

@@ -25,7 +25,7 @@ def merged(stacks: Sequence[Stack], **settings: Any) -> list[Factors | Dense]:
     """Return all modules of a model, merged as the engine does it."""
     parameters = TIES.configure(settings)
     assert TIES.survey is not None
-    actual = TIES.survey(lambda: iter(stacks), [parameters] * len(stacks))
+    actual = TIES.survey(lambda work: map(work, stacks), [parameters] * len(stacks))
     surveyed = {} if actual is None else {"surveyed": actual}
     return [TIES(s, **parameters, **surveyed) for s in stacks]  # type: ignore[misc]
 
@@ -247,7 +247,10 @@ def test_what_the_paper_does_not_know_is_refused_before_the_whole_model_is_read(
 
     assert TIES.survey is not None
     with pytest.raises(MergeError, match="knows no weights"):
-        TIES.survey(stacks, [TIES.configure({"flavor": "paper", "space": "delta"})])
+        TIES.survey(
+            lambda work: map(work, stacks()),
+            [TIES.configure({"flavor": "paper", "space": "delta"})],
+        )
 
 
 def test_the_paper_without_the_whole_model_is_refused() -> None:
@@ -263,10 +266,10 @@ def test_the_paper_with_other_parameters_for_some_modules_is_refused(other: dict
     assert TIES.survey is not None
     for parameters in ([first, second], [second, first]):
         with pytest.raises(MergeError, match="looks at the whole model, but"):
-            TIES.survey(lambda: iter([stack(), stack()]), parameters)
+            TIES.survey(lambda work: map(work, [stack(), stack()]), parameters)
 
 
 def test_other_flavors_may_differ_between_modules() -> None:
     parameters = [TIES.configure({"density": d}) for d in (0.2, 0.3)]
     assert TIES.survey is not None
-    assert TIES.survey(lambda: iter([stack(), stack()]), parameters) is None
+    assert TIES.survey(lambda work: map(work, [stack(), stack()]), parameters) is None

@@ -59,14 +59,14 @@ def updates(stack: Stack) -> dict[str, Update]:
 @pytest.mark.parametrize("kind", ["sum", "core", "outside"])
 def test_the_factor_is_the_best_of_its_definition(kind: str, stack: Stack) -> None:
     update = updates(stack)[kind]
-    metric = InputMetric.of(lambda: iter([stack]))
+    metric = InputMetric.of(lambda work: map(work, [stack]))
     factor = measure(update, stack, metric).factor("metric")
     assert factor == pytest.approx(best_factor(update.dense().double(), stack))
 
 
 def test_what_the_adapters_do_not_want_is_norm_matched(stack: Stack) -> None:
     update = concat(stack).scaled(-1.0)
-    metric = InputMetric.of(lambda: iter([stack]))
+    metric = InputMetric.of(lambda work: map(work, [stack]))
     sizes = measure(update, stack, metric)
     assert sizes.factor("metric") == sizes.factor("norm-matched") > 0
 

@@ -19,7 +19,7 @@ from ..adapter.precision import fit_float16
 from ..adapter.reader import Adapter
 from ..adapter.writer import round_to_dtype
 from ..errors import MergeError
-from ..factors import Dense, Factors, Stack, Update, noted
+from ..factors import Dense, EachModule, Factors, Stack, Update, noted
 from ..linalg import concat, fit_together, norm, rank_for_energy
 from ..scale_rules import Sizes, find_scale_rule
 from ..steps import Measure
@@ -114,13 +114,8 @@ class MergeRun:
         if survey is None:
             return
         parameters = [dict(job.parameters) for job in self.plan.jobs]
-
-        def stacks() -> Iterator[Stack]:
-            stacks = self._stacks(progress)
-            return (self._balanced(job, s) for job, s in zip(self.plan.jobs, stacks, strict=True))
-
         with limit_threads():
-            result = survey(stacks, parameters)
+            result = survey(self._pass(progress, balanced=True), parameters)
         hand_back_freed_memory()
         if result is not None:
             self._surveyed = {"surveyed": result}
@@ -144,14 +139,20 @@ class MergeRun:
         rules = {job.scale for job in self.plan.jobs if isinstance(job.scale, str)}
         if any(find_scale_rule(rule).of_inputs for rule in rules):
             with limit_threads():
-                self._metric = InputMetric.of(lambda: self._stacks(progress))
+                self._metric = InputMetric.of(self._pass(progress, balanced=False))
             hand_back_freed_memory()
 
-    def _stacks(self, progress: Progress) -> Iterator[Stack]:
-        """Read all modules' updates, one after another."""
-        for done, job in enumerate(self.plan.jobs, 1):
-            yield self.stack(job)
-            progress(done, len(self.plan.jobs))
+    def _pass(self, progress: Progress, *, balanced: bool) -> EachModule:
+        """Return a pass over all modules' updates, as the method sees them or as they are."""
+
+        def each(work: Callable[[Stack], R]) -> Iterator[R]:
+            def on(job: ModuleJob) -> R:
+                stack = self.stack(job)
+                return work(self._balanced(job, stack) if balanced else stack)
+
+            return self._each(on, self.plan.jobs, progress)
+
+        return each
 
     def _survey_sizes(self, progress: Progress) -> None:
         jobs = [job for job in self.plan.jobs if isinstance(job.scale, str)]

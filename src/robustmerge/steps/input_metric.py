@@ -13,11 +13,10 @@ updates O(d_out d_in R).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import methods
-from ..factors import Dense, Lifted, Stack, Update
+from ..factors import Dense, EachModule, Lifted, Stack, Update
 from ..methods.regression._proxies import ModelSurvey, survey
 from ..methods.regression.drift import pose_problem
 
@@ -33,13 +32,13 @@ class InputMetric:
     surveyed: ModelSurvey
 
     @classmethod
-    def of(cls, stacks: Callable[[], Iterator[Stack]]) -> InputMetric:
+    def of(cls, each: EachModule) -> InputMetric:
         """Take the first pass.
 
         Args:
-            stacks: Returns the adapters' updates, not balanced, module by module.
+            each: A pass over the adapters' updates, not balanced.
         """
-        return cls(survey(stacks, [methods.get("drift").configure({})]))
+        return cls(survey(each, [methods.get("drift").configure({})]))
 
     def sizes(self, update: Update, stack: Stack) -> tuple[float, float]:
         """Return `wanted` and `answered` of one module's merged update."""

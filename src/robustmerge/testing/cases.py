@@ -46,7 +46,7 @@ class MethodCase:
         stack = self._with_data(stack)
         surveyed = {}
         if self.method.survey is not None:
-            statistic = self.method.survey(lambda: iter([stack]), [settings])
+            statistic = self.method.survey(lambda work: map(work, [stack]), [settings])
             surveyed = {} if statistic is None else {"surveyed": statistic}
         update = noted(self.method(stack, **settings, **surveyed)).update
         if isinstance(update, Factors):

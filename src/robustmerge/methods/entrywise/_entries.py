@@ -33,7 +33,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, reduce
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -43,11 +43,13 @@ from ...basis import Basis
 from ...factors import Dense, Factors, Stack, Update
 from ...linalg import compact_svd, core, numerical_rank
 from .._registry import When
-from ._select import Vectors
+from ._select import EachPart, Vectors
 
 Space = Literal["factor", "delta", "core", "core-paper", "knots"]
 GAUGE_INVARIANT = When("space", "delta", "core", "knots")
 """The spaces whose vectors depend on the deltas only."""
+
+R = TypeVar("R")
 
 _BAND = 1 << 17
 """Entries of one adapter in a block: 512 KB in float32, which fits a processor's cache."""
@@ -77,6 +79,8 @@ class Blocks:
 
     Attributes:
         passes: Makes a fresh iterator.
+        modules: Where the vector runs through several modules: applies a function to the blocks of
+            each, side by side, and yields results in order.
         sample: Makes a block of entries at random positions, the same for every adapter; None where
             that costs as much as a pass.
         length: How many entries each adapter has; 0 where that is not known without a pass.
@@ -85,10 +89,15 @@ class Blocks:
     passes: Callable[[], Iterator[EntryBlock]]
     sample: Callable[[], EntryBlock] | None = None
     length: int = 0
+    modules: EachPart[EntryBlock] | None = None
 
     def __call__(self) -> Iterator[EntryBlock]:
         """Take a pass."""
         return self.passes()
+
+    def each(self, work: Callable[[Iterator[EntryBlock]], R]) -> Iterator[R]:
+        """Apply a function to the blocks of each module; most vectors are of one."""
+        return self.modules(work) if self.modules else iter((work(self()),))
 
 
 Rule = Callable[[EntryBlock], Tensor]
@@ -190,7 +199,11 @@ def vectors(blocks: Blocks, of: Callable[[EntryBlock], Tensor]) -> Vectors:
 
     make = blocks.sample
     sample = None if make is None else lambda: flat(make())
-    return Vectors(lambda: map(flat, blocks()), sample, blocks.length)
+
+    def modules(work: Callable[[Iterator[list[Tensor]]], R]) -> Iterator[R]:
+        return blocks.each(lambda own: work(map(flat, own)))
+
+    return Vectors(lambda: map(flat, blocks()), sample, blocks.length, modules)
 
 
 def _factors(stack: Stack, folded: bool) -> EntrySpace:

@@ -11,8 +11,9 @@ matter, and a vector may well run through all modules of a model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +21,18 @@ from torch import Tensor
 
 from .._partition import as_integers, entries_at, integers
 from ._bracket import NUMPY, Passes, select_between
+
+R = TypeVar("R")
+P_co = TypeVar("P_co", covariant=True)
+
+
+@runtime_checkable
+class EachPart(Protocol[P_co]):
+    """A pass over a vector that has a part in each of several modules."""
+
+    def __call__(self, work: Callable[[Iterator[P_co]], R], /) -> Iterator[R]:
+        """Apply a function to the pieces of every part; yield results in the parts' order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,19 +44,30 @@ class Vectors:
         sample: Makes entries at random positions of each vector, where those are to be had for
             less than a pass.
         length: Entries of each vector, where there is a sample.
+        modules: Where the vectors run through several modules: applies a function to the pieces of
+            each, side by side, and yields results in order.
     """
 
     passes: Passes
     sample: Callable[[], Sequence[Tensor]] | None = None
     length: int = 0
+    modules: EachPart[Sequence[Tensor]] | None = None
 
     def __call__(self) -> Iterator[Sequence[Tensor]]:
         """Take a pass."""
         return self.passes()
 
+    def each(self, work: Callable[[Iterator[Sequence[Tensor]]], R]) -> Iterator[R]:
+        """Apply a function to the pieces of each module; most vectors are of one."""
+        return self.modules(work) if self.modules else iter((work(self()),))
+
 
 Positions = Callable[[int], Sequence[int]]
 """From a vector's length to positions in it, sorted ascending and counted from 0."""
+
+Counts = Int[Tensor, " digit"]
+_Alike = Callable[[Sequence[Tensor]], list[Tensor]]
+"""From pieces to their bits, as integers of one size."""
 
 _DIGIT = 16  # bits
 _HALF = 1 << (_DIGIT - 1)
@@ -69,7 +93,7 @@ def select(vectors: Vectors, positions: Positions) -> Float[Tensor, "task statis
     if first[0].is_cpu and not more:
         values = [_entries_at(x, positions) for x in first]
     else:
-        values = _by_sample(vectors, positions) or _search(vectors, positions)
+        values = _by_sample(vectors, positions) or _search(vectors, positions, first[0].dtype)
     width = len(positions(1))
     filled = [v + [math.inf] * (width - len(v)) for v in values]
     return torch.tensor(filled, dtype=first[0].dtype, device=first[0].device)
@@ -94,22 +118,19 @@ def _by_sample(vectors: Vectors, positions: Positions) -> list[list[float]] | No
     return select_between(vectors.passes, sample, [p for p in positions(n) if p < n], n)
 
 
-def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
-    dtype = _peek(vectors)[0][0].dtype
+def _search(vectors: Vectors, positions: Positions, dtype: torch.dtype) -> list[list[float]]:
     size = torch.finfo(dtype).bits
 
-    def alike() -> Iterator[list[Tensor]]:
-        for pieces in vectors():
-            yield [piece.to(dtype) for piece in pieces]
+    def alike(pieces: Sequence[Tensor]) -> list[Tensor]:
+        return [as_integers(piece.to(dtype)) for piece in pieces]
 
-    leading = _leading(alike, size - _DIGIT)
+    leading = _add_up(vectors.each(lambda own: _leading(map(alike, own), size - _DIGIT)))
     targets = []
     for t, counts in enumerate(leading):
         n = int(counts.sum())
         targets += [_lead(_Target(t, 0, p), counts) for p in positions(n) if p < n]
     for shift in range(size - 2 * _DIGIT, -1, -_DIGIT):
-        following = _following(alike, shift, targets)
-        targets = [_follow(g, following[g.t, g.known]) for g in targets]
+        targets = _follow_all(vectors, alike, shift, targets)
     values = torch.tensor([g.known for g in targets], dtype=integers(dtype)).view(dtype).tolist()
     statistics: list[list[float]] = [[] for _ in leading]
     for target, value in zip(targets, values, strict=True):
@@ -117,28 +138,39 @@ def _search(vectors: Vectors, positions: Positions) -> list[list[float]]:
     return statistics
 
 
-def _leading(vectors: Passes, shift: int) -> list[Int[Tensor, " digit"]]:
+def _follow_all(
+    vectors: Vectors, alike: _Alike, shift: int, targets: Sequence[_Target]
+) -> list[_Target]:
+    """Return the targets with one more digit known, by a pass."""
+    pairs = list(dict.fromkeys((g.t, g.known) for g in targets))
+    counted = _add_up(vectors.each(lambda own: _following(map(alike, own), shift, pairs)))
+    following = dict(zip(pairs, counted, strict=True))
+    return [_follow(g, following[g.t, g.known]) for g in targets]
+
+
+def _add_up(counted: Iterable[list[Counts]]) -> list[Counts]:
+    """Add counts of several pieces or modules up."""
+    total: list[Tensor] = []
+    for counts in counted:
+        total = [a + b for a, b in zip(total, counts, strict=True)] if total else counts
+    return total
+
+
+def _leading(blocks: Iterable[list[Tensor]], shift: int) -> list[Counts]:
     """Count each leading digit in each vector; the lowest, -32768, comes first."""
-    counted: list[Tensor] = []
-    for pieces in vectors():
-        counts = [_count((as_integers(piece) >> shift).int() + _HALF) for piece in pieces]
-        counted = [a + b for a, b in zip(counted, counts, strict=True)] if counted else counts
-    return counted
+    return _add_up([_count((bits >> shift).int() + _HALF) for bits in block] for block in blocks)
 
 
 def _following(
-    vectors: Passes, shift: int, targets: Sequence[_Target]
-) -> dict[tuple[int, int], Int[Tensor, " digit"]]:
-    """Count each digit that follows the known bits of each target."""
-    counted: dict[tuple[int, int], Tensor] = {}
-    pairs = {(g.t, g.known) for g in targets}
-    for pieces in vectors():
-        for t, known in pairs:
-            bits = as_integers(pieces[t])
-            rest = bits[(bits >> (shift + _DIGIT)) == known] >> shift
-            counts = _count(rest & (2 * _HALF - 1))  # of the 16 bits after the known ones
-            counted[t, known] = counted[t, known] + counts if (t, known) in counted else counts
-    return counted
+    blocks: Iterable[list[Tensor]], shift: int, pairs: Sequence[tuple[int, int]]
+) -> list[Counts]:
+    """Count each digit that follows known bits of a vector, for each pair of vector and bits."""
+
+    def counts(bits: Int[Tensor, " n"], known: int) -> Counts:
+        rest = bits[(bits >> (shift + _DIGIT)) == known] >> shift
+        return _count(rest & (2 * _HALF - 1))  # of the 16 bits after the known ones
+
+    return _add_up([counts(block[t], known) for t, known in pairs] for block in blocks)
 
 
 def _lead(target: _Target, counts: Int[Tensor, " digit"]) -> _Target:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from ...errors import MergeError
-from ...factors import Stack
+from ...factors import EachModule, Stack
 from ._entries import Blocks, EntryBlock, part_names, view_of
 
-Stacks = Callable[[], Iterator[Stack]]
+R = TypeVar("R")
 S = TypeVar("S")
 
 
@@ -19,7 +19,7 @@ def make_survey(
     value: str,
     statistic: Callable[[Blocks, Mapping[str, Any]], S],
     check: Callable[[Stack, Mapping[str, Any]], None] = lambda stack, settings: None,
-) -> Callable[[Stacks, Sequence[Mapping[str, Any]]], dict[str, S] | None]:
+) -> Callable[[EachModule, Sequence[Mapping[str, Any]]], dict[str, S] | None]:
     """Make the first pass of a method that, with `name` = `value`, looks at the whole model.
 
     It takes a statistic of each vector, which runs through all modules. In factor space the A
@@ -33,19 +33,24 @@ def make_survey(
         check: Refuses a module that cannot be merged by the parameters.
     """
 
-    def survey(stacks: Stacks, parameters: Sequence[Mapping[str, Any]]) -> dict[str, S] | None:
+    def survey(each: EachModule, parameters: Sequence[Mapping[str, Any]]) -> dict[str, S] | None:
         if all(settings[name] != value for settings in parameters):
             return None
         first = parameters[0]
         _check_equal(parameters, f"{name}={value}")
 
-        def chain(part: int) -> Iterator[EntryBlock]:
-            for stack in stacks():
+        def blocks(part: int) -> Blocks:
+            def of(stack: Stack) -> Iterator[EntryBlock]:
                 check(stack, first)
-                yield from view_of(stack, first["space"], folded=True).entries[part].blocks()
+                return view_of(stack, first["space"], folded=True).entries[part].blocks()
+
+            def modules(work: Callable[[Iterator[EntryBlock]], R]) -> Iterator[R]:
+                return each(lambda stack: work(of(stack)))
+
+            return Blocks(lambda: chain.from_iterable(each(of)), modules=modules)
 
         names = part_names(first["space"])
-        return {of: statistic(Blocks(partial(chain, part)), first) for part, of in enumerate(names)}
+        return {name: statistic(blocks(part), first) for part, name in enumerate(names)}
 
     return survey
 

@@ -30,7 +30,7 @@ mergekit, merge_methods/generalized_task_arithmetic.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ from torch import Tensor
 from ...errors import MergeError
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._entries import GAUGE_INVARIANT, Blocks, Entries, Rule, Space, merge_entries
+from ._entries import GAUGE_INVARIANT, Blocks, Entries, EntryBlock, Rule, Space, merge_entries
 from ._signs import Elect, majority, merge_agreeing
 from ._survey import check_surveyed, make_survey
 from ._trim import floors, trim
@@ -66,9 +66,12 @@ def _check(stack: Stack, settings: Mapping[str, Any]) -> None:
 
 def _thresholds(blocks: Blocks, settings: Mapping[str, Any]) -> Thresholds:
     floor = floors(blocks, settings["density"], extra=1)
-    signs = (majority(trim(block.x, floor)) for block in blocks())
-    balance = sum(sign.sum(dtype=torch.float64).item() for sign in signs)
-    return floor, 1.0 if balance > 0 else -1.0
+
+    def balance(own: Iterator[EntryBlock]) -> float:
+        signs = (majority(trim(block.x, floor)) for block in own)
+        return sum(sign.sum(dtype=torch.float64).item() for sign in signs)
+
+    return floor, 1.0 if sum(blocks.each(balance)) > 0 else -1.0
 
 
 @method(

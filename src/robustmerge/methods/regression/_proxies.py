@@ -19,7 +19,7 @@ it keeps Σ_k R q numbers per module of a core of width q, in float32.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any, Literal
@@ -30,11 +30,11 @@ from torch import Tensor
 
 from ...basis import Basis
 from ...errors import MergeError
-from ...factors import Factors, Stack
+from ...factors import EachModule, Factors, Stack
 from ...families import ModuleInput
 from ...linalg import compact_svd
 from ...threads import hand_back_freed_memory
-from ._starts import AssumedStart, Starts, drifts
+from ._starts import AssumedStart, Starts, StartSums, drifts
 
 Proxy = Literal["drift", "rows", "none"]
 
@@ -87,24 +87,17 @@ class ModelSurvey:
     inputs: Mapping[str, InputRows]
 
 
-def survey(
-    stacks: Callable[[], Iterator[Stack]], parameters: Sequence[Mapping[str, Any]]
-) -> ModelSurvey:
+def survey(each: EachModule, parameters: Sequence[Mapping[str, Any]]) -> ModelSurvey:
     """Look at all modules twice: at the adapters as wholes, then at what modules read."""
     settings = _common_settings(parameters)
-    streams: Counter[str] = Counter()
-
-    def counted() -> Iterator[Stack]:
-        for stack in stacks():
-            streams[ModuleInput.of(stack.module).stream] += 1
-            yield stack
-
-    starts = Starts.of(counted(), settings.start)
+    sums = list(each(StartSums.of))
+    starts = Starts.of(sums, settings.start)
+    streams = Counter(ModuleInput.of(of.module).stream for of in sums)
     waiting: dict[str, list[Stack]] = defaultdict(list)
     inputs: dict[str, InputRows] = {}
-    for stack in stacks():
+    for stack in each(_without_outputs):
         stream = ModuleInput.of(stack.module).stream
-        waiting[stream].append(_without_outputs(stack))
+        waiting[stream].append(stack)
         if len(waiting[stream]) == streams[stream]:
             rows = _rows_of_stream(waiting.pop(stream), starts, settings)
             # Copied when the long rows are gone: what stays must not lie between them in memory.

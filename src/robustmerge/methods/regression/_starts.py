@@ -44,6 +44,40 @@ _LEAST_DRIFT = 0.04  # of b; far below what training does, and l stays where erf
 
 
 @dataclass(frozen=True)
+class StartSums:
+    """One module's part of the sums that tell starts apart.
+
+    Attributes:
+        module: Its name.
+        energies: Squared Frobenius norms of the updates.
+        products: Inner products of the A's, where ranks agree.
+        lengths: Products of their norms, likewise.
+        sizes: Squared norms of the A's, and what PEFT's start gives them.
+    """
+
+    module: str
+    energies: Float[Tensor, " task"]
+    products: Float[Tensor, "task task"]
+    lengths: Float[Tensor, "task task"]
+    sizes: Float[Tensor, "2 task"]
+
+    @classmethod
+    def of(cls, stack: Stack) -> StartSums:
+        """Measure a module."""
+        A = stack.A.double().flatten(1)  # [task, rank·d_in]
+        ranks = torch.tensor(stack.ranks)
+        same = ranks[:, None] == ranks
+        squares = A.square().sum(1)
+        return cls(
+            stack.module,
+            torch.tensor([norm(f) ** 2 for f in stack.factors]).double(),
+            (A @ A.T).cpu() * same,
+            (squares[:, None] * squares).sqrt().cpu() * same,
+            torch.stack([squares.cpu(), ranks.double() / 3]),
+        )
+
+
+@dataclass(frozen=True)
 class Starts:
     """What a pass over all modules shows of the adapters as wholes.
 
@@ -58,18 +92,13 @@ class Starts:
     kinds: tuple[Kind, ...]
 
     @classmethod
-    def of(cls, stacks: Iterable[Stack], assumed: AssumedStart = "auto") -> Starts:
-        """Measure all modules; kinds follow from that, or are assumed of all adapters."""
+    def of(cls, modules: Iterable[StartSums], assumed: AssumedStart = "auto") -> Starts:
+        """Add up all modules; kinds follow from that, or are assumed of all adapters."""
         energies, products, lengths, sizes = (torch.zeros(1, dtype=torch.float64),) * 4
-        for stack in stacks:
-            energies = energies + torch.tensor([norm(f) ** 2 for f in stack.factors]).double()
-            A = stack.A.double().flatten(1)  # [task, rank·d_in]
-            ranks = torch.tensor(stack.ranks)
-            same = ranks[:, None] == ranks
-            squares = A.square().sum(1)
-            products = products + (A @ A.T).cpu() * same
-            lengths = lengths + (squares[:, None] * squares).sqrt().cpu() * same
-            sizes = sizes + torch.stack([squares.cpu(), ranks.double() / 3])
+        for of in modules:
+            energies = energies + of.energies
+            products, lengths = products + of.products, lengths + of.lengths
+            sizes = sizes + of.sizes
         cosines = products / lengths.clamp_min(1e-300)
         groups = _find_groups(cosines)
         ratios = (sizes[0] / sizes[1].clamp_min(1e-300)).tolist()

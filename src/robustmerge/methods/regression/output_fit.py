@@ -27,14 +27,14 @@ collected moments: own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...factors import Factors, Stack
+from ...factors import EachModule, Factors, Stack
 from ...linalg import concat
 from .._registry import method
 from ..entrywise._survey import check_surveyed
@@ -47,13 +47,11 @@ _UNSEEN = 1e-10
 """Share of the largest eigenvalue of H below which a combination of adapters is not seen."""
 
 
-def survey(
-    stacks: Callable[[], Iterator[Stack]], parameters: Sequence[Mapping[str, Any]]
-) -> Moments | None:
+def survey(each: EachModule, parameters: Sequence[Mapping[str, Any]]) -> Moments | None:
     """Sum the moments over all modules, where scope is model."""
     if all(settings["scope"] != "model" for settings in parameters):
         return None
-    return torch.stack([output_moments(stack) for stack in stacks()]).sum(0)
+    return torch.stack(list(each(output_moments))).sum(0)
 
 
 @method(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import MergeError
-from ...factors import Stack
+from ...factors import EachModule, Stack
 from ...linalg import core, norm
 from ..entrywise._survey import check_surveyed
 
@@ -19,14 +19,11 @@ Squares = tuple[float, ...]
 """Each adapter's squared Frobenius norm."""
 
 
-def survey(
-    stacks: Callable[[], Iterator[Stack]], parameters: Sequence[Mapping[str, Any]]
-) -> Squares | None:
+def survey(each: EachModule, parameters: Sequence[Mapping[str, Any]]) -> Squares | None:
     """Take squared norms over all modules: the first pass of a method with `scope`."""
     if all(settings["scope"] != "model" for settings in parameters):
         return None
-    modules = [squares(stack) for stack in stacks()]
-    return tuple(sum(of) for of in zip(*modules, strict=True))
+    return tuple(sum(of) for of in zip(*each(squares), strict=True))
 
 
 def squares_within(scope: Scope, stack: Stack, surveyed: Squares | None) -> Squares:
