@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
+from robustmerge.methods._bracket import entries_in_memory
 from robustmerge.methods.entrywise._select import Vectors, select
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -116,3 +117,31 @@ def test_vectors_are_left_alone(n: int, signed: bool) -> None:
 def test_blocks_of_a_wider_type_are_taken_as_the_first() -> None:
     x = [torch.tensor([1.0, 5.0]), torch.tensor([4.0, 3.0], dtype=torch.float64)]
     assert select(Vectors(lambda: iter([[p] for p in x])), lambda n: (2,)).tolist() == [[4.0]]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("seed", range(3))
+def test_in_memory_a_sample_spares_a_partition_and_changes_nothing(
+    dtype: torch.dtype, seed: int
+) -> None:
+    x = numbers(seed, 40_000, dtype)
+    positions = [0, 3, 8_000, 20_000, 39_998, 39_999]
+    expected = x.sort().values[positions].tolist()
+    assert entries_in_memory(x, positions) == expected
+    assert torch.equal(x, numbers(seed, 40_000, dtype))
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_in_memory_a_sample_may_mislead(largest: bool) -> None:
+    """Every entry of the sample is 0, and half of the others are on either side of it."""
+    x = numbers(1, 40_000, torch.float32) + 1e-9
+    x[::49] = 0
+    position = 39_000 if largest else 1_000
+    assert entries_in_memory(x, [position]) == [x.sort().values[position].item()]
+
+
+def test_in_memory_what_is_no_number_is_above_all() -> None:
+    x = numbers(2, 40_000, torch.float32)
+    x[::100] = float("nan")
+    expected = x.nan_to_num(INF).sort().values[20_000].item()
+    assert entries_in_memory(x, [20_000]) == [expected]

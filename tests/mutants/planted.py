@@ -121,16 +121,23 @@ MERGING = (
     ),
     _plant(
         "an order statistic between two values is counted from the lowest entry",
-        "methods/entrywise/_bracket.py::_Bracket.value",
+        "methods/_bracket.py::_Bracket.value",
         "self.position - self.below",
         "self.position",
         "tests/methods/test_select.py",
     ),
     _plant(
         "entries equal to the upper value of a bracket are lost",
-        "methods/entrywise/_bracket.py::_Bracket.take",
+        "methods/_bracket.py::_Bracket.take",
         "x <= self.high",
         "x < self.high",
+        "tests/methods/test_select.py",
+    ),
+    _plant(
+        "an order statistic in memory that its sample misses is an end of the bracket",
+        "methods/_bracket.py::_Bracket.value",
+        "return None",
+        "return self.low",
         "tests/methods/test_select.py",
     ),
     _plant(

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .._partition import as_integers, entries_at, integers
-from ._bracket import NUMPY, Passes, select_between
+from .._bracket import NUMPY, Passes, entries_in_memory, select_between
+from .._partition import as_integers, integers
 
 R = TypeVar("R")
 P_co = TypeVar("P_co", covariant=True)
@@ -106,7 +106,7 @@ def _peek(vectors: Vectors) -> tuple[Sequence[Tensor], bool]:
 
 
 def _entries_at(x: Float[Tensor, " n"], positions: Positions) -> list[float]:
-    return entries_at(x, [p for p in positions(x.numel()) if p < x.numel()])
+    return entries_in_memory(x, [p for p in positions(x.numel()) if p < x.numel()])
 
 
 def _by_sample(vectors: Vectors, positions: Positions) -> list[list[float]] | None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Factors
-from .._partition import entries_at
+from .._bracket import entries_in_memory
 
 _FLOATS: Mapping[torch.dtype, type[np.floating[Any]]] = {
     torch.float32: np.float32,
@@ -56,7 +56,7 @@ def _kth(magnitude: Float[Tensor, "..."], k: int) -> float:
     flat = magnitude.flatten()
     if flat.is_cuda:
         return float(flat.kthvalue(k).values)
-    return entries_at(flat, [k - 1], reorder=True)[0]
+    return entries_in_memory(flat, [k - 1], reorder=True)[0]
 
 
 def row_norms(A: Float[Tensor, "n _"], rank: int) -> Float[Tensor, " rank"]:
