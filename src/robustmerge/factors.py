@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -218,9 +219,15 @@ class Stack:
 
     def generator(self, seed: int, *path: object) -> torch.Generator:
         """Return a random stream of this module and `path`, whatever the traversal order."""
-        text = "/".join(map(str, (seed, self.module, *path)))
-        digest = hashlib.sha256(text.encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        return torch.Generator().manual_seed(self._digest(seed, *path))
+
+    def bits(self, seed: int, *path: object) -> np.random.SFC64:
+        """Return a stream of random bits, likewise; it is the fastest there is."""
+        return np.random.SFC64(self._digest(seed, *path))
+
+    def _digest(self, *path: object) -> int:
+        text = "/".join(map(str, (path[0], self.module, *path[1:])))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from torch import Tensor
 from factories.adapters import rows
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
+from robustmerge.methods.entrywise.breadcrumbs import bounds_in_rows
 from robustmerge.testing import MethodCase, check_method, random_stack
 
 FLAVORS = ("paper", "mergekit")
@@ -114,3 +115,14 @@ def test_signs_are_elected_with_scalings_folded_in(flavor: str) -> None:
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_the_contract_holds_where_signs_are_elected(flavor: str) -> None:
     check_method("breadcrumbs", {"combine": "ties", "flavor": flavor})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bounds_of_rows_are_what_sorting_finds(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    size = torch.randn(2, 5, 300, generator=g, dtype=dtype).abs()
+    size[0, 1] = 1 + 1e-4 * size[0, 1]  # whose upper halves are few
+    size[1, 2], size[1, 3, ::2] = 0, 0.5
+    for position in (0, 40, 150, 299):
+        (bound,) = bounds_in_rows(size, position)
+        assert torch.equal(bound[..., 0], size.sort(dim=2).values[..., position])

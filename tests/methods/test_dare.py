@@ -16,7 +16,7 @@ from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries, dare as module
-from robustmerge.methods.entrywise._drop import draw_below
+from robustmerge.methods.entrywise._drop import draw_integers, draw_kept
 from robustmerge.methods.entrywise._entries import EntryBlock
 
 NAMES = ("dare", "dare-ties")
@@ -40,7 +40,7 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     masks: list[Tensor] = []
 
     def mask(inputs: Stack, block: EntryBlock, keep: float, seed: int) -> Tensor:
-        return masks[0].expand(block.x.shape).bool()
+        return masks[0].expand(block.x.shape).to(block.x, copy=True)
 
     monkeypatch.setattr(module, "draw_mask", mask)
     return masks
@@ -195,13 +195,29 @@ def test_adapters_factors_and_bands_are_dropped_apart(monkeypatch: pytest.Monkey
     assert not torch.equal(bands[:20], bands[20:])
 
 
-@pytest.mark.parametrize("p", [0.5, 0.3, 1.0, 1e-3])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 33)])
-def test_what_is_drawn_is_what_torch_draws(p: float, shape: tuple[int, int]) -> None:
-    n = shape[0] * shape[1]
-    expected = torch.rand(n, generator=torch.Generator().manual_seed(3)) < p
-    bound = np.float32(p) * np.float32(1 << 24)
-    one = draw_below(torch.Generator().manual_seed(3), math.ceil(bound), n)
-    many = draw_below(torch.Generator().manual_seed(3), np.full(n, bound))
-    assert np.array_equal(one, expected.numpy())
-    assert np.array_equal(many, expected.numpy())
+@pytest.mark.parametrize("p", [0.5, 0.3, 1.0, 1e-3, 255.5 / 256])
+@pytest.mark.parametrize("n", [1, 15, 2112])
+def test_numbers_of_24_bits_are_compared_with_the_probability(p: float, n: int) -> None:
+    """The first byte of every number, and then the others of those that it leaves open."""
+    words = np.random.SFC64(3)
+    first = draw_integers(words, n, np.uint8).astype(int)
+    bound = math.ceil(p * 2**24)
+    undecided = np.flatnonzero(first == bound // 2**16)
+    rest = np.zeros(n, int)
+    if bound % 2**16:
+        rest[undecided] = draw_integers(words, len(undecided), np.uint16)
+    expected = first * 2**16 + rest < bound
+    assert draw_kept(np.random.SFC64(3), p, n).bool().tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3, 1.0, 1e-3, 1 / 256 + 1 / 2**17])
+def test_as_many_are_drawn_as_the_probability_says(p: float) -> None:
+    n = 1 << 20
+    share = draw_kept(np.random.SFC64(5), p, n).double().mean().item()
+    assert abs(share - p) <= 4 * math.sqrt(p * (1 - p) / n)
+
+
+def test_integers_are_the_bytes_of_one_stream() -> None:
+    words = np.random.SFC64(7).random_raw(2)
+    expected = [int(word) >> shift & 0xFFFF for word in words for shift in (0, 16, 32, 48)]
+    assert draw_integers(np.random.SFC64(7), 7, np.uint16).tolist() == expected[:7]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from factories.adapters import rows
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Stack
 from robustmerge.methods.entrywise import _entries
+from robustmerge.methods.entrywise._drop import draw_integers
 from robustmerge.methods.entrywise._entries import view_of
-from robustmerge.methods.entrywise.della import _probabilities, ranks_in_rows
+from robustmerge.methods.entrywise.della import _probabilities, order_in_rows
 from robustmerge.testing import MethodCase, check_method, random_stack
 
 ROW = [0.1, -0.4, 0.2, 0.3]
@@ -32,13 +34,15 @@ def probabilities(tau: list[float], density: float, epsilon: float) -> list[floa
 
 def dropped(inputs: Stack, part: str, t: int, x: Tensor, **settings: float) -> Tensor:
     """Return an adapter's entries by the definition, with the numbers the method draws."""
-    uniform = torch.rand(x.shape, generator=inputs.generator(0, part, t))
+    drawn = draw_integers(inputs.bits(0, part, t), x.numel(), np.uint32).astype(np.float64)
+    uniform = torch.from_numpy(drawn / 2**32).view(x.shape)
     p = torch.tensor([probabilities(row, **settings) for row in x.tolist()], dtype=x.dtype)
     return x * (uniform < p) / p
 
 
 def test_worked_numbers() -> None:
-    p = _probabilities(torch.tensor([[ROW]]), 0.5, 0.1)[0, 0]
+    p = _probabilities(4, 0.5, 0.1)[[0, 3, 1, 2]].float()
+    assert order_in_rows(torch.tensor([ROW])).tolist() == [[0, 2, 3, 1]]
     torch.testing.assert_close(p, torch.tensor([0.4, 0.6, 0.4667, 0.5333]), atol=1e-4, rtol=0)
     values = [0.25, -0.6667, 0.4286, 0.5625]
     result = [della(rows(ROW), density=0.5, epsilon=0.1, space="delta", seed=s) for s in range(9)]
@@ -129,9 +133,9 @@ def test_density_one_drops_nothing(flavor: str) -> None:
 
 
 def test_equal_magnitudes_and_rows_of_one_entry() -> None:
-    p = _probabilities(torch.tensor([[[1.0, -1, 1]]]), 0.5, 0.2)
-    assert p.flatten().tolist() == pytest.approx([0.3, 0.5, 0.7])
-    assert _probabilities(torch.ones(1, 3, 1), 0.5, 0.2).unique().tolist() == [0.5]
+    assert order_in_rows(torch.tensor([[1.0, -1, 1]])).tolist() == [[0, 1, 2]]
+    assert _probabilities(3, 0.5, 0.2).tolist() == pytest.approx([0.3, 0.5, 0.7])
+    assert _probabilities(1, 0.5, 0.2).tolist() == [0.5]
 
 
 @pytest.mark.parametrize(("density", "epsilon"), [(0.3, 0.3), (0.9, 0.2)])
@@ -155,7 +159,8 @@ def test_the_contract_holds_where_all_are_summed(flavor: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_entries_ascend_by_magnitude_and_equal_ones_by_place(dtype: torch.dtype) -> None:
     g = torch.Generator().manual_seed(0)
-    x = torch.randint(-4, 5, (3, 5, 40), generator=g).to(dtype) / 8
-    assert torch.equal(ranks_in_rows(x), x.abs().argsort(dim=2, stable=True))
-    wide = torch.randn(2, 3, 1000, generator=g, dtype=dtype)
-    assert torch.equal(ranks_in_rows(wide), wide.abs().argsort(dim=2, stable=True))
+    x = torch.randint(-4, 5, (15, 40), generator=g).to(dtype) / 8
+    assert torch.equal(order_in_rows(x), x.abs().argsort(dim=1, stable=True))
+    wide = torch.randn(6, 1000, generator=g, dtype=dtype)
+    wide[1] = 1 + 1e-4 * wide[1]  # whose upper halves are few
+    assert torch.equal(order_in_rows(wide), wide.abs().argsort(dim=1, stable=True))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mergekit import sparsify
@@ -12,6 +12,7 @@ from mergekit.merge_methods.api import merge_tensors
 from torch import Tensor
 
 from robustmerge.factors import Factors, Stack
+from robustmerge.methods.entrywise._drop import draw_integers, draw_kept
 from robustmerge.testing import MethodCase
 
 DENSITIES = (0.005, 0.3, 0.55, 1.0)
@@ -49,17 +50,25 @@ def compare(inputs: Stack, name: str, method: str, ours: dict[str, Any], **kit: 
     return result
 
 
+def dares(bits: np.random.SFC64, p: Tensor) -> Tensor:
+    return draw_kept(bits, float(p[0, 0]), p.numel()).view(p.shape)
+
+
+def dellas(bits: np.random.SFC64, p: Tensor) -> Tensor:
+    numbers = draw_integers(bits, p.numel(), np.uint32).astype(np.float64) / 2**32
+    return torch.from_numpy(numbers).view(p.shape) < p
+
+
 @pytest.fixture
-def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def same_draws(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """mergekit draws with our numbers: adapter by adapter, against its own probabilities."""
+    inputs, adapters = stack(deltas()), iter(range(3))
+    draw = dellas if "della" in request.node.name else dares
 
-    def uniform() -> Iterator[Tensor]:
-        inputs = stack(deltas())
-        for t in range(3):
-            yield torch.rand(inputs.shape, generator=inputs.generator(3, "delta/0", t))
+    def bernoulli(p: Tensor) -> Tensor:
+        return draw(inputs.bits(3, "delta/0", next(adapters)), p).to(p)
 
-    numbers = uniform()
-    monkeypatch.setattr(torch, "bernoulli", lambda p: (next(numbers) < p).to(p))
+    monkeypatch.setattr(torch, "bernoulli", bernoulli)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

@@ -16,6 +16,7 @@ from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Dense, Factors, Stack
 from robustmerge.methods.entrywise import _entries
+from robustmerge.methods.entrywise._entries import EntryBlock
 from robustmerge.methods.entrywise.pcb import _norm, _score
 
 PCB = methods.get("pcb")
@@ -79,7 +80,7 @@ def test_worked_numbers(ratio: float, expected: list[float]) -> None:
 
 def test_worked_scores_and_scales() -> None:
     low, high = TAUS.abs().amin(1)[:, None, None], TAUS.abs().amax(1)[:, None, None]
-    scores = _score(TAUS[:, None], low, high)
+    scores = _score(EntryBlock("all", TAUS[:, None], (1,) * len(TAUS)), low, high)
     expected = [[0.05, 0.025, 0.3622, 2.0165], [1.4584, -0.01, 0.1245, 0.5034]]
     # The method leaves a factor exp(T) out.
     torch.testing.assert_close(

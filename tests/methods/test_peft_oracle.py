@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from robustmerge import methods
 from robustmerge.factors import Dense, Factors, Stack
+from robustmerge.methods.entrywise._drop import draw_kept
 
 ADAPTERS = {"one": 8, "two": 3, "three": 20}
 """Names and alphas; the rank is 4."""
@@ -100,8 +102,8 @@ def masks(model: peft.PeftModel, density: float, seed: int, kind: str) -> Iterat
             shapes = {"delta/0": (d_out, d_in)}
         for part, shape in shapes.items():
             for t in range(len(ADAPTERS)):
-                noise = inputs.generator(seed, part, t)
-                mask = torch.rand(shape, generator=noise) < density
+                bits = inputs.bits(seed, part, t)
+                mask = draw_kept(bits, density, math.prod(shape)).view(shape).bool()
                 # PEFT holds B, and an embedding's delta, the other way round.
                 yield mask.T if part == "B" or (part != "A" and module == "words") else mask
 

@@ -11,8 +11,9 @@ Source: Floyd and Rivest, Expected time bounds for selection, CACM 18(3), 1975, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +36,11 @@ _STRIDE = 49
 """Distance of the entries in its sample; odd, so that those of a matrix are of all columns."""
 _LEAST = 4
 """Entries of the sample on either side, for statistics near an end."""
-NUMPY = (torch.float32, torch.float64)
-"""Types that NumPy has."""
+NUMPY: Mapping[torch.dtype, type[np.floating[Any]]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+}
+"""NumPy's names of its types."""
 
 
 @dataclass

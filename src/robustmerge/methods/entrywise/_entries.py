@@ -35,13 +35,15 @@ from dataclasses import dataclass
 from functools import cache, cached_property, reduce
 from typing import Literal, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...basis import Basis
 from ...factors import Dense, Factors, Stack, Update
-from ...linalg import compact_svd, core, numerical_rank
+from ...linalg import compact_svd, core, norm, numerical_rank
+from .._bracket import NUMPY
 from .._registry import When
 from ._select import EachPart, Vectors
 
@@ -66,11 +68,24 @@ class EntryBlock:
         name: Which part; the same in every pass, so that random methods can draw by it.
         x: The entries.
         own: How many rows each adapter has; rows after those pad it to the largest rank.
+        rooms: Memories of the entries' shape that the blocks of a pass share; none where there are
+            few blocks.
     """
 
     name: str
     x: Float[Tensor, "task rows cols"]
     own: tuple[int, ...]
+    rooms: tuple[Float[Tensor, "task rows cols"], ...] = ()
+
+    def scratch(self, number: int = 0) -> Float[Tensor, "task rows cols"]:
+        """Return memory for what a method makes of the entries, which lasts until the next block.
+
+        Memory that was written a moment ago is several times faster than new memory.
+
+        Args:
+            number: 0, or 1 for another one.
+        """
+        return self.rooms[number] if self.rooms else torch.empty_like(self.x)
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,7 @@ class Blocks:
     """A vector's blocks: call it for a pass over them.
 
     Attributes:
-        passes: Makes a fresh iterator.
+        passes: Makes a fresh iterator; a block lasts until the next.
         modules: Where the vector runs through several modules: applies a function to the blocks of
             each, side by side, and yields results in order.
         sample: Makes a block of entries at random positions, the same for every adapter; None where
@@ -113,12 +128,14 @@ class Entries:
         shape: The merged vector as a matrix: (rows, cols).
         weights: What each adapter's entries are to be multiplied by.
         blocks: The entries, unweighted.
+        norms: The norm of each adapter's vector, where it is to be had without a pass.
     """
 
     name: str
     shape: tuple[int, int]
     weights: Float[Tensor, " task"]
     blocks: Blocks
+    norms: Callable[[], Float[Tensor, " task"]] | None = None
 
     def weighted(self, x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
         """Return each adapter's entries times its weight; as they are where all weights are 1."""
@@ -135,7 +152,7 @@ class Entries:
 
     def merged(self, rule: Rule) -> Float[Tensor, "rows cols"]:
         """Return the merged vector."""
-        merged = torch.empty(self.shape, dtype=self.weights.dtype, device=self.weights.device)
+        merged = empty(self.shape, self.weights)
         row = 0
         for block in self.blocks():
             rows = block.x.shape[1]
@@ -246,12 +263,13 @@ def _deltas(stack: Stack) -> EntrySpace:
     factors = [Factors(f.A.to(dtype), f.B.to(dtype)) for f in stack.factors]
 
     def bands() -> Iterator[EntryBlock]:
+        memory = empty((3, T * min(height, d_out) * d_in), factors[0].A)
         for top in range(0, d_out, height):
             rows = min(height, d_out - top)
-            x = torch.empty(T, rows, d_in, dtype=dtype, device=device)
+            x, *rooms = memory[:, : T * rows * d_in].view(3, T, rows, d_in)
             for f, product in zip(factors, x, strict=True):
                 torch.mm(f.B[top : top + rows], f.A, out=product)
-            yield EntryBlock(f"delta/{top}", x, (rows,) * T)
+            yield EntryBlock(f"delta/{top}", x, (rows,) * T, tuple(rooms))
 
     def sample() -> EntryBlock:
         draw = torch.Generator().manual_seed(0)
@@ -260,7 +278,12 @@ def _deltas(stack: Stack) -> EntrySpace:
         return EntryBlock("sample", x[:, None], (1,) * T)  # [task, 1, entry]
 
     blocks = Blocks(bands, sample if d_out * d_in > 4 * _SAMPLE else None, d_out * d_in)
-    whole = Entries("delta", stack.shape, _vector(stack, stack.weights), blocks)
+
+    def norms() -> Float[Tensor, " task"]:
+        lengths = [norm(f) for f in factors]
+        return torch.tensor(lengths, dtype=torch.float64, device=device)
+
+    whole = Entries("delta", stack.shape, _vector(stack, stack.weights), blocks, norms)
     return EntrySpace((whole,), lambda merged: Dense(merged[0]))
 
 
@@ -302,6 +325,14 @@ def _knots(stack: Stack) -> EntrySpace:
     only = Entries("knots", (k, stack.shape[1]), _vector(stack, stack.weights), Blocks(bands))
     B = space.B.lift(U[:, :k] * signs).to(dtype)
     return EntrySpace((only,), lambda merged: Factors(merged[0], B))
+
+
+def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return memory that is not set, of a tensor's type and device."""
+    if like.is_cpu and like.dtype in NUMPY:
+        # NumPy asks for huge pages: writing to them first takes a tenth of the time.
+        return torch.from_numpy(np.empty(shape, NUMPY[like.dtype]))
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
 
 
 def _directions(X: Float[Tensor, "d n"]) -> Float[Tensor, "d k"]:

@@ -22,7 +22,11 @@ def majority(x: Float[Tensor, "task rows cols"], by: Elect = "total") -> Float[T
 
 
 def agreeing(
-    x: Float[Tensor, "task rows cols"], sign: Float[Tensor, "rows cols"], draw: float = 1.0
+    x: Float[Tensor, "task rows cols"],
+    sign: Float[Tensor, "rows cols"],
+    draw: float = 1.0,
+    *,
+    out: Float[Tensor, "task rows cols"] | None = None,
 ) -> tuple[Float[Tensor, "task rows cols"], Float[Tensor, "rows cols"]]:
     """Return the magnitudes of the entries that have the elected sign, and the sign.
 
@@ -30,12 +34,13 @@ def agreeing(
         x: The entries.
         sign: The elected sign, 0 in a draw.
         draw: The sign that wins a draw.
+        out: Memory for the magnitudes, which may be the entries'.
 
     Returns:
         Magnitudes, 0 where an entry does not agree, and signs without draws.
     """
     sign = _decided(sign, draw)
-    return (x * sign).clamp_min_(0), sign
+    return torch.mul(x, sign, out=out).clamp_min_(0), sign
 
 
 def positive(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
@@ -61,18 +66,18 @@ def merge_agreeing(
 
     Args:
         entries: The vectors, for their weights.
-        x: What is left of a block of them.
+        x: What is left of a block of them; it is written over.
         divisor: With count, weights multiply the entries that are summed, but not the votes; with
             weights and nothing, as in mergekit, votes too.
         elect: How.
         draw: The sign that wins a draw.
     """
     votes = x if divisor == "count" else entries.weighted(x)
-    size, sign = agreeing(votes, majority(votes, elect), draw)
+    size, sign = agreeing(votes, majority(votes, elect), draw, out=votes)
     # Weights are in the votes, or are to be applied now.
     total = (entries.total(size) if divisor == "count" else size.sum(0)).mul_(sign)
     if divisor == "nothing":
         return total
-    agree = positive(size)
+    agree = size.gt_(0)
     by = agree.sum(0) if divisor == "count" else entries.total(agree)
-    return total.div_(by.where(by > 0, 1))
+    return total.div_(by.add_(torch.eq(by, 0, out=torch.empty_like(by))))

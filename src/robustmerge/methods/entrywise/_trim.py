@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._entries import Blocks, vectors
+from ._entries import Blocks, EntryBlock, vectors
 from ._select import select
 
 
@@ -22,19 +22,21 @@ def floors(
         least: How many at least.
     """
     floor = select(
-        vectors(blocks, lambda block: block.x.abs()),
+        vectors(blocks, lambda block: torch.abs(block.x, out=block.scratch())),
         lambda n: (max(n - max(int(n * density) + extra, least), 0),),
     )
     return floor[:, :, None]  # [task, 1, 1]
 
 
-def trim(
-    x: Float[Tensor, "task rows cols"], floor: Float[Tensor, "task 1 1"]
-) -> Float[Tensor, "task rows cols"]:
-    """Zero what is smaller than its adapter's floor; magnitudes equal to it are all kept."""
+def trim(block: EntryBlock, floor: Float[Tensor, "task 1 1"]) -> Float[Tensor, "task rows cols"]:
+    """Zero what is smaller than its adapter's floor; magnitudes equal to it are all kept.
+
+    Returns:
+        The block's scratch memory.
+    """
     # hardshrink zeros what is not above its bound, several times faster than a mask.
     below = torch.nextafter(floor, -torch.ones_like(floor)).flatten().tolist()
-    kept = torch.empty_like(x)
-    for t, bound in enumerate(below):
-        torch.hardshrink(x[t], bound, out=kept[t])
+    kept = block.scratch()
+    for x, bound, out in zip(block.x, below, kept, strict=True):
+        torch.hardshrink(x, bound, out=out)
     return kept

@@ -26,16 +26,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
-from .._partition import integers
 from .._registry import Density, Quantile, method
-from ._entries import GAUGE_INVARIANT, Blocks, Entries, Rule, Space, merge_entries, vectors
+from ._entries import (
+    GAUGE_INVARIANT,
+    Blocks,
+    Entries,
+    EntryBlock,
+    Rule,
+    Space,
+    merge_entries,
+    vectors,
+)
 from ._select import select
 from ._signs import merge_agreeing
+
+Between = Callable[[EntryBlock], Tensor]
+"""What is left of a block: [task rows cols], in its scratch memory."""
+
+_LOWER = 15
+"""Bits of a magnitude after the upper 16; its sign, 0, is the 32nd."""
 
 
 @method(
@@ -70,54 +86,89 @@ def breadcrumbs(
         else:
             between = _within_tensors(entries.blocks, density, gamma)
         if combine == "linear":
-            return lambda block: entries.total(between(block.x))
-        return lambda block: merge_agreeing(entries, between(block.x), "nothing")
+            return lambda block: entries.total(between(block))
+        return lambda block: merge_agreeing(entries, between(block), "nothing")
 
     return merge_entries(stack, space, rule)
 
 
-def _within_rows(density: float, gamma: float) -> Callable[[Tensor], Tensor]:
-    def between(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
+def _within_rows(density: float, gamma: float) -> Between:
+    def between(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
+        x = block.x
         n = x.shape[2]
         out, keep = int(n * gamma), int(n * density)
         if not keep or out >= n:
             return torch.zeros_like(x)
-        return _between(x, *_in_rows(x.abs(), max(n - out - keep, 0), n - out - 1))
+        size = torch.abs(x, out=block.scratch(1))
+        bounds = bounds_in_rows(size, max(n - out - keep, 0), n - out - 1)
+        return _between(block, size, *bounds)
 
     return between
 
 
-def _in_rows(
-    size: Float[Tensor, "task rows cols"], low: int, high: int
-) -> tuple[Float[Tensor, "task rows 1"], Float[Tensor, "task rows 1"]]:
-    """Return the magnitudes at two positions of each row's ascending order."""
-    if not size.is_cpu:
+def bounds_in_rows(
+    size: Float[Tensor, "task rows cols"], *positions: int
+) -> tuple[Float[Tensor, "task rows 1"], ...]:
+    """Return the magnitudes at positions of each row's ascending order.
+
+    The bits of a magnitude, read as an integer, sort like it. NumPy sorts 16 bits without
+    comparisons: that gives the upper half of the statistic, and how many of the row are below it;
+    the few entries that share this half are sorted whole.
+    """
+    if not size.is_cpu or size.dtype != torch.float32:
         ordered = size.sort(dim=2).values
-        return ordered[:, :, low, None], ordered[:, :, high, None]
-    # The bits of a magnitude sort like it, and NumPy selects among integers several times faster.
-    bits = size.view(integers(size.dtype)).clone().numpy()
-    bits.partition(sorted({low, high}), axis=2)
-    low_bits, high_bits = (torch.from_numpy(bits[:, :, p, None]) for p in (low, high))
-    return low_bits.view(size.dtype), high_bits.view(size.dtype)
+        return tuple(ordered[:, :, p, None] for p in positions)
+    bits = size.view(torch.int32).flatten(0, 1).numpy()  # [task·rows, cols]
+    halves = (bits >> _LOWER).astype(np.uint16)
+    ordered_halves = np.sort(halves, axis=1, kind="stable")
+    shape = (*size.shape[:2], 1)
+    return tuple(
+        torch.from_numpy(_whole(bits, halves, ordered_halves, p)).view(torch.float32).view(shape)
+        for p in positions
+    )
 
 
-def _within_tensors(blocks: Blocks, density: float, gamma: float) -> Callable[[Tensor], Tensor]:
+def _whole(
+    bits: npt.NDArray[np.int32],
+    halves: npt.NDArray[np.uint16],
+    ordered: npt.NDArray[np.uint16],
+    position: int,
+) -> npt.NDArray[np.int32]:
+    """Return the number at a position of each row's order, of which the upper half is known."""
+    own = ordered[:, position, None]
+    below = (ordered == own).argmax(axis=1)  # the first of them
+    alike = np.flatnonzero(halves == own)
+    rows = alike // bits.shape[1]
+    # Sorted by row, and within it by the number, which has 31 bits.
+    keys = np.sort((rows << 32) | bits.reshape(-1)[alike])
+    starts = np.searchsorted(rows, np.arange(len(bits)))
+    whole: npt.NDArray[np.int32] = keys[starts + position - below].astype(np.int32)
+    return whole
+
+
+def _within_tensors(blocks: Blocks, density: float, gamma: float) -> Between:
     def ends(n: int) -> tuple[int, int]:
         keep, out = int(density * n), int(gamma * n)
         start = max(n - keep - out, 0)
         return (start, start + keep - 1) if keep else (n, n)
 
     # [task, low and high, 1]
-    bounds = select(vectors(blocks, lambda block: block.x.abs()), ends)[:, :, None]
-    return lambda x: _between(x, bounds[:, :1], bounds[:, 1:])
+    magnitudes = vectors(blocks, lambda block: torch.abs(block.x, out=block.scratch()))
+    bounds = select(magnitudes, ends)[:, :, None]
+
+    def between(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
+        size = torch.abs(block.x, out=block.scratch(1))
+        return _between(block, size, bounds[:, :1], bounds[:, 1:])
+
+    return between
 
 
 def _between(
-    x: Float[Tensor, "task rows cols"],
+    block: EntryBlock,
+    size: Float[Tensor, "task rows cols"],
     low: Float[Tensor, "task _ 1"],
     high: Float[Tensor, "task _ 1"],
 ) -> Float[Tensor, "task rows cols"]:
-    size, left = x.abs(), torch.empty_like(x)
     # Comparisons to floats are several times faster than those to bools.
-    torch.ge(size, low, out=left).mul_(x)
+    left = torch.ge(size, low, out=block.scratch()).mul_(block.x)
     return left.mul_(torch.le(size, high, out=size))

@@ -84,7 +84,7 @@ def _ties(entries: Entries, density: float) -> Callable[[EntryBlock], Tensor]:
     floor = floors(entries.blocks, density)
 
     def merged(block: EntryBlock) -> Float[Tensor, "rows cols"]:
-        x = entries.weighted(trim(block.x, floor))
+        x = entries.weighted(trim(block, floor))
         size, sign = agreeing(x, majority(x))
         return size.sum(0).mul_(sign).div_(positive(size).sum(0).clamp_min_(1))
 

@@ -72,7 +72,7 @@ def make_drop(stack: Stack, entries: Entries, density: float, flavor: Flavor, se
     """Return the function that drops entries of a block and scales up the others."""
 
     def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
-        return block.x * draw_mask(stack, block, density, seed)
+        return draw_mask(stack, block, density, seed).mul_(block.x)
 
     if flavor == "mergekit":
         return keep_sums(entries, kept)

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from annotated_types import Interval
 from jaxtyping import Float, Int
@@ -35,15 +37,15 @@ from torch import Tensor
 from ...errors import MergeError
 from ...factors import Stack, Update
 from .._registry import Density, method
-from ._drop import Kept, draw_mask, keep_sums
+from ._drop import BITS, Kept, draw_integers, keep_sums
 from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_entries
 from ._signs import Divisor, merge_agreeing
 
 Flavor = Literal["paper", "mergekit"]
 Combine = Literal["ties", "linear"]
 
-_PLACE = 32
-"""Bits for an entry's position in its row."""
+_HALF = 16
+"""Bits that are sorted at a time."""
 
 
 @method(
@@ -89,36 +91,47 @@ def della(
 def _make_drop(
     stack: Stack, entries: Entries, density: float, epsilon: float, flavor: Flavor, seed: int
 ) -> Kept:
+    p = _probabilities(entries.shape[1], density, epsilon)
+    bounds = (p * (1 << BITS)).ceil().int()
+    factors = (1 / p if flavor == "paper" else torch.ones_like(p)).to(entries.weights)
+
     def kept(block: EntryBlock) -> Float[Tensor, "task rows cols"]:
-        p = _probabilities(block.x, density, epsilon)
-        left = block.x * draw_mask(stack, block, p, seed)
-        return left.div_(p) if flavor == "paper" else left
+        left = block.scratch()
+        for t, rows in enumerate(block.own):
+            drawn = draw_integers(stack.bits(seed, block.name, t), rows * len(p), np.uint32) >> 8
+            numbers = torch.from_numpy(drawn.astype(np.int32)).view(rows, len(p))
+            order = order_in_rows(block.x[t, :rows])
+            below = numbers.gather(1, order.cpu()) < bounds  # by ascending magnitude
+            left[t, :rows].scatter_(1, order, below.view(torch.uint8).to(left.device) * factors)
+            left[t, rows:] = 0
+        return left.mul_(block.x)
 
     return kept if flavor == "paper" else keep_sums(entries, kept)
 
 
-def _probabilities(
-    x: Float[Tensor, "task rows cols"], density: float, epsilon: float
-) -> Float[Tensor, "task rows cols"]:
-    """Return the probability with which each entry is kept, by its rank in its row."""
-    cols = x.shape[2]
+def _probabilities(cols: int, density: float, epsilon: float) -> Float[Tensor, " cols"]:
+    """Return the probability with which each entry of a row is kept, the smallest first."""
     if density == 1 or cols == 1:
-        return torch.full_like(x, density)
-    ascending = torch.linspace(
-        density - epsilon, density + epsilon, cols, dtype=x.dtype, device=x.device
-    )
-    return torch.empty_like(x).scatter_(2, ranks_in_rows(x), ascending.expand(x.shape))
+        epsilon = 0
+    return torch.linspace(density - epsilon, density + epsilon, cols, dtype=torch.float64)
 
 
-def ranks_in_rows(x: Float[Tensor, "task rows cols"]) -> Int[Tensor, "task rows cols"]:
-    """Return the rank of each entry in its row by magnitude; equal ones in order."""
+def order_in_rows(x: Float[Tensor, "rows cols"]) -> Int[Tensor, "rows cols"]:
+    """Return the positions of each row's entries by ascending magnitude; equal ones in order."""
+    size = x.abs()
     if x.is_cuda or x.dtype != torch.float32:
-        return x.abs().argsort(dim=2, stable=True)
-    # Its bits sort like a magnitude. With its position behind them none are equal, so that NumPy's
-    # sort, several times faster than a stable one, has no choice.
-    keys = (x.abs().view(torch.int32).long() << _PLACE) | torch.arange(x.shape[2])
-    keys.numpy().sort(axis=2)
-    return keys & ((1 << _PLACE) - 1)
+        return size.argsort(dim=1, stable=True)
+    # The bits of a magnitude sort like it. NumPy sorts 16 of them at a time, without comparisons:
+    # first the lower ones, and then, stably, the upper ones.
+    bits = size.view(torch.int32).numpy()
+    lower, upper = bits.astype(np.uint16), (bits >> _HALF).astype(np.int16)
+    first = _order(lower)
+    second = _order(torch.from_numpy(upper).gather(1, first).numpy().view(np.uint16))
+    return first.gather(1, second)
+
+
+def _order(x: npt.NDArray[np.uint16]) -> Int[Tensor, "rows cols"]:
+    return torch.from_numpy(x.argsort(axis=1, kind="stable"))
 
 
 def _check(stack: Stack, density: float, epsilon: float, divides_by_weights: bool) -> None:

@@ -37,6 +37,6 @@ def magnitude_prune(stack: Stack, *, density: Density = 0.2, space: Space = "fac
 
     def rule(entries: Entries) -> Rule:
         floor = floors(entries.blocks, density)
-        return lambda block: entries.total(trim(block.x, floor))
+        return lambda block: entries.total(trim(block, floor))
 
     return merge_entries(stack, space, rule)

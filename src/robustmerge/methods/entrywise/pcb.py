@@ -22,15 +22,18 @@ pcb-merging.py of duguodong7/pcb-merging.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Stack, Update
+from .._bracket import NUMPY
 from .._registry import Density, method
 from ._entries import (
     GAUGE_INVARIANT,
@@ -50,6 +53,8 @@ PerAdapter = Float[Tensor, "task 1 1"]
 Bounds = tuple[PerAdapter, PerAdapter, PerAdapter, PerAdapter]
 """Lowest and highest magnitude after clamping, lowest and highest score."""
 
+_LOG2E = math.log2(math.e)
+
 
 def _bounds(blocks: Blocks, settings: Mapping[str, Any]) -> Bounds:
     clamp, density = settings["clamp"], settings["density"]
@@ -60,8 +65,8 @@ def _bounds(blocks: Blocks, settings: Mapping[str, Any]) -> Bounds:
     def tail(n: int) -> tuple[int, int]:
         return max(min(int(n * (1 - density)), n - 1), 0), max(n - 1, 0)
 
-    low, high = _pair(vectors(blocks, lambda block: block.x.abs()), ends)
-    floor, top = _pair(vectors(blocks, lambda block: _score(block.x, low, high)), tail)
+    low, high = _pair(vectors(blocks, lambda block: torch.abs(block.x, out=block.scratch())), ends)
+    floor, top = _pair(vectors(blocks, lambda block: _score(block, low, high)), tail)
     return low, high, floor, top
 
 
@@ -108,12 +113,13 @@ def pcb(
         low, high, floor, top = bounds
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
-            share = _norm(_score(block.x, low, high), floor, top)
+            share = _norm(_score(block, low, high), floor, top)
             for t, rows in enumerate(block.own):
                 share[t, rows:] = 0
-            clamped = block.x.abs().clamp_(low, high).mul_(block.x.sign())
             # The authors' guard against a sum of shares that is 0.
-            return entries.total(clamped.mul_(share)).div_(share.sum(0).clamp_min_(1e-12))
+            shares = share.sum(0).clamp_min_(1e-12)
+            clamped = _clamp(torch.abs(block.x, out=block.scratch(1)), low, high).mul_(share)
+            return entries.total(clamped.mul_(torch.sign(block.x, out=share))).div_(shares)
 
         return merge
 
@@ -121,19 +127,37 @@ def pcb(
     return merge_entries(gained, space, rule, folded=True)
 
 
-def _score(
-    x: Float[Tensor, "task rows cols"], low: PerAdapter, high: PerAdapter
-) -> Float[Tensor, "task rows cols"]:
+def _score(block: EntryBlock, low: PerAdapter, high: PerAdapter) -> Float[Tensor, "task rows cols"]:
+    """Return the scores in the block's scratch memory, of which both are used."""
+    x = block.x
     # Over exp(T), which norm takes out again and many adapters would make infinite.
-    intra = _norm(x.abs(), low, high).square_().sub_(1).mul_(len(x)).exp_()
-    return intra.mul_(_tanh(x * x.sum(0)))
+    intra = _norm(torch.abs(x, out=block.scratch()), low, high).square_().sub_(1)
+    intra = _exp2(intra.mul_(len(x) * _LOG2E))
+    return intra.mul_(_tanh(torch.mul(x, x.sum(0), out=block.scratch(1))))
 
 
 def _norm(
     x: Float[Tensor, "task rows cols"], low: PerAdapter, high: PerAdapter
 ) -> Float[Tensor, "task rows cols"]:
     """Clamp to a range and bring that to [0, 1], in place; zeros where the range is a point."""
-    return x.clamp_(low, high).sub_(low).div_((high - low).where(high > low, 1))
+    return _clamp(x, low, high).sub_(low).div_((high - low).where(high > low, 1))
+
+
+def _clamp(
+    x: Float[Tensor, "task rows cols"], low: PerAdapter, high: PerAdapter
+) -> Float[Tensor, "task rows cols"]:
+    """Clamp in place; by numbers, which is several times faster than by tensors."""
+    for own, least, most in zip(x, low.flatten().tolist(), high.flatten().tolist(), strict=True):
+        own.clamp_(least, most)
+    return x
+
+
+def _exp2(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:
+    """Raise 2 to a power in place; by NumPy, if it can, in a quarter of the time of `torch.exp`."""
+    if not x.is_cpu or x.dtype not in NUMPY:
+        return x.exp2_()
+    np.exp2(x.numpy(), out=x.numpy())
+    return x
 
 
 def _tanh(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "task rows cols"]:

@@ -35,6 +35,8 @@ from ._entries import GAUGE_INVARIANT, Entries, EntryBlock, Rule, Space, merge_e
 from ._select import Vectors, select
 from ._signs import agreeing, majority, positive
 
+_TINY = torch.finfo(torch.float64).tiny
+
 
 @method(
     "sce",
@@ -53,7 +55,8 @@ def sce(stack: Stack, *, density: Density = 1.0, space: Space = "factor") -> Upd
 
     def rule(entries: Entries) -> Rule:
         selected = _make_selection(entries, density)
-        coefficients = _coefficients(entries, selected)
+        squares = _squares(entries, selected if density < 1 else None)
+        coefficients = (squares / squares.sum().clamp_min(_TINY)).to(entries.weights)
 
         def merge(block: EntryBlock) -> Float[Tensor, "rows cols"]:
             x = selected(block)
@@ -91,12 +94,15 @@ def _variance(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
     return (x - x.mean(0)).square().mean(0)
 
 
-def _coefficients(
-    entries: Entries, selected: Callable[[EntryBlock], Tensor]
+def _squares(
+    entries: Entries, selected: Callable[[EntryBlock], Tensor] | None
 ) -> Float[Tensor, " task"]:
+    """Return the sum of squares of each adapter's selected entries, or of all, in float64."""
+    if selected is None and entries.norms is not None:
+        return (entries.norms() * entries.weights.double()).square()
+    of = selected or (lambda block: entries.weighted(block.x))
     energy = torch.zeros(len(entries.weights), dtype=torch.float64, device=entries.weights.device)
     for block in entries.blocks():
         # Of a row in its own type, of the rows in float64.
-        energy += torch.linalg.vector_norm(selected(block), dim=2).double().square().sum(1)
-    share = energy / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)
-    return share.to(entries.weights.dtype)
+        energy += torch.linalg.vector_norm(of(block), dim=2).double().square().sum(1)
+    return energy

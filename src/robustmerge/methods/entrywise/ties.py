@@ -68,7 +68,7 @@ def _thresholds(blocks: Blocks, settings: Mapping[str, Any]) -> Thresholds:
     floor = floors(blocks, settings["density"], extra=1)
 
     def balance(own: Iterator[EntryBlock]) -> float:
-        signs = (majority(trim(block.x, floor)) for block in own)
+        signs = (majority(trim(block, floor)) for block in own)
         return sum(sign.sum(dtype=torch.float64).item() for sign in signs)
 
     return floor, 1.0 if sum(blocks.each(balance)) > 0 else -1.0
@@ -111,7 +111,7 @@ def ties(
         floor, draw = surveyed[entries.name] if surveyed else (own(entries.blocks), 1.0)
         return lambda block: merge_agreeing(
             entries,
-            trim(block.x, floor),
+            trim(block, floor),
             "weights" if mergekit else "count",
             elect=elect,
             draw=draw,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,13 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...factors import Factors
-from .._bracket import entries_in_memory
-
-_FLOATS: Mapping[torch.dtype, type[np.floating[Any]]] = {
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-}
-"""NumPy's types, for the number just below another."""
+from .._bracket import NUMPY, entries_in_memory
 
 
 def prune_factors(factors: Factors, density: float) -> Factors:
@@ -42,11 +35,11 @@ def keep_largest(x: Float[Tensor, "..."], count: int) -> Float[Tensor, "..."]:
         return x
     magnitude = x.abs()
     threshold = _kth(magnitude, x.numel() - count + 1)
-    if x.dtype not in _FLOATS:
+    if x.dtype not in NUMPY:
         return x.where(x.abs() >= threshold, 0)
     # hardshrink keeps what is above its bound, 20 times faster than `where`; and memory that was
     # written a moment ago is faster than new memory.
-    number = _FLOATS[x.dtype]
+    number = NUMPY[x.dtype]
     just_below = np.nextafter(number(threshold), number(-1))
     return torch.hardshrink(x, float(just_below), out=magnitude)
 
