@@ -20,6 +20,7 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("_version", "errors"),
         (
             "basis",
+            "cluster",
             "depth",
             "escape",
             "families",
@@ -125,6 +126,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
         "robustmerge.live.loaded",
     ),
     "measures for a search": ("robustmerge.tuning.answers", "robustmerge.tuning.objective"),
+    "jobs on a cluster": ("robustmerge.cli.cluster", "robustmerge.cluster"),
     "what verbs print": ("robustmerge.cli.optional", "robustmerge.cli.rows"),
 }
 """The modules of the merger that the benchmark imports, by purpose; all others are its own."""

@@ -38,7 +38,7 @@ def _entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(text: str, recipe: Recipe, **options: Any) -> Objective:
-    return measures.make_objective(text, lambda own: ObjectiveSetup(recipe, own, **options))
+    return measures.make_objective(text, ObjectiveSetup(recipe, **options))
 
 
 def test_the_entry_point_is_declared() -> None:

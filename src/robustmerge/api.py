@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .adapter.reader import Adapter
+from .cluster import RayEngine
 from .diagnosis.run import run_diagnosis
 from .diagnosis.tables import Diagnosis
 from .engine.merge import merge_recipe
@@ -195,6 +196,8 @@ def tune(
     storage: str | None = None,
     device: str = "cpu",
     workers: int | None = None,
+    at_once: int = 1,
+    engine: RayEngine | None = None,
     **options: Any,
 ) -> TuneReport:
     """Search the settings of a merge by a measure of your own, and write the best.
@@ -218,6 +221,8 @@ def tune(
         storage: An URL of Optuna; a file in the folder where not given.
         device: Where to compute: cpu or cuda.
         workers: Modules computed at the same time; all cores where not given.
+        at_once: Trials that are drawn together.
+        engine: Scores them side by side on a cluster: `robustmerge.cluster.RayEngine`.
         **options: What a recipe has: method, scale, base, samples, rank, parameters, …
 
     Raises:
@@ -243,8 +248,14 @@ def tune(
         measure=measure,
         commands=read_commands([score] if isinstance(score, str) else score),
         settings=SearchSettings(
-            trials=trials, timeout=timeout, seed=seed, pooling=objective, minimize=minimize
+            trials=trials,
+            timeout=timeout,
+            seed=seed,
+            pooling=objective,
+            minimize=minimize,
+            at_once=at_once,
         ),
+        engine=engine,
         held_out=held_out,
         server=server,
         storage=storage,

@@ -49,7 +49,7 @@ def make(root: Path, text: str, **options: Any) -> Objective:
         base=str(root / "base"),
         samples=tuple(str(root / f"{name}.jsonl") for name in NAMES),
     )
-    return make_objective(text, lambda own: ObjectiveSetup(recipe, own, **options))
+    return make_objective(text, ObjectiveSetup(recipe, **options))
 
 
 def test_likelihood_is_that_of_the_model_with_the_adapter(root: Path) -> None:
@@ -99,7 +99,7 @@ def test_impossible_settings_are_refused(
 def test_agreement_takes_one_file_per_adapter(root: Path) -> None:
     recipe = Recipe(("a", "b"), base="base", samples=(str(root / "vqa.jsonl"),))
     with pytest.raises(MergeError, match="1 files of samples for 2 adapters"):
-        make_objective("agreement", lambda own: ObjectiveSetup(recipe, own))
+        make_objective("agreement", ObjectiveSetup(recipe))
 
 
 # --- Servers --------------------------------------------------------------------------------------

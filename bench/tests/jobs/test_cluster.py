@@ -15,8 +15,8 @@ import pytest
 
 from bench_factories.node_notes import Note, is_done, start
 from bench_factories.scripted_world import WORLD, trained
+from robustmerge.cluster import JobNeeds, RayEngine
 from robustmerge.errors import MergeError
-from robustmerge_bench.jobs.cluster import JobNeeds, RayEngine
 from robustmerge_bench.jobs.run import run_jobs
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.examine import evaluate

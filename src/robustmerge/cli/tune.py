@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from ..errors import MergeError
+from .cluster import HERE, ClusterOptions
 from .merge import DEFAULTS, CommandOptions, read_recipe
 from .optional import needing
 from .rows import LabeledRow, print_rows
@@ -35,12 +36,14 @@ def tune(
     timeout: float | None = None,
     sampler: Literal["tpe", "random", "qmc"] = "tpe",
     prune: bool = True,
+    at_once: int = 1,
     held_out: float = 0.2,
     limit: int = 256,
     server: str = "",
     storage: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     options: Annotated[CommandOptions, Parameter(name="*")] = DEFAULTS,
+    cluster: Annotated[ClusterOptions, Parameter(name="*")] = HERE,
     device: str = "cpu",
     workers: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -64,13 +67,17 @@ def tune(
         trials: How many in all, those of earlier runs included.
         timeout: Seconds after which no new trial begins.
         sampler: One of Optuna's.
-        prune: End a trial early whose tasks so far are below the median.
+        prune: End a trial early whose tasks so far are below the median, where trials run one by
+            one.
+        at_once: Trials that are drawn together and scored side by side on a cluster, or here one
+            after the other.
         held_out: Share of every file of samples that no trial sees, for the report.
         limit: Samples used of each file, the first ones.
         server: URL of a server that loads adapters at run time, as vLLM does.
         storage: An URL of Optuna, such as that of a database; a file in OUTPUT unless given.
         set_: A parameter of the method as name=value, which is not searched.
         options: Options that a recipe has, too.
+        cluster: Where trials run.
         device: Where models run and merges are computed: cpu or cuda.
         workers: Modules computed side by side; all cores unless given.
         json: Print the report as JSON.
@@ -96,8 +103,9 @@ def tune(
             measure=measure or "command",
             commands=read_commands(score or []),
             settings=SearchSettings(
-                trials, timeout, recipe.seed, objective, minimize, sampler, prune
+                trials, timeout, recipe.seed, objective, minimize, sampler, prune, at_once
             ),
+            engine=cluster.engine(),
             server=server,
             held_out=held_out,
             limit=limit,
@@ -116,7 +124,7 @@ def tune(
 def _print_trial(report: TuneReport, number: int, screen: Console) -> None:
     """Print the trial that has just ended, in one line."""
     trial = report.trial(number)
-    values = ", ".join(f"{name} {_short(value)}" for name, value in trial["values"].items())
+    values = ", ".join(f"{name}: {_short(value)}" for name, value in trial["values"].items())
     if trial["state"] == "fail":
         result = f"failed: {trial.get('failure', 'interrupted').splitlines()[0]}"
     elif trial["state"] == "pruned":
@@ -136,7 +144,7 @@ def _rows(report: TuneReport) -> Iterator[LabeledRow]:
     )
     yield LabeledRow("best", f"trial {report.best}: {_short(best['value'])}{_tasks(best)}")
     for name, value in best["values"].items():
-        yield LabeledRow("", f"{name} {_short(value)}")
+        yield LabeledRow("", f"{name}: {_short(value)}")
     start = report.trial(report.start)
     yield LabeledRow("start", f"trial {report.start}: {_short(start['value'])}{_tasks(start)}")
     if report.held_out:

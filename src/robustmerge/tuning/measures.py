@@ -6,7 +6,7 @@ Another distribution names the module that registers its own by an entry point o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 from ..errors import MergeError, unknown
@@ -23,8 +23,10 @@ def every() -> tuple[NamedObjective, ...]:
     return tuple(sorted(OBJECTIVES.values(), key=lambda each: each.name))
 
 
-def make_objective(text: str, setup: Callable[[Mapping[str, str]], ObjectiveSetup]) -> Objective:
+def make_objective(text: str, setup: ObjectiveSetup) -> Objective:
     """Make the objective of a text such as likelihood or mini:root=FOLDER,items=50.
+
+    The settings are those of the text.
 
     Raises:
         MergeError: no objective of this name, or what it refuses.
@@ -39,4 +41,4 @@ def make_objective(text: str, setup: Callable[[Mapping[str, str]], ObjectiveSetu
         raise error
     pairs = filter(None, rest.split(","))
     settings = read_settings(pairs, where=f"--measure {text}", hint="name:setting=value,…")
-    return known[name].build(setup(settings))
+    return known[name].build(replace(setup, settings=settings))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +22,7 @@ import yaml
 
 from .._version import __version__
 from ..adapter.source import local_folder
+from ..cluster import RayEngine
 from ..engine.merge import merge_recipe
 from ..engine.plan import make_plan
 from ..engine.recipe import Recipe
@@ -29,6 +31,7 @@ from ..errors import MergeError, within, writing
 from ..files import expand_user, read_json, sha256, write_json, write_whole
 from ..scale_rules import scale_rules
 from ..threads import silent
+from .batches import WorkerStart, run_batches, score_here, score_on
 from .measures import make_objective
 from .objective import Objective, ObjectiveSetup
 from .report import TuneReport, scores_of
@@ -56,6 +59,7 @@ def tune_recipe(
     storage: str | None = None,
     device: str = "cpu",
     workers: int | None = None,
+    engine: RayEngine | None = None,
     ended: Ended = lambda report, number: None,
 ) -> TuneReport:
     """Search the settings of a merge, and write the best.
@@ -72,19 +76,16 @@ def tune_recipe(
         limit: Most samples used of each file.
         storage: An URL of Optuna; OUT/study.db unless given.
         device: Where models run and merges are computed.
-        workers: Modules computed at the same time.
+        workers: Modules computed at the same time; on a cluster, as many as a job has cores.
+        engine: Runs trials on a cluster, `settings.at_once` at a time.
         ended: Called after every trial.
 
     Raises:
         MergeError: anything the user can fix; trials that ended are kept
     """
     output, settings = expand_user(output), settings or SearchSettings()
-    if settings.trials < 1:
-        raise MergeError(f"{settings.trials} trials", where="--trials", hint="--trials 50")
-
-    def setup(own: Mapping[str, str]) -> ObjectiveSetup:
-        return ObjectiveSetup(recipe, own, commands or {}, device, server, held_out, limit)
-
+    _check_settings(settings, engine)
+    setup = ObjectiveSetup(recipe, {}, commands or {}, device, server, held_out, limit)
     objective = make_objective(measure, setup)
     space = _make_space(recipe, search, device, workers)
     facts = {
@@ -104,7 +105,7 @@ def tune_recipe(
 
         work.ended = lambda study, trial: ended(report(), trial.number)
         try:
-            work.run()
+            _run(work, engine, WorkerStart(measure, setup, output, workers))
         finally:
             write_json(output / RECORD, {"format": FORMAT, **report().record()})
         _write_best(work, output, device, workers)
@@ -112,6 +113,33 @@ def tune_recipe(
         final = report().with_held_out(*held_out_scores)
         write_json(output / RECORD, {"format": FORMAT, **final.record()})
         return final
+
+
+def _check_settings(settings: SearchSettings, engine: RayEngine | None) -> None:
+    if settings.trials < 1:
+        raise MergeError(f"{settings.trials} trials", where="--trials", hint="--trials 50")
+    if settings.at_once < 1 or (engine is not None and settings.at_once == 1):
+        raise MergeError(
+            f"{settings.at_once} trials at once" + (" need no cluster" if engine else ""),
+            where="--at-once",
+            hint="--at-once 8 draws eight trials together",
+        )
+
+
+def _run(work: Search, engine: RayEngine | None, start: WorkerStart) -> None:
+    """Run the trials one by one, or several at once, here or on a cluster."""
+    if work.settings.at_once == 1:
+        work.run()
+    elif engine is None:
+        run_batches(work, score_here(work))
+    else:
+        with (
+            TemporaryDirectory(dir=start.home, prefix=".merges-") as home,
+            engine.connected(),
+        ):
+            cores = start.workers or engine.needs.cpus
+            start = replace(start, home=Path(home).resolve(), workers=cores)
+            run_batches(work, score_on(engine, start, work.store.spent))
 
 
 def _make_space(

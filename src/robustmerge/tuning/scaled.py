@@ -47,6 +47,13 @@ class MergesSpent:
     rescaled: int = 0
     seconds: float = 0.0
 
+    def add(self, other: MergesSpent, sign: int = 1) -> MergesSpent:
+        """Add what was spent elsewhere, or take it off."""
+        self.merges += sign * other.merges
+        self.rescaled += sign * other.rescaled
+        self.seconds += sign * other.seconds
+        return self
+
 
 class MergeStore:
     """Merges on the disk, in temporary folders that go with the store."""

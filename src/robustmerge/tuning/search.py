@@ -6,6 +6,7 @@ median of earlier trials at the same task is pruned; the starting values never a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,11 +26,13 @@ from .space import SearchSpace
 
 STUDY = "robustmerge tune"
 SamplerName = Literal["tpe", "random", "qmc"]
-SAMPLERS: Mapping[SamplerName, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "qmc": lambda seed: QMCSampler(seed=seed, warn_independent_sampling=False),
+SAMPLERS: Mapping[SamplerName, Callable[[int, bool], BaseSampler]] = {
+    # The liar counts trials that run as bad ones, so that trials at once are not all alike.
+    "tpe": lambda seed, several: TPESampler(seed=seed, constant_liar=several),
+    "random": lambda seed, several: RandomSampler(seed=seed),
+    "qmc": lambda seed, several: QMCSampler(seed=seed, warn_independent_sampling=False),
 }
+"""Samplers by name, from a seed and whether several trials run at once."""
 _BEFORE_PRUNING = 5
 """Complete trials before the first is pruned, which is Optuna's own default."""
 STARTED = tuple(state for state in TrialState if state != TrialState.WAITING)
@@ -52,7 +55,8 @@ class SearchSettings:
         pooling: How the scores of tasks become one number.
         minimize: Smaller scores are better.
         sampler: One of SAMPLERS.
-        prune: End trials early that are worse than the median.
+        prune: End trials early that are worse than the median, where they run one by one.
+        at_once: Trials that are drawn together, before any of them is scored.
     """
 
     trials: int = 50
@@ -62,6 +66,7 @@ class SearchSettings:
     minimize: bool = False
     sampler: SamplerName = "tpe"
     prune: bool = True
+    at_once: int = 1
 
 
 @dataclass
@@ -92,7 +97,7 @@ class Search:
             self.study = optuna.create_study(
                 study_name=STUDY,
                 storage=self.storage,
-                sampler=SAMPLERS[settings.sampler](settings.seed),
+                sampler=_sampler(settings),
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING)
                 if settings.prune
                 else optuna.pruners.NopPruner(),
@@ -107,14 +112,18 @@ class Search:
             ) from None
         self._requeue()
 
+    @property
+    def left(self) -> int:
+        """Trials that are missing."""
+        return self.settings.trials - len(self.study.get_trials(deepcopy=False, states=_FINISHED))
+
     def run(self) -> None:
-        """Run the trials that are missing.
+        """Run the trials that are missing, one by one.
 
         Raises:
             MergeError: the first trial fails, so that nothing can be searched.
         """
-        todo = self.settings.trials - len(self.study.get_trials(states=_FINISHED))
-        if todo > 0:
+        if (todo := self.left) > 0:
             self.study.optimize(
                 self._try,
                 n_trials=todo,
@@ -158,7 +167,7 @@ class Search:
     def _score(self, trial: optuna.Trial) -> float:
         begin = perf_counter()
         recipe = self.space.recipe_of(trial)
-        scores: dict[str, float] = self._known(trial)
+        scores: dict[str, float] = self.known(trial)
         if not scores:
             with (
                 self.store.merged(recipe) as folder,
@@ -182,7 +191,7 @@ class Search:
         if left and "start" not in trial.user_attrs and trial.should_prune():
             raise optuna.TrialPruned
 
-    def _known(self, trial: optuna.Trial) -> dict[str, float]:
+    def known(self, trial: optuna.Trial) -> dict[str, float]:
         """Return the scores of an earlier trial of the same values; none where there is none."""
         for other in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             if other.params == trial.params:
@@ -191,6 +200,12 @@ class Search:
                 trial.set_user_attr("same as", other.number)
                 return dict(scores)
         return {}
+
+
+def _sampler(settings: SearchSettings) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the liar
+        return SAMPLERS[settings.sampler](settings.seed, settings.at_once > 1)
 
 
 def attributes(trial: FrozenTrial) -> Mapping[str, Any]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 from cyclopts import Parameter
 from rich.console import Console
 
+from robustmerge.cli.cluster import HERE, ClusterOptions
 from robustmerge.cli.optional import needing
 from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import MergeError, few
 
-from .cluster import HERE, ClusterOptions
 from .screen import duration, open_screen, watch_jobs
 
 if TYPE_CHECKING:

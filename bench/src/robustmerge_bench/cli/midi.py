@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from robustmerge.cli.cluster import HERE, ClusterOptions
 from robustmerge.cli.optional import needing
 from robustmerge.errors import MergeError
 
-from .cluster import HERE, ClusterOptions
 from .comparison import (
     INITS,
     Flag,

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from robustmerge.cli.cluster import HERE, ClusterOptions
 from robustmerge.cli.optional import needing
 
-from .cluster import HERE, ClusterOptions
 from .comparison import (
     INITS,
     Flag,

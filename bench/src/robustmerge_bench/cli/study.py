@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from robustmerge.cli.cluster import HERE, ClusterOptions
 from robustmerge.cli.rows import LabeledRow, print_rows
 from robustmerge.errors import few, unknown
 from robustmerge.files import expand_user, write_report
 
-from .cluster import HERE, ClusterOptions
 from .run import default_device, running
 from .screen import open_screen, watch_jobs
 

@@ -2,7 +2,6 @@
 
 run.py          run jobs one after the other or in processes
 processes.py    worker processes of one thread each
-cluster.py      the nodes of a Ray cluster
 hashes.py       content hashes, which results are named by
 stored.py       reading results
 

@@ -330,7 +330,7 @@ def _knots(stack: Stack) -> EntrySpace:
 def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Return memory that is not set, of a tensor's type and device."""
     if like.is_cpu and like.dtype in NUMPY:
-        # NumPy asks for huge pages: writing to them first takes a tenth of the time.
+        # NumPy asks for huge pages, of which fewer are met for the first time.
         return torch.from_numpy(np.empty(shape, NUMPY[like.dtype]))
     return torch.empty(shape, dtype=like.dtype, device=like.device)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from robustmerge.cli.optional import needing
-from robustmerge.errors import MergeError
+from ..errors import MergeError
+from .optional import needing
 
 if TYPE_CHECKING:
-    from ..jobs.cluster import RayEngine
+    from ..cluster import RayEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class ClusterOptions:
         """
         if self.on is None:
             return None
-        from ..jobs.cluster import JobNeeds, RayEngine
+        from ..cluster import JobNeeds, RayEngine
 
         if self.cpus_per_job < 1 or min(self.gpus_per_job, self.memory_per_job) < 0:
             raise MergeError(

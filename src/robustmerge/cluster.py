@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from platform import node
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from robustmerge.errors import MergeError, few
+from .errors import MergeError, few
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -81,10 +82,31 @@ class RayEngine:
             return cls("auto", needs)
         return cls(text if rest else None, needs)
 
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Stay connected in the block, for several calls.
+
+        Raises:
+            MergeError: no cluster.
+        """
+        import ray
+
+        connected = self._connect()
+        try:
+            yield
+        finally:
+            if connected:
+                ray.shutdown()
+
     def __call__(
-        self, jobs: Sequence[J], start: Callable[[], Callable[[J], R]]
+        self, jobs: Sequence[J], start: Callable[[], Callable[[J], R]], token: str = ""
     ) -> Iterator[tuple[J, R]]:
         """Yield jobs with their results as they end; an error of a worker ends all.
+
+        Args:
+            jobs: The jobs.
+            start: Prepares a worker.
+            token: The same in calls that may share the workers which earlier ones have prepared.
 
         Raises:
             MergeError: no cluster, no node with what a job needs, or a job whose process ends
@@ -92,22 +114,19 @@ class RayEngine:
         """
         import ray
 
-        connected = self._connect()
-        pending: dict[Any, J] = {}
-        try:
+        with self.connected():
             self._check(ray.cluster_resources())
             work = ray.remote(_work).options(max_retries=_RETRIES, **self.needs.options)
-            common = (token_hex(8), str(Path.cwd()), self.needs.cpus, ray.put(start))
+            common = (token or token_hex(8), str(Path.cwd()), self.needs.cpus, ray.put(start))
             pending = {work.remote(*common, job): job for job in jobs}
-            while pending:
-                for done in ray.wait(list(pending))[0]:
-                    job = pending.pop(done)
-                    yield job, _result(done, job)
-        finally:
-            for reference in pending:
-                ray.cancel(reference, force=True)
-            if connected:
-                ray.shutdown()
+            try:
+                while pending:
+                    for done in ray.wait(list(pending))[0]:
+                        job = pending.pop(done)
+                        yield job, _result(done, job)
+            finally:
+                for reference in pending:
+                    ray.cancel(reference, force=True)
 
     def _connect(self) -> bool:
         """Connect to the cluster, unless that is done; return whether it was not."""
