@@ -75,7 +75,10 @@ site: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(PY) benchmarks/merge.py
 
+# All of docs/costs.md: whole deltas, 70B, then every method; about an hour on two idle cores.
 bench-methods: $(VENV)/.dev
+	$(PY) benchmarks/delta.py
+	$(PY) benchmarks/llama70b.py
 	$(PY) benchmarks/methods.py
 
 # make minibench ROOT=trained OUT=results; without ROOT the document alone, from the raw results

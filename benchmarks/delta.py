@@ -124,12 +124,14 @@ def markdown(results: dict[str, Any]) -> str:
     """Return the table for docs/costs.md."""
     before, after = results["before"].get("square", {}), results["after"]
     floor = whole(after, FLOOR, "merge")
-    text = HEAD.format(floor=floor)
+    head = HEAD.format(floor=floor, before=BEFORE if before else "")
+    text = head + (COLUMNS if before else COLUMNS_OF_ONE)
     for name in METHODS:
         square = sum(after["square"][name].values())
-        earlier = sum(before[name].values()) if name in before else float("nan")
+        earlier = sum(before[name].values()) if before else 0.0
         total, cut = whole(after, name, "merge", "cut"), whole(after, name, "cut")
-        text += f"| {name} | {earlier:.2f} | {square:.2f} | {earlier / square:.1f} "
+        gain = f"| {earlier:.2f} | {square:.2f} | {earlier / square:.1f} " if before else ""
+        text += f"| {name} {gain or f'| {square:.2f} '}"
         text += f"| ~{total:.0f} | {cut:.0f} | {total / floor:.1f} |\n"
     return text
 
@@ -137,14 +139,20 @@ def markdown(results: dict[str, Any]) -> str:
 HEAD = """
 ## Merges of whole deltas
 
-By `benchmarks/delta.py --before`: processor seconds of one module of 4096 x 4096 with its cut to
-rank 16, before (version 172c731) and today, at the same time; and of the 224 modules of a 7B on two
-cores, from one module of either shape. One product B A of every adapter, which no entry-wise method
-can do without, is {floor:.0f} s by the same measure. Other programs ran on the machine at the same
-time, which slows memory down.
+By `benchmarks/delta.py`: processor seconds of one module of 4096 x 4096 with its cut to rank
+16{before}; and of the 224 modules of a 7B on two cores, from one module of either shape. One
+product B A of every adapter, which no entry-wise method can do without, is {floor:.0f} s by the
+same measure. Other programs that run at the same time slow memory down.
 
+"""
+BEFORE = ",\nbefore (`--before`, version 172c731) and today, at the same time"
+COLUMNS = """\
 | method | a module before, s | today, s | x | 7B, s | of that cuts, s | x one product |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+"""
+COLUMNS_OF_ONE = """\
+| method | a module, s | 7B, s | of that cuts, s | x one product |
+| --- | ---: | ---: | ---: | ---: |
 """
 
 

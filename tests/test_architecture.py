@@ -126,7 +126,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
         "robustmerge.live.loaded",
     ),
     "measures for a search": ("robustmerge.tuning.answers", "robustmerge.tuning.objective"),
-    "jobs on a cluster": ("robustmerge.cli.cluster", "robustmerge.cluster"),
+    "jobs on a cluster": ("robustmerge.cli.cluster",),
     "what verbs print": ("robustmerge.cli.optional", "robustmerge.cli.rows"),
 }
 """The modules of the merger that the benchmark imports, by purpose; all others are its own."""

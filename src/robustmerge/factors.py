@@ -225,8 +225,8 @@ class Stack:
         """Return a stream of random bits, likewise; it is the fastest there is."""
         return np.random.SFC64(self._digest(seed, *path))
 
-    def _digest(self, *path: object) -> int:
-        text = "/".join(map(str, (path[0], self.module, *path[1:])))
+    def _digest(self, seed: int, *path: object) -> int:
+        text = "/".join(map(str, (seed, self.module, *path)))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

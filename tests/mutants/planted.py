@@ -16,6 +16,7 @@ from trust import TRUST
 
 from polish import POLISH
 from prompted import PROMPTED
+from tuning import TUNING
 
 __all__ = ["PLANTED", "Mutant"]
 
@@ -423,7 +424,7 @@ MERGING = (
     ),
     _plant(
         "seed ignored",
-        "factors.py::Stack.generator",
+        "factors.py::Stack._digest",
         "(seed, self.module, *path)",
         "(0, self.module, *path)",
         CONTRACT,
@@ -432,7 +433,7 @@ MERGING = (
     ),
     _plant(
         "all modules draw the same",
-        "factors.py::Stack.generator",
+        "factors.py::Stack._digest",
         "(seed, self.module, *path)",
         "(seed, *path)",
         CONTRACT,
@@ -462,7 +463,7 @@ MERGING = (
     ),
     _plant(
         "SCE by magnitudes instead of squares",
-        "methods/entrywise/sce.py::_coefficients",
+        "methods/entrywise/sce.py::_squares",
         ".double().square().sum(1)",
         ".double().sum(1)",
         "tests/methods/test_sce.py",
@@ -921,4 +922,14 @@ MERGING = (
     ),
 )
 
-PLANTED = (*MERGING, *DIAGNOSIS, *BENCHMARK, *ANSWERING, *SCORING, *POLISH, *PROMPTED, *TRUST)
+PLANTED = (
+    *MERGING,
+    *DIAGNOSIS,
+    *BENCHMARK,
+    *ANSWERING,
+    *SCORING,
+    *POLISH,
+    *PROMPTED,
+    *TRUST,
+    *TUNING,
+)
