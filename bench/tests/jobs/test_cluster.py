@@ -15,8 +15,13 @@ import pytest
 
 from bench_factories.node_notes import Note, is_done, start
 from bench_factories.scripted_world import WORLD, trained
+from factories.adapters import trio
 from robustmerge.cluster import JobNeeds, RayEngine
+from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError
+from robustmerge.tuning.report import TuneReport
+from robustmerge.tuning.run import tune_recipe
+from robustmerge.tuning.search import SearchSettings
 from robustmerge_bench.jobs.run import run_jobs
 from robustmerge_bench.mini.runs.contender import Contender
 from robustmerge_bench.mini.runs.examine import evaluate
@@ -93,6 +98,36 @@ def test_the_benchmark_finds_the_same_as_on_one_machine(cluster: Any, tmp_path: 
         assert texts[0] == texts[1]
     again = evaluate(todo, Path("cluster"), WORLD, engine=RayEngine())
     assert (again.done, again.skipped) == (0, len(todo))
+
+
+def test_a_search_finds_the_same_as_on_one_machine(cluster: Any, tmp_path: Path) -> None:
+    """A node is killed when the first three of six trials have ended."""
+    (tmp_path / "score.py").write_text(
+        "import sys, zlib\n"
+        "file = open(sys.argv[1] + '/adapter_model.safetensors', 'rb')\n"
+        "print(zlib.crc32(file.read()) % 1000)\n"
+    )
+    recipe = Recipe(tuple(trio(tmp_path)), method="ties")
+    other = next(iter(cluster.worker_nodes))
+
+    def ended(report: TuneReport, number: int) -> None:
+        if number == 2 and other in cluster.worker_nodes and report.output.name == "there":
+            cluster.remove_node(other, allow_graceful=False)
+
+    for name, engine in (("here", None), ("there", RayEngine())):
+        tune_recipe(
+            recipe,
+            tmp_path / name,
+            search=("scale", "parameters:density"),
+            commands={"score": f"{sys.executable} score.py {{adapter}}"},
+            settings=SearchSettings(trials=6, at_once=3),
+            engine=engine,
+            ended=ended,
+        )
+    for file in ("recipe.yaml", "merged/adapter_model.safetensors"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
+    files = {file.name for file in (tmp_path / "there").iterdir()}
+    assert files == {"tune.json", "study.db", "recipe.yaml", "merged"}
 
 
 def _without_times(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Several trials at once: drawn together, scored side by side, and told to Optuna in their order.
+"""Several trials at once: drawn together, scored side by side, and reported in their order.
 
 What is drawn next depends on the seed, the scores and how many are drawn together, and not on which
 of them ends first: on a cluster, a search draws what it draws on one machine.
@@ -136,7 +136,7 @@ def run_batches(search: Search, score: ScoreJobs) -> None:
 
 
 def _run_batch(search: Search, score: ScoreJobs, trials: Sequence[optuna.Trial]) -> None:
-    """Score trials and tell what they gave; of equal ones only the first is scored."""
+    """Score trials and report what they gave; of equal ones only the first is scored."""
     recipes = {trial.number: search.space.recipe_of(trial) for trial in trials}
     first: dict[str, optuna.Trial] = {}
     for trial in trials:

@@ -45,7 +45,7 @@ _LEAST_DRIFT = 0.04  # of b; far below what training does, and l stays where erf
 
 @dataclass(frozen=True)
 class StartSums:
-    """One module's part of the sums that tell starts apart.
+    """One module's part of the sums that distinguish starts.
 
     Attributes:
         module: Its name.
