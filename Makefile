@@ -9,7 +9,7 @@ CODE := src tests benchmarks bench conftest.py
 BUILD := 'pip>=25' 'hatchling>=1.27' 'editables>=0.5'
 
 .PHONY: demo test check slow fix lock newest lowest dist docs site bench bench-methods minibench \
-	analysis clients cluster gpu mutants fuzz clean
+	analysis clients cluster gpu mutants fuzz kinds clean
 
 $(VENV)/.dev: $(CONSTRAINTS) pyproject.toml bench/pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -110,6 +110,10 @@ gpu: $(VENV)/.dev
 # Two minutes of damaged inputs: make fuzz ARGS="--seconds 600 --kind bin --seed 1000"
 fuzz: $(VENV)/.dev
 	$(PY) tests/fuzz/run.py $(ARGS)
+
+# How many cases tests/field has of each kind of fault.
+kinds: $(VENV)/.dev
+	PYTHONPATH=tests $(PY) -m field.kinds
 
 mutants: $(VENV)/.dev
 	$(PY) tests/mutants/run.py

@@ -6,6 +6,7 @@ does. So a program's own answer for the input is the reference for the output.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +84,11 @@ def predicted(output: Output, runtime: str) -> str:
 def agrees(prediction: str, seen: str) -> bool:
     """Decide whether a prediction is true: it fails exactly where the program differs."""
     return prediction.startswith("fails") != seen.startswith("as the input")
+
+
+def refusal(error: str) -> str:
+    """Return a program's error in a line of a table, without the folders of this machine."""
+    return f"refused: {re.sub(r'[^ ]*/', '', error)[:160]}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from clients.cases import table
+from clients.cases import refusal, table
 from clients.environments import python
 from factories.bases import llava, qwen, write_image
 from factories.families import save_adapter
@@ -34,6 +34,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "head": WHOLE | {"modules_to_save": ["lm_head"]},
     "token rows": WHOLE | {"trainable_token_indices": [5, 7]},
 }
+FORMS = ("full", "embedded", "the merge")
 QUESTION = "w5 w6 w7"
 
 
@@ -78,7 +79,7 @@ def rows_of(root: Path, name: str, kind: Kind) -> list[list[str]]:
     refused: dict[tuple[str, str], str] = {}
     for case, settings in CASES.items():
         adapters[case] = str(make(root / case.replace(" ", "-"), name, kind, settings))
-        for form in ("full", "embedded", "the merge"):
+        for form in FORMS if case == "language" else FORMS[:2]:
             try:
                 folders[case, form] = str(written(Path(adapters[case]), base, form))
             except MergeError as error:
@@ -132,7 +133,7 @@ def ask(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
 def judge(answer: Any, wanted: Any, bare: Any) -> str:
     """Compare an answer with that of the base with the input merged in by PEFT."""
     if isinstance(answer, str):
-        return f"refused: {answer}"
+        return refusal(answer)
     if isinstance(wanted, str):
         return f"PEFT refuses the input: {wanted}"
     values, right, before = (torch.tensor(each["logprobs"]) for each in (answer, wanted, bare))

@@ -33,9 +33,9 @@ What the programs do with the outputs of `robustmerge merge`, and what `robustme
 about them beforehand. `make clients` makes an environment for each program, runs it, and writes
 this page. A case is one small adapter of real architecture, rewritten by
 `merge ADAPTER -m task-arithmetic`: the result must do what the adapter does. For PEFT all weights
-of the model with the adapter merged in are compared; for llama.cpp and vLLM the log-probabilities
-of the next token, with those of PEFT. Experts are merges of two adapters on fused experts, in every
-layout that `convert` writes.
+of the model with the adapter merged in are compared; for llama.cpp, vLLM and lmms-eval the
+log-probabilities of the next token, with those of PEFT. Experts are merges of two adapters on fused
+experts, in every layout that `convert` writes.
 
 A layout that `merge` refuses for a family counts as not loaded. Rows are left out where the version
 does not load the input at all. `check` is wrong where it passes what the program does otherwise, or

@@ -17,13 +17,17 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
-from clients.cases import Output, agrees, predicted, table
+from clients.cases import Output, agrees, predicted, refusal, table
 from clients.environments import python
 from clients.vllm_cases import FAMILIES, Served, outputs
 from clients.vllm_server import ask_server
 
 CLIENT = Path(__file__).with_name("vllm_client.py")
 CLOSE = 2e-3  # nats: float32 on either side
+HOW = (
+    "vLLM 0.32.0 with transformers 5.19 on a CPU: its offline class, and its server for one "
+    "family. LLaVA is asked about an image, Qwen2-VL a text."
+)
 START, PATIENCE = 2400, 300  # seconds for an engine, and for a case
 LATE = f"no answer within {PATIENCE} s"
 
@@ -51,7 +55,8 @@ def run(root: Path) -> str:
             wrong = "" if seen == LATE or agrees(said, seen) else "wrong"
             rows.append([name, output.case, output.label, said, seen, server, wrong])
     (root / "vllm.json").write_text(json.dumps(rows))
-    return table(["family", "contents", "layout", "check", "offline", "server", "check is"], rows)
+    header = ["family", "contents", "layout", "check", "offline", "server", "check is"]
+    return f"{HOW}\n\n{table(header, rows)}"
 
 
 def ask_offline(served: Served, result: Path, folders: Sequence[Path]) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def judge(answers: Mapping[str, Any], output: Output, served: Served) -> str:
     if is_late(answer):
         return LATE
     if isinstance(answer, str):
-        return f"refused: {answer}"
+        return refusal(answer)
     model = AutoModelForImageTextToText.from_pretrained(served.base, dtype=torch.float32).eval()
     with torch.no_grad():
         adapted = PeftModel.from_pretrained(model, str(output.input)).eval()

@@ -84,6 +84,12 @@ def unknown_start() -> tuple[str, ...]:
     return "merge a -o m", "merge a -o m --accept-setting init_lora_weights"
 
 
+@situation("where a newer PEFT has it: merge with --accept-setting task_type")
+def unknown_task() -> tuple[str, ...]:
+    adapter(Path("a"), task_type="VISION_2_SEQ")
+    return "merge a -o m", "merge a -o m --accept-setting task_type"
+
+
 @situation("where the trainer's documentation says that they do not")
 def unknown_setting() -> tuple[str, ...]:
     adapter(Path("a"), novel=3)

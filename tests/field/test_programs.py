@@ -153,6 +153,38 @@ def test_vllm_refuses_settings_without_targets(tmp_path: Path) -> None:
     assert finding("vllm", "settings", folder).verdict is FAILS
 
 
+# lm_head and embeddings in vLLM: ValueError "expected target modules in …" for Qwen2-VL
+
+
+@pytest.mark.parametrize("module", [EMBEDDINGS, "lm_head"])
+@pytest.mark.parametrize(
+    ("family", "text", "verdict"),
+    [
+        ("llava", "llama", OK),
+        ("llava_next", "mistral", OK),
+        ("llava", "qwen2", FAILS),
+        ("qwen2_vl", "qwen2_vl_text", FAILS),
+        ("qwen2_5_vl", None, FAILS),
+        ("qwen3_vl", "qwen3_vl_text", OK),
+        ("gemma3", "gemma3_text", FAILS),
+        ("smolvlm", "llama", FAILS),
+        ("llava", "unknown", NOTE),
+    ],
+    ids=str,
+)
+def test_lora_on_the_vocabulary_in_vllm(
+    module: str, family: str, text: str | None, verdict: CheckStatus, tmp_path: Path
+) -> None:
+    folder = adapter(tmp_path / "a", modules=LLM | {module: (20, 16)})
+    settings = {"text_config": {"model_type": text}} if text else {}
+    model = of_kind(tmp_path / "base", family, **settings)
+    result = finding("vllm", "vocabulary", folder, model)
+    assert result.verdict is verdict
+    assert ("--leave-out" in result.advice) is (verdict is FAILS)
+    assert finding("vllm", "vocabulary", folder).verdict is NOTE
+    assert finding("vllm", "vocabulary", adapter(tmp_path / "b"), model).verdict is OK
+
+
 # lm_head and embeddings in llama.cpp: ggml-org/llama.cpp #9065, #9948
 
 

@@ -7,6 +7,9 @@ from mutant import plant as _plant
 _QUANTIZED = "tests/export/test_quantized.py"
 _KINDS = "tests/derive/test_convert.py"
 _GGUF = "tests/export/test_gguf.py"
+_RESULTS = "tests/field/test_results.py"
+_ODD_TENSORS = "tests/field/test_odd_tensors.py"
+_ODD_FOLDERS = "tests/field/test_odd_folders.py"
 
 TRUST = (
     _plant(
@@ -165,5 +168,81 @@ TRUST = (
         'A * module.tensors["delora_w_norm"]',
         "A",
         _KINDS,
+    ),
+    # What float16 loses
+    _plant(
+        "a lost part of an update is not remarked",
+        "adapter/precision.py::fit_float16",
+        '_REMARK if loss > _LITTLE_LOST else ""',
+        '""',
+        _RESULTS,
+    ),
+    _plant(
+        "an update that is nearly all lost is written",
+        "adapter/precision.py::fit_float16",
+        "if loss > _MOST_LOST:",
+        "if loss > 1:",
+        _RESULTS,
+    ),
+    _plant(
+        "factors are moved the wrong way, towards what is too small",
+        "adapter/precision.py::suit_float16",
+        "factors.A * torch.exp2(-powers)[:, None], factors.B * torch.exp2(powers)",
+        "factors.A * torch.exp2(powers)[:, None], factors.B * torch.exp2(-powers)",
+        _RESULTS,
+    ),
+    _plant(
+        "a lost part of a fully trained parameter is not named",
+        "adapter/precision.py::loses_in_float16",
+        "> _LITTLE_LOST",
+        "> _MOST_LOST",
+        "tests/field/test_conversions.py",
+        "-k",
+        "float16",
+    ),
+    _plant(
+        "the report forgets which parameters lose",
+        "adapter/precision.py::remark_losses",
+        "if names else ()",
+        "if not names else ()",
+        "tests/field/test_conversions.py",
+        "-k",
+        "float16",
+    ),
+    # Folders and tensors of other tools
+    _plant(
+        "a tensor next to the factors is merged as fully trained",
+        "adapter/promises.py::check_alone",
+        "module in adapted",
+        "leaf in adapted",
+        _ODD_TENSORS,
+    ),
+    _plant(
+        "the base's copy of a trained module is merged",
+        "adapter/keys.py::parse",
+        "Part.ORIGINAL",
+        "Part.FULL",
+        _ODD_TENSORS,
+    ),
+    _plant(
+        "tensors that an index names may be missing",
+        "adapter/tensor_files.py::_check_shards",
+        "- held",
+        "& set()",
+        _ODD_FOLDERS,
+    ),
+    _plant(
+        "a shard that no index names is not seen",
+        "adapter/tensor_files.py::check_names",
+        "or (unread and n in unread)",
+        "",
+        _ODD_FOLDERS,
+    ),
+    _plant(
+        "a link to nothing is not seen",
+        "adapter/not_an_adapter.py::_is_broken",
+        "not (path.is_file() or path.is_dir())",
+        "not (path.is_file() or path.is_dir() or path.is_symlink())",
+        _ODD_FOLDERS,
     ),
 )

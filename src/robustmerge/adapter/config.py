@@ -65,6 +65,9 @@ _OF_TRAINERS = frozenset(
 )
 """Settings of trainers that end with the training run."""
 
+_TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
+"""Values of `task_type` that PEFT 0.21 loads; at any other it raises an error."""
+
 _STARTS = ("gaussian", "orthogonal", "eva")
 """Initializations that leave the base weights as they are."""
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -127,6 +130,7 @@ class AdapterConfig:
         config._refuse(allowed="use_dora" if dora else "")
         if not untrained:
             config._refuse_start(accepted)
+        config._refuse_task(accepted)
         config._refuse_unknown(accepted)
         return config
 
@@ -230,6 +234,18 @@ class AdapterConfig:
                 hint="where the trainer's documentation says that this one does not: merge with "
                 "--accept-setting init_lora_weights",
             )
+
+    def _refuse_task(self, accepted: Collection[str]) -> None:
+        """Refuse a task type with which PEFT loads neither the input nor a result."""
+        task = self.raw.get("task_type")
+        if not task or task in _TASKS or "task_type" in accepted:
+            return
+        raise MergeError(
+            f"task_type = {shown(task)} is none of PEFT's: {', '.join(_TASKS)}",
+            where=str(self.path),
+            hint="write one of them, or null; where a newer PEFT has it: merge with "
+            "--accept-setting task_type",
+        )
 
     def _refuse_unknown(self, accepted: Collection[str]) -> None:
         """Refuse settings that may change what the adapter computes, all of them at once."""

@@ -27,6 +27,7 @@ class Part(Enum):
     MAGNITUDE = "lora_magnitude_vector"
     LORA_BIAS = "lora_B bias"
     BASE = "base_layer"
+    ORIGINAL = "original_module"
     TOKENS = "token adapter"
     FULL = "full tensor"
 
@@ -56,6 +57,7 @@ _LORA = re.compile(
 )
 _TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\.[^.]+)?")
 _BASE = re.compile(r"(?P<module>.+)\.base_layer\.(?P<leaf>\w+)")
+_ORIGINAL = re.compile(r"(?P<module>.+)\.original_module\.(?P<leaf>.+)")
 _SAVED = re.compile(
     r"(?P<head>.+)\.modules_to_save(?:\.[^.]+)?(?P<tail>(?:\.[^.]+)*?)\.(?P<leaf>\w+)"
 )
@@ -78,6 +80,8 @@ def parse(name: str) -> Key | None:
         return Key(match["module"], Part.TOKENS, "token_adapter.trainable_tokens_delta")
     if match := _BASE.fullmatch(name):
         return Key(match["module"], Part.BASE, f"base_layer.{match['leaf']}")
+    if match := _ORIGINAL.fullmatch(name):
+        return Key(match["module"], Part.ORIGINAL, f"original_module.{match['leaf']}")
     if match := _SAVED.fullmatch(name):
         return Key(match["head"] + match["tail"], Part.FULL, match["leaf"])
     module, _, leaf = name.rpartition(".")

@@ -39,6 +39,30 @@ def check_promises(config: AdapterConfig, held: Mapping[Key, Shape]) -> None:
     )
 
 
+def check_alone(adapted: Collection[str], whole: Mapping[str, object]) -> None:
+    """Check that no fully trained parameter stands in a module that has LoRA.
+
+    PEFT would take the module for one of `modules_to_save`, and lose its LoRA; other trainers keep
+    scalings there. A whole weight is left to the rules for two ways of training.
+
+    Args:
+        adapted: Canonical names of modules with LoRA.
+        whole: Fully trained parameters by canonical name, with their tensors.
+
+    Raises:
+        MergeError: one does.
+    """
+    for name, tensor in whole.items():
+        module, _, leaf = name.rpartition(".")
+        if module in adapted and leaf not in ("weight", Part.MAGNITUDE.value):
+            raise MergeError(
+                f"{leaf} next to the LoRA factors of {module}, where no program loads it",
+                where=str(tensor),
+                hint=f"merging with --leave-out '*.{leaf}' does without it; if it is a scaling, "
+                "write it into the settings as lora_alpha or alpha_pattern",
+            )
+
+
 def token_rows(config: AdapterConfig, module: str) -> list[int]:
     """Return the rows of a module's embeddings that were trained, none where no setting says so.
 

@@ -18,7 +18,7 @@ from . import layout
 from .config import AdapterConfig
 from .keys import FACTORS, Key, Part, parse
 from .not_an_adapter import explain
-from .promises import check_promises
+from .promises import check_alone, check_promises
 from .source import locate
 from .tensor_files import NON_LORA, AdapterFiles
 from .tensor_ref import FlatRef, HeldPieces, TensorRef, expert_factors, flat
@@ -88,6 +88,7 @@ class Adapter:
         bases: Copies of base weights that PEFT saves together with embedding LoRA.
         left_out: Tensors of modules and parameters that the user leaves out.
         left_out_experts: Modules that are parts of tensors, likewise.
+        originals: Copies of the base's weights next to trained modules, which are not read.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Adapter:
         self.paths = AdapterFiles.find(self.folder, self.label)
         self.files, self.beside = self.paths.open()
         self.left_out: list[tuple[Key, TensorRef]] = []
+        self.originals: list[str] = []
         parsed = self._parse(leave_out)
         check_promises(self.config, {key: ref.spec.shape for key, ref in (*parsed, *self.left_out)})
         self._held = HeldPieces()
@@ -136,6 +138,7 @@ class Adapter:
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
         )
         self.bases: Mapping[str, TensorRef] = self._whole(parsed, (Part.BASE,))
+        check_alone(self.modules, self.extras)
         self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
         self.written |= {m.name: m.written for m in self.modules.values()}
         if not self.modules:
@@ -179,6 +182,9 @@ class Adapter:
                 key = parse(name)
                 if key is None:
                     raise without_place(ref)
+                if key.part is Part.ORIGINAL:
+                    self.originals.append(layout.canonical(key.module))
+                    continue
                 if is_left_out(key, leave_out) and not self._may_be_wrapped(key):
                     self.left_out.append((key, ref))
                     continue
@@ -191,6 +197,9 @@ class Adapter:
         return parsed
 
     def _refuse(self, key: Key, ref: TensorRef) -> None:
+        if key.part is Part.FULL and ref.spec.dtype not in DTYPES:
+            parameter = f"{layout.canonical(key.module)}.{key.leaf}".lstrip(".")
+            raise wrong_type(ref.file.path, ref.name, ref.spec.dtype, parameter)
         check_values(ref)
         if key.part is Part.MAGNITUDE and not self.config.dora:
             raise MergeError(
@@ -284,7 +293,7 @@ class Adapter:
 def is_left_out(key: Key, patterns: Sequence[str]) -> bool:
     """Decide whether a shell pattern matches a module, or a parameter, by its canonical name."""
     module = layout.canonical(key.module)
-    names = (module, f"{module}.{key.leaf}")
+    names = (module, f"{module}.{key.leaf}".lstrip("."))
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 

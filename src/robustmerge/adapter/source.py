@@ -15,6 +15,7 @@ _HUB_ID = re.compile(
 )
 _REPOSITORY = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,95}\b", re.ASCII)
 """What `huggingface_hub.utils.validate_repo_id` takes with an owner; it has two more rules."""
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _BESIDE = ("adapter_config.json", "config.json", *FULLY_TRAINED)
 
 
@@ -73,8 +74,20 @@ def local_folder(source: str) -> Path | None:
         if path.is_dir():
             return path
         if path.exists():
-            raise MergeError("not a folder", where=source, hint="give a folder, not a file in it")
+            raise MergeError("not a folder", where=source, hint=_way_to_folder(path))
     return None
+
+
+def _way_to_folder(path: Path) -> str:
+    """Return advice for a file that was given instead of a folder."""
+    if (path.parent / "adapter_config.json").is_file():
+        return f"give its folder: {path.parent}"
+    archive = next((a for a in _ARCHIVES if path.name.endswith(a)), None)
+    if archive is None:
+        return "give a folder, not a file in it"
+    target = path.name.removesuffix(archive)
+    unpack = f"python -m {'zipfile' if archive == '.zip' else 'tarfile'} -e {path} {target}"
+    return f"unpack it first: `{unpack}`, and give the folder"
 
 
 def _download(source: str, repo: str, revision: str | None, subfolder: str, *, fetch: bool) -> Path:

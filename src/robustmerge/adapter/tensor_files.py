@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -72,10 +72,11 @@ class AdapterFiles:
             MergeError: there are no weights, or a file of tensors that no rule knows.
         """
         weights = weight_files(folder, label)
+        own = {path.name for path in weights}
         with reading(folder):
             names = [path.name for path in folder.iterdir() if path.is_file()]
             names += _names_in_parts(folder)
-        check_names(label, names)
+        check_names(label, names, own)
         present = [folder / name for name in FULLY_TRAINED if (folder / name).is_file()]
         beside = tuple(path for path in present if path.name == BESIDE)
         return cls(weights, tuple(path for path in present if path not in beside), beside)
@@ -93,6 +94,7 @@ class AdapterFiles:
         """
         own, beside = [open_tensors(p) for p in self.own], [open_tensors(p) for p in self.beside]
         _check_twin(own[0], self.weights)
+        _check_shards(own[: len(self.weights)])
         return own, beside
 
 
@@ -141,18 +143,20 @@ def read_index(path: Path) -> list[str]:
     return names
 
 
-def check_names(label: str, names: Iterable[str]) -> None:
+def check_names(label: str, names: Iterable[str], shards: Collection[str] | None = None) -> None:
     """Check that every file of tensors in an adapter's folder is one that is read.
 
     Args:
         label: What the user called the adapter.
         names: Names of the files of its folder.
+        shards: The shards that are read; of a folder elsewhere it is not known.
 
     Raises:
         MergeError: one is not, and is not the state of a training run.
     """
     names = list(names)
-    unknown = sorted(name for name in names if _is_unknown(name, names))
+    unread = shards is not None and {n for n in names if _SHARD.fullmatch(n)}.difference(shards)
+    unknown = sorted(n for n in names if _is_unknown(n, names) or (unread and n in unread))
     if unknown:
         why = next((_KNOWN[n] for n in unknown if n in _KNOWN), "")
         raise MergeError(
@@ -192,6 +196,21 @@ def _is_unknown(name: str, names: Sequence[str]) -> bool:
         return False
     record, weights = _EMBEDDED
     return not (record in names and weights.fullmatch(name))
+
+
+def _check_shards(shards: Sequence[TensorFile]) -> None:
+    """Check that every tensor that an index names is in its shard."""
+    path = shards[0].path.parent / INDEXES[WEIGHTS.index(f"adapter_model{shards[0].path.suffix}")]
+    if not _SHARD.fullmatch(shards[0].path.name):
+        return
+    held = {name for shard in shards for name in shard.specs}
+    missing = sorted(set(read_json(path)["weight_map"]) - held)
+    if missing:
+        raise MergeError(
+            f"the index names {len(missing)} tensors that no shard has: {few(missing, 2)}",
+            where=str(path),
+            hint="a shard is of another save: copy or fetch all of them and the index again",
+        )
 
 
 def _check_twin(opened: TensorFile, weights: Sequence[Path]) -> None:

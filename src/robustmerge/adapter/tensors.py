@@ -358,10 +358,18 @@ def _name_of(dtype: torch.dtype) -> str:
     return next((name for name, known in DTYPES.items() if known == dtype), str(dtype))
 
 
-def wrong_type(path: Path, name: str, dtype: str) -> MergeError:
-    """Make the error for a tensor of a type that no adapter has."""
+def wrong_type(path: Path, name: str, dtype: str, parameter: str = "") -> MergeError:
+    """Make the error for a tensor of a type that no adapter has.
+
+    Args:
+        path: The file.
+        name: The tensor's name in it.
+        dtype: Its type.
+        parameter: For what may be a counter or a buffer, its name for `--leave-out`.
+    """
+    way = f"merging with --leave-out '{parameter}' does without it; or " if parameter else ""
     return MergeError(
         f"tensor of type {dtype}",
         where=f"{path}  {name}",
-        hint=f"adapters are merged in {', '.join(DTYPES)}; convert the file first",
+        hint=f"{way}adapters are merged in {', '.join(DTYPES)}; convert the file first",
     )

@@ -110,7 +110,11 @@ class Contents:
     def items(self) -> tuple[NamedTensor, ...]:
         """All tensors whose names PEFT knows."""
         parsed = ((parse(ref.name), ref) for ref in self._refs())
-        return tuple(NamedTensor(key, ref) for key, ref in parsed if key is not None)
+        return tuple(
+            NamedTensor(key, ref)
+            for key, ref in parsed
+            if key is not None and key.part is not Part.ORIGINAL
+        )
 
     @cached_property
     def unknown_names(self) -> tuple[str, ...]:
@@ -171,6 +175,13 @@ class Contents:
         """
         path = self.base.folder / "config.json" if self.base is not None else None
         return read_json(path) if path is not None and path.is_file() else {}
+
+    @property
+    def text_kind(self) -> str:
+        """What transformers calls the base's language model, '' where that is unknown."""
+        text = self.base_settings.get("text_config")
+        settings = text if isinstance(text, dict) and "model_type" in text else self.base_settings
+        return str(settings.get("model_type") or "")
 
     @property
     def base_is_tied(self) -> bool | None:

@@ -34,6 +34,8 @@ from .resize import resize
 from .show import show
 from .tune import tune
 
+_NARROWEST = 20  # characters of a screen
+
 app = App(
     name="robustmerge",
     help="Merge LoRA adapters of one model into one adapter: from files, without training, "
@@ -90,6 +92,8 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command with these arguments and return its exit code."""
+    if os.environ.get("COLUMNS", "").isdigit() and int(os.environ["COLUMNS"]) < _NARROWEST:
+        del os.environ["COLUMNS"]  # 0 in some containers, and tables would be cut to nothing
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     with _printable():
         return _run(arguments, errors)

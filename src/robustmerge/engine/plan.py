@@ -14,6 +14,7 @@ from ..adapter import align, layout
 from ..adapter.reader import Adapter
 from ..adapter.statistics import Selection
 from ..adapter.tensors import TensorSpec
+from ..checks.peft_rules import selects
 from ..errors import MergeError, few, unknown
 from ..files import expand_user
 from .data import check_model_needs, data_notes, find_data
@@ -230,9 +231,31 @@ def _warnings(adapters: Sequence[Adapter], recipe: Recipe) -> tuple[str, ...]:
         for a in adapters
         if a.wrappers
     ]
+    warnings += [
+        f"{a.label}: copies of the base's weights are left out, which PEFT keeps next to trained "
+        f"modules: {few(list(dict.fromkeys(a.originals)))}"
+        for a in adapters
+        if a.originals
+    ]
+    warnings += filter(None, map(_not_selected, adapters))
     if old := _old_names(recipe, adapters):
         warnings.append(old)
     return tuple(warnings)
+
+
+def _not_selected(adapter: Adapter) -> str:
+    """Warn of modules that PEFT would not load from an input, since its settings leave them out."""
+    modules = adapter.modules.values()
+    try:
+        lost = [m.name for m in modules if selects(adapter.config.raw, m.written) is False]
+    except MergeError as error:
+        return f"{adapter.label}: PEFT does not load it: {error.problem}"
+    if not lost:
+        return ""
+    return (
+        f"{adapter.label}: {len(lost)} of {len(modules)} modules are merged that PEFT leaves out, "
+        f"since target_modules and exclude_modules do not select them: {few(lost, 1)}"
+    )
 
 
 def _old_names(recipe: Recipe, adapters: Sequence[Adapter]) -> str:

@@ -36,7 +36,7 @@ from .measures import make_objective
 from .objective import Objective, ObjectiveSetup
 from .report import TuneReport, scores_of
 from .scaled import MergeStore, trimmed
-from .search import Search, SearchSettings
+from .search import Search, SearchSettings, check_storage
 from .space import SearchSpace, make_space
 
 RECORD, RECIPE, MERGED, DATABASE = "tune.json", "recipe.yaml", "merged", "study.db"
@@ -94,6 +94,8 @@ def tune_recipe(
         "pooling": settings.pooling,
         "minimize": settings.minimize,
     }
+    if storage is not None:
+        check_storage(storage)
     _open_folder(output, facts)
     url = storage or f"sqlite:///{(output / DATABASE).resolve()}"
     begin = perf_counter()

@@ -105,11 +105,7 @@ class Search:
                 load_if_exists=True,
             )
         except Exception as error:  # of any database
-            raise MergeError(
-                f"the storage cannot be opened: {first_line(error)}",
-                where=self.storage,
-                hint="--storage is an URL of Optuna, such as sqlite:///study.db",
-            ) from None
+            raise _not_opened(self.storage, error) from None
         self._requeue()
 
     @property
@@ -217,3 +213,23 @@ def attributes(trial: FrozenTrial) -> Mapping[str, Any]:
         "values": dict(trial.params),
         **trial.user_attrs,
     }
+
+
+def check_storage(url: str) -> None:
+    """Open a storage that the user named, before anything is written.
+
+    Raises:
+        MergeError: it cannot be opened.
+    """
+    try:
+        optuna.storages.get_storage(url)
+    except Exception as error:  # of any database
+        raise _not_opened(url, error) from None
+
+
+def _not_opened(url: str, error: Exception) -> MergeError:
+    return MergeError(
+        f"the storage cannot be opened: {first_line(error)}",
+        where=url,
+        hint="--storage is an URL of Optuna, such as sqlite:///study.db",
+    )

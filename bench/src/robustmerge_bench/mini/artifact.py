@@ -21,10 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from robustmerge import __version__
+from robustmerge.adapter.tensors import open_tensors
 from robustmerge.errors import MergeError, few, reading, shown
 from robustmerge.files import read_json, sha256, write_json
 from robustmerge.outputs import ResultKind, check_target, whole_folder
@@ -160,8 +161,9 @@ def halve_adapter(source: Path, target: Path) -> None:
 
 def halve(source: Path, target: Path) -> None:
     """Copy a file of tensors as float16, which must hold their values."""
-    with reading(source):
-        tensors = load_file(source)
+    file = open_tensors(source)
+    tensors = {name: file.read(name) for name in file.specs}
+    file.close()
     save_file(in_half(tensors, source), target, metadata={"format": "pt"})
 
 

@@ -54,11 +54,14 @@ FAMILIES: Rows = MappingProxyType(
         ),
         "internvl": FamilySupport(_READ, names=_NEW_NAMES, vision="vision_tower"),
         "mistral3": FamilySupport(_READ, names=(*_NEW_NAMES, *_OLD_TOO), vision="vision_tower"),
-        **rows_of(
-            ("qwen2_vl", "qwen2_5_vl"),
-            FamilySupport(
-                _READ, names=(*_QWEN_NAMES, *_OLD_TOO), towers="with a setting", vision="visual"
-            ),
+        "qwen2_vl": FamilySupport(
+            Evidence("run", "vLLM 0.32", "2026-11-29"),
+            names=(*_QWEN_NAMES, *_OLD_TOO),
+            towers="with a setting",
+            vision="visual",
+        ),
+        "qwen2_5_vl": FamilySupport(
+            _READ, names=(*_QWEN_NAMES, *_OLD_TOO), towers="with a setting", vision="visual"
         ),
         **rows_of(
             ("qwen3_vl", "qwen3_vl_moe"),
@@ -76,6 +79,21 @@ FAMILIES: Rows = MappingProxyType(
 
 _FUSED = ("gpt_oss", "qwen3_vl_moe", "qwen3_5_moe", "qwen3_omni_moe", "interns1_pro")
 """Families whose class says `is_3d_moe_weight`."""
+_TAKE_VOCABULARY = frozenset(
+    {
+        *("llama", "mistral", "mixtral", "phi3", "granite", "granitemoe", "cohere", "nemotron"),
+        *("qwen3", "qwen3_moe", "qwen3_vl_text", "qwen3_vl_moe_text"),
+    }
+)
+_TAKE_NO_VOCABULARY = frozenset(
+    {
+        *("qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
+        *("gemma", "gemma2", "gemma3", "gemma3_text"),
+    }
+)
+"""Text models by whether their class has `embedding_modules`: LLaVA and Qwen2-VL were run."""
+_HEADLESS = ("idefics3", "smolvlm")
+"""Families whose text model is no class of its own with a head, and has none of these."""
 _CLIP_LIKE = ("llava", "llava_next", "llava_onevision", "gemma3", "paligemma")
 _UNWRAPPED = re.compile(r"(model\.)?vision_tower\.(embeddings|encoder\.layers)\b")
 
@@ -149,6 +167,31 @@ def language_only(contents: Contents) -> Finding:
             leave_out(outside),
         )
     return fails(text, flag)
+
+
+def vocabulary_is_taken(contents: Contents) -> Finding:
+    """Check for LoRA on embeddings or head, at which vLLM stops unless the text model takes it."""
+    ends = ("embed_tokens", "lm_head")
+    names = [x.written for x in contents.loras if x.name.rpartition(".")[2] in ends]
+    if not names:
+        return OK
+    families, kind = candidates(contents), contents.text_kind
+    by_family = bool(families) and all(f in (*_TAKE_NO_VOCABULARY, *_HEADLESS) for f in families)
+    if kind in _TAKE_VOCABULARY and not by_family:
+        return OK
+    text = f"LoRA on {few(names)}"
+    if by_family or kind in _TAKE_NO_VOCABULARY:
+        patterns = " ".join(f"--leave-out '*{e}*'" for e in ends if any(e in n for n in names))
+        return fails(
+            f"{text}: vLLM stops, since it takes none on the vocabulary of "
+            f"{kind or _title(families)} ({_READ})",
+            f"to lose it knowingly: {REWRITE.partition(': ')[2]} {patterns}; or {BAKE}",
+        )
+    return note(
+        f"{text}, which vLLM takes for some text models, such as {few(sorted(_TAKE_VOCABULARY))}, "
+        "and stops at for others",
+        "--base MODEL checks it",
+    )
 
 
 def experts_land(contents: Contents) -> Finding:
@@ -245,6 +288,7 @@ VLLM = Runtime(
         "patterns": uniform_scaling,
         "names": names_land,
         "modules": language_only,
+        "vocabulary": vocabulary_is_taken,
         "experts": experts_land,
         "family": family_takes_lora,
         "base": base_loads,

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustmerge.adapter.reader import Adapter
+from robustmerge.adapter.tensors import open_tensors
 from robustmerge.errors import MergeError
+from robustmerge.files import read_json
 
 JOINT = "joint"
 _BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json")
@@ -45,7 +48,11 @@ class ExpertSet:
         return self.init + ("-frozen" if self.frozen else "")
 
     def adapters(self, names: Sequence[str]) -> tuple[Path, ...]:
-        """Return the adapters of these tasks."""
+        """Return the adapters of these tasks, of which settings and headers are read.
+
+        Raises:
+            MergeError: one is missing or damaged.
+        """
         missing = [n for n in names if not (self.folder / n / "adapter_config.json").is_file()]
         if missing:
             raise MergeError(
@@ -53,7 +60,10 @@ class ExpertSet:
                 where=str(self.folder),
                 hint="train it first: robustmerge bench mini train",
             )
-        return tuple(self.folder / name for name in names)
+        folders = tuple(self.folder / name for name in names)
+        for folder in folders:
+            Adapter(folder).close()
+        return folders
 
     @property
     def joint(self) -> Path | None:
@@ -70,12 +80,24 @@ class ExpertSet:
 
 
 def base_folder(root: Path) -> Path:
-    """Return the base model's folder."""
+    """Return the base model's folder, of which settings and headers are read.
+
+    Raises:
+        MergeError: there is none, or it is damaged.
+    """
     base = root / "base"
     if not (base / "config.json").is_file():
         raise MergeError(
             "no trained base", where=str(base), hint="train it first: robustmerge bench mini train"
         )
+    read_json(base / "config.json")
+    weights = sorted(base.glob("*.safetensors"))
+    if not weights:
+        raise MergeError(
+            "a base without weights", where=str(base), hint="copy or train it again, whole"
+        )
+    for path in weights:
+        open_tensors(path).close()
     return base
 
 
