@@ -140,12 +140,13 @@ HEAD = """
 ## Merges of whole deltas
 
 By `benchmarks/delta.py`: processor seconds of one module of 4096 x 4096 with its cut to rank
-16{before}; and of the 224 modules of a 7B on two cores, from one module of either shape. One
-product B A of every adapter, which no entry-wise method can do without, is {floor:.0f} s by the
-same measure. Other programs that run at the same time slow memory down.
+16{before};
+and of the 224 modules of a 7B on two cores, from one module of either shape. One product B A of
+every adapter, which no entry-wise method can do without, is {floor:.0f} s by the same measure.
+Other programs that run at the same time slow memory down.
 
 """
-BEFORE = ",\nbefore (`--before`, version 172c731) and today, at the same time"
+BEFORE = ", before\n(`--before`, version 172c731) and today, at the same time"
 COLUMNS = """\
 | method | a module before, s | today, s | x | 7B, s | of that cuts, s | x one product |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
