@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,7 @@ def test_runs_of_the_laptop_benchmark_examine_this_world(base: Path, tmp_path: P
     results = {result.facts["kind"]: result for result in read_all(tmp_path / "out")}
     assert set(results["zero-shot"].scores) == set(results["merge"].scores) == set(TASKS)
     assert set(results["expert"].scores) == {"gar"}
+    elsewhere = replace(world, device="nonsense")
+    merges = [job for job in jobs if job.kind == "merge"]
+    failed = evaluate(merges, tmp_path / "elsewhere", elsewhere).failures
+    assert "no device 'nonsense'" in str(failed)

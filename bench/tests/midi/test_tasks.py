@@ -144,11 +144,12 @@ def test_twelve_tasks_of_which_eight_have_experts() -> None:
 
 def test_plain_questions_are_about_one_image_of_the_train_split() -> None:
     rng = np.random.default_rng(0)
-    examples = [draw_generic(rng, pool()) for _ in range(80)]
+    pictures = pool()
+    examples = [draw_generic(rng, pictures) for _ in range(150)]
     kinds = {item.kind for items in examples for item in items}
     assert kinds == {
         *("color", "where", "what", "count", "exists", "box", "letter", "list"),
-        *("garment", "topic", "flag", "icons"),
+        *("garment", "topic", "flag", "icons", "name", "caption", "option"),
     }
     for items in examples:
         assert 2 <= len(items) <= 4

@@ -57,7 +57,7 @@ class MidiPlan:
 PLAN = MidiPlan(
     ProjectorSettings(),
     LanguageSettings(steps=500, stop=200),
-    LanguageSettings(steps=600, batch=8),
+    LanguageSettings(steps=1000, batch=8),
     ExpertSettings(rank=8, items=1500, epochs=2, batch=16, rate=5e-4),
 )
 """Stage align ends before its rate has fallen: instruct goes on with the same weights."""
