@@ -135,9 +135,9 @@ BENCHMARK = (
     ),
     _plant(
         "answers are learned a place too late",
-        "bench/mini/training/dialog.py::collate",
-        "end - len(reply) - 1 : end - 1]",
-        "end - len(reply) : end]",
+        "bench/mini/training/turns.py::lay_out",
+        "end - len(answer) - 1 : end - 1]",
+        "end - len(answer) : end]",
         "bench/tests/mini/test_student.py",
     ),
     _plant(
@@ -226,17 +226,10 @@ BENCHMARK = (
     ),
     _plant(
         "a changed file of the artifact goes unnoticed",
-        "bench/mini/artifact.py::_check_same",
+        "bench/mini/artifact.py::check_same",
         "if recorded[1] != actual[1]:",
         "if False:",
         "bench/tests/mini/test_artifact.py",
-    ),
-    _plant(
-        "an answer's token is learned one position late",
-        "bench/mini/training/turns.py::lay_out",
-        "end - len(answer) - 1 : end - 1",
-        "end - len(answer) : end",
-        "bench/tests/midi/test_language.py",
     ),
     _plant(
         "questions about one image see each other",
