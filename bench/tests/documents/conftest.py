@@ -13,5 +13,6 @@ SCRIPTS = [
     "test_analysis.py",
     "test_analysis_figures.py",
     "test_scripts.py",
+    "test_relay_studies.py",
 ]
 collect_ignore = [] if FOLDER.is_dir() else SCRIPTS  # a source package has none

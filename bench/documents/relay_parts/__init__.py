@@ -1,0 +1,1 @@
+"""Parts of relay_studies.py."""
