@@ -58,8 +58,8 @@ def prune(x: Tensor, density: float = 0.2) -> Tensor:
 
 
 def robustmerge(adapters: list[Path], output: Path) -> None:
-    """This package, with the default method."""
-    merge_recipe(Recipe(tuple(map(str, adapters))), output)
+    """This package, by the paper's method, whose released arithmetic is the other contender."""
+    merge_recipe(Recipe(tuple(map(str, adapters)), method="robustmerge"), output)
 
 
 def task_arithmetic(adapters: list[Path], output: Path) -> None:
