@@ -178,13 +178,6 @@ TRUST = (
         _RESULTS,
     ),
     _plant(
-        "an update that is nearly all lost is written",
-        "adapter/precision.py::fit_float16",
-        "if loss > _MOST_LOST:",
-        "if loss > 1:",
-        _RESULTS,
-    ),
-    _plant(
         "factors are moved the wrong way, towards what is too small",
         "adapter/precision.py::suit_float16",
         "factors.A * torch.exp2(-powers)[:, None], factors.B * torch.exp2(powers)",
