@@ -48,7 +48,7 @@ PROMPTED = (
     _plant(
         "the residual target is the stream itself",
         "walk.py::_SetOfModules._add",
-        "y = y - before[name][0, used].float()",
+        "y = y - before[name].flatten(0, 1)[used].float()",
         "y = y.clone()",
         "test_relay.py",
     ),
