@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from annotated_types import Interval
 
 from ..errors import MergeError, few, unknown
-from ..factors import Result, Stack
+from ..factors import EachModule, Result, Stack
 from ..parameters import Parameter, configure, read_signature
 
 Density = Annotated[float, Interval(gt=0, le=1)]
@@ -27,6 +27,9 @@ Quantile = Annotated[float, Interval(ge=0, lt=1)]
 
 Cut = Literal["energy", "objective"]
 """What a cut to a lower rank keeps: the most energy, or the least of the method's objective."""
+
+Survey = Callable[[EachModule, Sequence[Mapping[str, Any]]], object]
+"""A first pass over all modules, for the settings that are in use; returns what it saw."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,7 +90,7 @@ class Method:
     stochastic: bool
     needs: tuple[str, ...]
     cautions: Mapping[When, str]
-    survey: Callable[..., object] | None
+    survey: Survey | None
     run: str
     live_run: str
     many: bool
@@ -168,7 +171,7 @@ def method(
     stable: Trait = True,
     needs: tuple[str, ...] = (),
     cautions: Mapping[When, str] = MappingProxyType({}),
-    survey: Callable[..., object] | None = None,
+    survey: Survey | None = None,
     run: str = "",
     live_run: str = "",
     many: bool = False,

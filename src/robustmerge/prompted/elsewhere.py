@@ -7,14 +7,17 @@ and starts, which is done when the first such module is asked for, and not at al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 from .. import methods
 from ..engine.job import ModuleJob
 from ..factors import Factors, Stack, noted
 from ..linalg import fit
 from .solve import Solution
+
+R = TypeVar("R")
 
 
 class MergeElsewhere:
@@ -55,7 +58,10 @@ class MergeElsewhere:
     def _surveyed(self) -> object:
         survey = self._method.survey
         assert survey is not None
-        return survey(lambda: map(self._stack, self._jobs.values()), [self._parameters])
+        return survey(self._each, [self._parameters])
+
+    def _each(self, work: Callable[[Stack], R]) -> Iterator[R]:
+        return (work(self._stack(job)) for job in self._jobs.values())
 
     def _stack(self, job: ModuleJob) -> Stack:
         """Read a module's updates; weights say how much an adapter counts, 1 on average."""
