@@ -128,9 +128,8 @@ def refused(
             r"fully trained parameters \(trainable_tokens_delta\)",
         ),
         ({"init_lora_weights": "pissa", "target_modules": ["down"]}, "changed base weights"),
-        ({"target_parameters": ["up.weight"], "target_modules": ["down"]}, "target_parameters"),
     ],
-    ids=["dora", "lora-bias", "bias", "modules-to-save", "tokens", "pissa", "parameters"],
+    ids=["dora", "lora-bias", "bias", "modules-to-save", "tokens", "pissa"],
 )
 def test_more_than_plain_lora_is_refused(settings: Mapping[str, Any], match: str) -> None:
     model = tiny({"one": settings, "two": {"target_modules": ["down"]}})

@@ -58,7 +58,8 @@ def test_one_adapter(capsys: Capture) -> None:
     assert found.pop("norm").replace(".", "").isdigit()
     assert found == {
         "base": "tiny/base",
-        "family": "llava or llava_next or llava_onevision or internvl (from the module names)",
+        "family": "llava_onevision or llava_next or internvl or gemma3 or paligemma or mistral3 or "
+        "mllama or llava (from the module names)",
         "layout": "hf",
         "modules": "6 language in 2 blocks: down_proj q_proj v_proj",
         "rank": "4",

@@ -44,15 +44,6 @@ def experts_whose_gates_are_not_in_the_file() -> tuple[str, ...]:
     return convert, f"{convert} --base base"
 
 
-@situation("--format full bakes them into the base; PEFT loads the adapter as it is")
-def experts_in_another_format() -> tuple[str, ...]:
-    fused("Qwen3-MoE", "a")
-    return (
-        "export a -o out --format embedded --base base",
-        "export a -o out --format full --base base",
-    )
-
-
 @situation("merge without --polish")
 def experts_that_are_not_polished() -> tuple[str, ...]:
     fused("Qwen3-MoE", "a")

@@ -76,6 +76,13 @@ def no_trials() -> tuple[str, ...]:
     return none, none.replace("--trials 0", "--trials 50")
 
 
+@situation("--at-once 8 draws eight trials together")
+def no_trial_at_a_time() -> tuple[str, ...]:
+    scored()
+    none = f"{TUNE} --at-once 0 {SCORE}"
+    return none, none.replace("--at-once 0", "--at-once 8")
+
+
 @situation("--storage is an URL of Optuna, such as sqlite:///study.db")
 def no_storage() -> tuple[str, ...]:
     scored()

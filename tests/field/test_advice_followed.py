@@ -22,6 +22,7 @@ MODULES = (
     *(situations_of_tuning, situations_of_verbs),
 )
 _GGUF = "of a package that is not everywhere; tests/export/test_gguf.py"
+_RAY = "of a cluster; bench/tests/jobs/test_cluster.py"
 NOT_TRIED = {
     "start the server with --max-lora-rank": "an option of vLLM",
     "start the server with --enable-tower-connector-lora": "an option of vLLM",
@@ -43,6 +44,9 @@ NOT_TRIED = {
     "`hf download REPOSITORY --local-dir COPY` fetches it again": "it needs the Hub",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True": "a setting of vLLM",
     "after --dtype bfloat16, ": "sums that overflow in bfloat16 alone",
+    "--format gguf --base MODEL needs no converter": _GGUF,
+    "--cpus-per-job, --gpus-per-job": _RAY,
+    "where memory ran out, --memory-per-job sets more aside": _RAY,
 }
 """Words of advice that no situation covers, and why."""
 

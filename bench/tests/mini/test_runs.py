@@ -147,9 +147,9 @@ def test_a_sweep_merges_once_and_finds_the_best_strength(
 ) -> None:
     calls: list[Path] = []
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: object, **settings: object) -> object:
         calls.append(arguments[2])  # type: ignore[arg-type]
-        return merge_adapters(*arguments)  # type: ignore[arg-type]
+        return merge_adapters(*arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr("robustmerge_bench.mini.runs.examine.merge_adapters", counted)
     todo = jobs(trained(tmp_path / "root"), scales=("default", "sweep"))

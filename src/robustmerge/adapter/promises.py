@@ -40,14 +40,14 @@ def check_promises(config: AdapterConfig, held: Mapping[Key, Shape]) -> None:
 
 
 def check_alone(adapted: Collection[str], whole: Mapping[str, object]) -> None:
-    """Check that no fully trained parameter stands in a module that has LoRA.
+    """Check that no fully trained parameter of the weights' file stands in a module with LoRA.
 
     PEFT would take the module for one of `modules_to_save`, and lose its LoRA; other trainers keep
     scalings there. A whole weight is left to the rules for two ways of training.
 
     Args:
         adapted: Canonical names of modules with LoRA.
-        whole: Fully trained parameters by canonical name, with their tensors.
+        whole: Fully trained parameters of that file by canonical name, with their tensors.
 
     Raises:
         MergeError: one does.

@@ -138,7 +138,9 @@ class Adapter:
             parsed, (Part.FULL, Part.TOKENS, Part.MAGNITUDE)
         )
         self.bases: Mapping[str, TensorRef] = self._whole(parsed, (Part.BASE,))
-        check_alone(self.modules, self.extras)
+        # Fully trained parameters in files of their own are put into the base, not into PEFT.
+        weights = self.paths.weights
+        check_alone(self.modules, {n: r for n, r in self.extras.items() if r.file.path in weights})
         self.written = {layout.canonical(k.module): k.module for k, _ in parsed}
         self.written |= {m.name: m.written for m in self.modules.values()}
         if not self.modules:

@@ -30,7 +30,7 @@ from ..families import ORIGINAL
 from ..files import check_inside, read_json, write_json
 from .changes import AdapterChanges
 from .companions import SETTINGS, settings_file
-from .plain import PlainLora, check_linear
+from .plain import PlainLora
 
 WEIGHTS = "adapter_model.bin"
 _BASE = "liuhaotian/llava-v1.5-7b"
@@ -78,7 +78,6 @@ def write_original(
 ) -> None:
     """Fill a folder with the files that the original code loads."""
     modules = tuple(changes.adapter.modules.values())
-    check_linear(modules)
     plain = PlainLora.of(modules)
     names = [layout.written(m.name, layout.LLAVA) for m in modules]
     tensors: dict[str, Tensor] = {}
@@ -134,7 +133,8 @@ def _check_modules(changes: AdapterChanges, settings: Mapping[str, Any]) -> None
     """Check that only linear layers of the language model are adapted, of the model's shapes."""
     hidden, inner = settings.get("hidden_size"), settings.get("intermediate_size")
     for module in changes.adapter.modules.values():
-        if layout.tower(module.name) != "language" or module.part is not Part.A:
+        plain = module.part is Part.A and not (module.wrapped or module.kernel)
+        if layout.tower(module.name) != "language" or not plain:
             raise MergeError(
                 f"LoRA on {module.name}, where the original code has none",
                 where=str(module.A),

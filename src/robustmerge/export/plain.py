@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..adapter.reader import Adapter, LoraModule
-from ..errors import MergeError, few
 from ..factors import Factors
 
 
@@ -55,17 +54,3 @@ class PlainLora:
         if not self.baked:
             return Factors(module.A.read(), module.B.read())
         return adapter.factors(module.name).pad(self.rank)
-
-
-def check_linear(modules: Iterable[LoraModule]) -> None:
-    """Check that every module is a linear layer or an embedding.
-
-    Raises:
-        MergeError: a fused expert, another parameter or a convolution.
-    """
-    if odd := [m.name for m in modules if m.wrapped or m.kernel]:
-        raise MergeError(
-            "fused experts, other parameters and convolutions are not written in this format",
-            where=few(odd),
-            hint="--format full bakes them into the base; PEFT loads the adapter as it is",
-        )
