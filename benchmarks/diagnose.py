@@ -29,7 +29,7 @@ REPEATS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".bench"))
     parser.add_argument("--layers", type=int, default=32, help="of 32, for a quicker run")
     parser.add_argument("--watched", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -52,7 +52,7 @@ METHODS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".bench"))
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "llama70b.json")
     arguments = parser.parse_args()

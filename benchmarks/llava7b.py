@@ -105,7 +105,7 @@ def draw(shape: tuple[int, int], task: int, module: int, rank: int = RANK) -> tu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".bench"))
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--adapters", type=int, default=8)
     arguments = parser.parse_args()

@@ -29,7 +29,7 @@ from contenders import remove
 from processes import peak, start_ready
 
 HERE = Path(__file__).parent
-COMMAND = "robustmerge merge"
+COMMAND = "robustmerge merge --method robustmerge"
 ROWS = {
     "limit": "least: read, write",
     "robustmerge": "robustmerge",
@@ -42,7 +42,7 @@ Measured = dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".bench"))
     parser.add_argument("--layers", type=int, default=32, help="of 32, for a quicker run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "merge.json")

@@ -34,7 +34,7 @@ Measured = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".bench"))
     parser.add_argument("--only", nargs="*", help="measure these again, into the present results")
     parser.add_argument("--patience", type=float, default=PATIENCE, metavar="SECONDS")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "methods.json")
