@@ -193,6 +193,19 @@ def test_a_scorer_that_does_not_work_at_all_is_an_error(root: Path, norms: Norms
     assert report.trial(report.start)["values"]["scale"] == 1.0
 
 
+def test_a_starting_value_that_failed_is_tried_again(root: Path, norms: Norms) -> None:
+    search, recipe = ["method:ties"], {"method": "average"}
+    starts = [t.get("start") for t in tune(root, 2, search=search, recipe=recipe).trials]
+    assert starts == [0, 1]
+    (root / "out").rename(root / "earlier")
+    norms.calls.clear()
+    norms.failing = {4}  # the second task of the second starting value
+    tune(root, 2, search=search, recipe=recipe)
+    report = tune(root, 4, search=search, recipe=recipe)
+    states = [trial["state"] for trial in report.trials if trial.get("start") == 1]
+    assert states == ["fail", "complete"]
+
+
 def test_trials_below_the_median_end_early_but_not_the_first(root: Path, norms: Norms) -> None:
     report = tune(root, 12, search=["scale:0.01..100"])
     pruned = [trial for trial in report.trials if trial["state"] == "pruned"]
@@ -203,6 +216,14 @@ def test_trials_below_the_median_end_early_but_not_the_first(root: Path, norms: 
     (root / "out").rename(root / "earlier")
     whole = tune(root, 12, search=["scale:0.01..100"], prune=False)
     assert not [trial for trial in whole.trials if trial["state"] == "pruned"]
+
+
+def test_starting_values_never_end_early(root: Path, norms: Norms) -> None:
+    others = "ties,magmax,tsv-m,iso-c,emr-unified,model-stock,wudi,robustmerge,sce,breadcrumbs"
+    report = tune(root, 11, search=[f"method:{others}"], recipe={"method": "average"})
+    starts = [trial for trial in report.trials if "start" in trial]
+    assert len(starts) == 11
+    assert {trial["state"] for trial in starts} == {"complete"}
 
 
 def test_the_same_values_are_scored_once(root: Path, norms: Norms) -> None:
