@@ -71,3 +71,12 @@ def test_a_user_may_name_ranges() -> None:
     for text in ("2..1", "1", "a..b", ""):
         with pytest.raises(MergeError, match="is not a range"):
             read_range(text, "--search scale")
+
+
+def test_a_range_becomes_as_wide_as_a_value_asks() -> None:
+    drawn_from = Range(0.5, 2.0, log=True, whole=False)
+    assert drawn_from.including(1.0) == drawn_from
+    assert drawn_from.including(0.1) == Range(0.1, 2.0, log=True, whole=False)
+    assert drawn_from.including(3.0) == Range(0.5, 3.0, log=True, whole=False)
+    # No logarithm reaches zero.
+    assert drawn_from.including(0.0) == Range(0.0, 2.0, log=False, whole=False)
