@@ -24,16 +24,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from PIL import Image
-
 import robustmerge
+from relay_parts.cases import SEEN
+from relay_parts.samples import mixed, next_task, write_items
 from robustmerge.threads import limit_threads
-from robustmerge_bench.item import Item
 from robustmerge_bench.mini.student import MiniModel
 from robustmerge_bench.mini.tasks import TASKS
 
 PROMPTS, SCORED = 40, slice(100, 180)
-SEEN = [name for name, task in TASKS.items() if task.seen]
 
 
 @dataclass(frozen=True)
@@ -115,21 +113,9 @@ def run(case: Case, root: Path, experts: str, folder: Path) -> dict[str, Any]:
 
 def write_samples(task: str, foreign: float, root: Path) -> Path:
     """Write a task's prompts, the first share of every four being the next task's."""
-    following = SEEN[(SEEN.index(task) + 1) % len(SEEN)]
-    own, other = (TASKS[name].items("validation", PROMPTS) for name in (task, following))
-    period = round(1 / foreign) if foreign else 0
-    folder = root / task
-    folder.mkdir(parents=True)
-    lines = []
-    for number in range(PROMPTS):
-        items: Sequence[Item] = other if period and number % period == 0 else own
-        item, image = items[number], folder / f"{number}.png"
-        Image.fromarray(item.image).save(image)
-        line = {"prompt": item.prompt, "image": image.name, "answer": item.answer}
-        lines.append(json.dumps(line))
-    file = folder / "samples.jsonl"
-    file.write_text("\n".join(lines), encoding="utf-8")
-    return file
+    names = (task, next_task(task))
+    own, other = (TASKS[name].items("validation", PROMPTS) for name in names)
+    return write_items(mixed(own, other, foreign), root / task)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 import robustmerge
 from relay_parts.cases import CASES, SEEN, RelayCase
+from relay_parts.samples import mixed, next_task, write_items
 from relay_parts.wordings import WORDINGS
 from robustmerge.threads import limit_threads
 from robustmerge_bench.mini.student import MiniModel
@@ -155,21 +155,11 @@ def write_samples(case: RelayCase, task: str, root: Path) -> Path:
     """Write a task's prompts, the first of every so many being the next task's."""
     own, other = (
         TASKS[name].items("validation", case.first + case.prompts + HELD_OUT)[case.first :]
-        for name in (task, SEEN[(SEEN.index(task) + 1) % len(SEEN)])
+        for name in (task, next_task(task))
     )
-    period = round(1 / case.foreign) if case.foreign and task in case.spoiled else 0
-    folder = root / task
-    folder.mkdir(parents=True)
-    lines = []
-    for number, own_item in enumerate(own):
-        item = other[number] if period and number % period == 0 else own_item
-        item, image = WORDINGS[case.wording](item, number), folder / f"{number}.png"
-        Image.fromarray(item.image).save(image)
-        line = {"prompt": item.prompt, "image": image.name, "answer": item.answer}
-        lines.append(json.dumps(line))
-    file = folder / "samples.jsonl"
-    file.write_text("\n".join(lines), encoding="utf-8")
-    return file
+    items = mixed(own, other, case.foreign if task in case.spoiled else 0)
+    reword = WORDINGS[case.wording]
+    return write_items((reword(item, number) for number, item in enumerate(items)), root / task)
 
 
 if __name__ == "__main__":
