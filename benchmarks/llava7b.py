@@ -35,7 +35,7 @@ class Model:
         folder: Of its adapters; {} is the number of layers.
         rank: Of every module.
         shapes: (d_out, d_in) of a layer's modules.
-        pickle: Write every adapter as a pickle, too.
+        pickle: Write every adapter as a pickle, too, outside of its folder.
     """
 
     base: str
@@ -67,6 +67,11 @@ def adapters(folder: Path, count: int = 8, layers: int = 32, model: Model = LLAV
     return [_adapter(parent / f"task-{t}", t, layers, model) for t in range(count)]
 
 
+def pickled(folder: Path) -> Path:
+    """Return an adapter's weights as a pickle: in its folder, every merge would compare both."""
+    return folder.parent / "pickles" / f"{folder.name}.bin"
+
+
 def size(folder: Path) -> int:
     """Bytes of an adapter's weights."""
     return (folder / "adapter_model.safetensors").stat().st_size
@@ -86,7 +91,8 @@ def _adapter(folder: Path, task: int, layers: int, model: Model) -> Path:
             tensors[f"{prefix}.lora_B.weight"] = B
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     if model.pickle:
-        torch.save(tensors, folder / "adapter_model.bin")
+        pickled(folder).parent.mkdir(exist_ok=True)
+        torch.save(tensors, pickled(folder))
     # Last, so that an interrupted run is made again.
     config.write_text(json.dumps(model.config(), indent=2), encoding="utf-8")
     return folder

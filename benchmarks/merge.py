@@ -32,6 +32,7 @@ HERE = Path(__file__).parent
 COMMAND = "robustmerge merge --method robustmerge"
 ROWS = {
     "limit": "least: read, write",
+    "floor": "  hash, convert, 2 threads",
     "robustmerge": "robustmerge",
     COMMAND: "  as a command, with imports",
     "released": "released arithmetic, PyTorch",
@@ -50,7 +51,7 @@ def main() -> None:
     adapters = llava7b.adapters(arguments.folder, layers=arguments.layers)
     for folder in adapters:  # into the page cache
         (folder / "adapter_model.safetensors").read_bytes()
-        (folder / "adapter_model.bin").read_bytes()
+        llava7b.pickled(folder).read_bytes()
     results = {
         "machine": machine(),
         "command": " ".join(["benchmarks/merge.py", *sys.argv[1:]]),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from .wrappers import PREFIX, unknown_wrapper, unwrap
 
@@ -63,6 +64,7 @@ _SAVED = re.compile(
 )
 
 
+@lru_cache(1 << 16)  # all adapters of one model have the same names
 def parse(name: str) -> Key | None:
     """Take a tensor name apart; return None for a name that no adapter has."""
     name, _ = unwrap(name)

@@ -7,6 +7,7 @@ the prefix alone, so names are made canonical one by one, and a file may even mi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from .. import families
@@ -47,6 +48,7 @@ _TO_CANONICAL = _longest_first(
 _EARLIER = _longest_first(pair for a in _ANATOMIES for pair in a.earlier)
 
 
+@lru_cache(1 << 16)  # all adapters of one model have the same names
 def canonical(name: str) -> str:
     """Return the canonical name of a module or parameter named in any layout."""
     return _rewrite(name, _TO_CANONICAL)
