@@ -4,18 +4,22 @@
         [--set shared-0] [--prompts 32] [--items 100]
 
 Prompts are the first validation items of every seen task, without answers: 32 that a merge is made
-from, and 8 more that measure it. Merges are at the rank of one expert. One JSON file is written per
-case, with averages, their standard errors over items, and processor time; those that are there are
-left. `relay_samples.py` has further cases, scored on validation items.
+from, and 8 more that measure it. Merges are at the rank of one expert but for `full`. One JSON file
+is written per case, with averages, their standard errors over items, and processor time; those that
+are there are left.
 
     references    base, experts on their own tasks and DRIFT, in all wordings of the instructions
     own           every expert's own prompts, asked in all wordings
     few, many     8, 4 and 16, and 100 prompts a task
     contaminated  a quarter, an eighth and a sixteenth of every task's prompts are the next task's;
-                  all of one task's (ocr)
+                  all of one task's (ocr), or of every task, 8 each
     wordings      prompts with three instructions a task, asked with the first and with a fourth
     shared        two tasks with one prompt (viz, flk), and with one instruction (vqa, ico)
     without       one expert has no samples: left out, or merged with the result afterwards
+    full          the sum of ranks
+    masses        token weights without gradients
+    noise         noise in the place of images
+    labels        the samples' correct answers in the place of the experts' own
     draws         other prompts: validation items from 40 and from 80
     tasks         the first two, four and six experts
 """
@@ -89,7 +93,9 @@ class RelayStudy:
             merged,
             self.base,
             [write_samples(case, task, folder / "samples") for task in case.sampled],
+            rank=case.rank,
             prompts=case.prompts,
+            **case.parameters,
         )
         seconds = time.process_time() - start
         results = {wording: self.scored(merged, wording, case.tasks) for wording in case.questions}

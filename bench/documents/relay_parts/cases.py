@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from robustmerge_bench.mini.tasks import TASKS
 
@@ -25,6 +26,8 @@ class RelayCase:
         spoiled: The tasks with foreign prompts.
         wording: Of the prompts, a key of WORDINGS.
         questions: Of the test items.
+        rank: The merge's rank.
+        parameters: Further parameters of the method.
     """
 
     name: str
@@ -37,6 +40,8 @@ class RelayCase:
     spoiled: tuple[str, ...] = SEEN
     wording: str = "own"
     questions: tuple[str, ...] = ("own",)
+    rank: str = "input"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sampled(self) -> tuple[str, ...]:
@@ -61,6 +66,7 @@ CASES: Mapping[str, Sequence[RelayCase]] = {
         _contaminated(1 / 8),
         _contaminated(1 / 16),
         RelayCase("contaminated-ocr", foreign=1.0, spoiled=("ocr",)),
+        RelayCase("wrong", foreign=1.0, prompts=8),
     ],
     "wordings": [RelayCase("varied", wording="varied", questions=("own", "held-out"))],
     "shared": [
@@ -68,6 +74,10 @@ CASES: Mapping[str, Sequence[RelayCase]] = {
         RelayCase("words", wording="words", questions=("words",)),
     ],
     "without": [_without("ocr"), _without("vqa")],
+    "full": [RelayCase("full", rank="full")],
+    "masses": [RelayCase("masses", parameters={"token_weights": "masses"})],
+    "noise": [RelayCase("noise", parameters={"images": "noise"})],
+    "labels": [RelayCase("labels", parameters={"answers": "samples"})],
     "draws": [RelayCase("draw-2", first=40), RelayCase("draw-3", first=80)],
     "tasks": [RelayCase(f"first-{n}", tasks=SEEN[:n]) for n in (2, 4, 6)],
 }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
-from ...item import Item
+from ...item import Item, item_generator, score_answers
 from ..images.arrange import Arrangement
 from ..images.splits import SPLITS, Split, split_of_content
 from .pool import Pool
@@ -79,13 +78,12 @@ class ImageTask:
 
     def items(self, split: Split, count: int, seed: int = 0) -> list[Item]:
         """Draw items of a split; the first of them are the same for every count."""
-        rng = np.random.default_rng([seed, SPLITS.index(split), zlib.crc32(self.name.encode())])
+        rng = item_generator(self.name, SPLITS.index(split), seed)
         return [draw_item(rng, self.about.draw, self.pool, split, self.name) for _ in range(count)]
 
     def score(self, answers: Sequence[str], items: Sequence[Item]) -> np.ndarray:
         """Score each answer: float64 [n], 0 to 100."""
-        pairs = zip(answers, items, strict=True)
-        return np.array([self.about.scorer(answer, item.references) for answer, item in pairs])
+        return score_answers(self.about.scorer, answers, items)
 
 
 def draw_item(
