@@ -42,11 +42,11 @@ class Basis:
         padded[: len(X)] = X
         return torch.ormqr(self.H[:, : len(self.tau)], self.tau, padded)
 
-    def project(self, x: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
-        """Q^T x: a vector's coordinates in this basis, what is outside of it left out."""
-        turned = torch.ormqr(self.H[:, : len(self.tau)], self.tau, x[:, None], transpose=True)
-        coordinates: Tensor = turned[: len(self.tau), 0]
-        return coordinates
+    def project(self, X: Float[Tensor, "d n"]) -> Float[Tensor, "k n"]:
+        """Q^T @ X: columns' coordinates in this basis, what is outside of it left out."""
+        k = len(self.tau)
+        turned: Tensor = torch.ormqr(self.H[:, :k], self.tau, X, transpose=True)
+        return turned[:k]
 
     def extended(self, X: Float[Tensor, "d n"]) -> Float[Tensor, "m n"]:
         """Other columns, in this basis and what they add to it, which is as if QR had gone on.

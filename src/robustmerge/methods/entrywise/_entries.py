@@ -347,7 +347,7 @@ def _signs(directions: Float[Tensor, "p k"], basis: Basis) -> Float[Tensor, " k"
     The weights are uneven so that no simple direction is at right angles to them.
     """
     weights = torch.linspace(1, 2, len(basis.H), dtype=directions.dtype, device=directions.device)
-    sums = basis.project(weights) @ directions
+    sums = basis.project(weights[:, None])[:, 0] @ directions
     return torch.where(sums < 0, -1.0, 1.0).to(directions)
 
 

@@ -19,7 +19,7 @@ it keeps Σ_k R q numbers per module of a core of width q, in float32.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any, Literal
@@ -32,11 +32,16 @@ from ...basis import Basis
 from ...errors import MergeError
 from ...factors import EachModule, Factors, Stack
 from ...families import ModuleInput
-from ...linalg import compact_svd
+from ...linalg import ROUNDING, compact_svd
 from ...threads import hand_back_freed_memory
-from ._starts import AssumedStart, Starts, StartSums, drifts
+from ._starts import AssumedStart, Starts, StartSums, drifts, expected_drift
 
 Proxy = Literal["drift", "rows", "none"]
+
+_INDEPENDENT = 0.1 / ROUNDING
+"""A matrix's norm times its inverse's, up to which none of its directions is rounding."""
+_OFTEN = 4
+"""Modules after which freed memory is handed back: about once a layer."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +86,48 @@ class SurveySettings:
 
 @dataclass(frozen=True)
 class ModelSurvey:
-    """What a first pass over all modules finds: starts and norms, and each module's inputs."""
+    """What a first pass over all modules finds: starts and norms, and what modules share.
+
+    Attributes:
+        starts: Of the adapters as wholes.
+        settings: What the pass was made with.
+        shared: Inputs of the modules that share a residual stream with others. Those of any other
+            module follow from its own updates, and are read off them when it is merged.
+    """
 
     starts: Starts
-    inputs: Mapping[str, InputRows]
+    settings: SurveySettings
+    shared: Mapping[str, InputRows]
+
+    def inputs_of(self, stack: Stack, A: Basis, inside: Sequence[Factors]) -> InputRows:
+        """Return the rows that stand for a module's inputs.
+
+        Args:
+            stack: Its updates.
+            A: The basis of their input directions.
+            inside: The updates in the coordinates of the core.
+        """
+        kept = self.shared.get(stack.module)
+        return kept or _rows_of_module(stack, A, inside, self.starts, self.settings)
 
 
 def survey(each: EachModule, parameters: Sequence[Mapping[str, Any]]) -> ModelSurvey:
-    """Look at all modules twice: at the adapters as wholes, then at what modules read."""
+    """Look at the adapters as wholes, and at what the modules of one residual stream read.
+
+    Memory: what is kept is of modules that share a stream, four of six in a dense layer, and none
+    of those of fused experts: [task·rank, R] numbers for the ranks' sum R.
+    """
     settings = _common_settings(parameters)
-    sums = list(each(StartSums.of))
-    starts = Starts.of(sums, settings.start)
-    streams = Counter(ModuleInput.of(of.module).stream for of in sums)
+    streams: Counter[str] = Counter()
+    starts = Starts.of(_counted(each(StartSums.of), streams), settings.start)
+    if max(streams.values(), default=0) < 2:
+        return ModelSurvey(starts, settings, {})
     waiting: dict[str, list[Stack]] = defaultdict(list)
     inputs: dict[str, InputRows] = {}
     for stack in each(_without_outputs):
         stream = ModuleInput.of(stack.module).stream
+        if streams[stream] < 2:
+            continue
         waiting[stream].append(stack)
         if len(waiting[stream]) == streams[stream]:
             rows = _rows_of_stream(waiting.pop(stream), starts, settings)
@@ -104,9 +135,16 @@ def survey(each: EachModule, parameters: Sequence[Mapping[str, Any]]) -> ModelSu
             # Their last digits are those of the files, so that float32 is enough for float32 ones.
             dtype = torch.promote_types(stack.factors[0].A.dtype, torch.float32)
             inputs |= {module: of.copy(dtype) for module, of in rows.items()}
-            if len(rows) > 1:  # about once a layer; it takes 50 ms
+            if len(inputs) % _OFTEN < len(rows):  # it takes 50 ms
                 hand_back_freed_memory()
-    return ModelSurvey(starts, inputs)
+    return ModelSurvey(starts, settings, inputs)
+
+
+def _counted(sums: Iterable[StartSums], streams: Counter[str]) -> Iterator[StartSums]:
+    """Count the modules of every stream on the way."""
+    for of in sums:
+        streams[ModuleInput.of(of.module).stream] += 1
+        yield of
 
 
 def _common_settings(parameters: Sequence[Mapping[str, Any]]) -> SurveySettings:
@@ -155,6 +193,41 @@ def _rows_of_stream(
     return result
 
 
+def _rows_of_module(
+    stack: Stack, A: Basis, inside: Sequence[Factors], starts: Starts, settings: SurveySettings
+) -> InputRows:
+    """Return the rows of a module that shares its stream with no other, in its core's coordinates.
+
+    All that is linear in A is computed there, from R numbers a row instead of d_in.
+    """
+    guessed = {
+        t: A.project(expected_drift(f.A.double()).T).T
+        for t, (f, kind) in enumerate(zip(stack.factors, starts.kinds, strict=True))
+        if kind == "independent"
+    }
+    moved = drifts(replace(stack, factors=tuple(inside)), starts, guessed)
+    drifted = [
+        kind == "shared" and bool(d.any()) for kind, d in zip(starts.kinds, moved, strict=True)
+    ]
+    known = tuple(settings.proxy == "drift" and of for of in drifted)
+    rows = [d if of else f.dense() for f, d, of in zip(inside, moved, known, strict=True)]
+    axes = _axes(A.R)
+    common = None
+    if settings.proxy == "drift" and not all(known):
+        common = _above_median(torch.cat(moved) @ axes @ axes.T, axes.shape[1])
+    return InputRows(tuple(of @ axes @ axes.T for of in rows), known, common, axes.shape[1])
+
+
+def _axes(R: Float[Tensor, "q n"]) -> Float[Tensor, "q k"]:
+    """Return the directions that columns have, all of them where none is rounding."""
+    eye = torch.eye(len(R)).to(R)
+    if R.shape[0] == R.shape[1] and R.diagonal().all():
+        inverse = torch.linalg.solve_triangular(R, eye, upper=True)
+        if R.norm() * inverse.norm() < _INDEPENDENT:
+            return eye
+    return compact_svd(R)[0]
+
+
 def _without_outputs(stack: Stack) -> Stack:
     """Return updates with the same second moments of rows, and as few outputs as they can have."""
     narrow = tuple(Factors(f.A, _root(f.B)) for f in stack.factors)
@@ -181,8 +254,8 @@ def _span(stack: Stack) -> tuple[Float[Tensor, "d_in q"], int]:
     other directions of the core are arbitrary.
     """
     basis = Basis.of(torch.cat([f.A for f in stack.factors]).T)  # of [d_in, R]
-    W = compact_svd(basis.R)[0]  # [q, k]
-    return basis.lift(W @ W.T), W.shape[1]
+    axes = _axes(basis.R)  # [q, k]
+    return basis.lift(axes @ axes.T), axes.shape[1]
 
 
 def _above_median(rows: Float[Tensor, "rows q"], width: int) -> Float[Tensor, "q q"]:

@@ -20,8 +20,9 @@ beginning; then its row space stands for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -126,8 +127,17 @@ def _find_groups(cosines: Float[Tensor, "task task"]) -> tuple[int, ...]:
     return tuple(groups)
 
 
-def drifts(stack: Stack, starts: Starts) -> tuple[Float[Tensor, "rank d_in"], ...]:
-    """Return what training added to each A of a module, as far as it can be known."""
+def drifts(
+    stack: Stack, starts: Starts, expected: Mapping[int, Tensor] = MappingProxyType({})
+) -> tuple[Float[Tensor, "rank d_in"], ...]:
+    """Return what training added to each A of a module, as far as it can be known.
+
+    Args:
+        stack: The module's updates, in any orthonormal coordinates of their inputs.
+        starts: Of the adapters as wholes.
+        expected: The drift of those that have PEFT's start, where the coordinates are not the
+            model's, and their entries therefore not PEFT's.
+    """
     rows: list[Tensor] = []
     ranks = zip(starts.groups, stack.ranks, starts.kinds, strict=True)
     means = {
@@ -140,7 +150,7 @@ def drifts(stack: Stack, starts: Starts) -> tuple[Float[Tensor, "rank d_in"], ..
             moved = A - means[starts.groups[t], f.rank]
             rows.append(moved if moved.norm() > ROUNDING * A.norm() else torch.zeros_like(A))
         elif starts.kinds[t] == "independent":
-            rows.append(expected_drift(A))
+            rows.append(expected[t] if t in expected else expected_drift(A))
         else:
             rows.append(compact_svd(A)[2])
     return tuple(rows)

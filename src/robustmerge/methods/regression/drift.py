@@ -154,7 +154,7 @@ def pose_problem(
     if len(parts) < 2:
         return None
     B, A, inside = common_bases(stack.factors)
-    inputs = surveyed.inputs[stack.module]
+    inputs = surveyed.inputs_of(stack, A, inside)
     C = inputs.moments(settings["own"])[parts]
     C = C if settings["proxy"] != "none" else torch.zeros_like(C)
     G = C + settings["ridge"] / inputs.width * torch.eye(C.shape[-1]).to(C)
