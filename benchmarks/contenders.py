@@ -95,9 +95,14 @@ def exact_sum(adapters: list[Path], output: Path) -> None:
     merge_recipe(Recipe(tuple(map(str, adapters)), method="task-arithmetic", rank="full"), output)
 
 
+def drift(adapters: list[Path], output: Path) -> None:
+    """This package: its default method, at its default rank."""
+    merge_recipe(Recipe(tuple(map(str, adapters)), method="drift"), output)
+
+
 CONTENDERS: dict[str, Callable[[list[Path], Path], None]] = {
     function.__name__: function
-    for function in (limit, floor, released, robustmerge, task_arithmetic, exact_sum)
+    for function in (limit, floor, released, robustmerge, task_arithmetic, exact_sum, drift)
 }
 
 

@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 EXPERTS, RANK = 128, 16
 SHAPES = {".base_layer": (1536, 2048), "": (2048, 768)}
 """(d_out, d_in) of gate_up_proj, whose wrapper PEFT nests inside, and down_proj."""
-CONTENDERS = ("limit", "exact_sum", "task_arithmetic", "robustmerge")
+CONTENDERS = ("limit", "exact_sum", "task_arithmetic", "robustmerge", "drift")
 CONFIG = {
     "peft_type": "LORA",
     "base_model_name_or_path": "Qwen/Qwen3-VL-30B-A3B-Instruct",
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=48)
     parser.add_argument("--adapters", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS[1:])
     parser.add_argument("--work", type=Path, help="where the adapters are written")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "experts.json")
     arguments = parser.parse_args()
@@ -53,7 +54,8 @@ def main() -> None:
         adapters = [
             write_adapter(folder / f"{t}", t, arguments.layers) for t in range(arguments.adapters)
         ]
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+        names = [name for name in CONTENDERS if name == CONTENDERS[0] or name in arguments.only]
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for _ in range(arguments.rounds):
             for name, measured in rounds.items():
                 measured.append(measure(name, adapters, folder / "out"))

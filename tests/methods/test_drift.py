@@ -13,8 +13,20 @@ from torch import Tensor
 from robustmerge import methods
 from robustmerge.errors import MergeError
 from robustmerge.factors import Factors, Lifted, Stack, noted
-from robustmerge.linalg import fit
-from robustmerge.methods.regression._starts import Starts, StartSums, drifts, expected_drift
+from robustmerge.linalg import common_bases, fit
+from robustmerge.methods.regression._proxies import (
+    ModelSurvey,
+    SurveySettings,
+    _rows_of_module,
+    _rows_of_stream,
+)
+from robustmerge.methods.regression._starts import (
+    AssumedStart,
+    Starts,
+    StartSums,
+    drifts,
+    expected_drift,
+)
 
 DRIFT = methods.get("drift")
 D_IN, D_OUT = 40, 14
@@ -242,6 +254,34 @@ def test_caution_is_for_many_adapters_with_starts_of_their_own() -> None:
         stacks = adapters(shared, ranks=(2,) * number)
         whole, cautious = merge(stacks, caution=1.0)[Q], merge(stacks, caution=0.5)[Q]
         torch.testing.assert_close(cautious.dense(), factor * whole.dense())
+
+
+@pytest.mark.parametrize("start", ["shared", "independent", "unknown"])
+@pytest.mark.parametrize("dependent", [False, True])
+def test_a_module_by_itself_is_read_in_its_core_as_in_full_length(
+    start: AssumedStart, dependent: bool
+) -> None:
+    factors = adapters(ranks=(3, 2, 3), names=(DOWN,))[0].factors
+    if dependent:  # one A twice, and directions that are none
+        factors = (*factors, Factors(factors[0].A, factors[2].B))
+    stack = Stack.of(factors, module=DOWN)
+    starts = Starts.of([StartSums.of(stack)], start)
+    settings = SurveySettings(start, "drift", pool=True)
+    _, A, inside = common_bases(stack.factors)
+    own = _rows_of_module(stack, A, inside, starts, settings)
+    stream = _rows_of_stream([stack], starts, settings)[DOWN]
+    torch.testing.assert_close(own.moments(0.2), stream.moments(0.2))
+    assert own.known == stream.known
+    assert own.width == stream.width == 8
+
+
+def test_of_modules_by_themselves_nothing_is_kept() -> None:
+    assert DRIFT.survey is not None
+    experts = tuple(f"{LAYER}.mlp.experts.{e}.gate_up_proj" for e in range(3))
+    stacks = adapters(names=(Q, K, *experts))
+    surveyed = DRIFT.survey(lambda work: map(work, stacks), [DRIFT.configure({})] * 5)
+    assert isinstance(surveyed, ModelSurvey)
+    assert surveyed.shared.keys() == {Q, K}
 
 
 def test_settings_of_the_first_pass_are_the_same_everywhere() -> None:

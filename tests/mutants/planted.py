@@ -719,6 +719,13 @@ MERGING = (
         "tests/test_quadratic.py",
     ),
     _plant(
+        "a solution that another one follows goes back instead of beyond",
+        "quadratic.py::Quadratic._approach",
+        "a + _BEYOND * (b - a)",
+        "a + _BEYOND * (a - b)",
+        "tests/test_quadratic.py",
+    ),
+    _plant(
         "a problem that is solved goes on with the others",
         "quadratic.py::Quadratic.fit",
         "V_next.where(going, V)",
@@ -772,6 +779,20 @@ MERGING = (
         "methods/regression/_proxies.py::_rows_of_stream",
         "[m for m in drift if m != module] or [module]",
         "[*drift]",
+        "tests/methods/test_drift.py",
+    ),
+    _plant(
+        "the drift of an entry is expected of coordinates of the core",
+        "methods/regression/_proxies.py::_rows_of_module",
+        "drifts(replace(stack, factors=tuple(inside)), starts, expected)",
+        "drifts(replace(stack, factors=tuple(inside)), starts)",
+        "tests/methods/test_drift.py",
+    ),
+    _plant(
+        "directions that are rounding count among the inputs",
+        "methods/regression/_proxies.py::_axes",
+        "R.norm() * inverse.norm() < _INDEPENDENT",
+        "_INDEPENDENT > 0",
         "tests/methods/test_drift.py",
     ),
     _plant(

@@ -180,10 +180,10 @@ def expected_drift(A: Float[Tensor, "rank d_in"]) -> Float[Tensor, "rank d_in"]:
 
 def _density(low: Tensor, high: Tensor) -> Tensor:
     """Return (φ(low) - φ(high)) / (Φ(high) - Φ(low))."""
-    density = torch.exp(-low.square() / 2) - torch.exp(-high.square() / 2)
-    mass = (torch.erfc(low / math.sqrt(2)) - torch.erfc(high / math.sqrt(2))) / 2
-    ratio: Tensor = density / (math.sqrt(2 * math.pi) * mass)
-    return ratio
+    left, right = low * math.sqrt(0.5), high * math.sqrt(0.5)
+    mass = torch.erfc(left).sub_(torch.erfc(right))  # twice Φ(high) - Φ(low)
+    density = left.square_().neg_().exp_().sub_(right.square_().neg_().exp_())
+    return density.mul_(math.sqrt(2 / math.pi)).div_(mass)
 
 
 def _density_far_out(low: Tensor, high: Tensor) -> Tensor:

@@ -27,8 +27,10 @@ are known less well, and a merge that is somewhat too large can lose a task alto
 At a lower rank the minimum is that over updates of the rank, by alternating exact solutions, which
 keeps what a cut by singular values loses (`cut`).
 
-Cost: O((d_out + d_in) R^2) for the sum of ranks R, twice, R^3 per step of conjugate gradients, of
-which about 15 are needed, and a first pass over all modules that is about as long.
+Cost: O((d_out + d_in) R^2) for the sum of ranks R, R^3 per step of conjugate gradients, of which
+about 15 are needed, and 10 rounds of R^2 r for a fit of rank r. A first pass over all modules takes
+norms and inner products, and another the inputs of modules that share a residual stream: queries,
+keys, values, gate and up. Of any other module, an expert of fused ones included, nothing is kept.
 
 Source: own; docs/ours.md.
 """
