@@ -255,6 +255,42 @@ def hidden(path: Path) -> Path:
     return path.parent / f".{path.name[:40]}.partial-{secrets.token_hex(4)}"
 
 
+def is_leftover(path: Path) -> bool:
+    """Return whether a path has a hidden name of `hidden`, which a killed process left."""
+    return path.name.startswith(".") and ".partial-" in path.name
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder in which only one may work.
+
+    The system lets others in when the process ends, however it ends. Where it cannot keep them out,
+    as on some network disks and on Windows, nothing does.
+
+    Raises:
+        MergeError: another process works in the folder.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise MergeError(
+                "another process works in the output",
+                where=str(folder),
+                hint="wait until it ends, or choose another folder",
+            ) from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def flush(path: Path) -> None:
     """Flush a file or folder to the disk; a folder, where the system can."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)

@@ -127,7 +127,7 @@ def whole_folder(
         with suppress(OSError):  # the result exists, if not yet durably
             flush(resolved.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         for parent in made:
             with suppress(OSError):  # the folder is not empty when all went well
                 parent.rmdir()
@@ -321,6 +321,15 @@ def _replace(partial: Path, target: Path, check: Callable[[Path], None]) -> None
         partial.rename(target)
     finally:
         if target.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
         else:
             aside.rename(target)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours; a signal that comes meanwhile is for afterwards."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -16,13 +16,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import robustmerge
 from robustmerge import outputs
 from robustmerge.adapter import writer
 from robustmerge.cli import app
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+_PACKAGE = Path(robustmerge.__file__).parent
 _CONTEXT.set_forkserver_preload(
-    ["robustmerge.cli.app", "robustmerge.cli.show_merge", "rich.progress"]
+    [
+        "rich.progress",
+        *(
+            ".".join(("robustmerge", *path.relative_to(_PACKAGE).with_suffix("").parts))
+            for path in sorted(_PACKAGE.rglob("*.py"))
+            if not path.name.startswith("__")
+        ),
+    ]
 )
 
 

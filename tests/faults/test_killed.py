@@ -51,7 +51,9 @@ def test_told_to_stop(
     assert child.ended() == code
     assert tree(location) == before
     assert "Traceback" not in child.read_output()
-    assert ("interrupted; nothing was written" in child.read_output()) == (name == "SIGINT")
+    assert ("interrupted; nothing was left half written" in child.read_output()) == (
+        name == "SIGINT"
+    )
 
 
 def test_told_to_stop_before_new_parents_are_of_use(

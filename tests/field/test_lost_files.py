@@ -170,3 +170,16 @@ def test_a_report_in_a_folder_of_something_else(tmp_path: Path, form: str) -> No
     (tmp_path / "paper" / "report.md").write_text("mine")
     for target in (tmp_path / "paper", tmp_path, Path(sources[0])):
         kept(tmp_path, "diagnose", *sources, "-o", target, "--format", form)
+
+
+def test_links_that_lead_through_a_folder_that_goes(
+    tmp_path: Path, sources: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links of `../base` from a scratch folder went through it, and broke with it."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path / "scratch")
+    arguments = ["--format", "embedded", "--base", "../base", "-o", "../out"]
+    assert command("export", sources[0], *arguments)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").rmdir()
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "llava"

@@ -129,7 +129,7 @@ def _run(arguments: list[str], errors: Console) -> int:
         errors.print(str(error), markup=False, emoji=False)
         return 1
     except KeyboardInterrupt:
-        errors.print("interrupted; nothing was written")
+        errors.print("interrupted; nothing was left half written")
         return 130
     except (BrokenPipeError, SystemExit) as error:
         # Whoever read the output has seen enough; rich makes an exit of it.

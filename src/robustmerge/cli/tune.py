@@ -145,8 +145,7 @@ def _rows(report: TuneReport) -> Iterator[LabeledRow]:
     yield LabeledRow("best", f"trial {report.best}: {_short(best['value'])}{_tasks(best)}")
     for name, value in best["values"].items():
         yield LabeledRow("", f"{name}: {_short(value)}")
-    start = report.trial(report.start)
-    yield LabeledRow("start", f"trial {report.start}: {_short(start['value'])}{_tasks(start)}")
+    yield LabeledRow("start", _start(report))
     if report.held_out:
         after, before = (_mean(s) for s in (report.held_out, report.held_out_start))
         yield LabeledRow(
@@ -162,6 +161,13 @@ def _rows(report: TuneReport) -> Iterator[LabeledRow]:
         f"{spent['merges']:.0f} merges and {spent['rescaled']:.0f} changes of scale",
     )
     yield LabeledRow("written to", str(report.output))
+
+
+def _start(report: TuneReport) -> str:
+    if report.start is None:  # its trial failed or was killed, and all later ones came first
+        return "not scored; the same command with more --trials does that"
+    start = report.trial(report.start)
+    return f"trial {report.start}: {_short(start['value'])}{_tasks(start)}"
 
 
 def _tasks(trial: Mapping[str, Any]) -> str:

@@ -85,7 +85,7 @@ def copy_all(paths: Iterable[Path], folder: Path) -> None:
 def link_all(paths: Iterable[Path], folder: Path) -> None:
     """Link files, by their full paths, into a folder."""
     for path in paths:
-        (folder / path.name).symlink_to(path.absolute())
+        (folder / path.name).symlink_to(path.parent.resolve() / path.name)
 
 
 def _belongs(path: Path) -> bool:

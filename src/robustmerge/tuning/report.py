@@ -25,7 +25,7 @@ class TuneReport:
         trials: Every trial: number, state, value, drawn values, scores by task.
         curve: (number, value) of every trial that was the best so far.
         best: Number of the best trial; None where none is complete.
-        start: Number of the trial of the recipe as it was.
+        start: Number of the trial of the recipe as it was; None where none is complete.
         recipe: The best recipe.
         held_out: Scores by task of the best merge on what no trial has seen; empty where there is
             no such part.
@@ -38,7 +38,7 @@ class TuneReport:
     trials: tuple[Mapping[str, Any], ...]
     curve: tuple[tuple[int, float], ...]
     best: int | None
-    start: int
+    start: int | None
     recipe: Recipe | None
     spent: Mapping[str, float | int]
     held_out: Mapping[str, float] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class TuneReport:
                 curve.append((trial["number"], trial["value"]))
         best = curve[-1][0] if curve else None
         recipe = None if best is None else work.recipe(work.study.trials[best])
-        first = next((trial["number"] for trial in complete if trial.get("start") == 0), 0)
+        first = next((trial["number"] for trial in complete if trial.get("start") == 0), None)
         spent = {
             **{name: round(value, 1) for name, value in asdict(merges).items()},
             "seconds_in_all": round(seconds, 1),

@@ -10,8 +10,8 @@ A search that was stopped goes on where it was, if what is searched and by what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,7 @@ from ..engine.plan import make_plan
 from ..engine.recipe import Recipe
 from ..engine.runner import start_run
 from ..errors import MergeError, within, writing
-from ..files import expand_user, read_json, sha256, write_json, write_whole
+from ..files import alone_in, expand_user, is_leftover, read_json, sha256, write_json, write_whole
 from ..scale_rules import scale_rules
 from ..threads import silent
 from .batches import WorkerStart, run_batches, score_here, score_on
@@ -96,10 +96,12 @@ def tune_recipe(
     }
     if storage is not None:
         check_storage(storage)
-    _open_folder(output, facts)
     url = storage or f"sqlite:///{(output / DATABASE).resolve()}"
     begin = perf_counter()
-    with closing(MergeStore(output, device=device, workers=workers)) as store:
+    with (
+        _opened_folder(output, facts, shared=storage is not None),
+        closing(MergeStore(output, device=device, workers=workers)) as store,
+    ):
         work = Search(space, objective, store, settings, url, alone=storage is None)
 
         def report() -> TuneReport:
@@ -188,16 +190,25 @@ def _facts(recipe: Recipe, search: Sequence[str], objective: Objective) -> dict[
     }
 
 
-def _open_folder(output: Path, facts: Mapping[str, Any]) -> None:
+@contextmanager
+def _opened_folder(output: Path, facts: Mapping[str, Any], *, shared: bool) -> Iterator[None]:
     """Make the folder of a search, or check that the one that is there is of the same search.
 
     Raises:
-        MergeError: something else is there, or a search of other things.
+        MergeError: something else is there, or a search of other things; or another process
+            searches there, unless they share a storage.
     """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if shared else alone_in(output):
+        _check_folder(output, facts)
+        yield
+
+
+def _check_folder(output: Path, facts: Mapping[str, Any]) -> None:
     path = output / RECORD
     with writing(output):
-        if not output.exists() or not any(output.iterdir()):
-            output.mkdir(parents=True, exist_ok=True)
+        if all(map(is_leftover, output.iterdir())):
             write_json(path, {"format": FORMAT, "facts": facts})
             return
     if not path.is_file():
