@@ -262,33 +262,35 @@ def is_leftover(path: Path) -> bool:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder in which only one may work.
-
-    The system lets others in when the process ends, however it ends. Where it cannot keep them out,
-    as on some network disks and on Windows, nothing does.
+    """Keep other runs out of a folder until the process ends, in whatever way.
 
     Raises:
-        MergeError: another process works in the folder.
+        MergeError: another run is writing to it.
     """
-    try:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-    except ImportError:  # Windows
+    if os.name != "posix":  # a system without such locks
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        flock(handle, LOCK_EX | LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise MergeError(
-                "another process works in the output",
-                where=str(folder),
-                hint="wait until it ends, or choose another folder",
-            ) from None
-    try:
+        _lock(handle, folder)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MergeError(
+            "another run is writing to the folder",
+            where=str(folder),
+            hint="wait for it, or choose another folder",
+        ) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def flush(path: Path) -> None:

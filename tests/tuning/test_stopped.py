@@ -89,5 +89,5 @@ def test_two_at_once(place: Path, tmp_path: Path) -> None:
     ends = sorted((each.ended() for each in both), key=lambda ended: ended.code)
     assert [ended.code for ended in ends] in ([0, 0], [0, 1])
     if ends[1].code:
-        assert "another process works in the output" in ends[1].output
+        assert "another run is writing to the folder" in ends[1].output
     check_whole(place, ends[0])

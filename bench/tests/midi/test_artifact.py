@@ -101,6 +101,24 @@ def test_what_does_not_fit_is_refused(
     assert not list(tmp_path.glob(".again*"))
 
 
+def test_an_unpacking_that_was_stopped_is_done_again(
+    work: StageInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pack(work, tmp_path / "packed", experts="shared-0")
+    again = replace(work, root=tmp_path / "again")
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact, "build_base", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(tmp_path / "packed", again)
+    assert not [path for path in tmp_path.iterdir() if "again" in path.name]
+    (tmp_path / ".again-0a1b").mkdir()  # as a killed process leaves it
+    unpack(tmp_path / "packed", again)
+    assert (again.root / "base" / "config.json").is_file()
+
+
 def test_an_unfinished_training_is_not_packed(work: StageInput, tmp_path: Path) -> None:
     shutil.rmtree(work.root / "experts" / "shared-0" / "gar")
     with pytest.raises(MergeError, match="no adapter for gar"):

@@ -107,6 +107,25 @@ def test_a_download_is_used_that_has_the_hash(tmp_path: Path) -> None:
     assert lines == ["@a/package 1: MIT; tests", "@a/package 1: there"]
 
 
+def test_an_unpacking_that_was_stopped_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    sources = tmp_path / "sources"
+    (sources / DOWNLOADS).mkdir(parents=True)
+    own = package(archive(sources / DOWNLOADS, ".tgz"), client="missing")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(sources, [own])
+    assert [path.name for path in sources.iterdir()] == [DOWNLOADS]
+    (sources / f".{own.folder}-0a1b").mkdir()  # as a killed process leaves it
+    fetch(sources, [own])
+    assert files(unpacked(sources, own)) == CONTENT
+
+
 def copying(file: Path) -> list[str]:
     code = f"import shutil; shutil.copy({str(file)!r}, '.')"
     return [sys.executable, "-c", code]

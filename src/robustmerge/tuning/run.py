@@ -195,7 +195,7 @@ def _opened_folder(output: Path, facts: Mapping[str, Any], *, shared: bool) -> I
     """Make the folder of a search, or check that the one that is there is of the same search.
 
     Raises:
-        MergeError: something else is there, or a search of other things; or another process
+        MergeError: something else is there, or a search of other things; or another run
             searches there, unless they share a storage.
     """
     with writing(output):

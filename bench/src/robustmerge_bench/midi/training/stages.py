@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from robustmerge.errors import MergeError, unknown, writing
+from robustmerge.files import alone_in
 
 from ...mini.training.experts import ExpertSettings, StartOfA
 from ...mini.training.fit import print_progress
@@ -96,14 +97,14 @@ def run_stage(name: str, work: StageInput) -> str:
 
     Raises:
         MergeError: there is no such stage, an earlier one is not finished, or the folder holds
-            another training.
+            another training, or another run trains in it.
     """
     if name not in STAGES:
         raise unknown("stage", name, STAGES)
     with writing(work.stages):
         work.stages.mkdir(parents=True, exist_ok=True)
-    settle(work.root, asdict(work.plan))
-    with quiet():
+    with alone_in(work.root), quiet():
+        settle(work.root, asdict(work.plan))
         return STAGES[name](work)
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import multiprocessing
 
 from robustmerge.errors import MergeError
-from robustmerge.files import read_json, write_json
+from robustmerge.files import alone_in, read_json, write_json
 
 from ...quiet import quiet
 from ..tasks import SEEN
@@ -78,23 +78,23 @@ def train(
         device: cpu or cuda.
 
     Raises:
-        MergeError: The folder holds another training.
+        MergeError: The folder holds another training, or another run trains in it.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    settle(root, {"size": size, **asdict(SIZES[size])})
     sizes = SIZES[size]
     workers = workers if device == "cpu" else 1
-    with quiet():
+    recipe = replace(sizes.expert, projector=not frozen, rank=rank or sizes.expert.rank)
+    ending = ("-frozen" if frozen else "") + (f"-rank{rank}" if rank else "")
+    jobs = list_jobs(root / "experts", recipe, seeds, inits, ending, joint and not ending)
+    root.mkdir(parents=True, exist_ok=True)
+    with alone_in(root), quiet():
+        settle(root, {"size": size, **asdict(sizes)})
         if not (root / "base").exists():
             stages = root / "stages"
             stages.mkdir(exist_ok=True)
             if not (stages / "tower.pt").exists():
                 run_workers(pretrain_vision, workers, device, stages, sizes, 0)
             run_workers(pretrain_language, workers, device, stages, root / "base", sizes, 0)
-    recipe = replace(sizes.expert, projector=not frozen, rank=rank or sizes.expert.rank)
-    ending = ("-frozen" if frozen else "") + (f"-rank{rank}" if rank else "")
-    jobs = list_jobs(root / "experts", recipe, seeds, inits, ending, joint and not ending)
-    run_jobs(root / "base", [job for job in jobs if not job.done], workers, device)
+        run_jobs(root / "base", [job for job in jobs if not job.done], workers, device)
 
 
 def settle(root: Path, settings: Mapping[str, Any]) -> None:

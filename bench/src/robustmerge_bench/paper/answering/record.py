@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from robustmerge.adapter.source import local_folder
 from robustmerge.errors import MergeError, writing
-from robustmerge.files import read_json, write_json
+from robustmerge.files import alone_in, read_json, write_json
 
 FILE = "run.json"
 FORMAT = 1
@@ -85,37 +84,15 @@ def resolve_base(base: str) -> str:
 
 @contextmanager
 def lock(out: Path) -> Iterator[None]:
-    """Keep other runs out of the folder until the process ends, in whatever way.
+    """Make the folder, and keep other runs out of it until the process ends, in whatever way.
 
     Raises:
         MergeError: Another run is writing to it.
     """
     with writing(out, hint=KEPT):
         out.mkdir(parents=True, exist_ok=True)
-    if os.name != "posix":  # a system without such locks
+    with alone_in(out):
         yield
-        return
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        _lock(folder, out)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _lock(folder: int, out: Path) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise MergeError(
-            "another run is writing to the folder",
-            where=str(out),
-            hint="wait for it, or choose another folder",
-        ) from None
-    except OSError:  # a file system without locks
-        return
 
 
 def _adapter_differences(old: Any, new: Any) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from robustmerge.errors import MergeError, few, shown
-from robustmerge.files import read_json, write_json
+from robustmerge.files import is_leftover, read_json, write_json
 
 SETTINGS = "settings.json"
 MARKER = "whole"
@@ -39,21 +39,22 @@ def prepare(folder: Path, settings: Mapping[str, Any], *, restart: bool) -> Path
     file = folder / SETTINGS
     last = latest(folder) if file.is_file() and not restart else None
     if last is None:
-        _remove(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
         write_json(file, settings)
     else:
         _check_same(read_json(file), settings, folder)
     return last
 
 
-def _remove(folder: Path) -> None:
-    """Remove an earlier training's folder, which holds settings, checkpoints and logs alone.
+def _clear(folder: Path) -> None:
+    """Empty an earlier training's folder, which holds settings, checkpoints and logs alone.
 
     Raises:
         MergeError: The folder holds anything else.
     """
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    paths = [path for path in folder.iterdir() if not is_leftover(path)]
+    names = [path.name for path in paths]
     alien = [n for n in names if n not in (SETTINGS, "runs") and not n.startswith(_PREFIX)]
     if alien or (names and SETTINGS not in names):
         raise MergeError(
@@ -61,7 +62,11 @@ def _remove(folder: Path) -> None:
             where=str(folder),
             hint="move it elsewhere, or choose another output",
         )
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def latest(folder: Path) -> Path | None:

@@ -6,7 +6,7 @@ import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,7 @@ from peft import PeftModel
 
 from robustmerge import __version__
 from robustmerge.errors import MergeError, first_line
-from robustmerge.files import expand_user
+from robustmerge.files import alone_in, expand_user
 from robustmerge.outputs import check_target
 
 from ...quiet import quiet
@@ -106,10 +106,10 @@ class ExpertTraining(ABC, Generic[Recipe]):
 
         Raises:
             MergeError: An earlier training has other settings, the device is out of memory, the
-                loss is not finite, or the folder cannot be written.
+                loss is not finite, the folder cannot be written, or another run trains in it.
         """
         checkpoints = checkpoint_folder(target)
-        with quiet(), _ignored_warnings(), _failures():
+        with ExitStack() as stack, quiet(), _ignored_warnings(), _failures():
             args = arguments(
                 self.recipe,
                 self.device,
@@ -120,6 +120,9 @@ class ExpertTraining(ABC, Generic[Recipe]):
             )
             settings = self._settings()
             with args.main_process_first(local=False):
+                if args.process_index == 0:
+                    checkpoints.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(alone_in(checkpoints))
                 restart = restart and args.process_index == 0
                 last = prepare(checkpoints, settings, restart=restart)
             expert = self.load(args.device)
