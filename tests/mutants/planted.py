@@ -42,6 +42,27 @@ MERGING = (
         _FUSED,
     ),
     _plant(
+        "an update of up is added to the gate's outputs of fused experts",
+        "adapter/base_updates.py::_inside",
+        "family.half(half, shape[0])",
+        "family.half(0, shape[0])",
+        "tests/export/test_experts.py",
+    ),
+    _plant(
+        "square experts are added as they lie in the file",
+        "adapter/base_updates.py::_inside",
+        "turned = ours != theirs",
+        "turned = False",
+        "tests/export/test_experts.py",
+    ),
+    _plant(
+        "every expert's update is added to the first",
+        "export/full.py::TensorEdit.compute",
+        "tensor[update.expert]",
+        "tensor[0]",
+        "tests/export/test_experts.py",
+    ),
+    _plant(
         "the scaling folded into what the next read returns",
         "adapter/tensor_ref.py::InterleavedColumns.read",
         "stored.to(wanted, copy=True)",

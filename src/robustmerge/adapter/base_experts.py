@@ -21,9 +21,23 @@ def stored_parameter(base: Base, module: LoraModule) -> TensorRef | None:
     """Return the tensor that a wrapped parameter is in the base, all experts in one; or None."""
     wrapped = module.wrapped
     assert wrapped is not None
-    modules = [wrapped.module, *(f.single_name(wrapped.module) for f in EXPERTS.values())]
-    names = (canonical(f"{module}.{wrapped.parameter}") for module in dict.fromkeys(modules))
-    return next((base.tensors[name] for name in names if name in base.tensors), None)
+    name = stored_name(base, wrapped.module, wrapped.parameter)
+    return base.tensors[name] if name else None
+
+
+def stored_name(base: Base, module: str, parameter: str) -> str:
+    """Return the base's name of a parameter of the module that has experts; "" where it has none.
+
+    Args:
+        base: The base.
+        module: The module, as it is called fused or one by one.
+        parameter: The parameter, such as gate_up_proj.
+    """
+    calls = [module]
+    for family in EXPERTS.values():
+        calls += [family.single_name(module), family.fused_name(module)]
+    names = (canonical(f"{name}.{parameter}") for name in dict.fromkeys(calls))
+    return next((name for name in names if name in base.tensors), "")
 
 
 def misfit_of_experts(base: Base, module: LoraModule) -> str:

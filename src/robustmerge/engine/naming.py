@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from ..adapter import layout
 from ..adapter.base import Base, is_checkpoint
 from ..adapter.base_experts import misfit_of_experts
+from ..adapter.base_updates import is_in_fused
 from ..adapter.reader import Adapter
 from ..adapter.source import local_folder
 from ..checks.contents import Contents
@@ -72,11 +73,13 @@ def _open_base(source: str | None) -> Base | None:
 def _check_names(names: Collection[str], base: Base, adapters: Sequence[Adapter]) -> None:
     # The original LLaVA code keeps its vision tower in a checkpoint of its own.
     apart = not any(layout.tower(name) == "vision" for name in base.modules)
-    wrapped = {n: m for a in adapters for n, m in a.modules.items() if m.wrapped}
+    modules = {n: m for a in adapters for n, m in a.modules.items()}
+    wrapped = {n: m for n, m in modules.items() if m.wrapped}
     absent = [
         name
         for name in names
         if not (name in wrapped and not misfit_of_experts(base, wrapped[name]))
+        and not (name in modules and is_in_fused(base, modules[name]))
         and name.replace(".base_layer", "") not in base.modules
         and not (apart and layout.tower(name) == "vision")
     ]

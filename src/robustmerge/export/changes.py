@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..adapter import layout
 from ..adapter.base import Base
+from ..adapter.base_updates import misfit_of_single
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter
 from ..adapter.tensor_ref import TensorRef
@@ -47,19 +48,20 @@ class AdapterChanges:
         if tensors := self.contents.of(part):
             raise MergeError(problem, where=str(tensors[0].ref), hint=hint)
 
-    def check_fit(self, base: Base, *, grows: bool = False) -> None:
+    def check_fit(self, base: Base, *, bakes: bool = False) -> None:
         """Check that the base has a parameter for every tensor, with the right shape.
 
         Args:
             base: The base.
-            grows: A larger vocabulary than the base's is a change like others.
+            bakes: The base itself is changed: a larger vocabulary than its own is a change like
+                others, and it may store experts otherwise than the adapter has them.
 
         Raises:
             MergeError: a tensor does not fit.
         """
-        wrong = [(i, why) for i in self.items if (why := misfit(i, self.contents, base))]
+        wrong = [(i, why) for i in self.items if (why := self._misfit(i, base, bakes=bakes))]
         sizes = [other_vocabulary(item, self.contents, base) for item, _ in wrong]
-        if grows and all(size and size[0] > size[1] for size in sizes):
+        if bakes and all(size and size[0] > size[1] for size in sizes):
             return
         if not wrong:
             return
@@ -79,6 +81,14 @@ class AdapterChanges:
             where=f"{self.adapter.label}\n{base.label}",
             hint="name the base model that the adapter was trained on",
         )
+
+    def _misfit(self, item: NamedTensor, base: Base, *, bakes: bool) -> str:
+        why = misfit(item, self.contents, base)
+        modules = self.adapter.modules
+        module = modules.get(layout.canonical(item.key.module))
+        if not why or not bakes or module is None or module.wrapped is not None:
+            return why
+        return misfit_of_single(base, module, modules, otherwise=why)
 
 
 @contextmanager

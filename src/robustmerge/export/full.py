@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from ..adapter.base import Base
-from ..adapter.base_experts import single_updates, stored_parameter
+from ..adapter.base_experts import stored_parameter
+from ..adapter.base_updates import BaseUpdate, expert_updates
 from ..adapter.keys import Part
 from ..adapter.promises import is_rows
 from ..adapter.quantized import Dequantized
@@ -63,7 +64,7 @@ class TensorEdit:
 
     Attributes:
         start: Its value before the updates: in the base, or in the adapter if fully trained.
-        updates: The modules whose updates are added to it.
+        updates: What is added to it.
         target: The tensor of the base that it replaces.
         magnitude: The norms that its rows are scaled to, where the adapter is a DoRA.
         rows: Single rows that are replaced.
@@ -71,7 +72,7 @@ class TensorEdit:
     """
 
     start: TensorRef
-    updates: tuple[LoraModule, ...]
+    updates: tuple[BaseUpdate, ...]
     target: TensorRef
     magnitude: TensorRef | None = None
     rows: TrainedRows | None = None
@@ -86,19 +87,21 @@ class TensorEdit:
     def compute(self) -> Tensor:
         """Return the new values, in float32, or in float64 where an input is."""
         tensor = self._first_value()
-        for module in self.updates:
-            factors = module.factors()
+        for update in self.updates:
+            factors = update.module.factors()
             A, B = factors.A, factors.B
             if tensor.dtype != A.dtype or A.dtype != B.dtype:
                 tensor, A, B = tensor.double(), A.double(), B.double()
-            weight = tensor.flatten(1)  # of a convolution, [d_out, c·k·k]
-            if (wrapped := module.wrapped) is not None and wrapped.experts > 1:
-                weight = tensor[wrapped.expert]
-            # An embedding [vocabulary hidden] is read by rows, so its update is transposed; so are
-            # those of experts [d_in d_out].
-            turned = module.part is not Part.A or weight.shape != module.shape
-            left, right = (A.T, B.T) if turned else (B, A)
-            weight.addmm_(left, right)  # [d_out, d_in], or [vocabulary, hidden]
+            # Of a convolution, [d_out, c·k·k].
+            weight = tensor.flatten(1) if update.expert is None else tensor[update.expert]
+            turned = update.turned
+            if turned is None:
+                # An embedding [vocabulary hidden] is read by rows, so its update is transposed.
+                module = update.module
+                turned = module.part is not Part.A or weight.shape != module.shape
+            weight = weight.T if turned else weight  # [d_out, d_in], [hidden, vocabulary]
+            changed = weight if update.outputs is None else weight[update.outputs]
+            changed.addmm_(B, A)
         if self.magnitude is not None:
             scales = self.magnitude.read().flatten() / tensor.norm(dim=1)  # [d_out]
             tensor.mul_(scales[:, None])
@@ -153,12 +156,12 @@ def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
         MergeError: a tensor does not fit the base, or the base cannot be changed.
     """
     _refuse(changes, base)
-    changes.check_fit(base, grows=True)
+    changes.check_fit(base, bakes=True)
     vocabulary = plan_vocabulary(changes, base)
     _check_copies(changes, base, vocabulary)
-    updates: dict[str, list[LoraModule]] = defaultdict(list)
+    updates: dict[str, list[BaseUpdate]] = defaultdict(list)
     for module in changes.adapter.modules.values():
-        for name, part in _parts(module, base).items():
+        for name, part in _parts(module, changes, base).items():
             updates[name].append(part)
     edits = {}
     replaced = {name: ref for name, ref in changes.replaced.items() if not is_rows(name)}
@@ -170,9 +173,8 @@ def plan(changes: AdapterChanges, base: Base) -> BaseEdits:
         tied = base.weight("lm_head") if name == HEAD else None
         ref = _checked(base.tensors.get(name) or tied, name)
         start = replaced.get(name) or vocabulary.starts.get(name, ref)
-        magnitudes = [
-            changes.magnitudes[m.name] for m in updates[name] if m.name in changes.magnitudes
-        ]
+        modules = [update.module.name for update in updates[name]]
+        magnitudes = [changes.magnitudes[m] for m in modules if m in changes.magnitudes]
         edits[name] = TensorEdit(
             start,
             tuple(updates[name]),
@@ -247,26 +249,24 @@ def write_full(
         _update_index(folder / INDEX, changed)
 
 
-def _parts(module: LoraModule, base: Base) -> Mapping[str, LoraModule]:
-    """Return the updates that are added to parameters of the base, by their canonical names.
-
-    An update of gate_up_proj is two where the base stores the weights of single experts.
-    """
-    if module.wrapped is not None and stored_parameter(base, module) is None:
-        return single_updates(base, module)
-    return {_parameter(module, base): module}
+def _parts(module: LoraModule, changes: AdapterChanges, base: Base) -> Mapping[str, BaseUpdate]:
+    """Return the updates that are added to parameters of the base, by their canonical names."""
+    updates = expert_updates(base, module, changes.adapter.modules)
+    if not updates:
+        return {_parameter(module, base): BaseUpdate(module)}
+    if module.name in changes.magnitudes:
+        raise MergeError(
+            "DoRA of an expert that the base stores otherwise: its magnitudes are those of rows of "
+            "another weight",
+            where=f"{changes.magnitudes[module.name]}\n{base.label}",
+            hint="PEFT's merge_and_unload bakes it",
+        )
+    return updates
 
 
 def _parameter(module: LoraModule, base: Base) -> str:
     """Return the canonical name of the base's parameter that a module's update is added to."""
     if module.wrapped is not None and (stored := stored_parameter(base, module)) is not None:
-        if module.wrapped.experts > 1 and len(set(module.shape)) == 1:
-            raise MergeError(
-                "the shapes of square experts do not say which axis is the input",
-                where=f"{module.name}\n{stored}",
-                hint="PEFT knows the model: PeftModel.from_pretrained(base, FOLDER)"
-                ".merge_and_unload().save_pretrained(OUT)",
-            )
         return next(name for name, ref in base.tensors.items() if ref is stored)
     name = module.name.replace(".base_layer", "")
     fused = f"{name}.in_proj_weight"  # of torch.nn.MultiheadAttention
