@@ -71,7 +71,7 @@ def convert(
     base: str | Path | None = None,
     initial: str | Path | None = None,
     rank: int | str | None = None,
-    layout: Literal["experts", "fused", "projections", "sglang"] | None = None,
+    layout: Literal["experts", "fused", "projections", "sglang", "sglang-shared"] | None = None,
     dtype: DType = "float32",
     workers: int | None = None,
     force: bool = False,
@@ -92,7 +92,8 @@ def convert(
             not given.
         layout: For LoRA on a mixture of experts: fused writes PEFT's target_parameters, experts a
             module for every expert, projections the names that vLLM and transformers 4 use,
-            sglang those of SGLang; `base` says how a family stores gate and up.
+            sglang those of SGLang, sglang-shared its 3-D tensors, whose outer side is one for all
+            experts; `base` says how a family stores gate and up.
         dtype: Type of the result.
         workers: Modules computed at the same time; all cores where not given.
         force: Replace a conversion that is already there.

@@ -24,6 +24,7 @@ CONTRACT = "tests/test_method_contract.py"
 
 _FUSED = "tests/engine/test_fused_experts.py"
 _LAYOUTS = "tests/derive/test_expert_layouts.py"
+_SHARED = "tests/derive/test_shared_outer.py"
 
 MERGING = (
     # Fused experts
@@ -40,6 +41,27 @@ MERGING = (
         "storage.half(n, outputs)",
         "storage.half(0, outputs)",
         _FUSED,
+    ),
+    _plant(
+        "every expert of a 3-D factor is the first",
+        "adapter/stacked.py::_of",
+        "min(expert, number - 1)",
+        "0",
+        _SHARED,
+    ),
+    _plant(
+        "a side that experts do not share is written for all",
+        "derive/shared_outer.py::_check",
+        "range(1, experts)",
+        "range(2, experts)",
+        _SHARED,
+    ),
+    _plant(
+        "down shares the side that gate and up do",
+        "adapter/stacked.py::StackedLayer.to_write",
+        "SHARED[layer]",
+        "Part.A",
+        _SHARED,
     ),
     _plant(
         "an update of up is added to the gate's outputs of fused experts",

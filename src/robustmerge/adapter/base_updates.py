@@ -94,6 +94,9 @@ def misfit_of_single(
     Raises:
         MergeError: a family that is not known, or shapes that do not say how experts are stored.
     """
+    if (ref := base.tensors.get(f"{module.name}.weight")) is not None:
+        fits = ref.spec.shape == module.shape
+        return "" if fits else f"an update of {list(module.shape)} does not go with {ref}"
     updates = expert_updates(base, module, modules)
     if not updates:
         return otherwise

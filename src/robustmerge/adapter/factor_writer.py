@@ -1,8 +1,9 @@
 """Where a module's factors go in a file of tensors, and their writing.
 
-Most modules have two tensors of their own. Experts share theirs (`wrapped`): A's rows are written
-as they come, and B's columns are gathered, up to CHUNK bytes of every B, and written when all of
-them are there.
+Most modules have two tensors of their own. Experts share theirs. PEFT's (`wrapped`) are matrices:
+A's rows are written as they come, and B's columns are gathered, up to CHUNK bytes of every B, and
+written when all of them are there. SGLang's (`stacked`) have an axis of experts, of length 1 where
+a side is one for all; it is written once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..factors import Factors
 from .keys import FACTORS, Part, lora_name
+from .stacked import StackedLayer
 from .tensor_ref import CHUNK
 from .tensors import DTYPES, TensorSpec
 from .wrapped import WrappedParameter
@@ -36,6 +38,7 @@ class FactorTensors:
         kernel: A's shape behind the rank, for convolutions.
         expert: The number of the expert, where several share the tensors.
         experts: How many share them.
+        stacked: The layer whose tensors have an axis of experts, if they have one.
     """
 
     a: str
@@ -43,6 +46,7 @@ class FactorTensors:
     kernel: tuple[int, ...] = ()
     expert: int = 0
     experts: int = 1
+    stacked: StackedLayer | None = None
 
     @classmethod
     def of(
@@ -67,9 +71,19 @@ class FactorTensors:
             return cls(a, b, kernel)
         return cls(a, b, (), wrapped.expert, wrapped.experts)
 
+    @classmethod
+    def of_stacked(cls, layer: StackedLayer, expert: int) -> FactorTensors:
+        """Return the tensors of all experts' layer, of which one expert's part is meant."""
+        a, b = (lora_name(layer.written, part) for part in (Part.A, Part.B))
+        return cls(a, b, (), expert, layer.experts, layer)
+
     def specs(self, shape: tuple[int, int], rank: int, dtype: str) -> dict[str, TensorSpec]:
         """Return types and shapes of the tensors for an update of shape (d_out, d_in)."""
         d_out, d_in = shape
+        if (layer := self.stacked) is not None:
+            numbers = (1 if layer.shared is part else layer.experts for part in (Part.A, Part.B))
+            parts = zip((self.a, self.b), numbers, ((rank, d_in), (d_out, rank)), strict=True)
+            return {name: TensorSpec(dtype, (number, *own)) for name, number, own in parts}
         a: tuple[int, ...] = (rank * self.experts, d_in)
         b: tuple[int, ...] = (d_out, rank * self.experts)
         if self.kernel:
@@ -100,6 +114,12 @@ class FactorWriter:
         Raises:
             MergeError: a finite value does not fit that type.
         """
+        if (layer := tensors.stacked) is not None:
+            sides = ((Part.A, tensors.a, factors.A), (Part.B, tensors.b, factors.B))
+            for part, name, tensor in sides:
+                if layer.shared is not part or not tensors.expert:
+                    self.writer.write_rows(name, tensors.expert, tensor[None])
+            return
         if tensors.experts > 1:
             self.writer.write_rows(tensors.a, tensors.expert * factors.rank, factors.A)
             self._gather(tensors, factors)

@@ -20,6 +20,7 @@ from .keys import FACTORS, Key, Part, parse
 from .not_an_adapter import explain
 from .promises import check_alone, check_promises
 from .source import locate
+from .stacked import StackedLayer, find_stacked, stacked_factors
 from .tensor_files import NON_LORA, AdapterFiles
 from .tensor_ref import FlatRef, HeldPieces, TensorRef, expert_factors, flat
 from .tensors import DTYPES, wrong_type
@@ -39,6 +40,7 @@ class LoraModule:
         B: The second factor [d_out rank].
         scaling: The factor of the file's B A.
         wrapped: The parameter that it is, or the expert's part of it, where PEFT wraps parameters.
+        stacked: The layer of all experts that it is a part of, where their tensors are 3-D.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LoraModule:
     B: TensorRef
     scaling: float
     wrapped: WrappedParameter | None = None
+    stacked: StackedLayer | None = None
 
     @property
     def rank(self) -> int:
@@ -230,11 +233,13 @@ class Adapter:
         for written, tensors in parts.items():
             _check_complete(written, tensors)
         pairs = {n: (t[Part.A], t[Part.B]) for n, t in parts.items() if Part.A in t}
-        wrapped = find_wrapped(self.config, pairs)
+        wrapped, stacked = find_wrapped(self.config, pairs), find_stacked(self.config, pairs)
         modules: list[LoraModule] = []
         for written, tensors in parts.items():
             if written in wrapped:
                 modules += self._experts(wrapped[written], *pairs[written])
+            elif written in stacked:
+                modules += self._stacked(stacked[written], *pairs[written])
             else:
                 modules.append(self._module(written, tensors))
         return {module.name: module for module in modules}
@@ -247,6 +252,14 @@ class Adapter:
         return [
             LoraModule(layout.canonical(w.name), w.name, Part.A, a, b, scaling, w)
             for w, (a, b) in zip(wrapped.each(), factors, strict=True)
+        ]
+
+    def _stacked(self, layer: StackedLayer, A: TensorRef, B: TensorRef) -> list[LoraModule]:
+        scaling = self.config.scaling(layer.written, A.spec.shape[1])
+        return [
+            LoraModule(layout.canonical(name), name, Part.A, a, b, scaling, stacked=layer)
+            for e, (a, b) in enumerate(stacked_factors(layer, A, B))
+            for name in [layer.module(e)]
         ]
 
     def _module(self, written: str, tensors: dict[Part, TensorRef]) -> LoraModule:

@@ -5,6 +5,7 @@ A view has the shape of a factor and is read when a module is merged:
     FlatRef      a factor of a convolution [r, c, k, k] or [d_out, r, 1, 1] as a matrix
     RowsRef      rows of A [E·r, d_in] that belong to one of E experts
     ColumnsRef   columns of B [d_out, r·E] that do, every E-th
+    StackRef     one of E matrices of a tensor [E, ., .]
     PartRef      rows of a factor, or of its transpose
 """
 
@@ -77,6 +78,16 @@ class RowsRef(TensorRef):
     def _values(self) -> Tensor:
         rank = self.spec.shape[0]
         return self.file.read_rows(self.name, self.expert * rank, (self.expert + 1) * rank)
+
+
+@dataclass(frozen=True)
+class StackRef(TensorRef):
+    """One matrix of a tensor of many; `spec` has its shape."""
+
+    number: int
+
+    def _values(self) -> Tensor:
+        return self.file.read_rows(self.name, self.number, self.number + 1)[0]
 
 
 @dataclass(frozen=True)

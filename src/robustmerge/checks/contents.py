@@ -14,6 +14,7 @@ from ..adapter.config import FILE, AdapterConfig
 from ..adapter.keys import FACTORS, Key, Part, parse
 from ..adapter.reader import Adapter, LoraModule
 from ..adapter.source import locate
+from ..adapter.stacked import StackedLayer
 from ..adapter.tensor_files import BESIDE, FULLY_TRAINED, has_weights, weight_files
 from ..adapter.tensor_ref import TensorRef
 from ..adapter.tensors import TensorFile, open_tensors
@@ -128,16 +129,22 @@ class Contents:
         return {m.wrapped.wrapper: m for m in modules if m.wrapped}
 
     @cached_property
+    def stacked(self) -> Mapping[str, StackedLayer]:
+        """The layers of all experts whose tensors are 3-D, by their names in the file."""
+        modules = self.adapter.modules.values() if self.adapter is not None else ()
+        return {m.stacked.written: m.stacked for m in modules if m.stacked}
+
+    @cached_property
     def loras(self) -> tuple[LoraPair, ...]:
-        """The adapted modules, in the file's order; experts of fused tensors are last."""
+        """The adapted modules, in the file's order; experts of shared tensors are last."""
         by_key = {(i.key.module, i.key.part): i for i in self.items}
         own = [
             LoraPair(i, by_key.get((i.key.module, FACTORS[i.key.part])))
             for i in self.items
-            if i.key.part in FACTORS and i.key.module not in self.wrapped
+            if i.key.part in FACTORS and i.key.module not in {**self.wrapped, **self.stacked}
         ]
-        modules = self.adapter.modules.values() if self.wrapped and self.adapter else ()
-        return (*own, *(_expert(m) for m in modules if m.wrapped))
+        modules = self.adapter.modules.values() if self.adapter else ()
+        return (*own, *(_expert(m) for m in modules if m.wrapped or m.stacked))
 
     @cached_property
     def fully_trained(self) -> tuple[NamedTensor, ...]:

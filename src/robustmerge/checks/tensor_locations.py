@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from ..adapter.base import Base
 from ..adapter.base_experts import misfit_of_experts
+from ..adapter.base_updates import misfit_of_single
 from ..adapter.keys import Part
 from ..adapter.layout import canonical
 from ..adapter.promises import token_rows
@@ -24,6 +25,8 @@ def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     """Say why a tensor does not fit the base, '' where it does."""
     if (module := contents.wrapped.get(item.key.module)) is not None:
         return misfit_of_experts(base, module)
+    if item.key.module in contents.stacked:
+        return _misfit_of_stacked(item.key.module, contents, base)
     name = parameter(item)
     ref = _find(item, contents, base)
     if ref is None:
@@ -37,6 +40,18 @@ def misfit(item: NamedTensor, contents: Contents, base: Base) -> str:
     if _fits(item, theirs) or (transposed and _fits(item, theirs[::-1])):
         return ""
     return f"{item.ref.name} {list(item.shape)} does not go with {name} {list(theirs)}"
+
+
+def _misfit_of_stacked(written: str, contents: Contents, base: Base) -> str:
+    """Say why the first of all experts' updates does not fit, or the last; "" where all do."""
+    assert contents.adapter is not None
+    modules = contents.adapter.modules
+    own = [m for m in modules.values() if m.stacked and m.stacked.written == written]
+    texts = (
+        misfit_of_single(base, module, modules, otherwise=f"there is no {module.name}")
+        for module in (own[0], own[-1])  # all have one shape
+    )
+    return next(filter(None, texts), "")
 
 
 def other_vocabulary(item: NamedTensor, contents: Contents, base: Base) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ def convert(
     base: str | None = None,
     initial: str | None = None,
     rank: str | None = None,
-    layout: Literal["experts", "fused", "projections", "sglang"] | None = None,
+    layout: Literal["experts", "fused", "projections", "sglang", "sglang-shared"] | None = None,
     dtype: DType = "float32",
     workers: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -40,7 +40,8 @@ def convert(
         rank: A number, energy:0.99, marchenko-pastur or gavish-donoho; nothing is cut unless given.
         layout: For LoRA on a mixture of experts: fused writes PEFT's target_parameters, experts a
             module for every expert, projections the names that vLLM and transformers 4 use,
-            sglang those of SGLang; --base says how a family stores gate and up.
+            sglang those of SGLang, sglang-shared its 3-D tensors, whose outer side is one for all
+            experts; --base says how a family stores gate and up.
         dtype: Type of the result.
         workers: Modules computed side by side; all cores unless given.
         json: Print the result as JSON.

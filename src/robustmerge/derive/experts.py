@@ -5,6 +5,8 @@ r"""Updates of experts under other names: fused or one by one, gate and up toget
     projections   one module of every layer: experts.0.gate_proj, …, as vLLM and transformers 4
                   call them, each family by its own names
     sglang        the same under one set of names, gate_proj, up_proj and down_proj
+    sglang-shared 3-D tensors of all experts, of which A of gate and up and B of down are one for
+                  all, as SGLang's trainers save them (`adapter.stacked`)
 
 Gate and up have the same inputs, so that an update of gate_up_proj is two updates of one A. Two
 updates are one of gate_up_proj, of the sum of the ranks where they differ in A:
@@ -30,6 +32,7 @@ from ..adapter.expert_families import ExpertStorage
 from ..adapter.factor_writer import FactorTensors
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter
+from ..adapter.stacked import StackedLayer
 from ..adapter.wrapped import DOWN, GATE_UP, WrappedParameter, orientation
 from ..errors import MergeError
 from ..factors import Factors
@@ -49,6 +52,7 @@ class NamedUpdate:
         part: Part.A for linear layers, Part.EMBEDDING_A for embeddings.
         wrapped: The parameter that it is, or the expert's part of it, where PEFT is to wrap it.
         kernel: A's shape behind the rank, for convolutions.
+        stacked: The layer of all experts whose tensors it is a part of, where they are 3-D.
     """
 
     written: str
@@ -58,10 +62,13 @@ class NamedUpdate:
     part: Part = Part.A
     wrapped: WrappedParameter | None = None
     kernel: tuple[int, ...] = ()
+    stacked: StackedLayer | None = None
 
     @property
     def tensors(self) -> FactorTensors:
         """The tensors that its factors are written to."""
+        if self.stacked is not None:
+            return FactorTensors.of_stacked(self.stacked, self.expert[1])
         return FactorTensors.of(self.written, self.part, wrapped=self.wrapped, kernel=self.kernel)
 
     @property
@@ -207,6 +214,24 @@ def separate(updates: Sequence[NamedUpdate], family: ExpertStorage) -> list[Name
                 for half, name in enumerate((family.gate, family.up))
             ]
     return separated
+
+
+def rename(
+    updates: Iterable[NamedUpdate], family: ExpertStorage, names: ExpertStorage
+) -> list[NamedUpdate]:
+    """Give the layers of single experts other names, those of `names` for the family's or any's."""
+    roles: dict[str, str] = {}
+    for own in (family.common, family):
+        roles |= {own.gate: names.gate, own.up: names.up, own.down: names.down}
+
+    def renamed(update: NamedUpdate) -> NamedUpdate:
+        module, number, layer = update.expert
+        if layer not in roles:
+            return _linear(update, family)
+        name = f"{family.single_name(module)}.{number}.{roles[layer]}"
+        return replace(update, written=name, wrapped=None)
+
+    return [renamed(update) for update in updates]
 
 
 def _linear(update: NamedUpdate, family: ExpertStorage) -> NamedUpdate:

@@ -28,14 +28,14 @@ from ..files import check_space, expand_user, sha256, write_json
 from ..linalg import norm
 from ..outputs import check_target, whole_folder
 from ..threads import Progress, silent
-from .experts import NamedUpdate, fuse, join, one_by_one, separate, updates_of
+from .experts import NamedUpdate, fuse, join, one_by_one, rename, separate, updates_of
 from .folder import WEIGHTS, PassedOn
 from .opened import copy_companions
 from .report import CONVERSION, DerivedReport, ModuleEnergy
+from .shared_outer import share_outer
 from .source import read_stored
 
 _KEPT = ("auto_mapping", "revision")
-Change = Callable[[Sequence[NamedUpdate], ExpertStorage | None, str], list[NamedUpdate]]
 
 
 def change_layout(
@@ -88,10 +88,13 @@ def _renamed(adapter: Adapter, target: str, base: Base | None) -> list[NamedUpda
             where=str(adapter.paths.weights[0]),
             hint="merge the adapter as it is",
         )
-    single = bool(layers & (GATES | {"w2"}))
+    stacked = any(module.stacked for module in adapter.modules.values())
+    single = stacked or bool(layers & (GATES | {"w2"}))
     source = "projections" if single else "experts"
     if any(update.wrapped and update.expert[0] for update in updates):
         source = "fused"
+    if stacked:
+        source = "sglang-shared"
     if source == target:
         raise MergeError(
             f"the experts are in the layout {target} already",
@@ -99,12 +102,18 @@ def _renamed(adapter: Adapter, target: str, base: Base | None) -> list[NamedUpda
             hint="merge the adapter as it is",
         )
     family = None
-    if {"projections", "sglang"} & {source, target}:
+    if {source, target} & APART.keys():
         family = _family(adapter, base)
-    if single:
+    where = str(adapter.paths.weights[0])
+    if target in APART:
         assert family is not None
-        updates = join(updates, family if family.down in layers else family.common)
-    changed = LAYOUTS[target](updates, family, str(adapter.paths.weights[0]))
+        own = rename(updates, family, family) if single else separate(updates, family)
+        changed = APART[target](own, family, where)
+    else:
+        if single:
+            assert family is not None
+            updates = join(updates, family if family.down in layers else family.common)
+        changed = TOGETHER[target](updates, where)
     return sorted(changed, key=lambda update: align.natural_key(update.written))
 
 
@@ -196,7 +205,7 @@ def _write_tensors(
             name = layout.canonical(update.written)
             lines.append(ModuleEnergy(name, exact.rank, 1.0, norm(exact)))
             written = exact.pad(rank)
-            if dtype == "F16":
+            if dtype == "F16" and update.stacked is None:  # a side that is shared has one size
                 with within(name):
                     written, remark = fit_float16(written)
                 remarks += [remark] if remark else []
@@ -217,38 +226,38 @@ def _extras(adapter: Adapter) -> list[PassedOn]:
     ]
 
 
-def _to_experts(
-    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
-) -> list[NamedUpdate]:
+def _to_experts(updates: Sequence[NamedUpdate], where: str) -> list[NamedUpdate]:
     return one_by_one(updates)
 
 
-def _to_fused(
-    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
-) -> list[NamedUpdate]:
-    return fuse(updates, where)
-
-
 def _to_projections(
-    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
+    updates: Sequence[NamedUpdate], family: ExpertStorage, where: str
 ) -> list[NamedUpdate]:
-    assert family is not None
-    return separate(updates, family)
+    return list(updates)
 
 
 def _to_sglang(
-    updates: Sequence[NamedUpdate], family: ExpertStorage | None, where: str
+    updates: Sequence[NamedUpdate], family: ExpertStorage, where: str
 ) -> list[NamedUpdate]:
-    assert family is not None
-    return separate(updates, family.common)
+    return rename(updates, family, family.common)
 
 
-LAYOUTS: Mapping[str, Change] = MappingProxyType(
-    {
-        "experts": _to_experts,
-        "fused": _to_fused,
-        "projections": _to_projections,
-        "sglang": _to_sglang,
-    }
+def _to_shared(
+    updates: Sequence[NamedUpdate], family: ExpertStorage, where: str
+) -> list[NamedUpdate]:
+    return share_outer(_to_sglang(updates, family, where), where)
+
+
+TOGETHER: Mapping[str, Callable[[Sequence[NamedUpdate], str], list[NamedUpdate]]] = (
+    MappingProxyType({"experts": _to_experts, "fused": fuse})
 )
-"""Layouts of experts; what each makes of updates of single experts, gate and up together."""
+"""Layouts with gate and up as one module; what each makes of updates of single experts."""
+
+Change = Callable[[Sequence[NamedUpdate], ExpertStorage, str], list[NamedUpdate]]
+APART: Mapping[str, Change] = MappingProxyType(
+    {"projections": _to_projections, "sglang": _to_sglang, "sglang-shared": _to_shared}
+)
+"""Layouts with gate and up as two modules; what each makes of those of the family's names."""
+
+LAYOUTS = (*TOGETHER, *APART)
+"""Layouts of experts."""

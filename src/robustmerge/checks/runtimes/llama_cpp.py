@@ -15,7 +15,7 @@ from ...errors import few
 from ..contents import Contents
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
-from .experts import UNFUSE, fused_experts
+from .experts import UNFUSE, fused_experts, stacked_are_read
 from .shared import BAKE, REWRITE, Runtime, is_close, leave_out, peft_keys, plain_lora, scaling
 from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
@@ -131,6 +131,7 @@ LLAMA_CPP = Runtime(
     {
         "tensors": convertible_tensors,
         "experts": experts_are_single,
+        "experts' axes": stacked_are_read,
         "scaling": scaling_by_alpha,
         "modules": language_only,
         "vocabulary": vocabulary_is_untied,

@@ -14,6 +14,7 @@ from ..contents import Contents
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
 from ..peft_rules import is_renamed_for_some, lands, selects
+from .experts import stacked_are_read
 from .shared import REWRITE, Runtime
 
 
@@ -109,6 +110,7 @@ PEFT = Runtime(
     {
         "wrappers": names_are_unwrapped,
         "names": tensors_find_modules,
+        "experts' axes": stacked_are_read,
         "settings": settings_select_modules,
     },
     decides_exit_code=True,

@@ -11,6 +11,7 @@ from collections import defaultdict
 from types import MappingProxyType
 
 from ...adapter import layout
+from ...adapter.stacked import SHARED
 from ...errors import few
 from ..contents import Contents, LoraPair
 from ..family import candidates
@@ -105,6 +106,8 @@ def experts_land(contents: Contents) -> Finding:
     single = [x.name for x in contents.loras if _EXPERT.search(x.name)]
     if odd := [name for name in single if name.rpartition(".")[2] not in _PROJECTIONS]:
         return fails(f"{odd[0]}: SGLang has no module of that name ({_READ})", SGLANG_NAMES)
+    if problem := _mixed_axes(contents):
+        return fails(f"{problem} ({_READ})", SGLANG_NAMES)
     routers = [x.name for x in contents.loras if _leaf(x) in _ROUTERS]
     if routers:
         return fails(
@@ -113,6 +116,19 @@ def experts_land(contents: Contents) -> Finding:
             f"--leave-out '*.{routers[0].rpartition('.')[2]}'; or {BAKE}",
         )
     return OK
+
+
+def _mixed_axes(contents: Contents) -> str:
+    """Say where the 3-D factors of experts share other sides than SGLang's: all outer ones or none.
+
+    By A of gate and up it decides for all modules, and stops where another does not go with it.
+    """
+    layers = contents.stacked.values()
+    odd = [x for x in layers if x.shared not in (None, SHARED[x.layer])]
+    if not odd and len({x.shared is None for x in layers}) < 2:
+        return ""
+    first = next(iter(odd or layers)).written
+    return f"{first}: experts share other sides than A of gate and up and B of down, or not in all"
 
 
 def family_declares_lora(contents: Contents) -> Finding:

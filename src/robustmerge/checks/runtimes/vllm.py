@@ -13,7 +13,7 @@ from ...errors import few
 from ..contents import Contents
 from ..family import candidates
 from ..findings import OK, Finding, fails, note
-from .experts import FUSE, UNFUSE, fused_experts, single_projections
+from .experts import FUSE, UNFUSE, fused_experts, single_projections, stacked_experts
 from .shared import BAKE, REWRITE, SERVER, Runtime, as_configured, leave_out
 from .support import Evidence, FamilySupport, Rows, agreed, evidence, rows_of
 
@@ -198,6 +198,8 @@ def experts_land(contents: Contents) -> Finding:
     """Check the layout of experts: a family takes them fused, or one by one, and not both."""
     names, fused = candidates(contents), fused_experts(contents)
     known = f" ({_READ})"
+    if problem := stacked_experts(contents):
+        return note(f"{problem}; whether vLLM takes them was not read", UNFUSE)
     if fused and not names:
         return note(
             f"fused experts such as {fused[0]} are taken for {few(_FUSED)}, others one by one",
