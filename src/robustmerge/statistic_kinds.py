@@ -76,7 +76,7 @@ class StatisticKind:
 _ROWS = (
     StatisticKind(
         "gram",
-        "regmean",
+        "regmean-rows",
         (
             StatisticTensor("gram", lambda s: (s.ranks, s.ranks), between_adapters=True),
             StatisticTensor("squares", lambda s: (s.d_in,)),
@@ -85,7 +85,7 @@ _ROWS = (
     ),
     StatisticKind(
         "inputs",
-        "regmean-full",
+        "regmean",
         (
             StatisticTensor("sketch", lambda s: (min(SKETCHED, s.d_in), s.d_in)),
             StatisticTensor("rest", lambda s: (s.d_in,)),

@@ -117,7 +117,7 @@ def test_twice_the_same_adapter_on_other_samples(tmp_path: Path, sources: list[P
         assert torch.equal(table["gram"], item.tensors[f"{ODD}.gram"])
 
 
-@pytest.mark.parametrize("name", ["regmean", "fisher"])
+@pytest.mark.parametrize("name", ["regmean-rows", "fisher"])
 def test_methods_get_them_in_the_order_of_the_merge(
     folder: Path, sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -132,7 +132,7 @@ def test_methods_get_them_in_the_order_of_the_merge(
         lacking = Factors(torch.zeros(0, shape[1]), torch.zeros(shape[0], 0))
         factors = [a.factors(module) if module in a.modules else lacking for a in opened]
         tables = read(folder, [sources[1], sources[0]], module)
-        method = {"regmean": by_activity, "fisher": by_fisher}[name]
+        method = {"regmean-rows": by_activity, "fisher": by_fisher}[name]
         wanted = method(replace(Stack.of(factors), data=tables)).dense()
         torch.testing.assert_close(merged.factors(module).dense(), wanted, rtol=1e-4, atol=1e-4)
     for item in (merged, *opened):

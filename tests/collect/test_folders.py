@@ -79,16 +79,16 @@ def test_the_command_and_the_merge_after_it(
 ) -> None:
     register(monkeypatch)
     stats, out = str(tmp_path / "stats"), str(tmp_path / "out")
-    assert run([*arguments, "-o", stats]) == 0
+    assert run([*arguments, "--what", "gram", "-o", stats]) == 0
     said = capsys.readouterr().out
     assert "2 samples" in said
-    assert f"--method regmean --data {stats}" in said
+    assert f"--method regmean-rows --data {stats}" in said
     adapters = [str(location / "ocr"), str(location / "vqa")]  # the other way around
-    assert run(["merge", *adapters, "-m", "regmean", "--data", stats, "-o", out]) == 0
+    assert run(["merge", *adapters, "-m", "regmean-rows", "--data", stats, "-o", out]) == 0
     merge = json.loads((tmp_path / "out" / "merge.json").read_text())
     assert merge["recipe"]["data"] == stats
     assert merge["data"] == {"sha256": sha256(tmp_path / "stats" / "statistics.json")}
-    python = robustmerge.merge(adapters, tmp_path / "py", method="regmean", data=stats)
+    python = robustmerge.merge(adapters, tmp_path / "py", method="regmean-rows", data=stats)
     assert tree(tmp_path / "py").keys() == tree(tmp_path / "out").keys()
     weights = "adapter_model.safetensors"
     assert (tmp_path / "py" / weights).read_bytes() == (tmp_path / "out" / weights).read_bytes()
@@ -188,11 +188,21 @@ def test_a_processor_that_wants_torchvision(tmp_path: Path) -> None:
     assert record["adapters"][0]["tokens"] == 2 + 6 + 2
 
 
+def test_the_command_collects_what_regmean_needs(
+    location: Path, arguments: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    stats, out = str(tmp_path / "stats"), str(tmp_path / "out")
+    assert run([*arguments, "-o", stats]) == 0
+    assert f"--method regmean --data {stats}" in capsys.readouterr().out
+    adapters = [str(location / "vqa"), str(location / "ocr")]
+    assert run(["merge", *adapters, "-m", "regmean", "--data", stats, "-o", out]) == 0
+
+
 def test_through_merged_layers(
     location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch)
-    own = collected(location, tmp_path / "own", limit=1)
+    own = collected(location, tmp_path / "own", what=["gram"], limit=1)
     merged = collected(location, tmp_path / "merged", limit=1, through="merged")
     assert (own["through"], merged["through"]) == ("own", "merged")
     first, second = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("own", "merged"))
@@ -221,8 +231,8 @@ def test_the_same_bytes_again(location: Path, tmp_path: Path) -> None:
 
 
 def test_in_bfloat16(location: Path, tmp_path: Path) -> None:
-    collected(location, tmp_path / "half", limit=2, dtype="bfloat16")
-    collected(location, tmp_path / "full", limit=2)
+    collected(location, tmp_path / "half", what=["gram"], limit=2, dtype="bfloat16")
+    collected(location, tmp_path / "full", what=["gram"], limit=2)
     first, second = (load_file(tmp_path / n / "1-vqa.safetensors") for n in ("half", "full"))
     gram = second[f"{LAYER}.gram"]
     assert 0 < (first[f"{LAYER}.gram"] - gram).norm() < 0.05 * gram.norm()
@@ -249,7 +259,7 @@ def test_a_method_that_needs_data_and_gets_none(
     register(monkeypatch)
     code, said = command("merge", *trio(tmp_path), "-m", "regmean", "-o", tmp_path / "out")
     assert code == 1
-    for part in ("robustmerge collect", str(tmp_path / "a"), "--what gram", "--data"):
+    for part in ("robustmerge collect", str(tmp_path / "a"), "--what inputs", "--data"):
         assert part in said
     assert not (tmp_path / "out").exists()
 

@@ -93,7 +93,7 @@ def test_a_language_model() -> None:
     )
     assert steps == [(n, 9) for n in range(1, 10)]
     assert_close(result, collect_densely(text_only, stacks, order, list(batches.values())))
-    own = collect(model, batches)
+    own = collect(model, batches, what=["gram"])
     name = "model.language_model.layers.1.self_attn.q_proj.gram"
     assert not torch.allclose(result[0].tensors[name], own[0].tensors[name], rtol=0.01)
     assert (result[1].samples, result[1].tokens) == (2, 14)
@@ -132,7 +132,7 @@ def test_embeddings_are_merged_too() -> None:
             for held in ("one", "two"):
                 layer.lora_embedding_B[held].zero_()
             layer.base_layer.weight += merged.T
-            wanted = collect(model, batches)[n]
+            wanted = collect(model, batches, what=["gram"])[n]
             layer.base_layer.weight.copy_(before)
         key = "model.language_model.layers.0.up.squares"
         torch.testing.assert_close(item.tensors[key], wanted.tensors[key], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A method that looks at statistics, in the place of regmean."""
+"""A method that looks at statistics, in the place of regmean-rows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def by_fisher(stack: Stack) -> Factors:
     return Factors(torch.cat([p.A for p in parts]), torch.cat([p.B for p in parts], dim=1))
 
 
-def register(patch: pytest.MonkeyPatch, name: str = "regmean") -> None:
-    """Have `by_activity` be regmean, or `by_fisher` be fisher, until the test is over."""
+def register(patch: pytest.MonkeyPatch, name: str = "regmean-rows") -> None:
+    """Have `by_activity` be regmean-rows, or `by_fisher` be fisher, until the test is over."""
     patch.setitem(_registry._METHODS, name, _registry.get("average"))
     del _registry._METHODS[name]
-    gram = name == "regmean"
+    gram = name == "regmean-rows"
     method(
         name,
         paper="none",

@@ -39,7 +39,7 @@ def another_statistic() -> tuple[str, ...]:
     assert run_quietly(COLLECT)[0] == 0
     return (
         "merge a b -o m -m fisher --data stats",
-        f"{COLLECT} --what gram fisher --force && merge a b -o m -m fisher --data stats",
+        f"{COLLECT} --what inputs fisher --force && merge a b -o m -m fisher --data stats",
     )
 
 

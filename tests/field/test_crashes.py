@@ -58,7 +58,12 @@ def test_statistics_that_are_no_numbers(tmp_path: Path, value: float) -> None:
     source = adapter(tmp_path / "a")
     stats = write_statistics(tmp_path / "stats", source, value)
     refused_merge(
-        tmp_path, [source], "NaN or infinite", "1-a.safetensors", method="regmean", data=str(stats)
+        tmp_path,
+        [source],
+        "NaN or infinite",
+        "1-a.safetensors",
+        method="regmean-rows",
+        data=str(stats),
     )
 
 
@@ -67,7 +72,7 @@ def test_statistics_that_no_model_has(tmp_path: Path, value: float) -> None:
     """A merge or a refusal, whatever the numbers are."""
     source = adapter(tmp_path / "a")
     stats = write_statistics(tmp_path / "stats", source, value)
-    arguments = ["merge", source, "-m", "regmean", "--data", stats, "-o", tmp_path / "out"]
+    arguments = ["merge", source, "-m", "regmean-rows", "--data", stats, "-o", tmp_path / "out"]
     code, errors = command(*arguments)
     assert code in (0, 1)
     assert "Traceback" not in errors

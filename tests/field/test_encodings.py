@@ -106,7 +106,7 @@ def test_statistics(kind: str) -> None:
     source = adapter(Path("a"))
     path = write_statistics(Path("stats"), source, 1.0) / "statistics.json"
     content = dict(damaged(path.read_text()))[kind]
-    refused(path, content, "merge a -m regmean --data stats -o m")
+    refused(path, content, "merge a -m regmean-rows --data stats -o m")
 
 
 @pytest.mark.parametrize("name", ["added_tokens.json", "tokenizer.json", "tokenizer_config.json"])

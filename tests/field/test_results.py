@@ -169,7 +169,7 @@ def test_statistics_that_changed(tmp_path: Path, recorded: bool) -> None:
     if recorded:
         record["adapters"][0]["sha256"] = "0" * 64
     (stats / "statistics.json").write_text(json.dumps(record))
-    arguments = ["merge", source, "-m", "regmean", "--data", stats, "-o", tmp_path / "out"]
+    arguments = ["merge", source, "-m", "regmean-rows", "--data", stats, "-o", tmp_path / "out"]
     code, errors = command(*arguments)
     assert ("another SHA-256" in errors) == recorded
     assert code == int(recorded)

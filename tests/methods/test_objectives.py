@@ -14,8 +14,8 @@ from robustmerge.factors import Factors, Lifted, Stack, noted
 from robustmerge.linalg import fit
 from robustmerge.testing import random_stack, statistics
 
-METHODS = ("act", "ace", "wudi", "swudi", "aswudi", "optmerge", "regmean", "core-posterior")
-METHODS = (*METHODS, "regmean-full")
+METHODS = ("act", "ace", "wudi", "swudi", "aswudi", "optmerge", "regmean-rows", "core-posterior")
+METHODS = (*METHODS, "regmean")
 SETTINGS = [
     *((name, {}) for name in METHODS),
     ("wudi", {"solve": "exact", "ridge": 0.1}),
@@ -94,7 +94,7 @@ def regmean(stack: Stack, delta: Tensor) -> Tensor:
         ("act", {}, act),
         ("wudi", {"solve": "exact", "ridge": 0.1}, wudi),
         ("core-posterior", {}, core_posterior),
-        ("regmean", {}, regmean),
+        ("regmean-rows", {}, regmean),
     ],
 )
 def test_the_measure_is_the_objective_but_for_a_constant(

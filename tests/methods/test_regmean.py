@@ -1,206 +1,113 @@
-"""RegMean against its worked example and against least squares on the activations themselves."""
+"""RegMean with any inputs, against its formula on full matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from robustmerge.errors import MergeError
-from robustmerge.factors import Factors, Stack
+from robustmerge import methods
+from robustmerge.factors import Lifted, Stack
+from robustmerge.linalg import fit
+from robustmerge.statistic_kinds import SKETCHED
 from robustmerge.testing import MethodCase, random_stack
-from robustmerge.testing.cases import change_gauge
 
-REGMEAN = MethodCase.of("regmean", {"off_diagonal": 1.0})
+D_OUT, D_IN = 20, 15
+WEIGHTS = (1.0, 0.5, 2.0)
 
 
-def activations(d_in: int, tokens: Sequence[int]) -> list[torch.Tensor]:
-    g = torch.Generator().manual_seed(3)
-    mix = torch.randn(d_in, d_in, generator=g, dtype=torch.float64)
-    return [
-        torch.randn(n, d_in, generator=g, dtype=torch.float64) @ (mix + t * torch.eye(d_in))
-        for t, n in enumerate(tokens)
+def sketches(d_in: int, tasks: int) -> list[dict[str, Tensor]]:
+    """Moments such as `collect` writes; more inputs than are sketched leave a rest."""
+    result = []
+    for t in range(tasks):
+        g = torch.Generator().manual_seed(t)
+        rest = torch.rand(d_in, generator=g).double() if d_in > SKETCHED else torch.zeros(d_in)
+        result.append(
+            {
+                "sketch": torch.randn(min(SKETCHED, d_in), d_in, generator=g).double() + t,
+                "rest": rest.double(),
+                "tokens": torch.tensor([10.0 * (t + 1)]).double(),
+            }
+        )
+    return result
+
+
+def full(table: dict[str, Tensor], a: float) -> Tensor:
+    """Return G_t with its entries off the diagonal multiplied."""
+    G = table["sketch"].T @ table["sketch"] + table["rest"].diag()
+    return a * G + (1 - a) * G.diagonal().diag()
+
+
+def defined(stack: Stack, data: Sequence[dict[str, Tensor]], a: float, ridge: float) -> Tensor:
+    d_out, d_in = stack.shape
+    wanted, total = torch.zeros(d_out, d_in).double(), torch.zeros(d_in, d_in).double()
+    for f, table, weight in zip(stack.factors, data, stack.weights, strict=True):
+        G = full(table, a) * weight / sum(stack.weights)
+        wanted, total = wanted + f.dense() @ G, total + G
+    return wanted @ torch.linalg.inv(total + ridge * total.trace() / d_in * torch.eye(d_in))
+
+
+def case(d_in: int = D_IN) -> tuple[Stack, list[dict[str, Tensor]]]:
+    stack, data = random_stack(D_OUT, d_in, (3, 2, 3), weights=WEIGHTS), sketches(d_in, 3)
+    return replace(stack, data=tuple(data)), data
+
+
+@pytest.mark.parametrize("d_in", [D_IN, 2 * SKETCHED])
+@pytest.mark.parametrize(("a", "ridge"), [(0.9, 0.0), (0.5, 0.1), (0.0, 0.0), (1.0, 0.01)])
+def test_it_is_the_formula_on_full_matrices(d_in: int, a: float, ridge: float) -> None:
+    stack, data = case(d_in)
+    merged = MethodCase.of("regmean", {"off_diagonal": a, "ridge": ridge}).merge(stack)
+    torch.testing.assert_close(merged, defined(stack, data, a, ridge), rtol=1e-6, atol=1e-6)
+
+
+def test_without_a_ridge_off_the_diagonal_rounding_is_small() -> None:
+    stack, data = case()
+    merged = MethodCase.of("regmean", {"off_diagonal": 1.0}).merge(stack)
+    torch.testing.assert_close(merged, defined(stack, data, 1.0, 0.0), rtol=1e-4, atol=1e-4)
+
+
+def test_per_token_divides_by_the_tokens() -> None:
+    stack, data = case()
+    merged = MethodCase.of("regmean", {"per_token": True}).merge(stack)
+    each = [
+        {"sketch": t["sketch"] / t["tokens"] ** 0.5, "rest": t["rest"] / t["tokens"]} for t in data
     ]
+    torch.testing.assert_close(merged, defined(stack, each, 0.9, 0.0), rtol=1e-6, atol=1e-6)
 
 
-def with_data(stack: Stack, inputs: Sequence[torch.Tensor]) -> Stack:
-    """Add what `robustmerge collect` writes: the inputs as seen by all A."""
-    rows = torch.cat([f.A for f in stack.factors]).double()
-    data = tuple(
-        {
-            "gram": (X @ rows.T).T @ (X @ rows.T),
-            "squares": X.square().sum(0),
-            "count": torch.tensor([float(len(X))], dtype=torch.float64),
-        }
-        for X in inputs
-    )
-    return replace(stack, data=data)
+def test_a_single_adapter_comes_back() -> None:
+    stack, data = case(2 * SKETCHED)
+    alone = Stack.of(stack.factors[:1])
+    merged = MethodCase.of("regmean").merge(replace(alone, data=tuple(data[:1])))
+    torch.testing.assert_close(merged, alone.factors[0].dense(), rtol=1e-8, atol=1e-8)
 
 
-def fitted(stack: Stack, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the best combination of the rows of all A, by least squares on every token."""
-    rows = torch.cat([f.A for f in stack.factors])
-    pairs = list(zip(stack.factors, inputs, stack.weights, strict=True))
-    seen = torch.cat([w**0.5 * X @ rows.T for _, X, w in pairs])
-    wanted = torch.cat([w**0.5 * X @ f.dense().T for f, X, w in pairs])
-    return (torch.linalg.lstsq(seen, wanted, driver="gelsd").solution.T) @ rows
+def test_inputs_without_samples_and_modules_without_any_are_zero() -> None:
+    stack, data = case()
+    unseen = [{**t, "sketch": t["sketch"] * (torch.arange(D_IN) > 2)} for t in data]
+    merged = MethodCase.of("regmean").merge(replace(stack, data=tuple(unseen)))
+    assert merged[:, :3].abs().max() < 1e-12
+    assert merged[:, 3:].abs().max() > 0.1
+    none: list[dict[str, Any]] = [{k: 0 * v for k, v in t.items()} for t in data]
+    assert not MethodCase.of("regmean").merge(replace(stack, data=tuple(none))).any()
 
 
-def worked() -> Stack:
-    first, second = torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1]])
-    unit = torch.tensor([[1.0]])
-    grams = [torch.tensor([[4.0, 2], [2, 4]]), torch.eye(2)]
-    data = tuple(
-        {"gram": G.double(), "squares": G.diagonal().double(), "count": torch.tensor([n]).double()}
-        for G, n in zip(grams, (4.0, 1.0), strict=True)
-    )
-    return replace(Stack.of([Factors(first, unit), Factors(second, unit)]), data=data)
-
-
-@pytest.mark.parametrize(("a", "expected"), [(1.0, [0.6667, 0.3333]), (0.9, [0.6875, 0.3125])])
-def test_worked_numbers(a: float, expected: list[float]) -> None:
-    merged = MethodCase.of("regmean", {"off_diagonal": a}).merge(worked())
-    torch.testing.assert_close(merged, torch.tensor([expected]).double(), atol=1e-4, rtol=0)
-
-
-def test_it_is_least_squares_on_the_activations() -> None:
-    stacked = random_stack(20, 15, (3, 2, 3), weights=(1, 0.5, 2))
-    inputs = activations(15, (40, 30, 50))
-    merged = REGMEAN.merge(with_data(stacked, inputs))
-    torch.testing.assert_close(merged, fitted(stacked, inputs), atol=1e-8, rtol=1e-8)
-
-
-def test_nothing_nearby_that_adapters_can_express_is_better() -> None:
-    stacked = random_stack(20, 15, (3, 2, 3))
-    inputs = activations(15, (40, 30, 50))
-    merged = REGMEAN.merge(with_data(stacked, inputs))
-    rows = torch.cat([f.A for f in stacked.factors])
-
-    def error(delta: torch.Tensor) -> float:
-        pairs = zip(stacked.factors, inputs, strict=True)
-        return sum(float(((delta - f.dense()) @ X.T).square().sum()) for f, X in pairs)
-
-    g = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        other = merged + 1e-3 * torch.randn(20, 8, generator=g, dtype=torch.float64) @ rows
-        assert error(other) > error(merged)
-
-
-@pytest.mark.parametrize("a", [1.0, 0.9, 0.0])
-def test_where_the_adapters_span_all_inputs_it_is_regmean_on_full_matrices(a: float) -> None:
-    stacked = random_stack(12, 7, (3, 2, 4), weights=(1, 0.5, 2))
-    inputs = activations(7, (40, 30, 50))
-    numerator, total = torch.zeros(12, 7).double(), torch.zeros(7, 7).double()
-    for f, X, w in zip(stacked.factors, inputs, stacked.weights, strict=True):
-        G = X.T @ X
-        G = a * G + (1 - a) * torch.diag(G.diagonal())
-        numerator, total = numerator + w * f.dense() @ G, total + w * G
-    merged = MethodCase.of("regmean", {"off_diagonal": a}).merge(with_data(stacked, inputs))
-    expected = numerator @ torch.linalg.inv(total)
-    torch.testing.assert_close(merged, expected, atol=1e-8, rtol=1e-8)
-
-
-def test_off_diagonal_entries_are_those_of_the_inputs_not_of_the_core() -> None:
-    stacked = random_stack(20, 15, (3, 2, 3))
-    inputs = activations(15, (40, 30, 50))
-    # Tokens whose moments are the multiplied ones.
-    moments = [0.9 * X.T @ X + 0.1 * torch.diag((X.T @ X).diagonal()) for X in inputs]
-    tokens = [torch.linalg.cholesky(G).T for G in moments]
-    merged = MethodCase.of("regmean").merge(with_data(stacked, inputs))
-    torch.testing.assert_close(merged, fitted(stacked, tokens), atol=1e-8, rtol=1e-8)
-
-
-def test_per_token_takes_means_instead_of_sums() -> None:
-    case = MethodCase.of("regmean", {"off_diagonal": 1.0, "per_token": True})
-    stacked = random_stack(20, 15, (3, 2, 3))
-    inputs = activations(15, (40, 30, 50))
-    expected = fitted(stacked, [X / len(X) ** 0.5 for X in inputs])
-    merged = case.merge(with_data(stacked, inputs))
-    torch.testing.assert_close(merged, expected, atol=1e-8, rtol=1e-8)
-    # Twice the same samples are then no change.
-    inputs[0] = torch.cat([inputs[0], inputs[0]])
-    torch.testing.assert_close(case.merge(with_data(stacked, inputs)), merged)
-
-
-def test_all_weights_doubled_are_no_change() -> None:
-    stacked = random_stack(20, 15, (3, 2, 3))
-    first, second = (
-        MethodCase.of("regmean").merge(stacked.reweighted((w, w, w))) for w in (1.0, 2.0)
-    )
-    torch.testing.assert_close(first, second)
-
-
-def test_one_adapter_and_equal_adapters_merge_to_themselves() -> None:
-    first = random_stack(20, 15, (3,)).factors[0]
-    torch.testing.assert_close(MethodCase.of("regmean").merge(Stack.of([first])), first.dense())
-    twice = Stack.of([first, change_gauge(first, 1)])
-    torch.testing.assert_close(MethodCase.of("regmean").merge(twice), first.dense())
-
-
-def test_what_no_sample_shows_gets_the_least_update_in_any_gauge() -> None:
-    stacked = random_stack(20, 15, (3, 2, 3))
-    inputs = activations(15, (2, 1, 2))
-    merged = REGMEAN.merge(with_data(stacked, inputs))
-    other = replace(
-        stacked, factors=tuple(change_gauge(f, t) for t, f in enumerate(stacked.factors))
-    )
-    torch.testing.assert_close(
-        REGMEAN.merge(with_data(other, inputs)), merged, atol=1e-7, rtol=1e-7
-    )
-    assert int(torch.linalg.matrix_rank(merged)) == 5
-    for f, X in zip(stacked.factors, inputs, strict=True):
-        torch.testing.assert_close(merged @ X.T, f.dense() @ X.T, atol=1e-7, rtol=1e-7)
-
-
-def test_nearly_equal_inputs_are_told_apart() -> None:
-    first, second = random_stack(20, 15, (3, 3)).factors
-    near = Stack.of([first, Factors(first.A + 1e-4 * second.A, second.B)])
-    inputs = activations(15, (40, 30))
-    merged = REGMEAN.merge(with_data(near, inputs))
-    torch.testing.assert_close(merged, fitted(near, inputs), atol=1e-4, rtol=1e-4)
-    apart = float((merged - fitted(near, inputs)).norm() / merged.norm())
-    assert apart < 1e-6
-
-
-@pytest.mark.parametrize("gap", [1e-2, 1e-5])
-def test_few_samples_of_nearly_equal_inputs(gap: float) -> None:
-    first, second = random_stack(20, 15, (3, 3)).factors
-    near = Stack.of([first, Factors(first.A + gap * second.A, second.B)])
-    inputs = activations(15, (2, 2))
-    Q = torch.linalg.qr(torch.cat([f.A for f in near.factors]).T).Q
-    seen = torch.cat([X @ Q for X in inputs])
-    wanted = torch.cat([X @ f.dense().T for f, X in zip(near.factors, inputs, strict=True)])
-    expected = torch.linalg.pinv(seen) @ wanted
-    merged = REGMEAN.merge(with_data(near, inputs))
-    assert float((merged - (Q @ expected).T).norm() / expected.norm()) < 1e-3
-
-
-@pytest.mark.parametrize("name", ["gram", "squares", "count"])
-def test_missing_data_are_named(name: str) -> None:
-    stacked = worked()
-    lacking = replace(
-        stacked, data=tuple({k: v for k, v in d.items() if k != name} for d in stacked.data)
-    )
-    case = MethodCase.of("regmean", {"per_token": True})
-    with pytest.raises(MergeError, match=name) as caught:
-        case.merge(lacking)
-    assert "robustmerge collect" in caught.value.hint
-
-
-def test_no_data_at_all_and_data_of_other_adapters() -> None:
-    method, stacked = REGMEAN.method, random_stack(20, 15, (3, 2))
-    with pytest.raises(MergeError, match="needs") as caught:
-        method(stacked, **REGMEAN.settings)
-    assert "robustmerge collect" in caught.value.hint
-    other = with_data(random_stack(20, 15, (3, 3)), activations(15, (4, 4)))
-    with pytest.raises(MergeError, match=r"shape \[6, 6\]; these adapters need \[5, 5\]"):
-        method(replace(stacked, data=other.data), **REGMEAN.settings)
-
-
-def test_negative_weights_are_refused() -> None:
-    with pytest.raises(MergeError, match="negative"):
-        REGMEAN.merge(random_stack(20, 15, (3, 2), weights=(1, -1)))
-    with pytest.raises(MergeError, match="sum to zero"):
-        REGMEAN.merge(random_stack(20, 15, (3, 2), weights=(0, 0)))
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_fit_by_objective_is_the_best_of_its_rank(rank: int) -> None:
+    stack, data = case()
+    method = methods.get("regmean")
+    update = method(stack, **method.configure({"cut": "objective"}))
+    assert isinstance(update, Lifted)
+    fitted = fit(update, rank)[0].dense()
+    shares = [w / sum(WEIGHTS) for w in WEIGHTS]
+    H = sum(w * full(t, 0.9) for t, w in zip(data, shares, strict=True))
+    assert isinstance(H, Tensor)
+    L, V = torch.linalg.eigh(H)
+    root = V * L.sqrt() @ V.T
+    P, E, Qt = torch.linalg.svd(update.dense() @ root, full_matrices=False)
+    best = P[:, :rank] * E[:rank] @ Qt[:rank] @ torch.linalg.inv(root)
+    torch.testing.assert_close(fitted, best, rtol=1e-6, atol=1e-6)

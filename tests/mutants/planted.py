@@ -686,10 +686,10 @@ MERGING = (
     ),
     _plant(
         "the diagonal of sketched inputs is multiplied like the rest",
-        "methods/regression/regmean_full.py::_moments",
+        "methods/regression/regmean.py::_moments",
         "rest + (1 - off_diagonal) * S.square().sum(0)",
         "rest",
-        "tests/methods/test_regmean_full.py",
+        "tests/methods/test_regmean.py",
     ),
     _plant(
         "what is added before the inverse of a sketch stays",
@@ -700,10 +700,10 @@ MERGING = (
     ),
     _plant(
         "RegMean weighs every adapter alike",
-        "methods/regression/regmean.py::regmean",
+        "methods/regression/regmean_rows.py::regmean_rows",
         "wanted += space.B.R[:, at] @ G[at]",
         "wanted += space.B.R[:, at] @ G[at] / w",
-        "tests/methods/test_regmean.py",
+        "tests/methods/test_regmean_rows.py",
     ),
     _plant(
         "output fit counts outputs on other tasks as its own",

@@ -53,7 +53,16 @@ UNTUNED = (
     ("robustmerge", "default", "input"),
 )
 """Merges at scales that need no validation data, below the best tuned merge of their rank."""
-LOST = ("ace", "optmerge", "regmean", "aswudi", "robustmerge", "tsv-m", "dc-merge", "iso-cts")
+LOST = (
+    "ace",
+    "optmerge",
+    "regmean-rows",
+    "aswudi",
+    "robustmerge",
+    "tsv-m",
+    "dc-merge",
+    "iso-cts",
+)
 
 
 def seen(row: Data, ranking: Data) -> str:
@@ -171,7 +180,7 @@ FINDINGS: Mapping[str, FindingTable] = {
         ],
     ),
     "data": FindingTable(
-        ("regmean", "ace", "fisher"),
+        ("regmean-rows", "ace", "fisher"),
         [*_at_both_ranks("default", "own scale"), *_at_both_ranks("sweep", "tuned")],
     ),
     "scales": FindingTable(

@@ -108,8 +108,8 @@ def test_scales_data_and_frozen_projectors(results: Data) -> None:
         for name in ("one", "shared-frozen", "independent", "independent-frozen")
     }
     assert orders == {findings.FROZEN}
-    assert sign(view, "sweep", "full", "regmean", "ace") == "."
-    assert next(iter(rows(view, "sweep", "full"))) == "regmean"
+    assert sign(view, "sweep", "full", "regmean-rows", "ace") == "."
+    assert next(iter(rows(view, "sweep", "full"))) == "regmean-rows"
     by_scale = {scale: rows(view, scale, "full") for scale in tables.SCALES}
     for merge_name, row in by_scale["norm-matched"].items():
         assert by_scale["geometric"][merge_name]["seen"][0] < row["seen"][0]

@@ -60,8 +60,8 @@ def test_every_method_and_what_it_has_to_know() -> None:
     assert [c.label for c in taken[:-1]] == [m.name for m in methods.every()]
     assert taken[-1].label == "random-directions+task-arithmetic"
     knowing = {c.method: c.statistics for c in taken if c.statistics}
-    moments = dict.fromkeys(("esm", "output-fit", "regmean"), ("gram",))
-    assert knowing == {**moments, "regmean-full": ("inputs",), "fisher": ("fisher",)}
+    moments = dict.fromkeys(("esm", "output-fit", "regmean-rows"), ("gram",))
+    assert knowing == {**moments, "regmean": ("inputs",), "fisher": ("fisher",)}
 
 
 @pytest.mark.parametrize(

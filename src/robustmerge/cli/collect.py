@@ -43,7 +43,8 @@ def collect(
         samples: One file per adapter. JSON lines with "text", or "prompt" and optional "answer";
             optional "image" or "images", paths relative to the file.
         output: Folder to write. It appears whole or not at all.
-        what: Any of gram (for regmean, output-fit and esm), inputs (for regmean-full) and fisher.
+        what: Any of inputs (for regmean), gram (for regmean-rows, output-fit and esm) and fisher;
+            inputs unless given, or gram through merged layers.
         through: The inputs of a layer come through the adapter's own layers below it, or through
             merged ones (RegMean++, a pass per layer).
         limit: Samples used of each file, the first ones.
@@ -63,7 +64,7 @@ def collect(
             base,
             samples,
             output,
-            what=what or ["gram"],
+            what=what,
             through=through,
             limit=limit,
             seed=seed,

@@ -30,7 +30,7 @@ def collect_folders(
     samples: Sequence[str | Path],
     output: str | Path,
     *,
-    what: Sequence[KindName] = ("gram",),
+    what: Sequence[KindName] | None = None,
     through: Through = "own",
     limit: int = 256,
     seed: int = 0,
@@ -46,7 +46,7 @@ def collect_folders(
         base: The base model, a folder or Hub id.
         samples: One file of JSON lines per adapter.
         output: The folder to write; it appears whole or not at all.
-        what: Any of gram, inputs and fisher.
+        what: Any of inputs, gram and fisher; unless given, inputs, or gram through merged layers.
         through: The inputs of a layer come through the adapter's own layers or merged ones.
         limit: Samples used of each file, the first ones.
         seed: For the tokens that fisher draws.

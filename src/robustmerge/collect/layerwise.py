@@ -39,7 +39,7 @@ from .model import BatchSource, Layers, forward, mask_of
 # The shortest beginning that ends in layer(s), block(s) or h, the block's number, and its module:
 # model.language_model.layers | 3 | mlp.up_proj. Nested numbers belong to the module.
 _BLOCK = re.compile(r"(?P<stem>(?:.*?\.)??(?:layers?|blocks?|h))\.(?P<number>\d+)\..+")
-_METHOD = "regmean"
+_METHOD = "regmean-rows"
 
 
 @dataclass(frozen=True)

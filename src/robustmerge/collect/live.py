@@ -64,7 +64,7 @@ def collect(
     model: PeftModel,
     batches: Mapping[str, Iterable[Batch]],
     *,
-    what: Sequence[KindName] = ("gram",),
+    what: Sequence[KindName] | None = None,
     through: Through = "own",
     seed: int = 0,
     progress: Progress = silent,
@@ -80,7 +80,8 @@ def collect(
             (`model(**batch)`), several times over, so a list rather than a generator.
             Padding is given by `attention_mask`. For fisher every batch is one sample, whose
             `labels`, if there are any, are the answer.
-        what: Any of gram (RegMean, RegMean++), inputs (RegMean on full matrices) and fisher.
+        what: Any of inputs (RegMean), gram (RegMean within the rows of the A's, RegMean++) and
+            fisher; unless given, inputs, or gram through merged layers.
         through: The inputs of a layer come through the adapter's own layers below it, or through
             merged ones (RegMean++).
         seed: For the tokens that fisher draws where a batch has no labels.
@@ -96,12 +97,13 @@ def gather(
     model: PeftModel,
     batches: Mapping[str, Iterable[Batch]],
     *,
-    what: Sequence[KindName],
+    what: Sequence[KindName] | None,
     through: Through,
     seed: int,
     progress: Progress,
 ) -> Iterator[AdapterStatistics]:
     """Yield what `collect` returns, one adapter after another, so that memory holds one."""
+    what = _usual(through) if what is None else what
     _check(batches, what, through)
     layers = adapted_layers(model, tuple(batches))
     gathering = Gathering(model, layers, factors_of(layers, tuple(batches)), seed)
@@ -163,6 +165,11 @@ class _Steps:
     def step(self) -> None:
         self._done += 1
         self._progress(self._done, max(self._total, self._done))
+
+
+def _usual(through: str) -> Sequence[KindName]:
+    """Return what RegMean needs, or RegMean++ through merged layers."""
+    return ("gram",) if through == "merged" else ("inputs",)
 
 
 def _check(batches: Mapping[str, Iterable[Batch]], what: Sequence[str], through: str) -> None:

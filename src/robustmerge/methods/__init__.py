@@ -16,9 +16,9 @@ What is not here, because it does not give one adapter that serves every task at
   layers, which attention is not. To implement it would be to invent it.
 - two-model or layer-stacking tricks: SLERP (`karcher` is its form for any number), nearswap,
   arcee_fusion, passthrough, ZipLoRA, K-LoRA.
-- methods that are another one here: SSR-Merge, LOT Merging and Chain of Merges are `regmean`, whose
-  page says with which settings. STF asks that every adapter's features come out on its own right
-  directions; as far as these are independent, that is what `wudi` solves.
+- methods that are another one here: SSR-Merge, LOT Merging and Chain of Merges are `regmean-rows`,
+  whose page says with which settings. STF asks that every adapter's features come out on its own
+  right directions; as far as these are independent, that is what `wudi` solves.
 - methods of which code or formulas were not to be had, or not read: FroM, ResMerge, RESM, CORAM,
   TC-LoRA, TaDA, SVD+CUR, OT-TIES, GeoMerge and other means on the LoRA manifold.
 """

@@ -6,7 +6,7 @@ r"""Output fit: the sum of the updates whose outputs are nearest to each adapter
     c = H^+ h;   with sign nonnegative the least c >= 0 instead
     Δ = Σ_s c_s Δ_s
 
-This is the objective of `regmean` with T unknowns instead of a matrix: coefficients for
+This is the objective of RegMean with T unknowns instead of a matrix: coefficients for
 `task-arithmetic` without a search, by inner products of outputs that the statistics contain. G_t is
 the second moment of z = A x for the A of all adapters on task t's inputs (`gram`), and G_t[s, u]
 its block of adapters s and u. Where adapters answer to each other's inputs, c is small; where they
