@@ -40,7 +40,7 @@ PROMPTED = (
     ),
     _plant(
         "what a model adds between blocks is lost",
-        "blocks.py::LanguageBlocks.step",
+        "stacks.py::BlockStack.step",
         "output if call.added is None else output + call.added.to(output)",
         "output",
         "test_blocks.py",
@@ -48,7 +48,7 @@ PROMPTED = (
     _plant(
         "the residual target is the stream itself",
         "walk.py::_SetOfModules._add",
-        "y = y - before[name].flatten(0, 1)[used].float()",
+        "y = y - before[name].flatten(0, -2)[used].float()",
         "y = y.clone()",
         "test_relay.py",
     ),
@@ -79,5 +79,40 @@ PROMPTED = (
         "prompt[:skip] = 0",
         "prompt[:0] = 0",
         "test_weights.py",
+    ),
+    _plant(
+        "a tower's gradients come from the first block's input alone",
+        "early.py::_go_back",
+        ", *((added[n], g) for n, g in gradients.added.items())]",
+        "]",
+        "test_early.py",
+    ),
+    _plant(
+        "blocks that run again on the way back count again",
+        "early.py::_go_back",
+        "squares.listen = False",
+        "squares.listen = True",
+        "test_early.py",
+    ),
+    _plant(
+        "a tower's tokens count alike within a prompt only",
+        "early.py::_normalized",
+        "tokens = sum(map(len, rows))",
+        "tokens = max(map(len, rows))",
+        "test_early.py",
+    ),
+    _plant(
+        "prompts of a tower without a batch share one",
+        "stream.py::bundle",
+        "start.hidden.ndim != 3 or len(start.hidden) != 1",
+        "False",
+        "test_early.py",
+    ),
+    _plant(
+        "a walk starts from what the base gives",
+        "session.py::RelaySession._walk",
+        "self.model.merged()",
+        "self.model.base()",
+        "test_early.py",
     ),
 )

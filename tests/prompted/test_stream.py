@@ -12,7 +12,8 @@ from torch import Tensor
 
 from factories.families import FAMILIES, _quiet, attach, build, inputs, save_adapter, text_inputs
 from robustmerge.collect.model import adapted_layers
-from robustmerge.prompted.blocks import BlockCall, BlockStart, LanguageBlocks
+from robustmerge.prompted.blocks import LanguageBlocks
+from robustmerge.prompted.stacks import BlockCall, BlockStart
 from robustmerge.prompted.stream import Stream, bundle
 
 CPU = torch.device("cpu")

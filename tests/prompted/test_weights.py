@@ -43,11 +43,10 @@ def test_fisher_is_that_of_the_whole_model(family: str, tmp_path: Path) -> None:
         switched.adapter("default")
         starts = [blocks.start(prompt.inputs) for prompt in task.fitted]
         calls: list[int] = []
-        ours = fisher(
+        ours, _ = fisher(
             switched,
             blocks,
             task,
-            list(layers),
             2,
             draws=2,
             seed=7,
@@ -83,7 +82,7 @@ def test_fisher_is_that_of_the_whole_model(family: str, tmp_path: Path) -> None:
 
 def test_masses_are_shares_of_groups(tmp_path: Path) -> None:
     switched, blocks, task = prepared("llava", tmp_path)
-    weights = masses(switched, blocks, task, list(switched.layers), 1)
+    weights = masses(switched, blocks, task, 1)
     for name, rows in weights.items():
         leaf = name.rpartition(".")[2]
         assert sum(float(row.sum()) for row in rows) == pytest.approx(1)

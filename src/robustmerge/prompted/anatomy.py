@@ -6,8 +6,9 @@ r"""How a block is built, from what happens in it: which modules read one input,
                of a later one or the block's output
 
 Both are observed in one run of the block on one prompt, so that biases, grouped queries, plain and
-gated MLPs need no names. Where norms stand between a module and the stream (Gemma), or two branches
-are added at once, nothing is found: such a module aims at the adapter's own output instead.
+gated MLPs need no names, nor do a vision tower's blocks. Where norms or scales stand between a
+module and the stream (Gemma, InternVL's tower), or two branches are added at once, nothing is
+found: such a module aims at the adapter's own output instead, as one outside of blocks does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..collect.model import Layers
-from .blocks import BlockCall, LanguageBlocks
+from .stacks import BlockCall, BlockStack
 from .taps import Tap
 
 STREAM = ""
@@ -72,7 +73,7 @@ class BlockAnatomy:
 
 @torch.no_grad()
 def observe(
-    blocks: LanguageBlocks, index: int, layers: Layers, hidden: Tensor, call: BlockCall
+    blocks: BlockStack, index: int, layers: Layers, hidden: Tensor, call: BlockCall
 ) -> BlockAnatomy:
     """Run a block on one prompt and find its anatomy.
 
@@ -83,16 +84,15 @@ def observe(
         hidden: The block's input.
         call: What else it is called with.
     """
-    prefix = f"{blocks.stem}.{index}."
-    inside = {name: layer for name, layer in layers.items() if name.startswith(prefix)}
-    modules = dict(_modules(blocks.modules[index], prefix)) | inside
+    inside = {name: layers[name] for name in blocks.names[index]}
+    modules = dict(_modules(blocks.modules[index], f"{blocks.stem}.{index}.")) | inside
     tap = Tap(modules, modules, inside, whole=True)
     output = tap.run(blocks, index, hidden, call)
-    tokens = hidden.shape[1]
+    tokens = hidden.shape[:-1]
     regular = [
-        n
-        for n in tap.inputs
-        if n in inside and n in tap.values and tap.inputs[n].shape[:2] == (1, tokens)
+        name
+        for name, value in tap.inputs.items()
+        if name in inside and name in tap.values and (value.shape[:-1] == tokens or blocks.single)
     ]
     states = {STREAM: hidden.to(output)} | {
         name: value for name, value in tap.inputs.items() if value.shape == hidden.shape
@@ -130,7 +130,7 @@ def _by_input(names: Sequence[str], inputs: Mapping[str, Tensor]) -> Iterator[li
 
 def _residual(y: Tensor, states: Mapping[str, Tensor], output: Tensor) -> Residual | None:
     """Find where y is added to the stream."""
-    if y.shape != output.shape:
+    if not y.shape == output.shape == states[STREAM].shape:
         return None
     size = float(y.float().norm())
     names = list(states)

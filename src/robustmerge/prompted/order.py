@@ -27,7 +27,7 @@ _RIDGE, _FEW = 1e-3, 0.03
 """The ridge for 32 prompts and more, flat between 1e-4 and 1e-2; and that of few, over prompts."""
 _SHORT = 16
 """Tokens of an answer that are few."""
-_BY_DRIFT = "merged by drift: the walk is about the language model's blocks"
+_BY_DRIFT = "merged by drift: no linear module that every token of the prompts passes once"
 
 
 @dataclass(frozen=True)

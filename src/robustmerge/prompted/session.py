@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +15,12 @@ from ..collect.model import adapted_layers
 from ..collect.samples import Sample
 from ..errors import enough_memory
 from ..threads import Progress
-from .answers import AnsweredTask, Encoder, NoiseEncoder, answer_task, hold_out
-from .blocks import BlockStart, LanguageBlocks
+from .answers import AnsweredPrompt, AnsweredTask, Encoder, NoiseEncoder, answer_task, hold_out
+from .blocks import LanguageBlocks
+from .early import StartGradients, early_modules, early_stacks, early_weights
 from .guards import Guard, TaskQuality
 from .solve import Solution
+from .stacks import BlockStack, BlockStart
 from .switch import SwitchedModel
 from .unfinished import Unfinished
 from .walk import Walk, WalkSettings
@@ -96,14 +98,14 @@ class RelaySession:
             less_memory: What needs less memory, for the error where there is not enough.
 
         Raises:
-            MergeError: no adapter is on a block of the language model
+            MergeError: the model has no blocks of a language model
         """
         layers = adapted_layers(model, adapters)
         self.model = SwitchedModel(model, layers, extras)
         self._adapters, self._settings, self._work = tuple(adapters), settings, work
         self._enough = partial(enough_memory, hint=less_memory)
         self._blocks = LanguageBlocks(model, list(layers), device, offload=settings.offload)
-        self._inside = tuple(n for n in layers if n.startswith(f"{self._blocks.stem}."))
+        self._early = early_stacks(self.model, self._blocks, early_modules(layers))
 
     def merge(
         self,
@@ -133,37 +135,101 @@ class RelaySession:
         elsewhere: Callable[[str], Solution],
         progress: Progress,
     ) -> RelayResult:
-        count = len(self._adapters)
-        steps = sum(map(len, samples)) + len(self._blocks) * count * (_PASSES + _WALK)
-        self._steps = _Steps(progress, steps)
+        count, early = len(self._adapters), sum(map(len, self._early))
+        per_adapter = (_PASSES + _WALK) * len(self._blocks) + _WALK * early
+        self._steps = _Steps(progress, sum(map(len, samples)) + count * per_adapter)
         tasks = self._answered(samples, encoder)
         guard = Guard(self.model, self._blocks, tasks)
-        others = {n: elsewhere(n) for n in self.model.layers if n not in self._inside}
-        for name, solution in others.items():
-            self.model.put(name, solution.factors)
-        starts = [self._starts(task) for task in tasks]
+        starts = [self._starts(self._blocks, task.adapter, task.fitted) for task in tasks]
         weights = self._weights(tasks, starts)
-        walking = Walk(self.model, self._blocks, tasks, weights, walk, starts, self._enough)
-        solutions = dict[str, Solution]()
-        for index, solved in walking.run(self._work.block, lambda: self._steps(count * _WALK)):
-            for name in self._missed(index, solved):
-                others[name] = elsewhere(name)
-                self.model.put(name, others[name].factors)
-            self._work.keep_block(index, solved)
-            solutions |= solved
+        stacks = self._stacks(weights)
+        inside = {name for stack in stacks for name in stack.adapted}
+        solutions = self._solve_elsewhere(elsewhere, set(self.model.layers) - inside)
+        fitted, notes, finished = set[str](), dict[str, None](), 0
+        for stack in stacks:
+            own = starts if stack is self._blocks else None
+            walking = self._walk(stack, tasks, weights, walk, own)
+            kept = partial(self._kept, finished)
+            for index, solved in walking.run(kept, lambda: self._steps(count * _WALK)):
+                missed = set(stack.names[index]) - set(solved)
+                solutions |= solved | self._solve_elsewhere(elsewhere, missed)
+                self._work.keep_block(finished + index, solved)
+                fitted |= set(solved)
+            notes |= walking.notes
+            finished += len(stack)
         return RelayResult(
-            {**others, **solutions},
-            frozenset(solutions),
+            solutions,
+            frozenset(fitted),
             tasks,
             guard.qualities(),
             tuple(guard.inseparable()),
-            tuple(walking.notes),
+            tuple(notes),
         )
 
-    def _missed(self, index: int, solved: Mapping[str, Solution]) -> list[str]:
-        """Return a block's adapted modules that the walk cannot solve."""
-        prefix = f"{self._blocks.stem}.{index}."
-        return [name for name in self._inside if name.startswith(prefix) and name not in solved]
+    def _kept(self, finished: int, index: int) -> Mapping[str, Solution] | None:
+        return self._work.block(finished + index)
+
+    def _solve_elsewhere(
+        self, elsewhere: Callable[[str], Solution], names: Set[str]
+    ) -> dict[str, Solution]:
+        """Merge modules that the walk does not solve, in the model's order."""
+        solutions = {name: elsewhere(name) for name in self.model.layers if name in names}
+        for name, solution in solutions.items():
+            self.model.put(name, solution.factors)
+        return solutions
+
+    def _stacks(self, weights: Sequence[TokenWeights]) -> list[BlockStack]:
+        """Return what is walked through: early modules that run once with every image, blocks."""
+        names = [
+            name
+            for stack in self._early
+            for name in stack.adapted
+            if all(name in own for own in weights)
+            and any(len(row) for own in weights for row in own[name])
+        ]
+        stacks = [*early_stacks(self.model, self._blocks, names), self._blocks]
+        return [stack for stack in stacks if stack.adapted]
+
+    def _walk(
+        self,
+        stack: BlockStack,
+        tasks: Sequence[AnsweredTask],
+        weights: Sequence[TokenWeights],
+        settings: WalkSettings,
+        own: Sequence[Sequence[BlockStart]] | None,
+    ) -> Walk:
+        """Bring the prompts that reach a stack to its first block.
+
+        Args:
+            stack: The stack.
+            tasks: The adapters' prompts.
+            weights: Of their tokens; a prompt without tokens in a module does not reach it.
+            settings: What the walk is made with.
+            own: Every adapter's prompts in its own model, if they are there already.
+        """
+        first = stack.adapted[0]
+        reached = [[n for n, row in enumerate(w[first]) if len(row)] for w in weights]
+        pairs = list(zip(tasks, reached, strict=True))
+        prompts = [[task.fitted[n] for n in numbers] for task, numbers in pairs]
+        if own is None:
+            own = [
+                self._starts(stack, task.adapter, each)
+                for task, each in zip(tasks, prompts, strict=True)
+            ]
+        self.model.merged()
+        return Walk(
+            self.model,
+            stack,
+            [task.adapter for task in tasks],
+            [
+                {name: [of[name][n] for n in numbers] for name in stack.adapted}
+                for of, numbers in zip(weights, reached, strict=True)
+            ],
+            settings,
+            own,
+            [[stack.start(prompt.inputs) for prompt in each] for each in prompts],
+            self._enough,
+        )
 
     def _answered(
         self, samples: Sequence[Sequence[Sample]], encoder: Encoder
@@ -192,9 +258,12 @@ class RelaySession:
             tasks.append(task)
         return tuple(tasks)
 
-    def _starts(self, task: AnsweredTask) -> list[BlockStart]:
-        self.model.adapter(task.adapter)
-        return [self._blocks.start(prompt.inputs) for prompt in task.fitted]
+    def _starts(
+        self, stack: BlockStack, adapter: str, prompts: Sequence[AnsweredPrompt]
+    ) -> list[BlockStart]:
+        """Bring prompts to a stack in an adapter's own model."""
+        self.model.adapter(adapter)
+        return [stack.start(prompt.inputs) for prompt in prompts]
 
     def _weights(
         self, tasks: Sequence[AnsweredTask], starts: Sequence[Sequence[BlockStart]]
@@ -213,20 +282,26 @@ class RelaySession:
     def _weights_of(
         self, number: int, task: AnsweredTask, starts: Sequence[BlockStart], skip: int
     ) -> TokenWeights:
-        settings = self._settings
+        settings, gradients = self._settings, list[StartGradients]()
         if settings.token_weights == "masses":
-            return masses(self.model, self._blocks, task, self._inside, skip)
-        return fisher(
-            self.model,
-            self._blocks,
-            task,
-            self._inside,
-            skip,
-            draws=settings.draws,
-            seed=settings.seed + 100_000 * number,
-            starts=starts,
-            done=self._steps,
-        )
+            weights = masses(self.model, self._blocks, task, skip)
+        else:
+            weights, gradients = fisher(
+                self.model,
+                self._blocks,
+                task,
+                skip,
+                draws=settings.draws,
+                seed=settings.seed + 100_000 * number,
+                starts=starts,
+                done=self._steps,
+            )
+        if not self._early:
+            return weights
+        return {
+            **weights,
+            **early_weights(self.model, self._blocks, task, self._early, gradients),
+        }
 
 
 class _Steps:

@@ -1,7 +1,8 @@
 """Prompts on their way through the blocks; those that blocks are called alike for go together.
 
 Prompts of one length, with the same masks and angles, differ in their hidden states alone, so that
-a block takes them as one batch, without padding and whatever the family. Others are batches of one.
+a block takes them as one batch, without padding and whatever the family. Others are batches of one,
+and so are prompts of a tower that takes their images as a batch, or without any batch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .blocks import BlockStart, LanguageBlocks
+from .stacks import BlockStack, BlockStart
 
 _MOST = 4096
 """Tokens of a bundle: as many as seven prompts with an image of LLaVA-1.5."""
@@ -28,7 +29,7 @@ class Stream:
     """Hidden states of prompts on their way through the blocks, on the host.
 
     Attributes:
-        states: The next block's input of every prompt. [1, tokens, width]
+        states: The next block's input of every prompt. [1, tokens, width], or what a tower has
         starts: What the blocks are called with.
         bundles: The prompts that go through a block together.
     """
@@ -43,17 +44,18 @@ class Stream:
         return cls([start.hidden for start in starts], starts, bundle(starts))
 
     def stacked(self, members: Bundle) -> Tensor:
-        """Return the states of some prompts: [prompt, tokens, width]."""
+        """Return the states of some prompts: [prompt, tokens, width], of one as they are."""
         return torch.cat([self.states[i] for i in members])
 
     @torch.no_grad()
-    def step(self, blocks: LanguageBlocks, index: int) -> None:
+    def step(self, blocks: BlockStack, index: int) -> None:
         """Take all states through a block."""
         for members in self.bundles:
             call = self.starts[members[0]].calls[index]
             states = blocks.step(index, self.stacked(members), call).cpu()
-            for i, state in zip(members, states, strict=True):
-                self.states[i] = state[None]
+            each = torch.split(states, len(states) // len(members))
+            for i, state in zip(members, each, strict=True):
+                self.states[i] = state
 
 
 def bundle(starts: Sequence[BlockStart]) -> tuple[Bundle, ...]:
@@ -62,9 +64,10 @@ def bundle(starts: Sequence[BlockStart]) -> tuple[Bundle, ...]:
     Args:
         starts: Every prompt at the first block.
     """
-    alike: dict[bytes, list[list[int]]] = {}
+    alike: dict[bytes | int, list[list[int]]] = {}
     for number, start in enumerate(starts):
-        groups = alike.setdefault(_fingerprint(start), [[]])
+        alone = start.hidden.ndim != 3 or len(start.hidden) != 1
+        groups = alike.setdefault(number if alone else _fingerprint(start), [[]])
         if (len(groups[-1]) + 1) * start.hidden.shape[1] > _MOST and groups[-1]:
             groups.append([])
         groups[-1].append(number)

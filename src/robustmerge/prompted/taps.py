@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import BlockCall, LanguageBlocks
+from .stacks import BlockCall, BlockStack
 
 
 class Outputs:
@@ -85,7 +85,7 @@ class Tap(Outputs):
             )
         return self
 
-    def run(self, blocks: LanguageBlocks, index: int, hidden: Tensor, call: BlockCall) -> Tensor:
+    def run(self, blocks: BlockStack, index: int, hidden: Tensor, call: BlockCall) -> Tensor:
         """Run a block as far as needed; return its output, or its input where it did not end."""
         result = hidden
         with self, suppress(_CompleteError):

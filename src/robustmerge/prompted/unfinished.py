@@ -3,7 +3,7 @@
     run.json                 what the walk is made from; another walk's folder is refused
     answers-N.json           the tokens of adapter N's answers
     weights-N.safetensors    its token weights
-    block-N.safetensors      the factors of block N's modules
+    block-N.safetensors      the factors of block N's modules, counted from the tower's first
 
 Streams are not kept: a walk that goes on takes them through the finished blocks again, which is two
 forward passes of what is done, instead of [tokens, width] of two streams for every block.
@@ -25,6 +25,8 @@ from ..factors import Factors
 from ..files import expand_user, read_json, write_whole
 from .solve import Solution
 from .weights import TokenWeights
+
+_LENGTHS = ".lengths"
 
 
 class Unfinished:
@@ -75,16 +77,20 @@ class Unfinished:
         tensors = self._tensors(f"weights-{number + 1}.safetensors")
         if tensors is None:
             return None
-        lengths = tensors.pop("lengths").tolist()
-        return {name: list(torch.split(row, lengths)) for name, row in tensors.items()}
+        return {
+            name: list(torch.split(row, tensors[f"{name}{_LENGTHS}"].tolist()))
+            for name, row in tensors.items()
+            if not name.endswith(_LENGTHS)
+        }
 
     def keep_weights(self, number: int, weights: TokenWeights) -> None:
         """Keep an adapter's token weights."""
         if self._folder is None:
             return
-        lengths = torch.tensor([len(row) for row in next(iter(weights.values()))])
-        rows = {name: torch.cat(list(each)).contiguous() for name, each in weights.items()}
-        self._write(f"weights-{number + 1}.safetensors", save({"lengths": lengths, **rows}))
+        tensors = {name: torch.cat(list(rows)) for name, rows in weights.items()}
+        for name, rows in weights.items():
+            tensors[f"{name}{_LENGTHS}"] = torch.tensor([len(row) for row in rows])
+        self._write(f"weights-{number + 1}.safetensors", save(tensors))
 
     def block(self, index: int) -> Mapping[str, Solution] | None:
         """Return a block's solutions, if they are there."""

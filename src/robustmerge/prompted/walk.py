@@ -15,7 +15,8 @@ merged model before the next set is reached. The targets are asymmetric: what th
 cannot do, since word embeddings do not distinguish tasks, is asked of the later ones. A rank cut
 after the walk would undo that, so that the rank is part of the walk.
 
-Prompts for which blocks are called alike run together (`stream`).
+Prompts for which blocks are called alike run together (`stream`). The blocks are those of the
+language model, of a vision tower, or a single module, with the same equations.
 
 Cost: about 3 forward passes over all prompts in all adapters' models and as many in the merged one,
 the sums S and P, and one solve per module. Memory: two streams of hidden states, [tokens, width]
@@ -34,9 +35,8 @@ from torch import Tensor, nn
 from ..errors import few
 from ..factors import Factors
 from .anatomy import STREAM, BlockAnatomy, ModuleSet, observe
-from .answers import AnsweredTask
-from .blocks import BlockStart, LanguageBlocks
 from .solve import Regression, Solution
+from .stacks import BlockStack, BlockStart
 from .stream import Bundle, Stream
 from .switch import SwitchedModel
 from .taps import Tap
@@ -72,31 +72,29 @@ class Walk:
     def __init__(
         self,
         model: SwitchedModel,
-        blocks: LanguageBlocks,
-        tasks: Sequence[AnsweredTask],
+        blocks: BlockStack,
+        adapters: Sequence[str],
         weights: Sequence[TokenWeights],
         settings: WalkSettings,
-        starts: Sequence[Sequence[BlockStart]],
+        own: Sequence[Sequence[BlockStart]],
+        merged: Sequence[Sequence[BlockStart]],
         enough: Enough,
     ) -> None:
-        """Bring all prompts to the first block of the merged model.
+        """Bring all prompts to the first block.
 
         Args:
-            model: The model, with what is merged outside of the blocks.
+            model: The model, with what is merged before the blocks and outside of them.
             blocks: Its blocks.
-            tasks: The adapters' prompts with answers.
-            weights: Their tokens' weights.
+            adapters: The adapters' names in it.
+            weights: Weights of their prompts' tokens.
             settings: What the walk is made with.
-            starts: Every adapter's prompts at the first block of its own model.
+            own: Every adapter's prompts at the first block of its own model.
+            merged: The same prompts at the first block of the merged model.
             enough: Names what memory was wanted for, where there is not enough.
         """
-        self.model, self.blocks, self.tasks = model, blocks, tasks
+        self.model, self.blocks, self.adapters = model, blocks, adapters
         self.weights, self.settings, self.enough = weights, settings, enough
-        self.own = [Stream.of(own) for own in starts]
-        self.model.merged()
-        self.merged = [
-            Stream.of([blocks.start(prompt.inputs) for prompt in task.fitted]) for task in tasks
-        ]
+        self.own, self.merged = list(map(Stream.of, own)), list(map(Stream.of, merged))
         self.notes: dict[str, None] = {}
 
     def run(
@@ -116,24 +114,25 @@ class Walk:
                 if not solutions:
                     solutions = self._solve_block(index)
                 yield index, solutions
-                with self.enough(f"{self.blocks.stem}.{index}"):
-                    self._step(index)
+                if any(self.blocks.names[index + 1 :]):
+                    with self.enough(f"{self.blocks.stem}.{index}"):
+                        self._step(index)
             done()
 
     def _step(self, index: int) -> None:
-        for task, own in zip(self.tasks, self.own, strict=True):
-            self.model.adapter(task.adapter)
+        for adapter, own in zip(self.adapters, self.own, strict=True):
+            self.model.adapter(adapter)
             own.step(self.blocks, index)
         self.model.merged()
         for merged in self.merged:
             merged.step(self.blocks, index)
 
     def _solve_block(self, index: int) -> dict[str, Solution]:
-        prefix = f"{self.blocks.stem}.{index}."
-        if not any(name.startswith(prefix) for name in self.model.layers):
+        if not self.blocks.names[index]:
             return {}
-        self.model.adapter(self.tasks[0].adapter)
-        first = self.own[0]
+        number = next(n for n, own in enumerate(self.own) if own.states)
+        self.model.adapter(self.adapters[number])
+        first = self.own[number]
         anatomy = observe(
             self.blocks, index, self.model.layers, first.states[0], first.starts[0].calls[index]
         )
@@ -151,8 +150,10 @@ class Walk:
             self.notes[
                 "experts or other modules that do not get every token are merged by drift"
             ] = None
-        if not any(each.residuals for each in anatomy.sets):
-            self.notes["no module adds to the residual stream as it is"] = None
+        if not (self.blocks.single or any(each.residuals for each in anatomy.sets)):
+            self.notes[f"no module of {self.blocks.stem} adds to the residual stream as it is"] = (
+                None
+            )
 
 
 class _SetOfModules:
@@ -169,7 +170,7 @@ class _SetOfModules:
             tokens = sum(int((w > 0).sum()) for each in walk.weights for w in each[name])
             with walk.enough(name):
                 sums[name] = Regression(base.out_features, base.in_features, tokens, device)
-        for number in range(len(walk.tasks)):
+        for number in range(len(walk.adapters)):
             with walk.enough(few(self.set.names)):
                 self._add(sums, number)
         settings, solved = walk.settings, {}
@@ -185,7 +186,7 @@ class _SetOfModules:
     def _add(self, sums: Mapping[str, Regression], number: int) -> None:
         """Count one adapter's prompts."""
         walk, share = self.walk, self.walk.settings.shares[number]
-        walk.model.adapter(walk.tasks[number].adapter)
+        walk.model.adapter(walk.adapters[number])
         bundles = walk.own[number].bundles
         targets = [self._targets(number, members) for members in bundles]
         walk.model.merged()
@@ -196,9 +197,9 @@ class _SetOfModules:
                 used = c.nonzero()[:, 0]
                 if not len(used):
                     continue
-                X, y = inputs.flatten(0, 1)[used].float(), wanted[name].to(inputs.device)
+                X, y = inputs.flatten(0, -2)[used].float(), wanted[name].to(inputs.device)
                 if name in self.set.residuals:
-                    y = y - before[name].flatten(0, 1)[used].float()
+                    y = y - before[name].flatten(0, -2)[used].float()
                 base = walk.model.layers[name].get_base_layer()
                 sums[name].add(X, y - _linear(base, X), c[used] * share)
 
@@ -217,7 +218,7 @@ class _SetOfModules:
             where = after.get(name)
             value = tap.values[name] if where is None else tap.inputs.get(where, output)
             used = self._weights(number, name, members).nonzero()[:, 0]
-            values[name] = value.flatten(0, 1)[used.to(value.device)].float().cpu()
+            values[name] = value.flatten(0, -2)[used.to(value.device)].float().cpu()
         return values
 
     def _inputs(self, number: int, members: Bundle) -> tuple[Tensor, dict[str, Tensor]]:

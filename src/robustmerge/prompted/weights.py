@@ -8,7 +8,8 @@ and r is drawn for each, less its mean over the vocabulary. So c_i is how strong
 output there acts on the answer: what is not on the way to an answer costs no rank. Logits are used
 as they are, since the Fisher information of the model's own distribution vanishes where it is sure.
 These are weights: nothing is optimized. Weights of one adapter sum to 1 in every module. Tokens
-that all prompts begin with have none; `prefix_length` counts them.
+that all prompts begin with have none; `prefix_length` counts them. This is about the language
+model's modules; `early` weights the tokens of what runs before.
 
 The passes go block by block: forward with every block's input kept on the host, the head, and back
 through one block at a time, recomputed with gradients. Cost: a forward pass, and for each draw a
@@ -17,7 +18,7 @@ backward pass with its share of another forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ from torch import Tensor
 from ..collect.gradients import image_tokens
 from ..collect.model import Layers
 from .answers import AnsweredPrompt, AnsweredTask
-from .blocks import BlockCall, BlockStart, LanguageBlocks
+from .blocks import LanguageBlocks
+from .early import StartGradients
+from .stacks import BlockCall, BlockStart
 from .stream import Stream
 from .switch import SwitchedModel
 from .taps import Outputs
@@ -60,11 +63,7 @@ def prefix_length(tasks: Sequence[AnsweredTask], images: frozenset[int]) -> int:
 
 
 def masses(
-    model: SwitchedModel,
-    blocks: LanguageBlocks,
-    task: AnsweredTask,
-    names: Iterable[str],
-    skip: int,
+    model: SwitchedModel, blocks: LanguageBlocks, task: AnsweredTask, skip: int
 ) -> TokenWeights:
     """Return the weights of an adapter's tokens without gradients."""
     images = image_tokens(model.model)
@@ -84,28 +83,28 @@ def masses(
             return _ATTENDED
         return _LAST if name.startswith(last) else _OWN
 
-    return {name: kinds[kind(name)] for name in names}
+    return {name: kinds[kind(name)] for name in blocks.adapted}
 
 
 def fisher(
     model: SwitchedModel,
     blocks: LanguageBlocks,
     task: AnsweredTask,
-    names: Iterable[str],
     skip: int,
     *,
     draws: int,
     seed: int,
     starts: Sequence[BlockStart],
     done: Callable[[], None],
-) -> TokenWeights:
+) -> tuple[TokenWeights, list[StartGradients]]:
     """Return the weights of an adapter's tokens from gradients of randomly weighted logits.
+
+    The gradients at every prompt's start come with them, for what runs before the blocks.
 
     Args:
         model: The model.
         blocks: Its blocks.
         task: The adapter's prompts with answers.
-        names: The adapted modules in the blocks.
         skip: Tokens at the start that get no weight.
         draws: How many random weightings of the logits.
         seed: For them.
@@ -116,8 +115,9 @@ def fisher(
     stream = Stream.of(starts)
     inputs, gradients = _forward(blocks, task, stream, draws, seed, done)
     weights: dict[str, dict[int, Tensor]] = {}
+    added = [dict[int, Tensor]() for _ in starts]
     for index in reversed(range(len(blocks))):
-        inside = {n: model.layers[n] for n in names if n.startswith(f"{blocks.stem}.{index}.")}
+        inside = {name: model.layers[name] for name in blocks.names[index]}
         with blocks.at(index):
             for members in stream.bundles:
                 state = torch.cat([inputs[index][i] for i in members])
@@ -125,16 +125,19 @@ def fisher(
                 call = starts[members[0]].calls[index]
                 squares, before = _backward(blocks, index, call, state, stacked, inside)
                 for n, i in enumerate(members):
+                    if starts[i].calls[index].added is not None:
+                        added[i][index] = gradients[i]
                     gradients[i] = before[:, n]
                     for name in inside:
                         weights.setdefault(name, {})[i] = squares[name][n]
         inputs[index] = []
         done()
-    fallback = masses(model, blocks, task, names, skip)
-    return {
+    fallback = masses(model, blocks, task, skip)
+    normalized = {
         name: _normalized([of[i] for i in range(len(starts))], skip) or fallback[name]
         for name, of in weights.items()
     }
+    return normalized, list(map(StartGradients, gradients, added))
 
 
 def _forward(

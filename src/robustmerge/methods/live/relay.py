@@ -12,8 +12,8 @@ much token i acts on the answer: `fisher` from gradients of randomly weighted lo
 shares for groups of tokens. There are no steps, and no scale to choose; the rank has to be known
 before.
 
-Modules outside of the language model's blocks, and those that do not get every token, are merged
-by `drift` from the adapters alone, with a remark.
+Linear modules of vision tower and connector come first, in the same way. The head, embeddings and
+modules that do not get every token are merged by `drift` from the adapters alone, with a remark.
 
 It merges by distinguishing tasks by their prompts: prompts of another task ruin it, and so do two
 tasks with the same prompts. The report has the share of each adapter's divergence from the base
