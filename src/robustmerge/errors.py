@@ -6,8 +6,10 @@ import errno
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from glob import iglob
+from itertools import islice
 from pathlib import Path
 from reprlib import Repr
 
@@ -108,8 +110,28 @@ def reading(path: Path) -> Iterator[None]:
         raise MergeError(
             f"cannot read the file: {error.strerror or error}",
             where=str(path),
-            hint=_LIMITS.get(error.errno or 0, hint),
+            hint=_LIMITS.get(error.errno or 0) or advise_unexpanded(path) or hint,
         ) from None
+
+
+def advise_unexpanded(path: str | Path) -> str:
+    """Return advice for a path in which a shell has left a pattern or a variable as it was.
+
+    '' for all other paths.
+    """
+    text = str(path)
+    if "$" in text:
+        return "the shell expands variables in double quotes or none, not in single quotes"
+    if text.startswith("~") and not text.startswith("~/"):
+        return "there is no such user; ~/ is the own home"
+    if not set("*?[{") & set(text):
+        return ""
+    matches: list[str] = []
+    with suppress(ValueError):  # a null byte
+        matches = sorted(islice(iglob(text), 100))  # noqa: PTH207  # of a Path, no absolute ones
+    if not matches:
+        return "the shell found nothing for this pattern, and left it as it is; check the path"
+    return f"a pattern in quotes is not expanded by the shell; name {few(matches)}"
 
 
 @contextmanager

@@ -82,8 +82,13 @@ def predicted(output: Output, runtime: str) -> str:
 
 
 def agrees(prediction: str, seen: str) -> bool:
-    """Decide whether a prediction is true: it fails exactly where the program differs."""
-    return prediction.startswith("fails") != seen.startswith("as the input")
+    """Decide whether a prediction is true: it fails exactly where the program loses something."""
+    return prediction.startswith("fails") != (is_as_input(seen) and "in part" not in seen)
+
+
+def is_as_input(seen: str) -> bool:
+    """Decide whether an output does what its input does, or all that its input should."""
+    return seen.startswith(("as the input", "whole"))
 
 
 def refusal(error: str) -> str:

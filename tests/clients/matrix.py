@@ -38,8 +38,8 @@ log-probabilities of the next token, with those of PEFT. Experts are merges of t
 experts, in every layout that `convert` writes.
 
 A layout that `merge` refuses for a family counts as not loaded. Rows are left out where the version
-does not load the input at all. `check` is wrong where it passes what the program does otherwise, or
-fails what it does right; also where the input itself loads in part, and the output does the same.
+does not load the input at all. `check` is wrong where it passes what the program loses in part, or
+fails what it loads whole, whatever the program does with the input.
 """
 
 

@@ -20,6 +20,7 @@ import peft
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
 
 CLOSE = 1e-5  # of float32 weights of about 0.1; half a rounding step per product
 ONLY = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 310}
@@ -197,7 +198,14 @@ def compare(job: dict[str, Any]) -> list[str]:
     moved = {name for name in bare if differ(bare[name], wanted[name])}
     if not moved:
         return ["input: loads nothing"] * len(job["outputs"])
-    return [judge(base, bare, wanted, moved, Path(output)) for output in job["outputs"]]
+    whole = count_weights(Path(job["input"]))
+    return [judge(base, bare, wanted, moved, whole, Path(out)) for out in job["outputs"]]
+
+
+def count_weights(adapter: Path) -> int:
+    """Count the weights of the model that an adapter is about."""
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        return sum("lora_B" not in name and "lora_embedding_B" not in name for name in file.keys())  # noqa: SIM118
 
 
 def judge(
@@ -205,17 +213,22 @@ def judge(
     bare: dict[str, torch.Tensor],
     wanted: dict[str, torch.Tensor],
     moved: set[str],
+    whole: int,
     output: Path,
 ) -> str:
-    """Compare one output's weights with the input's."""
+    """Compare one output's weights with the input's, of which some may find no place either."""
     try:
         seen = weights(base, output)
     except Exception as error:
         traceback.print_exc()
         return f"error: {type(error).__name__}"
     wrong = {name for name in wanted if differ(seen[name], wanted[name])}
+    if not wrong and len(moved) < whole:
+        return f"as the input, in part: {len(moved)} of {whole} weights"
     if not wrong:
         return f"as the input, {len(moved)} weights"
+    if not wrong & moved and len(moved | wrong) >= whole:
+        return f"whole, as its input is not: {whole} weights for {len(moved)}"
     lost = {name for name in moved if not differ(seen[name], bare[name])}
     if lost == moved:
         return f"the bare base, for {len(moved)} weights"

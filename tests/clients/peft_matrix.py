@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from clients.cases import Output, agrees, predicted, rewrite_all, table
+from clients.cases import Output, agrees, is_as_input, predicted, rewrite_all, table
 from clients.environments import python
 
 PROGRAMS = ("peft-0.13", "peft-0.18", "peft-0.21")
@@ -76,10 +76,10 @@ def section(versions: dict[str, str], rows: list[list[str]]) -> str:
             continue  # this generation does not load the input either
         count = counts[maker, loader, case, layout]
         count[0] += 1
-        count[1] += seen.startswith("as the input")
+        count[1] += is_as_input(seen)
         wrong = bool(said) and not agrees(said, seen)
         count[2] += wrong
-        if not seen.startswith("as the input") or wrong:
+        if not is_as_input(seen) or wrong:
             odd.append([maker, loader, family, case, layout, said or "–", seen])
     header = ["made with", "loaded with", "contents", "layout", "loads as its input", "check wrong"]
     lines = [

@@ -66,7 +66,6 @@ def test_a_name_that_leads_out_of_the_repository(
         "../missing",
         "/missing/folder",
         "~/missing/folder",
-        "~nobody/missing",
         "owner/name/folder",
         "owner/name@",
         "owner/name:",

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from factories.adapters import adapter, trio
+from factories.checkpoints import base
 from faults.refuse import command, merge, refused, refused_merge
 from robustmerge.adapter import tensors
 from robustmerge.adapter.reader import Adapter
@@ -271,6 +273,41 @@ def test_what_is_no_regular_file(tmp_path: Path, name: str, kind: str) -> None:
     assert code == 1
     assert "Traceback" not in errors
     assert not (tmp_path / "out").exists()
+
+
+MODEL_FILES = {
+    "config.json": "merge a --base base",
+    "tokenizer.json": "extract base --base base --rank 2",
+    "preprocessor_config.json": "export a --format full --base base",
+    "model.safetensors.index.json": "check a --base base",
+}
+"""Of a base, and a command that read it as if it were missing."""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes that have a name")
+@pytest.mark.parametrize("name", MODEL_FILES)
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to nothing"])
+def test_a_file_of_the_base_that_is_none(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe as the base's config.json made it a model of an unknown family."""
+    monkeypatch.chdir(tmp_path)
+    adapter(Path("a"))
+    path = base(Path("base"), cuts=(3,)) / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else "../blobs/0a1b")
+    line = MODEL_FILES[name].split()
+    code, errors = command(*line, *([] if line[0] == "check" else ["-o", "out"]))
+    assert code == 1
+    problem = "a link to a file that is gone" if kind == "link to nothing" else "no regular file"
+    assert f"{name}: {problem}" in errors
+    assert not Path("out").exists()
 
 
 def test_settings_larger_than_any(tmp_path: Path) -> None:

@@ -207,3 +207,47 @@ def test_the_advice_for_missing_settings_works(tmp_path: Path) -> None:
     text = match[0].replace("ALPHA", "8").replace(", …", "")
     (tmp_path / "a/adapter_config.json").write_text(text)
     Adapter(tmp_path / "a").close()
+
+
+# Patterns and variables that the shell has not expanded
+
+
+PLACES = {
+    "an adapter": "merge {} -o out",
+    "an adapter to show": "show {}",
+    "an adapter to check": "check {}",
+    "an adapter to convert": "convert {} -o out",
+    "a base": "diagnose a b --base {}",
+    "statistics": "merge a b -m regmean --data {} -o out",
+    "a plugin": "merge a b --plugin {} -o out",
+    "samples": "collect a b --base base --samples {} {} -o out",
+}
+PATTERNS = {
+    "all/*": "the shell found nothing for this pattern",
+    "gone-?": "the shell found nothing for this pattern",
+    "[ab]": "a pattern in quotes is not expanded by the shell; name a, b",
+    "{a,b}": "the shell found nothing for this pattern",
+    "$RUNS/vqa": "not in single quotes",
+    "~nobody-of-this-name/vqa": "there is no such user",
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("place", PLACES)
+def test_what_the_shell_has_not_expanded(
+    place: str,
+    pattern: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        adapter(Path(name), seed=seed)
+    if pattern == "[ab]" and place == "samples":
+        pattern = "*/adapter_model.safetensors"
+    run(PLACES[place].replace("{}", pattern).split())
+    shown = capsys.readouterr()
+    wanted = PATTERNS.get(pattern, "name a/adapter_model.safetensors, b/adapter_model.safetensors")
+    assert wanted in " ".join((shown.out + shown.err).split())
+    assert not Path("out").exists()

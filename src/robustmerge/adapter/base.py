@@ -6,18 +6,23 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ..errors import MergeError, few, shown
+from ..errors import MergeError, advise_unexpanded, few, shown
 from ..files import read_json
 from . import layout
 from .config import FILE as ADAPTER
+from .not_an_adapter import no_regular_files
 from .remote import fetch_headers, find_cached
-from .source import local_folder, snapshot
+from .source import is_hub_id, local_folder, snapshot
 from .tensor_ref import TensorRef
 from .tensors import SafetensorsFile, TensorFile
+from .tokenizer import FILES as TOKENIZER
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _SETTINGS = "config.json"
+_FILES = (_SETTINGS, "generation_config.json", _INDEX, *TOKENIZER)
+_PROCESSORS = "processor_config.json"
+"""The ending of the names of preprocessor_config.json and its like."""
 
 
 class Base:
@@ -47,6 +52,7 @@ class Base:
                 files = fetch_headers(source)
                 folder = Path(snapshot(source, source, None, [_SETTINGS]))
         self.folder = folder or _fetch(source)
+        check_model_files(self.folder, source)
         self.tensors: Mapping[str, TensorRef] = _by_name(files or _open(self.folder))
 
     def close(self) -> None:
@@ -101,15 +107,28 @@ class Base:
         return str(read_json(path).get("model_type") or "") if path.is_file() else ""
 
 
+def check_model_files(folder: Path, label: str) -> None:
+    """Check that a model's settings, tokenizer, processor and index are files, where there are any.
+
+    Raises:
+        MergeError: one is a link to nothing, a pipe or a device, and would count as missing.
+    """
+    broken = [path for path in sorted(folder.iterdir()) if not path.is_file()]
+    if broken := [p for p in broken if p.name in _FILES or p.name.endswith(_PROCESSORS)]:
+        raise no_regular_files(broken, label)
+
+
 def is_checkpoint(folder: Path) -> bool:
     """Decide whether a folder holds a checkpoint that can be read."""
     return any((folder / name).is_file() for name in (_INDEX, _SINGLE))
 
 
 def _check_id(source: str) -> None:
-    if source.count("/") != 1 or source.startswith((".", "~", "/")):
+    if not is_hub_id(source):
         raise MergeError(
-            "no such folder, and not a Hub id", where=source, hint="a Hub id is owner/name"
+            "no such folder, and not a Hub id",
+            where=source,
+            hint=advise_unexpanded(source) or "a Hub id is owner/name",
         )
 
 

@@ -27,7 +27,7 @@ def explain(folder: Path, label: str) -> MergeError | None:
     if "export.json" in names:  # links to the base's files, which may be gone
         broken = [path for path in broken if path.name.startswith("adapter_")]
     if broken:
-        return _of_broken(broken, label)
+        return no_regular_files(broken, label)
     if has_settings and weights:
         return None
     missing = f"no {FILE}" if not has_settings else f"no {' or '.join(WEIGHTS)}"
@@ -58,7 +58,8 @@ def _is_broken(path: Path) -> bool:
     return path.suffix.lower() in _PARTS and not (path.is_file() or path.is_dir())
 
 
-def _of_broken(broken: list[Path], label: str) -> MergeError:
+def no_regular_files(broken: list[Path], label: str) -> MergeError:
+    """Make the error for parts of a folder that are links to nothing, pipes or devices."""
     gone = [path for path in broken if path.is_symlink() and not path.exists()]
     names = few([path.name for path in gone or broken])
     what = f"a link to a file that is gone, {gone[0].readlink()}" if gone else "no regular file"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import MergeError, first_line, reading
+from ..errors import MergeError, advise_unexpanded, first_line, reading
 from ..files import expand_user
 from .tensor_files import FULLY_TRAINED, WEIGHTS, check_names
 
@@ -36,7 +36,7 @@ def locate(source: str, *, fetch: bool = True) -> Path:
         raise MergeError(
             "no such folder, and not a Hub id",
             where=source,
-            hint="a Hub id is owner/name[@revision][:subfolder]",
+            hint=advise_unexpanded(source) or "a Hub id is owner/name[@revision][:subfolder]",
         )
     subfolder = (match["subfolder"] or "").rstrip("/")
     for path in (match["repo"], match["revision"], subfolder):

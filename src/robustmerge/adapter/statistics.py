@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from ..errors import MergeError, few
+from ..errors import MergeError, advise_unexpanded, few
 from ..files import read_json, sha256
 from ..statistic_kinds import KINDS, TENSORS, ModuleSizes, Shape, kinds_of
 from .reader import Adapter
@@ -86,7 +86,8 @@ class Statistics:
             raise MergeError(
                 f"no {FILE}" if folder else "no such folder",
                 where=self.label,
-                hint="a folder of statistics is what `robustmerge collect` writes",
+                hint=advise_unexpanded(self.label)
+                or "a folder of statistics is what `robustmerge collect` writes",
             )
         self.folder = folder
         self.record = folder / FILE

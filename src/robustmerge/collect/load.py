@@ -12,7 +12,9 @@ import torch
 import transformers
 from peft import PeftModel
 
+from ..adapter.base import check_model_files
 from ..adapter.reader import Adapter
+from ..adapter.source import local_folder
 from ..errors import MergeError, first_line
 from ..files import expand_user
 from ..live.loaded import landed
@@ -68,7 +70,7 @@ def load_processor(base: str) -> Any:
     Raises:
         MergeError: the base has neither.
     """
-    path = str(expand_user(base))
+    path = _checked(base)
     # Some families' processors insist on videos, for which torchvision is needed.
     for load in (transformers.AutoProcessor.from_pretrained, _images_only):
         with suppress(Exception):
@@ -85,7 +87,7 @@ def load_base(base: str, dtype: torch.dtype) -> Any:
     Raises:
         MergeError: the model cannot be loaded.
     """
-    path = str(expand_user(base))
+    path = _checked(base)
     with _failing("the base model cannot be loaded", path):
         config = transformers.AutoConfig.from_pretrained(path)
         # Named otherwise before 4.46.
@@ -95,6 +97,13 @@ def load_base(base: str, dtype: torch.dtype) -> Any:
             kind = transformers.AutoModelForCausalLM
         recent = tuple(int(n) for n in transformers.__version__.split(".")[:2]) >= (4, 56)
         return kind.from_pretrained(path, **{"dtype" if recent else "torch_dtype": dtype})
+
+
+def _checked(base: str) -> str:
+    """Return a folder or Hub id for transformers, which takes a pipe for a missing file."""
+    if folder := local_folder(base):
+        check_model_files(folder, base)
+    return str(expand_user(base))
 
 
 def _images_only(path: str) -> Any:

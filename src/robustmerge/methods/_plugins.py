@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import MergeError
+from ..errors import MergeError, advise_unexpanded
 from ._registry import every
 
 _LOADED: dict[str, ModuleType] = {}
@@ -49,7 +49,8 @@ def load_plugin(source: str) -> ModuleType:
 
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise MergeError("there is no such plugin", where=str(path), hint="name a Python file")
+        hint = advise_unexpanded(path) or "name a Python file"
+        raise MergeError("there is no such plugin", where=str(path), hint=hint)
     name = f"robustmerge_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -72,6 +73,7 @@ def _import(name: str) -> ModuleType:
             raise MergeError(
                 f"there is no module {name!r}",
                 where="plugins",
-                hint="a file's name ends in .py; a module must be installed",
+                hint=advise_unexpanded(name)
+                or "a file's name ends in .py; a module must be installed",
             ) from None
         raise
