@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -244,3 +245,17 @@ def test_families_are_stored_as_transformers_says(name: str) -> None:
     assert kinds == {"MergeModulelist", "Concatenate"}
     assert not family.alternating
     assert not family.transposed
+
+
+@pytest.mark.parametrize("missing", ["refuse", "zero"])
+def test_two_layouts_do_not_merge_and_the_advice_makes_them_one(
+    tmp_path: Path, missing: Literal["refuse", "zero"]
+) -> None:
+    trained(FAMILIES["Qwen3-MoE"][0], tmp_path / "a", 1, target_parameters=targets("mlp"))
+    base = base_of("Qwen3-MoE", tmp_path / "base")
+    robustmerge.convert(tmp_path / "a", tmp_path / "p", layout="projections", base=base)
+    with pytest.raises(MergeError, match="in two layouts") as caught:
+        robustmerge.merge([tmp_path / "a", tmp_path / "p"], tmp_path / "m", missing=missing)
+    assert "convert A -o B --layout fused --base MODEL" in caught.value.hint
+    robustmerge.convert(tmp_path / "p", tmp_path / "f", layout="fused", base=base)
+    robustmerge.merge([tmp_path / "a", tmp_path / "f"], tmp_path / "m", missing=missing)

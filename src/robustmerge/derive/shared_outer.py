@@ -64,8 +64,8 @@ def _check(
     for number in range(1, experts):
         if not torch.equal(first, _side(group[number], side)):
             raise MergeError(
-                f"{layer}: experts 0 and {number} of {owner} differ in {side.name}, of which that "
-                "layout has one for all",
+                f"{layer}: experts 0 and {number} of {owner} differ in {side.name}, and the layout "
+                f"has one {side.name} for all",
                 where=where,
                 hint=_HINT,
             )

@@ -46,6 +46,19 @@ def plan_wrapping(
     return {name: w.nested(parameters[w.module]) for name, w in chosen.items()}
 
 
+def check_layouts(adapters: Sequence[Adapter]) -> None:
+    """Check that no two adapters have the experts of a module in layouts that do not go together.
+
+    Their modules differ in name then, which is no reason to count one of them as zero.
+
+    Raises:
+        MergeError: they have.
+    """
+    modules = {name: m for a in reversed(adapters) for name, m in a.modules.items()}
+    wrapped = {name: m.wrapped for name, m in modules.items() if m.wrapped is not None}
+    _check_one_layout(list(modules), wrapped, adapters)
+
+
 def expert_notes(adapters: Sequence[Adapter], names: Sequence[str]) -> list[str]:
     """Say in which layout experts are written, where the adapters differ in it."""
     kinds: dict[str, str] = {}

@@ -19,7 +19,7 @@ from ..errors import MergeError, few, unknown
 from ..files import expand_user
 from .data import check_model_needs, data_notes, find_data
 from .dora import check_dora, dora_notes
-from .experts import expert_notes
+from .experts import check_layouts, expert_notes
 from .extras import ExtrasPlan, output_dtype, plan_extras
 from .job import ModuleJob, make_jobs
 from .left_out import LeftOut, left_out_warnings, measure_left_out
@@ -204,6 +204,7 @@ def _check_adapters(adapters: Sequence[Adapter], recipe: Recipe) -> list[str]:
             raise unknown("setting of these adapters", name, settings, where="--accept-setting")
     for setting in ("fan_in_fan_out", "use_dora"):
         align.check_same_setting(adapters, setting)
+    check_layouts(adapters)
     return align.select_modules(adapters, recipe.missing)
 
 
