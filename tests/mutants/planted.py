@@ -699,6 +699,20 @@ MERGING = (
         "tests/collect/test_sketch.py",
     ),
     _plant(
+        "stray prompts are measured without the spread of prompts",
+        "prompted/guards.py::_whitened",
+        "(1 - _SHRUNK) * spread.clamp_min(0)",
+        "0 * spread",
+        "tests/prompted/test_guards.py",
+    ),
+    _plant(
+        "a prompt is compared with a mean that it is part of",
+        "prompted/guards.py::strays",
+        "(means[number] * len(of) - feature) / (len(of) - 1)",
+        "means[number]",
+        "tests/prompted/test_guards.py",
+    ),
+    _plant(
         "RegMean weighs every adapter alike",
         "methods/regression/regmean_rows.py::regmean_rows",
         "wanted += space.B.R[:, at] @ G[at]",

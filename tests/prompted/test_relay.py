@@ -174,6 +174,27 @@ def test_other_samples_than_its_own_are_noticed(location: Path, tmp_path: Path) 
     assert any("cannot be told apart" in warning for warning in report.warnings)
 
 
+def test_a_prompt_of_another_task_is_named(location: Path, tmp_path: Path) -> None:
+    own, other = ((location / f"{n}.jsonl").read_text().splitlines() for n in ("vqa", "ocr"))
+    images = {"image": str(next(location.rglob("*.png")))}
+    first = [{**json.loads(own[0]), **images, "prompt": f"w5 w{n % 3 + 5}"} for n in range(8)]
+    second = [{**json.loads(other[0]), **images, "prompt": f"w30 w{n % 3 + 30}"} for n in range(8)]
+    lines(tmp_path / "vqa.jsonl", [*first[:4], second[0], *first[4:]])
+    lines(tmp_path / "ocr.jsonl", second)
+    report = robustmerge.relay(
+        [location / "vqa", location / "ocr"],
+        tmp_path / "out",
+        location / "base",
+        [tmp_path / "vqa.jsonl", tmp_path / "ocr.jsonl"],
+        longest=2,
+        token_weights="masses",
+    )
+    named = [warning for warning in report.warnings if "resemble" in warning]
+    assert len(named) == 1, report.warnings
+    assert f"1 of 9 prompts of {location / 'vqa'}" in named[0]
+    assert f"{tmp_path / 'vqa.jsonl'}, line 5." in named[0]
+
+
 EXHAUSTED = {
     "base": ("robustmerge.prompted.relay.load_model", "base"),
     "answers": ("robustmerge.prompted.session.answer_task", "answers of adapter 1"),

@@ -104,6 +104,11 @@ class AnsweredTask:
     held_out: tuple[AnsweredPrompt, ...]
 
     @property
+    def prompts(self) -> tuple[AnsweredPrompt, ...]:
+        """All of them, those held out first."""
+        return (*self.held_out, *self.fitted)
+
+    @property
     def tokens(self) -> int:
         """Tokens of the sequences that a merge is made from."""
         return sum(prompt.length for prompt in self.fitted)

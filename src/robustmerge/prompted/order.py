@@ -16,6 +16,7 @@ from ..engine.job import ModuleJob
 from ..engine.plan import MergePlan
 from ..engine.recipe import Recipe
 from ..engine.run import MergedModule, RunFacts
+from ..errors import few
 from ..factors import Factors, Stack
 from .answers import hold_out
 from .elsewhere import MergeElsewhere
@@ -148,4 +149,19 @@ class RelayOrder:
                 f"the prompts of {self.labels[i]} and {self.labels[j]} cannot be told apart "
                 f"({share:.0%} by their nearest centroid in the base): a merge cannot serve both"
             )
+        yield from self._stray_notes(result)
         yield from result.notes
+
+    def _stray_notes(self, result: RelayResult) -> Iterator[str]:
+        """Name the prompts of every adapter that resemble another's."""
+        rows = zip(self.labels, self.files, result.tasks, strict=True)
+        for number, (label, file, task) in enumerate(rows):
+            own = [stray for stray in result.strays if stray.task == number]
+            if own:
+                others = dict.fromkeys(self.labels[stray.other] for stray in own)
+                lines = sorted(int(stray.where.rpartition(" ")[2]) for stray in own)
+                yield (
+                    f"{len(own)} of {len(task.prompts)} prompts of {label} resemble those of "
+                    f"{few(list(others))}: {file.path}, line {few(list(map(str, lines)), 10)}. "
+                    "Prompts of another task cost all tasks; take out what is not its own"
+                )

@@ -18,7 +18,7 @@ from ..threads import Progress
 from .answers import AnsweredPrompt, AnsweredTask, Encoder, NoiseEncoder, answer_task, hold_out
 from .blocks import LanguageBlocks
 from .early import StartGradients, early_modules, early_stacks, early_weights
-from .guards import Guard, TaskQuality
+from .guards import Guard, StrayPrompt, TaskQuality
 from .solve import Solution
 from .stacks import BlockStack, BlockStart
 from .switch import SwitchedModel
@@ -57,6 +57,7 @@ class RelayResult:
         tasks: The prompts with their answers.
         qualities: What is known of each adapter's samples.
         inseparable: Pairs of adapters whose prompts cannot be told apart, and how well they can.
+        strays: Prompts that resemble those of another adapter.
         notes: Remarks about the model.
     """
 
@@ -65,6 +66,7 @@ class RelayResult:
     tasks: tuple[AnsweredTask, ...]
     qualities: tuple[TaskQuality, ...]
     inseparable: tuple[tuple[int, int, float], ...]
+    strays: tuple[StrayPrompt, ...]
     notes: tuple[str, ...]
 
 
@@ -163,6 +165,7 @@ class RelaySession:
             tasks,
             guard.qualities(),
             tuple(guard.inseparable()),
+            tuple(guard.strays()),
             tuple(notes),
         )
 
