@@ -244,7 +244,7 @@ def test_ways_out_that_are_taken_are_not_named(
 def test_what_the_walk_does_not_solve_is_merged_by_drift(location: Path, tmp_path: Path) -> None:
     names = ["one", "two"]
     for n, name in enumerate(names):
-        targets = ["q_proj", "linear_1", "lm_head", "embed_tokens"]
+        targets = ["q_proj", "linear_1", "lm_head"]
         save_adapter("llava", tmp_path / name, seed=n, targets=targets)
     report = robustmerge.relay(
         [tmp_path / name for name in names],
@@ -257,7 +257,7 @@ def test_what_the_walk_does_not_solve_is_merged_by_drift(location: Path, tmp_pat
         token_weights="masses",
     )
     by_drift = {m.name for m in report.modules if "merged by drift" in " ".join(m.notes)}
-    assert by_drift == {"lm_head", "model.language_model.embed_tokens"}
+    assert by_drift == {"lm_head"}
     folders = [tmp_path / name for name in names]
     robustmerge.merge(folders, tmp_path / "drift", method="drift", weights=[0.5, 1.5])
     ours, theirs = deltas(tmp_path / "out"), deltas(tmp_path / "drift")
