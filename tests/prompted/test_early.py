@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import robustmerge
@@ -29,6 +30,7 @@ from robustmerge.prompted.weights import fisher
 
 CPU = torch.device("cpu")
 WEIGHTS = "adapter_model.safetensors"
+COLORS = {"unlike": ((200, 30, 30), (30, 30, 200)), "alike": ((200, 30, 30), (200, 30, 30))}
 TOWER = r".*(vision_tower|multi_modal_projector).*(proj|fc\d|linear_\d)"
 
 
@@ -50,11 +52,16 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def samples(root: Path, name: str, seed: int, count: int) -> Path:
+def samples(
+    root: Path, name: str, seed: int, count: int, color: tuple[int, int, int] | None = None
+) -> Path:
     rows = []
     for k in range(count):
-        write_image(root / f"{name}{k}.png", 100 * seed + k)
-        rows.append({"prompt": f"w{seed}{k} w6 w7{seed}", "image": f"{name}{k}.png"})
+        file = write_image(root / f"{name}{k}.png", 100 * seed + k)
+        if color:
+            noise = Image.open(file)
+            Image.blend(noise, Image.new("RGB", noise.size, color), 0.5).save(file)
+        rows.append({"prompt": f"w{50 * seed + k} w6 w7{seed}", "image": f"{name}{k}.png"})
     return lines(root / f"{name}.jsonl", rows)
 
 
@@ -207,8 +214,45 @@ def test_two_adapters_by_the_dense_definition(location: Path, tmp_path: Path) ->
     )
 
 
-def lefts(report: Any) -> list[float]:
+def lefts(root: Path, output: Path, rank: str) -> list[float]:
+    report = merged(root, output, rank=rank)
     return [task["left"] for task in report.facts.record["tasks"]]
+
+
+@pytest.mark.parametrize(
+    ("images", "seed", "rank", "count"),
+    [
+        ("unlike", 0, "input", 16),
+        *(
+            pytest.param(images, seed, rank, 40, marks=pytest.mark.slow)
+            for images in COLORS
+            for seed in (0, 1)
+            for rank in ("input", "full")
+        ),
+    ],
+)
+def test_what_is_left_next_to_drift(
+    images: str,
+    seed: int,
+    rank: str,
+    count: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Less where tasks have images of their own, on prompts that were held out.
+
+    Random adapters on a random model. Where images are alike, neither is always ahead.
+    """
+    llava(tmp_path / "base")
+    for n, name in enumerate(("one", "two")):
+        save_adapter("llava", tmp_path / name, seed=2 * seed + n + 1, targets="all-linear")
+        samples(tmp_path, name, 2 * seed + n + 1, count, COLORS[images][n])
+    walked = lefts(tmp_path, tmp_path / "walked", rank)
+    monkeypatch.setattr("robustmerge.prompted.session.early_modules", lambda layers: ())
+    by_drift = lefts(tmp_path, tmp_path / "drift", rank)
+    print(images, seed, rank, walked, by_drift)
+    if images == "unlike":
+        assert all(ours < theirs for ours, theirs in zip(walked, by_drift, strict=True))
 
 
 @pytest.mark.parametrize("token_weights", ["fisher", "masses"])

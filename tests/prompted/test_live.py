@@ -133,6 +133,7 @@ def test_nothing_changes_after_an_error(
         ({"rank": "energy:0.9"}, "rank by energy"),
         ({"precision": "bfloat16"}, "precision is about a model that is loaded"),
         ({"offload": True}, "offload is about a model that is loaded"),
+        ({"activations": "disk"}, "activations is about a model that is loaded"),
         ({"processor": None}, "where its processor is"),
         ({"method": "task-arithmetic"}, "reads no samples"),
         ({"method": "distill"}, "trains a model that it loads"),

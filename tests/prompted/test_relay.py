@@ -17,6 +17,7 @@ from factories.bases import adapt, lines, llama, llava, text_only, write_image
 from factories.families import _quiet, attach, build, inputs as image_inputs, save_adapter
 from robustmerge.cli.app import run
 from robustmerge.errors import MergeError
+from robustmerge.prompted.keep import on_disk
 from robustmerge.prompted.unfinished import Unfinished
 
 WEIGHTS = "adapter_model.safetensors"
@@ -122,6 +123,54 @@ def test_the_same_bytes_again_and_after_a_stop(
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     with pytest.raises(MergeError, match="another merge"):
         merged(location, tmp_path / "two", work=tmp_path / "work", **options, seed=1, force=True)
+
+
+def test_activations_on_disk_give_the_same_bytes(
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"prompts": 3, "held_out": 1}
+    merged(location, tmp_path / "host", **options)
+    sizes = []
+
+    def counted(name: str, **more: Any) -> torch.Tensor:
+        sizes.append(Path(name).stat().st_size)
+        return read(name, **more)
+
+    read = torch.from_file
+    monkeypatch.setattr(torch, "from_file", counted)
+    options |= {"activations": "disk", "work": tmp_path / "work"}
+    merged(location, tmp_path / "disk", **options)
+    assert len(sizes) > 30
+    assert min(sizes) > 0
+    assert not list((tmp_path / "work").glob("states-*"))
+    host, disk = ((tmp_path / name / WEIGHTS).read_bytes() for name in ("host", "disk"))
+    assert host == disk
+
+
+def test_activations_on_disk_need_a_folder_with_room(
+    location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MergeError) as error:
+        merged(location, tmp_path / "out", activations="disk")
+    assert "--work" in (error.value.hint or "")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "from_file", full)
+    with pytest.raises(MergeError, match="No space left"):
+        on_disk(tmp_path)(torch.ones(2))
+    assert not list(tmp_path.glob("states-*"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_on_disk_are_the_states(dtype: torch.dtype, tmp_path: Path) -> None:
+    states = torch.randn(2, 3, 4).to(dtype).transpose(0, 1)
+    kept = on_disk(tmp_path)(states)
+    assert kept.dtype == dtype
+    assert torch.equal(kept, states)
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(on_disk(tmp_path)(states[:0]), states[:0])
 
 
 def test_the_command(location: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from ..adapter import layout
 from ..collect.layerwise import blocks as group_by_block
 from ..collect.model import Batch
 from ..errors import MergeError, few
+from .keep import Keep, on_host
 from .stacks import CPU, BlockStack, BlockStart, Replacement, blocks_of, names_by_block
 
 _ALL = -1
@@ -30,7 +31,13 @@ class LanguageBlocks(BlockStack):
     """The blocks of a model's language model."""
 
     def __init__(
-        self, model: PeftModel, names: Sequence[str], device: torch.device, *, offload: bool = False
+        self,
+        model: PeftModel,
+        names: Sequence[str],
+        device: torch.device,
+        *,
+        offload: bool = False,
+        keep: Keep = on_host,
     ) -> None:
         """Find the blocks.
 
@@ -39,6 +46,7 @@ class LanguageBlocks(BlockStack):
             names: Canonical names of its adapted modules.
             device: Where blocks compute.
             offload: Whether the blocks stay on the host and come to the device one at a time.
+            keep: Keeps hidden states.
 
         Raises:
             MergeError: the model has no numbered blocks, but for towers
@@ -57,7 +65,7 @@ class LanguageBlocks(BlockStack):
         blocks = blocks_of(model, stem)
         inside = names_by_block(names, stem, len(blocks))
         inputs_on = device if offload else next(model.parameters()).device
-        super().__init__(model, stem, blocks, inside, inputs_on)
+        super().__init__(model, stem, blocks, inside, inputs_on, keep=keep)
         if offload:
             self._leave_blocks_on_host()
 

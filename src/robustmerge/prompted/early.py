@@ -80,10 +80,17 @@ def early_stacks(
                 inside,
                 names_by_block(names, group.stem, len(inside)),
                 blocks.inputs_on,
+                keep=blocks.keep,
             )
         for name in group.modules if group.number is None else ():
             stacks[name] = BlockStack(
-                model.model, name, [model.layers[name]], [(name,)], blocks.inputs_on, single=True
+                model.model,
+                name,
+                [model.layers[name]],
+                [(name,)],
+                blocks.inputs_on,
+                single=True,
+                keep=blocks.keep,
             )
     return tuple(stacks.values())
 

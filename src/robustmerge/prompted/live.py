@@ -86,7 +86,7 @@ class LiveRelayRun(LiveRun):
 
     def _check(self, recipe: Recipe, method: methods.Method) -> None:
         check_samples(recipe, method)
-        for name in ("precision", "offload"):
+        for name in ("precision", "offload", "activations"):
             if name in recipe.parameters:
                 raise MergeError(
                     f"{name} is about a model that is loaded for the merge",

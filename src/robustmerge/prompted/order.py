@@ -79,12 +79,13 @@ class RelayOrder:
         """Return what merges the modules that the walk does not solve."""
         return MergeElsewhere(jobs, stack_of, rank, self._stored)
 
-    def ways_out(self, device: torch.device, *, live: bool = False) -> str:
+    def ways_out(self, device: torch.device, *, live: bool = False, work: bool = False) -> str:
         """Return what takes less memory and is not done yet, as it is written.
 
         Args:
             device: Where the model is.
             live: Whether the model is in memory already, and the settings are Python's.
+            work: Whether there is a folder for unfinished work, which may have activations, too.
         """
         settings, most = self.settings, max(len(own) for own in self.samples)
         fewer = max(min(settings.prompts, most) // 2, 1)
@@ -92,6 +93,7 @@ class RelayOrder:
             "precision=bfloat16": settings.precision == "float32" and not live,
             "token_weights=masses": settings.token_weights == "fisher",
             "offload=true": device.type == "cuda" and not (settings.offload or live),
+            "activations=disk": settings.activations == "host" and work,
             f"prompts={fewer}": settings.prompts > fewer,
             f"longest={_SHORT}": settings.longest > _SHORT,
         }

@@ -14,7 +14,7 @@ from ..collect.load import load_model, load_processor
 from ..engine.plan import MergePlan
 from ..engine.recipe import Recipe
 from ..engine.run import MergedModule, MergeRun, RunFacts
-from ..errors import enough_memory
+from ..errors import MergeError, enough_memory
 from ..files import sha256
 from ..threads import Progress
 from .order import RelayOrder
@@ -30,11 +30,21 @@ class RelayRun(MergeRun):
     def __init__(
         self, recipe: Recipe, plan: MergePlan, *, device: str, work: str | Path | None = None
     ) -> None:
-        """Open the samples; the model is loaded when modules are asked for."""
+        """Open the samples; the model is loaded when modules are asked for.
+
+        Raises:
+            MergeError: samples that cannot be read, or activations on disk without a folder
+        """
         super().__init__(plan, device=device, workers=1)
         self.recipe = recipe
         self.order = RelayOrder.of(recipe, plan, [adapter.label for adapter in plan.adapters])
         self._facts, self._work = RunFacts(), work
+        if self.order.settings.activations == "disk" and work is None:
+            raise MergeError(
+                "activations on disk are in the folder for unfinished work, and none is named",
+                where="activations=disk",
+                hint="--work FOLDER, on a disk with room for them",
+            )
 
     def facts(self) -> RunFacts:
         """Return the report on the tasks."""
@@ -59,7 +69,7 @@ class RelayRun(MergeRun):
         names = [f"adapter{n + 1}" for n in range(len(self.plan.adapters))]
         host = torch.device("cpu") if settings.offload else self.device
         dtype = _PRECISIONS[settings.precision]
-        less_memory = self.order.ways_out(self.device)
+        less_memory = self.order.ways_out(self.device, work=self._work is not None)
         with enough_memory(base, less_memory):
             model = load_model(base, self.plan.adapters, names, device=host, dtype=dtype)
         return RelaySession(

@@ -19,6 +19,7 @@ from .answers import AnsweredPrompt, AnsweredTask, Encoder, NoiseEncoder, answer
 from .blocks import LanguageBlocks
 from .early import StartGradients, early_modules, early_stacks, early_weights
 from .guards import Guard, StrayPrompt, TaskQuality
+from .keep import Keep, on_disk, on_host
 from .solve import Solution
 from .stacks import BlockStack, BlockStart
 from .switch import SwitchedModel
@@ -44,6 +45,7 @@ class RelaySettings:
     images: str
     precision: str
     offload: bool
+    activations: str
     seed: int
 
 
@@ -106,7 +108,9 @@ class RelaySession:
         self.model = SwitchedModel(model, layers, extras)
         self._adapters, self._settings, self._work = tuple(adapters), settings, work
         self._enough = partial(enough_memory, hint=less_memory)
-        self._blocks = LanguageBlocks(model, list(layers), device, offload=settings.offload)
+        self._blocks = LanguageBlocks(
+            model, list(layers), device, offload=settings.offload, keep=self._keep()
+        )
         self._early = early_stacks(self.model, self._blocks, early_modules(layers))
 
     def merge(
@@ -168,6 +172,12 @@ class RelaySession:
             tuple(guard.strays()),
             tuple(notes),
         )
+
+    def _keep(self) -> Keep:
+        if self._settings.activations == "host":
+            return on_host
+        assert self._work.folder is not None  # checked before the model is loaded
+        return on_disk(self._work.folder)
 
     def _kept(self, finished: int, index: int) -> Mapping[str, Solution] | None:
         return self._work.block(finished + index)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ..adapter import layout
 from ..collect.model import Batch
 from ..errors import MergeError
+from .keep import Keep, on_host
 
 CPU = torch.device("cpu")
 
@@ -71,6 +72,7 @@ class BlockStack:
         names: For each block, its adapted modules by canonical name.
         inputs_on: Where the model takes its inputs.
         single: Whether it is a single module, which need not keep its stream's tokens.
+        keep: Keeps hidden states.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class BlockStack:
         inputs_on: torch.device,
         *,
         single: bool = False,
+        keep: Keep = on_host,
     ) -> None:
         """Take note of the blocks.
 
@@ -92,11 +95,12 @@ class BlockStack:
             names: For each block, its adapted modules by canonical name.
             inputs_on: Where the model takes its inputs.
             single: Whether it is a single module.
+            keep: Keeps hidden states.
         """
         self.model, self.stem, self.single = model, stem, single
         self.modules: tuple[nn.Module, ...] = tuple(modules)
         self.names: tuple[tuple[str, ...], ...] = tuple(names)
-        self.inputs_on = inputs_on
+        self.inputs_on, self.keep = inputs_on, keep
         self._tuples: bool | None = False if single else None
 
     def __len__(self) -> int:
@@ -127,7 +131,7 @@ class BlockStack:
             added = None if after is None or torch.equal(after[0], hidden) else after[0] - hidden
             calls.append((args, dict(kwargs), added))
         on_host = move(calls, CPU, {})  # blocks share their masks and angles
-        return BlockStart(entries[0][0].to(CPU), tuple(BlockCall(*call) for call in on_host))
+        return BlockStart(self.keep(entries[0][0]), tuple(BlockCall(*call) for call in on_host))
 
     def entries(self, inputs: Batch) -> list[Entry]:
         """Return what every block is called with in a skeleton pass, on the device."""

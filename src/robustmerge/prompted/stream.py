@@ -26,7 +26,7 @@ Bundle = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Stream:
-    """Hidden states of prompts on their way through the blocks, on the host.
+    """Hidden states of prompts on their way through the blocks, on the host or on disk.
 
     Attributes:
         states: The next block's input of every prompt. [1, tokens, width], or what a tower has
@@ -52,7 +52,7 @@ class Stream:
         """Take all states through a block."""
         for members in self.bundles:
             call = self.starts[members[0]].calls[index]
-            states = blocks.step(index, self.stacked(members), call).cpu()
+            states = blocks.keep(blocks.step(index, self.stacked(members), call))
             each = torch.split(states, len(states) // len(members))
             for i, state in zip(members, each, strict=True):
                 self.states[i] = state

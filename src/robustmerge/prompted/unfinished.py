@@ -30,7 +30,11 @@ _LENGTHS = ".lengths"
 
 
 class Unfinished:
-    """A folder of finished parts, or nothing at all."""
+    """A folder of finished parts, or nothing at all.
+
+    Attributes:
+        folder: The folder; None to keep nothing.
+    """
 
     def __init__(self, folder: str | Path | None, facts: Mapping[str, Any]) -> None:
         """Open the folder, or start it.
@@ -42,25 +46,25 @@ class Unfinished:
         Raises:
             MergeError: the folder has parts of another merge, or other files
         """
-        self._folder = None if folder is None else expand_user(folder)
-        if self._folder is None:
+        self.folder = None if folder is None else expand_user(folder)
+        if self.folder is None:
             return
-        record, wanted = self._folder / "run.json", json.loads(json.dumps(facts))
+        record, wanted = self.folder / "run.json", json.loads(json.dumps(facts))
         if record.is_file():
             if read_json(record) != wanted:
                 raise MergeError(
                     "the folder has the unfinished work of another merge",
-                    where=str(self._folder),
+                    where=str(self.folder),
                     hint="name another folder, or remove this one",
                 )
             return
-        if self._folder.exists() and any(self._folder.iterdir()):
+        if self.folder.exists() and any(self.folder.iterdir()):
             raise MergeError(
                 "the folder for unfinished work has other files",
-                where=str(self._folder),
+                where=str(self.folder),
                 hint="name an empty folder, or one that does not exist",
             )
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(record, json.dumps(wanted, indent=2))
 
     def answers(self, number: int) -> list[list[int]] | None:
@@ -85,7 +89,7 @@ class Unfinished:
 
     def keep_weights(self, number: int, weights: TokenWeights) -> None:
         """Keep an adapter's token weights."""
-        if self._folder is None:
+        if self.folder is None:
             return
         tensors = {name: torch.cat(list(rows)) for name, rows in weights.items()}
         for name, rows in weights.items():
@@ -107,7 +111,7 @@ class Unfinished:
 
     def keep_block(self, index: int, solutions: Mapping[str, Solution]) -> None:
         """Keep a block's solutions."""
-        if self._folder is None or not solutions:
+        if self.folder is None or not solutions:
             return
         tensors: dict[str, Tensor] = {}
         for name, solution in solutions.items():
@@ -121,9 +125,9 @@ class Unfinished:
         return None if path is None else dict(load(path.read_bytes()))
 
     def _path(self, name: str) -> Path | None:
-        path = None if self._folder is None else self._folder / name
+        path = None if self.folder is None else self.folder / name
         return path if path is not None and path.is_file() else None
 
     def _write(self, name: str, content: bytes) -> None:
-        if self._folder is not None:
-            write_whole(self._folder / name, content)
+        if self.folder is not None:
+            write_whole(self.folder / name, content)

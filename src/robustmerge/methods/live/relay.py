@@ -55,6 +55,7 @@ def relay(
     images: Literal["samples", "noise"] = "samples",
     precision: Literal["float32", "bfloat16"] = "float32",
     offload: bool = False,
+    activations: Literal["host", "disk"] = "host",
     seed: int = 0,
 ) -> NoReturn:
     """Merge by one walk through the model.
@@ -72,6 +73,8 @@ def relay(
         images: Those of the samples, or noise of the same size.
         precision: The type that the model runs in.
         offload: Keep the model on the host, one block at a time on the device.
+        activations: Where hidden states are between two blocks: in memory, or in memory-mapped
+            files in the folder for unfinished work (--work), with the same bytes.
         seed: For fisher's weightings and for noise.
     """
     raise MergeError(
