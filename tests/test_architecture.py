@@ -239,6 +239,7 @@ WRITERS = {
     "robustmerge.export.companions": "inside a new folder",
     "robustmerge.diagnosis.report.files": "inside a new folder",
     "robustmerge.tuning.scaled": "inside a temporary folder",
+    "robustmerge.prompted.keep": "a temporary file, which it made itself",
     "robustmerge_bench.paper.training.record": "inside a new folder",
     "robustmerge_bench.mini.artifact": "inside a new folder",
     "robustmerge_bench.mini.runs.unlabeled": "inside a temporary folder",
