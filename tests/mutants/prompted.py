@@ -115,4 +115,18 @@ PROMPTED = (
         "self.model.base()",
         "test_early.py",
     ),
+    _plant(
+        "stray prompts are measured without the spread of prompts",
+        "guards.py::_whitened",
+        "(1 - _SHRUNK) * spread.clamp_min(0)",
+        "0 * spread",
+        "test_guards.py",
+    ),
+    _plant(
+        "a prompt is compared with a mean that it is part of",
+        "guards.py::strays",
+        "(means[number] * len(of) - feature) / (len(of) - 1)",
+        "means[number]",
+        "test_guards.py",
+    ),
 )
