@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from factories.live_models import IDS, PLAIN, assert_kept, state, tiny
 from robustmerge import MergeError
 from robustmerge.adapter import layout
 from robustmerge.collect.activations import drop_padding
-from robustmerge.peft import collect
+from robustmerge.peft import collect as collect_any
+
+collect = partial(collect_any, what=["gram"])
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "one": {"r": 3, "lora_alpha": 5},

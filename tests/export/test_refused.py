@@ -85,7 +85,7 @@ BOTH: dict[str, tuple[Make, str]] = {
     "other modules": (other_name, "there is no model.language_model.layers.7.mlp.up_proj.weight"),
     "other shape": (
         lambda root: adapter(root / "a", modules=dict.fromkeys(LLM, (9, 16))),
-        "[4, 16] does not go with model.language_model.layers.0.mlp.down_proj.weight [16, 40]",
+        "does not go with model.language_model.layers.0.mlp.down_proj.weight [16, 40]",
     ),
     "bias": (lambda root: adapter(root / "a", bias="all"), "bias = 'all'"),
     "twice": (twice, "two tensors are the same parameter"),

@@ -33,6 +33,13 @@ def no_statistics() -> tuple[str, ...]:
     return f"{regmean} b", f"{COLLECT} && {regmean} stats"
 
 
+@situation("--work FOLDER, on a disk with room for them")
+def hidden_states_without_a_folder() -> tuple[str, ...]:
+    tuned_llama()
+    relay = "merge a b -o m -m relay --base base --samples s s --set activations=disk"
+    return relay, f"{relay} --work w"
+
+
 @situation(" with --what ")
 def another_statistic() -> tuple[str, ...]:
     tuned_llama()

@@ -44,6 +44,13 @@ def experts_whose_gates_are_not_in_the_file() -> tuple[str, ...]:
     return convert, f"{convert} --base base"
 
 
+@situation("writes one module for every expert, which SGLang takes")
+def experts_that_share_no_side() -> tuple[str, ...]:
+    fused("Qwen3-MoE", "a")
+    convert = "convert a -o out --base base --layout"
+    return f"{convert} sglang-shared", f"{convert} sglang"
+
+
 @situation("merge without --polish")
 def experts_that_are_not_polished() -> tuple[str, ...]:
     fused("Qwen3-MoE", "a")

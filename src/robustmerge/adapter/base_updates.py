@@ -96,7 +96,8 @@ def misfit_of_single(
     """
     if (ref := base.tensors.get(f"{module.name}.weight")) is not None:
         fits = ref.spec.shape == module.shape
-        return "" if fits else f"an update of {list(module.shape)} does not go with {ref}"
+        what = f"{ref.name} {list(ref.spec.shape)}"
+        return "" if fits else f"an update of {list(module.shape)} does not go with {what}"
     updates = expert_updates(base, module, modules)
     if not updates:
         return otherwise

@@ -37,19 +37,25 @@ def on_disk(folder: Path) -> Keep:
         host = states.detach().cpu().contiguous()
         if not host.numel():
             return host
-        handle, name = tempfile.mkstemp(prefix="states-", dir=folder)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(host.flatten().view(torch.uint8).numpy().data)
-            mapped = torch.from_file(name, shared=True, size=host.numel(), dtype=host.dtype)
+            mapped = _mapped(host, folder)
         except OSError as error:
             raise MergeError(
                 f"hidden states cannot be written: {error.strerror}",
                 where=str(folder),
                 hint="name a --work folder with more space, or --set activations=host",
             ) from None
-        finally:
-            Path(name).unlink()
         return mapped.view(host.shape)
 
     return keep
+
+
+def _mapped(host: Tensor, folder: Path) -> Tensor:
+    """Return the values of a tensor as a map of a file that is in no folder [values]."""
+    handle, name = tempfile.mkstemp(prefix="states-", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(host.flatten().view(torch.uint8).numpy().data)
+        return torch.from_file(name, shared=True, size=host.numel(), dtype=host.dtype)
+    finally:
+        Path(name).unlink()
