@@ -61,6 +61,29 @@ def test_a_zero_adapter(tmp_path: Path, part: str, method: str) -> None:
     assert not any(s.code == "zero_updates" for s in make_verdict(diagnose([first, second])))
 
 
+@pytest.mark.parametrize("options", [{"scale": 0.0}, {"weights": [0.0, 0.0]}])
+def test_a_merge_that_is_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Kind F: scale or all weights were zero, and nothing was said of it."""
+    sources = trio(tmp_path / "in")[:2]
+    report = merge(sources, tmp_path / "out", method="task-arithmetic", **options)
+    assert any("zero in every module" in warning for warning in report.warnings)
+    usual = merge(sources, tmp_path / "usual", method="task-arithmetic")
+    assert not any("zero in every module" in warning for warning in usual.warnings)
+
+
+def test_adapters_of_two_tasks(tmp_path: Path) -> None:
+    """Kind F: a classifier's adapter and a language model's were one without a word."""
+    sources = [
+        adapter(tmp_path / "a", seed=1, task_type="SEQ_CLS"),
+        adapter(tmp_path / "b", seed=2, task_type="CAUSAL_LM"),
+    ]
+    (note,) = (w for w in merge(sources, tmp_path / "out").warnings if "task types" in w)
+    assert "SEQ_CLS, CAUSAL_LM" in note
+    settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert settings["task_type"] == "SEQ_CLS"
+    assert not any("task types" in w for w in merge(sources[:1], tmp_path / "one").warnings)
+
+
 def test_a_single_adapter_that_a_method_changes(tmp_path: Path) -> None:
     """Kind D: one adapter through the default method came out changed by twice its norm."""
     source = adapter(tmp_path / "a")

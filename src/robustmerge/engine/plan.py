@@ -227,6 +227,10 @@ def _warnings(adapters: Sequence[Adapter], recipe: Recipe) -> tuple[str, ...]:
     if recipe.same_base and len({a.config.base for a in adapters}) > 1:
         names = ", ".join(sorted({a.config.base or "(none)" for a in adapters}))
         warnings.append(f"the adapters name different base models, taken as one: {names}")
+    tasks = dict.fromkeys(a.config.raw.get("task_type") for a in adapters)
+    if len(tasks.keys() - {None}) > 1:
+        named = ", ".join(map(str, tasks))
+        warnings.append(f"the adapters have other task types ({named}); the first one's is written")
     warnings += [
         f"{a.label}: names have wrappers of training tools, which are left out: {few(a.wrappers)}"
         for a in adapters

@@ -42,6 +42,10 @@ R = TypeVar("R")
 
 _LITTLE = 1e-3
 """Share of an adapter's norm that a merge of it alone may change without a word: rounding."""
+_NOTHING = (
+    "the merged update is zero in every module, so that the result answers as the base does: look "
+    "at scale, weights and the method's parameters"
+)
 _ALONE = "the method changes a single adapter; -m task-arithmetic passes one on as it is"
 
 
@@ -101,6 +105,7 @@ class MergeRun:
         self._factors_of_rules: dict[str, float] = {}
         self._cancelling: set[str] = set()
         self._nonzero: set[int] = set()
+        self._changes = False
 
     def survey(self, progress: Progress) -> None:
         """Take the first passes over all modules, where method, steps or scale rule need any."""
@@ -204,6 +209,8 @@ class MergeRun:
             ]
 
         for merged in self._each_batch(merge, progress):
+            if not self._changes:
+                self._changes = any(m.factors.A.any() and m.factors.B.any() for m in merged)
             yield from merged
 
     def stored(self, merged: MergedModule) -> MergedModule:
@@ -225,7 +232,8 @@ class MergeRun:
 
     def facts(self) -> RunFacts:
         """Return what a finished run has to report beyond its modules."""
-        return RunFacts(warnings=self.zero_notes())
+        nothing = () if self._changes or not self._nonzero else (_NOTHING,)
+        return RunFacts(warnings=(*self.zero_notes(), *nothing))
 
     def zero_notes(self) -> tuple[str, ...]:
         """Name the adapters whose update was zero in every module that was read."""
