@@ -7,17 +7,17 @@ one in a copy of the project; a test keeps the list in step with the code.
 
 from __future__ import annotations
 
-from adapters import READING
 from analyses import DIAGNOSIS
 from answering import ANSWERING
 from benchmark import BENCHMARK
-from matrices import DECOMPOSING
+from decomposing import DECOMPOSING
+from entrywise import ENTRYWISE
+from merging import MERGING
 from mutant import Mutant
+from reading import READING
 from scoring import SCORING
 from trust import TRUST
 
-from engine import MERGING
-from methods import METHODS
 from polish import POLISH
 from prompted import PROMPTED
 from tuning import TUNING
@@ -27,7 +27,7 @@ __all__ = ["PLANTED", "Mutant"]
 PLANTED = (
     *READING,
     *MERGING,
-    *METHODS,
+    *ENTRYWISE,
     *DECOMPOSING,
     *DIAGNOSIS,
     *BENCHMARK,

@@ -6,7 +6,7 @@ from mutant import plant as _plant
 
 CONTRACT = "tests/test_method_contract.py"
 
-METHODS = (
+ENTRYWISE = (
     _plant(
         "an order statistic between two values is counted from the lowest entry",
         "methods/_bracket.py::_Bracket.value",
