@@ -89,7 +89,14 @@ def text_only(folder: Path, kind: str) -> None:
     adapter(folder / "a", modules=modules)
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, *TEXT])
+NOT_TRIED = {
+    "paligemma": "the converter does not know it; tests/export/test_gguf.py has the refusal",
+    "mllama": "the converter does not know it; tests/export/test_gguf.py has the refusal",
+    "mistral3": "the converter reads a published tokenizer first",
+}
+
+
+@pytest.mark.parametrize("name", [*(f for f in FAMILIES if f not in NOT_TRIED), *TEXT])
 def test_every_tensor_is_that_of_the_converter(name: str) -> None:
     import gguf
 

@@ -236,6 +236,11 @@ REFUSED: Mapping[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "tied": ({"modules": {"lm_head": (20, 16)}}, {"tie_word_embeddings": True}, "ties"),
     "DoRA": ({"use_dora": True}, {}, "DoRA"),
     "an unknown model": ({}, {"model_type": "mamba"}, "the model type 'mamba'"),
+    "a model that is not converted": (
+        {},
+        {"model_type": "paligemma", "text_config": {**LLAMA, "model_type": "gemma"}},
+        "llama.cpp converts no model of type 'paligemma'",
+    ),
     "another model": ({}, {"num_hidden_layers": 1}, "as llama of 1 blocks"),
     "other heads": ({}, {"num_attention_heads": 5}, "32 rows are not 5 heads"),
     "no experts": (

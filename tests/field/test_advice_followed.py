@@ -45,6 +45,7 @@ NOT_TRIED = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True": "a setting of vLLM",
     "after --dtype bfloat16, ": "sums that overflow in bfloat16 alone",
     "--format gguf --base MODEL needs no converter": _GGUF,
+    "--format full adds it to the base's weights": _GGUF,
     "name a --work folder with more space": "a disk that is full; tests/prompted/test_keep.py",
     "--cpus-per-job, --gpus-per-job": _RAY,
     "where memory ran out, --memory-per-job sets more aside": _RAY,

@@ -61,6 +61,9 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 )
 """By `model_type` in config.json: of the whole model, or else of its `text_config`."""
 
+UNCONVERTED = frozenset({"paligemma"})
+"""Models that llama.cpp does not convert although it has their language model: no base in GGUF."""
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -93,6 +96,12 @@ class LanguageModel:
         tables = [settings, text] if isinstance(text, dict) else [settings]
         kinds = [str(table.get("model_type")) for table in tables]
         known = next((kind for kind in kinds if kind in ARCHITECTURES), None)
+        if kinds[0] in UNCONVERTED:
+            raise MergeError(
+                f"llama.cpp converts no model of type {kinds[0]!r}: no base takes the adapter",
+                where=where,
+                hint="--format full adds it to the base's weights, for programs that run the model",
+            )
         if known is None:
             raise MergeError(
                 f"the model type {kinds[-1]!r} is not among those whose names in llama.cpp are "
