@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..errors import unknown
 from .base import Base
-from .expert_families import EXPERTS
+from .expert_families import EXPERTS, ExpertStorage
 from .layout import canonical
 from .reader import LoraModule
 from .tensor_ref import PartRef, TensorRef
@@ -62,6 +62,17 @@ def misfit_of_experts(base: Base, module: LoraModule) -> str:
     )
 
 
+def storage_of(base: Base) -> ExpertStorage:
+    """Return how the family of a base stores its experts.
+
+    Raises:
+        MergeError: a family that is not known.
+    """
+    if base.family not in EXPERTS:
+        raise unknown("family of mixtures of experts", base.family or "(no model_type)", EXPERTS)
+    return EXPERTS[base.family]
+
+
 def single_weights(base: Base, module: LoraModule) -> dict[str, TensorRef]:
     """Return the weights of a single expert that an update is about, gate before up; or none.
 
@@ -90,9 +101,7 @@ def single_updates(base: Base, module: LoraModule) -> dict[str, LoraModule]:
     weights = single_weights(base, module)
     if not weights:
         return {}
-    if base.family not in EXPERTS:
-        raise unknown("family of mixtures of experts", base.family or "(no model_type)", EXPERTS)
-    storage = EXPERTS[base.family]
+    storage = storage_of(base)
     A, B = module.A, module.B
     if storage.transposed:
         A, B = PartRef.of(B, turned=True), PartRef.of(A, turned=True)

@@ -14,19 +14,17 @@ family says.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..errors import MergeError, unknown
+from ..errors import MergeError
 from .base import Base
-from .base_experts import single_updates, stored_name
-from .expert_families import EXPERTS, GATES, ExpertStorage
+from .base_experts import single_updates, storage_of, stored_name
+from .expert_families import EXPERTS, GATES, SINGLE_EXPERT
 from .layout import canonical
 from .reader import LoraModule
 from .wrapped import DOWN, GATE_UP, WrappedParameter, orientation
 
-_EXPERT = re.compile(r"(?P<module>.+\.experts)\.(?P<number>\d+)\.(?P<layer>[^.]+)")
 _DOWNS = frozenset({DOWN, *(family.down for family in EXPERTS.values())})
 
 
@@ -58,7 +56,7 @@ def expert_updates(
         modules: All of the adapter, by canonical names.
 
     Returns:
-        None where the module is no expert's, the base has it under its own name, or has none.
+        Nothing where the module is no expert's, the base has it under its own name, or has none.
 
     Raises:
         MergeError: a family that is not known, or shapes that do not say how experts are stored.
@@ -118,7 +116,7 @@ def _parameter_of(module: LoraModule) -> WrappedParameter | None:
     """Return the parameter of fused experts that a module's update is of."""
     if module.wrapped is not None:
         return module.wrapped if module.wrapped.experts > 1 else None
-    match = _EXPERT.fullmatch(module.name)
+    match = SINGLE_EXPERT.fullmatch(module.name)
     if match is None:
         return None
     parameter = DOWN if match["layer"] in _DOWNS else GATE_UP
@@ -133,22 +131,11 @@ def _layer(module: LoraModule) -> str:
     return "" if module.wrapped is not None else module.name.rpartition(".")[2]
 
 
-def _family(base: Base) -> ExpertStorage:
-    if base.family not in EXPERTS:
-        raise unknown("family of mixtures of experts", base.family or "(no model_type)", EXPERTS)
-    return EXPERTS[base.family]
-
-
 def _renamed(base: Base, module: LoraModule, part: WrappedParameter) -> dict[str, BaseUpdate]:
     """Return the update of a layer that the base calls otherwise; none where it has none."""
-    family, layer = _family(base), _layer(module)
-    own = {
-        **{of.gate: family.gate for of in (family.common, family)},
-        **{of.up: family.up for of in (family.common, family)},
-        **{of.down: family.down for of in (family.common, family)},
-    }
+    family, layer = storage_of(base), _layer(module)
     stem = f"{family.single_name(part.module)}.{part.expert}"
-    name = f"{canonical(f'{stem}.{own.get(layer, layer)}')}.weight"
+    name = f"{canonical(f'{stem}.{family.layers_as(family).get(layer, layer)}')}.weight"
     return {name: BaseUpdate(module)} if name in base.tensors else {}
 
 
@@ -158,7 +145,7 @@ def _inside(
     """Return an update of one expert in a tensor of all."""
     layer, outputs, shape = _layer(module), None, module.shape
     if layer in GATES:
-        family = _family(base)
+        family = storage_of(base)
         half = int(layer in (family.up, family.common.up))
         shape = (2 * shape[0], shape[1])
         outputs = family.half(half, shape[0])
@@ -166,7 +153,7 @@ def _inside(
     turned = stored != shape
     if shape[0] == shape[1]:
         theirs = _stored_as(base, name)
-        ours = _lies(module, modules) or (theirs == "straight" and theirs)
+        ours = _lies(module, modules) or ("straight" if theirs == "straight" else "")
         if not ours or not theirs:
             raise MergeError(
                 "the shapes of square experts do not say which axis is the input",

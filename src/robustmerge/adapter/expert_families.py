@@ -11,6 +11,7 @@ Source: conversion_mapping.py and the modeling files of transformers 5, ParamWra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -63,6 +64,14 @@ class ExpertStorage:
         """The same experts under the names that most families give the layers of one."""
         return replace(self, gate=_QWEN.gate, up=_QWEN.up, down=_QWEN.down)
 
+    def layers_as(self, names: ExpertStorage) -> dict[str, str]:
+        """Return what `names` calls the layers of an expert, by this family's and common names."""
+        return {
+            own: name
+            for of in (self.common, self)
+            for own, name in ((of.gate, names.gate), (of.up, names.up), (of.down, names.down))
+        }
+
     def is_router(self, name: str) -> bool:
         """Decide whether a module is a router that is a parameter where experts are fused."""
         owner, _, own = name.rpartition(".")
@@ -90,6 +99,9 @@ EXPERTS: Mapping[str, ExpertStorage] = MappingProxyType(
     }
 )
 """The families whose experts are known, as transformers calls them."""
+
+SINGLE_EXPERT = re.compile(r"(?P<module>.+\.experts)\.(?P<number>\d+)\.(?P<layer>[^.]+)")
+"""The name of a layer of a single expert."""
 
 GATES = frozenset(name for family in EXPERTS.values() for name in (family.gate, family.up))
 """What the layers of single experts are called that gate_up_proj has the place of."""

@@ -69,14 +69,17 @@ def find_stacked(config: AdapterConfig, pairs: Mapping[str, Pair]) -> dict[str, 
     Raises:
         MergeError: shapes that do not go together, or do not say how many experts there are.
     """
-    matches = {name: match for name in pairs if (match := _STACKED.fullmatch(name))}
-    flat = {n: m for n, m in matches.items() if all(len(f.spec.shape) == 3 for f in pairs[n])}
+    matches = {
+        name: match
+        for name, pair in pairs.items()
+        if (match := _STACKED.fullmatch(name)) and all(len(f.spec.shape) == 3 for f in pair)
+    }
     numbers: dict[str, int] = {}
-    for name, match in flat.items():
+    for name, match in matches.items():
         sizes = [factor.spec.shape[0] for factor in pairs[name]]
         numbers[match["owner"]] = max(numbers.get(match["owner"], 1), *sizes)
     layers = {}
-    for name, match in flat.items():
+    for name, match in matches.items():
         experts = numbers[match["owner"]]
         shared = _check(config, name, *pairs[name], experts)
         layers[name] = StackedLayer(name, match["owner"], _LAYERS[match["layer"]], experts, shared)

@@ -19,7 +19,6 @@ the family of models says; the latter is read from shapes where both parameters 
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from functools import partial
 import torch
 from torch.nn.functional import pad
 
-from ..adapter.expert_families import ExpertStorage
+from ..adapter.expert_families import SINGLE_EXPERT, ExpertStorage
 from ..adapter.factor_writer import FactorTensors
 from ..adapter.keys import Part
 from ..adapter.reader import Adapter
@@ -36,8 +35,6 @@ from ..adapter.stacked import StackedLayer
 from ..adapter.wrapped import DOWN, GATE_UP, WrappedParameter, orientation
 from ..errors import MergeError
 from ..factors import Factors
-
-_EXPERT = re.compile(r"(?P<module>.+\.experts)\.(?P<number>\d+)\.(?P<layer>[^.]+)")
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class NamedUpdate:
     @property
     def expert(self) -> tuple[str, int, str]:
         """The module of the experts, the number of this one, its layer; "" for other modules."""
-        match = _EXPERT.fullmatch(self.written)
+        match = SINGLE_EXPERT.fullmatch(self.written)
         return (match["module"], int(match["number"]), match["layer"]) if match else ("", 0, "")
 
 
@@ -220,15 +217,13 @@ def rename(
     updates: Iterable[NamedUpdate], family: ExpertStorage, names: ExpertStorage
 ) -> list[NamedUpdate]:
     """Give the layers of single experts other names, those of `names` for the family's or any's."""
-    roles: dict[str, str] = {}
-    for own in (family.common, family):
-        roles |= {own.gate: names.gate, own.up: names.up, own.down: names.down}
+    layers = family.layers_as(names)
 
     def renamed(update: NamedUpdate) -> NamedUpdate:
         module, number, layer = update.expert
-        if layer not in roles:
+        if layer not in layers:
             return _linear(update, family)
-        name = f"{family.single_name(module)}.{number}.{roles[layer]}"
+        name = f"{family.single_name(module)}.{number}.{layers[layer]}"
         return replace(update, written=name, wrapped=None)
 
     return [renamed(update) for update in updates]

@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 from ..adapter import align, layout
 from ..adapter.base import Base
-from ..adapter.base_experts import misfit_of_experts
+from ..adapter.base_experts import misfit_of_experts, storage_of
 from ..adapter.config import FILE
-from ..adapter.expert_families import EXPERTS, GATES, ExpertStorage
+from ..adapter.expert_families import GATES, ExpertStorage
 from ..adapter.factor_writer import opened_factors
 from ..adapter.keys import full_name
 from ..adapter.precision import fit_float16
@@ -130,8 +130,7 @@ def _family(adapter: Adapter, base: Base | None) -> ExpertStorage:
             where=str(adapter.paths.weights[0]),
             hint=f"--base {named or 'MODEL'}, of which headers alone are read",
         )
-    if base.family not in EXPERTS:
-        raise unknown("family of mixtures of experts", base.family or "(no model_type)", EXPERTS)
+    storage = storage_of(base)
     fused = [m for m in adapter.modules.values() if m.wrapped and m.wrapped.expert == 0]
     if misfit := next(filter(None, (misfit_of_experts(base, m) for m in fused)), ""):
         raise MergeError(
@@ -139,7 +138,7 @@ def _family(adapter: Adapter, base: Base | None) -> ExpertStorage:
             where=f"{adapter.paths.weights[0]}\n{base.folder}",
             hint="--base is the model that the adapter was trained on",
         )
-    return EXPERTS[base.family]
+    return storage
 
 
 def _write(

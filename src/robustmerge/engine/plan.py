@@ -230,7 +230,9 @@ def _warnings(adapters: Sequence[Adapter], recipe: Recipe) -> tuple[str, ...]:
     tasks = dict.fromkeys(a.config.raw.get("task_type") for a in adapters)
     if len(tasks.keys() - {None}) > 1:
         named = ", ".join(map(str, tasks))
-        warnings.append(f"the adapters have other task types ({named}); the first one's is written")
+        warnings.append(
+            f"the adapters have different task types ({named}); the first one's is written"
+        )
     warnings += [
         f"{a.label}: names have wrappers of training tools, which are left out: {few(a.wrappers)}"
         for a in adapters

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from .answers import AnsweredTask
 from .blocks import LanguageBlocks
 from .stacks import BlockStack, blocks_of, names_by_block, replace_forward
 from .switch import SwitchedModel
+from .taps import AfterForward
 
 _PARTS = ("vision", "connector")
 
@@ -183,7 +183,7 @@ def _recomputed(stacks: Sequence[BlockStack]) -> Iterator[None]:
         yield
 
 
-class _Squares:
+class _Squares(AfterForward):
     """Squares of gradients at modules' outputs, for each of their tokens.
 
     Attributes:
@@ -194,18 +194,10 @@ class _Squares:
     def __init__(self, layers: Layers) -> None:
         self.rows: dict[str, list[Tensor]] = {name: [] for name in layers}
         self.listen = True
-        self._layers, self._handles = layers, list[Any]()
+        super().__init__(layers)
 
-    def __enter__(self) -> _Squares:
-        for name, layer in self._layers.items():
-            self._handles.append(layer.register_forward_hook(partial(self._count, name)))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
+    def _hook(self, name: str) -> Any:
+        return partial(self._count, name)
 
     def _count(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if not self.listen:

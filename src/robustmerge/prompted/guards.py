@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import torch
@@ -87,8 +88,9 @@ class Guard:
             rows = [s[0, p.start].cpu() for (s, _), p in zip(states, prompts, strict=True)]
             self._features.append(torch.stack(rows))  # [prompt, d]
 
+    @cached_property
     def inseparable(self) -> list[tuple[int, int, float]]:
-        """Return the pairs of tasks that the base cannot distinguish by prompts, with the share."""
+        """The pairs of tasks that the base cannot distinguish by prompts, with the share."""
         pairs = []
         for i, j in combinations(range(len(self._tasks)), 2):
             share = separable(self._features[i], self._features[j])
@@ -98,7 +100,7 @@ class Guard:
 
     def strays(self) -> list[StrayPrompt]:
         """Return the prompts that the base takes for those of another task."""
-        unlike = {(i, j) for i, j, _ in self.inseparable()}
+        unlike = {(i, j) for i, j, _ in self.inseparable}
         return [
             StrayPrompt(task, self._tasks[task].prompts[row].where, other)
             for task, row, other in strays(self._features)

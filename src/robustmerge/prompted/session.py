@@ -168,7 +168,7 @@ class RelaySession:
             frozenset(fitted),
             tasks,
             guard.qualities(),
-            tuple(guard.inseparable()),
+            tuple(guard.inseparable),
             tuple(guard.strays()),
             tuple(notes),
         )

@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from .stacks import BlockCall, BlockStack
 
+Hooks = TypeVar("Hooks", bound="AfterForward")
 
-class Outputs:
-    """Keeps the first output of modules while a block of code runs.
 
-    Attributes:
-        values: The outputs by name, of the modules that ran.
-    """
+class AfterForward:
+    """Calls a function after every forward pass of some modules while a block of code runs."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self.values: dict[str, Tensor] = {}
         self._modules = modules
         self._handles: list[Any] = []
 
-    def __enter__(self) -> Outputs:
+    def __enter__(self: Hooks) -> Hooks:
         for name, module in self._modules.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
         return self
@@ -34,6 +31,22 @@ class Outputs:
     ) -> None:
         for handle in self._handles:
             handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        """Return what is called with the module, its inputs and its output."""
+        raise NotImplementedError
+
+
+class Outputs(AfterForward):
+    """Keeps the first output of modules while a block of code runs.
+
+    Attributes:
+        values: The outputs by name, of the modules that ran.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__(modules)
+        self.values: dict[str, Tensor] = {}
 
     def _hook(self, name: str) -> Any:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
