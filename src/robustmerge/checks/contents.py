@@ -138,10 +138,11 @@ class Contents:
     def loras(self) -> tuple[LoraPair, ...]:
         """The adapted modules, in the file's order; experts of shared tensors are last."""
         by_key = {(i.key.module, i.key.part): i for i in self.items}
+        shared = self.wrapped.keys() | self.stacked.keys()
         own = [
             LoraPair(i, by_key.get((i.key.module, FACTORS[i.key.part])))
             for i in self.items
-            if i.key.part in FACTORS and i.key.module not in {**self.wrapped, **self.stacked}
+            if i.key.part in FACTORS and i.key.module not in shared
         ]
         modules = self.adapter.modules.values() if self.adapter else ()
         return (*own, *(_expert(m) for m in modules if m.wrapped or m.stacked))
