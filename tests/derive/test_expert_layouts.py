@@ -259,3 +259,15 @@ def test_two_layouts_do_not_merge_and_the_advice_makes_them_one(
     assert "convert A -o B --layout fused --base MODEL" in caught.value.hint
     robustmerge.convert(tmp_path / "p", tmp_path / "f", layout="fused", base=base)
     robustmerge.merge([tmp_path / "a", tmp_path / "f"], tmp_path / "m", missing=missing)
+
+
+@pytest.mark.parametrize("layout", ["projections", "sglang"])
+def test_a_base_that_the_adapter_does_not_name_is_filled_in(tmp_path: Path, layout: str) -> None:
+    build, parameters = FAMILIES["Qwen3-MoE"]
+    trained(build, tmp_path / "a", 1, target_parameters=parameters[:2])
+    config = tmp_path / "a/adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": ""}))
+    base = base_of("Qwen3-MoE", tmp_path / "base")
+    report = robustmerge.convert(tmp_path / "a", tmp_path / "out", layout=layout, base=base)
+    assert report.base == str(base)
+    assert Adapter(tmp_path / "out").config.base == str(base)

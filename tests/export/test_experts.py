@@ -149,3 +149,16 @@ def test_a_merge_names_single_experts_after_a_base_that_has_them_fused(tmp_path:
     inputs = [tmp_path / "a", tmp_path / "b"]
     robustmerge.merge(inputs, tmp_path / "m", base=str(tmp_path / "base"))
     assert set(Adapter(tmp_path / "m").written.values()) == set(names)
+
+
+def test_magnitudes_of_an_expert_that_the_base_stores_otherwise_are_refused(
+    tmp_path: Path,
+) -> None:
+    name = "model.layers.0.mlp.experts.0.up_proj"
+    magnitudes = {f"{name}.lora_magnitude_vector": torch.ones(12)}
+    adapter(tmp_path / "a", modules={name: (12, 16)}, extras=magnitudes, use_dora=True)
+    fused_base(FAMILIES["Qwen3-MoE"][0], tmp_path / "base")
+    with pytest.raises(MergeError, match="DoRA of an expert") as caught:
+        export_adapter(tmp_path / "a", tmp_path / "out", format="full", base=str(tmp_path / "base"))
+    assert "up_proj" in str(caught.value)
+    assert not (tmp_path / "out").exists()

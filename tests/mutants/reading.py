@@ -10,6 +10,20 @@ _SHARED = "tests/derive/test_shared_outer.py"
 
 READING = (
     _plant(
+        "cores of a batch of experts are not counted",
+        "engine/job.py::ModuleJob.nbytes",
+        " + _CORES * 8 * len(self.ranks) * R**2",
+        "",
+        "tests/engine/test_batches.py",
+    ),
+    _plant(
+        "the base of a conversion is not filled in",
+        "derive/relayout.py::change_layout",
+        'adapter.config.base or (model.label if model else "")',
+        "adapter.config.base",
+        _LAYOUTS,
+    ),
+    _plant(
         "B of fused experts read in blocks",
         "adapter/tensor_ref.py::InterleavedColumns._load",
         "band.reshape(-1, self.experts).T[first : first + count]",

@@ -75,7 +75,8 @@ def change_layout(
         check_target(output, CONVERSION, inputs, force=force)
         updates = _renamed(adapter, target, model)
         folder = stack.enter_context(whole_folder(output, CONVERSION, inputs, force=force))
-        return _write(folder, adapter, updates, output, dtype, progress).written(folder)
+        named = adapter.config.base or (model.label if model else "")
+        return _write(folder, adapter, updates, output, named, dtype, progress).written(folder)
 
 
 def _renamed(adapter: Adapter, target: str, base: Base | None) -> list[NamedUpdate]:
@@ -146,6 +147,7 @@ def _write(
     adapter: Adapter,
     updates: Sequence[NamedUpdate],
     output: Path,
+    base: str,
     dtype: str,
     progress: Progress,
 ) -> DerivedReport:
@@ -159,7 +161,7 @@ def _write(
         [line.name for line in lines],
         [update.written for update in updates],
         rank,
-        config.base,
+        base,
         saved_modules(config.names("modules_to_save"), names),
         parameters=[update.wrapped for update in updates],
     )
@@ -171,7 +173,7 @@ def _write(
     return DerivedReport(
         kind=CONVERSION,
         source=adapter.label,
-        base=config.base,
+        base=base,
         rule="",
         rank=rank,
         dtype=dtype,
