@@ -32,6 +32,12 @@ def base_of(family: str, folder: Path) -> Path:
     return folder
 
 
+def name_base(adapter_folder: Path, base: str) -> None:
+    config = adapter_folder / "adapter_config.json"
+    settings = json.loads(config.read_text()) | {"base_model_name_or_path": base}
+    config.write_text(json.dumps(settings))
+
+
 def logits(family: str, folder: Path) -> Tensor:
     live = PeftModel.from_pretrained(seeded(FAMILIES[family][0]), str(folder)).eval()
     with torch.no_grad():
@@ -253,6 +259,7 @@ def test_two_layouts_do_not_merge_and_the_advice_makes_them_one(
 ) -> None:
     trained(FAMILIES["Qwen3-MoE"][0], tmp_path / "a", 1, target_parameters=targets("mlp"))
     base = base_of("Qwen3-MoE", tmp_path / "base")
+    name_base(tmp_path / "a", str(base))
     robustmerge.convert(tmp_path / "a", tmp_path / "p", layout="projections", base=base)
     with pytest.raises(MergeError, match="in two layouts") as caught:
         robustmerge.merge([tmp_path / "a", tmp_path / "p"], tmp_path / "m", missing=missing)
@@ -265,8 +272,7 @@ def test_two_layouts_do_not_merge_and_the_advice_makes_them_one(
 def test_a_base_that_the_adapter_does_not_name_is_filled_in(tmp_path: Path, layout: str) -> None:
     build, parameters = FAMILIES["Qwen3-MoE"]
     trained(build, tmp_path / "a", 1, target_parameters=parameters[:2])
-    config = tmp_path / "a/adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": ""}))
+    name_base(tmp_path / "a", "")
     base = base_of("Qwen3-MoE", tmp_path / "base")
     report = robustmerge.convert(tmp_path / "a", tmp_path / "out", layout=layout, base=base)
     assert report.base == str(base)
