@@ -1,4 +1,9 @@
-"""Work in a process of its own: a script that prints "ready", waits for a line, and then works."""
+"""Work in a process of its own: a script that prints "ready", waits for a line, and then works.
+
+    python benchmarks/processes.py one_merge.py RECIPE OUTPUT ADAPTER...
+
+prints what such a script prints, and its peak of memory.
+"""
 
 from __future__ import annotations
 
@@ -44,3 +49,15 @@ def _anonymous(status: Path) -> float:
     except OSError:
         return 0.0
     return int(lines[0].split()[1]) / 1e3 if lines else 0.0
+
+
+def main() -> None:
+    script, *arguments = sys.argv[1:]
+    process = start_ready(script, *arguments)
+    megabytes = peak(process)
+    assert process.stdout is not None
+    print(f"{process.stdout.read().strip()}, {megabytes:.0f} MB beyond imports")
+
+
+if __name__ == "__main__":
+    main()
