@@ -20,6 +20,7 @@ are there are left.
     masses        token weights without gradients
     noise         noise in the place of images
     labels        the samples' correct answers in the place of the experts' own
+    anchors       the base as a ninth expert with generic prompts, at the weight 1 and 0.1
     draws         other prompts: validation items from 40 and from 80
     tasks         the first two, four and six experts
 """
@@ -38,6 +39,7 @@ from typing import Any
 import numpy as np
 
 import robustmerge
+from relay_parts.anchors import generic_items, write_unchanged
 from relay_parts.cases import CASES, SEEN, RelayCase
 from relay_parts.samples import mixed, next_task, write_items
 from relay_parts.wordings import WORDINGS
@@ -88,11 +90,20 @@ class RelayStudy:
         """Merge and score one case."""
         case = replace(case, prompts=case.prompts or self.prompts)
         start, merged = time.process_time(), folder / "merged"
+        adapters = [self.experts[task] for task in case.sampled]
+        samples = [write_samples(case, task, folder / "samples") for task in case.sampled]
+        weights = [1.0] * len(adapters)
+        if case.anchor:
+            adapters.append(write_unchanged(adapters[0], folder / "base"))
+            samples.append(write_anchors(case, folder / "samples"))
+            weights.append(case.anchor)
         report = robustmerge.relay(
-            [self.experts[task] for task in case.sampled],
+            adapters,
             merged,
             self.base,
-            [write_samples(case, task, folder / "samples") for task in case.sampled],
+            samples,
+            weights=weights,
+            missing="zero" if case.anchor else "refuse",
             rank=case.rank,
             prompts=case.prompts,
             **case.parameters,
@@ -166,6 +177,11 @@ def write_samples(case: RelayCase, task: str, root: Path) -> Path:
     items = mixed(own, other, case.foreign if task in case.spoiled else 0)
     reword = WORDINGS[case.wording]
     return write_items((reword(item, number) for number, item in enumerate(items)), root / task)
+
+
+def write_anchors(case: RelayCase, root: Path) -> Path:
+    """Write as many generic prompts as every task has."""
+    return write_items(generic_items(case.prompts + HELD_OUT), root / "generic")
 
 
 if __name__ == "__main__":

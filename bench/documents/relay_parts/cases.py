@@ -27,6 +27,7 @@ class RelayCase:
         wording: Of the prompts, a key of WORDINGS.
         questions: Of the test items.
         rank: The merge's rank.
+        anchor: Weight of the base as one more expert, with generic prompts; 0 for none.
         parameters: Further parameters of the method.
     """
 
@@ -41,6 +42,7 @@ class RelayCase:
     wording: str = "own"
     questions: tuple[str, ...] = ("own",)
     rank: str = "input"
+    anchor: float = 0.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,5 +81,6 @@ CASES: Mapping[str, Sequence[RelayCase]] = {
     "noise": [RelayCase("noise", parameters={"images": "noise"})],
     "labels": [RelayCase("labels", parameters={"answers": "samples"})],
     "draws": [RelayCase("draw-2", first=40), RelayCase("draw-3", first=80)],
+    "anchors": [RelayCase(f"anchor-{weight}", anchor=weight) for weight in (1, 0.1)],
     "tasks": [RelayCase(f"first-{n}", tasks=SEEN[:n]) for n in (2, 4, 6)],
 }

@@ -14,5 +14,6 @@ SCRIPTS = [
     "test_analysis_figures.py",
     "test_scripts.py",
     "test_relay_studies.py",
+    "test_coefficients.py",
 ]
 collect_ignore = [] if FOLDER.is_dir() else SCRIPTS  # a source package has none

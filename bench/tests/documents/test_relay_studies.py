@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import robustmerge
+from bench_factories.untrained_world import make_root
+from relay_parts.anchors import generic_items, write_unchanged
 from relay_parts.cases import CASES, SEEN, RelayCase
 from relay_parts.wordings import WORDINGS
-from relay_studies import HELD_OUT, write_samples
+from relay_studies import HELD_OUT, write_anchors, write_samples
 from robustmerge_bench.mini.tasks import TASKS
 from robustmerge_bench.mini.training.dialog import numbers
 
@@ -62,3 +65,20 @@ def test_foreign_prompts_are_the_next_tasks(
 def test_every_case_has_its_file() -> None:
     names = [case.name for cases in CASES.values() for case in cases]
     assert len(names) == len(set(names))
+
+
+def test_the_base_as_an_expert_changes_nothing(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root")
+    expert = root / "experts" / "shared-0" / "ocr"
+    unchanged = robustmerge.load(write_unchanged(expert, tmp_path / "base"))
+    assert list(unchanged.modules) == list(robustmerge.load(expert).modules)
+    assert not unchanged.extras
+    assert not any(unchanged.factors(name).dense().any() for name in unchanged.modules)
+
+
+def test_generic_prompts_are_words_that_the_model_knows(tmp_path: Path) -> None:
+    items = generic_items(12)
+    assert len({numbers(item.prompt)[0] for item in items}) > 1
+    lines = write_anchors(RelayCase("anchor", prompts=4, anchor=1), tmp_path).read_text()
+    prompts = [json.loads(line)["prompt"] for line in lines.splitlines()]
+    assert prompts == [item.prompt for item in items]

@@ -1,0 +1,85 @@
+"""The base model with a weighted sum of adapters, whose coefficients have gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustmerge.factors import Factors
+from robustmerge_bench.mini.student import MiniModel
+
+from .prompts import PromptRows
+from .weighted import WeightedUpdate
+
+
+class CoefficientModel:
+    """A merge on the base.
+
+    Attributes:
+        coefficients: Of every module [part, coefficient], the only parameters with gradients.
+        inputs: Of every module in the last run [row, token, d_in].
+    """
+
+    def __init__(
+        self, model: MiniModel, updates: Mapping[str, WeightedUpdate], start: float
+    ) -> None:
+        """Begin with equal coefficients.
+
+        Args:
+            model: The base; inputs and weights are of its type, coefficients float32.
+            updates: The adapters' updates of every module by canonical name.
+            start: The coefficient.
+        """
+        self._model, self._updates = model, updates
+        self.coefficients = {
+            name: nn.Parameter(update.start(start)) for name, update in updates.items()
+        }
+        self.inputs: dict[str, Tensor] = {}
+
+    def run(self, prompts: PromptRows) -> Tensor:
+        """Return the language model's last states [row, token, width]."""
+        with self._merged():
+            inner = self._model.model.model.language_model
+            hidden: Tensor = inner(
+                inputs_embeds=prompts.embedded, use_cache=False
+            ).last_hidden_state
+        return hidden
+
+    def logits(self, prompts: PromptRows, hidden: Tensor) -> Tensor:
+        """Return the logits [row, vocabulary] of the first token of an answer."""
+        logits: Tensor = self._model.model.lm_head(prompts.at_last(hidden))
+        return logits
+
+    @torch.no_grad()
+    def factors(self) -> dict[str, Factors]:
+        """Return every module's merged update as it is now."""
+        return {
+            name: update.factors(self.coefficients[name].detach().clone())
+            for name, update in self._updates.items()
+        }
+
+    @contextmanager
+    def _merged(self) -> Iterator[None]:
+        modules = dict(self._model.model.named_modules())
+        handles = [
+            modules[name].register_forward_hook(self._adding(name, update))
+            for name, update in self._updates.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _adding(self, name: str, update: WeightedUpdate) -> Any:
+        factors = update.factors(self.coefficients[name])
+
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            x = self.inputs[name] = inputs[0]
+            return output + x @ factors.A.T.to(x.dtype) @ factors.B.T.to(x.dtype)
+
+        return add
