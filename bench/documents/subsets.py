@@ -4,9 +4,10 @@ r"""Merges of some of the laptop benchmark's experts: how methods do on 2 to 8 t
         --tasks first4,last6,all --ranks full --items 100 drift task-arithmetic@0.5
 
 The last arguments are methods as `robustmerge bench mini run --methods` takes them; @0.5 multiplies
-a merge. Tasks are the first or last of the seen ones, in the order of the tables; of `all`, the
-unseen tasks are asked as well. Each merge is a line of JSON. One core takes about 5 s for eight
-experts with 150 items a task, next to the merge itself. Docs/ours.md names its calls.
+a merge, and @metric, like other names of its --scale, sizes it by a rule. Tasks are the first or
+last of the seen ones, in the order of the tables; of `all`, the unseen tasks are asked as well. Each
+merge is a line of JSON. One core takes about 5 s for eight experts with 150 items a task, next to
+the merge itself. Docs/ours.md names its calls.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from robustmerge_bench.mini.runs.contender import Contender
+from robustmerge_bench.mini.runs.contender import SCALES, Contender
 from robustmerge_bench.mini.runs.examine import Examiner, merge_adapters
 from robustmerge_bench.mini.runs.folders import base_folder
 from robustmerge_bench.mini.runs.world import built_in
@@ -44,15 +45,16 @@ def main() -> None:
         arguments.sets, arguments.tasks, arguments.ranks, arguments.contenders
     ):
         tasks = choose(seen, part)
-        name, _, factor = text.partition("@")
-        contender = replace(Contender.parse(name), rank=rank)
+        name, _, size = text.partition("@")
+        rule, factor = ("default", float(size or 1)) if size not in SCALES else (size, 1.0)
+        contender = replace(Contender.parse(name), rank=rank, scale=rule)
         adapters = [arguments.root / "experts" / of / task for task in tasks]
         with TemporaryDirectory() as folder:
             output = Path(folder) / "merged"
             merge_adapters(adapters, contender, output)
             scores = examiner.scores(
                 output,
-                float(factor or 1),
+                factor,
                 [*tasks, *unseen] if part == "all" else tasks,
                 arguments.split,
                 arguments.items,
