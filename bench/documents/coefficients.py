@@ -2,15 +2,17 @@
 
     python bench/documents/coefficients.py --root ROOT --out OUT [--tune] [--rivals nsc,tara-b]
         [--sets shared-0,independent-0] [--prompts 32] [--items 100]
+        [--rates 1e-3,1e-2] [--looks 100,250,500]
 
 NSC (arXiv:2603.26317) and TARA (arXiv:2603.26299), with gradients through the merged model. Prompts
 are the first validation items of every seen task without answers: 32 that the coefficients are
 learned from, and 8 more that only measure the loss.
 
-With `--tune` every rival is learned at each of its rates, and scored after 100, 250 and 500 steps
-by labeled validation items of the seen tasks from 100 on, which favors the rivals. Without, it is
-learned at the chosen rate and number of steps, and scored on test items of all tasks, at the sum of
-ranks and cut to the rank of one expert, beside task arithmetic at the coefficient they start from.
+With `--tune` every rival is learned at each rate, its own by default, and scored after the steps of
+`--looks` by labeled validation items of the seen tasks from 100 on, which favors the rivals.
+Without, it is learned at the chosen rate and number of steps, and scored on test items of all
+tasks, at the sum of ranks and cut to the rank of one expert, beside task arithmetic at the
+coefficient they start from.
 One JSON file is written per set and rival; those that are there are left.
 """
 
@@ -39,11 +41,12 @@ from robustmerge_bench.mini.student import MiniModel
 from robustmerge_bench.mini.tasks import SEEN, TASKS
 
 HELD_OUT = 8
-LOOKS = (100, 250, 500)
 LABELED = 100
 """The first validation item with a label that rates and steps are chosen by."""
 RANKS = ("full", "input")
 ARITHMETIC = "task-arithmetic"
+COEFFICIENTS = (0.2, 0.3, 0.4, 0.5, 0.6)
+"""Task arithmetic's, to see whether the start is a good one."""
 
 
 def main() -> None:
@@ -56,7 +59,11 @@ def main() -> None:
     parser.add_argument("--sets", default="shared-0,independent-0")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--items", type=int, default=100)
+    parser.add_argument("--rates", default="")
+    parser.add_argument("--looks", default="100,250,500")
     options = parser.parse_args()
+    rates = [float(rate) for rate in options.rates.split(",") if rate]
+    looks = [int(steps) for steps in options.looks.split(",")]
     options.out.mkdir(parents=True, exist_ok=True)
     split, most = (
         ("validation", LABELED + options.items) if options.tune else ("test", options.items)
@@ -72,7 +79,7 @@ def main() -> None:
         with limit_threads(), TemporaryDirectory() as folder:
             study = CoefficientStudy(options.root, experts, options.prompts, scored, Path(folder))
             for name, file in missing:
-                rows = list(study.tuned(name) if options.tune else study.scored(name))
+                rows = list(study.tuned(name, rates, looks) if options.tune else study.scored(name))
                 file.write_text(json.dumps(rows, indent=1))
                 for row in rows:
                     print(
@@ -108,14 +115,17 @@ class CoefficientStudy:
         )
         self._prepared = time.process_time() - begun
 
-    def tuned(self, name: str) -> Iterator[dict[str, Any]]:
-        """Score a rival at all of its rates after several numbers of steps, at full rank."""
+    def tuned(
+        self, name: str, rates: Sequence[float], looks: Sequence[int]
+    ) -> Iterator[dict[str, Any]]:
+        """Score a rival at several rates after several numbers of steps, at full rank."""
         if name == ARITHMETIC:
-            yield {"steps": 0, **self._score("full")}
+            for value in COEFFICIENTS:
+                yield {"coefficient": value, **self._score("full", scale=value / START)}
             return
         rival = RIVALS[name]
-        for rate in rival.rates:
-            for merge in self._set.learn(rival, rate, LOOKS):
+        for rate in rates or rival.rates:
+            for merge in self._set.learn(rival, rate, looks):
                 yield {
                     "rate": rate,
                     "steps": merge.steps,
@@ -144,12 +154,14 @@ class CoefficientStudy:
                 **self._score(rank, merge.factors),
             }
 
-    def _score(self, rank: str, updates: Mapping[str, Factors] | None = None) -> dict[str, Any]:
+    def _score(
+        self, rank: str, updates: Mapping[str, Factors] | None = None, scale: float = 1.0
+    ) -> dict[str, Any]:
         adapter = self._folder / rank
         if updates is not None:
             adapter = put(updates, adapter)
         scores = {}
-        with self._judge.using(adapter):
+        with self._judge.using(adapter, scale):
             for name, items in self._items.items():
                 scores[name] = TASKS[name].score(self._judge.answer(items), items)
         return summary(scores)

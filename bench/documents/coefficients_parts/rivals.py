@@ -108,8 +108,8 @@ _NSC_RATES, _TARA_RATES = (3e-4, 3e-3), (1e-3, 1e-2)
 RIVALS: Mapping[str, Rival] = {
     "nsc": Rival("adapters", nsc(last_values=True), 1, _NSC_RATES, 3e-4, 500),
     "nsc-newest": Rival("adapters", nsc(last_values=True, newest=True), 1, _NSC_RATES, 3e-4, 500),
-    "nsc-all": Rival("adapters", nsc(last_values=False), 1, _NSC_RATES, 3e-4, 500),
-    "tara-a": Rival("units", tara(weighted=False), 1, _TARA_RATES, 1e-3, 500),
-    "tara-b": Rival("directions", tara(weighted=False), 1, _TARA_RATES, 1e-3, 500),
-    "tara-b-weighted": Rival("directions", tara(weighted=True), 1, _TARA_RATES, 1e-3, 500),
+    "nsc-all": Rival("adapters", nsc(last_values=False), 1, _NSC_RATES, 3e-4, 250),
+    "tara-a": Rival("units", tara(weighted=False), 1, _TARA_RATES, 1e-2, 250),
+    "tara-b": Rival("directions", tara(weighted=False), 1, _TARA_RATES, 1e-2, 250),
+    "tara-b-weighted": Rival("directions", tara(weighted=True), 1, _TARA_RATES, 1e-2, 250),
 }
