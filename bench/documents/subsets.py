@@ -5,9 +5,9 @@ r"""Merges of some of the laptop benchmark's experts: how methods do on 2 to 8 t
 
 The last arguments are methods as `robustmerge bench mini run --methods` takes them; @0.5 multiplies
 a merge, and @metric, like other names of its --scale, sizes it by a rule. Tasks are the first or
-last of the seen ones, in the order of the tables; of `all`, the unseen tasks are asked as well. Each
-merge is a line of JSON. One core takes about 5 s for eight experts with 150 items a task, next to
-the merge itself. Docs/ours.md names its calls.
+last of the seen ones, in the order of the tables; of `all`, the unseen tasks are asked as well.
+Each merge is a line of JSON. One core takes about 5 s for eight experts with 150 items a task, next
+to the merge itself. Docs/ours.md names its calls.
 """
 
 from __future__ import annotations
