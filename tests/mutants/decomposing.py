@@ -237,6 +237,13 @@ DECOMPOSING = (
         "tests/methods/test_drift.py",
     ),
     _plant(
+        "caution is taken once, whatever the ranks",
+        "methods/regression/drift.py::_size",
+        "1 + max(0.0, log2(share / _SHARE))",
+        "1",
+        "tests/methods/test_drift.py",
+    ),
+    _plant(
         "norms are made more unequal",
         "methods/regression/drift.py::pose_problem",
         "power * (mean - log(norms[t]))",
