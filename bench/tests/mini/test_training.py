@@ -18,6 +18,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from bench_factories.short_training import brief
 from robustmerge.errors import MergeError
+from robustmerge.files import write_json
 from robustmerge_bench.mini.tasks import SEEN
 from robustmerge_bench.mini.training import train as training
 from robustmerge_bench.mini.training.experts import ExpertSettings, seed_of_A, train_expert
@@ -169,6 +170,16 @@ def test_a_folder_with_another_training_is_refused(trained: Path) -> None:
         training.train(trained, size="mini")
     assert "nano" in str(caught.value)
     assert json.loads((trained / "training.json").read_text())["size"] == "nano"
+
+
+def test_a_setting_that_an_earlier_version_did_not_have_is_none(tmp_path: Path) -> None:
+    """`stop` is younger than the first folders of experts."""
+    settings = {"size": "nano", "sight": {"steps": 3, "stop": None}, "kept": None}
+    write_json(tmp_path / "training.json", {"about": "", "size": "nano", "sight": {"steps": 3}})
+    training.settle(tmp_path, settings)
+    for other in ({"sight": {"steps": 3, "stop": 2}}, {"kept": 1}, {"size": None}):
+        with pytest.raises(MergeError, match="another training"):
+            training.settle(tmp_path, settings | other)
 
 
 def test_an_adapter_that_was_half_saved_is_trained_again(trained: Path, tmp_path: Path) -> None:

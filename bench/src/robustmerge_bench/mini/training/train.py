@@ -98,21 +98,33 @@ def train(
 
 
 def settle(root: Path, settings: Mapping[str, Any]) -> None:
-    """Write training.json, or check that it describes the same training."""
-    new = json.loads(json.dumps(settings))
+    """Write training.json, or check that it describes the same training.
+
+    A setting that is None is one that an earlier version did not have.
+    """
+    new = _without_none(json.loads(json.dumps(settings)))
     new.pop("about", None)
     path = root / "training.json"
     if not path.exists():
         write_json(path, new)
         return
-    old = read_json(path)
-    for key in new:
-        if old.get(key) != new[key]:
+    old = _without_none(read_json(path))
+    for key in sorted({*new, *old} - {"about"}):
+        if old.get(key) != new.get(key):
             raise MergeError(
                 "the folder holds another training",
-                where=f"{path}  {key}: {old.get(key)}\nnow  {key}: {new[key]}",
+                where=f"{path}  {key}: {old.get(key)}\nnow  {key}: {new.get(key)}",
                 hint="train into another folder, or remove this one",
             )
+
+
+def _without_none(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the settings that are None, at all depths."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if value is not None
+    }
 
 
 def list_jobs(
