@@ -109,7 +109,8 @@ def settle(root: Path, settings: Mapping[str, Any]) -> None:
         write_json(path, new)
         return
     old = _without_none(read_json(path))
-    for key in sorted({*new, *old} - {"about"}):
+    old.pop("about", None)
+    for key in dict.fromkeys((*new, *old)):
         if old.get(key) != new.get(key):
             raise MergeError(
                 "the folder holds another training",
