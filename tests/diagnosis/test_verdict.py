@@ -83,7 +83,7 @@ def test_orthogonal_adapters_with_unrelated_A(tmp_path: Path) -> None:
     }
     assert [s.level for s in verdict] == ["good", "bad", "note", "note"]
     method, input_rank = (s for s in verdict if s.subject == "start")
-    assert "-m task-arithmetic --rank full --scale norm-matched" in method.text
+    assert "-m drift --rank full" in method.text
     assert method.evidence["rank for 99%"] == 10
     # two of ten directions, with 18 of 65
     assert input_rank.evidence["energy at input rank"] == pytest.approx(18 / 65)
@@ -96,10 +96,10 @@ def test_adapters_with_one_A_can_be_merged_factor_wise(tmp_path: Path) -> None:
     assert INITIALIZATIONS["shared"] in factors.text
     assert "3 times too large" in factors.text
     assert codes(verdict, "start") == ["suggested_method", "input_rank_suffices"]
-    assert "-m ocap --rank full" in next(s.text for s in verdict if s.subject == "start")
+    assert "-m drift --rank full" in next(s.text for s in verdict if s.subject == "start")
     near = [Factors(f.A + 0.3 * orthogonal(5 + t).A, f.B) for t, f in shared_start()]
     verdict = sentences(tmp_path / "near", near)
-    assert codes(verdict, "start") == ["suggested_method", "input_rank_costs_shared_start"]
+    assert codes(verdict, "start") == ["suggested_method", "input_rank_costs"]
 
 
 def shared_start() -> list[tuple[int, Factors]]:

@@ -23,7 +23,7 @@ FIGURES = {
     "mean": 1.25,
     "merges": "ties, sum",
     "most": 1.0,
-    "options": "-m ocap --rank full",
+    "options": "-m drift --rank full",
     "outside": 0.831,
     "rank": 24.0,
     "ratio": 2.5,
@@ -48,13 +48,12 @@ GOLDEN = {
     "A's share an initialization, and most of the result would be cross terms between adapters.",
     "uneven_norms": "ocr is 2.5 times as large as vqa and dominates the sum; --balance norms makes "
     "their sizes more equal.",
-    "suggested_method": "Start with -m ocap --rank full. Rank 24 is enough for 99% of a sum's "
+    "suggested_method": "Start with -m drift --rank full. Rank 24 is enough for 99% of a sum's "
     "energy.",
     "input_rank_suffices": "Input rank keeps 87% of a sum's energy, which is usually enough.",
-    "input_rank_costs_shared_start": "Input rank keeps only 87% of a sum's energy, which costs "
-    "accuracy. If you need input rank, use -m do-merging --scale norm-matched.",
     "input_rank_costs": "Input rank keeps only 87% of a sum's energy, which costs accuracy: use "
-    "the largest rank that you can serve. If you need input rank, use -m tsv-m.",
+    "the largest rank that you can serve. -m drift loses least there, since it fits the rank "
+    "instead of cutting to it.",
     "zero_merge": "The merged update is zero.",
     "too_small": "Probably too small: the mean coefficient of its adapters is 1.2. Try multiplying "
     "it by 0.35 to 1.",

@@ -57,8 +57,8 @@ the answer of the largest direction correlates with the average of the seen task
 0.84), mostly since both grow with rank: between merges of one rank it is not beyond chance
 (docs/analysis.md)."""
 
-_SHARED_START = "-m ocap --rank full"
-_OTHER_START = "-m task-arithmetic --rank full --scale norm-matched"  # exact, whatever the A's are
+_START = "-m drift --rank full"
+"""The best from files alone and untuned: over six sets, whatever the start of A (docs/ours.md)."""
 
 
 @dataclass(frozen=True)
@@ -205,26 +205,14 @@ def _judge_norms(diagnosis: Diagnosis) -> Iterator[Sentence]:
 
 
 def _suggest_start(diagnosis: Diagnosis) -> Iterator[Sentence]:
-    """Suggest method, rank and scale: the best without tuning on the laptop benchmark.
-
-    Over three seeds with a shared initialization of A, and over three without (docs/minibench.md).
-    """
-    (cross_terms,), (whole,) = diagnosis.pooled("apart"), diagnosis.pooled("total")
+    """Suggest method and rank, and say what input rank costs."""
+    (whole,) = diagnosis.pooled("total")
     if "at_input_rank" not in whole.figures:
         return
     kept, rank = whole["at_input_rank"].weighted, whole["rank_99"].high
     evidence = {"energy at input rank": kept, "rank for 99%": rank}
-    cosine = cross_terms["cosine"].weighted if "cosine" in cross_terms.figures else 0.0
-    shared = cosine >= FACTOR_WISE_WORKS
-    options = _SHARED_START if shared else _OTHER_START
-    yield _sentence("suggested_method", "start", evidence, options=options, rank=rank)
-    code = (
-        "input_rank_suffices"
-        if kept >= INPUT_RANK_ENERGY
-        else "input_rank_costs_shared_start"
-        if shared
-        else "input_rank_costs"
-    )
+    yield _sentence("suggested_method", "start", evidence, options=_START, rank=rank)
+    code = "input_rank_suffices" if kept >= INPUT_RANK_ENERGY else "input_rank_costs"
     yield _sentence(code, "start", evidence, kept=kept)
 
 

@@ -72,13 +72,10 @@ SENTENCES: Mapping[str, SentenceTemplate] = {
     "input_rank_suffices": SentenceTemplate(
         "note", "Input rank keeps {kept:.0%} of a sum's energy, which is usually enough."
     ),
-    "input_rank_costs_shared_start": SentenceTemplate(
-        "note", "Input rank keeps only {kept:.0%} of a sum's energy, which costs accuracy. If you "
-        "need input rank, use -m do-merging --scale norm-matched."
-    ),
     "input_rank_costs": SentenceTemplate(
         "note", "Input rank keeps only {kept:.0%} of a sum's energy, which costs accuracy: use the "
-        "largest rank that you can serve. If you need input rank, use -m tsv-m."
+        "largest rank that you can serve. -m drift loses least there, since it fits the rank "
+        "instead of cutting to it."
     ),
     # One merge.
     "zero_merge": SentenceTemplate("bad", "The merged update is zero."),

@@ -62,7 +62,7 @@ def test_markdown(tmp_path: Path) -> None:
     )
     assert text.startswith(start)
     assert "## Verdict\n\n- **bad, compatibility:** v\\|a and cap oppose" in text
-    assert "\n- **note, suggested start:** Start with -m task-arithmetic" in text
+    assert "\n- **note, suggested start:** Start with -m drift" in text
     assert "is enough for 99% of a sum's energy. (energy at input rank 0.6, rank for 99% 8)" in text
     before, after = text.split("\n## After merging\n\n")
     for table, part in zip(make_tables(diagnosis), (before, after), strict=True):
