@@ -72,7 +72,8 @@ def measured(
         for name, settings in METHODS:
             seconds = timed(arguments.device, partial(merge, stacks, name, settings))
             yield {"merge": name, **settings, "model": model.base, "layer": seconds}
-    base = random_llama(folder / "base", arguments.layers, tiny=arguments.tiny)
+    shape = (64, 96, 4) if arguments.tiny else (4096, 11008, 32)
+    base = random_llama(folder / "base", arguments.layers, shape)
     yield relay(base, folder, arguments.device)
     yield answers(base, arguments.device, tiny=arguments.tiny)
 
@@ -108,9 +109,15 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def random_llama(folder: Path, layers: int, *, tiny: bool) -> Path:
-    """Save a Llama of random weights with a tokenizer of words w3, w4, and so on."""
-    width, inner, heads = (64, 96, 4) if tiny else (4096, 11008, 32)
+def random_llama(folder: Path, layers: int, shape: tuple[int, int, int]) -> Path:
+    """Save a Llama of random weights with a tokenizer of words w3, w4, and so on.
+
+    Args:
+        folder: Where.
+        layers: Its blocks.
+        shape: Width, width of the MLP, heads; from 4,096 on in bfloat16, with a 7B's vocabulary.
+    """
+    (width, inner, heads), tiny = shape, shape[0] < 4096
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=width,
