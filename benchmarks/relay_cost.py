@@ -77,12 +77,12 @@ def measure(width: int, folder: Path) -> dict[str, Any]:
     seconds = process_time() - start
     weights = LAYERS * sum(rows * columns for rows, columns in shapes.values())
     tokens = len(adapters) * PROMPTS * (LENGTH + ANSWER - 1)
-    one = 2 * tokens * weights
+    operations = 2 * tokens * weights
     return {
         "width": width,
         "tokens": tokens,
         "weights": weights,
-        "passes": round(counted.total / one, 2),
+        "passes": round(counted.total / operations, 2),
         "cpu_seconds": round(seconds, 1),
     }
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from factories.bases import adapt, lines, llama, text_only
+from robustmerge import relay
 from robustmerge.prompted.guards import strays
 
 
@@ -56,3 +61,20 @@ def test_a_prompt_is_compared_with_the_others_of_its_task() -> None:
     """0.6 is nearer to 1 than to 0; with itself in the mean of its task it would not be."""
     sets = [torch.tensor([[0.0], [0.6]]), torch.tensor([[1.0], [1.0]])]
     assert list(strays(sets)) == [(0, 1, 1)]
+
+
+def test_of_an_adapter_that_does_what_the_base_does_nothing_can_be_left(tmp_path: Path) -> None:
+    llama(tmp_path / "base")
+    adapt(text_only(), {"one": {"r": 2}, "zero": {"r": 2}}, tmp_path)
+    weights = tmp_path / "zero/adapter_model.safetensors"
+    zeros = {n: t * 0 if "lora_B" in n else t for n, t in load_file(weights).items()}
+    save_file(zeros, weights)
+    for first, name in ((5, "one"), (20, "zero")):
+        rows = [{"text": f"w{first + k} w{first + 9 + k}"} for k in range(10)]
+        lines(tmp_path / f"{name}.jsonl", rows)
+    adapters = [tmp_path / name for name in ("one", "zero")]
+    samples = [tmp_path / f"{name}.jsonl" for name in ("one", "zero")]
+    report = relay(adapters, tmp_path / "out", tmp_path / "base", samples, longest=3)
+    one, zero = report.facts.record["tasks"]
+    assert one["left"] is not None
+    assert zero["left"] is None

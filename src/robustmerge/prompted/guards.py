@@ -30,6 +30,8 @@ from .switch import SwitchedModel
 
 SLIGHT = 1.0
 """Divergence below which an adapter's samples are probably not its own, in nats."""
+_NONE = 1e-5
+"""Divergence in nats that is rounding."""
 _APART = 0.75
 """Share of prompts below which two tasks cannot be told apart; 0.5 is chance."""
 _SHRUNK = 0.5
@@ -45,7 +47,8 @@ class TaskQuality:
 
     Attributes:
         divergence: Of the adapter from the base on them, in nats for each answer position.
-        left: Share of it that is left in the merged model, on held-out prompts; None without any.
+        left: Share of it that is left in the merged model, on held-out prompts; None without any,
+            and where the adapter does there what the base does.
     """
 
     divergence: float
@@ -118,7 +121,8 @@ class Guard:
             if held:
                 merged = self._log_probabilities(held, self._states(held))
                 after = [divergence(p, q) for p, q in zip(own, merged, strict=True)]
-                left = _mean(after) / max(_mean(before[: len(held)]), 1e-9)
+                held_before = _mean(before[: len(held)])
+                left = _mean(after) / held_before if held_before > _NONE else None
             results.append(TaskQuality(whole, left))
         return tuple(results)
 
