@@ -134,13 +134,12 @@ HEAD = """\
 Written by `make bench-methods`: 8 adapters of rank 16 with the shapes of LLaVA-7B (224 modules, 640
 MB), merged to rank 16 on {cores} cores; reading, writing and hashing included. ~ is one layer of
 32, times 32. Memory is beyond what the imports take. Times change with the machine and what else
-it does, which is why the unit and the CPU time are next to them; methods measured later, such as
-drift on a busy machine, are in units of their own run.
+it does, which is why the unit and the CPU time are next to them.
 
 Memory does not grow with the model. In space delta a worker holds the merged delta of its module
 (180 MB for 4096 x 11008) and bands of 8 MB per adapter; in knots it holds T R d_in numbers (45 MB
 there); in the others, the factors and what is as small.
-But drift keeps 2 MB a layer of its first pass.
+But drift keeps 1 MB a layer of its first pass.
 
 | method | space | seconds | x task-arithmetic | CPU, s | memory, MB |
 | --- | --- | ---: | ---: | ---: | ---: |
