@@ -26,13 +26,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load, save_file
 
 import robustmerge
 from coefficients_parts.learning import LearningSet
 from coefficients_parts.rivals import RIVALS, START
+from relay_studies import summary
 from robustmerge.factors import Factors
 from robustmerge.linalg import fit
 from robustmerge.threads import limit_threads
@@ -164,7 +164,7 @@ class CoefficientStudy:
         with self._judge.using(adapter, scale):
             for name, items in self._items.items():
                 scores[name] = TASKS[name].score(self._judge.answer(items), items)
-        return summary(scores)
+        return summary(scores, SEEN)
 
 
 def put(updates: Mapping[str, Factors], adapter: Path) -> Path:
@@ -180,24 +180,6 @@ def put(updates: Mapping[str, Factors], adapter: Path) -> Path:
     (new / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
     save_file(tensors, new / "adapter_model.safetensors", metadata={"format": "pt"})
     return new
-
-
-def summary(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return averages with their standard errors over items, and each task's."""
-    seen = [of for task, of in scores.items() if task in SEEN]
-    unseen = [of for task, of in scores.items() if task not in SEEN]
-    return {
-        "seen": _average(seen),
-        "unseen": _average(unseen) if unseen else None,
-        "scores": {task: round(float(of.mean()), 1) for task, of in scores.items()},
-    }
-
-
-def _average(scores: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the mean over tasks and its standard error over items."""
-    mean = np.mean([of.mean() for of in scores])
-    error = np.sqrt(sum(of.var(ddof=1) / len(of) for of in scores)) / len(scores)
-    return round(float(mean), 1), round(float(error), 1)
 
 
 if __name__ == "__main__":
