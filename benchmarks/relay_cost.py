@@ -25,7 +25,9 @@ import llava7b
 import robustmerge
 from gpu import random_llama
 
-LAYERS, HEADS, ANSWER, PROMPTS = 4, 4, 8, 12
+LAYERS, HEADS, PROMPTS = 4, 4, 12
+LENGTH, ANSWER = 130, 8
+"""Tokens of a prompt and of its answer."""
 
 
 class OperationCounter(TorchDispatchMode):
@@ -85,9 +87,6 @@ def measure(width: int, folder: Path) -> dict[str, Any]:
         "passes": round(counted.total / operations, 2),
         "cpu_seconds": round(seconds, 1),
     }
-
-
-LENGTH = 130
 
 
 def write_samples(folder: Path, tasks: int) -> Iterator[Path]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustmerge.factors import Factors
+from robustmerge.prompted.taps import AfterForward
 from robustmerge_bench.mini.student import MiniModel
 
 from .prompts import PromptRows
@@ -42,12 +42,16 @@ class CoefficientModel:
 
     def run(self, prompts: PromptRows) -> Tensor:
         """Return the language model's last states [row, token, width]."""
-        with self._merged():
+        with _Merged(self, self._updates):
             inner = self._model.model.model.language_model
             hidden: Tensor = inner(
                 inputs_embeds=prompts.embedded, use_cache=False
             ).last_hidden_state
         return hidden
+
+    def module(self, name: str) -> nn.Module:
+        """Return the base's module of a canonical name."""
+        return self._model.model.get_submodule(name)
 
     def logits(self, prompts: PromptRows, hidden: Tensor) -> Tensor:
         """Return the logits [row, vocabulary] of the first token of an answer."""
@@ -62,24 +66,19 @@ class CoefficientModel:
             for name, update in self._updates.items()
         }
 
-    @contextmanager
-    def _merged(self) -> Iterator[None]:
-        modules = dict(self._model.model.named_modules())
-        handles = [
-            modules[name].register_forward_hook(self._adding(name, update))
-            for name, update in self._updates.items()
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
-    def _adding(self, name: str, update: WeightedUpdate) -> Any:
-        factors = update.factors(self.coefficients[name])
+class _Merged(AfterForward):
+    """Adds the weighted updates to the outputs of modules, and keeps their inputs."""
+
+    def __init__(self, model: CoefficientModel, updates: Mapping[str, WeightedUpdate]) -> None:
+        super().__init__({name: model.module(name) for name in updates})
+        self._model, self._updates = model, updates
+
+    def _hook(self, name: str) -> Any:
+        factors = self._updates[name].factors(self._model.coefficients[name])
 
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            x = self.inputs[name] = inputs[0]
+            x = self._model.inputs[name] = inputs[0]
             return output + x @ factors.A.T.to(x.dtype) @ factors.B.T.to(x.dtype)
 
         return add
