@@ -259,7 +259,9 @@ def test_an_unknown_initialization(tmp_path: Path, start: object) -> None:
 
 @pytest.mark.parametrize("start", [True, False, None, "gaussian", "orthogonal", "eva"])
 def test_known_initializations(tmp_path: Path, start: object) -> None:
-    merge([adapter(tmp_path / "a", init_lora_weights=start)], tmp_path / "out")
+    report = merge([adapter(tmp_path / "a", init_lora_weights=start)], tmp_path / "out")
+    assert report.modules
+    assert not any("initialization" in warning for warning in report.warnings)
 
 
 def test_a_later_override_without_a_scale_keeps_the_earlier_one(tmp_path: Path) -> None:
