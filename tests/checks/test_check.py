@@ -1,4 +1,4 @@
-"""Adapters against their base on disk, their settings and the record of their merge."""
+"""Adapters against their base on disk, and their settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from factories.adapters import adapter, trio
+from factories.adapters import adapter
 from factories.families import FAMILIES, build, save_adapter
 from robustmerge.adapter.tensor_files import BESIDE
 from robustmerge.checks.check import CheckReport, check
@@ -24,7 +24,6 @@ from robustmerge.checks.findings import CheckStatus, Finding
 from robustmerge.errors import MergeError
 
 OK, NOTE, FAILS = CheckStatus.OK, CheckStatus.NOTE, CheckStatus.FAILS
-QUIET = pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,7 @@ def test_adapters_of_all_families_fit_their_base(
     ],
     ids=str,
 )
-@QUIET
+@pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.")
 def test_what_is_no_factor_has_its_place_too(
     options: dict[str, Any], count: int, bases: Bases, tmp_path: Path
 ) -> None:
@@ -372,51 +371,6 @@ def test_parameters_beside_the_adapter_are_checked_too(bases: Bases, tmp_path: P
     assert "1 of 29" in finding(check(folder, bases("llava")), "base", "tensors").text
 
 
-def merged(root: Path) -> Path:
-    from robustmerge import merge
-
-    merge(trio(root), root / "out")
-    return root / "out"
-
-
-def test_a_merge_is_what_its_record_says(tmp_path: Path) -> None:
-    folder = merged(tmp_path)
-    result = finding(check(folder), "files", "hashes")
-    assert result == Finding(OK, "the 3 files are what the merge wrote")
-    assert check(folder).holds
-    assert not any(x.subject == "files" for x in check(tmp_path / "a").lines)
-
-
-def test_a_damaged_copy_is_noticed(tmp_path: Path) -> None:
-    folder = merged(tmp_path)
-    path = folder / "adapter_model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    checked = check(folder)
-    result = finding(checked, "files", "hashes")
-    assert result.text == "not what the merge wrote: adapter_model.safetensors"
-    assert not checked.holds
-
-
-@pytest.mark.parametrize(
-    ("record", "words"),
-    [
-        ("{", "not valid JSON"),
-        ("{}", "records no hashes"),
-        ('{"output": {"sha256": 3}}', "records no hashes"),
-        ('{"output": {"sha256": {"gone.bin": "0"}}}', "records it: gone.bin"),
-        ('{"output": {"sha256": {"../a/adapter_config.json": "0"}}}', "names files elsewhere"),
-    ],
-)
-def test_a_record_that_is_of_no_use(record: str, words: str, tmp_path: Path) -> None:
-    folder = adapter(tmp_path)
-    (folder / "merge.json").write_text(record)
-    result = finding(check(folder), "files", "hashes")
-    assert result.verdict is FAILS
-    assert words in result.text
-
-
 def test_only_what_is_asked_for_counts(tmp_path: Path) -> None:
     folder = adapter(tmp_path, rank=600)
     everything = check(folder)
@@ -437,10 +391,10 @@ def test_a_refused_adapter_fails_and_is_checked_on(tmp_path: Path) -> None:
     assert (checked.modules, checked.ranks) == (14, (4,))
 
 
-def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_what_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="no such folder"):
         check(tmp_path / "nowhere")
     with pytest.raises(MergeError, match="unknown runtime 'vlm'"):
-        check(adapter(tmp_path / "a"), runtimes=["vlm"])
+        check(folder := adapter(tmp_path / "a"), runtimes=["vlm"])
     with pytest.raises(MergeError, match=r"neither model\.safetensors"):
-        check(adapter(tmp_path / "a"), str(tmp_path))
+        check(folder, str(tmp_path))

@@ -20,21 +20,36 @@ from robustmerge.methods.entrywise._entries import Space, merge_entries, view_of
 from robustmerge.testing import MethodCase, check_method, random_stack
 
 
-def test_deltas_come_in_bands_that_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_entries, "_BAND", 35)  # 3 rows of 10
+@pytest.mark.parametrize(
+    ("whole_rows", "sizes"),
+    [
+        (False, {(0, 0): (6, 5), (6, 0): (2, 5), (0, 5): (6, 5), (6, 5): (2, 5)}),
+        (True, {(0, 0): (3, 10), (3, 0): (3, 10), (6, 0): (2, 10)}),
+    ],
+    ids=["tiles", "bands"],
+)
+def test_deltas_come_in_blocks_that_make_up_the_whole(
+    whole_rows: bool, sizes: dict[tuple[int, int], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_entries, "_BAND", 34)
+    monkeypatch.setattr(_entries, "_HEIGHT", 6)
     inputs = stack(d_out=8, ranks=(2, 0, 3), dtype=torch.float64)
-    (vector,) = view_of(inputs, "delta").entries
-    bands = [replace(band, x=band.x.clone()) for band in vector.blocks()]
-    assert [b.x.shape[1] for b in bands] == [3, 3, 2]
-    assert len({b.name for b in bands}) == 3
-    whole = torch.cat([b.x for b in bands], dim=1)
-    torch.testing.assert_close(whole, torch.stack([f.dense() for f in inputs.factors]))
+    (vector,) = view_of(inputs, "delta", whole_rows=whole_rows).entries
+    blocks = [replace(block, x=block.x.clone()) for block in vector.blocks()]
+    assert {(b.top, b.left): tuple(b.x.shape[1:]) for b in blocks} == sizes
+    assert len({b.name for b in blocks}) == len(sizes)
+    whole = torch.stack([f.dense() for f in inputs.factors])
+    for b in blocks:
+        _, rows, cols = b.x.shape
+        own = whole[:, b.top : b.top + rows, b.left : b.left + cols]
+        torch.testing.assert_close(b.x, own)
     torch.testing.assert_close(vector.merged(lambda block: block.x[2]), inputs.factors[2].dense())
 
 
 def test_a_row_longer_than_a_band_is_a_band(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_entries, "_BAND", 4)
-    assert len(list(view_of(stack(d_out=3), "delta").entries[0].blocks())) == 3
+    (vector,) = view_of(stack(d_out=3), "delta", whole_rows=True).entries
+    assert len(list(vector.blocks())) == 3
 
 
 @pytest.mark.parametrize("folded", [False, True])

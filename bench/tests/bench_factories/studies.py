@@ -16,13 +16,18 @@ from factories import adapters as make
 from robustmerge.engine.merge import merge_recipe
 from robustmerge.engine.recipe import Recipe
 from robustmerge.errors import MergeError
+from robustmerge_bench.jobs.run import Outcome
 from robustmerge_bench.paper.answering.options import AnsweringOptions
 from robustmerge_bench.paper.answering.run import Progress, silent
 from robustmerge_bench.paper.score import Protocol, Score
 from robustmerge_bench.paper.study.contenders import Kind
+from robustmerge_bench.paper.study.file import Study
 from robustmerge_bench.paper.study.limited import QuestionFiles
+from robustmerge_bench.paper.study.models import StudyModel
+from robustmerge_bench.paper.study.plan import StudyPlan, make_plan
 from robustmerge_bench.paper.study.published import PublishedRow
 from robustmerge_bench.paper.study.record import ListedContender, StudyRecord
+from robustmerge_bench.paper.study.run import run
 from robustmerge_bench.paper.study.tools import StudyTools
 from robustmerge_bench.paper.tasks import TASKS, PaperTask
 
@@ -194,3 +199,25 @@ def record(
         failures or {},
     ).write(out)
     return out
+
+
+def run_study(file: Path, tools: ScriptedTools, **options: Any) -> Outcome[StudyModel]:
+    """Run a study into the folder next to it."""
+    return run(plan(file, tools, **options))
+
+
+def plan(file: Path, tools: ScriptedTools, only: tuple[str, ...] = ()) -> StudyPlan:
+    return make_plan(Study.load(file), file.parent / "out", tools, only)
+
+
+def run_again(file: Path, **options: Any) -> list[str]:
+    """Run the study again; return what it does."""
+    tools = ScriptedTools(**options)
+    run_study(file, tools)
+    return tools.calls
+
+
+def contents(out: Path) -> dict[str, str]:
+    """Return all answers and scores, by name."""
+    files = [*out.glob("answers/*/*.jsonl"), *out.glob("scores/*/*.json")]
+    return {str(path.relative_to(out)): path.read_text() for path in files}

@@ -19,10 +19,10 @@ ways to make them of low-rank updates:
 Core spaces are small and another method than the same one on deltas. Where singular values are
 equal, which does not happen to trained adapters, their bases are arbitrary.
 
-Deltas are computed by bands of rows in every pass, and are never held: merging a module costs
-the memory of its merged delta, and per adapter a band of 2^17 entries (one row, where rows are
-longer) with what is derived from it, 8 MB in float32. The vectors of knots, T R d_in entries, are
-held; those of the other spaces are small.
+Deltas are computed tile by tile in every pass, and are never held: merging a module costs the
+memory of its merged delta, and per adapter a tile of 2^17 entries (for methods that look at whole
+rows, one row where rows are longer) with what is derived from it, 8 MB in float32. The vectors of
+knots, T R d_in entries, are held; those of the other spaces are small.
 
 Source of core: Panariello et al., Core Space, NeurIPS 2025, arXiv:2509.17786.
 """
@@ -33,6 +33,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, reduce
+from itertools import product
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -55,6 +56,8 @@ R = TypeVar("R")
 
 _BAND = 1 << 17
 """Entries of one adapter in a block: 512 KB in float32, which fits a processor's cache."""
+_HEIGHT = 1 << 7
+"""Rows of a tile: its columns of every A stay in cache for all tiles above and below."""
 _SAMPLE = 1 << 15
 """Entries of one adapter in a sample: between twice four standard errors of a quantile, at most
 0.5 / 2^7.5, are 2 percent of the entries."""
@@ -70,12 +73,16 @@ class EntryBlock:
         own: How many rows each adapter has; rows after those pad it to the largest rank.
         rooms: Memories of the entries' shape that the blocks of a pass share; none where there are
             few blocks.
+        top: Its first row in the vector as a matrix.
+        left: Its first column.
     """
 
     name: str
     x: Float[Tensor, "task rows cols"]
     own: tuple[int, ...]
     rooms: tuple[Float[Tensor, "task rows cols"], ...] = ()
+    top: int = 0
+    left: int = 0
 
     def scratch(self, number: int = 0) -> Float[Tensor, "task rows cols"]:
         """Return memory for what a method makes of the entries, which lasts until the next block.
@@ -153,11 +160,9 @@ class Entries:
     def merged(self, rule: Rule) -> Float[Tensor, "rows cols"]:
         """Return the merged vector."""
         merged = empty(self.shape, self.weights)
-        row = 0
         for block in self.blocks():
-            rows = block.x.shape[1]
-            merged[row : row + rows] = rule(block)
-            row += rows
+            _, rows, cols = block.x.shape
+            merged[block.top : block.top + rows, block.left : block.left + cols] = rule(block)
         return merged
 
 
@@ -175,14 +180,21 @@ class EntrySpace:
 
 
 def merge_entries(
-    stack: Stack, space: Space, rule: Callable[[Entries], Rule], *, folded: bool = False
+    stack: Stack,
+    space: Space,
+    rule: Callable[[Entries], Rule],
+    *,
+    folded: bool = False,
+    whole_rows: bool = False,
 ) -> Update:
-    """Merge each vector by the rule that the method makes for it."""
-    view = view_of(stack, space, folded=folded)
+    """Merge each vector by the rule that the method makes for it; `view_of` has the settings."""
+    view = view_of(stack, space, folded=folded, whole_rows=whole_rows)
     return view.update([e.merged(rule(e)) for e in view.entries])
 
 
-def view_of(stack: Stack, space: Space, *, folded: bool = False) -> EntrySpace:
+def view_of(
+    stack: Stack, space: Space, *, folded: bool = False, whole_rows: bool = False
+) -> EntrySpace:
     """Return a module as vectors of entries.
 
     In factor space weight and scaling are shared out evenly, their roots going to either factor and
@@ -194,11 +206,13 @@ def view_of(stack: Stack, space: Space, *, folded: bool = False) -> EntrySpace:
         folded: In factor space, the roots of the scalings are part of the entries, so that B A is
             the update itself; otherwise, as in PEFT, entries are those of the adapter files and
             scalings part of the weights. In the other spaces updates are always complete.
+        whole_rows: The blocks of a delta have whole rows, for methods that look at a row or draw
+            random numbers in a row's order.
     """
     if space == "factor":
         return _factors(stack, folded)
     if space == "delta":
-        return _deltas(stack)
+        return _deltas(stack, whole_rows)
     return _knots(stack) if space == "knots" else _core(stack, space)
 
 
@@ -256,20 +270,21 @@ def _one_block(make: Callable[[], EntryBlock]) -> Blocks:
     return Blocks(lambda: iter((made(),)))
 
 
-def _deltas(stack: Stack) -> EntrySpace:
+def _deltas(stack: Stack, whole_rows: bool) -> EntrySpace:
     d_out, d_in = stack.shape
-    height = max(1, _BAND // d_in)
+    height, width = _tile(d_out, d_in, whole_rows)
     T, dtype, device = len(stack), _dtype(stack), stack.factors[0].A.device
     factors = [Factors(f.A.to(dtype), f.B.to(dtype)) for f in stack.factors]
 
-    def bands() -> Iterator[EntryBlock]:
-        memory = empty((3, T * min(height, d_out) * d_in), factors[0].A)
-        for top in range(0, d_out, height):
-            rows = min(height, d_out - top)
-            x, *rooms = memory[:, : T * rows * d_in].view(3, T, rows, d_in)
-            for f, product in zip(factors, x, strict=True):
-                torch.mm(f.B[top : top + rows], f.A, out=product)
-            yield EntryBlock(f"delta/{top}", x, (rows,) * T, tuple(rooms))
+    def tiles() -> Iterator[EntryBlock]:
+        memory = empty((3, T * height * width), factors[0].A)
+        for left, top in product(range(0, d_in, width), range(0, d_out, height)):
+            rows, cols = min(height, d_out - top), min(width, d_in - left)
+            x, *rooms = memory[:, : T * rows * cols].view(3, T, rows, cols)
+            for f, out in zip(factors, x, strict=True):
+                torch.mm(f.B[top : top + rows], f.A[:, left : left + cols], out=out)
+            name = f"delta/{top}/{left}" if left else f"delta/{top}"
+            yield EntryBlock(name, x, (rows,) * T, tuple(rooms), top, left)
 
     def sample() -> EntryBlock:
         draw = torch.Generator().manual_seed(0)
@@ -277,7 +292,7 @@ def _deltas(stack: Stack) -> EntrySpace:
         x = torch.stack([(f.B[i] * f.A.T[j]).sum(1) for f in factors])
         return EntryBlock("sample", x[:, None], (1,) * T)  # [task, 1, entry]
 
-    blocks = Blocks(bands, sample if d_out * d_in > 4 * _SAMPLE else None, d_out * d_in)
+    blocks = Blocks(tiles, sample if d_out * d_in > 4 * _SAMPLE else None, d_out * d_in)
 
     def norms() -> Float[Tensor, " task"]:
         lengths = [norm(f) for f in factors]
@@ -285,6 +300,12 @@ def _deltas(stack: Stack) -> EntrySpace:
 
     whole = Entries("delta", stack.shape, _vector(stack, stack.weights), blocks, norms)
     return EntrySpace((whole,), lambda merged: Dense(merged[0]))
+
+
+def _tile(d_out: int, d_in: int, whole_rows: bool) -> tuple[int, int]:
+    """Return the rows and columns of a block of a delta."""
+    width = d_in if whole_rows else min(d_in, max(1, _BAND // min(d_out, _HEIGHT)))
+    return min(d_out, max(1, _BAND // width)), width
 
 
 def _core(stack: Stack, name: Space) -> EntrySpace:
@@ -320,7 +341,7 @@ def _knots(stack: Stack) -> EntrySpace:
     def bands() -> Iterator[EntryBlock]:
         for top in range(0, k, height):
             band = x[:, top : top + height]
-            yield EntryBlock(f"knots/{top}", band, (band.shape[1],) * T)
+            yield EntryBlock(f"knots/{top}", band, (band.shape[1],) * T, top=top)
 
     only = Entries("knots", (k, stack.shape[1]), _vector(stack, stack.weights), Blocks(bands))
     B = space.B.lift(U[:, :k] * signs).to(dtype)

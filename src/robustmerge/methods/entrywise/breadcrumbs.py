@@ -89,7 +89,7 @@ def breadcrumbs(
             return lambda block: entries.total(between(block))
         return lambda block: merge_agreeing(entries, between(block), "nothing")
 
-    return merge_entries(stack, space, rule)
+    return merge_entries(stack, space, rule, whole_rows=flavor == "paper")
 
 
 def _within_rows(density: float, gamma: float) -> Between:

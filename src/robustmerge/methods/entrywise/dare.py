@@ -65,7 +65,7 @@ def dare(
         drop = make_drop(stack, entries, density, flavor, seed)
         return lambda block: entries.total(drop(block))
 
-    return merge_entries(stack, space, rule)
+    return merge_entries(stack, space, rule, whole_rows=True)
 
 
 def make_drop(stack: Stack, entries: Entries, density: float, flavor: Flavor, seed: int) -> Kept:

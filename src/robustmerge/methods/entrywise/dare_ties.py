@@ -65,4 +65,4 @@ def dare_ties(
         drop = make_drop(stack, entries, density, flavor, seed)
         return lambda block: merge_agreeing(entries, drop(block), divisor, elect=elect)
 
-    return merge_entries(stack, space, rule)
+    return merge_entries(stack, space, rule, whole_rows=True)

@@ -85,7 +85,7 @@ def della(
             return lambda block: entries.total(drop(block))
         return lambda block: merge_agreeing(entries, drop(block), divisor)
 
-    return merge_entries(stack, space, rule, folded=True)
+    return merge_entries(stack, space, rule, folded=True, whole_rows=True)
 
 
 def _make_drop(
