@@ -89,14 +89,14 @@ def ram(
 
 def _size(entries: Entries) -> float:
     """Return the root mean square of the adapter where it is largest."""
-    T, (_, cols) = len(entries.weights), entries.shape
-    squares, rows = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
+    squares = torch.zeros(len(entries.weights), dtype=torch.float64)
+    count = squares.clone()
     for block in entries.blocks():
         # Of a row in its own type, of the rows in float64.
         lengths = torch.linalg.vector_norm(entries.weighted(block.x), dim=2)
         squares += lengths.double().square().sum(1).cpu()
-        rows += torch.tensor(block.own)
-    return float((squares / (rows * cols).clamp_min(1)).max().sqrt())
+        count += torch.tensor(block.own) * block.x.shape[2]
+    return float((squares / count.clamp_min(1)).max().sqrt())
 
 
 def _count(x: Float[Tensor, "task rows cols"]) -> Float[Tensor, "rows cols"]:
