@@ -7,7 +7,7 @@ One module of either kind of LLaVA-7B, 8 adapters of rank 16: the seconds a proc
 merge and on the cut to rank 16. Processor time counts, and not the clock, so that what else runs
 matters little; before, on 4096 x 4096 alone, and after run at the same time. A model is 128 modules
 of 4096 x 4096 and 96 of 4096 x 11008, on two cores; reading, writing and hashing come on top, 2
-seconds. The floor is one product B A of every adapter in the same bands, and nothing else. Writes
+seconds. The floor is one product B A of every adapter in bands of rows, and nothing else. Writes
 results/delta.json, from which `benchmarks/methods.py --write` makes docs/costs.md.
 """
 

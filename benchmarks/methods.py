@@ -137,7 +137,7 @@ MB), merged to rank 16 on {cores} cores; reading, writing and hashing included. 
 it does, which is why the unit and the CPU time are next to them.
 
 Memory does not grow with the model. In space delta a worker holds the merged delta of its module
-(180 MB for 4096 x 11008) and bands of 8 MB per adapter; in knots it holds T R d_in numbers (45 MB
+(180 MB for 4096 x 11008) and blocks of 8 MB per adapter; in knots it holds T R d_in numbers (45 MB
 there); in the others, the factors and what is as small.
 But drift keeps 1 MB a layer of its first pass.
 

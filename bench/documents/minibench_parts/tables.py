@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -183,8 +183,17 @@ def factor(row: Data) -> str:
     return text + "*" * row["at_limit"]
 
 
-def per_task(view: Data, scale: str, rank: str = "input") -> Table:
-    """Write scores of every task, for models without a merge, notable merges and the best one."""
+def per_task(
+    view: Data, scale: str, rank: str = "input", only: Collection[str] | None = NOTABLE
+) -> Table:
+    """Write scores of every task, for models without a merge, these merges and the best one.
+
+    Args:
+        view: The view.
+        scale: The scale of the merges.
+        rank: Their rank.
+        only: Merges; all with None.
+    """
     data = section(view, scale, rank)
     if not data:
         return []
@@ -195,7 +204,7 @@ def per_task(view: Data, scale: str, rank: str = "input") -> Table:
     ]
     best = data["order"][0]
     for row in data["rows"]:
-        if row["merge"] in (best, *NOTABLE):
+        if only is None or row["merge"] in (best, *only):
             rows.append([row["merge"], *(number(row["tasks"][task]) for task in names)])
     return table(("", *names), rows)
 
@@ -206,13 +215,15 @@ def level_with_best(data: Data) -> list[str]:
     return [m for m, sign in zip(data["order"], signs, strict=True) if sign == "."][1:]
 
 
-def pairwise(view: Data, scale: str, rank: str = "input") -> Table:
-    """Compare the notable merges and the best one."""
+def pairwise(
+    view: Data, scale: str, rank: str = "input", only: Collection[str] | None = NOTABLE
+) -> Table:
+    """Compare these merges, or all with None, and the best one."""
     data = section(view, scale, rank)
     if not data:
         return []
     order: list[str] = data["order"]
-    shown = [m for m in order if m in (order[0], *NOTABLE)]
+    shown = [m for m in order if only is None or m in (order[0], *only)]
     words = {"+": "beats", "-": "loses", ".": "level"}
     signs = {m: dict(zip(order, data["beats"][m], strict=True)) for m in shown}
     rows = ([a, *("" if a == b else words[signs[a][b]] for b in shown)] for a in shown)

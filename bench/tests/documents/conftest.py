@@ -7,13 +7,5 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "documents"
 sys.path.append(str(FOLDER))
-SCRIPTS = [
-    "test_findings.py",
-    "test_minibench.py",
-    "test_analysis.py",
-    "test_analysis_figures.py",
-    "test_scripts.py",
-    "test_relay_studies.py",
-    "test_coefficients.py",
-]
+SCRIPTS = [path.name for path in Path(__file__).parent.glob("test_*.py")]
 collect_ignore = [] if FOLDER.is_dir() else SCRIPTS  # a source package has none
