@@ -18,7 +18,7 @@ from ..engine.plan import MergePlan, make_plan
 from ..engine.recipe import Recipe
 from ..engine.report import MergeReport
 
-_WHY_DEFAULT = "the default: best from files alone, nothing to tune (docs/ours.md)"
+_WHY_DEFAULT = "the default: from files alone, nothing to tune (docs/ours.md)"
 
 
 def run(

@@ -38,7 +38,8 @@ ExtrasIn = Literal["adapter", "beside"]
 Dora = Literal["refuse", "mean"]
 
 DEFAULT_METHOD = "drift"
-"""The best from files alone on the benchmark, with nothing to tune: docs/ours.md."""
+"""From files alone, with nothing to tune: first on the laptop benchmark (docs/ours.md); on the
+second world first on unseen tasks, and behind ACE on seen ones (docs/midibench.md)."""
 
 Reader = Callable[[str, object], object]
 """Takes a field's name and a value; returns the value in the field's type or raises MergeError."""
