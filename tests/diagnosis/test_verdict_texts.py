@@ -39,9 +39,9 @@ GOLDEN = {
     "it twice. Halve their weights.",
     "compatible_updates": "These adapters can be merged: no two updates oppose each other, so a "
     "sum contains all of them.",
-    "factor_wise_works": "Factor-wise methods (robustmerge, average, ties on factors) work here: "
-    "the A's share an initialization, and the product of summed factors is close to the sum of "
-    "updates, only 3 times too large.",
+    "factor_wise_works": "Factor-wise methods (robustmerge, average, ties on factors) are possible "
+    "here: the A's share an initialization, and the product of summed factors is close to the sum "
+    "of updates, only 3 times too large.",
     "factor_wise_risky": "Prefer methods that merge updates over factor-wise ones: the A's share "
     "an initialization, and cross terms would be a large part of the result.",
     "factor_wise_fails": "Do not merge A and B separately (robustmerge, average, peft-linear): the "
@@ -51,8 +51,8 @@ GOLDEN = {
     "suggested_method": "Start with -m drift --rank full. Rank 24 is enough for 99% of a sum's "
     "energy.",
     "input_rank_suffices": "Input rank keeps 87% of a sum's energy, which is usually enough.",
-    "input_rank_costs": "Input rank keeps only 87% of a sum's energy, which costs accuracy: use "
-    "the largest rank that you can serve. -m drift loses least there, since it fits the rank "
+    "input_rank_costs": "Input rank keeps only 87% of a sum's energy, which can cost accuracy: "
+    "try the largest rank that you can serve. -m drift loses least there, since it fits the rank "
     "instead of cutting to it.",
     "zero_merge": "The merged update is zero.",
     "too_small": "Probably too small: the mean coefficient of its adapters is 1.2. Try multiplying "

@@ -48,9 +48,9 @@ SENTENCES: Mapping[str, SentenceTemplate] = {
     ),
     # A and B merged separately.
     "factor_wise_works": SentenceTemplate(
-        "good", "Factor-wise methods (robustmerge, average, ties on factors) work here: the A's "
-        "{initialization}, and the product of summed factors is close to the sum of updates, only "
-        "{gain:.2g} times too large."
+        "good", "Factor-wise methods (robustmerge, average, ties on factors) are possible here: "
+        "the A's {initialization}, and the product of summed factors is close to the sum of "
+        "updates, only {gain:.2g} times too large."
     ),
     "factor_wise_risky": SentenceTemplate(
         "note", "Prefer methods that merge updates over factor-wise ones: the A's "
@@ -73,8 +73,8 @@ SENTENCES: Mapping[str, SentenceTemplate] = {
         "note", "Input rank keeps {kept:.0%} of a sum's energy, which is usually enough."
     ),
     "input_rank_costs": SentenceTemplate(
-        "note", "Input rank keeps only {kept:.0%} of a sum's energy, which costs accuracy: use the "
-        "largest rank that you can serve. -m drift loses least there, since it fits the rank "
+        "note", "Input rank keeps only {kept:.0%} of a sum's energy, which can cost accuracy: try "
+        "the largest rank that you can serve. -m drift loses least there, since it fits the rank "
         "instead of cutting to it."
     ),
     # One merge.
