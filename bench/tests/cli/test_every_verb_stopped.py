@@ -31,7 +31,7 @@ TESTED = {
     "run": "cli/test_answer_command.py::test_killed_and_started_again",
     "train": "paper/training/test_resumed.py::test_killed_it_goes_on_to_the_same_adapter",
     "train-clip": "paper/clip/test_train.py::test_a_stopped_training_goes_on_to_the_same_adapter",
-    "study": "paper/study/test_run.py::test_a_run_that_is_killed_goes_on_where_it_was",
+    "study": "paper/study/test_run_interrupted.py::test_a_run_that_is_killed_goes_on_where_it_was",
     "mini train": "mini/test_training.py"
     "::test_a_run_that_was_stopped_ends_where_an_unbroken_one_does",
     "mini run": "mini/test_runs.py::test_a_killed_run_goes_on",
