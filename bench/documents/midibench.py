@@ -23,7 +23,7 @@ import numpy as np
 
 from analysis_parts.rank_correlation import spearman
 from minibench_parts import condense, jobs as plans, raw_results, tables
-from minibench_parts.document import fill
+from minibench_parts.document import each_view, fill
 from minibench_parts.tables import SCALES, WORDS, Data, Table
 from robustmerge.errors import MergeError
 from robustmerge_bench.midi.geometry import Geometry, as_markdown, measure_geometry
@@ -91,12 +91,12 @@ def slots(results: Data, mini: Data) -> dict[str, Callable[[], Table]]:
     views: list[Data] = results["views"]
     return {
         "setting": lambda: _setting(results),
-        "gates": lambda: _each(views, tables.gates),
-        "averages": lambda: _each(views, averages),
-        "learned": lambda: _each(views, learned),
-        "tasks": lambda: _each(views, partial(tables.per_task, scale="default", only=None)),
-        "tuned_tasks": lambda: _each(views, partial(tables.per_task, scale="sweep", only=None)),
-        "beats": lambda: _each(views, partial(tables.pairwise, scale="sweep", only=None)),
+        "gates": lambda: each_view(views, tables.gates),
+        "averages": lambda: each_view(views, averages),
+        "learned": lambda: each_view(views, learned),
+        "tasks": lambda: each_view(views, partial(tables.per_task, scale="default", only=None)),
+        "tuned_tasks": lambda: each_view(views, partial(tables.per_task, scale="sweep", only=None)),
+        "beats": lambda: each_view(views, partial(tables.pairwise, scale="sweep", only=None)),
         "worlds": lambda: worlds(views, mini["views"]),
         "geometry": lambda: [as_markdown(_geometry(results["geometry"]))],
     }
@@ -114,15 +114,6 @@ def _setting(results: Data) -> Table:
     (items,) = {n for view in results["views"] for n in view["items"].values()}
     made = ", ".join(f"{name} {number}" for name, number in results["made"].items())
     return [f"{items} test items a task, {results['validation']} validation items a task; {made}."]
-
-
-def _each(views: Sequence[Data], make: Callable[[Data], Table]) -> Table:
-    """Make a table for every set of experts under a line that names it."""
-    lines: Table = []
-    for view in views:
-        if made := make(view):
-            lines += [f"Experts: {tables.titled(view)}.", "", *made, ""]
-    return lines
 
 
 def averages(view: Data) -> Table:

@@ -83,14 +83,14 @@ def _slots(results: Mapping[str, Any], charts: Path) -> dict[str, Callable[[], T
     slots: dict[str, Callable[[], Table]] = {
         "setting": lambda: _setting(results),
         "commands": lambda: ["```console", *results["commands"], "```"],
-        "tasks": lambda: _each(views[:1], tables.tasks),
-        "gates": lambda: _each(views, tables.gates),
-        "overview": lambda: _each(views, tables.overview),
+        "tasks": lambda: each_view(views[:1], tables.tasks),
+        "gates": lambda: each_view(views, tables.gates),
+        "overview": lambda: each_view(views, tables.overview),
         "all_methods": lambda: [line for view in views for line in _all_methods(view)],
-        "per_task": lambda: _each(views[:1], _per_task),
-        "beats": lambda: _each(views, _beats),
+        "per_task": lambda: each_view(views[:1], _per_task),
+        "beats": lambda: each_view(views, _beats),
         "matrix": lambda: (
-            _each([v for v in views if v["matrix"]], tables.matrix)
+            each_view([v for v in views if v["matrix"]], tables.matrix)
             or ["Not run: every expert on every task (`--only matrix`)."]
         ),
         "not_run": lambda: not_run(results),
@@ -139,7 +139,7 @@ def _with_data(results: Data) -> Table:
     ]
 
 
-def _each(views: list[Data], make: Callable[[Data], Table]) -> Table:
+def each_view(views: list[Data], make: Callable[[Data], Table]) -> Table:
     """Make a table for every view under a line that names its experts."""
     lines: Table = []
     for view in views:
