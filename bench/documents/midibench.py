@@ -69,9 +69,9 @@ def condense_results(options: argparse.Namespace) -> dict[str, Any]:
     """Condense all results in OUT, which are over one number of items, and measure the experts."""
     sets = plans.sets_in(options.root)
     results = read_all(options.out)
-    views = condense.condense_views(
-        results, max(r.facts["items"] for r in results), condense.sizes_in(sets, options.root)
-    )
+    items = max(r.facts["items"] for r in results)
+    sizes = condense.sizes_in(sets, options.root)
+    views = condense.condense_views(results, items, sizes, judged="input")
     shown = {view["family"] for view in views}
     geometry = {
         f"midi, {each.family}": measure_geometry(options.root, each.name)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robustmerge_bench.mini.ranking.families import ExpertFamily, group_results
 from robustmerge_bench.mini.ranking.gates import check_gates, relative_sizes
@@ -32,7 +32,11 @@ Data = dict[str, Any]
 
 
 def condense_views(
-    results: Sequence[Result], items: int, sizes: Sizes, draws: int = DRAWS
+    results: Sequence[Result],
+    items: int,
+    sizes: Sizes,
+    draws: int = DRAWS,
+    judged: Literal["input", "full"] = "full",
 ) -> list[Data]:
     """Condense every family of expert sets; and the fullest seed, where not all seeds are done.
 
@@ -41,6 +45,7 @@ def condense_views(
         items: Only those over so many items per task.
         sizes: Gives the relative size of every expert of a family and its seeds.
         draws: Of the bootstrap.
+        judged: The rank of the merges that gates judge.
 
     Raises:
         MergeError: the results do not belong together, or some are missing.
@@ -49,11 +54,11 @@ def condense_views(
     views = []
     for family in group_results(results):
         if family.merges or not family.incomplete:
-            views.append(_view(summarize_family(family, draws=draws), results, sizes))
+            views.append(_view(summarize_family(family, draws=draws), results, sizes, judged))
         if family.incomplete:
             fullest = _fullest_seed(results, family)
             (alone,) = group_results(fullest)
-            views.append(_view(summarize_family(alone, draws=draws), fullest, sizes))
+            views.append(_view(summarize_family(alone, draws=draws), fullest, sizes, judged))
     return views
 
 
@@ -85,7 +90,12 @@ def sizes_in(sets: Iterable[ExpertSet], root: Path) -> Sizes:
     return sizes
 
 
-def _view(summary: FamilySummary, results: Sequence[Result], sizes: Sizes) -> Data:
+def _view(
+    summary: FamilySummary,
+    results: Sequence[Result],
+    sizes: Sizes,
+    judged: Literal["input", "full"],
+) -> Data:
     """Condense one family."""
     family = summary.family
     measured = sizes(family.name, family.seeds, family.seen)
@@ -105,7 +115,7 @@ def _view(summary: FamilySummary, results: Sequence[Result], sizes: Sizes) -> Da
             expert: {task: round(float(values.mean()), 2) for task, values in scores.items()}
             for expert, scores in family.matrix.items()
         },
-        "gates": [asdict(gate) for gate in check_gates(summary, measured)],
+        "gates": [asdict(gate) for gate in check_gates(summary, measured, rank=judged)],
         "incomplete": sorted(family.incomplete),
         "sections": [_section(ranking, curves) for ranking in summary.rankings],
     }
