@@ -24,7 +24,7 @@ import numpy as np
 from analysis_parts.rank_correlation import spearman
 from minibench_parts import condense, jobs as plans, raw_results, tables
 from minibench_parts.document import each_view, fill
-from minibench_parts.tables import SCALES, WORDS, Data, Table
+from minibench_parts.tables import WORDS, Data, Table
 from robustmerge.errors import MergeError
 from robustmerge_bench.midi.geometry import Geometry, as_markdown, measure_geometry
 from robustmerge_bench.mini.ranking.gates import GAIN
@@ -32,7 +32,6 @@ from robustmerge_bench.mini.runs.results import read_all
 
 HERE = Path(__file__).parent
 MINI = HERE.parent / "artifacts" / "mini"
-RANKS = ("input", "full")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,46 +117,22 @@ def _setting(results: Data) -> Table:
 
 def averages(view: Data) -> Table:
     """Write seen and unseen averages of all merges at every scale and rank."""
-    kinds = [(s, r) for s in SCALES for r in RANKS if tables.section(view, s, r)]
-    head = ["", *(f"{WORDS[scale]}, {rank}" for scale, rank in kinds)]
-    rows = [
-        [name, _both(summary), *("" for _ in kinds[1:])]
-        for name, summary in tables.references(view).items()
-    ]
-    for merge in tables.merges(view):
-        data = [tables.row_of(tables.section(view, *kind), merge) for kind in kinds]
-        rows.append([merge, *(_both(row) if row else tables.DASH for row in data)])
-    return tables.table(head, rows)
-
-
-def _both(summary: Data) -> str:
-    return f"{tables.spread(summary['seen'])} / {tables.number(summary['unseen'])}"
+    return tables.overview(
+        view, lambda of: f"{tables.spread(of['seen'])} / {tables.number(of['unseen'])}"
+    )
 
 
 def learned(view: Data) -> Table:
     """Write averages over the seen tasks whose experts pass the gate on their gain, input rank."""
-    gained = [t for t, x in view["experts"]["tasks"].items() if x[0] - _at(view, t) >= GAIN]
+    before, after = (view[model]["tasks"] for model in ("zero_shot", "experts"))
+    gained = [task for task in view["seen"] if after[task][0] - before[task][0] >= GAIN]
     if len(gained) == len(view["seen"]):
         return []
-    scales = [scale for scale in SCALES if tables.section(view, scale, "input")]
-    head = [", ".join(gained), *(WORDS[scale] for scale in scales)]
-    rows = [
-        [name, _mean(summary, gained), *("" for _ in scales[1:])]
-        for name, summary in tables.references(view).items()
-    ]
-    for merge in tables.merges(view):
-        data = [tables.row_of(tables.section(view, scale, "input"), merge) for scale in scales]
-        rows.append([merge, *(_mean(row, gained) if row else tables.DASH for row in data)])
-    return tables.table(head, rows)
 
+    def mean(summary: Data) -> str:
+        return f"{np.mean([summary['tasks'][task][0] for task in gained]):.1f}"
 
-def _at(view: Data, task: str) -> float:
-    value: float = view["zero_shot"]["tasks"][task][0]
-    return value
-
-
-def _mean(summary: Data, tasks: Sequence[str]) -> str:
-    return f"{np.mean([summary['tasks'][task][0] for task in tasks]):.1f}"
+    return tables.overview(view, mean, ("input",), ", ".join(gained))
 
 
 def worlds(views: Sequence[Data], mini: Sequence[Data]) -> Table:

@@ -120,23 +120,35 @@ def tasks(view: Data) -> Table:
     )
 
 
-def overview(view: Data) -> Table:
-    """Write seen averages of all merges at every scale, at both ranks."""
-    kinds = [
-        (scale, rank)
-        for scale in SCALES
-        for rank in ("input", "full")
-        if section(view, scale, rank)
-    ]
-    head = ["", *(f"{WORDS[scale]}, {rank}" for scale, rank in kinds)]
+def seen(summary: Data) -> str:
+    """Write a model's seen average."""
+    return number(summary["seen"])
+
+
+def overview(
+    view: Data,
+    cell: Callable[[Data], str] = seen,
+    ranks: Sequence[str] = ("input", "full"),
+    corner: str = "",
+) -> Table:
+    """Write one figure of all merges at every scale and rank.
+
+    Args:
+        view: The view.
+        cell: Makes a cell from the summary of a model; seen averages unless given.
+        ranks: Which ranks; a single one is not named in the head.
+        corner: The head of the first column.
+    """
+    kinds = [(scale, rank) for scale in SCALES for rank in ranks if section(view, scale, rank)]
+    titles = [f"{WORDS[s]}, {r}" if len(ranks) > 1 else WORDS[s] for s, r in kinds]
     rows = [
-        [name, number(summary["seen"]), *("" for _ in kinds[1:])]
+        [name, cell(summary), *("" for _ in kinds[1:])]
         for name, summary in references(view).items()
     ]
     for merge in merges(view):
         data = [row_of(section(view, *kind), merge) for kind in kinds]
-        rows.append([merge, *(number(row["seen"]) if row else DASH for row in data)])
-    return table(head, rows)
+        rows.append([merge, *(cell(row) if row else DASH for row in data)])
+    return table([corner, *titles], rows)
 
 
 def scale_table(view: Data, scale: str) -> Table:
