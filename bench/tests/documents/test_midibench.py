@@ -49,6 +49,17 @@ def test_a_cell_has_both_averages_and_a_merge_that_was_not_run_a_dash() -> None:
     assert cells(outcome, "own experts")[0].endswith(" / –")
 
 
+def test_gates_judge_merges_of_the_rank_asked_for() -> None:
+    results = [*references(), merge("ties", on(60, 40, 35)), merge("tsv-m", on(70, 50, 20))]
+    measured = {}
+    for rank in ("input", "full"):
+        (view,) = condense.condense_views(results, 200, lambda *_: {}, draws=100, judged=rank)
+        (gate,) = [g for g in view["gates"] if g["name"].startswith("best and worst")]
+        measured[rank] = gate["measured"]
+    assert measured["input"].startswith("default: 10.0, tsv-m 60.0 to ties 50.0")
+    assert measured["full"].startswith("default: not run")
+
+
 def test_tasks_that_an_expert_has_not_learned_are_left_out() -> None:
     assert midibench.learned(HERE) == []  # both gain 40
     (view,) = condense.condense_views(
