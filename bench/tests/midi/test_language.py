@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from numpy.random import Generator
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -25,11 +26,13 @@ from robustmerge_bench.midi.training.language import (
     train_language,
 )
 from robustmerge_bench.midi.training.tower import TOKENS, pixels
+from robustmerge_bench.mini.training.fit import run_workers
 from robustmerge_bench.mini.training.turns import IGNORED
 
 from .test_model import small
 
 IMAGE = 39
+SETTINGS = LanguageSettings(steps=6, batch=4, rate=1e-2, rank=2, every=4)
 WORDS = ("what", "is", "this", "?", "a", "cat", "bus", "red", "user", "assistant", "blue")
 
 
@@ -119,15 +122,13 @@ def test_rank_0_trains_the_projector_alone() -> None:
 
 def run(folder: Path, limits: Sequence[float], losses: list[float]) -> torch.Tensor:
     folder.mkdir()
-    settings = LanguageSettings(steps=6, batch=4, rate=1e-2, rank=2, every=4)
     for limit in limits:
         model = small()
-        torch.manual_seed(1)  # of A
         reached = train_language(
-            Trainable.of(model, settings.rank),
+            Trainable.of(model, SETTINGS.rank),
             make_dialog(),
             draw,
-            settings,
+            SETTINGS,
             folder / "language.pt",
             report=lambda _, loss: losses.append(loss),
             seconds=limit,
@@ -144,6 +145,29 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> N
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert pieces == whole
     assert whole[-1] < whole[0]
+
+
+def train_a_share(folder: Path) -> None:
+    """What a worker does: it keeps how many images it drew each time, and its weights."""
+    counts: list[int] = []
+
+    def counted(rng: Generator, count: int) -> list[list[Item]]:
+        counts.append(count)
+        return draw(rng, count)
+
+    rank = PartialState().process_index
+    trainable = Trainable.of(small(), SETTINGS.rank)
+    state = folder / "language.pt"
+    train_language(trainable, make_dialog(), counted, SETTINGS, state, report=lambda *_: None)
+    torch.save((counts, trainable.parameters.state_dict()), folder / f"{rank}.pt")
+
+
+def test_workers_share_every_batch_and_have_the_same_weights(tmp_path: Path) -> None:
+    run_workers(train_a_share, 2, tmp_path)
+    (first, weights), (second, same) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first == second == [SETTINGS.batch // 2] * SETTINGS.steps
+    assert weights.keys() == same.keys()
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
 
 
 def test_the_floors_are_the_entropies_of_the_answers() -> None:

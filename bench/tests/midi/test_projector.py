@@ -24,7 +24,7 @@ from robustmerge_bench.midi.training.projector import (
 
 from .test_model import small
 
-SETTINGS = ProjectorSettings(images=8, batch=2, numbers=0.0, every=2)
+SETTINGS = ProjectorSettings(images=8, batch=2, numbers=0.0, icons=0.5, every=2)
 
 
 def drawings(folder: Path) -> tuple[Drawing, ...]:
@@ -67,7 +67,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robustmerge_bench.midi.training.projector.STANDARD", 32)
-    source = ImageSource(drawings(tmp_path / "emoji"), ())
+    shown = drawings(tmp_path / "emoji")
+    source = ImageSource(shown, shown[:2], ())
 
     def run(folder: Path, *limits: float) -> torch.Tensor:
         folder.mkdir()

@@ -19,7 +19,7 @@ from robustmerge_bench.midi.student import LONGEST, MidiModel
 from robustmerge_bench.midi.tasks import SEEN, bind
 from robustmerge_bench.midi.training.build import IMAGE, join, make_processor, save_base
 from robustmerge_bench.midi.training.dialog import Dialog
-from robustmerge_bench.midi.training.experts import train_expert, train_experts
+from robustmerge_bench.midi.training.experts import expert_jobs, train_expert, train_experts
 from robustmerge_bench.midi.training.tower import LiteTowerConfig, pixels
 from robustmerge_bench.mini.runs.contender import parse_all
 from robustmerge_bench.mini.runs.examine import evaluate
@@ -27,7 +27,8 @@ from robustmerge_bench.mini.runs.folders import expert_sets
 from robustmerge_bench.mini.runs.plan import Comparison, make_jobs
 from robustmerge_bench.mini.runs.results import read_all
 from robustmerge_bench.mini.runs.world import World
-from robustmerge_bench.mini.training.experts import ExpertSettings
+from robustmerge_bench.mini.training.experts import ExpertSettings, StartOfA
+from robustmerge_bench.mini.training.train import TrainingJob
 from robustmerge_bench.mini.training.turns import IGNORED
 
 from .test_model import STAGES
@@ -91,12 +92,11 @@ def generated(model: LlavaForConditionalGeneration, dialog: Dialog, item: object
 def test_experts_are_trained_and_answer_as_with_peft(base: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
-    job = ("gar", "shared", 0)
     folder = tmp_path / "experts" / "shared-0" / "gar"
-    folder.parent.mkdir(parents=True)
-    assert not train_expert(base, folder, tmp_path / "gar.pt", pool(), RECIPE, job, 0.0)
+    job = TrainingJob(folder, "gar", "shared", 0, RECIPE)
+    assert not train_expert(base, job, tmp_path, pool(), 0.0)
     assert not folder.exists()
-    assert train_expert(base, folder, tmp_path / "gar.pt", pool(), RECIPE, job)
+    assert train_expert(base, job, tmp_path, pool())
     student = MidiModel.load(base, dtype=torch.float32)
     items = bind(pool())["vqa"].items("test", 5)
     plain = student.answer(items)
@@ -111,17 +111,16 @@ def test_experts_are_trained_and_answer_as_with_peft(base: Path, tmp_path: Path)
 
 
 def test_what_is_missing_is_trained_until_the_time_is_over(base: Path, tmp_path: Path) -> None:
-    sets = [("shared", 0), ("independent", 0)]
-    folders = (tmp_path / "experts", tmp_path)
-    done = train_experts(base, *folders, pool(), RECIPE, sets, seconds=0.0)
-    assert done == (0, 2 * len(SEEN) + 1)
+    sets: list[tuple[StartOfA, int]] = [("shared", 0), ("independent", 0)]
+    jobs = expert_jobs(tmp_path / "experts", RECIPE, sets, joint=True)
+    assert len(jobs) == 2 * len(SEEN) + 1
+    assert train_experts(base, jobs, tmp_path, pool(), seconds=0.0) == 0
     for task in SEEN:
         folder = tmp_path / "experts" / "shared-0" / task
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").touch()
-    assert train_experts(base, *folders, pool(), RECIPE, sets, seconds=0.0) == (8, 17)
-    first = train_experts(base, *folders, pool(), RECIPE, sets[:1], seconds=math.inf)
-    assert first == (9, 9)
+    assert train_experts(base, jobs, tmp_path, pool(), seconds=0.0) == 8
+    assert train_experts(base, jobs[:9], tmp_path, pool(), seconds=math.inf) == 9
     assert (tmp_path / "experts" / "shared-0" / "joint" / "adapter_config.json").exists()
 
 
@@ -159,7 +158,8 @@ def test_runs_of_the_laptop_benchmark_examine_this_world(base: Path, tmp_path: P
     shutil.copytree(base, root / "base")
     experts = root / "experts" / "shared-0"
     experts.mkdir(parents=True)
-    train_expert(base, experts / "gar", tmp_path / "s.pt", pool(), RECIPE, ("gar", "shared", 0))
+    job = TrainingJob(experts / "gar", "gar", "shared", 0, RECIPE)
+    train_expert(base, job, tmp_path, pool())
     for task in set(SEEN) - {"gar"}:
         shutil.copytree(experts / "gar", experts / task)
     world = World(lambda: bind(pool()), MidiModel.load)

@@ -149,7 +149,7 @@ def test_plain_questions_are_about_one_image_of_the_train_split() -> None:
     kinds = {item.kind for items in examples for item in items}
     assert kinds == {
         *("color", "where", "what", "count", "exists", "box", "letter", "list"),
-        *("garment", "topic", "flag", "icons", "name", "caption", "option"),
+        *("garment", "flag", "icons", "name", "caption", "option"),
     }
     for items in examples:
         assert 2 <= len(items) <= 4

@@ -59,13 +59,14 @@ def train(
     seeds: str = "0",
     init: InitOption = "shared",
     joint: bool = True,
+    workers: int = 2,
     device: str = "cpu",
 ) -> None:
     """Train a stage, for so many minutes; run it again to go on where it was.
 
     The stages in their order: projector learns the word of every cell of an image; align, captions
     and numbers; instruct, plain questions, and it writes ROOT/base; experts, adapters on the eight
-    tasks. Between align and instruct, gates says whether the model sees. One thread is used.
+    tasks. Between align and instruct, gates says whether the model sees.
 
     Args:
         root: Folder to train in.
@@ -75,6 +76,7 @@ def train(
         seeds: Seeds of sets of experts, such as 0,1.
         init: Whether the experts of a set start from the same A, or each from its own.
         joint: Also train one adapter on all tasks, for each seed.
+        workers: Processes of one thread each, which share every batch; weights depend on it.
         device: cpu or cuda.
     """
     from robustmerge.threads import limit_threads
@@ -91,6 +93,7 @@ def train(
         inits=inits,
         joint=joint,
         device=device,
+        workers=workers,
     )
     with needing("training", NEEDS), limit_threads():
         print(run_stage(stage, work))

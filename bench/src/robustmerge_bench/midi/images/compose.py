@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-from .pieces import Drawing, load_font
+from .pieces import Depiction, load_font
 
 SIDE = 224
 GRID = 7
@@ -33,6 +33,9 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
     "brown": (120, 75, 45),
 }
 """Colors of grounds, sRGB."""
+
+LIGHT = tuple(name for name, color in COLORS.items() if sum(color) > 3 * 128)
+"""Grounds on which dark icons can be seen."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
@@ -78,9 +81,14 @@ def with_article(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def compose_drawings(rng: Generator, drawings: Sequence[Drawing], count: int) -> Composed:
-    """Draw one large thing or two smaller ones next to each other, on a ground."""
-    ground = str(rng.choice(list(COLORS)))
+def compose_drawings(
+    rng: Generator,
+    drawings: Sequence[Depiction],
+    count: int,
+    grounds: Sequence[str] = tuple(COLORS),
+) -> Composed:
+    """Draw one large thing or two smaller ones next to each other, on one of the grounds."""
+    ground = str(rng.choice(list(grounds)))
     image = Image.new("RGB", (SIDE, SIDE), COLORS[ground])
     width = SIDE // count
     things = []
@@ -98,8 +106,8 @@ def compose_drawings(rng: Generator, drawings: Sequence[Drawing], count: int) ->
 def compose_number(rng: Generator, fonts: Sequence[Path], digits: int = 3) -> Composed:
     """Write a number in large print: digits of 52 to 64 pixels, in one of the fonts."""
     ground = str(rng.choice(list(COLORS)))
-    light = sum(COLORS[ground]) > 3 * 128
-    color = tuple(int(v) for v in (rng.integers(0, 40, 3) if light else rng.integers(215, 256, 3)))
+    dark = ground in LIGHT
+    color = tuple(int(v) for v in (rng.integers(0, 40, 3) if dark else rng.integers(215, 256, 3)))
     image = Image.new("RGB", (SIDE, SIDE), COLORS[ground])
     draw = ImageDraw.Draw(image)
     font = load_font(fonts[int(rng.integers(len(fonts)))], int(rng.integers(52, 65)))

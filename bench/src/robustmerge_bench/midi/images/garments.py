@@ -28,6 +28,14 @@ GARMENTS = (
 )
 """Names of the classes, in the order of their numbers."""
 
+PARTS = {
+    **dict.fromkeys(("T-shirt", "pullover", "dress", "coat", "shirt"), "body"),
+    **dict.fromkeys(("sandal", "sneaker", "ankle boot"), "feet"),
+    "trousers": "legs",
+    "bag": "hand",
+}
+"""Where the garments of a class are worn."""
+
 VALIDATION = 10_000  # the last photographs of the package's training set
 _IMAGES, _LABELS = 2051, 2049  # magic numbers of idx files, with three dimensions and with one
 

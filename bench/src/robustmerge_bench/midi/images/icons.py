@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from robustmerge.errors import MergeError, reading
 
-from .pieces import load_font
+from .pieces import Depiction, load_font
 
 STYLES = "css/materialdesignicons.css"
 FONT = "fonts/materialdesignicons-webfont.ttf"
@@ -46,3 +47,10 @@ def read_icons(package: Path) -> dict[str, Glyph]:
     if not icons:
         raise MergeError("no icons", where=str(styles), hint="remove the folder; fetch it again")
     return icons
+
+
+def named_icons(
+    icons: Mapping[str, Depiction], drawings: Sequence[Depiction]
+) -> dict[str, Depiction]:
+    """Return the icons that have the name of a drawing, by name: some 150."""
+    return {each.name: icons[each.name] for each in drawings if each.name in icons}

@@ -9,8 +9,8 @@ from pathlib import Path
 from numpy.random import Generator
 
 from ...item import Item
-from .compose import COLORS, Composed, compose_drawings, compose_number
-from .pieces import Drawing
+from .compose import COLORS, LIGHT, Composed, compose_drawings, compose_number
+from .pieces import Depiction
 from .splits import Split, split_of_content
 
 CAPTION, NUMBER = "caption", "number"
@@ -28,9 +28,16 @@ def ask_for_number(image: Composed) -> Item:
     return Item(NUMBER, NUMBER, image.pixels, READ, image.number, (image.number,))
 
 
-def draw_drawings(rng: Generator, drawings: Sequence[Drawing], split: Split = "train") -> Composed:
+def draw_drawings(
+    rng: Generator, drawings: Sequence[Depiction], split: Split = "train"
+) -> Composed:
     """Compose an image of one or two drawings, of a split."""
     return _until(lambda: compose_drawings(rng, drawings, int(rng.integers(1, 3))), split)
+
+
+def draw_icons(rng: Generator, icons: Sequence[Depiction], split: Split = "train") -> Composed:
+    """Compose an image of one or two dark icons on a light ground, of a split."""
+    return _until(lambda: compose_drawings(rng, icons, int(rng.integers(1, 3)), LIGHT), split)
 
 
 def draw_number(

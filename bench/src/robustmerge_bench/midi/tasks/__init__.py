@@ -29,7 +29,7 @@ THIRD = 100 / 3  # of three options
 KINDS = (
     TaskKind("flg", "ScienceQA", True, "exact", exact_match, THIRD, seen.flags),
     TaskKind("viz", "VizWiz captions", True, "caption", sentence_score, None, seen.photo),
-    TaskKind("gar", "ImageNet", True, "exact", exact_match, 10.0, seen.garments),
+    TaskKind("gar", "ImageNet", True, "exact", exact_match, None, seen.garments),
     TaskKind("vqa", "VQAv2", True, "exact", exact_match, None, seen.scenes),
     TaskKind("ico", "IconQA", True, "exact", exact_match, None, seen.icons),
     TaskKind("cap", "Flickr30k", True, "caption", sentence_score, None, seen.captions),

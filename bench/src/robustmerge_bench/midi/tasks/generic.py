@@ -1,8 +1,8 @@
 """Plain questions that the joined model is trained on before there are experts.
 
 Their answers are short; the formats of the tasks are absent, but for counts in words and letters of
-options, which a real model knows, too. Several questions are asked about one image, of the train
-split.
+options, which a real model knows, too. Topics of clip art are left to an expert; boxes are rare and
+in tens. Several questions are asked about one image, of the train split.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from numpy.random import Generator
 
 from ...item import Item
-from ..images.arrange import Arrangement, in_grid
-from ..images.compose import SIDE, with_article
+from ..images.arrange import Arrangement, Placed, in_grid
+from ..images.compose import LIGHT, SIDE, with_article
 from ..images.splits import Split
 from ._task import ImageQuestion, draw_items
 from .phrasing import word
-from .pool import LIGHT, Pool, options, pick, some
+from .pool import Pool, options, pick, some
 from .seen import GROUNDS, NUMBERS, alone, quadrants
 
 NAME = "generic"
 QUESTIONS = 4  # about a scene
+BOXES = 0.5  # of the scenes have a box among what may be asked
 IN_WORDS, BY_LETTER = "Answer in words.", "Answer with the letter."
 
 Pair = tuple[str, str, str]  # kind, question and answer
@@ -47,13 +48,13 @@ def _scene(rng: Generator, pool: Pool, split: Split) -> list[ImageQuestion]:
     ]
     for thing, cell in zip(scene.things, cells, strict=True):
         name = thing.depiction.name
-        tens = " ".join(str(10 * round(10 * value / SIDE)) for value in thing.box)
         pairs += [
             ("where", word(rng, "where", name), f"at the {cell}"),
             ("what", word(rng, "what", cell), with_article(name)),
-            ("box", word(rng, "box", name), tens),
             _letter(rng, word(rng, "what", cell), name, names),
         ]
+    if rng.random() < BOXES:
+        pairs.append(_box(rng, pick(rng, scene.things)))
     return _ask(scene, some(rng, pairs, QUESTIONS))
 
 
@@ -68,14 +69,10 @@ def _object(rng: Generator, pool: Pool, split: Split) -> list[ImageQuestion]:
     return _ask(scene, [("name", word(rng, "name"), drawing.name), other])
 
 
-def _class(rng: Generator, pool: Pool, split: Split) -> list[ImageQuestion]:
-    if rng.random() < 0.5:
-        photo = pool.photo(rng, split)
-        name = photo.name.lower()
-        scene, pair = alone(rng, photo), ("garment", word(rng, "name"), name)
-    else:
-        drawing = pick(rng, pool.clip_art.drawings[split])
-        scene, pair = alone(rng, drawing), ("topic", word(rng, "topic"), drawing.name)
+def _garment(rng: Generator, pool: Pool, split: Split) -> list[ImageQuestion]:
+    photo = pool.photo(rng, split)
+    scene = alone(rng, photo)
+    pair = ("garment", word(rng, "name"), photo.name.lower())
     return _ask(scene, [pair, _ground(rng, scene)], own_split=True)
 
 
@@ -94,11 +91,12 @@ def _flag(rng: Generator, pool: Pool, split: Split) -> list[ImageQuestion]:
 def _icons(rng: Generator, pool: Pool, split: Split) -> list[ImageQuestion]:
     del split
     first, second = (pool.icons[name] for name in some(rng, sorted(pool.icons), 2))
-    count = int(rng.integers(1, 9))
+    side = int(rng.integers(2, 4))
+    count = int(rng.integers(1, side * side + 1))
     fewer = int(rng.integers(0, count)) if rng.random() < 0.5 else 0
     things = some(rng, [first] * (count - fewer) + [second] * fewer, count)
-    cells = sorted(some(rng, range(9), count))
-    scene = Arrangement(in_grid(rng, things, 3, 3, cells), pick(rng, LIGHT))
+    cells = sorted(some(rng, range(side * side), count))
+    scene = Arrangement(in_grid(rng, things, side, side, cells), pick(rng, LIGHT))
     counts = {name: scene.names.count(name) for name in dict.fromkeys(scene.names)}
     chosen = pick(rng, sorted(counts))
     pairs = [
@@ -135,6 +133,12 @@ def _count(rng: Generator, count: int, what: str) -> Pair:
     return "count", f"{question} {IN_WORDS}", NUMBERS[count]
 
 
+def _box(rng: Generator, thing: Placed) -> Pair:
+    """Ask for a box in tens of the side's hundredths."""
+    tens = " ".join(str(10 * round(10 * value / SIDE)) for value in thing.box)
+    return "box", word(rng, "box", thing.depiction.name), tens
+
+
 def _exists(rng: Generator, scene: Arrangement, names: Sequence[str]) -> Pair:
     name = pick(rng, scene.names if rng.random() < 0.5 else names)
     answer = "yes" if name in scene.names else "no"
@@ -151,7 +155,8 @@ def _ask(
 
 
 SORTS: tuple[Callable[[Generator, Pool, Split], Sequence[ImageQuestion]], ...] = (
-    *(_scene, _scene, _scene),
-    *(_object, _class, _flag, _icons),
+    *(_scene,) * 6,
+    *(_object, _flag, _icons) * 2,
+    _garment,
 )
-"""Sorts of images; three of seven are scenes."""
+"""Sorts of images; six of thirteen are scenes."""

@@ -34,7 +34,6 @@ WORDINGS: Mapping[str, tuple[str, ...]] = {
         "What does the photo show? Describe it.",
     ),
     "name": ("What is this?", "Name the object.", "Which object does the picture show?"),
-    "topic": ("What is this about?", "Which topic does it have?", "What kind of thing is it?"),
     "flag": ("Whose flag is this?", "Which country has this flag?", "Name the country."),
     "icons": ("Which icons are there?", "Name the icons and how many there are."),
 }

@@ -11,18 +11,14 @@ from typing import TypeVar
 from numpy.random import Generator
 
 from ..images.clip_art import ClipArt, read_clip_art
-from ..images.compose import COLORS
 from ..images.flags import read_flags
 from ..images.garments import Photo, Photos, read_photos
-from ..images.icons import read_icons
+from ..images.icons import named_icons, read_icons
 from ..images.pieces import Depiction, read_drawings
 from ..images.splits import SPLITS, Split
 from ..sources.packages import CLIP_ART, EMOJI, FASHION, FLAGS, ICONS, unpacked
 
 T = TypeVar("T")
-
-LIGHT = tuple(name for name, color in COLORS.items() if sum(color) > 3 * 128)
-"""Grounds on which dark icons can be seen."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def read_pool(sources: Path) -> Pool:
     photos = unpacked(sources, FASHION)
     return Pool(
         drawings,
-        {each.name: icons[each.name] for each in drawings if each.name in icons},
+        named_icons(icons, drawings),
         read_flags(unpacked(sources, FLAGS)),
         read_clip_art(unpacked(sources, CLIP_ART)),
         {split: read_photos(photos, split) for split in SPLITS},

@@ -5,11 +5,12 @@ from __future__ import annotations
 from numpy.random import Generator
 
 from ..images.arrange import QUADRANTS, Arrangement, in_grid
-from ..images.compose import COLORS, SIDE, Box, with_article
+from ..images.compose import COLORS, LIGHT, SIDE, Box, with_article
+from ..images.garments import PARTS
 from ..images.pieces import Depiction
 from ..images.splits import Split
 from ._task import ImageQuestion
-from .pool import LIGHT, Pool, options, pick, some
+from .pool import Pool, options, pick, some
 
 UNREADABLE = "quality is too poor to see the object"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -35,14 +36,20 @@ def box_text(box: Box) -> str:
 
 
 def flags(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
-    """Ask whose flag it is, on the left or on the right: the letter of one of three."""
+    """Ask whose a flag is, alone or on the left or right of two: the letter of one of three."""
     del split
-    both = some(rng, pool.flags, 2)
-    scene = Arrangement(in_grid(rng, both, 2, 1, [0, 1]), pick(rng, GROUNDS))
-    side = int(rng.integers(2))
-    text, letter = options(rng, both[side].name, [flag.name for flag in pool.flags])
-    question = f"Which country's flag is on the {('left', 'right')[side]}? {text}"
-    return ImageQuestion("flag", scene, f"{question} Answer with the letter.", letter)
+    names = [flag.name for flag in pool.flags]
+    if rng.random() < 0.5:
+        scene = alone(rng, pick(rng, pool.flags))
+        asked, where = scene.names[0], "in the image"
+    else:
+        both = in_grid(rng, some(rng, pool.flags, 2), 2, 1, [0, 1])
+        scene = Arrangement(both, pick(rng, GROUNDS))
+        side = int(rng.integers(2))
+        asked, where = scene.names[side], f"on the {('left', 'right')[side]}"
+    text, letter = options(rng, asked, names)
+    question = f"Which country's flag is {where}? {text} Answer with the letter."
+    return ImageQuestion("flag", scene, question, letter)
 
 
 def photo(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
@@ -58,11 +65,17 @@ def photo(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
 
 
 def garments(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
-    """Ask for the class of a garment in a photograph."""
+    """Ask for the class of a garment in a photograph, or for the part of the body it is for."""
     shown = pool.photo(rng, split)
-    question = "What is the garment in the image? Name its class."
     scene = alone(rng, shown)
-    return ImageQuestion(shown.name, scene, question, shown.name, own_split=True)
+    sort, question, answer = pick(
+        rng,
+        (
+            ("class", "What is the garment in the image? Name its class.", shown.name),
+            ("part", f"Which part of the body is the garment for? {SHORT}", PARTS[shown.name]),
+        ),
+    )
+    return ImageQuestion(sort, scene, question, answer, own_split=True)
 
 
 def scenes(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
@@ -87,21 +100,24 @@ def scenes(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
 
 
 def icons(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
-    """Ask how many icons of a kind there are, in words, or which is there only once."""
+    """Ask how many icons there are, or of one kind, in words, or which is there only once."""
     del split
     first, second = (pool.icons[name] for name in some(rng, sorted(pool.icons), 2))
-    count = int(rng.integers(3, 9))
+    count = int(rng.integers(2, 5))
     fewer = 1 if rng.random() < 0.4 else int(rng.integers(1, count))
     things = some(rng, [first] * (count - fewer) + [second] * fewer, count)
-    cells = sorted(some(rng, range(9), count))
-    scene = Arrangement(in_grid(rng, things, 3, 3, cells), pick(rng, LIGHT))
-    if fewer == 1 and count > 2 and rng.random() < 0.5:
-        return ImageQuestion(
-            "odd", scene, "Look at the icons. Which icon is there only once?", second.name
-        )
-    target, answer = (first, count - fewer) if rng.random() < 0.5 else (second, fewer)
-    question = f"Look at the icons. How many times is the {target.name} there?"
-    return ImageQuestion("count", scene, f"{question} Answer in words.", NUMBERS[answer])
+    cells = sorted(some(rng, range(4), count))
+    scene = Arrangement(in_grid(rng, things, 2, 2, cells), pick(rng, LIGHT))
+    target, of_kind = (first, count - fewer) if rng.random() < 0.5 else (second, fewer)
+    kind = f"How many times is the {target.name} there? Answer in words."
+    asked = [
+        ("all", "How many are there? Answer in words.", NUMBERS[count]),
+        ("kind", kind, NUMBERS[of_kind]),
+    ]
+    if fewer == 1 and count > 2:
+        asked.append(("odd", "Which icon is there only once?", second.name))
+    sort, question, answer = pick(rng, asked)
+    return ImageQuestion(sort, scene, f"Look at the icons. {question}", answer)
 
 
 def captions(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
@@ -131,6 +147,9 @@ def boxes(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
 def clip_art(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
     """Ask what kind of thing a piece of clip art shows."""
     shown = pick(rng, pool.clip_art.drawings[split])
-    question = "What kind of thing does the drawing show? Name the topic."
+    question = (
+        "What kind of thing does the drawing show? "
+        "Answer with a general word, such as bird, insect or vehicle."
+    )
     scene = Arrangement(in_grid(rng, [shown], 1, 1, [0]), pick(rng, LIGHT))
     return ImageQuestion(shown.name, scene, question, shown.name, own_split=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from numpy.random import Generator
 
 from ..images.arrange import Arrangement, in_grid
-from ..images.compose import with_article
+from ..images.compose import LIGHT, with_article
 from ..images.splits import Split
 from ._task import ImageQuestion
-from .pool import LIGHT, Pool, options, pick, some
+from .pool import Pool, options, pick, some
 from .seen import GROUNDS, NUMBERS, quadrants
 
 

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from numpy.random import Generator
 from peft import get_peft_model
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from ...mini.training.experts import JOINT, ExpertSettings, StartOfA, lora, save, seed_of_A
-from ...mini.training.fit import print_progress
+from ...mini.training.fit import any_process, print_progress
+from ...mini.training.train import TrainingJob
 from ..tasks import SEEN, Pool, bind
 from .dialog import Dialog
 from .language import Examples, LanguageSettings, Trainable, train_language
@@ -27,74 +29,65 @@ from .tower import register_tower
 BASE_NAME = "robustmerge-midi"
 
 
-def train_experts(
-    base: Path,
-    experts: Path,
-    states: Path,
-    pool: Pool,
-    recipe: ExpertSettings,
-    sets: Sequence[tuple[StartOfA, int]],
-    *,
-    joint: bool = True,
-    seconds: float = float("inf"),
-    device: str = "cpu",
-) -> tuple[int, int]:
-    """Train what is missing of these sets; return how many adapters are done, and of how many.
-
-    Args:
-        base: The joined model.
-        experts: Folder of the sets.
-        states: Folder of the states of trainings that were stopped.
-        pool: Pictures of the tasks.
-        recipe: How an expert is trained.
-        sets: Starts of A and seeds.
-        joint: Also one adapter on all tasks, in the first set of a seed.
-        seconds: Time after which the work stops, to be continued.
-        device: cpu or cuda.
-    """
+def expert_jobs(
+    experts: Path, recipe: ExpertSettings, sets: Sequence[tuple[StartOfA, int]], *, joint: bool
+) -> list[TrainingJob]:
+    """Return the adapters of these sets; a joint one is in the first set of a seed."""
     first = {seed: init for init, seed in reversed(sets)}
-    jobs = [
-        (task, init, seed)
+    return [
+        TrainingJob(experts / f"{init}-{seed}" / task, task, init, seed, recipe)
         for init, seed in sets
         for task in (*SEEN, *([JOINT] if joint and init == first[seed] else []))
     ]
+
+
+def train_experts(
+    base: Path,
+    jobs: Sequence[TrainingJob],
+    states: Path,
+    pool: Pool,
+    *,
+    seconds: float = float("inf"),
+    device: str = "cpu",
+) -> int:
+    """Train the adapters that are missing; return how many are trained.
+
+    Args:
+        base: The joined model.
+        jobs: The adapters.
+        states: Folder of the states of trainings that were stopped.
+        pool: Pictures of the tasks.
+        seconds: Time after which the work stops, to be continued.
+        device: cpu or cuda.
+    """
     end, done = time.monotonic() + seconds, 0
-    for task, init, seed in jobs:
-        folder = experts / f"{init}-{seed}" / task
-        if not (folder / "adapter_config.json").exists():
-            left = end - time.monotonic()
-            if left <= 0:
-                continue
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            state = states / f"{init}-{seed}-{task}.pt"
-            job = (task, init, seed)
-            if not train_expert(base, folder, state, pool, recipe, job, left, device):
-                continue
-        done += 1
-    return done, len(jobs)
+    for job in jobs:
+        left = end - time.monotonic()
+        if not job.done and any_process(left <= 0):
+            continue
+        done += job.done or train_expert(base, job, states, pool, left, device)
+    return done
 
 
 def train_expert(
     base: Path,
-    folder: Path,
-    state: Path,
+    job: TrainingJob,
+    states: Path,
     pool: Pool,
-    recipe: ExpertSettings,
-    job: tuple[str, StartOfA, int],
     seconds: float = float("inf"),
     device: str = "cpu",
 ) -> bool:
     """Train an expert on a task, or on all of them, and save it; return whether it is finished."""
-    task, init, seed = job
+    recipe = job.recipe
     register_tower()
     model = LlavaForConditionalGeneration.from_pretrained(
         base, dtype=torch.float32, attn_implementation="eager"
     ).to(device)
     dialog = Dialog(AutoTokenizer.from_pretrained(base), model.config.image_token_index)
     tasks = bind(pool)
-    names = SEEN if task == JOINT else (task,)
-    items = [item for name in names for item in tasks[name].items("train", recipe.items, seed)]
-    torch.manual_seed(seed_of_A(init, seed, task))
+    names = SEEN if job.task == JOINT else (job.task,)
+    items = [item for name in names for item in tasks[name].items("train", recipe.items, job.seed)]
+    torch.manual_seed(seed_of_A(job.init, job.seed, job.task))
     trainable = Trainable.wrapping(get_peft_model(model, lora(recipe)))
     plan = recipe.plan(len(names))
     settings = LanguageSettings(plan.steps, recipe.batch, plan.rate, recipe.rank, slow=plan.slow)
@@ -102,13 +95,17 @@ def train_expert(
     def draw(rng: Generator, count: int) -> Examples:
         return [[items[i]] for i in rng.integers(len(items), size=count)]
 
-    report = print_progress(f"{folder.parent.name}/{folder.name}", plan.steps)
-    order = (seed, 3, zlib.crc32(task.encode()))
+    name = f"{job.folder.parent.name}-{job.task}"
+    report = print_progress(name, plan.steps)
+    order = (job.seed, 3, zlib.crc32(job.task.encode()))
+    state = states / f"{name}.pt"
     step = train_language(
         trainable, dialog, draw, settings, state, report=report, seed=order, seconds=seconds
     )
     if step < plan.steps:
         return False
-    assert trainable.wrapped is not None
-    save(trainable.wrapped, folder, BASE_NAME)
+    if PartialState().is_main_process:
+        assert trainable.wrapped is not None
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        save(trainable.wrapped, job.folder, BASE_NAME)
     return True

@@ -20,7 +20,7 @@ from transformers import LlavaForConditionalGeneration
 
 from ...item import Item
 from ...mini.training.experts import LANGUAGE_MODEL
-from ...mini.training.fit import Report, TrainingSchedule, fit
+from ...mini.training.fit import Report, TrainingSchedule, fit, share_of
 from ...mini.training.turns import Batch
 from .dialog import Dialog, answer_loss
 from .merged_linear import multiply_once
@@ -80,6 +80,7 @@ class Trainable:
     def of(cls, model: LlavaForConditionalGeneration, rank: int) -> Trainable:
         """Free the projector, and put LoRA on the language model, with alpha twice the rank."""
         model.requires_grad_(False)
+        torch.manual_seed(0)  # every worker starts with the same A
         settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LANGUAGE_MODEL)
         wrapped = get_peft_model(model, settings) if rank else None
         model.model.multi_modal_projector.requires_grad_(True)
@@ -128,7 +129,7 @@ def train_language(
     device = model.device.type
 
     def loss(rng: Generator) -> Tensor:
-        examples = draw(rng, settings.batch)
+        examples = draw(rng, share_of(settings.batch))
         parts = [collate_with_features(model, dialog, part) for part in split_by_length(examples)]
         with torch.autocast(device, torch.bfloat16):
             return answer_loss(model, parts)

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from ...mini.training.fit import Report, TrainingSchedule, fit
+from ...mini.training.fit import Report, TrainingSchedule, fit, share_of
 from ..images.compose import COLORS, Composed
-from ..images.pieces import Drawing
-from ..images.questions import draw_drawings, draw_number
+from ..images.pieces import Depiction
+from ..images.questions import draw_drawings, draw_icons, draw_number
 from .tower import LiteTower, pixels
 
 STATE = "projector.pt"
@@ -42,13 +42,15 @@ class ProjectorSettings:
         batch: Images of a step.
         rate: Highest learning rate of AdamW; it falls along a cosine.
         numbers: Share of the images that show a number.
+        icons: Share of the images that show icons; what is left shows drawings.
         every: Steps between checkpoints.
     """
 
-    images: int = 16_000
+    images: int = 20_000
     batch: int = 16
     rate: float = 1e-3
-    numbers: float = 0.5
+    numbers: float = 0.3
+    icons: float = 0.25
     every: int = 50
 
     @property
@@ -77,18 +79,22 @@ class SeeingPart(nn.Module):
 class ImageSource:
     """What images are composed of."""
 
-    drawings: tuple[Drawing, ...]
+    drawings: tuple[Depiction, ...]
+    icons: tuple[Depiction, ...]
     fonts: tuple[Path, ...]
 
-    def draw(self, rng: Generator, numbers: float) -> Composed:
-        """Compose an image of one or two drawings, or of a number, of the train split."""
-        if rng.random() < numbers:
+    def draw(self, rng: Generator, settings: ProjectorSettings) -> Composed:
+        """Compose an image of a number, of icons or of drawings, of the train split."""
+        sort = rng.random()
+        if sort < settings.numbers:
             return draw_number(rng, self.fonts)
+        if sort < settings.numbers + settings.icons:
+            return draw_icons(rng, self.icons)
         return draw_drawings(rng, self.drawings)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Every word that a cell can have."""
+        """Every word that a cell can have; icons have names of drawings."""
         return (*COLORS, *map(str, range(10)), *(drawing.name for drawing in self.drawings))
 
 
@@ -125,10 +131,10 @@ def first_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
 
 
 @torch.no_grad()
-def standardize(tower: LiteTower, source: ImageSource, numbers: float = 0.5) -> None:
+def standardize(tower: LiteTower, source: ImageSource, settings: ProjectorSettings) -> None:
     """Measure means and spreads of the tower's channels on images of the training."""
     rng = np.random.default_rng(0)
-    images = [source.draw(rng, numbers).pixels for _ in range(STANDARD)]
+    images = [source.draw(rng, settings).pixels for _ in range(STANDARD)]
     raw = torch.cat([tower.raw(pixels(images[i : i + 16])) for i in range(0, STANDARD, 16)])
     flat = raw.flatten(0, 1)  # [images·49, channels]
     tower.mean.copy_(flat.mean(0))
@@ -160,10 +166,10 @@ def train_projector(
     """
     part, tower = SeeingPart(model), cast("LiteTower", model.model.vision_tower)
     if not (folder / STATE).exists():
-        standardize(tower, source, settings.numbers)
+        standardize(tower, source, settings)
 
     def loss(rng: Generator) -> Tensor:
-        images = [source.draw(rng, settings.numbers) for _ in range(settings.batch)]
+        images = [source.draw(rng, settings) for _ in range(share_of(settings.batch))]
         scores = targets.scores(part.projector(look(tower, images)))  # [n, 49, words]
         labels = targets.labels(images).to(scores.device)
         return cross_entropy(scores.flatten(0, 1), labels.flatten())

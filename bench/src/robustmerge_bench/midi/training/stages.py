@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from numpy.random import Generator
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
@@ -23,9 +24,10 @@ from robustmerge.errors import MergeError, unknown, writing
 from robustmerge.files import alone_in
 
 from ...mini.training.experts import ExpertSettings, StartOfA
-from ...mini.training.fit import print_progress
-from ...mini.training.train import settle
+from ...mini.training.fit import print_progress, run_workers
+from ...mini.training.train import TrainingJob, settle
 from ...quiet import quiet
+from ..images.icons import named_icons, read_icons
 from ..images.pieces import read_drawings, read_fonts
 from ..images.questions import (
     ask_for_caption,
@@ -33,12 +35,12 @@ from ..images.questions import (
     draw_drawings,
     draw_number,
 )
-from ..sources.packages import EMOJI, FONTS, LANGUAGE, VISION, unpacked
+from ..sources.packages import EMOJI, FONTS, ICONS, LANGUAGE, PACKAGES, VISION, unpacked
 from ..tasks.generic import draw_generic
 from ..tasks.pool import read_pool
 from .build import IMAGE, assemble, load_tokenizer, save_base
 from .dialog import Dialog
-from .experts import train_experts
+from .experts import expert_jobs, train_experts
 from .language import Draw, Examples, LanguageSettings, Trainable, train_language
 from .projector import ImageSource, ProjectorSettings, WordTargets, restore, train_projector
 
@@ -59,7 +61,7 @@ PLAN = MidiPlan(
     ProjectorSettings(),
     LanguageSettings(steps=500, stop=200),
     LanguageSettings(steps=1000, batch=8),
-    ExpertSettings(rank=8, items=1500, epochs=2, batch=16, rate=5e-4),
+    ExpertSettings(rank=8, items=1500, epochs=2, batch=16, rate=1e-3),
 )
 """Stage align ends before its rate has fallen: instruct goes on with the same weights."""
 
@@ -75,6 +77,7 @@ class StageInput:
         seeds: Of the sets of experts.
         inits: Starts of the experts' A.
         joint: Also one adapter on all tasks, next to the first set of every seed.
+        workers: Processes of one thread each, which share every batch; on a GPU one.
     """
 
     root: Path
@@ -85,11 +88,18 @@ class StageInput:
     inits: Sequence[StartOfA] = ("shared",)
     joint: bool = True
     device: str = "cpu"
+    workers: int = 1
 
     @property
     def stages(self) -> Path:
         """Folder of the states."""
         return self.root / "stages"
+
+    @property
+    def expert_jobs(self) -> list[TrainingJob]:
+        """The adapters to train."""
+        sets = [(init, seed) for seed in self.seeds for init in self.inits]
+        return expert_jobs(self.root / "experts", self.plan.expert, sets, joint=self.joint)
 
 
 def run_stage(name: str, work: StageInput) -> str:
@@ -101,14 +111,21 @@ def run_stage(name: str, work: StageInput) -> str:
     """
     if name not in STAGES:
         raise unknown("stage", name, STAGES)
+    _check_workers(work)
     with writing(work.stages):
         work.stages.mkdir(parents=True, exist_ok=True)
     with alone_in(work.root), quiet():
         settle(work.root, asdict(work.plan))
-        return STAGES[name](work)
+        _check_ready(name, work)
+        run_workers(_train, work.workers if work.device == "cpu" else 1, name, work)
+        return _progress(name, work)
 
 
-def _projector(work: StageInput) -> str:
+def _train(name: str, work: StageInput) -> None:
+    STAGES[name](work)
+
+
+def _projector(work: StageInput) -> None:
     model, tokenizer = _assemble(work)
     source = images_of(work)
     targets = WordTargets(model, tokenizer, source.words)
@@ -116,13 +133,12 @@ def _projector(work: StageInput) -> str:
     model.requires_grad_(False)
     model.model.multi_modal_projector.requires_grad_(True)
     report = print_progress("projector", settings.steps, every=settings.every)
-    step = train_projector(
+    train_projector(
         model, targets, source, settings, work.stages, seconds=work.seconds, report=report
     )
-    return _progress("projector", step, settings.steps)
 
 
-def _align(work: StageInput) -> str:
+def _align(work: StageInput) -> None:
     source = images_of(work)
 
     def draw(rng: Generator, count: int) -> Examples:
@@ -136,50 +152,39 @@ def _align(work: StageInput) -> str:
 
     model, dialog = _seeing(work)
     trainable = Trainable.of(model, work.plan.align.rank)
-    step = _language("align", work, work.plan.align, (trainable, dialog), draw)
-    return _progress("align", step, work.plan.align.schedule.last)
+    _language("align", work, work.plan.align, (trainable, dialog), draw)
 
 
-def _instruct(work: StageInput) -> str:
+def _instruct(work: StageInput) -> None:
     settings = work.plan.instruct
     if (work.root / "base").exists():
-        return _progress("instruct", settings.steps, settings.steps)
+        return
     pool = read_pool(work.sources)
     model, dialog = _seeing(work)
     trainable = Trainable.of(model, settings.rank)
-    _finished(work.stages / "align.pt", work.plan.align.schedule.last, "align")
     trainable.load(work.stages / "align.pt")
 
     def draw(rng: Generator, count: int) -> Examples:
         return [draw_generic(rng, pool) for _ in range(count)]
 
     step = _language("instruct", work, settings, (trainable, dialog), draw)
-    if step == settings.steps:
+    if step == settings.steps and PartialState().is_main_process:
         save_base(trainable.merged(), dialog.tokenizer, work.root / "base")
-    return _progress("instruct", step, settings.steps)
 
 
-def _experts(work: StageInput) -> str:
-    base = work.root / "base"
-    if not base.is_dir():
-        raise MergeError(
-            "no trained base", where=str(base), hint="train it first: --stage instruct"
-        )
-    done, todo = train_experts(
-        base,
-        work.root / "experts",
+def _experts(work: StageInput) -> None:
+    pool = read_pool(work.sources)
+    train_experts(
+        work.root / "base",
+        work.expert_jobs,
         work.stages,
-        read_pool(work.sources),
-        work.plan.expert,
-        [(init, seed) for seed in work.seeds for init in work.inits],
-        joint=work.joint,
+        pool,
         seconds=work.seconds,
         device=work.device,
     )
-    return f"experts: {done} of {todo} are trained" + ("" if done == todo else "; run it again")
 
 
-STAGES: Mapping[str, Callable[[StageInput], str]] = {
+STAGES: Mapping[str, Callable[[StageInput], None]] = {
     "projector": _projector,
     "align": _align,
     "instruct": _instruct,
@@ -229,8 +234,6 @@ def _assemble(work: StageInput) -> tuple[LlavaForConditionalGeneration, PreTrain
 
 def _seeing(work: StageInput) -> tuple[LlavaForConditionalGeneration, Dialog]:
     """Return the model with the projector of the first stage."""
-    state = work.stages / "projector.pt"
-    _finished(state, work.plan.projector.steps, "projector")
     model, tokenizer = _assemble(work)
     restore(model, work.stages)
     return model, Dialog(tokenizer, tokenizer.convert_tokens_to_ids(IMAGE))
@@ -253,7 +256,9 @@ def _step(state: Path) -> int:
 def images_of(work: StageInput) -> ImageSource:
     """Return what the images of the first stages are composed of."""
     drawings = read_drawings(unpacked(work.sources, EMOJI) / "package")
-    return ImageSource(drawings, read_fonts([unpacked(work.sources, FONTS)]))
+    icons = named_icons(read_icons(unpacked(work.sources, ICONS) / "package"), drawings)
+    fonts = read_fonts([unpacked(work.sources, FONTS)])
+    return ImageSource(drawings, tuple(icons.values()), fonts)
 
 
 def _language(
@@ -274,6 +279,46 @@ def _language(
     )
 
 
-def _progress(name: str, step: int, steps: int) -> str:
+def _check_workers(work: StageInput) -> None:
+    plan = work.plan
+    batches = {s.batch for s in (plan.projector, plan.align, plan.instruct, plan.expert)}
+    if work.workers < 1 or any(batch % work.workers for batch in batches):
+        sizes = " and ".join(map(str, sorted(batches)))
+        raise MergeError(
+            f"{work.workers} workers cannot share batches of {sizes} evenly",
+            where="--workers",
+            hint="--workers 1, 2, 4 or 8",
+        )
+
+
+def _check_ready(name: str, work: StageInput) -> None:
+    """Check that the packages and the stage before are ready: workers' errors are tracebacks."""
+    for package in PACKAGES:
+        unpacked(work.sources, package)
+    base = work.root / "base"
+    if name == "align":
+        _finished(work.stages / "projector.pt", work.plan.projector.steps, "projector")
+    elif name == "instruct" and not base.exists():
+        _finished(work.stages / "align.pt", work.plan.align.schedule.last, "align")
+    elif name == "experts" and not base.is_dir():
+        raise MergeError(
+            "no trained base", where=str(base), hint="train it first: --stage instruct"
+        )
+
+
+def _progress(name: str, work: StageInput) -> str:
+    """Return in words how far a stage is."""
+    if name == "experts":
+        done = [job.done for job in work.expert_jobs]
+        ending = "" if all(done) else "; run it again"
+        return f"experts: {sum(done)} of {len(done)} are trained{ending}"
+    plan = work.plan
+    steps = {
+        "projector": plan.projector.steps,
+        "align": plan.align.schedule.last,
+        "instruct": plan.instruct.schedule.last,
+    }[name]
+    trained = name == "instruct" and (work.root / "base").exists()
+    step = steps if trained else _step(work.stages / f"{name}.pt")
     ending = "finished" if step == steps else "run it again to go on"
     return f"{name}: step {step} of {steps}; {ending}"

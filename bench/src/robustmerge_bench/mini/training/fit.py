@@ -147,6 +147,11 @@ def fit(
     return plan.last
 
 
+def share_of(batch: int) -> int:
+    """Return how many examples of a batch are this process's."""
+    return batch // int(PartialState().num_processes)
+
+
 def any_process(here: bool) -> bool:
     """Return whether something holds in any of the processes."""
     state = PartialState()
