@@ -34,7 +34,7 @@ PARTS = {
     "trousers": "legs",
     "bag": "hand",
 }
-"""Where the garments of a class are worn."""
+"""The part of the body that the garments of a class are for."""
 
 VALIDATION = 10_000  # the last photographs of the package's training set
 _IMAGES, _LABELS = 2051, 2049  # magic numbers of idx files, with three dimensions and with one

@@ -41,14 +41,14 @@ def flags(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
     names = [flag.name for flag in pool.flags]
     if rng.random() < 0.5:
         scene = alone(rng, pick(rng, pool.flags))
-        asked, where = scene.names[0], "in the image"
+        country, position = scene.names[0], "in the image"
     else:
         both = in_grid(rng, some(rng, pool.flags, 2), 2, 1, [0, 1])
         scene = Arrangement(both, pick(rng, GROUNDS))
         side = int(rng.integers(2))
-        asked, where = scene.names[side], f"on the {('left', 'right')[side]}"
-    text, letter = options(rng, asked, names)
-    question = f"Which country's flag is {where}? {text} Answer with the letter."
+        country, position = scene.names[side], f"on the {('left', 'right')[side]}"
+    text, letter = options(rng, country, names)
+    question = f"Which country's flag is {position}? {text} Answer with the letter."
     return ImageQuestion("flag", scene, question, letter)
 
 
@@ -110,13 +110,13 @@ def icons(rng: Generator, pool: Pool, split: Split) -> ImageQuestion:
     scene = Arrangement(in_grid(rng, things, 2, 2, cells), pick(rng, LIGHT))
     target, of_kind = (first, count - fewer) if rng.random() < 0.5 else (second, fewer)
     kind = f"How many times is the {target.name} there? Answer in words."
-    asked = [
+    questions = [
         ("all", "How many are there? Answer in words.", NUMBERS[count]),
         ("kind", kind, NUMBERS[of_kind]),
     ]
     if fewer == 1 and count > 2:
-        asked.append(("odd", "Which icon is there only once?", second.name))
-    sort, question, answer = pick(rng, asked)
+        questions.append(("odd", "Which icon is there only once?", second.name))
+    sort, question, answer = pick(rng, questions)
     return ImageQuestion(sort, scene, f"Look at the icons. {question}", answer)
 
 
