@@ -21,12 +21,14 @@ from robustmerge_bench.midi.training.build import save_base
 from robustmerge_bench.midi.training.language import LanguageSettings, Trainable
 from robustmerge_bench.midi.training.projector import ProjectorSettings, SeeingPart
 from robustmerge_bench.midi.training.stages import MidiPlan, StageInput
+from robustmerge_bench.mini.artifact import check_files, read_manifest
 from robustmerge_bench.mini.training.fit import write_state
 from robustmerge_bench.mini.training.train import settle
 
 from .test_student import RECIPE, tiny_model, tokenizer
 from .test_tasks import pool
 
+SHIPPED = Path(__file__).parents[2] / "artifacts" / "midi"
 RANK = 2
 PLAN = MidiPlan(ProjectorSettings(), LanguageSettings(), LanguageSettings(rank=RANK), RECIPE)
 
@@ -127,3 +129,13 @@ def test_an_unfinished_training_is_not_packed(work: StageInput, tmp_path: Path) 
     with pytest.raises(MergeError):
         pack(work, tmp_path / "packed", experts="shared-0")
     assert not (tmp_path / "packed").exists()
+
+
+def test_the_shipped_parts_are_whole_and_of_the_present_plan(tmp_path: Path) -> None:
+    manifest = read_manifest(SHIPPED / "manifest.json")
+    check_files(SHIPPED, manifest)
+    assert manifest["bytes"] <= 90_000_000
+    assert all(path.stat().st_size <= 45_000_000 for path in SHIPPED.rglob("*"))
+    assert set(SEEN) <= {path.name for path in (SHIPPED / "experts" / "shared-0").iterdir()}
+    shutil.copy(SHIPPED / "training.json", tmp_path)
+    settle(tmp_path, stages.asdict(stages.PLAN))  # refuses another training
