@@ -56,6 +56,15 @@ class MidiPlan:
     instruct: LanguageSettings
     expert: ExpertSettings
 
+    @property
+    def last_steps(self) -> dict[str, int]:
+        """The step after which each stage before the experts ends."""
+        return {
+            "projector": self.projector.schedule.last,
+            "align": self.align.schedule.last,
+            "instruct": self.instruct.schedule.last,
+        }
+
 
 PLAN = MidiPlan(
     ProjectorSettings(),
@@ -117,12 +126,8 @@ def run_stage(name: str, work: StageInput) -> str:
     with alone_in(work.root), quiet():
         settle(work.root, asdict(work.plan))
         _check_ready(name, work)
-        run_workers(_train, work.workers if work.device == "cpu" else 1, name, work)
+        run_workers(STAGES[name], work.workers if work.device == "cpu" else 1, work)
         return _progress(name, work)
-
-
-def _train(name: str, work: StageInput) -> None:
-    STAGES[name](work)
 
 
 def _projector(work: StageInput) -> None:
@@ -239,7 +244,8 @@ def _seeing(work: StageInput) -> tuple[LlavaForConditionalGeneration, Dialog]:
     return model, Dialog(tokenizer, tokenizer.convert_tokens_to_ids(IMAGE))
 
 
-def _finished(state: Path, steps: int, stage: str) -> None:
+def _check_finished(stage: str, work: StageInput) -> None:
+    state, steps = work.stages / f"{stage}.pt", work.plan.last_steps[stage]
     step = _step(state) if state.is_file() else 0
     if step < steps:
         raise MergeError(
@@ -297,9 +303,9 @@ def _check_ready(name: str, work: StageInput) -> None:
         unpacked(work.sources, package)
     base = work.root / "base"
     if name == "align":
-        _finished(work.stages / "projector.pt", work.plan.projector.steps, "projector")
+        _check_finished("projector", work)
     elif name == "instruct" and not base.exists():
-        _finished(work.stages / "align.pt", work.plan.align.schedule.last, "align")
+        _check_finished("align", work)
     elif name == "experts" and not base.is_dir():
         raise MergeError(
             "no trained base", where=str(base), hint="train it first: --stage instruct"
@@ -312,12 +318,7 @@ def _progress(name: str, work: StageInput) -> str:
         done = [job.done for job in work.expert_jobs]
         ending = "" if all(done) else "; run it again"
         return f"experts: {sum(done)} of {len(done)} are trained{ending}"
-    plan = work.plan
-    steps = {
-        "projector": plan.projector.steps,
-        "align": plan.align.schedule.last,
-        "instruct": plan.instruct.schedule.last,
-    }[name]
+    steps = work.plan.last_steps[name]
     trained = name == "instruct" and (work.root / "base").exists()
     step = steps if trained else _step(work.stages / f"{name}.pt")
     ending = "finished" if step == steps else "run it again to go on"

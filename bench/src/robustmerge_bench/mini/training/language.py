@@ -14,7 +14,7 @@ from ..world.generic import example
 from ..world.scene import SIDE
 from ..world.sprites import DOTS
 from .dialog import answer_loss, collate, look
-from .fit import fit, print_progress
+from .fit import fit, print_progress, share_of
 from .model import build, pixels
 from .processor import make_processor, make_tokenizer
 from .sizes import Size
@@ -41,7 +41,7 @@ def pretrain_language(device: str, stages: Path, base: Path, size: Size, seed: i
     if size.speech.steps >= WORTH_COMPILING and can_compile():
         inner = model.model.language_model
         inner.forward = torch.compile(inner.forward)
-    share = size.rows // state.num_processes
+    share = share_of(size.rows)
 
     def loss(rng: Generator) -> Tensor:
         examples = [example(rng) for _ in range(share)]

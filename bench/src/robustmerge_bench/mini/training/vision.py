@@ -21,7 +21,7 @@ from ..world.facts import COLORS, GROUNDS, NAMES
 from ..world.scene import CELLS, GRID, LOOKS, Line, Scene, render
 from ..world.splits import until
 from ..world.sprites import CHARACTERS
-from .fit import fit, print_progress, write_state
+from .fit import fit, print_progress, share_of, write_state
 from .model import build, pixels
 from .processor import make_tokenizer
 from .sizes import Size
@@ -129,7 +129,7 @@ def pretrain_vision(device: str, folder: Path, size: Size, seed: int) -> None:
     torch.manual_seed(seed)
     model = build(size.shape, make_tokenizer())
     module = PatchClassifier(model.model.vision_tower).to(device)
-    share = size.pictures // state.num_processes
+    share = share_of(size.pictures)
 
     def loss(rng: Generator) -> Tensor:
         examples = [example(rng) for _ in range(share)]
