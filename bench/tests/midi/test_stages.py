@@ -25,9 +25,9 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageInput:
     return StageInput(tmp_path / "root", tmp_path / "sources")
 
 
-def reach(work: StageInput, stage: str, step: int) -> None:
+def reach(work: StageInput, stage: str, step: int, workers: int = 1) -> None:
     work.stages.mkdir(parents=True, exist_ok=True)
-    write_state({"step": step}, work.stages / f"{stage}.pt")
+    write_state({"step": step, "workers": workers}, work.stages / f"{stage}.pt")
 
 
 def test_stages_have_an_order(work: StageInput) -> None:
@@ -67,6 +67,17 @@ def test_workers_share_batches_evenly(work: StageInput, workers: int) -> None:
     with pytest.raises(MergeError, match=f"{workers} workers cannot share batches of 8 and 16"):
         run_stage("projector", replace(work, workers=workers))
     assert not work.root.exists()
+
+
+def test_a_stage_goes_on_with_the_workers_that_began_it(work: StageInput) -> None:
+    (work.root / "base").mkdir(parents=True)
+    for stage, state in {"projector": "projector", "experts": "shared-0-joint"}.items():
+        reach(work, state, 100, workers=1)
+        with pytest.raises(MergeError, match=rf"(?s)begun with --workers 1.*{state}\.pt"):
+            run_stage(stage, replace(work, workers=2))
+        run_stage(stage, work)
+    reach(work, "projector", PLAN.projector.steps, workers=2)
+    assert run_stage("projector", work).endswith("finished")
 
 
 def test_packages_are_needed(work: StageInput) -> None:

@@ -22,7 +22,7 @@ from robustmerge.files import write_json
 from robustmerge_bench.mini.tasks import SEEN
 from robustmerge_bench.mini.training import train as training
 from robustmerge_bench.mini.training.experts import ExpertSettings, seed_of_A, train_expert
-from robustmerge_bench.mini.training.fit import TrainingSchedule, fit
+from robustmerge_bench.mini.training.fit import TrainingSchedule, fit, write_state
 from robustmerge_bench.mini.training.sizes import SIZES
 from robustmerge_bench.mini.training.vision import LABELS, labels_of
 from robustmerge_bench.mini.world.scene import Line, Scene, Thing
@@ -66,6 +66,19 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(tmp_path: Path) 
     assert torch.load(checkpoint)["step"] == 10
     assert torch.equal(train_a_line(checkpoint), whole)
     assert not torch.equal(whole, train_a_line(None) + 1e-6)
+
+
+def test_a_state_of_more_workers_is_not_gone_on_with(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "state.pt"
+    with pytest.raises(KilledError):
+        train_a_line(checkpoint, stop=17)
+    state = torch.load(checkpoint)
+    assert state["workers"] == 1
+    write_state({**state, "workers": 2}, checkpoint)
+    with pytest.raises(MergeError, match="begun with --workers 2; with --workers 1 other"):
+        train_a_line(checkpoint)
+    write_state({**state, "workers": 2, "step": 30}, checkpoint)
+    train_a_line(checkpoint)
 
 
 def test_a_training_can_end_before_its_rate_is_down(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from peft import get_peft_model
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from ...mini.training.experts import JOINT, ExpertSettings, StartOfA, lora, save, seed_of_A
-from ...mini.training.fit import any_process, print_progress
+from ...mini.training.fit import TrainingSchedule, any_process, print_progress
 from ...mini.training.train import TrainingJob
 from ..tasks import SEEN, Pool, bind
 from .dialog import Dialog
@@ -39,6 +39,21 @@ def expert_jobs(
         for init, seed in sets
         for task in (*SEEN, *([JOINT] if joint and init == first[seed] else []))
     ]
+
+
+def tasks_of(job: TrainingJob) -> tuple[str, ...]:
+    """Return the tasks whose items an adapter is trained on."""
+    return SEEN if job.task == JOINT else (job.task,)
+
+
+def schedule_of(job: TrainingJob) -> TrainingSchedule:
+    """Return the length and rates of an adapter's training."""
+    return job.recipe.plan(len(tasks_of(job)))
+
+
+def state_of(job: TrainingJob, states: Path) -> Path:
+    """Return the file of an adapter's training, so that a stopped one can go on."""
+    return states / f"{job.folder.parent.name}-{job.task}.pt"
 
 
 def train_experts(
@@ -85,20 +100,22 @@ def train_expert(
     ).to(device)
     dialog = Dialog(AutoTokenizer.from_pretrained(base), model.config.image_token_index)
     tasks = bind(pool)
-    names = SEEN if job.task == JOINT else (job.task,)
-    items = [item for name in names for item in tasks[name].items("train", recipe.items, job.seed)]
+    items = [
+        item
+        for name in tasks_of(job)
+        for item in tasks[name].items("train", recipe.items, job.seed)
+    ]
     torch.manual_seed(seed_of_A(job.init, job.seed, job.task))
     trainable = Trainable.wrapping(get_peft_model(model, lora(recipe)))
-    plan = recipe.plan(len(names))
+    plan = schedule_of(job)
     settings = LanguageSettings(plan.steps, recipe.batch, plan.rate, recipe.rank, slow=plan.slow)
 
     def draw(rng: Generator, count: int) -> Examples:
         return [[items[i]] for i in rng.integers(len(items), size=count)]
 
-    name = f"{job.folder.parent.name}-{job.task}"
-    report = print_progress(name, plan.steps)
+    state = state_of(job, states)
+    report = print_progress(state.stem, plan.steps)
     order = (job.seed, 3, zlib.crc32(job.task.encode()))
-    state = states / f"{name}.pt"
     step = train_language(
         trainable, dialog, draw, settings, state, report=report, seed=order, seconds=seconds
     )

@@ -24,7 +24,7 @@ from robustmerge.errors import MergeError, unknown, writing
 from robustmerge.files import alone_in
 
 from ...mini.training.experts import ExpertSettings, StartOfA
-from ...mini.training.fit import print_progress, run_workers
+from ...mini.training.fit import print_progress, read_state, run_workers
 from ...mini.training.train import TrainingJob, settle
 from ...quiet import quiet
 from ..images.icons import named_icons, read_icons
@@ -40,7 +40,7 @@ from ..tasks.generic import draw_generic
 from ..tasks.pool import read_pool
 from .build import IMAGE, assemble, load_tokenizer, save_base
 from .dialog import Dialog
-from .experts import expert_jobs, train_experts
+from .experts import expert_jobs, schedule_of, state_of, train_experts
 from .language import Draw, Examples, LanguageSettings, Trainable, train_language
 from .projector import ImageSource, ProjectorSettings, WordTargets, restore, train_projector
 
@@ -105,6 +105,11 @@ class StageInput:
         return self.root / "stages"
 
     @property
+    def processes(self) -> int:
+        """How many processes train."""
+        return self.workers if self.device == "cpu" else 1
+
+    @property
     def expert_jobs(self) -> list[TrainingJob]:
         """The adapters to train."""
         sets = [(init, seed) for seed in self.seeds for init in self.inits]
@@ -126,7 +131,7 @@ def run_stage(name: str, work: StageInput) -> str:
     with alone_in(work.root), quiet():
         settle(work.root, asdict(work.plan))
         _check_ready(name, work)
-        run_workers(STAGES[name], work.workers if work.device == "cpu" else 1, work)
+        run_workers(STAGES[name], work.processes, work)
         return _progress(name, work)
 
 
@@ -298,7 +303,7 @@ def _check_workers(work: StageInput) -> None:
 
 
 def _check_ready(name: str, work: StageInput) -> None:
-    """Check that the packages and the stage before are ready: workers' errors are tracebacks."""
+    """Check packages, the stage before, and the own state: errors of workers are tracebacks."""
     for package in PACKAGES:
         unpacked(work.sources, package)
     base = work.root / "base"
@@ -310,6 +315,17 @@ def _check_ready(name: str, work: StageInput) -> None:
         raise MergeError(
             "no trained base", where=str(base), hint="train it first: --stage instruct"
         )
+    for state, last in _states(name, work):
+        if state.is_file():
+            read_state(state, work.processes, last)
+
+
+def _states(name: str, work: StageInput) -> list[tuple[Path, int]]:
+    """Return the states that a stage can go on with, and their last steps."""
+    if name == "experts":
+        todo = [job for job in work.expert_jobs if not job.done]
+        return [(state_of(job, work.stages), schedule_of(job).last) for job in todo]
+    return [(work.stages / f"{name}.pt", work.plan.last_steps[name])]
 
 
 def _progress(name: str, work: StageInput) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from accelerate.utils import reduce
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
+
+from robustmerge.errors import MergeError
 
 from ...quiet import quiet
 
@@ -109,13 +112,16 @@ def fit(
     The loss is the mean over this worker's share of the next batch. The main process reports every
     step's number and loss. The file `checkpoint` holds the state during the training; it is written
     after every so many steps, and at the end.
+
+    Raises:
+        MergeError: another number of workers has written it before the training's end
     """
     state = PartialState(cpu=device == "cpu")
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     optimizers = make_optimizers(module, plan)
     start, begin = 0, time.monotonic()
     if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        saved = read_state(checkpoint, state.num_processes, plan.last, device)
         module.load_state_dict(saved["module"])
         for optimizer, held in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(held)
@@ -137,11 +143,13 @@ def fit(
             report(step + 1, float(value.detach()))
             due = (step + 1) % every == 0 or step + 1 == plan.last or late
             if checkpoint is not None and due:
-                states = [optimizer.state_dict() for optimizer in optimizers]
-                write_state(
-                    {"module": module.state_dict(), "optimizers": states, "step": step + 1},
-                    checkpoint,
-                )
+                written = {
+                    "module": module.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                    "step": step + 1,
+                    "workers": state.num_processes,
+                }
+                write_state(written, checkpoint)
         if late:
             return step + 1
     return plan.last
@@ -158,6 +166,25 @@ def any_process(here: bool) -> bool:
     if state.num_processes == 1:
         return here
     return bool(reduce(torch.tensor(float(here), device=state.device), "sum") > 0)
+
+
+def read_state(path: Path, workers: int, last: int, device: str = "cpu") -> dict[str, Any]:
+    """Read the state of a training that was stopped, to go on with it.
+
+    States of earlier versions do not say how many workers they are of.
+
+    Raises:
+        MergeError: the training is not at its end, and another number of workers began it
+    """
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    before = state.get("workers", workers)
+    if before != workers and state["step"] < last:
+        raise MergeError(
+            f"begun with --workers {before}; with --workers {workers} other items are drawn",
+            where=str(path),
+            hint=f"go on with --workers {before}, or remove the file to begin again",
+        )
+    return state
 
 
 def write_state(state: dict[str, object], path: Path) -> None:
