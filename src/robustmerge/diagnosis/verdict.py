@@ -59,7 +59,7 @@ the answer of the largest direction correlates with the average of the seen task
 
 _START = "-m drift --rank full"
 """From files alone and untuned: the best of six sets of the laptop benchmark (docs/ours.md). On the
-second world ACE is ahead on seen tasks, and behind on unseen ones (docs/midibench.md)."""
+second world TSV-M or ACE is ahead on seen tasks, behind on unseen ones (docs/midibench.md)."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ Dora = Literal["refuse", "mean"]
 
 DEFAULT_METHOD = "drift"
 """From files alone, with nothing to tune: first on the laptop benchmark (docs/ours.md); on the
-second world first on unseen tasks, and behind ACE on seen ones (docs/midibench.md)."""
+second world behind TSV-M or ACE on seen tasks, and ahead on unseen ones (docs/midibench.md)."""
 
 Reader = Callable[[str, object], object]
 """Takes a field's name and a value; returns the value in the field's type or raises MergeError."""
