@@ -303,7 +303,7 @@ def _check_workers(work: StageInput) -> None:
 
 
 def _check_ready(name: str, work: StageInput) -> None:
-    """Check packages, the stage before, and the own state: errors of workers are tracebacks."""
+    """Check packages, the stage before, and states to go on with: workers only show tracebacks."""
     for package in PACKAGES:
         unpacked(work.sources, package)
     base = work.root / "base"
