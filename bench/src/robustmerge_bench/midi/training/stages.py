@@ -24,7 +24,7 @@ from robustmerge.errors import MergeError, unknown, writing
 from robustmerge.files import alone_in
 
 from ...mini.training.experts import ExpertSettings, StartOfA
-from ...mini.training.fit import print_progress, read_state, run_workers
+from ...mini.training.fit import check_states, print_progress, run_workers
 from ...mini.training.train import TrainingJob, settle
 from ...quiet import quiet
 from ..images.icons import named_icons, read_icons
@@ -315,17 +315,15 @@ def _check_ready(name: str, work: StageInput) -> None:
         raise MergeError(
             "no trained base", where=str(base), hint="train it first: --stage instruct"
         )
-    for state, last in _states(name, work):
-        if state.is_file():
-            read_state(state, work.processes, last)
+    check_states(_states(name, work), work.processes)
 
 
-def _states(name: str, work: StageInput) -> list[tuple[Path, int]]:
+def _states(name: str, work: StageInput) -> dict[Path, int]:
     """Return the states that a stage can go on with, and their last steps."""
     if name == "experts":
         todo = [job for job in work.expert_jobs if not job.done]
-        return [(state_of(job, work.stages), schedule_of(job).last) for job in todo]
-    return [(work.stages / f"{name}.pt", work.plan.last_steps[name])]
+        return {state_of(job, work.stages): schedule_of(job).last for job in todo}
+    return {work.stages / f"{name}.pt": work.plan.last_steps[name]}
 
 
 def _progress(name: str, work: StageInput) -> str:

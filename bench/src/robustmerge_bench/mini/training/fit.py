@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,21 @@ def read_state(path: Path, workers: int, last: int, device: str = "cpu") -> dict
             hint=f"go on with --workers {before}, or remove the file to begin again",
         )
     return state
+
+
+def check_states(states: Mapping[Path, int], workers: int) -> None:
+    """Check that so many workers can go on, before they start: their errors are tracebacks.
+
+    Args:
+        states: Files of states, which may be missing, and the last steps of their trainings.
+        workers: How many there are.
+
+    Raises:
+        MergeError: another number of workers began a training that is not at its end
+    """
+    for path, last in states.items():
+        if path.is_file():
+            read_state(path, workers, last)
 
 
 def write_state(state: dict[str, object], path: Path) -> None:

@@ -25,7 +25,7 @@ from robustmerge.files import alone_in, read_json, write_json
 from ...quiet import quiet
 from ..tasks import SEEN
 from .experts import JOINT, ExpertSettings, StartOfA, train_expert
-from .fit import read_state, run_workers
+from .fit import check_states, run_workers
 from .language import pretrain_language
 from .sizes import SIZES
 from .vision import pretrain_vision
@@ -91,12 +91,8 @@ def train(
         if not (root / "base").exists():
             stages = root / "stages"
             stages.mkdir(exist_ok=True)
-            states = {"sight.pt": sizes.sight, "speech.pt": sizes.speech}
-            for name, plan in states.items():
-                if (stages / name).exists():
-                    read_state(
-                        stages / name, workers, plan.last
-                    )  # errors of workers are tracebacks
+            last = {"sight.pt": sizes.sight.last, "speech.pt": sizes.speech.last}
+            check_states({stages / name: step for name, step in last.items()}, workers)
             if not (stages / "tower.pt").exists():
                 run_workers(pretrain_vision, workers, device, stages, sizes, 0)
             run_workers(pretrain_language, workers, device, stages, root / "base", sizes, 0)
