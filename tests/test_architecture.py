@@ -101,7 +101,8 @@ OFFERED: Mapping[str, tuple[str, ...]] = {
         "robustmerge.statistic_kinds",
         "robustmerge.threads",
     ),
-    "recipes, and YAML files in their style": (
+    "recipes, what they need, and YAML files in their style": (
+        "robustmerge.engine.data",
         "robustmerge.engine.merge",
         "robustmerge.engine.options",
         "robustmerge.engine.polishing",

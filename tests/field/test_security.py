@@ -69,6 +69,17 @@ def test_a_dry_run_of_a_recipe_runs_no_plugin(
     assert code == 0, errors
 
 
+def test_a_dry_run_with_plugins_knows_methods_that_run_the_base(
+    tmp_path: Path, plugin: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    content = {"adapters": trio(tmp_path / "in"), "plugins": [str(plugin)], "method": "relay"}
+    recipe.write_text(json.dumps(content))
+    code, errors = command("merge", recipe, "--dry-run")
+    assert code == 1
+    assert "'relay' runs the base model" in errors
+
+
 @pytest.mark.parametrize("where", ["merging", "entry"])
 def test_a_dry_run_of_a_study_runs_no_plugin(tmp_path: Path, plugin: Path, where: str) -> None:
     entry = {"method": f"first-{tmp_path.name}", "label": "mine"}

@@ -209,3 +209,16 @@ def test_protocols_and_ranks_reach_the_merge(tmp_path: Path) -> None:
     assert whole is not None
     size = np.sqrt(sum(float(d.norm()) ** 2 for d in deltas(whole).values()))
     assert size == pytest.approx(np.mean(sizes), rel=1e-5)
+
+
+def test_what_a_method_does_not_take_is_refused_before_any_job(tmp_path: Path) -> None:
+    root = trained(tmp_path / "root")
+    sets = expert_sets(root, ["shared"], [0])
+    relay = Contender("relay")
+    study = Comparison((METHODS[0], relay), ("input",), ("default", "sweep"))
+    assert [job.label for job in make_jobs(root, sets, study, WORLD) if job.merge == relay]
+    with pytest.raises(MergeError, match=r"(?s)does not go with a scale rule.*norm-matched"):
+        make_jobs(root, sets, replace(study, scales=("default", "norm-matched")), WORLD)
+    balanced = replace(study, contenders=(Contender.parse("norms+relay"),))
+    with pytest.raises(MergeError, match=r"(?s)steps around the method.*norms\+relay"):
+        make_jobs(root, sets, balanced, WORLD)

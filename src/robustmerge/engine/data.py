@@ -76,12 +76,17 @@ def check_samples(recipe: Recipe, method: methods.Method) -> None:
             where="--samples",
             hint="one file of JSON lines per adapter, in their order; answers are not needed",
         )
-    if method.run:
-        _check_fitted(recipe, method)
+    check_fitted(recipe, method)
 
 
-def _check_fitted(recipe: Recipe, method: methods.Method) -> None:
-    """Check that no option changes what a method has fitted to the model."""
+def check_fitted(recipe: Recipe, method: methods.Method) -> None:
+    """Check that no option changes what a method fits to the model.
+
+    Raises:
+        MergeError: steps, a scale rule or another option goes with a method that runs the model
+    """
+    if not method.run:
+        return
     unfit = {
         "steps around the method": recipe.balance or recipe.calibrate,
         "a scale rule": isinstance(recipe.scale, str),

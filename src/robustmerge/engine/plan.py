@@ -173,7 +173,7 @@ def _load_method(recipe: Recipe, plugins: Sequence[str]) -> methods.Method:
     """
     for plugin in plugins:
         methods.load_plugin(plugin)
-    known = any(method.name == recipe.method for method in methods.every())
+    known = recipe.method in methods.names()
     if not known and (others := [p for p in recipe.plugins if p not in plugins]):
         raise MergeError(
             f"no method {recipe.method!r} without the recipe's plugins, which a dry run leaves out",

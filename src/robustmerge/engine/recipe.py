@@ -143,16 +143,19 @@ class Recipe(MergeOptions):
             raise MergeError(
                 f"output = {shown(output)} is not a path", where=str(path), hint="output: folder"
             )
-        recipe = cls.from_dict(content, where=str(path))
-        recipe = replace(
-            recipe,
-            adapters=tuple(relative_to(path, source) for source in recipe.adapters),
-            base=relative_to(path, recipe.base) if recipe.base else None,
-            plugins=tuple(relative_to(path, plugin) for plugin in recipe.plugins),
-            data=relative_to(path, recipe.data) if recipe.data else None,
-            samples=tuple(relative_to(path, file) for file in recipe.samples),
-        )
+        recipe = cls.from_dict(content, where=str(path)).resolved_from(path)
         return recipe, output and str(path.parent / expand_user(output))
+
+    def resolved_from(self, file: Path) -> Recipe:
+        """Return the recipe with its paths resolved from the folder of this file."""
+        return replace(
+            self,
+            adapters=tuple(relative_to(file, source) for source in self.adapters),
+            base=relative_to(file, self.base) if self.base else None,
+            plugins=tuple(relative_to(file, plugin) for plugin in self.plugins),
+            data=relative_to(file, self.data) if self.data else None,
+            samples=tuple(relative_to(file, samples) for samples in self.samples),
+        )
 
 
 def _plain(value: Any) -> Any:

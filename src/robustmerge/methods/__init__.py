@@ -29,9 +29,9 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 from ._plugins import load_plugin
-from ._registry import Method, When, every, get, method, with_model
+from ._registry import Method, When, every, get, method, names, with_model
 
-__all__ = ["Method", "When", "every", "get", "load_plugin", "method", "with_model"]
+__all__ = ["Method", "When", "every", "get", "load_plugin", "method", "names", "with_model"]
 
 # A file without an underscore is a method, a folder a family: importing them registers all.
 for _module in walk_packages(__path__, f"{__name__}."):

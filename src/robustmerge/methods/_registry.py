@@ -229,6 +229,11 @@ def get(name: str) -> Method:
     return _METHODS[name]
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of all registered methods, sorted; those that run the base, too."""
+    return tuple(sorted(_METHODS))
+
+
 def every() -> tuple[Method, ...]:
     """Return all registered methods that merge a module's stack, by name."""
     return tuple(m for name, m in sorted(_METHODS.items()) if not m.run)

@@ -10,7 +10,9 @@ import pytest
 from bench_factories import studies
 from robustmerge.errors import MergeError
 from robustmerge.methods import _registry
+from robustmerge_bench.jobs.hashes import FileHashes
 from robustmerge_bench.paper.study.file import Study
+from robustmerge_bench.paper.study.models import merge_key
 from robustmerge_bench.paper.study.tools import read_answering
 
 SHIPPED = sorted((Path(__file__).parents[3] / "studies").glob("*.yaml"))
@@ -107,6 +109,11 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ({"methods": [{"method": "ties", "adapters": []}]}, ["adapters = [] is not a list"]),
         ({"methods": [{"method": "ties", "plugins": "x"}]}, ["plugins = 'x' is not a list"]),
         ({"methods": [{"method": "ties", "plugins": ["no.py"]}]}, ["there is no such plugin"]),
+        ({"methods": ["relay"]}, ["'relay' runs the base model", "entry 1 of methods"]),
+        (
+            {"methods": [{"method": "relay", "base": "b", "samples": ["a", "b"], "scale": "kept"}]},
+            ["'relay' does not go with a scale rule"],
+        ),
         ({"tasks": "seeen"}, ["unknown task 'seeen'", "did you mean seen?"]),
         ({"tasks": 3}, ["tasks = 3 is not a list"]),
         ({"protocols": ["offical"]}, ["unknown protocol", "did you mean official?"]),
@@ -178,6 +185,25 @@ def test_a_method_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (contender,) = Study.load(file).contenders
     assert contender.recipe is not None
     assert contender.recipe.plugins == (str(tmp_path / "mine.py"),)
+
+
+def test_samples_are_those_next_to_the_study(tmp_path: Path) -> None:
+    samples = [tmp_path / f"{task}.jsonl" for task in ("vqav2", "rec")]
+    for path in samples:
+        path.write_text('{"prompt": "a"}')
+    entry = {"method": "relay", "base": "b", "samples": [path.name for path in samples]}
+    study = Study.load(
+        studies.write(tmp_path / "study.yaml", methods=[entry, "ties"]), run_plugins=False
+    )
+    relay, ties = (contender.recipe for contender in study.contenders)
+    assert relay is not None
+    assert ties is not None
+    assert relay.samples == tuple(map(str, samples))
+    keys = [merge_key(recipe, FileHashes(), Path) for recipe in (relay, ties)]
+    samples[1].write_text('{"prompt": "b"}')
+    after = [merge_key(recipe, FileHashes(), Path) for recipe in (relay, ties)]
+    assert keys[0] != after[0]
+    assert keys[1] == after[1]
 
 
 @pytest.mark.parametrize(

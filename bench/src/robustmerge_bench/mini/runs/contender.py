@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from robustmerge import methods, steps
+from robustmerge.engine.data import check_fitted
 from robustmerge.engine.polishing import PolishSettings, parse_polish
-from robustmerge.errors import MergeError, unknown
+from robustmerge.engine.recipe import Recipe
+from robustmerge.errors import MergeError, unknown, within
 from robustmerge.parameters import read_settings
 from robustmerge.statistic_kinds import KindName, kinds_of
 
@@ -63,6 +65,27 @@ class Contender:
     def parameters(self) -> dict[str, Any]:
         """All parameters of the method with their values."""
         return methods.get(self.method).configure(dict(self.settings))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `robustmerge.merge` is called with, but for the method's parameters."""
+        return {
+            "method": self.method,
+            "balance": self.balance,
+            "calibrate": self.calibrate,
+            "scale": SCALES[self.scale],
+            "rank": self.rank,
+            "polish": self.polish or None,
+        }
+
+    def check(self) -> None:
+        """Check that the method takes these steps and this scale, before any model is examined.
+
+        Raises:
+            MergeError: the method fits its merge to the model, and takes neither
+        """
+        with within(f"{self.label}, --scale {self.scale}"):
+            check_fitted(Recipe(adapters=("any",), **self.options), methods.get(self.method))
 
     @property
     def statistics(self) -> tuple[KindName, ...]:
@@ -153,7 +176,7 @@ def _read_polish(part: str, text: str) -> str:
 def _find_method(parts: list[str], text: str) -> int:
     """Return the position of the method: with balance steps before it and calibrate steps after."""
     names = [part.partition(":")[0] for part in parts]
-    known = {method.name for method in (*methods.every(), *methods.with_model())}
+    known = set(methods.names())
     balance = {step.name for step in steps.every() if step.stage == "balance"}
     calibrate = {step.name for step in steps.every() if step.stage == "calibrate"}
     for i, name in enumerate(names):

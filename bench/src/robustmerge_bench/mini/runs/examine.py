@@ -18,7 +18,7 @@ from robustmerge.threads import limit_threads
 from ...item import Item
 from ...jobs.run import FAILURES, JobEngine, JobProgress, Outcome, Worker, reason, run_jobs, silent
 from ..world.splits import Split
-from .contender import SCALES, Contender
+from .contender import Contender
 from .job import EvaluationJob
 from .results import Result, is_done
 from .sweep import SweepResult, sweep
@@ -162,14 +162,9 @@ def merge_adapters(
     return merge(
         adapters,
         output,
-        method=contender.method,
-        balance=contender.balance,
-        calibrate=contender.calibrate,
-        scale=SCALES[contender.scale],
-        rank=contender.rank,
-        polish=contender.polish or None,
         extras="mean",
         workers=1,
+        **contender.options,
         **options,
         **dict(contender.settings),
     )

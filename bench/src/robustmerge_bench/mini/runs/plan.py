@@ -37,7 +37,19 @@ class Comparison:
 def make_jobs(
     root: Path, sets: Sequence[ExpertSet], comparison: Comparison, world: World
 ) -> list[EvaluationJob]:
-    """Return all jobs, beginning with the references that merges are compared with."""
+    """Return all jobs, beginning with the references that merges are compared with.
+
+    Raises:
+        MergeError: a method does not go with its steps or with a scale
+    """
+    contenders = [
+        replace(contender, scale=scale, rank=rank)
+        for scale in comparison.scales
+        for rank in comparison.ranks
+        for contender in comparison.contenders
+    ]
+    for merge in contenders:
+        merge.check()
     tasks = world.tasks()
     base = base_folder(root)
     hashes = {"base": hash_of_base(base), "world": hash_of_world(tasks)}
@@ -48,16 +60,12 @@ def make_jobs(
     for each, merge_job in zip(sets, merges, strict=True):
         jobs += _references(each, merge_job, matrix=comparison.matrix)
     # One method on all sets before the next method, so that tables of an unfinished run are fair.
-    for scale in comparison.scales:
-        validation = comparison.validation if scale == "sweep" else 0
-        for rank in comparison.ranks:
-            for contender in comparison.contenders:
-                merge = replace(contender, scale=scale, rank=rank)
-                unlabeled = contender.unlabeled(comparison.validation)
-                jobs += [
-                    replace(job, merge=merge, validation=validation, unlabeled=unlabeled)
-                    for job in merges
-                ]
+    for merge in contenders:
+        validation = comparison.validation if merge.scale == "sweep" else 0
+        unlabeled = merge.unlabeled(comparison.validation)
+        jobs += [
+            replace(job, merge=merge, validation=validation, unlabeled=unlabeled) for job in merges
+        ]
     return jobs
 
 

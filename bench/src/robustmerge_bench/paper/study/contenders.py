@@ -10,11 +10,12 @@ ties                                         a merge by a method at its defaults
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from robustmerge import methods
+from robustmerge.engine.data import check_model_needs
 from robustmerge.engine.recipe import Recipe
 from robustmerge.engine.values import check_keys, check_table
 from robustmerge.engine.yaml_file import relative_to
@@ -80,8 +81,7 @@ def _read(
         _check_experts(adapters, "individual")
         return StudyContender("individual", "individual")
     if isinstance(entry, str):
-        known = (method.name for method in methods.every())
-        check_known("method", [entry], [*known, "zero-shot", "individual"])
+        check_known("method", [entry], [*methods.names(), "zero-shot", "individual"])
         entry = {"method": entry}
     table = check_table("an entry of methods", entry)
     label = table.get("label")
@@ -104,15 +104,13 @@ def _read_merge(
     check_keys("merge", entry, RECIPE | {"label", "adapters"})
     settings = {**common, **entry}
     label = settings.pop("label", None)
-    for name in ("base", "data"):
-        if isinstance(settings.get(name), str):
-            settings[name] = relative_to(file, settings[name])
-    settings["plugins"] = _load_plugins(settings, file)
+    _load_plugins(settings, file)
     runs = settings.pop(RUN)
     names = _read_experts(entry.get("adapters"), adapters)
-    settings["adapters"] = [adapters[name] for name in names]
-    recipe = Recipe.from_dict(settings, where="")
-    if not runs and recipe.method not in {method.name for method in methods.every()}:
+    experts = tuple(adapters[name] for name in names)
+    recipe = Recipe.from_dict({**settings, "adapters": experts}, where="")
+    recipe = replace(recipe.resolved_from(file), adapters=experts)  # which are resolved before
+    if not runs and recipe.method not in methods.names():
         raise MergeError(
             f"no method {recipe.method!r} without the study's plugins, which a dry run leaves out",
             where="\n".join(recipe.plugins),
@@ -121,17 +119,16 @@ def _read_merge(
     method = methods.get(recipe.method)
     for override in ({}, *(each.parameters for each in recipe.modules)):
         method.configure({**recipe.parameters, **override})
+    check_model_needs(recipe, method)
     return StudyContender(label or recipe.method, "merge", recipe=recipe)
 
 
-def _load_plugins(settings: Mapping[str, Any], file: Path) -> list[str]:
-    """Load plugins, so that their methods are known; return their paths."""
+def _load_plugins(settings: Mapping[str, Any], file: Path) -> None:
+    """Load plugins, so that their methods are known."""
     plugins = settings.get("plugins") or []
     plugins = check_list("plugins", plugins, "plugins: [mine.py]", empty=True)
-    paths = [relative_to(file, str(plugin)) for plugin in plugins]
-    for path in paths if settings[RUN] else ():
-        load_plugin(path)
-    return paths
+    for plugin in plugins if settings[RUN] else ():
+        load_plugin(relative_to(file, str(plugin)))
 
 
 def _read_experts(names: object, adapters: Mapping[str, str]) -> Sequence[str]:

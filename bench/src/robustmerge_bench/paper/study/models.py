@@ -20,7 +20,7 @@ from ..tasks import PaperTask
 from .contenders import StudyContender
 from .file import Study
 
-_OF_FILES = ("adapters", "plugins", "data", "base", "modules")
+_OF_FILES = ("adapters", "plugins", "data", "samples", "base", "modules")
 
 Locate = Callable[[str], Path]
 """From a folder or Hub id to a folder on this machine."""
@@ -66,7 +66,7 @@ def models_of(
 ) -> list[StudyModel]:
     """Return the models of a contender.
 
-    `asked` are the options that determine the answers, `base` is the hash of the base model.
+    `answering` are the options that determine the answers, `base` is the hash of the base model.
     """
 
     def model(key: str, folder: Path | None = None, expert: str = "") -> StudyModel:
@@ -100,5 +100,12 @@ def merge_key(recipe: Recipe, hashes: FileHashes, locate: Locate) -> str:
             ],
             "data": recipe.data and hashes.data(Path(recipe.data)),
             "base": recipe.base and hashes.base(recipe.base),
+            **_samples(recipe, hashes),
         }
     )
+
+
+def _samples(recipe: Recipe, hashes: FileHashes) -> dict[str, list[str]]:
+    """Return the hashes of the files of samples; nothing without any, so that keys stay."""
+    files = [hashes.file(Path(path)) for path in recipe.samples]
+    return {"samples": files} if files else {}
