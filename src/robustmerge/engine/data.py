@@ -83,7 +83,7 @@ def check_fitted(recipe: Recipe, method: methods.Method) -> None:
     """Check that no option changes what a method fits to the model.
 
     Raises:
-        MergeError: steps, a scale rule or another option goes with a method that runs the model
+        MergeError: the method runs the model, and steps, a scale rule or another such option is set
     """
     if not method.run:
         return

@@ -82,10 +82,11 @@ class Contender:
         """Check that the method takes these steps and this scale, before any model is examined.
 
         Raises:
-            MergeError: the method fits its merge to the model, and takes neither
+            MergeError: the method fits its merge to the model, and takes no steps or scale rules
         """
+        recipe = Recipe(adapters=("any",), **self.options)  # a recipe has at least one
         with within(f"{self.label}, --scale {self.scale}"):
-            check_fitted(Recipe(adapters=("any",), **self.options), methods.get(self.method))
+            check_fitted(recipe, methods.get(self.method))
 
     @property
     def statistics(self) -> tuple[KindName, ...]:
